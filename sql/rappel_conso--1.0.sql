@@ -1,0 +1,886 @@
+/* rappel_conso 1.0 */
+
+-- complain if script is sourced in psql, rather than via CREATE EXTENSION
+\echo Use "CREATE EXTENSION rappel_conso" to load this file. \quit
+
+CREATE SCHEMA rappel_conso;
+COMMENT ON SCHEMA rappel_conso IS 'definitions and state of the pipelines of rappel_conso';
+
+--
+-- Definitions
+--
+
+CREATE TABLE rappel_conso.stream (
+  name text PRIMARY KEY
+    CONSTRAINT stream_name_check CHECK (name OPERATOR(pg_catalog.~) '^[A-Za-z0-9_][A-Za-z0-9_.-]*$' AND octet_length(name) OPERATOR(pg_catalog.<=) 63),
+  topics text[] NOT NULL,
+  statement text NOT NULL,
+  setup text,
+  value_type regtype NOT NULL DEFAULT 'jsonb'::regtype,
+  key_type regtype NOT NULL DEFAULT 'text'::regtype
+    CONSTRAINT stream_key_type_check CHECK (key_type OPERATOR(pg_catalog.=) ANY (ARRAY['text'::regtype, 'bytea'::regtype]::oid[])),
+  output_topic text,
+  start_at text NOT NULL DEFAULT 'earliest',
+  batch_size integer NOT NULL DEFAULT 10000
+    CONSTRAINT stream_batch_size_check CHECK (batch_size OPERATOR(pg_catalog.>=) 1 AND batch_size OPERATOR(pg_catalog.<=) 100000),
+  workers integer NOT NULL DEFAULT 1
+    CONSTRAINT stream_workers_check CHECK (workers OPERATOR(pg_catalog.>=) 1 AND workers OPERATOR(pg_catalog.<=) 64),
+  on_error text NOT NULL DEFAULT 'dead_letter'
+    CONSTRAINT stream_on_error_check CHECK (on_error OPERATOR(pg_catalog.=) ANY (ARRAY['dead_letter', 'stop'])),
+  stop_after integer NOT NULL DEFAULT 100
+    CONSTRAINT stream_stop_after_check CHECK (stop_after OPERATOR(pg_catalog.>=) 1),
+  paused boolean NOT NULL DEFAULT false,
+  owner regrole NOT NULL DEFAULT current_user::regrole,
+  search_path text
+);
+COMMENT ON TABLE rappel_conso.stream IS 'streams: topics and the SQL statement that is applied to each batch of their records';
+COMMENT ON COLUMN rappel_conso.stream.name IS 'name of the stream, the key';
+COMMENT ON COLUMN rappel_conso.stream.topics IS 'Kafka topics that are consumed';
+COMMENT ON COLUMN rappel_conso.stream.statement IS 'one SQL command over the relation "records"';
+COMMENT ON COLUMN rappel_conso.stream.setup IS 'SQL run as the owner before consuming starts';
+COMMENT ON COLUMN rappel_conso.stream.value_type IS 'type of a record''s value: jsonb, text, bytea, or a row type whose columns stand in place of "value"';
+COMMENT ON COLUMN rappel_conso.stream.key_type IS 'type of a record''s key: text or bytea';
+COMMENT ON COLUMN rappel_conso.stream.output_topic IS 'topic that the rows returned by the statement go to';
+COMMENT ON COLUMN rappel_conso.stream.start_at IS 'where a partition without offset starts: earliest, latest or a timestamp';
+COMMENT ON COLUMN rappel_conso.stream.batch_size IS 'greatest number of records in one transaction';
+COMMENT ON COLUMN rappel_conso.stream.workers IS 'number of worker processes that share the partitions';
+COMMENT ON COLUMN rappel_conso.stream.on_error IS 'what a record that fails alone does: dead_letter, or stop the stream';
+COMMENT ON COLUMN rappel_conso.stream.stop_after IS 'number of failed records in a row that stops the stream';
+COMMENT ON COLUMN rappel_conso.stream.paused IS 'true: nothing is consumed';
+COMMENT ON COLUMN rappel_conso.stream.owner IS 'role that the statement runs as';
+COMMENT ON COLUMN rappel_conso.stream.search_path IS 'search_path of the statement; null: that of whoever stores it';
+
+CREATE TABLE rappel_conso.source (
+  name text PRIMARY KEY
+    CONSTRAINT source_name_check CHECK (name OPERATOR(pg_catalog.~) '^[A-Za-z0-9_][A-Za-z0-9_.-]*$' AND octet_length(name) OPERATOR(pg_catalog.<=) 63),
+  url text NOT NULL DEFAULT 'https://data.economie.gouv.fr/api/explore/v2.1',
+  dataset text NOT NULL,
+  filter text,
+  key_field text,
+  cursor_field text,
+  "overlap" interval NOT NULL DEFAULT '30 days',
+  full_interval interval NOT NULL DEFAULT '7 days',
+  transform text NOT NULL DEFAULT 'none',
+  fold_accents boolean NOT NULL DEFAULT true,
+  topic text,
+  partitions integer NOT NULL DEFAULT 1
+    CONSTRAINT source_partitions_check CHECK (partitions OPERATOR(pg_catalog.>=) 1 AND partitions OPERATOR(pg_catalog.<=) 10000),
+  replication integer NOT NULL DEFAULT -1
+    CONSTRAINT source_replication_check CHECK (replication OPERATOR(pg_catalog.=) -1 OR replication OPERATOR(pg_catalog.>=) 1 AND replication OPERATOR(pg_catalog.<=) 32767),
+  stream text REFERENCES rappel_conso.stream (name) ON UPDATE CASCADE,
+  poll_interval interval,
+  retries integer NOT NULL DEFAULT 3
+    CONSTRAINT source_retries_check CHECK (retries OPERATOR(pg_catalog.>=) 0 AND retries OPERATOR(pg_catalog.<=) 100),
+  retry_delay interval NOT NULL DEFAULT '5 seconds',
+  paused boolean NOT NULL DEFAULT false,
+  owner regrole NOT NULL DEFAULT current_user::regrole
+);
+COMMENT ON TABLE rappel_conso.source IS 'sources: Explore API datasets whose records are polled';
+COMMENT ON COLUMN rappel_conso.source.name IS 'name of the source, the key';
+COMMENT ON COLUMN rappel_conso.source.url IS 'base of the Explore API, up to and with /api/explore/v2.1';
+COMMENT ON COLUMN rappel_conso.source.dataset IS 'identifier of the dataset';
+COMMENT ON COLUMN rappel_conso.source.filter IS 'ODSQL condition that limits the records; null: all';
+COMMENT ON COLUMN rappel_conso.source.key_field IS 'field that identifies a record and becomes its key';
+COMMENT ON COLUMN rappel_conso.source.cursor_field IS 'field that rises with new records; null: everything is read each time';
+COMMENT ON COLUMN rappel_conso.source."overlap" IS 'how far before the cursor each run starts to read';
+COMMENT ON COLUMN rappel_conso.source.full_interval IS 'after this time a run reads everything again';
+COMMENT ON COLUMN rappel_conso.source.transform IS 'recall: bring records to the shape of rappel_conso_table; none: as they come';
+COMMENT ON COLUMN rappel_conso.source.fold_accents IS 'with transform recall: fold the text columns to ASCII';
+COMMENT ON COLUMN rappel_conso.source.topic IS 'Kafka topic that records are published to';
+COMMENT ON COLUMN rappel_conso.source.partitions IS 'partitions of the topic when the extension creates it';
+COMMENT ON COLUMN rappel_conso.source.replication IS 'replication factor of the topic when the extension creates it; -1: the broker''s default';
+COMMENT ON COLUMN rappel_conso.source.stream IS 'the source''s own stream: fed by it in direct mode, awaited by the task load';
+COMMENT ON COLUMN rappel_conso.source.poll_interval IS 'how often the scheduler runs the source; null: only on demand';
+COMMENT ON COLUMN rappel_conso.source.retries IS 'how often a failed task is tried again';
+COMMENT ON COLUMN rappel_conso.source.retry_delay IS 'wait before the first retry; doubled for each further one, at most 10 minutes';
+COMMENT ON COLUMN rappel_conso.source.paused IS 'true: the scheduler starts no run of it';
+COMMENT ON COLUMN rappel_conso.source.owner IS 'role that the source''s runs connect as';
+
+CREATE INDEX source_stream_idx ON rappel_conso.source (stream);
+
+--
+-- State: only the extension writes it
+--
+
+CREATE TABLE rappel_conso.run (
+  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  source text NOT NULL,
+  state text NOT NULL
+    CONSTRAINT run_state_check CHECK (state OPERATOR(pg_catalog.=) ANY (ARRAY['queued', 'running', 'success', 'failed', 'cancelled'])),
+  trigger text NOT NULL DEFAULT 'manual',
+  full_sync boolean NOT NULL DEFAULT false,
+  destination text,
+  started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  finished_at timestamptz,
+  fetched bigint NOT NULL DEFAULT 0,
+  published bigint NOT NULL DEFAULT 0,
+  inserted bigint NOT NULL DEFAULT 0,
+  updated bigint NOT NULL DEFAULT 0,
+  unchanged bigint NOT NULL DEFAULT 0,
+  dead bigint NOT NULL DEFAULT 0,
+  sqlstate text,
+  error text,
+  detail text,
+  hint text,
+  context text
+);
+CREATE INDEX run_source_idx ON rappel_conso.run (source, id);
+CREATE UNIQUE INDEX run_running_idx ON rappel_conso.run (source) WHERE state OPERATOR(pg_catalog.=) 'running';
+COMMENT ON TABLE rappel_conso.run IS 'runs: one execution of a source each';
+COMMENT ON COLUMN rappel_conso.run.id IS 'number of the run';
+COMMENT ON COLUMN rappel_conso.run.source IS 'name of the source';
+COMMENT ON COLUMN rappel_conso.run.state IS 'queued, running, success, failed or cancelled';
+COMMENT ON COLUMN rappel_conso.run.trigger IS 'what started it: manual or schedule';
+COMMENT ON COLUMN rappel_conso.run.full_sync IS 'true: cursor and remembered records were ignored';
+COMMENT ON COLUMN rappel_conso.run.destination IS 'where records went: direct, or Kafka cluster id and topic';
+COMMENT ON COLUMN rappel_conso.run.started_at IS 'when it started';
+COMMENT ON COLUMN rappel_conso.run.finished_at IS 'when it ended';
+COMMENT ON COLUMN rappel_conso.run.fetched IS 'records read from the API';
+COMMENT ON COLUMN rappel_conso.run.published IS 'records that Kafka has confirmed; null in direct mode';
+COMMENT ON COLUMN rappel_conso.run.inserted IS 'rows inserted by the source''s stream';
+COMMENT ON COLUMN rappel_conso.run.updated IS 'rows updated by the source''s stream';
+COMMENT ON COLUMN rappel_conso.run.unchanged IS 'records that changed nothing';
+COMMENT ON COLUMN rappel_conso.run.dead IS 'records that went to rappel_conso.dead_letter';
+COMMENT ON COLUMN rappel_conso.run.sqlstate IS 'SQLSTATE of the error that ended it';
+COMMENT ON COLUMN rappel_conso.run.error IS 'message of the error that ended it';
+COMMENT ON COLUMN rappel_conso.run.detail IS 'detail of the error';
+COMMENT ON COLUMN rappel_conso.run.hint IS 'hint of the error';
+COMMENT ON COLUMN rappel_conso.run.context IS 'context of the error';
+
+CREATE TABLE rappel_conso.task (
+  run bigint NOT NULL REFERENCES rappel_conso.run (id) ON DELETE CASCADE,
+  name text NOT NULL
+    CONSTRAINT task_name_check CHECK (name OPERATOR(pg_catalog.=) ANY (ARRAY['extract', 'load', 'sync'])),
+  state text NOT NULL
+    CONSTRAINT task_state_check CHECK (state OPERATOR(pg_catalog.=) ANY (ARRAY['queued', 'running', 'up_for_retry', 'success', 'failed', 'upstream_failed', 'cancelled'])),
+  attempt integer NOT NULL DEFAULT 0,
+  started_at timestamptz,
+  finished_at timestamptz,
+  next_try_at timestamptz,
+  sqlstate text,
+  error text,
+  PRIMARY KEY (run, name)
+);
+COMMENT ON TABLE rappel_conso.task IS 'tasks: the retried steps of runs';
+COMMENT ON COLUMN rappel_conso.task.run IS 'number of the run';
+COMMENT ON COLUMN rappel_conso.task.name IS 'extract (API to topic), load (topic to table), or sync (both, in direct mode)';
+COMMENT ON COLUMN rappel_conso.task.state IS 'queued, running, up_for_retry, success, failed, upstream_failed or cancelled';
+COMMENT ON COLUMN rappel_conso.task.attempt IS 'number of the try, from 1';
+COMMENT ON COLUMN rappel_conso.task.started_at IS 'when the first try started';
+COMMENT ON COLUMN rappel_conso.task.finished_at IS 'when it ended';
+COMMENT ON COLUMN rappel_conso.task.next_try_at IS 'when it is tried again, while up_for_retry';
+COMMENT ON COLUMN rappel_conso.task.sqlstate IS 'SQLSTATE of the newest error';
+COMMENT ON COLUMN rappel_conso.task.error IS 'message of the newest error';
+
+CREATE TABLE rappel_conso.source_state (
+  source text NOT NULL REFERENCES rappel_conso.source (name) ON UPDATE CASCADE ON DELETE CASCADE,
+  destination text NOT NULL,
+  epoch bigint NOT NULL DEFAULT 1,
+  cursor_value text,
+  next_offset bigint NOT NULL DEFAULT 0,
+  complete boolean NOT NULL DEFAULT false,
+  data_processed text,
+  records_count bigint,
+  full_at timestamptz,
+  checked_at timestamptz,
+  PRIMARY KEY (source, destination)
+);
+COMMENT ON TABLE rappel_conso.source_state IS 'how far each source has been read for each destination';
+COMMENT ON COLUMN rappel_conso.source_state.source IS 'name of the source';
+COMMENT ON COLUMN rappel_conso.source_state.destination IS 'direct, or Kafka cluster id and topic';
+COMMENT ON COLUMN rappel_conso.source_state.epoch IS 'raised when the definition changes; a run that started before can no longer move the cursor';
+COMMENT ON COLUMN rappel_conso.source_state.cursor_value IS 'greatest value of the cursor field among the records that are safe';
+COMMENT ON COLUMN rappel_conso.source_state.next_offset IS 'number of the source''s next record in direct mode';
+COMMENT ON COLUMN rappel_conso.source_state.complete IS 'false until everything up to data_processed has been read';
+COMMENT ON COLUMN rappel_conso.source_state.data_processed IS 'the dataset''s own time of its last change, as last read completely';
+COMMENT ON COLUMN rappel_conso.source_state.records_count IS 'the dataset''s number of records, as last read completely';
+COMMENT ON COLUMN rappel_conso.source_state.full_at IS 'when everything was last read';
+COMMENT ON COLUMN rappel_conso.source_state.checked_at IS 'when the API was last asked with success';
+
+CREATE TABLE rappel_conso.stream_offset (
+  stream text NOT NULL REFERENCES rappel_conso.stream (name) ON UPDATE CASCADE ON DELETE CASCADE,
+  topic text NOT NULL,
+  partition integer NOT NULL,
+  next_offset bigint NOT NULL,
+  epoch bigint NOT NULL DEFAULT 1,
+  cluster_id text,
+  seek_to text,
+  last_offset bigint,
+  record_timestamp timestamptz,
+  applied_at timestamptz,
+  high_watermark bigint,
+  observed_at timestamptz,
+  PRIMARY KEY (stream, topic, partition)
+) WITH (fillfactor = 50);
+COMMENT ON TABLE rappel_conso.stream_offset IS 'how far each stream has applied each partition, in the same commit as the rows';
+COMMENT ON COLUMN rappel_conso.stream_offset.stream IS 'name of the stream';
+COMMENT ON COLUMN rappel_conso.stream_offset.topic IS 'Kafka topic';
+COMMENT ON COLUMN rappel_conso.stream_offset.partition IS 'partition of the topic';
+COMMENT ON COLUMN rappel_conso.stream_offset.next_offset IS 'offset of the next record to apply';
+COMMENT ON COLUMN rappel_conso.stream_offset.epoch IS 'raised when the stream changes or is sought; a batch that was read before can no longer commit';
+COMMENT ON COLUMN rappel_conso.stream_offset.cluster_id IS 'Kafka cluster that the offsets belong to';
+COMMENT ON COLUMN rappel_conso.stream_offset.seek_to IS 'where rc_seek() sends it: the worker resolves earliest, latest or a timestamp; null: nowhere';
+COMMENT ON COLUMN rappel_conso.stream_offset.last_offset IS 'offset of the last record applied';
+COMMENT ON COLUMN rappel_conso.stream_offset.record_timestamp IS 'timestamp of the last record applied';
+COMMENT ON COLUMN rappel_conso.stream_offset.applied_at IS 'when the last batch was committed';
+COMMENT ON COLUMN rappel_conso.stream_offset.high_watermark IS 'end of the partition when last observed';
+COMMENT ON COLUMN rappel_conso.stream_offset.observed_at IS 'when high_watermark was observed';
+
+CREATE TABLE rappel_conso.stream_state (
+  stream text PRIMARY KEY REFERENCES rappel_conso.stream (name) ON UPDATE CASCADE ON DELETE CASCADE,
+  state text NOT NULL
+    CONSTRAINT stream_state_check CHECK (state OPERATOR(pg_catalog.=) ANY (ARRAY['running', 'failed', 'waiting'])),
+  detail text,
+  failures integer NOT NULL DEFAULT 0,
+  retry_at timestamptz,
+  last_error_at timestamptz,
+  sqlstate text,
+  error text,
+  error_detail text,
+  hint text,
+  context text
+);
+COMMENT ON TABLE rappel_conso.stream_state IS 'what the workers last said of each stream';
+COMMENT ON COLUMN rappel_conso.stream_state.stream IS 'name of the stream';
+COMMENT ON COLUMN rappel_conso.stream_state.state IS 'running, failed, or waiting (for a worker slot or the brokers)';
+COMMENT ON COLUMN rappel_conso.stream_state.detail IS 'what it waits for, or what has to be known, such as a gap in a topic';
+COMMENT ON COLUMN rappel_conso.stream_state.failures IS 'failures in a row';
+COMMENT ON COLUMN rappel_conso.stream_state.retry_at IS 'when a failed stream is tried again';
+COMMENT ON COLUMN rappel_conso.stream_state.last_error_at IS 'when the newest error happened';
+COMMENT ON COLUMN rappel_conso.stream_state.sqlstate IS 'SQLSTATE of the newest error';
+COMMENT ON COLUMN rappel_conso.stream_state.error IS 'message of the newest error';
+COMMENT ON COLUMN rappel_conso.stream_state.error_detail IS 'detail of the newest error';
+COMMENT ON COLUMN rappel_conso.stream_state.hint IS 'hint of the newest error';
+COMMENT ON COLUMN rappel_conso.stream_state.context IS 'context of the newest error';
+
+CREATE TABLE rappel_conso.dead_letter (
+  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  origin text NOT NULL
+    CONSTRAINT dead_letter_origin_check CHECK (origin OPERATOR(pg_catalog.=) ANY (ARRAY['source', 'stream', 'outbox'])),
+  name text NOT NULL,
+  run bigint,
+  topic text,
+  partition integer,
+  record_offset bigint,
+  record_timestamp timestamptz,
+  key bytea,
+  value bytea,
+  headers jsonb,
+  sqlstate text NOT NULL,
+  message text NOT NULL,
+  detail text,
+  context text,
+  attempts integer NOT NULL DEFAULT 1,
+  created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  resolved_at timestamptz
+);
+CREATE INDEX dead_letter_name_idx ON rappel_conso.dead_letter (origin, name, id);
+COMMENT ON TABLE rappel_conso.dead_letter IS 'records that failed alone, with their bytes, place and error';
+COMMENT ON COLUMN rappel_conso.dead_letter.id IS 'number of the dead letter';
+COMMENT ON COLUMN rappel_conso.dead_letter.origin IS 'what refused the record: source, stream or outbox';
+COMMENT ON COLUMN rappel_conso.dead_letter.name IS 'name of the source or stream';
+COMMENT ON COLUMN rappel_conso.dead_letter.run IS 'run that the record belongs to';
+COMMENT ON COLUMN rappel_conso.dead_letter.topic IS 'topic of the record';
+COMMENT ON COLUMN rappel_conso.dead_letter.partition IS 'partition of the record';
+COMMENT ON COLUMN rappel_conso.dead_letter.record_offset IS 'offset of the record';
+COMMENT ON COLUMN rappel_conso.dead_letter.record_timestamp IS 'timestamp of the record';
+COMMENT ON COLUMN rappel_conso.dead_letter.key IS 'key of the record, as it came';
+COMMENT ON COLUMN rappel_conso.dead_letter.value IS 'value of the record, as it came';
+COMMENT ON COLUMN rappel_conso.dead_letter.headers IS 'headers of the record, in the form of records.headers';
+COMMENT ON COLUMN rappel_conso.dead_letter.sqlstate IS 'SQLSTATE of the error';
+COMMENT ON COLUMN rappel_conso.dead_letter.message IS 'message of the error';
+COMMENT ON COLUMN rappel_conso.dead_letter.detail IS 'detail of the error';
+COMMENT ON COLUMN rappel_conso.dead_letter.context IS 'context of the error';
+COMMENT ON COLUMN rappel_conso.dead_letter.attempts IS 'how often it was tried';
+COMMENT ON COLUMN rappel_conso.dead_letter.created_at IS 'when it failed first';
+COMMENT ON COLUMN rappel_conso.dead_letter.resolved_at IS 'when it was applied after all; null: still dead';
+
+CREATE TABLE rappel_conso.stopped (
+  one boolean PRIMARY KEY DEFAULT true CONSTRAINT stopped_one_check CHECK (one),
+  stopped_at timestamptz NOT NULL
+);
+COMMENT ON TABLE rappel_conso.stopped IS 'holds a row after rc_stop(): preloaded workers stay away until rc_start() or a restart of the server';
+COMMENT ON COLUMN rappel_conso.stopped.one IS 'always true: there is one row at most';
+COMMENT ON COLUMN rappel_conso.stopped.stopped_at IS 'when rc_stop() was called';
+
+CREATE VIEW rappel_conso.lag WITH (security_invoker = true) AS
+  SELECT o.stream, o.topic, o.partition, o.next_offset, o.high_watermark,
+         GREATEST(o.high_watermark OPERATOR(pg_catalog.-) o.next_offset, 0) AS lag,
+         o.record_timestamp, o.applied_at, o.observed_at
+    FROM rappel_conso.stream_offset o;
+COMMENT ON VIEW rappel_conso.lag IS 'records in Kafka that are not yet applied, for each partition';
+
+-- What the recalls stream decodes its records into.  A record without its
+-- key must be a dead letter, not a row that the statement passes over.
+CREATE DOMAIN rappel_conso.reference_fiche AS text
+  CONSTRAINT reference_fiche_not_null NOT NULL;
+COMMENT ON DOMAIN rappel_conso.reference_fiche IS 'key of a recall; never null';
+
+CREATE TYPE rappel_conso.recall AS (
+  reference_fiche rappel_conso.reference_fiche,
+  date_de_publication timestamptz,
+  date_de_fin_de_la_procedure_de_rappel date,
+  categorie_de_produit text,
+  sous_categorie_de_produit text,
+  nom_de_la_marque_du_produit text,
+  noms_des_modeles_ou_references text,
+  identification_des_produits text,
+  conditionnements text,
+  temperature_de_conservation text,
+  zone_geographique_de_vente text,
+  distributeurs text,
+  motif_du_rappel text,
+  numero_de_contact text,
+  modalites_de_compensation text,
+  risques_pour_le_consommateur text,
+  recommandations_sante text,
+  informations_complementaires text,
+  date_debut_commercialisation date,
+  date_fin_commercialisation date,
+  liens_vers_les_images text,
+  lien_vers_la_liste_des_produits text,
+  lien_vers_la_liste_des_distributeurs text,
+  lien_vers_affichette_pdf text,
+  lien_vers_la_fiche_rappel text,
+  numero_de_version integer,
+  nature_juridique_du_rappel text,
+  marque_de_salubrite text,
+  libelle text,
+  id bigint,
+  rappelguid text,
+  gtin text[]
+);
+COMMENT ON TYPE rappel_conso.recall IS 'a recall as source rappel_conso publishes it';
+
+--
+-- Guards of the definitions
+--
+
+CREATE FUNCTION rappel_conso.source_check() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  IF TG_OP = 'DELETE' THEN
+    IF OLD.name = 'rappel_conso' THEN
+      RAISE EXCEPTION 'cannot delete the built-in source "rappel_conso"'
+        USING ERRCODE = 'dependent_objects_still_exist', HINT = 'Set its column "paused" instead.';
+    END IF;
+    RETURN OLD;
+  END IF;
+
+  IF TG_OP = 'UPDATE' AND OLD.name = 'rappel_conso' AND NEW.name <> OLD.name THEN
+    RAISE EXCEPTION 'cannot rename the built-in source "rappel_conso"'
+      USING ERRCODE = 'dependent_objects_still_exist';
+  END IF;
+  IF NEW.url !~ '^https?://[^/\s]+' THEN
+    RAISE EXCEPTION 'url of source "%" is not an HTTP address: "%"', NEW.name, NEW.url
+      USING ERRCODE = 'invalid_parameter_value',
+            HINT = 'An Explore API''s base looks like https://data.economie.gouv.fr/api/explore/v2.1.';
+  END IF;
+  IF NEW.dataset !~ '^[A-Za-z0-9_@.-]+$' THEN
+    RAISE EXCEPTION 'dataset of source "%" is not an identifier: "%"', NEW.name, NEW.dataset
+      USING ERRCODE = 'invalid_parameter_value';
+  END IF;
+  IF NEW.transform NOT IN ('recall', 'none') THEN
+    RAISE EXCEPTION 'transform of source "%" must be "recall" or "none", not "%"', NEW.name, NEW.transform
+      USING ERRCODE = 'invalid_parameter_value';
+  END IF;
+  IF NEW.transform = 'recall' AND NEW.key_field IS NULL THEN
+    RAISE EXCEPTION 'source "%" needs a key_field', NEW.name
+      USING ERRCODE = 'not_null_violation', HINT = 'It is numero_fiche in V2 datasets and reference_fiche in V1 archives.';
+  END IF;
+  IF NEW.topic !~ '^[A-Za-z0-9._-]{1,249}$' OR NEW.topic IN ('.', '..') THEN
+    RAISE EXCEPTION 'topic of source "%" is not a name that Kafka allows: "%"', NEW.name, NEW.topic
+      USING ERRCODE = 'invalid_name', HINT = 'Use up to 249 letters, digits, dots, underscores and hyphens.';
+  END IF;
+  IF NEW."overlap" < '0' OR NEW.full_interval <= '0' OR NEW.retry_delay < '0' OR NEW.poll_interval < '1 second' THEN
+    RAISE EXCEPTION 'an interval of source "%" is too short', NEW.name
+      USING ERRCODE = 'invalid_parameter_value',
+            HINT = 'overlap and retry_delay must not be negative, full_interval must be positive, poll_interval at least one second.';
+  END IF;
+  IF (TG_OP = 'INSERT' OR NEW.owner <> OLD.owner)
+     AND NOT pg_has_role(session_user, NEW.owner, 'MEMBER') THEN
+    RAISE EXCEPTION 'must be member of role "%" to make it the owner of source "%"', NEW.owner, NEW.name
+      USING ERRCODE = 'insufficient_privilege';
+  END IF;
+
+  -- a restored built-in row updates the fresh one
+  IF TG_OP = 'INSERT' AND NEW.name = 'rappel_conso'
+     AND EXISTS (SELECT FROM rappel_conso.source s WHERE s.name = NEW.name) THEN
+    UPDATE rappel_conso.source s
+       SET url = NEW.url, dataset = NEW.dataset, filter = NEW.filter, key_field = NEW.key_field,
+           cursor_field = NEW.cursor_field, "overlap" = NEW."overlap", full_interval = NEW.full_interval,
+           transform = NEW.transform, fold_accents = NEW.fold_accents, topic = NEW.topic,
+           partitions = NEW.partitions, replication = NEW.replication, stream = NEW.stream,
+           poll_interval = NEW.poll_interval, retries = NEW.retries, retry_delay = NEW.retry_delay,
+           paused = NEW.paused, owner = NEW.owner
+     WHERE s.name = NEW.name;
+    RETURN NULL;
+  END IF;
+
+  IF TG_OP = 'UPDATE'
+     AND (NEW.url, NEW.dataset, NEW.filter, NEW.key_field, NEW.cursor_field, NEW.transform, NEW.fold_accents)
+         IS DISTINCT FROM
+         (OLD.url, OLD.dataset, OLD.filter, OLD.key_field, OLD.cursor_field, OLD.transform, OLD.fold_accents) THEN
+    UPDATE rappel_conso.source_state s
+       SET cursor_value = NULL, complete = false, data_processed = NULL, records_count = NULL,
+           full_at = NULL, epoch = s.epoch + 1
+     WHERE s.source = OLD.name;
+  END IF;
+  RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION rappel_conso.source_check() IS 'checks a source and resets its cursor when what it reads changes';
+
+CREATE TRIGGER source_check BEFORE INSERT OR UPDATE OR DELETE ON rappel_conso.source
+  FOR EACH ROW EXECUTE FUNCTION rappel_conso.source_check();
+COMMENT ON TRIGGER source_check ON rappel_conso.source IS 'checks a source and resets its cursor when what it reads changes';
+
+CREATE FUNCTION rappel_conso.stream_builtin() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  IF TG_OP = 'DELETE' THEN
+    IF OLD.name = 'rappel_conso' THEN
+      RAISE EXCEPTION 'cannot delete the built-in stream "rappel_conso"'
+        USING ERRCODE = 'dependent_objects_still_exist', HINT = 'Set its column "paused" instead.';
+    END IF;
+    RETURN OLD;
+  END IF;
+  IF TG_OP = 'UPDATE' THEN
+    IF OLD.name = 'rappel_conso' AND NEW.name <> OLD.name THEN
+      RAISE EXCEPTION 'cannot rename the built-in stream "rappel_conso"'
+        USING ERRCODE = 'dependent_objects_still_exist';
+    END IF;
+    RETURN NEW;
+  END IF;
+
+  -- a restored built-in row updates the fresh one
+  IF NEW.name = 'rappel_conso' AND EXISTS (SELECT FROM rappel_conso.stream s WHERE s.name = NEW.name) THEN
+    UPDATE rappel_conso.stream s
+       SET topics = NEW.topics, statement = NEW.statement, setup = NEW.setup, value_type = NEW.value_type,
+           key_type = NEW.key_type, output_topic = NEW.output_topic, start_at = NEW.start_at,
+           batch_size = NEW.batch_size, workers = NEW.workers, on_error = NEW.on_error,
+           stop_after = NEW.stop_after, paused = NEW.paused, owner = NEW.owner, search_path = NEW.search_path
+     WHERE s.name = NEW.name;
+    RETURN NULL;
+  END IF;
+  RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION rappel_conso.stream_builtin() IS 'keeps the built-in stream, and lets a restored one update it';
+
+CREATE TRIGGER a_stream_builtin BEFORE INSERT OR UPDATE OR DELETE ON rappel_conso.stream
+  FOR EACH ROW EXECUTE FUNCTION rappel_conso.stream_builtin();
+COMMENT ON TRIGGER a_stream_builtin ON rappel_conso.stream IS 'keeps the built-in stream, and lets a restored one update it';
+
+CREATE FUNCTION rappel_conso.stream_check() RETURNS trigger
+AS 'MODULE_PATHNAME', 'rc_stream_check' LANGUAGE C;
+COMMENT ON FUNCTION rappel_conso.stream_check() IS 'checks a stream, its statement included';
+
+CREATE TRIGGER b_stream_check BEFORE INSERT OR UPDATE ON rappel_conso.stream
+  FOR EACH ROW EXECUTE FUNCTION rappel_conso.stream_check();
+COMMENT ON TRIGGER b_stream_check ON rappel_conso.stream IS 'checks a stream, its statement included';
+
+CREATE FUNCTION rappel_conso.stream_changed() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  UPDATE rappel_conso.stream_offset o SET epoch = o.epoch + 1 WHERE o.stream = NEW.name;
+  UPDATE rappel_conso.stream_state s SET retry_at = NULL, failures = 0 WHERE s.stream = NEW.name;
+  RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION rappel_conso.stream_changed() IS 'raises the epoch, so that no batch of the old definition can commit';
+
+CREATE TRIGGER stream_changed AFTER UPDATE ON rappel_conso.stream
+  FOR EACH ROW EXECUTE FUNCTION rappel_conso.stream_changed();
+COMMENT ON TRIGGER stream_changed ON rappel_conso.stream IS 'raises the epoch, so that no batch of the old definition can commit';
+
+CREATE FUNCTION rappel_conso.definition_changed() RETURNS trigger
+AS 'MODULE_PATHNAME', 'rc_definition_changed' LANGUAGE C;
+COMMENT ON FUNCTION rappel_conso.definition_changed() IS 'wakes the workers that a changed definition concerns';
+
+CREATE TRIGGER wake AFTER INSERT OR UPDATE OR DELETE ON rappel_conso.stream
+  FOR EACH ROW EXECUTE FUNCTION rappel_conso.definition_changed();
+COMMENT ON TRIGGER wake ON rappel_conso.stream IS 'wakes the workers that a changed definition concerns';
+CREATE TRIGGER wake AFTER INSERT OR UPDATE OR DELETE ON rappel_conso.source
+  FOR EACH ROW EXECUTE FUNCTION rappel_conso.definition_changed();
+COMMENT ON TRIGGER wake ON rappel_conso.source IS 'wakes the workers that a changed definition concerns';
+
+--
+-- Functions
+--
+
+CREATE FUNCTION @extschema@.rc_fold(text) RETURNS text
+AS 'MODULE_PATHNAME', 'rc_fold' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION @extschema@.rc_fold(text) IS 'text folded to ASCII';
+
+CREATE FUNCTION @extschema@.rc_sync_now(
+  source text DEFAULT 'rappel_conso', full_sync boolean DEFAULT false,
+  OUT run_id bigint, OUT state text, OUT fetched bigint, OUT published bigint, OUT inserted bigint,
+  OUT updated bigint, OUT unchanged bigint, OUT dead bigint, OUT duration interval)
+AS 'MODULE_PATHNAME', 'rc_sync_now' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION @extschema@.rc_sync_now(text, boolean) IS 'runs a source now and waits for the end of the run';
+
+CREATE FUNCTION @extschema@.rc_start() RETURNS boolean
+AS 'MODULE_PATHNAME', 'rc_start' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION @extschema@.rc_start() IS 'starts this database''s workers; false if they were running';
+
+CREATE FUNCTION @extschema@.rc_stop() RETURNS integer
+AS 'MODULE_PATHNAME', 'rc_stop' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION @extschema@.rc_stop() IS 'stops this database''s workers and returns how many ran';
+
+CREATE FUNCTION @extschema@.rc_seek(stream text, "to" text) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  its_owner regrole;
+  part text;
+BEGIN
+  SELECT s.owner INTO its_owner FROM rappel_conso.stream s WHERE s.name = rc_seek.stream;
+  IF NOT FOUND OR NOT pg_has_role(session_user, its_owner, 'MEMBER') THEN
+    RAISE EXCEPTION 'stream "%" does not exist or is not yours', stream
+      USING ERRCODE = 'undefined_object', HINT = 'The streams are the rows of rappel_conso.stream.';
+  END IF;
+
+  IF "to" ~ '^\d+:\d+(,\d+:\d+)*$' THEN
+    FOREACH part IN ARRAY string_to_array("to", ',') LOOP
+      UPDATE rappel_conso.stream_offset o
+         SET next_offset = split_part(part, ':', 2)::bigint, epoch = o.epoch + 1, seek_to = NULL,
+             last_offset = NULL, record_timestamp = NULL, cluster_id = NULL
+       WHERE o.stream = rc_seek.stream AND o.partition = split_part(part, ':', 1)::integer;
+      IF NOT FOUND THEN
+        RAISE EXCEPTION 'stream "%" has no offset for partition %', stream, split_part(part, ':', 1)
+          USING ERRCODE = 'undefined_object',
+                HINT = 'A partition gets its offset when a worker first sees it.';
+      END IF;
+    END LOOP;
+  ELSE
+    IF "to" NOT IN ('earliest', 'latest') THEN
+      BEGIN
+        "to" := "to"::timestamptz::text;
+      EXCEPTION WHEN data_exception THEN
+        RAISE EXCEPTION 'cannot seek to "%"', "to"
+          USING ERRCODE = 'invalid_parameter_value',
+                HINT = 'Use earliest, latest, a timestamp, or partition:offset,...';
+      END;
+    END IF;
+    UPDATE rappel_conso.stream_offset o
+       SET seek_to = "to", epoch = o.epoch + 1
+     WHERE o.stream = rc_seek.stream;
+    IF NOT FOUND THEN
+      UPDATE rappel_conso.stream s SET start_at = "to" WHERE s.name = rc_seek.stream;
+    END IF;
+  END IF;
+  UPDATE rappel_conso.stream_state t SET retry_at = NULL, failures = 0 WHERE t.stream = rc_seek.stream;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.rc_seek(text, text) IS 'sends a stream to another place: earliest, latest, a timestamp, or partition:offset,...';
+
+CREATE FUNCTION rappel_conso.worker_pid(kind text, name text DEFAULT '', number integer DEFAULT 0) RETURNS integer
+AS 'MODULE_PATHNAME', 'rc_worker_pid' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION rappel_conso.worker_pid(text, text, integer) IS 'process id of a worker of this database: kind scheduler, run or stream; null if it does not run';
+
+CREATE FUNCTION rappel_conso.library_version() RETURNS text
+AS 'MODULE_PATHNAME', 'rc_library_version' LANGUAGE C STRICT STABLE PARALLEL SAFE;
+COMMENT ON FUNCTION rappel_conso.library_version() IS 'version that the loaded library was compiled as';
+
+CREATE FUNCTION @extschema@.rc_status(
+  OUT component text, OUT name text, OUT state text, OUT detail text, OUT lag bigint,
+  OUT last_success timestamptz, OUT last_error text, OUT last_error_at timestamptz)
+RETURNS SETOF record
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+  WITH world AS (
+    SELECT rappel_conso.worker_pid('scheduler') AS scheduler,
+           COALESCE(current_setting('rappel_conso.kafka_brokers', true), '') AS brokers,
+           rappel_conso.library_version() AS library,
+           (SELECT e.extversion FROM pg_extension e WHERE e.extname = 'rappel_conso') AS installed
+  ), stream_part AS (
+    SELECT s.name, s.paused, s.workers, s.topics, t.state AS said, t.detail, t.sqlstate, t.error, t.error_detail,
+           t.hint, t.last_error_at, t.retry_at, o.lag, o.applied_at, o.observed_at, d.dead,
+           (SELECT count(rappel_conso.worker_pid('stream', s.name, n)) FROM generate_series(0, s.workers - 1) n) AS alive
+      FROM rappel_conso.stream s
+      LEFT JOIN rappel_conso.stream_state t ON t.stream = s.name
+      LEFT JOIN LATERAL (SELECT sum(l.lag)::bigint AS lag, max(l.applied_at) AS applied_at,
+                                max(l.observed_at) AS observed_at
+                           FROM rappel_conso.lag l WHERE l.stream = s.name) o ON true
+      LEFT JOIN LATERAL (SELECT count(*) AS dead FROM rappel_conso.dead_letter d
+                          WHERE d.origin = 'stream' AND d.name = s.name AND d.resolved_at IS NULL) d ON true
+  )
+  SELECT 'scheduler', current_database()::text,
+         CASE WHEN w.library <> w.installed THEN 'restart needed'
+              WHEN w.scheduler IS NOT NULL THEN 'running' ELSE 'stopped' END,
+         CASE WHEN w.library <> w.installed
+              THEN format('the library is version %s, the extension %s; restart the server', w.library, w.installed)
+              WHEN w.scheduler IS NOT NULL THEN format('process %s', w.scheduler)
+              ELSE 'rc_start() starts it; or preload the library and list this database in rappel_conso.databases' END,
+         NULL::bigint, NULL::timestamptz, NULL::text, NULL::timestamptz
+    FROM world w
+  UNION ALL
+  SELECT 'kafka', CASE WHEN w.brokers = '' THEN 'none' ELSE w.brokers END,
+         CASE WHEN w.brokers = '' THEN 'direct mode' ELSE 'configured' END,
+         CASE WHEN w.brokers = '' THEN 'sources feed their streams without Kafka'
+              ELSE (SELECT 'cluster ' || string_agg(DISTINCT o.cluster_id, ', ') FROM rappel_conso.stream_offset o) END,
+         NULL, (SELECT max(o.observed_at) FROM rappel_conso.stream_offset o), NULL, NULL
+    FROM world w
+  UNION ALL
+  SELECT 'source', s.name,
+         CASE WHEN rappel_conso.worker_pid('run', s.name) IS NOT NULL THEN 'running'
+              WHEN s.paused THEN 'paused'
+              WHEN r.id IS NULL THEN 'never run'
+              WHEN r.state = 'running' THEN 'failed'
+              ELSE r.state END,
+         CASE WHEN r.id IS NOT NULL
+              THEN format('run %s: %s fetched, %s inserted, %s updated, %s unchanged, %s dead',
+                          r.id, r.fetched, r.inserted, r.updated, r.unchanged, r.dead)
+                   || COALESCE((SELECT format('; %s retried at %s: %s', k.name, k.next_try_at, k.error)
+                                  FROM rappel_conso.task k WHERE k.run = r.id AND k.state = 'up_for_retry'), '')
+              ELSE s.dataset END,
+         NULL, ok.finished_at, bad.error, bad.finished_at
+    FROM rappel_conso.source s
+    LEFT JOIN LATERAL (SELECT * FROM rappel_conso.run r WHERE r.source = s.name ORDER BY r.id DESC LIMIT 1) r ON true
+    LEFT JOIN LATERAL (SELECT * FROM rappel_conso.run r WHERE r.source = s.name AND r.state = 'success'
+                        ORDER BY r.id DESC LIMIT 1) ok ON true
+    LEFT JOIN LATERAL (SELECT * FROM rappel_conso.run r WHERE r.source = s.name AND r.state = 'failed'
+                        ORDER BY r.id DESC LIMIT 1) bad ON true
+  UNION ALL
+  SELECT 'stream', p.name,
+         CASE WHEN p.paused THEN 'paused'
+              WHEN p.said = 'failed' THEN 'failed'
+              WHEN w.brokers = '' THEN 'direct mode'
+              WHEN p.alive > 0 THEN CASE WHEN p.said = 'waiting' THEN 'waiting' ELSE 'running' END
+              WHEN w.scheduler IS NOT NULL THEN 'waiting'
+              ELSE 'stopped' END,
+         concat_ws('; ',
+                   CASE WHEN w.brokers <> '' THEN format('%s of %s workers', p.alive, p.workers) END,
+                   p.detail,
+                   CASE WHEN p.said = 'failed' AND p.retry_at IS NOT NULL THEN format('tried again at %s', p.retry_at) END,
+                   CASE WHEN p.dead > 0 THEN format('%s dead letters', p.dead) END),
+         CASE WHEN w.brokers <> '' THEN p.lag END, p.applied_at,
+         p.error || COALESCE(E'\n' || p.error_detail, '') || COALESCE(E'\nHINT: ' || p.hint, ''), p.last_error_at
+    FROM stream_part p, world w
+$$;
+COMMENT ON FUNCTION @extschema@.rc_status() IS 'one row for each part: what it does, how far it is, what failed last';
+
+
+--
+-- Privileges: nothing for PUBLIC
+--
+
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA rappel_conso FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.rc_fold(text), @extschema@.rc_sync_now(text, boolean),
+  @extschema@.rc_start(), @extschema@.rc_stop(), @extschema@.rc_status(), @extschema@.rc_seek(text, text) FROM PUBLIC;
+REVOKE ALL ON TYPE rappel_conso.recall, rappel_conso.reference_fiche FROM PUBLIC;
+
+GRANT USAGE ON SCHEMA rappel_conso TO pg_monitor;
+GRANT EXECUTE ON FUNCTION @extschema@.rc_status(), rappel_conso.worker_pid(text, text, integer),
+  rappel_conso.library_version() TO pg_monitor;
+GRANT SELECT ON rappel_conso.run, rappel_conso.task, rappel_conso.source_state, rappel_conso.stream_offset,
+  rappel_conso.stream_state, rappel_conso.stopped, rappel_conso.lag TO pg_monitor;
+GRANT SELECT (name, dataset, url, topic, stream, poll_interval, paused, owner) ON rappel_conso.source TO pg_monitor;
+GRANT SELECT (name, topics, output_topic, workers, paused, owner) ON rappel_conso.stream TO pg_monitor;
+GRANT SELECT (id, origin, name, run, topic, partition, record_offset, record_timestamp, sqlstate, message,
+  attempts, created_at, resolved_at) ON rappel_conso.dead_letter TO pg_monitor;
+
+-- Owners see their own; pg_monitor sees states.  Superusers see everything.
+ALTER TABLE rappel_conso.stream ENABLE ROW LEVEL SECURITY;
+ALTER TABLE rappel_conso.source ENABLE ROW LEVEL SECURITY;
+ALTER TABLE rappel_conso.run ENABLE ROW LEVEL SECURITY;
+ALTER TABLE rappel_conso.task ENABLE ROW LEVEL SECURITY;
+ALTER TABLE rappel_conso.source_state ENABLE ROW LEVEL SECURITY;
+ALTER TABLE rappel_conso.stream_offset ENABLE ROW LEVEL SECURITY;
+ALTER TABLE rappel_conso.stream_state ENABLE ROW LEVEL SECURITY;
+ALTER TABLE rappel_conso.dead_letter ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY own ON rappel_conso.stream
+  USING (pg_catalog.pg_has_role(owner, 'MEMBER')) WITH CHECK (pg_catalog.pg_has_role(owner, 'MEMBER'));
+CREATE POLICY own ON rappel_conso.source
+  USING (pg_catalog.pg_has_role(owner, 'MEMBER')) WITH CHECK (pg_catalog.pg_has_role(owner, 'MEMBER'));
+CREATE POLICY own ON rappel_conso.run FOR SELECT
+  USING (source OPERATOR(pg_catalog.=) ANY (SELECT s.name FROM rappel_conso.source s));
+CREATE POLICY own ON rappel_conso.task FOR SELECT
+  USING (run OPERATOR(pg_catalog.=) ANY (SELECT r.id FROM rappel_conso.run r));
+CREATE POLICY own ON rappel_conso.source_state FOR SELECT
+  USING (source OPERATOR(pg_catalog.=) ANY (SELECT s.name FROM rappel_conso.source s));
+CREATE POLICY own ON rappel_conso.stream_offset FOR SELECT
+  USING (stream OPERATOR(pg_catalog.=) ANY (SELECT s.name FROM rappel_conso.stream s));
+CREATE POLICY own ON rappel_conso.stream_state FOR SELECT
+  USING (stream OPERATOR(pg_catalog.=) ANY (SELECT s.name FROM rappel_conso.stream s));
+CREATE POLICY own ON rappel_conso.dead_letter FOR SELECT
+  USING (CASE origin WHEN 'source' THEN name OPERATOR(pg_catalog.=) ANY (SELECT s.name FROM rappel_conso.source s)
+                     ELSE name OPERATOR(pg_catalog.=) ANY (SELECT s.name FROM rappel_conso.stream s) END);
+
+CREATE POLICY monitor ON rappel_conso.stream FOR SELECT TO pg_monitor USING (true);
+CREATE POLICY monitor ON rappel_conso.source FOR SELECT TO pg_monitor USING (true);
+CREATE POLICY monitor ON rappel_conso.run FOR SELECT TO pg_monitor USING (true);
+CREATE POLICY monitor ON rappel_conso.task FOR SELECT TO pg_monitor USING (true);
+CREATE POLICY monitor ON rappel_conso.source_state FOR SELECT TO pg_monitor USING (true);
+CREATE POLICY monitor ON rappel_conso.stream_offset FOR SELECT TO pg_monitor USING (true);
+CREATE POLICY monitor ON rappel_conso.stream_state FOR SELECT TO pg_monitor USING (true);
+CREATE POLICY monitor ON rappel_conso.dead_letter FOR SELECT TO pg_monitor USING (true);
+
+--
+-- What comes built in
+--
+
+INSERT INTO rappel_conso.stream (name, topics, value_type, search_path, setup, statement)
+VALUES ('rappel_conso', '{rappel_conso}', 'rappel_conso.recall', 'pg_catalog, pg_temp', $setup$
+DO $do$
+DECLARE
+  holder pg_catalog.regrole;
+BEGIN
+  SELECT relowner INTO holder FROM pg_catalog.pg_class
+   WHERE oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass('@extschema@.rappel_conso_table')::pg_catalog.oid;
+  IF NOT FOUND THEN
+    CREATE TABLE @extschema@.rappel_conso_table (
+      reference_fiche text PRIMARY KEY,
+      date_de_publication timestamptz,
+      date_de_fin_de_la_procedure_de_rappel date,
+      categorie_de_produit text,
+      sous_categorie_de_produit text,
+      nom_de_la_marque_du_produit text,
+      noms_des_modeles_ou_references text,
+      identification_des_produits text,
+      conditionnements text,
+      temperature_de_conservation text,
+      zone_geographique_de_vente text,
+      distributeurs text,
+      motif_du_rappel text,
+      numero_de_contact text,
+      modalites_de_compensation text,
+      risques_pour_le_consommateur text,
+      recommandations_sante text,
+      informations_complementaires text,
+      date_debut_commercialisation date,
+      date_fin_commercialisation date,
+      liens_vers_les_images text,
+      lien_vers_la_liste_des_produits text,
+      lien_vers_la_liste_des_distributeurs text,
+      lien_vers_affichette_pdf text,
+      lien_vers_la_fiche_rappel text,
+      numero_de_version integer,
+      nature_juridique_du_rappel text,
+      marque_de_salubrite text,
+      libelle text,
+      id bigint,
+      rappelguid text,
+      gtin text[],
+      first_seen_at timestamptz NOT NULL DEFAULT now(),
+      updated_at timestamptz NOT NULL DEFAULT now()
+    );
+    CREATE INDEX ON @extschema@.rappel_conso_table (date_de_publication);
+    CREATE INDEX ON @extschema@.rappel_conso_table USING gin (gtin);
+    COMMENT ON TABLE @extschema@.rappel_conso_table IS 'French product recalls, one row per fiche; filled by the stream rappel_conso';
+    COMMENT ON COLUMN @extschema@.rappel_conso_table.gtin IS 'GTINs found in identification_des_produits, their check digits verified';
+    COMMENT ON COLUMN @extschema@.rappel_conso_table.first_seen_at IS 'when the row was inserted';
+    COMMENT ON COLUMN @extschema@.rappel_conso_table.updated_at IS 'when the row was last inserted or updated';
+  ELSIF holder::pg_catalog.oid OPERATOR(pg_catalog.<>) current_user::pg_catalog.regrole::pg_catalog.oid THEN
+    RAISE EXCEPTION 'table "rappel_conso_table" belongs to role "%", not to the owner of the stream', holder
+      USING ERRCODE = 'insufficient_privilege',
+            HINT = 'Rename that table, or give it to the owner of the stream.';
+  END IF;
+END
+$do$
+$setup$, $statement$
+INSERT INTO @extschema@.rappel_conso_table AS t (
+  reference_fiche, date_de_publication, date_de_fin_de_la_procedure_de_rappel, categorie_de_produit,
+  sous_categorie_de_produit, nom_de_la_marque_du_produit, noms_des_modeles_ou_references,
+  identification_des_produits, conditionnements, temperature_de_conservation, zone_geographique_de_vente,
+  distributeurs, motif_du_rappel, numero_de_contact, modalites_de_compensation, risques_pour_le_consommateur,
+  recommandations_sante, informations_complementaires, date_debut_commercialisation,
+  date_fin_commercialisation, liens_vers_les_images, lien_vers_la_liste_des_produits,
+  lien_vers_la_liste_des_distributeurs, lien_vers_affichette_pdf, lien_vers_la_fiche_rappel,
+  numero_de_version, nature_juridique_du_rappel, marque_de_salubrite, libelle, id, rappelguid, gtin)
+SELECT
+  r.reference_fiche, r.date_de_publication, r.date_de_fin_de_la_procedure_de_rappel, r.categorie_de_produit,
+  r.sous_categorie_de_produit, r.nom_de_la_marque_du_produit, r.noms_des_modeles_ou_references,
+  r.identification_des_produits, r.conditionnements, r.temperature_de_conservation,
+  r.zone_geographique_de_vente, r.distributeurs, r.motif_du_rappel, r.numero_de_contact,
+  r.modalites_de_compensation, r.risques_pour_le_consommateur, r.recommandations_sante,
+  r.informations_complementaires, r.date_debut_commercialisation, r.date_fin_commercialisation,
+  r.liens_vers_les_images, r.lien_vers_la_liste_des_produits, r.lien_vers_la_liste_des_distributeurs,
+  r.lien_vers_affichette_pdf, r.lien_vers_la_fiche_rappel, r.numero_de_version, r.nature_juridique_du_rappel,
+  r.marque_de_salubrite, r.libelle, r.id, r.rappelguid, r.gtin
+  FROM records r
+ WHERE r.reference_fiche IS NOT NULL
+   -- the winner, where the batch holds a fiche several times
+   AND NOT EXISTS (
+         SELECT FROM records n
+          WHERE n.reference_fiche = r.reference_fiche
+            AND ROW(COALESCE(n.numero_de_version, -1), COALESCE(n.date_de_publication, '-infinity'), COALESCE(n.rappelguid, '') COLLATE "C", n.record_offset, n.partition)
+              > ROW(COALESCE(r.numero_de_version, -1), COALESCE(r.date_de_publication, '-infinity'), COALESCE(r.rappelguid, '') COLLATE "C", r.record_offset, r.partition))
+   -- older than what the table has, or equal: not even the row is locked
+   AND NOT EXISTS (
+         SELECT FROM @extschema@.rappel_conso_table o
+          WHERE o.reference_fiche = r.reference_fiche
+            AND (ROW(COALESCE(r.numero_de_version, -1), COALESCE(r.date_de_publication, '-infinity'), COALESCE(r.rappelguid, '') COLLATE "C")
+               < ROW(COALESCE(o.numero_de_version, -1), COALESCE(o.date_de_publication, '-infinity'), COALESCE(o.rappelguid, '') COLLATE "C")
+             OR ROW(
+  r.date_de_publication, r.date_de_fin_de_la_procedure_de_rappel, r.categorie_de_produit,
+  r.sous_categorie_de_produit, r.nom_de_la_marque_du_produit, r.noms_des_modeles_ou_references,
+  r.identification_des_produits, r.conditionnements, r.temperature_de_conservation,
+  r.zone_geographique_de_vente, r.distributeurs, r.motif_du_rappel, r.numero_de_contact,
+  r.modalites_de_compensation, r.risques_pour_le_consommateur, r.recommandations_sante,
+  r.informations_complementaires, r.date_debut_commercialisation, r.date_fin_commercialisation,
+  r.liens_vers_les_images, r.lien_vers_la_liste_des_produits, r.lien_vers_la_liste_des_distributeurs,
+  r.lien_vers_affichette_pdf, r.lien_vers_la_fiche_rappel, r.numero_de_version, r.nature_juridique_du_rappel,
+  r.marque_de_salubrite, r.libelle, r.id, r.rappelguid, r.gtin)
+                IS NOT DISTINCT FROM ROW(
+  o.date_de_publication, o.date_de_fin_de_la_procedure_de_rappel, o.categorie_de_produit,
+  o.sous_categorie_de_produit, o.nom_de_la_marque_du_produit, o.noms_des_modeles_ou_references,
+  o.identification_des_produits, o.conditionnements, o.temperature_de_conservation,
+  o.zone_geographique_de_vente, o.distributeurs, o.motif_du_rappel, o.numero_de_contact,
+  o.modalites_de_compensation, o.risques_pour_le_consommateur, o.recommandations_sante,
+  o.informations_complementaires, o.date_debut_commercialisation, o.date_fin_commercialisation,
+  o.liens_vers_les_images, o.lien_vers_la_liste_des_produits, o.lien_vers_la_liste_des_distributeurs,
+  o.lien_vers_affichette_pdf, o.lien_vers_la_fiche_rappel, o.numero_de_version, o.nature_juridique_du_rappel,
+  o.marque_de_salubrite, o.libelle, o.id, o.rappelguid, o.gtin))
+          OFFSET 0)
+    ON CONFLICT (reference_fiche) DO UPDATE SET
+  date_de_publication = EXCLUDED.date_de_publication,
+  date_de_fin_de_la_procedure_de_rappel = EXCLUDED.date_de_fin_de_la_procedure_de_rappel,
+  categorie_de_produit = EXCLUDED.categorie_de_produit,
+  sous_categorie_de_produit = EXCLUDED.sous_categorie_de_produit,
+  nom_de_la_marque_du_produit = EXCLUDED.nom_de_la_marque_du_produit,
+  noms_des_modeles_ou_references = EXCLUDED.noms_des_modeles_ou_references,
+  identification_des_produits = EXCLUDED.identification_des_produits,
+  conditionnements = EXCLUDED.conditionnements,
+  temperature_de_conservation = EXCLUDED.temperature_de_conservation,
+  zone_geographique_de_vente = EXCLUDED.zone_geographique_de_vente, distributeurs = EXCLUDED.distributeurs,
+  motif_du_rappel = EXCLUDED.motif_du_rappel, numero_de_contact = EXCLUDED.numero_de_contact,
+  modalites_de_compensation = EXCLUDED.modalites_de_compensation,
+  risques_pour_le_consommateur = EXCLUDED.risques_pour_le_consommateur,
+  recommandations_sante = EXCLUDED.recommandations_sante,
+  informations_complementaires = EXCLUDED.informations_complementaires,
+  date_debut_commercialisation = EXCLUDED.date_debut_commercialisation,
+  date_fin_commercialisation = EXCLUDED.date_fin_commercialisation,
+  liens_vers_les_images = EXCLUDED.liens_vers_les_images,
+  lien_vers_la_liste_des_produits = EXCLUDED.lien_vers_la_liste_des_produits,
+  lien_vers_la_liste_des_distributeurs = EXCLUDED.lien_vers_la_liste_des_distributeurs,
+  lien_vers_affichette_pdf = EXCLUDED.lien_vers_affichette_pdf,
+  lien_vers_la_fiche_rappel = EXCLUDED.lien_vers_la_fiche_rappel,
+  numero_de_version = EXCLUDED.numero_de_version,
+  nature_juridique_du_rappel = EXCLUDED.nature_juridique_du_rappel,
+  marque_de_salubrite = EXCLUDED.marque_de_salubrite, libelle = EXCLUDED.libelle, id = EXCLUDED.id,
+  rappelguid = EXCLUDED.rappelguid, gtin = EXCLUDED.gtin,
+  updated_at = now()
+ WHERE ROW(COALESCE(EXCLUDED.numero_de_version, -1), COALESCE(EXCLUDED.date_de_publication, '-infinity'), COALESCE(EXCLUDED.rappelguid, '') COLLATE "C")
+    >= ROW(COALESCE(t.numero_de_version, -1), COALESCE(t.date_de_publication, '-infinity'), COALESCE(t.rappelguid, '') COLLATE "C")
+RETURNING xmax = 0 AS inserted
+$statement$);
+
+INSERT INTO rappel_conso.source (name, dataset, key_field, cursor_field, transform, topic, stream)
+VALUES ('rappel_conso', 'rappelconso-v2-gtin-espaces', 'numero_fiche', 'date_publication', 'recall',
+        'rappel_conso', 'rappel_conso');
+
+--
+-- What pg_dump keeps
+--
+
+SELECT pg_catalog.pg_extension_config_dump('rappel_conso.stream', '');
+SELECT pg_catalog.pg_extension_config_dump('rappel_conso.source', '');
+SELECT pg_catalog.pg_extension_config_dump('rappel_conso.run', '');
+SELECT pg_catalog.pg_extension_config_dump('rappel_conso.run_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('rappel_conso.task', '');
+SELECT pg_catalog.pg_extension_config_dump('rappel_conso.source_state', '');
+SELECT pg_catalog.pg_extension_config_dump('rappel_conso.stream_offset', '');
+SELECT pg_catalog.pg_extension_config_dump('rappel_conso.stream_state', '');
+SELECT pg_catalog.pg_extension_config_dump('rappel_conso.dead_letter', '');
+SELECT pg_catalog.pg_extension_config_dump('rappel_conso.dead_letter_id_seq', '');

@@ -1,0 +1,251 @@
+/*-------------------------------------------------------------------------
+ *
+ * config.c
+ *	  The properties that librdkafka is started with: ours, then those of
+ *	  the file that rappel_conso.kafka_config_file names.
+ *
+ * It must not write a value of that file anywhere: values can be secrets.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "kafka/internal.h"
+
+#include "nodes/pg_list.h"
+
+#define CONFIG_FILE_SETTING		"rappel_conso.kafka_config_file"
+
+typedef struct Property
+{
+	const char *key;
+	const char *value;
+} Property;
+
+/*
+ * Names as in CONFIGURATION.md of librdkafka 2.0.2.
+ *
+ * Topics are made by rc_kafka_create_topic() only, never by a broker because
+ * somebody asked for one.  Disconnects need no line in the log each: when the
+ * last broker is gone, report.c says so.
+ */
+static const Property common_properties[] = {
+	{"allow.auto.create.topics", "false"},
+	{"log.queue", "true"},
+	{"log.connection.close", "false"},
+	{"socket.keepalive.enable", "true"},
+	{NULL, NULL}
+};
+
+/*
+ * message.timeout.ms 0: a message waits for its broker for as long as
+ * rc_producer_flush() does.  The partitioner is Java's, so that a key lands
+ * where every other client puts it.
+ */
+static const Property producer_properties[] = {
+	{"enable.idempotence", "true"},
+	{"acks", "all"},
+	{"message.timeout.ms", "0"},
+	{"message.max.bytes", CppAsString2(RC_KAFKA_MAX_MESSAGE)},
+	{"queue.buffering.max.kbytes", "24576"},
+	{"queue.buffering.max.messages", "50000"},
+	{"linger.ms", "5"},
+	{"compression.codec", "lz4"},
+	{"partitioner", "murmur2_random"},
+	{NULL, NULL}
+};
+
+/*
+ * What is read ahead is bounded (see internal.h); an answer holds 1 MB, and
+ * 256 kB of a partition, or one larger batch.  That is not much, since it is
+ * compressed: with defaults, 16-fold compression and three partitions the
+ * process was seen to grow to 100 MB, with these to 35, at the same speed.
+ * An idle broker answers after fetch.wait.max.ms, and everything else that it
+ * is asked waits behind that.  max.poll.interval.ms does not matter without a subscription, but costs
+ * nothing to put out of the way.
+ */
+static const Property consumer_properties[] = {
+	{"enable.auto.commit", "false"},
+	{"enable.auto.offset.store", "false"},
+	{"enable.partition.eof", "true"},
+	{"auto.offset.reset", "error"},
+	{"isolation.level", "read_committed"},
+	{"queued.min.messages", CppAsString2(RC_KAFKA_AHEAD_MESSAGES)},
+	{"queued.max.messages.kbytes", CppAsString2(RC_KAFKA_AHEAD_KBYTES)},
+	{"fetch.max.bytes", "1048576"},
+	{"fetch.message.max.bytes", "262144"},
+	{"fetch.wait.max.ms", "200"},
+	{"fetch.error.backoff.ms", "100"},
+	{"topic.metadata.propagation.max.ms", "10000"},
+	{"max.poll.interval.ms", "86400000"},
+	{NULL, NULL}
+};
+
+/* Keys that the extension depends on; a file that has one is refused. */
+static const char *const refused_keys[] = {
+	"acks", "allow.auto.create.topics", "auto.commit.enable",
+	"auto.offset.reset", "bootstrap.servers", "client.id",
+	"delivery.report.only.error", "enable.auto.commit",
+	"enable.auto.offset.store", "enable.gapless.guarantee",
+	"enable.idempotence", "enable.partition.eof", "enabled_events",
+	"group.id", "group.instance.id", "interceptors",
+	"internal.termination.signal", "isolation.level", "log.queue",
+	"metadata.broker.list", "msg_order_cmp", "offset.store.method",
+	"plugin.library.paths", "queuing.strategy", "request.required.acks",
+	"transactional.id", NULL
+};
+
+/* One file serves both kinds: what is of one kind is skipped by the other. */
+static const char *const producer_keys[] = {
+	"batch.num.messages", "batch.size", "compression.codec",
+	"compression.level", "compression.type", "delivery.timeout.ms",
+	"linger.ms", "message.send.max.retries", "message.timeout.ms",
+	"partitioner", "produce.offset.report",
+	"queue.buffering.backpressure.threshold", "queue.buffering.max.kbytes",
+	"queue.buffering.max.messages", "queue.buffering.max.ms",
+	"request.timeout.ms", "retries", "retry.backoff.ms",
+	"sticky.partitioning.linger.ms", "transaction.timeout.ms", NULL
+};
+static const char *const consumer_keys[] = {
+	"auto.commit.interval.ms", "check.crcs", "consume.callback.max.messages",
+	"coordinator.query.interval.ms", "fetch.error.backoff.ms",
+	"fetch.max.bytes", "fetch.message.max.bytes", "fetch.min.bytes",
+	"fetch.wait.max.ms", "group.protocol.type", "heartbeat.interval.ms",
+	"max.partition.fetch.bytes", "max.poll.interval.ms",
+	"offset.store.path", "offset.store.sync.interval.ms",
+	"partition.assignment.strategy", "queued.max.messages.kbytes",
+	"queued.min.messages", "session.timeout.ms", NULL
+};
+
+static List *read_file(void);
+static void set_own(rd_kafka_conf_t *conf, const char *key,
+					const char *value);
+static void set_own_list(rd_kafka_conf_t *conf, const Property *properties);
+static void set_from_file(rd_kafka_conf_t *conf, RcKafkaKind kind,
+						  List *lines);
+static bool key_in(const char *key, const char *const *keys);
+
+/*
+ * Build the configuration of a client.
+ *
+ * group_id matters to a consumer only; NULL means the client id.  The result
+ * belongs to the caller until rd_kafka_new() has taken it.
+ *
+ * Errors: 55000 if no broker is set; F0000 for a line of the file that
+ * librdkafka or we refuse, and whatever rc_config_file_read() raises.
+ */
+rd_kafka_conf_t *
+rc_config_build(RcKafkaKind kind, const char *client_id, const char *group_id)
+{
+	List	   *lines = read_file();
+	rd_kafka_conf_t *conf;
+
+	if (rc_kafka_brokers == NULL || rc_kafka_brokers[0] == '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("no Kafka broker is set"),
+				 errhint("Set \"%s\".", "rappel_conso.kafka_brokers")));
+
+	conf = rd_kafka_conf_new();
+	PG_TRY();
+	{
+		set_own_list(conf, common_properties);
+		set_own(conf, "bootstrap.servers", rc_kafka_brokers);
+		set_own(conf, "client.id", client_id);
+		if (kind == RC_KAFKA_PRODUCER)
+			set_own_list(conf, producer_properties);
+		else
+		{
+			set_own_list(conf, consumer_properties);
+			set_own(conf, "group.id", group_id ? group_id : client_id);
+		}
+		set_from_file(conf, kind, lines);
+	}
+	PG_CATCH();
+	{
+		rd_kafka_conf_destroy(conf);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+
+	return conf;
+}
+
+/*
+ * The lines of the configuration file, if there is one.
+ */
+static List *
+read_file(void)
+{
+	if (rc_kafka_config_file == NULL || rc_kafka_config_file[0] == '\0')
+		return NIL;
+	return rc_config_file_read(rc_kafka_config_file, CONFIG_FILE_SETTING);
+}
+
+/*
+ * Set a property of our own.  Only a value that comes from outside, the list
+ * of brokers, can be refused.
+ */
+static void
+set_own(rd_kafka_conf_t *conf, const char *key, const char *value)
+{
+	char		words[RC_KAFKA_WORDS];
+
+	if (rd_kafka_conf_set(conf, key, value, words, sizeof(words)) !=
+		RD_KAFKA_CONF_OK)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("could not set the Kafka property \"%s\": %s",
+						key, words)));
+}
+
+static void
+set_own_list(rd_kafka_conf_t *conf, const Property *properties)
+{
+	const Property *property;
+
+	for (property = properties; property->key != NULL; property++)
+		set_own(conf, property->key, property->value);
+}
+
+/*
+ * Set what the file says, over our own values.
+ */
+static void
+set_from_file(rd_kafka_conf_t *conf, RcKafkaKind kind, List *lines)
+{
+	char		words[RC_KAFKA_WORDS];
+	ListCell   *lc;
+
+	foreach(lc, lines)
+	{
+		RcConfigLine *line = (RcConfigLine *) lfirst(lc);
+
+		if (key_in(line->key, refused_keys))
+			ereport(ERROR,
+					(errcode(ERRCODE_CONFIG_FILE_ERROR),
+					 errmsg("property \"%s\" in line %d of file \"%s\" cannot be set there",
+							line->key, line->line, rc_kafka_config_file),
+					 errdetail("The extension depends on its own value of this property."),
+					 errhint("Remove the line.")));
+		if (key_in(line->key, kind == RC_KAFKA_PRODUCER ?
+				   consumer_keys : producer_keys))
+			continue;
+		if (rd_kafka_conf_set(conf, line->key, line->value,
+							  words, sizeof(words)) != RD_KAFKA_CONF_OK)
+			ereport(ERROR,
+					(errcode(ERRCODE_CONFIG_FILE_ERROR),
+					 errmsg("could not use property \"%s\" in line %d of file \"%s\": %s",
+							line->key, line->line, rc_kafka_config_file,
+							words)));
+	}
+}
+
+static bool
+key_in(const char *key, const char *const *keys)
+{
+	for (; *keys != NULL; keys++)
+	{
+		if (strcmp(key, *keys) == 0)
+			return true;
+	}
+	return false;
+}

@@ -1,0 +1,102 @@
+/*-------------------------------------------------------------------------
+ *
+ * internal.h
+ *	  What the files of src/kafka share among themselves.
+ *
+ * No file outside src/kafka may include it: librdkafka's types stay here.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef RC_KAFKA_INTERNAL_H
+#define RC_KAFKA_INTERNAL_H
+
+#include "kafka/kafka.h"
+
+#include <librdkafka/rdkafka.h>
+
+#include "portability/instr_time.h"
+#include "utils/palloc.h"
+
+/* The largest message that we send, and that a topic of ours takes. */
+#define RC_KAFKA_MAX_MESSAGE	16777216
+
+/*
+ * How many messages and kilobytes librdkafka may read ahead.  A fetch is sent
+ * while both are below the mark, so one answer more than that can be held.
+ */
+#define RC_KAFKA_AHEAD_MESSAGES	20000
+#define RC_KAFKA_AHEAD_KBYTES	8192
+
+/* Longest text of librdkafka that is kept. */
+#define RC_KAFKA_WORDS	512
+
+typedef struct RcProducer RcProducer;
+typedef struct RcConsumer RcConsumer;
+
+/*
+ * A handle.  Callbacks of librdkafka write the part marked so; they run only
+ * inside calls that we make, in this thread, and may use nothing of
+ * PostgreSQL's.
+ */
+struct RcKafka
+{
+	RcKafkaKind kind;
+	bool		open;
+	rd_kafka_t *rk;
+	rd_kafka_queue_t *queue;	/* consumer queue, or main queue */
+	rd_kafka_queue_t *admin;	/* answers of the admin API, once asked */
+	int			pipe[2];		/* librdkafka writes, rc_kafka_wait reads */
+	int			external_fds;	/* reserved at fd.c */
+	MemoryContext context;
+	RcProducer *producer;		/* of RC_KAFKA_PRODUCER */
+	RcConsumer *consumer;		/* of RC_KAFKA_CONSUMER */
+
+	/* written by callbacks */
+	bool		answered;		/* a broker has answered */
+	bool		down;			/* no broker can be reached */
+	bool		down_told;		/* and the log says so */
+	instr_time	down_since;
+	rd_kafka_resp_err_t last_code;
+	char		last_words[RC_KAFKA_WORDS];
+};
+
+/* A time limit for calls that block in librdkafka, made in short slices. */
+typedef struct RcDeadline
+{
+	instr_time	start;
+	int			timeout_ms;
+	int			slice_ms;
+} RcDeadline;
+
+/* client.c */
+extern void rc_kafka_pause(RcKafka *kafka, long timeout_ms);
+extern void rc_deadline_start(RcDeadline *deadline, int timeout_ms);
+extern long rc_deadline_left(const RcDeadline *deadline);
+extern int	rc_deadline_slice(RcDeadline *deadline);
+
+/* config.c */
+extern rd_kafka_conf_t *rc_config_build(RcKafkaKind kind,
+										const char *client_id,
+										const char *group_id);
+
+/* report.c */
+extern void rc_report_attach(rd_kafka_conf_t *conf);
+extern void rc_report_emit(RcKafka *kafka);
+extern void rc_report_note(const char *what, const char *text);
+extern void rc_kafka_mark_up(RcKafka *kafka);
+extern const char *rc_kafka_words(RcKafka *kafka, rd_kafka_resp_err_t err);
+extern void rc_kafka_unreachable(RcKafka *kafka, rd_kafka_resp_err_t err);
+extern int	rc_kafka_errcode(rd_kafka_resp_err_t err);
+
+/* producer.c */
+extern void rc_producer_attach(rd_kafka_conf_t *conf);
+extern void rc_producer_begin(RcKafka *kafka);
+extern void rc_producer_end(RcKafka *kafka);
+
+/* consumer.c */
+extern void rc_consumer_attach(rd_kafka_conf_t *conf);
+extern void rc_consumer_begin(RcKafka *kafka);
+extern void rc_consumer_end(RcKafka *kafka);
+extern bool rc_consumer_has_more(RcKafka *kafka);
+
+#endif							/* RC_KAFKA_INTERNAL_H */

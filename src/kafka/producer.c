@@ -1,0 +1,437 @@
+/*-------------------------------------------------------------------------
+ *
+ * producer.c
+ *	  Sending records to Kafka, and what became of them.
+ *
+ * It must not drop a record: each is delivered, refused, or part of an error
+ * after which the caller sends it again.
+ *
+ * A broker accepts or refuses whole batches, so a record that it will not
+ * have (too large for its topic, without a key in a compacted topic) takes
+ * its neighbours down with it.  Which one it is is found by sending the batch
+ * again in ever smaller parts; see settle().  What came after it in the same
+ * partition is sent again, too: it reaches the topic twice, but in order.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "kafka/delivery.h"
+
+#include "miscadmin.h"
+#include "utils/memutils.h"
+
+/* Callbacks are served after so many records at the latest. */
+#define SERVE_EVERY	64
+
+/*
+ * rc_producer_send() gives up when the queue is full and nothing has been
+ * delivered for so long.
+ */
+#define STALL_MS	60000
+
+/* How long a wait lasts at most before the deadline is looked at. */
+#define WAIT_MS		1000
+
+static RcTopic *find_topic(RcProducer *producer, const char *name);
+static RcTopic *make_topic(RcKafka *kafka, const char *name);
+static rd_kafka_headers_t *make_headers(const RcRecord *record);
+static rd_kafka_resp_err_t produce(RcKafka *kafka, RcTopic *topic,
+								   int32 partition, const RcRecord *record,
+								   rd_kafka_headers_t *headers, uint64 tag);
+static void wait_for_room(RcKafka *kafka, RcTopic *topic);
+static bool wait_for_reports(RcKafka *kafka, const RcDeadline *deadline);
+static void settle(RcKafka *kafka, const RcDeadline *deadline);
+static void send_again(RcKafka *kafka, int count);
+static void check_failed(RcKafka *kafka);
+static void fail(RcKafka *kafka, RcTopic *topic, rd_kafka_resp_err_t err);
+
+/*
+ * Have delivery reports come here.
+ */
+void
+rc_producer_attach(rd_kafka_conf_t *conf)
+{
+	rd_kafka_conf_set_dr_msg_cb(conf, rc_delivery_cb);
+}
+
+void
+rc_producer_begin(RcKafka *kafka)
+{
+	kafka->producer = MemoryContextAllocZero(kafka->context,
+											 sizeof(RcProducer));
+}
+
+/*
+ * Drop what has not been delivered and free what is malloc'd.  Called before
+ * librdkafka is destroyed, which waits for every record it still has.
+ */
+void
+rc_producer_end(RcKafka *kafka)
+{
+	RcProducer *producer = kafka->producer;
+	RcTopic	   *topic;
+
+	if (kafka->rk != NULL)
+	{
+		rd_kafka_purge(kafka->rk, RD_KAFKA_PURGE_F_QUEUE |
+					   RD_KAFKA_PURGE_F_INFLIGHT |
+					   RD_KAFKA_PURGE_F_NON_BLOCKING);
+		rd_kafka_poll(kafka->rk, 0);
+	}
+	for (topic = producer->topics; topic != NULL; topic = topic->next)
+	{
+		rd_kafka_topic_destroy(topic->rkt);
+		free(topic->spots);
+		topic->spots = NULL;
+		topic->nspots = 0;
+	}
+	rc_again_free(&producer->rest);
+	rc_again_free(&producer->again);
+	free(producer->refusals);
+	producer->refusals = NULL;
+	producer->nrefusals = producer->refusals_size = 0;
+}
+
+/*
+ * Send a record to its topic.  The partition follows from the key, as with
+ * Java clients; record->partition and offset do not count, a timestamp_ms
+ * of 0 or less means now.  Everything is copied.  `tag' names the record in
+ * what rc_producer_flush() reports.
+ *
+ * Waits, interruptibly, while the local queue is full.  A record that is
+ * too large is noted as refused.
+ *
+ * Errors: 08006 if nothing was delivered for a minute while the queue was
+ * full; others by rc_kafka_errcode().  After an error the caller closes the
+ * producer, opens another and sends again what has not been flushed.
+ */
+void
+rc_producer_send(RcKafka *kafka, const RcRecord *record, uint64 tag)
+{
+	RcProducer *producer = kafka->producer;
+	RcTopic	   *topic = find_topic(producer, record->topic);
+	rd_kafka_resp_err_t err;
+
+	if (topic == NULL)
+		topic = make_topic(kafka, record->topic);
+	if (++producer->unserved >= SERVE_EVERY)
+	{
+		producer->unserved = 0;
+		rd_kafka_poll(kafka->rk, 0);
+		rc_report_emit(kafka);
+		CHECK_FOR_INTERRUPTS();
+	}
+	if (producer->again.length > 0)
+	{
+		RcDeadline	deadline;
+
+		rc_deadline_start(&deadline, STALL_MS);
+		settle(kafka, &deadline);
+	}
+	check_failed(kafka);
+
+	for (;;)
+	{
+		rd_kafka_headers_t *headers = make_headers(record);
+
+		err = produce(kafka, topic, RD_KAFKA_PARTITION_UA, record, headers,
+					  tag);
+		if (err && headers != NULL)
+			rd_kafka_headers_destroy(headers);
+		if (err != RD_KAFKA_RESP_ERR__QUEUE_FULL)
+			break;
+		wait_for_room(kafka, topic);
+	}
+	if (rc_delivery_is_refusal(err))
+		rc_delivery_refuse(producer, tag, err);
+	else if (err)
+		fail(kafka, topic, err);
+}
+
+/*
+ * Wait until every record sent so far has its delivery report, at most for
+ * timeout_ms.  *refused gets an RcRefused for each record that Kafka refused
+ * for its own sake, all palloc'd in the current context; the others are
+ * stored on all in-sync replicas.
+ *
+ * Errors: 08006 if time is up or the trouble may pass; others by
+ * rc_kafka_errcode().  Then nothing is known of the records, and the caller
+ * closes the producer, opens another and sends them again.
+ */
+void
+rc_producer_flush(RcKafka *kafka, int timeout_ms, List **refused)
+{
+	RcDeadline	deadline;
+
+	*refused = NIL;
+	rc_deadline_start(&deadline, timeout_ms);
+	settle(kafka, &deadline);
+	check_failed(kafka);
+	*refused = rc_delivery_refusals(kafka->producer);
+}
+
+/*
+ * The highest offset that has been delivered to a partition since the
+ * producer was opened; -1 if none.
+ */
+int64
+rc_producer_last_offset(RcKafka *kafka, const char *topic, int32 partition)
+{
+	RcTopic	   *found = find_topic(kafka->producer, topic);
+
+	if (found == NULL || partition < 0 || partition >= found->nspots)
+		return -1;
+	return found->spots[partition].offset;
+}
+
+static RcTopic *
+find_topic(RcProducer *producer, const char *name)
+{
+	RcTopic	   *topic = producer->current;
+
+	if (topic != NULL && strcmp(topic->name, name) == 0)
+		return topic;
+	for (topic = producer->topics; topic != NULL; topic = topic->next)
+	{
+		if (strcmp(topic->name, name) == 0)
+		{
+			producer->current = topic;
+			return topic;
+		}
+	}
+	return NULL;
+}
+
+static RcTopic *
+make_topic(RcKafka *kafka, const char *name)
+{
+	RcProducer *producer = kafka->producer;
+	RcTopic	   *topic = MemoryContextAllocZero(kafka->context, sizeof(RcTopic));
+
+	topic->name = MemoryContextStrdup(kafka->context, name);
+	topic->rkt = rd_kafka_topic_new(kafka->rk, name, NULL);
+	if (topic->rkt == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("could not use topic \"%s\": %s", name,
+						rd_kafka_err2str(rd_kafka_last_error()))));
+	topic->next = producer->topics;
+	producer->topics = topic;
+	producer->current = topic;
+	return topic;
+}
+
+static rd_kafka_headers_t *
+make_headers(const RcRecord *record)
+{
+	rd_kafka_headers_t *headers;
+	int			i;
+
+	if (record->nheaders == 0)
+		return NULL;
+	headers = rd_kafka_headers_new(record->nheaders);
+	for (i = 0; i < record->nheaders; i++)
+	{
+		const RcHeader *header = &record->headers[i];
+
+		if (header->value_len < 0)
+			rd_kafka_header_add(headers, header->name, -1, NULL, 0);
+		else
+			rd_kafka_header_add(headers, header->name, -1,
+								header->value ? header->value : "",
+								header->value_len);
+	}
+	return headers;
+}
+
+/*
+ * Hand a copy of a record to librdkafka.  It takes the headers, unless it
+ * returns an error.
+ */
+static rd_kafka_resp_err_t
+produce(RcKafka *kafka, RcTopic *topic, int32 partition, const RcRecord *record,
+		rd_kafka_headers_t *headers, uint64 tag)
+{
+	const char *key = record->key_len < 0 ? NULL :
+		(record->key ? record->key : "");
+	const char *value = record->value_len < 0 ? NULL :
+		(record->value ? record->value : "");
+	rd_kafka_resp_err_t err;
+
+	err = rd_kafka_producev(kafka->rk,
+							RD_KAFKA_V_RKT(topic->rkt),
+							RD_KAFKA_V_PARTITION(partition),
+							RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
+							RD_KAFKA_V_KEY(key, Max(record->key_len, 0)),
+							RD_KAFKA_V_VALUE((void *) value,
+											 Max(record->value_len, 0)),
+							RD_KAFKA_V_TIMESTAMP(Max(record->timestamp_ms, 0)),
+							RD_KAFKA_V_OPAQUE((void *) (uintptr_t) tag),
+							RD_KAFKA_V_HEADERS(headers),
+							RD_KAFKA_V_END);
+	if (!err)
+		kafka->producer->outstanding++;
+	return err;
+}
+
+/*
+ * Wait until a report has made room in the local queue.
+ */
+static void
+wait_for_room(RcKafka *kafka, RcTopic *topic)
+{
+	RcProducer *producer = kafka->producer;
+	uint64		before = producer->reports;
+	RcDeadline	deadline;
+
+	rc_deadline_start(&deadline, STALL_MS);
+	do
+	{
+		long		left = rc_deadline_left(&deadline);
+
+		if (left == 0)
+			fail(kafka, topic, RD_KAFKA_RESP_ERR__TIMED_OUT);
+		rc_kafka_wait(kafka, Min(left, WAIT_MS));
+		check_failed(kafka);
+	} while (producer->reports == before);
+}
+
+/*
+ * Wait until every record has its report.  Returns false if time is up.
+ */
+static bool
+wait_for_reports(RcKafka *kafka, const RcDeadline *deadline)
+{
+	RcProducer *producer = kafka->producer;
+
+	rd_kafka_poll(kafka->rk, 0);
+	while (producer->outstanding > 0)
+	{
+		long		left = rc_deadline_left(deadline);
+
+		if (left == 0)
+			return false;
+		rc_kafka_wait(kafka, Min(left, WAIT_MS));
+		if (producer->failed)
+			break;
+	}
+	return true;
+}
+
+/*
+ * Wait for all reports; then, as long as there are batches that were refused,
+ * send their records again, each time half as many at once, until the one
+ * that is to blame travels alone.
+ */
+static void
+settle(RcKafka *kafka, const RcDeadline *deadline)
+{
+	RcProducer *producer = kafka->producer;
+	int			count = 0;
+
+	for (;;)
+	{
+		bool		again;
+
+		if (!wait_for_reports(kafka, deadline))
+			fail(kafka, producer->current, RD_KAFKA_RESP_ERR__TIMED_OUT);
+		producer->alone = false;
+		check_failed(kafka);
+
+		again = producer->again.length > 0;
+		rc_again_join(&producer->again, &producer->rest);
+		producer->rest = producer->again;
+		memset(&producer->again, 0, sizeof(RcAgainList));
+		if (producer->rest.length == 0)
+			break;
+
+		if (count == 0)
+			count = producer->rest.length / 2;
+		else
+			count = again ? count / 2 : count * 2;
+		count = Min(Max(count, 1), producer->rest.length);
+		send_again(kafka, count);
+	}
+}
+
+/*
+ * Send the first `count' records of the rest.  They fit into the local queue,
+ * from which they came.
+ */
+static void
+send_again(RcKafka *kafka, int count)
+{
+	RcProducer *producer = kafka->producer;
+	RcTopic	   *topic;
+	int			i;
+
+	for (topic = producer->topics; topic != NULL; topic = topic->next)
+	{
+		for (i = 0; i < topic->nspots; i++)
+			topic->spots[i].doubtful = false;
+	}
+	producer->alone = (count == 1);
+
+	while (count-- > 0)
+	{
+		RcAgain	   *again = producer->rest.first;
+		RcRecord	record = {0};
+		rd_kafka_resp_err_t err;
+
+		record.key = again->data;
+		record.key_len = again->key_len;
+		record.value = again->data + Max(again->key_len, 0);
+		record.value_len = again->value_len;
+		record.timestamp_ms = again->timestamp_ms;
+		err = produce(kafka, again->topic, again->partition, &record,
+					  again->headers, again->tag);
+		if (err)
+			fail(kafka, again->topic, err);
+		producer->rest.first = again->next;
+		producer->rest.length--;
+		free(again);
+	}
+}
+
+/*
+ * Raise what the callback has noted.
+ */
+static void
+check_failed(RcKafka *kafka)
+{
+	RcProducer *producer = kafka->producer;
+
+	if (likely(!producer->failed && !producer->no_memory))
+		return;
+	if (producer->no_memory)
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("out of memory")));
+	fail(kafka, producer->failed_topic, producer->failed);
+}
+
+/*
+ * Raise an error that leaves records undelivered.  A fatal error of the
+ * producer is told in the words and by the code of its cause.
+ */
+static void
+fail(RcKafka *kafka, RcTopic *topic, rd_kafka_resp_err_t err)
+{
+	char		words[RC_KAFKA_WORDS];
+	rd_kafka_resp_err_t fatal;
+	int64		outstanding = kafka->producer->outstanding;
+
+	fatal = rd_kafka_fatal_error(kafka->rk, words, sizeof(words));
+	if (fatal)
+		err = fatal;
+	else
+		strlcpy(words, rc_kafka_words(kafka, err), sizeof(words));
+	ereport(ERROR,
+			(errcode(rc_kafka_errcode(err)),
+			 errmsg("could not publish to topic \"%s\": %s",
+					topic ? topic->name : "", words),
+			 outstanding > 0 ?
+			 errdetail_plural("%lld record has not been confirmed.",
+							  "%lld records have not been confirmed.",
+							  (unsigned long) outstanding,
+							  (long long) outstanding) : 0));
+}

@@ -1,0 +1,101 @@
+/*-------------------------------------------------------------------------
+ *
+ * rappel_conso.h
+ *	  What every part of the extension shares: settings, the record, the
+ *	  names of things.
+ *
+ * It must not include a header of a foreign library; those stay in src/api
+ * and src/kafka.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef RAPPEL_CONSO_H
+#define RAPPEL_CONSO_H
+
+#include "postgres.h"
+
+#include "compat.h"
+#include "datatype/timestamp.h"
+#include "nodes/pg_list.h"
+
+#define RC_NAME		"rappel_conso"
+#define RC_SCHEMA	"rappel_conso"
+#define RC_VERSION	"1.0"
+
+/*
+ * Headers that our own messages carry.  The run is written as
+ * "<system identifier>.<database oid>.<run id>", so that another server's
+ * runs on the same topic are never mistaken for ours.
+ */
+#define RC_HEADER_CONTENT_TYPE	"content-type"
+#define RC_HEADER_SOURCE		"rappel_conso-source"
+#define RC_HEADER_RUN			"rappel_conso-run"
+
+/* One header of a record.  value_len is -1 for a null value. */
+typedef struct RcHeader
+{
+	const char *name;
+	const char *value;
+	int			value_len;
+} RcHeader;
+
+/*
+ * One record: a Kafka message, or one that a source hands to its stream.
+ * It owns nothing: bytes belong to whoever made it (see rc_consumer_fetch).
+ * Bytes are as they came, unchecked, not null-terminated; a length of -1
+ * means null.
+ */
+typedef struct RcRecord
+{
+	const char *topic;			/* null-terminated */
+	int32		partition;
+	int64		offset;
+	int64		timestamp_ms;	/* since 1970-01-01 UTC; -1 if there is none */
+	const char *key;
+	int			key_len;
+	const char *value;
+	int			value_len;
+	RcHeader   *headers;
+	int			nheaders;
+} RcRecord;
+
+/* Milliseconds since 1970, as Kafka counts, to a timestamp; 0 for none (-1). */
+static inline TimestampTz
+rc_from_kafka_time(int64 ms)
+{
+	if (ms < 0)
+		return 0;
+	return (ms - (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) *
+			SECS_PER_DAY * INT64CONST(1000)) * INT64CONST(1000);
+}
+
+/* A timestamp to milliseconds since 1970. */
+static inline int64
+rc_to_kafka_time(TimestampTz time)
+{
+	return time / INT64CONST(1000) +
+		(POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY * INT64CONST(1000);
+}
+
+/* settings.c */
+extern char *rc_databases;
+extern char *rc_kafka_brokers;
+extern char *rc_kafka_config_file;
+extern char *rc_http_config_file;
+extern int	rc_http_timeout;	/* seconds without a byte; also to connect */
+extern char *rc_user_agent;
+extern int	rc_keep_history;	/* days */
+
+extern void rc_settings_define(void);
+
+/* One "key = value" line of a configuration file. */
+typedef struct RcConfigLine
+{
+	char	   *key;
+	char	   *value;
+	int			line;			/* 1-based */
+} RcConfigLine;
+
+extern List *rc_config_file_read(const char *path, const char *setting);
+
+#endif							/* RAPPEL_CONSO_H */

@@ -1,0 +1,196 @@
+/*-------------------------------------------------------------------------
+ *
+ * settings.c
+ *	  Every setting of the extension, and the reader of its two
+ *	  configuration files.
+ *
+ * No setting may hold a secret: where the library is not preloaded, anybody
+ * can SHOW a placeholder.  Secrets stand in files that only the server's user
+ * can read, under the rule of the server's own ssl_key_file.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "rappel_conso.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "storage/fd.h"
+#include "utils/guc.h"
+
+char	   *rc_databases = NULL;
+char	   *rc_kafka_brokers = NULL;
+char	   *rc_kafka_config_file = NULL;
+char	   *rc_http_config_file = NULL;
+int			rc_http_timeout = 30;
+char	   *rc_user_agent = NULL;
+int			rc_keep_history = 30;
+
+static void define_string(const char *name, const char *description,
+						  const char *detail, char **variable, int flags);
+static void check_config_file(const char *path, const char *setting, int fd);
+static RcConfigLine *parse_config_line(char *text, int number,
+									   const char *path);
+static char *trim(char *text);
+
+/*
+ * Define all settings.  Called from _PG_init, in the postmaster when the
+ * library is preloaded, else in each backend; so none may be PGC_POSTMASTER.
+ */
+void
+rc_settings_define(void)
+{
+	define_string("rappel_conso.databases",
+				  "Lists the databases in which workers start with the server.",
+				  "Needs rappel_conso in shared_preload_libraries.",
+				  &rc_databases, GUC_LIST_INPUT);
+	define_string("rappel_conso.kafka_brokers",
+				  "Sets the bootstrap list of the Kafka cluster, as host:port,...",
+				  "Empty means direct mode: sources feed their streams without Kafka.",
+				  &rc_kafka_brokers, 0);
+	define_string("rappel_conso.kafka_config_file",
+				  "Names a file of librdkafka properties, secrets included.",
+				  NULL, &rc_kafka_config_file, GUC_SUPERUSER_ONLY);
+	define_string("rappel_conso.http_config_file",
+				  "Names a file with the API key, proxy and CA file for HTTP.",
+				  NULL, &rc_http_config_file, GUC_SUPERUSER_ONLY);
+	define_string("rappel_conso.user_agent",
+				  "Sets the User-Agent of HTTP requests.",
+				  "Empty means the extension's name and version.",
+				  &rc_user_agent, 0);
+
+	DefineCustomIntVariable("rappel_conso.http_timeout",
+							"Sets how long a connection or a byte of an HTTP answer is waited for.",
+							NULL, &rc_http_timeout, 30, 1, 3600, PGC_SIGHUP,
+							GUC_UNIT_S, NULL, NULL, NULL);
+	DefineCustomIntVariable("rappel_conso.keep_history",
+							"Sets for how many days ended runs and resolved dead letters are kept.",
+							NULL, &rc_keep_history, 30, 0, 36500, PGC_SIGHUP,
+							0, NULL, NULL, NULL);
+
+	MarkGUCPrefixReserved(RC_NAME);
+}
+
+static void
+define_string(const char *name, const char *description, const char *detail,
+			  char **variable, int flags)
+{
+	DefineCustomStringVariable(name, description, detail, variable, "",
+							   PGC_SIGHUP, flags, NULL, NULL, NULL);
+}
+
+/*
+ * Read the configuration file "path", named by the setting "setting".
+ *
+ * Lines are "key = value"; empty lines and those that begin with '#' are
+ * skipped.  Returns a List of RcConfigLine, palloc'd in the current context.
+ * Raises ERRCODE_CONFIG_FILE_ERROR when the file is missing, open to others
+ * or has a line of another form; no value is ever shown.
+ */
+List *
+rc_config_file_read(const char *path, const char *setting)
+{
+	List	   *lines = NIL;
+	FILE	   *file;
+	char		buffer[4096];
+	int			number = 0;
+
+	file = AllocateFile(path, "r");
+	if (file == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIG_FILE_ERROR),
+				 errmsg("could not open file \"%s\": %m", path),
+				 errhint("Check the setting \"%s\".", setting)));
+	check_config_file(path, setting, fileno(file));
+
+	while (fgets(buffer, sizeof(buffer), file) != NULL)
+	{
+		RcConfigLine *line;
+
+		number++;
+		if (strchr(buffer, '\n') == NULL && !feof(file))
+			ereport(ERROR,
+					(errcode(ERRCODE_CONFIG_FILE_ERROR),
+					 errmsg("line %d of file \"%s\" is too long",
+							number, path)));
+		line = parse_config_line(buffer, number, path);
+		if (line != NULL)
+			lines = lappend(lines, line);
+	}
+	if (ferror(file))
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not read file \"%s\": %m", path)));
+	FreeFile(file);
+	return lines;
+}
+
+/*
+ * Refuse a file that somebody else could read or write: the rule of
+ * ssl_key_file (src/backend/libpq/be-secure-common.c).
+ */
+static void
+check_config_file(const char *path, const char *setting, int fd)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) != 0)
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not stat file \"%s\": %m", path)));
+	if (!S_ISREG(st.st_mode))
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIG_FILE_ERROR),
+				 errmsg("\"%s\" is not a regular file", path),
+				 errhint("Check the setting \"%s\".", setting)));
+	if (st.st_uid != geteuid() && st.st_uid != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIG_FILE_ERROR),
+				 errmsg("file \"%s\" must be owned by the database user or root",
+						path)));
+	if ((st.st_uid == geteuid() && (st.st_mode & (S_IRWXG | S_IRWXO))) ||
+		(st.st_uid == 0 && (st.st_mode & (S_IWGRP | S_IXGRP | S_IRWXO))))
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIG_FILE_ERROR),
+				 errmsg("file \"%s\" has group or world access", path),
+				 errdetail("File must have permissions u=rw (0600) or less if owned by the database user, or permissions u=rw,g=r (0640) or less if owned by root.")));
+}
+
+/* One line to a key and a value, or NULL for a comment. */
+static RcConfigLine *
+parse_config_line(char *text, int number, const char *path)
+{
+	RcConfigLine *line;
+	char	   *equals;
+
+	text = trim(text);
+	if (*text == '\0' || *text == '#')
+		return NULL;
+	equals = strchr(text, '=');
+	if (equals == NULL || equals == text)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIG_FILE_ERROR),
+				 errmsg("line %d of file \"%s\" is not of the form key = value",
+						number, path)));
+	*equals = '\0';
+
+	line = palloc0(sizeof(RcConfigLine));
+	line->key = pstrdup(trim(text));
+	line->value = pstrdup(trim(equals + 1));
+	line->line = number;
+	return line;
+}
+
+/* Cut white space off both ends, in place. */
+static char *
+trim(char *text)
+{
+	size_t		len;
+
+	while (isspace((unsigned char) *text))
+		text++;
+	len = strlen(text);
+	while (len > 0 && isspace((unsigned char) text[len - 1]))
+		text[--len] = '\0';
+	return text;
+}

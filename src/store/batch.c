@@ -1,0 +1,407 @@
+/*-------------------------------------------------------------------------
+ *
+ * batch.c
+ *	  Records as a relation: decodes keys, values and headers and fills the
+ *	  tuplestore that a stream's statement sees as "records".
+ *
+ * It must not let a byte into the database that pg_any_to_server has not
+ * verified, and must not catch an error: apply.c isolates the record.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "store/store.h"
+
+#include "catalog/pg_type.h"
+#include "common/base64.h"
+#include "mb/pg_wchar.h"
+#include "utils/builtins.h"
+#include "utils/json.h"
+#include "utils/jsonb.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/queryenvironment.h"
+#include "utils/timestamp.h"
+#include "utils/typcache.h"
+
+/* Columns of "records" before and after the value. */
+#define COLUMNS_BEFORE	5
+#define COLUMNS_AFTER	1
+
+struct RcDecoder
+{
+	TupleDesc	desc;			/* of records */
+	Oid			value_type;
+	Oid			key_type;
+	uint64		row_identifier; /* of the row type's descriptor; else 0 */
+	RcRowDecoder *row;			/* for a row type; else NULL */
+	int			value_columns;
+	Datum	   *values;
+	bool	   *nulls;
+	MemoryContext record_context;	/* reset for each record */
+
+	/* Datums that mostly repeat from one record to the next */
+	char	   *topic;
+	Datum		topic_datum;
+	StringInfoData headers_seen;
+	Datum		headers_datum;
+	MemoryContext cache_context;
+};
+
+static TupleDesc row_desc(RcDecoder *decoder);
+static void copy_value_columns(TupleDesc to, TupleDesc from);
+static Datum decode_scalar(Oid type, const char *bytes, int len);
+static void put_headers(RcDecoder *decoder, const RcRecord *record,
+						Datum *value, bool *isnull);
+static char *headers_json(const RcRecord *record);
+static void append_header_value(StringInfo json, const RcHeader *header);
+static bool is_first_of_name(const RcRecord *record, int at, int *count);
+
+/*
+ * Make a decoder for a stream's records, in the current context, which must
+ * live as long.  Errors: ERRCODE_DUPLICATE_COLUMN when a column of the row
+ * type has the name of a column of "records"; what the catalogs say of types
+ * that are gone.
+ */
+RcDecoder *
+rc_decoder_make(const RcStream *stream)
+{
+	RcDecoder  *decoder = palloc0(sizeof(RcDecoder));
+	TupleDesc	row = NULL;
+	TupleDesc	desc;
+	int			n;
+
+	decoder->value_type = stream->value_type;
+	decoder->key_type = stream->key_type;
+	if (get_typtype(stream->value_type) == TYPTYPE_COMPOSITE)
+		row = row_desc(decoder);
+	decoder->value_columns = row ? row->natts : 1;
+
+	n = COLUMNS_BEFORE + decoder->value_columns + COLUMNS_AFTER;
+	desc = CreateTemplateTupleDesc(n);
+	TupleDescInitEntry(desc, 1, "topic", TEXTOID, -1, 0);
+	TupleDescInitEntry(desc, 2, "partition", INT4OID, -1, 0);
+	TupleDescInitEntry(desc, 3, "record_offset", INT8OID, -1, 0);
+	TupleDescInitEntry(desc, 4, "record_timestamp", TIMESTAMPTZOID, -1, 0);
+	TupleDescInitEntry(desc, 5, "key", stream->key_type, -1, 0);
+	if (row)
+	{
+		copy_value_columns(desc, row);
+		decoder->row = rc_row_decoder_make(row);
+	}
+	else
+		TupleDescInitEntry(desc, 6, "value", stream->value_type, -1, 0);
+	TupleDescInitEntry(desc, n, "headers", JSONBOID, -1, 0);
+
+	decoder->desc = desc;
+	decoder->values = palloc0(sizeof(Datum) * n);
+	decoder->nulls = palloc0(sizeof(bool) * n);
+	decoder->record_context =
+		AllocSetContextCreate(CurrentMemoryContext, "rappel_conso record",
+							  ALLOCSET_DEFAULT_SIZES);
+	decoder->cache_context =
+		AllocSetContextCreate(CurrentMemoryContext, "rappel_conso decoder",
+							  ALLOCSET_SMALL_SIZES);
+	initStringInfo(&decoder->headers_seen);
+	return decoder;
+}
+
+/* The row type's descriptor, copied without what is dropped. */
+static TupleDesc
+row_desc(RcDecoder *decoder)
+{
+	TypeCacheEntry *entry = lookup_type_cache(decoder->value_type,
+											  TYPECACHE_TUPDESC);
+
+	if (entry->tupDesc == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("type %s is not composite",
+						format_type_be(decoder->value_type))));
+	decoder->row_identifier = entry->tupDesc_identifier;
+	return CreateTupleDescCopy(entry->tupDesc);
+}
+
+static void
+copy_value_columns(TupleDesc to, TupleDesc from)
+{
+	static const char *const taken[] = {"topic", "partition", "record_offset",
+	"record_timestamp", "key", "value", "headers"};
+
+	for (int i = 0; i < from->natts; i++)
+	{
+		Form_pg_attribute attribute = TupleDescAttr(from, i);
+		AttrNumber	at = COLUMNS_BEFORE + i + 1;
+
+		if (attribute->attisdropped)
+		{
+			/* keep the place: a column that nobody can name */
+			TupleDescInitEntry(to, at, psprintf("\"dropped %d\"", i + 1),
+							   INT4OID, -1, 0);
+			continue;
+		}
+		for (int k = 0; k < lengthof(taken); k++)
+		{
+			if (strcmp(NameStr(attribute->attname), taken[k]) == 0)
+				ereport(ERROR,
+						(errcode(ERRCODE_DUPLICATE_COLUMN),
+						 errmsg("column \"%s\" of the value type has the name of a column of records",
+								taken[k]),
+						 errhint("Use a composite type with another name for it.")));
+		}
+		TupleDescInitEntry(to, at, NameStr(attribute->attname),
+						   attribute->atttypid, attribute->atttypmod, 0);
+		TupleDescInitEntryCollation(to, at, attribute->attcollation);
+	}
+}
+
+/* The descriptor of "records"; it lives as long as the decoder. */
+TupleDesc
+rc_decoder_desc(RcDecoder *decoder)
+{
+	return decoder->desc;
+}
+
+/* False when the row type has been altered since: make another decoder. */
+bool
+rc_decoder_current(RcDecoder *decoder)
+{
+	if (decoder->row == NULL)
+		return true;
+	return lookup_type_cache(decoder->value_type,
+							 TYPECACHE_TUPDESC)->tupDesc_identifier ==
+		decoder->row_identifier;
+}
+
+/*
+ * Decode one record and append it to the tuplestore.  Errors are those of
+ * the bytes: class 22 for encoding, JSON and values that do not fit.
+ */
+void
+rc_decoder_put(RcDecoder *decoder, Tuplestorestate *store,
+			   const RcRecord *record)
+{
+	Datum	   *values = decoder->values;
+	bool	   *nulls = decoder->nulls;
+	int			at = COLUMNS_BEFORE;
+	MemoryContext old;
+
+	MemoryContextReset(decoder->record_context);
+	old = MemoryContextSwitchTo(decoder->record_context);
+	memset(nulls, false, sizeof(bool) * decoder->desc->natts);
+
+	if (decoder->topic == NULL || strcmp(decoder->topic, record->topic) != 0)
+	{
+		MemoryContextSwitchTo(decoder->cache_context);
+		decoder->topic = pstrdup(record->topic);
+		decoder->topic_datum = CStringGetTextDatum(record->topic);
+		MemoryContextSwitchTo(decoder->record_context);
+	}
+	values[0] = decoder->topic_datum;
+	values[1] = Int32GetDatum(record->partition);
+	values[2] = Int64GetDatum(record->offset);
+	values[3] = TimestampTzGetDatum(rc_from_kafka_time(record->timestamp_ms));
+	nulls[3] = (record->timestamp_ms < 0);
+	nulls[4] = (record->key_len < 0);
+	if (!nulls[4])
+		values[4] = decode_scalar(decoder->key_type, record->key,
+								  record->key_len);
+
+	if (record->value_len < 0)
+		memset(nulls + at, true, sizeof(bool) * decoder->value_columns);
+	else if (decoder->row)
+	{
+		char	   *json = pg_any_to_server(record->value, record->value_len,
+											PG_UTF8);
+		int			len = (json == record->value) ? record->value_len :
+			(int) strlen(json);
+
+		rc_row_decode(decoder->row, json, len, values + at, nulls + at);
+	}
+	else
+		values[at] = decode_scalar(decoder->value_type, record->value,
+								   record->value_len);
+	at += decoder->value_columns;
+	put_headers(decoder, record, &values[at], &nulls[at]);
+
+	MemoryContextSwitchTo(old);
+	tuplestore_putvalues(store, decoder->desc, values, nulls);
+}
+
+/* A key or value as text, bytea or jsonb. */
+static Datum
+decode_scalar(Oid type, const char *bytes, int len)
+{
+	char	   *text;
+
+	if (type == BYTEAOID)
+		return PointerGetDatum(cstring_to_text_with_len(bytes, len));
+
+	text = pg_any_to_server(bytes, len, PG_UTF8);
+	if (text != bytes)
+		len = strlen(text);
+	if (type == TEXTOID)
+		return PointerGetDatum(cstring_to_text_with_len(text, len));
+	if (type == JSONBOID)
+		return DirectFunctionCall1(jsonb_in,
+								   CStringGetDatum(pnstrdup(text, len)));
+	elog(ERROR, "type %u cannot hold a record's value", type);
+	return (Datum) 0;			/* keep compiler quiet */
+}
+
+/*
+ * Headers of a run are the same on each record, so the last ones are kept:
+ * a lookup by their bytes is far cheaper than building jsonb.
+ */
+static void
+put_headers(RcDecoder *decoder, const RcRecord *record, Datum *value,
+			bool *isnull)
+{
+	StringInfoData seen;
+
+	*isnull = (record->nheaders == 0);
+	if (*isnull)
+		return;
+
+	initStringInfo(&seen);
+	for (int i = 0; i < record->nheaders; i++)
+	{
+		const RcHeader *header = &record->headers[i];
+
+		appendBinaryStringInfo(&seen, header->name, strlen(header->name) + 1);
+		appendBinaryStringInfo(&seen, (const char *) &header->value_len,
+							   sizeof(int));
+		if (header->value_len > 0)
+			appendBinaryStringInfo(&seen, header->value, header->value_len);
+	}
+	if (seen.len != decoder->headers_seen.len ||
+		memcmp(seen.data, decoder->headers_seen.data, seen.len) != 0)
+	{
+		Datum		jsonb = rc_headers_jsonb(record);
+
+		if (decoder->headers_datum != (Datum) 0)
+			pfree(DatumGetPointer(decoder->headers_datum));
+		decoder->headers_datum = (Datum) 0;
+		resetStringInfo(&decoder->headers_seen);
+
+		MemoryContextSwitchTo(decoder->cache_context);
+		decoder->headers_datum =
+			PointerGetDatum(PG_DETOAST_DATUM_COPY(jsonb));
+		MemoryContextSwitchTo(decoder->record_context);
+		appendBinaryStringInfo(&decoder->headers_seen, seen.data, seen.len);
+	}
+	*value = decoder->headers_datum;
+}
+
+/*
+ * The headers of a record as jsonb: an object; a name that occurs several
+ * times holds an array, a value that is not UTF-8 (or holds a zero byte) is
+ * {"base64": ..}.
+ */
+Datum
+rc_headers_jsonb(const RcRecord *record)
+{
+	return DirectFunctionCall1(jsonb_in,
+							   CStringGetDatum(headers_json(record)));
+}
+
+static char *
+headers_json(const RcRecord *record)
+{
+	StringInfoData json;
+	bool		first = true;
+
+	initStringInfo(&json);
+	appendStringInfoChar(&json, '{');
+	for (int i = 0; i < record->nheaders; i++)
+	{
+		const RcHeader *header = &record->headers[i];
+		int			count;
+
+		if (!is_first_of_name(record, i, &count))
+			continue;
+		if (!first)
+			appendStringInfoChar(&json, ',');
+		first = false;
+		escape_json(&json, pg_any_to_server(header->name,
+											strlen(header->name), PG_UTF8));
+		appendStringInfoChar(&json, ':');
+		if (count > 1)
+			appendStringInfoChar(&json, '[');
+		append_header_value(&json, header);
+		for (int k = i + 1; count > 1 && k < record->nheaders; k++)
+		{
+			if (strcmp(record->headers[k].name, header->name) != 0)
+				continue;
+			appendStringInfoChar(&json, ',');
+			append_header_value(&json, &record->headers[k]);
+		}
+		if (count > 1)
+			appendStringInfoChar(&json, ']');
+	}
+	appendStringInfoChar(&json, '}');
+	return json.data;
+}
+
+/* Whether no earlier header has this name, and how many have it in all. */
+static bool
+is_first_of_name(const RcRecord *record, int at, int *count)
+{
+	const char *name = record->headers[at].name;
+
+	*count = 0;
+	for (int i = 0; i < record->nheaders; i++)
+	{
+		if (strcmp(record->headers[i].name, name) != 0)
+			continue;
+		if (i < at)
+			return false;
+		(*count)++;
+	}
+	return true;
+}
+
+static void
+append_header_value(StringInfo json, const RcHeader *header)
+{
+	char	   *base64;
+	int			len;
+
+	if (header->value_len < 0)
+	{
+		appendStringInfoString(json, "null");
+		return;
+	}
+	if (pg_verify_mbstr(PG_UTF8, header->value, header->value_len, true))
+	{
+		char	   *text = pnstrdup(header->value, header->value_len);
+
+		escape_json(json, pg_any_to_server(text, header->value_len, PG_UTF8));
+		return;
+	}
+	base64 = palloc(pg_b64_enc_len(header->value_len) + 1);
+	len = pg_b64_encode(header->value, header->value_len, base64,
+						pg_b64_enc_len(header->value_len) + 1);
+	if (len < 0)
+		elog(ERROR, "could not encode a header");
+	base64[len] = '\0';
+	appendStringInfo(json, "{\"base64\":\"%s\"}", base64);
+}
+
+/*
+ * Register a filled tuplestore as "records" with the current SPI connection.
+ * "tuples" is what the planner is told.
+ */
+void
+rc_records_register(Tuplestorestate *store, TupleDesc desc, double tuples)
+{
+	EphemeralNamedRelation relation = palloc0(sizeof(EphemeralNamedRelationData));
+
+	relation->md.name = "records";
+	relation->md.reliddesc = InvalidOid;
+	relation->md.tupdesc = desc;
+	relation->md.enrtype = ENR_NAMED_TUPLESTORE;
+	relation->md.enrtuples = tuples;
+	relation->reldata = store;
+	if (SPI_register_relation(relation) != SPI_OK_REL_REGISTER)
+		elog(ERROR, "could not register the relation \"records\"");
+}

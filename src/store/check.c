@@ -1,0 +1,367 @@
+/*-------------------------------------------------------------------------
+ *
+ * check.c
+ *	  The check when a stream is stored: the row's values, and a plan of its
+ *	  statement over an empty "records", as its owner.
+ *
+ * Nothing is executed here.  A row that arrives with its search_path filled
+ * in is a restore: its statement is not planned now, since the objects that
+ * it names may be incomplete; the worker finds out.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "store/store.h"
+
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "executor/executor.h"
+#include "miscadmin.h"
+#include "tcop/dest.h"
+#include "tcop/tcopprot.h"
+#include "utils/acl.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/plancache.h"
+#include "utils/queryenvironment.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+PG_FUNCTION_INFO_V1(rc_stream_check);
+
+/* A row of rappel_conso.stream by the names of its columns. */
+typedef struct Row
+{
+	HeapTuple	tuple;
+	TupleDesc	desc;
+} Row;
+
+static char *row_text(const Row *row, const char *column);
+static Oid	row_oid(const Row *row, const char *column);
+static bool changed(const Row *old, const Row *new, const char *column);
+static void check_owner(const Row *row, const char *name);
+static void check_topics(const Row *row, const char *name);
+static void check_topic(const char *topic, const char *name);
+static void check_start(const Row *row, const char *name);
+static void check_type(const Row *row, const char *name);
+static void check_statement(const Row *row, const char *name,
+							const char *search_path);
+static void plan_statement(RcStream *stream, RcDecoder *decoder);
+static void check_plan(SPIPlanPtr plan, const char *name);
+static void start_plan(SPIPlanPtr plan, Tuplestorestate *store,
+					   TupleDesc desc);
+static void add_hint(void *arg);
+
+/*
+ * Trigger function: BEFORE INSERT OR UPDATE ON rappel_conso.stream.
+ */
+Datum
+rc_stream_check(PG_FUNCTION_ARGS)
+{
+	TriggerData *data = (TriggerData *) fcinfo->context;
+	bool		update;
+	Row			new;
+	Row			old;
+	char	   *name;
+	bool		restored;
+	HeapTuple	result;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		elog(ERROR, "stream_check() is a trigger function");
+	update = TRIGGER_FIRED_BY_UPDATE(data->tg_event);
+	new.tuple = update ? data->tg_newtuple : data->tg_trigtuple;
+	old.tuple = data->tg_trigtuple;
+	new.desc = old.desc = RelationGetDescr(data->tg_relation);
+	result = new.tuple;
+	name = row_text(&new, "name");
+
+	if (!update || changed(&old, &new, "owner"))
+		check_owner(&new, name);
+	check_topics(&new, name);
+	check_start(&new, name);
+	check_type(&new, name);
+
+	restored = !update && row_text(&new, "search_path") != NULL;
+	if (!restored &&
+		(!update || changed(&old, &new, "statement") ||
+		 changed(&old, &new, "value_type") ||
+		 changed(&old, &new, "key_type") ||
+		 changed(&old, &new, "output_topic") ||
+		 changed(&old, &new, "owner")))
+	{
+		char	   *search_path = row_text(&new, "search_path");
+
+		if (search_path == NULL)
+		{
+			int			column = SPI_fnumber(new.desc, "search_path");
+			Datum		value;
+			bool		isnull = false;
+
+			search_path = pstrdup(GetConfigOption("search_path", false, false));
+			value = CStringGetTextDatum(search_path);
+			result = heap_modify_tuple_by_cols(new.tuple, new.desc, 1,
+											   &column, &value, &isnull);
+		}
+		check_statement(&new, name, search_path);
+	}
+	return PointerGetDatum(result);
+}
+
+/* A column as text; NULL for null. */
+static char *
+row_text(const Row *row, const char *column)
+{
+	return SPI_getvalue(row->tuple, row->desc,
+						SPI_fnumber(row->desc, column));
+}
+
+static Oid
+row_oid(const Row *row, const char *column)
+{
+	bool		isnull;
+	Datum		value = SPI_getbinval(row->tuple, row->desc,
+									  SPI_fnumber(row->desc, column), &isnull);
+
+	return isnull ? InvalidOid : DatumGetObjectId(value);
+}
+
+static bool
+changed(const Row *old, const Row *new, const char *column)
+{
+	char	   *a = row_text(old, column);
+	char	   *b = row_text(new, column);
+
+	if (a == NULL || b == NULL)
+		return a != b;
+	return strcmp(a, b) != 0;
+}
+
+static void
+check_owner(const Row *row, const char *name)
+{
+	Oid			owner = row_oid(row, "owner");
+
+	if (!is_member_of_role(GetUserId(), owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be member of role \"%s\" to make it the owner of stream \"%s\"",
+						GetUserNameFromId(owner, false), name)));
+}
+
+static void
+check_topics(const Row *row, const char *name)
+{
+	bool		isnull;
+	Datum		value = SPI_getbinval(row->tuple, row->desc,
+									  SPI_fnumber(row->desc, "topics"),
+									  &isnull);
+	Datum	   *topics;
+	bool	   *nulls;
+	int			n;
+	char	   *output = row_text(row, "output_topic");
+
+	if (isnull)
+		return;					/* the table's own check says it */
+	deconstruct_array(DatumGetArrayTypeP(value), TEXTOID, -1, false,
+					  TYPALIGN_INT, &topics, &nulls, &n);
+	if (n == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("stream \"%s\" has no topics", name)));
+	for (int i = 0; i < n; i++)
+		check_topic(nulls[i] ? "" : TextDatumGetCString(topics[i]), name);
+	if (output != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("this version cannot publish what stream \"%s\" returns",
+						name),
+				 errhint("Leave output_topic null.")));
+}
+
+/* Kafka's own rule (org.apache.kafka.common.internals.Topic). */
+static void
+check_topic(const char *topic, const char *name)
+{
+	size_t		len = strlen(topic);
+
+	if (len == 0 || len > 249 || strcmp(topic, ".") == 0 ||
+		strcmp(topic, "..") == 0 ||
+		strspn(topic, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") != len)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_NAME),
+				 errmsg("topic of stream \"%s\" is not a name that Kafka allows: \"%s\"",
+						name, topic),
+				 errhint("Use up to 249 letters, digits, dots, underscores and hyphens.")));
+}
+
+static void
+check_start(const Row *row, const char *name)
+{
+	char	   *start = row_text(row, "start_at");
+
+	if (start == NULL || strcmp(start, "earliest") == 0 ||
+		strcmp(start, "latest") == 0)
+		return;
+	/* raises its own words for what is no timestamp */
+	(void) DirectFunctionCall3(timestamptz_in, CStringGetDatum(start),
+							   ObjectIdGetDatum(InvalidOid),
+							   Int32GetDatum(-1));
+}
+
+static void
+check_type(const Row *row, const char *name)
+{
+	Oid			type = row_oid(row, "value_type");
+
+	if (type == JSONBOID || type == TEXTOID || type == BYTEAOID ||
+		get_typtype(type) == TYPTYPE_COMPOSITE)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+			 errmsg("value_type of stream \"%s\" cannot be %s", name,
+					format_type_be(type)),
+			 errhint("Use jsonb, text, bytea, or a table or composite type.")));
+}
+
+/*
+ * Plan the statement as its owner, with the search_path it will run with.
+ */
+static void
+check_statement(const Row *row, const char *name, const char *search_path)
+{
+	RcStream	stream = {0};
+	RcDecoder  *decoder;
+	Oid			user;
+	int			context;
+	int			level;
+
+	stream.name = unconstify(char *, name);
+	stream.statement = row_text(row, "statement");
+	stream.value_type = row_oid(row, "value_type");
+	stream.key_type = row_oid(row, "key_type");
+	if (stream.statement == NULL || !OidIsValid(stream.key_type))
+		return;					/* the table's own check says it */
+
+	GetUserIdAndSecContext(&user, &context);
+	SetUserIdAndSecContext(row_oid(row, "owner"),
+						   context | SECURITY_LOCAL_USERID_CHANGE |
+						   SECURITY_RESTRICTED_OPERATION);
+	level = NewGUCNestLevel();
+	(void) set_config_option("search_path", search_path, PGC_USERSET,
+							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	decoder = rc_decoder_make(&stream);
+	plan_statement(&stream, decoder);
+	AtEOXact_GUC(false, level);
+	SetUserIdAndSecContext(user, context);
+}
+
+static void
+plan_statement(RcStream *stream, RcDecoder *decoder)
+{
+	Tuplestorestate *store = tuplestore_begin_heap(false, false, 64);
+	TupleDesc	desc = rc_decoder_desc(decoder);
+	ErrorContextCallback callback;
+	SPIPlanPtr	plan;
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	rc_records_register(store, desc, 1000);
+
+	callback.callback = add_hint;
+	callback.arg = desc;
+	callback.previous = error_context_stack;
+	error_context_stack = &callback;
+	plan = SPI_prepare(stream->statement, 0, NULL);
+	if (plan == NULL)
+		elog(ERROR, "SPI_prepare failed: %s",
+			 SPI_result_code_string(SPI_result));
+	check_plan(plan, stream->name);
+	start_plan(plan, store, desc);
+	error_context_stack = callback.previous;
+
+	SPI_finish();
+	tuplestore_end(store);
+}
+
+/* One command, and one that the planner knows. */
+static void
+check_plan(SPIPlanPtr plan, const char *name)
+{
+	List	   *sources = SPI_plan_get_plan_sources(plan);
+	Node	   *command;
+
+	if (list_length(sources) != 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_SYNTAX_ERROR),
+				 errmsg("statement of stream \"%s\" must be one command, not %d",
+						name, list_length(sources)),
+				 errhint("Use data-modifying CTEs to do several things with one batch.")));
+	command = ((CachedPlanSource *) linitial(sources))->raw_parse_tree->stmt;
+	if (!IsA(command, SelectStmt) && !IsA(command, InsertStmt) &&
+		!IsA(command, UpdateStmt) && !IsA(command, DeleteStmt) &&
+		!IsA(command, MergeStmt))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("statement of stream \"%s\" must be INSERT, UPDATE, DELETE, MERGE or SELECT",
+						name)));
+}
+
+/* Start the executor as EXPLAIN does: that checks the privileges. */
+static void
+start_plan(SPIPlanPtr plan, Tuplestorestate *store, TupleDesc desc)
+{
+	CachedPlan *cached = SPI_plan_get_cached_plan(plan);
+	QueryEnvironment *environment = create_queryEnv();
+	EphemeralNamedRelation relation = palloc0(sizeof(EphemeralNamedRelationData));
+	ListCell   *lc;
+
+	if (cached == NULL)
+		return;
+	relation->md.name = "records";
+	relation->md.reliddesc = InvalidOid;
+	relation->md.tupdesc = desc;
+	relation->md.enrtype = ENR_NAMED_TUPLESTORE;
+	relation->reldata = store;
+	register_ENR(environment, relation);
+
+	PushActiveSnapshot(GetTransactionSnapshot());
+	foreach(lc, cached->stmt_list)
+	{
+		PlannedStmt *statement = lfirst_node(PlannedStmt, lc);
+		QueryDesc  *query;
+
+		if (statement->commandType == CMD_UTILITY)
+			continue;
+		query = CreateQueryDesc(statement, "", GetActiveSnapshot(),
+								InvalidSnapshot, None_Receiver, NULL,
+								environment, 0);
+		ExecutorStart(query, EXEC_FLAG_EXPLAIN_ONLY);
+		ExecutorEnd(query);
+		FreeQueryDesc(query);
+	}
+	PopActiveSnapshot();
+	ReleaseCachedPlan(cached, NULL);
+}
+
+/* A column that is missing is mostly one of "records": say what it has. */
+static void
+add_hint(void *arg)
+{
+	TupleDesc	desc = (TupleDesc) arg;
+	StringInfoData columns;
+
+	if (geterrcode() != ERRCODE_UNDEFINED_COLUMN)
+		return;
+	initStringInfo(&columns);
+	for (int i = 0; i < desc->natts; i++)
+	{
+		const char *name = NameStr(TupleDescAttr(desc, i)->attname);
+
+		if (name[0] != '"')
+			appendStringInfo(&columns, "%s%s", i > 0 ? ", " : "",
+							 quote_identifier(name));
+	}
+	errhint("The relation records has the columns %s.", columns.data);
+}

@@ -1,0 +1,262 @@
+/*-------------------------------------------------------------------------
+ *
+ * offset.c
+ *	  State of streams: the offset of each partition, and what the workers
+ *	  last said.
+ *
+ * rc_offset_advance is the fence that makes each record's effect happen
+ * exactly once: it must be called in the transaction of the batch.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "store/store.h"
+
+#include "utils/elog.h"
+#include "utils/timestamp.h"
+
+static void fence_failed(const char *stream, const RcOffset *from);
+
+/*
+ * The offsets of a stream as a List of RcOffset, in the current context.
+ */
+List *
+rc_offsets_load(const char *stream)
+{
+	RcParams	params = {0};
+	List	   *offsets = NIL;
+	RcOffset   *array;
+	uint64		n;
+
+	rc_param_text(&params, stream);
+	rc_query_begin();
+	n = rc_query("SELECT topic, partition, next_offset, epoch, cluster_id,"
+				 " last_offset,"
+				 " (extract(epoch FROM record_timestamp) * 1000)::int8,"
+				 " high_watermark, seek_to"
+				 " FROM rappel_conso.stream_offset WHERE stream = $1"
+				 " ORDER BY topic, partition", &params);
+	array = SPI_palloc(sizeof(RcOffset) * Max(n, 1));
+	for (uint64 i = 0; i < n; i++)
+	{
+		array[i].topic = rc_column_text(i, 1);
+		array[i].partition = (int32) rc_column_int8(i, 2, 0);
+		array[i].next_offset = rc_column_int8(i, 3, 0);
+		array[i].epoch = rc_column_int8(i, 4, 0);
+		array[i].cluster_id = rc_column_text(i, 5);
+		array[i].last_offset = rc_column_int8(i, 6, -1);
+		array[i].last_timestamp_ms = rc_column_int8(i, 7, -1);
+		array[i].high_watermark = rc_column_int8(i, 8, -1);
+		array[i].seek_to = rc_column_text(i, 9);
+	}
+	rc_query_end();
+	for (uint64 i = 0; i < n; i++)
+		offsets = lappend(offsets, &array[i]);
+	return offsets;
+}
+
+/*
+ * Write the start of a partition that has no offset yet.  Where another
+ * worker was quicker its offset stands.
+ */
+void
+rc_offset_insert(const char *stream, const char *topic, int32 partition,
+				 int64 next_offset, const char *cluster_id)
+{
+	RcParams	params = {0};
+
+	rc_param_text(&params, stream);
+	rc_param_text(&params, topic);
+	rc_param_int4(&params, partition);
+	rc_param_int8(&params, next_offset);
+	rc_param_text(&params, cluster_id);
+	rc_execute("INSERT INTO rappel_conso.stream_offset"
+			   " (stream, topic, partition, next_offset, cluster_id)"
+			   " VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
+			   &params);
+}
+
+/*
+ * The fence: move a partition from where the batch began to where it ends.
+ *
+ * Raises ERRCODE_T_R_SERIALIZATION_FAILURE when the offset is no longer
+ * there, or the epoch another one: somebody else applied these records, or
+ * the stream was changed or sought.  last_offset and last_timestamp_ms are
+ * those of the batch's last record of the partition; -1: unchanged.
+ */
+void
+rc_offset_advance(const char *stream, const RcOffset *from, int64 next_offset,
+				  int64 last_offset, int64 last_timestamp_ms)
+{
+	RcParams	params = {0};
+
+	rc_param_text(&params, stream);
+	rc_param_text(&params, from->topic);
+	rc_param_int4(&params, from->partition);
+	rc_param_int8(&params, from->next_offset);
+	rc_param_int8(&params, from->epoch);
+	rc_param_int8(&params, next_offset);
+	rc_param_int8(&params, last_offset);
+	rc_param_time(&params, rc_from_kafka_time(last_timestamp_ms));
+	if (rc_execute("UPDATE rappel_conso.stream_offset SET next_offset = $6,"
+				   " last_offset = COALESCE($7, last_offset),"
+				   " record_timestamp = CASE WHEN $7 IS NULL THEN record_timestamp ELSE $8 END,"
+				   " applied_at = pg_catalog.clock_timestamp()"
+				   " WHERE stream = $1 AND topic = $2 AND partition = $3"
+				   " AND next_offset = $4 AND epoch = $5", &params) != 1)
+		fence_failed(stream, from);
+}
+
+/*
+ * Move a partition without having applied records: to a place after a gap,
+ * or past offsets that hold no message.  Fenced as rc_offset_advance.
+ */
+void
+rc_offset_skip(const char *stream, const RcOffset *from, int64 next_offset)
+{
+	RcParams	params = {0};
+
+	rc_param_text(&params, stream);
+	rc_param_text(&params, from->topic);
+	rc_param_int4(&params, from->partition);
+	rc_param_int8(&params, from->next_offset);
+	rc_param_int8(&params, from->epoch);
+	rc_param_int8(&params, next_offset);
+	if (rc_execute("UPDATE rappel_conso.stream_offset SET next_offset = $6"
+				   " WHERE stream = $1 AND topic = $2 AND partition = $3"
+				   " AND next_offset = $4 AND epoch = $5", &params) != 1)
+		fence_failed(stream, from);
+}
+
+static void
+fence_failed(const char *stream, const RcOffset *from)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("offset of stream \"%s\" in topic \"%s\", partition %d was moved by another process",
+					stream, from->topic, from->partition),
+			 errdetail("The batch began at offset %lld.",
+					   (long long) from->next_offset)));
+}
+
+/*
+ * Carry out what rc_seek() asked for: the partition starts at next_offset,
+ * and what was known of its last record is forgotten.  Fenced.
+ */
+void
+rc_offset_seek(const char *stream, const RcOffset *from, int64 next_offset,
+			   const char *cluster_id)
+{
+	RcParams	params = {0};
+
+	rc_param_text(&params, stream);
+	rc_param_text(&params, from->topic);
+	rc_param_int4(&params, from->partition);
+	rc_param_int8(&params, from->epoch);
+	rc_param_int8(&params, next_offset);
+	rc_param_text(&params, cluster_id);
+	if (rc_execute("UPDATE rappel_conso.stream_offset SET next_offset = $5,"
+				   " cluster_id = $6, seek_to = NULL, last_offset = NULL,"
+				   " record_timestamp = NULL"
+				   " WHERE stream = $1 AND topic = $2 AND partition = $3"
+				   " AND epoch = $4", &params) != 1)
+		fence_failed(stream, from);
+}
+
+/* Write down the end of a partition as seen now. */
+void
+rc_offset_observe(const char *stream, const RcOffset *at, int64 high_watermark)
+{
+	RcParams	params = {0};
+
+	rc_param_text(&params, stream);
+	rc_param_text(&params, at->topic);
+	rc_param_int4(&params, at->partition);
+	rc_param_int8(&params, high_watermark);
+	rc_execute("UPDATE rappel_conso.stream_offset SET high_watermark = $4,"
+			   " observed_at = pg_catalog.clock_timestamp()"
+			   " WHERE stream = $1 AND topic = $2 AND partition = $3",
+			   &params);
+}
+
+/*
+ * Say what a stream does: "running" or "waiting", with a detail or NULL.
+ * Writes only what differs, so that an idle stream costs no WAL.  The newest
+ * error is kept for rc_status().
+ */
+void
+rc_stream_say(const char *stream, const char *state, const char *detail)
+{
+	RcParams	params = {0};
+
+	rc_param_text(&params, stream);
+	rc_param_text(&params, state);
+	rc_param_text(&params, detail);
+	rc_query_begin();
+	if (rc_query("SELECT 1 FROM rappel_conso.stream_state WHERE stream = $1"
+				 " AND state = $2 AND detail IS NOT DISTINCT FROM $3"
+				 " AND failures = 0", &params) == 0)
+		rc_query("INSERT INTO rappel_conso.stream_state (stream, state, detail)"
+				 " SELECT s.name, $2, $3 FROM rappel_conso.stream s"
+				 " WHERE s.name = $1 ON CONFLICT (stream) DO UPDATE"
+				 " SET state = $2, detail = $3, failures = 0, retry_at = NULL",
+				 &params);
+	rc_query_end();
+}
+
+/*
+ * Say that a stream runs.  What it said of a gap while running stays; what it
+ * waited for does not.
+ */
+void
+rc_stream_run(const char *stream)
+{
+	RcParams	params = {0};
+
+	rc_param_text(&params, stream);
+	rc_query_begin();
+	if (rc_query("SELECT 1 FROM rappel_conso.stream_state WHERE stream = $1"
+				 " AND state = 'running' AND failures = 0", &params) == 0)
+		rc_query("INSERT INTO rappel_conso.stream_state (stream, state)"
+				 " SELECT s.name, 'running' FROM rappel_conso.stream s"
+				 " WHERE s.name = $1 ON CONFLICT (stream) DO UPDATE"
+				 " SET state = 'running', detail = NULL, failures = 0,"
+				 " retry_at = NULL", &params);
+	rc_query_end();
+}
+
+/*
+ * Write down that a stream has failed; returns the seconds until it may be
+ * tried again: 1, doubled with each failure in a row, at most 300.
+ */
+int
+rc_stream_fail(const char *stream, const ErrorData *error)
+{
+	RcParams	params = {0};
+	int			seconds = 0;
+
+	rc_param_text(&params, stream);
+	rc_param_text(&params, unpack_sql_state(error->sqlerrcode));
+	rc_param_text(&params, error->message);
+	rc_param_text(&params, error->detail);
+	rc_param_text(&params, error->hint);
+	rc_param_text(&params, error->context);
+	rc_query_begin();
+	if (rc_query("INSERT INTO rappel_conso.stream_state AS t (stream, state,"
+				 " failures, retry_at, last_error_at, sqlstate, error,"
+				 " error_detail, hint, context)"
+				 " SELECT s.name, 'failed', 1,"
+				 " pg_catalog.clock_timestamp() + '1 second',"
+				 " pg_catalog.clock_timestamp(), $2, $3, $4, $5, $6"
+				 " FROM rappel_conso.stream s WHERE s.name = $1"
+				 " ON CONFLICT (stream) DO UPDATE SET state = 'failed',"
+				 " detail = NULL, failures = t.failures + 1,"
+				 " retry_at = pg_catalog.clock_timestamp() +"
+				 "  least(300, 2 ^ least(t.failures, 9)) * '1 second'::interval,"
+				 " last_error_at = EXCLUDED.last_error_at, sqlstate = $2,"
+				 " error = $3, error_detail = $4, hint = $5, context = $6"
+				 " RETURNING least(300, 2 ^ least(t.failures - 1, 9))::int4",
+				 &params) == 1)
+		seconds = (int) rc_column_int8(0, 1, 1);
+	rc_query_end();
+	return seconds;
+}

@@ -1,0 +1,274 @@
+/*-------------------------------------------------------------------------
+ *
+ * query.c
+ *	  Our own fixed, schema-qualified SQL: kept plans, run with the rights of
+ *	  the bootstrap superuser, as referential-integrity triggers run theirs
+ *	  with the rights of a table's owner.
+ *
+ * It must never run a statement that a user wrote: see apply.c for those.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "store/store.h"
+
+#include "catalog/pg_authid.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+/* A kept plan, found by the address of its constant text. */
+typedef struct KeptPlan
+{
+	const char *sql;
+	SPIPlanPtr	plan;
+} KeptPlan;
+
+static List *kept_plans = NIL;
+
+/* What rc_query_begin saves for rc_query_end. */
+static Oid	saved_user;
+static int	saved_context;
+static int	saved_guc_level;
+
+static SPIPlanPtr find_plan(const char *sql, RcParams *params);
+static void add_param(RcParams *params, Oid type, Datum value, bool isnull);
+
+/*
+ * Connect to SPI and switch up.  Between this and rc_query_end only rc_query
+ * may run SQL.  An error in between needs no cleaning up: the abort of the
+ * (sub)transaction restores user, settings and SPI.  Calls do not nest.
+ */
+void
+rc_query_begin(void)
+{
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	GetUserIdAndSecContext(&saved_user, &saved_context);
+	SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID,
+						   saved_context | SECURITY_LOCAL_USERID_CHANGE |
+						   SECURITY_NOFORCE_RLS);
+	saved_guc_level = NewGUCNestLevel();
+	(void) set_config_option("search_path", "pg_catalog, pg_temp",
+							 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE,
+							 true, 0, false);
+}
+
+/*
+ * Run "sql", a string constant, with params (NULL: none); returns the number
+ * of rows.  Rows of a result are read by rc_column_*() until rc_query_end.
+ */
+uint64
+rc_query(const char *sql, RcParams *params)
+{
+	SPIPlanPtr	plan = find_plan(sql, params);
+	int			result;
+
+	result = SPI_execute_plan(plan, params ? params->values : NULL,
+							  params ? params->nulls : NULL, false, 0);
+	if (result < 0)
+		elog(ERROR, "SPI_execute_plan failed: %s",
+			 SPI_result_code_string(result));
+	return SPI_processed;
+}
+
+/*
+ * The same for a query that must see what others have just committed,
+ * whatever the caller's isolation level.
+ */
+uint64
+rc_query_latest(const char *sql, RcParams *params)
+{
+	SPIPlanPtr	plan = find_plan(sql, params);
+	int			result;
+
+	PushActiveSnapshot(GetLatestSnapshot());
+	result = SPI_execute_plan(plan, params ? params->values : NULL,
+							  params ? params->nulls : NULL, true, 0);
+	PopActiveSnapshot();
+	if (result < 0)
+		elog(ERROR, "SPI_execute_plan failed: %s",
+			 SPI_result_code_string(result));
+	return SPI_processed;
+}
+
+/* Switch down again and leave SPI; results are gone after it. */
+void
+rc_query_end(void)
+{
+	AtEOXact_GUC(false, saved_guc_level);
+	SetUserIdAndSecContext(saved_user, saved_context);
+	SPI_finish();
+}
+
+/* One statement without a result to read; returns the number of rows. */
+uint64
+rc_execute(const char *sql, RcParams *params)
+{
+	uint64		rows;
+
+	rc_query_begin();
+	rows = rc_query(sql, params);
+	rc_query_end();
+	return rows;
+}
+
+/* The kept plan of "sql", prepared at its first use in this process. */
+static SPIPlanPtr
+find_plan(const char *sql, RcParams *params)
+{
+	ListCell   *lc;
+	KeptPlan   *kept;
+	MemoryContext old;
+
+	foreach(lc, kept_plans)
+	{
+		kept = (KeptPlan *) lfirst(lc);
+		if (kept->sql == sql)
+			return kept->plan;
+	}
+
+	old = MemoryContextSwitchTo(TopMemoryContext);
+	kept = palloc0(sizeof(KeptPlan));
+	kept->sql = sql;
+	MemoryContextSwitchTo(old);
+
+	kept->plan = SPI_prepare(sql, params ? params->n : 0,
+							 params ? params->types : NULL);
+	if (kept->plan == NULL)
+		elog(ERROR, "SPI_prepare failed: %s",
+			 SPI_result_code_string(SPI_result));
+	SPI_keepplan(kept->plan);
+
+	old = MemoryContextSwitchTo(TopMemoryContext);
+	kept_plans = lappend(kept_plans, kept);
+	MemoryContextSwitchTo(old);
+	return kept->plan;
+}
+
+static void
+add_param(RcParams *params, Oid type, Datum value, bool isnull)
+{
+	if (params->n >= RC_MAX_PARAMS)
+		elog(ERROR, "too many parameters");
+	params->types[params->n] = type;
+	params->values[params->n] = value;
+	params->nulls[params->n] = isnull ? 'n' : ' ';
+	params->n++;
+}
+
+/* Parameters are added in the order of $1, $2, ..; NULL is SQL's null. */
+void
+rc_param_text(RcParams *params, const char *value)
+{
+	add_param(params, TEXTOID,
+			  value ? CStringGetTextDatum(value) : (Datum) 0, value == NULL);
+}
+
+void
+rc_param_int4(RcParams *params, int32 value)
+{
+	add_param(params, INT4OID, Int32GetDatum(value), false);
+}
+
+/* A negative value is SQL's null: no counter, offset or id is negative. */
+void
+rc_param_int8(RcParams *params, int64 value)
+{
+	add_param(params, INT8OID, Int64GetDatum(value), value < 0);
+}
+
+void
+rc_param_bool(RcParams *params, bool value)
+{
+	add_param(params, BOOLOID, BoolGetDatum(value), false);
+}
+
+/* 0 is SQL's null. */
+void
+rc_param_time(RcParams *params, TimestampTz value)
+{
+	add_param(params, TIMESTAMPTZOID, TimestampTzGetDatum(value), value == 0);
+}
+
+/* A negative length is SQL's null. */
+void
+rc_param_bytea(RcParams *params, const char *bytes, int len)
+{
+	Datum		value = (Datum) 0;
+
+	if (len >= 0)
+		value = PointerGetDatum(cstring_to_text_with_len(bytes, len));
+	add_param(params, BYTEAOID, value, len < 0);
+}
+
+void
+rc_param_jsonb(RcParams *params, Datum value, bool isnull)
+{
+	add_param(params, JSONBOID, value, isnull);
+}
+
+/*
+ * Column "column" (from 1) of row "row" (from 0) of the last rc_query, as
+ * text in the context that SPI_connect was called in; NULL for null.
+ */
+char *
+rc_column_text(int row, int column)
+{
+	char	   *value = SPI_getvalue(SPI_tuptable->vals[row],
+									 SPI_tuptable->tupdesc, column);
+	char	   *copy;
+
+	if (value == NULL)
+		return NULL;
+	copy = SPI_palloc(strlen(value) + 1);
+	strcpy(copy, value);
+	return copy;
+}
+
+int64
+rc_column_int8(int row, int column, int64 if_null)
+{
+	bool		isnull;
+	Datum		value = SPI_getbinval(SPI_tuptable->vals[row],
+									  SPI_tuptable->tupdesc, column, &isnull);
+
+	if (isnull)
+		return if_null;
+	switch (SPI_gettypeid(SPI_tuptable->tupdesc, column))
+	{
+		case INT8OID:
+			return DatumGetInt64(value);
+		case INT4OID:
+			return DatumGetInt32(value);
+		case OIDOID:
+			return DatumGetObjectId(value);
+		default:
+			elog(ERROR, "column %d is not an integer", column);
+			return 0;			/* keep compiler quiet */
+	}
+}
+
+bool
+rc_column_bool(int row, int column)
+{
+	bool		isnull;
+	Datum		value = SPI_getbinval(SPI_tuptable->vals[row],
+									  SPI_tuptable->tupdesc, column, &isnull);
+
+	return !isnull && DatumGetBool(value);
+}
+
+/* 0 for null. */
+TimestampTz
+rc_column_time(int row, int column)
+{
+	bool		isnull;
+	Datum		value = SPI_getbinval(SPI_tuptable->vals[row],
+									  SPI_tuptable->tupdesc, column, &isnull);
+
+	return isnull ? 0 : DatumGetTimestampTz(value);
+}

@@ -1,0 +1,293 @@
+/*-------------------------------------------------------------------------
+ *
+ * runs.c
+ *	  State of sources: runs, their tasks, and the cursor for each
+ *	  destination.
+ *
+ * It decides nothing: what a run does is in src/worker/run.c.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "store/store.h"
+
+#include "utils/elog.h"
+
+static void param_error(RcParams *params, const ErrorData *error);
+static void source_changed(const RcSource *source);
+
+/*
+ * Make a run that is running; returns its id.  "destination" may be NULL
+ * while it is not known yet.
+ */
+int64
+rc_run_start(const char *source, const char *trigger, bool full_sync,
+			 const char *destination)
+{
+	RcParams	params = {0};
+	int64		run;
+
+	rc_param_text(&params, source);
+	rc_param_text(&params, trigger);
+	rc_param_bool(&params, full_sync);
+	rc_param_text(&params, destination);
+	rc_query_begin();
+	rc_query("INSERT INTO rappel_conso.run"
+			 " (source, state, trigger, full_sync, destination)"
+			 " VALUES ($1, 'running', $2, $3, $4) RETURNING id", &params);
+	run = rc_column_int8(0, 1, 0);
+	rc_query_end();
+	return run;
+}
+
+/* Write down where the records of a run go. */
+void
+rc_run_destination(int64 run, const char *destination)
+{
+	RcParams	params = {0};
+
+	rc_param_int8(&params, run);
+	rc_param_text(&params, destination);
+	rc_execute("UPDATE rappel_conso.run SET destination = $2"
+			   " WHERE id = $1 AND destination IS DISTINCT FROM $2", &params);
+}
+
+/* Add to the counters of a run; a run that is gone is no error. */
+void
+rc_run_add(int64 run, const RcCounts *counts)
+{
+	RcParams	params = {0};
+
+	rc_param_int8(&params, run);
+	rc_param_int8(&params, counts->fetched);
+	rc_param_int8(&params, counts->published);
+	rc_param_int8(&params, counts->inserted);
+	rc_param_int8(&params, counts->updated);
+	rc_param_int8(&params, counts->unchanged);
+	rc_param_int8(&params, counts->dead);
+	rc_execute("UPDATE rappel_conso.run SET fetched = fetched + $2,"
+			   " published = published + $3, inserted = inserted + $4,"
+			   " updated = updated + $5, unchanged = unchanged + $6,"
+			   " dead = dead + $7 WHERE id = $1", &params);
+}
+
+/* End a run as success, failed or cancelled; "error" is NULL for success. */
+void
+rc_run_finish(int64 run, const char *state, const ErrorData *error)
+{
+	RcParams	params = {0};
+
+	rc_param_int8(&params, run);
+	rc_param_text(&params, state);
+	param_error(&params, error);
+	rc_param_text(&params, error ? error->detail : NULL);
+	rc_param_text(&params, error ? error->hint : NULL);
+	rc_param_text(&params, error ? error->context : NULL);
+	rc_execute("UPDATE rappel_conso.run SET state = $2,"
+			   " finished_at = pg_catalog.clock_timestamp(), sqlstate = $3,"
+			   " error = $4, detail = $5, hint = $6, context = $7"
+			   " WHERE id = $1 AND state = 'running'", &params);
+}
+
+/*
+ * Mark runs of the source that say "running" as failed: the caller holds the
+ * source's lock, so whoever ran them is dead.  Returns their number.
+ */
+int
+rc_run_abandon(const char *source)
+{
+	RcParams	params = {0};
+	uint64		rows;
+
+	rc_param_text(&params, source);
+	rc_query_begin();
+	rc_query("UPDATE rappel_conso.task SET state = 'failed',"
+			 " finished_at = pg_catalog.clock_timestamp(), sqlstate = '57P02',"
+			 " error = 'the process ended before the task did'"
+			 " WHERE state IN ('queued', 'running', 'up_for_retry')"
+			 " AND run IN (SELECT id FROM rappel_conso.run"
+			 " WHERE source = $1 AND state = 'running')", &params);
+	rows = rc_query("UPDATE rappel_conso.run SET state = 'failed',"
+					" finished_at = pg_catalog.clock_timestamp(),"
+					" sqlstate = '57P02',"
+					" error = 'the process ended before the run did',"
+					" hint = 'The next run goes on from the last commit; see the server log for the cause.'"
+					" WHERE source = $1 AND state = 'running'", &params);
+	rc_query_end();
+	return (int) rows;
+}
+
+/*
+ * Set the state of a task of a run, and make it where it is missing.
+ * next_try is 0 but for up_for_retry; error NULL keeps the newest one.
+ */
+void
+rc_task_set(int64 run, const char *task, const char *state, int attempt,
+			TimestampTz next_try, const ErrorData *error)
+{
+	RcParams	params = {0};
+
+	rc_param_int8(&params, run);
+	rc_param_text(&params, task);
+	rc_param_text(&params, state);
+	rc_param_int4(&params, attempt);
+	rc_param_time(&params, next_try);
+	param_error(&params, error);
+	rc_execute("INSERT INTO rappel_conso.task AS t"
+			   " (run, name, state, attempt, next_try_at, sqlstate, error, started_at, finished_at)"
+			   " VALUES ($1, $2, $3, $4, $5, $6, $7,"
+			   "  CASE WHEN $3 = 'running' THEN pg_catalog.clock_timestamp() END,"
+			   "  CASE WHEN $3 NOT IN ('queued', 'running', 'up_for_retry') THEN pg_catalog.clock_timestamp() END)"
+			   " ON CONFLICT (run, name) DO UPDATE SET state = $3, attempt = $4,"
+			   "  next_try_at = $5, sqlstate = COALESCE($6, t.sqlstate),"
+			   "  error = COALESCE($7, t.error),"
+			   "  started_at = COALESCE(t.started_at, EXCLUDED.started_at),"
+			   "  finished_at = EXCLUDED.finished_at", &params);
+}
+
+/* SQLSTATE and message of an error, or two nulls. */
+static void
+param_error(RcParams *params, const ErrorData *error)
+{
+	rc_param_text(params, error ? unpack_sql_state(error->sqlerrcode) : NULL);
+	rc_param_text(params, error ? error->message : NULL);
+}
+
+/*
+ * How far the source has been read for the destination, in the current
+ * context; made where it is missing.
+ */
+RcSourceState *
+rc_source_state(const RcSource *source, const char *destination)
+{
+	RcParams	params = {0};
+	RcSourceState *state = palloc0(sizeof(RcSourceState));
+
+	rc_param_text(&params, source->name);
+	rc_param_text(&params, destination);
+	rc_query_begin();
+	rc_query("INSERT INTO rappel_conso.source_state (source, destination)"
+			 " VALUES ($1, $2) ON CONFLICT DO NOTHING", &params);
+	rc_query("SELECT t.epoch, t.cursor_value, t.next_offset, t.complete,"
+			 " t.data_processed, t.records_count,"
+			 " COALESCE(t.full_at + s.full_interval < pg_catalog.now(), false),"
+			 " t.full_at IS NULL"
+			 " FROM rappel_conso.source_state t"
+			 " JOIN rappel_conso.source s ON s.name = t.source"
+			 " WHERE t.source = $1 AND t.destination = $2", &params);
+	if (SPI_processed != 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("source \"%s\" does not exist", source->name)));
+	state->epoch = rc_column_int8(0, 1, 0);
+	state->cursor = rc_column_text(0, 2);
+	state->next_offset = rc_column_int8(0, 3, 0);
+	state->complete = rc_column_bool(0, 4);
+	state->data_processed = rc_column_text(0, 5);
+	state->records_count = rc_column_int8(0, 6, -1);
+	state->full_due = rc_column_bool(0, 7);
+	state->first_pass = rc_column_bool(0, 8);
+	rc_query_end();
+	return state;
+}
+
+/*
+ * Move the cursor and the number of the next record: the fence of a source.
+ * Raises ERRCODE_T_R_SERIALIZATION_FAILURE when another run or a change of
+ * the definition came between; then nothing of the transaction may stay.
+ * "cursor" NULL keeps the old one.  "state" is brought up to date.
+ */
+void
+rc_source_advance(const RcSource *source, const char *destination,
+				  RcSourceState *state, const char *cursor, int64 next_offset)
+{
+	RcParams	params = {0};
+
+	rc_param_text(&params, source->name);
+	rc_param_text(&params, destination);
+	rc_param_int8(&params, state->epoch);
+	rc_param_int8(&params, state->next_offset);
+	rc_param_text(&params, cursor);
+	rc_param_int8(&params, next_offset);
+	if (rc_execute("UPDATE rappel_conso.source_state"
+				   " SET cursor_value = COALESCE($5, cursor_value),"
+				   " next_offset = $6, complete = false"
+				   " WHERE source = $1 AND destination = $2 AND epoch = $3"
+				   " AND next_offset = $4", &params) != 1)
+		source_changed(source);
+	state->next_offset = next_offset;
+}
+
+/*
+ * Put the cursor back to where the pass began (NULL: there was none): records
+ * were missing, and nobody knows which.
+ */
+void
+rc_source_rewind(const RcSource *source, const char *destination,
+				 RcSourceState *state, const char *cursor)
+{
+	RcParams	params = {0};
+
+	rc_param_text(&params, source->name);
+	rc_param_text(&params, destination);
+	rc_param_int8(&params, state->epoch);
+	rc_param_text(&params, cursor);
+	rc_execute("UPDATE rappel_conso.source_state SET cursor_value = $4"
+			   " WHERE source = $1 AND destination = $2 AND epoch = $3",
+			   &params);
+}
+
+/*
+ * A cursor that is a time, moved back by the source's overlap: ISO 8601 in
+ * UTC, in the current context.
+ */
+char *
+rc_cursor_before(const char *cursor, const RcSource *source)
+{
+	RcParams	params = {0};
+	char	   *before;
+
+	rc_param_text(&params, cursor);
+	rc_param_text(&params, source->name);
+	rc_query_begin();
+	rc_query("SELECT pg_catalog.to_char(($1::timestamptz - s.\"overlap\")"
+			 " AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')"
+			 " FROM rappel_conso.source s WHERE s.name = $2", &params);
+	before = SPI_processed == 1 ? rc_column_text(0, 1) : NULL;
+	rc_query_end();
+	return before;
+}
+
+/*
+ * Note that everything up to data_processed is safe; "full" when the run
+ * began at the start.  Fenced as rc_source_advance.
+ */
+void
+rc_source_complete(const RcSource *source, const char *destination,
+				   RcSourceState *state, const char *data_processed,
+				   int64 records_count, bool full)
+{
+	RcParams	params = {0};
+
+	rc_param_text(&params, source->name);
+	rc_param_text(&params, destination);
+	rc_param_int8(&params, state->epoch);
+	rc_param_text(&params, data_processed);
+	rc_param_int8(&params, records_count);
+	rc_param_bool(&params, full);
+	if (rc_execute("UPDATE rappel_conso.source_state SET complete = true,"
+				   " data_processed = $4, records_count = $5,"
+				   " checked_at = pg_catalog.now(),"
+				   " full_at = CASE WHEN $6 THEN pg_catalog.now() ELSE full_at END"
+				   " WHERE source = $1 AND destination = $2 AND epoch = $3",
+				   &params) != 1)
+		source_changed(source);
+}
+
+static void
+source_changed(const RcSource *source)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("source \"%s\" changed while it was read", source->name),
+			 errhint("Run it again.")));
+}

@@ -1,0 +1,228 @@
+/*-------------------------------------------------------------------------
+ *
+ * store.h
+ *	  Definitions, state and the application of batches, in SQL.
+ *
+ * Nothing in src/store knows the network.  All functions need an open
+ * transaction with an active snapshot, unless they say otherwise.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef RC_STORE_H
+#define RC_STORE_H
+
+#include "rappel_conso.h"
+
+#include "access/tupdesc.h"
+#include "executor/spi.h"
+#include "utils/tuplestore.h"
+
+/* ---- query.c: our own fixed plans ---- */
+
+#define RC_MAX_PARAMS 24
+
+typedef struct RcParams
+{
+	int			n;
+	Oid			types[RC_MAX_PARAMS];
+	Datum		values[RC_MAX_PARAMS];
+	char		nulls[RC_MAX_PARAMS];
+} RcParams;
+
+extern void rc_query_begin(void);
+extern uint64 rc_query(const char *sql, RcParams *params);
+extern uint64 rc_query_latest(const char *sql, RcParams *params);
+extern void rc_query_end(void);
+extern uint64 rc_execute(const char *sql, RcParams *params);
+
+extern void rc_param_text(RcParams *params, const char *value);
+extern void rc_param_int4(RcParams *params, int32 value);
+extern void rc_param_int8(RcParams *params, int64 value);
+extern void rc_param_bool(RcParams *params, bool value);
+extern void rc_param_time(RcParams *params, TimestampTz value);
+extern void rc_param_bytea(RcParams *params, const char *bytes, int len);
+extern void rc_param_jsonb(RcParams *params, Datum value, bool isnull);
+
+extern char *rc_column_text(int row, int column);
+extern int64 rc_column_int8(int row, int column, int64 if_null);
+extern bool rc_column_bool(int row, int column);
+extern TimestampTz rc_column_time(int row, int column);
+
+/* ---- catalog.c: definitions ---- */
+
+typedef struct RcStream
+{
+	char	   *name;
+	List	   *topics;			/* of char * */
+	char	   *statement;
+	char	   *setup;			/* NULL if none */
+	Oid			value_type;
+	Oid			key_type;
+	char	   *start_at;
+	int			batch_size;
+	int			workers;
+	bool		stop_on_error;	/* on_error = stop */
+	int			stop_after;
+	bool		paused;
+	Oid			owner;
+	char	   *search_path;
+	char	   *version;		/* differs after each change of the row */
+} RcStream;
+
+typedef struct RcSource
+{
+	char	   *name;
+	char	   *url;
+	char	   *dataset;
+	char	   *filter;
+	char	   *key_field;
+	char	   *cursor_field;
+	char	   *transform;
+	bool		fold_accents;
+	char	   *topic;
+	int			partitions;
+	int			replication;
+	char	   *stream;			/* NULL if none */
+	int64		poll_interval_ms;	/* 0: only on demand */
+	int			retries;
+	int64		retry_delay_ms;
+	bool		paused;
+	Oid			owner;
+	char	   *version;
+} RcSource;
+
+extern bool rc_extension_present(void);
+extern RcStream *rc_stream_load(const char *name);
+extern RcSource *rc_source_load(const char *name);
+
+/* ---- runs.c: runs, tasks, cursors ---- */
+
+/* Which counter of a run a number belongs to. */
+typedef struct RcCounts
+{
+	int64		fetched;
+	int64		published;
+	int64		inserted;
+	int64		updated;
+	int64		unchanged;
+	int64		dead;
+} RcCounts;
+
+/* How far a source has been read for one destination. */
+typedef struct RcSourceState
+{
+	int64		epoch;
+	char	   *cursor;			/* NULL: none yet */
+	int64		next_offset;
+	bool		complete;
+	char	   *data_processed;
+	int64		records_count;
+	bool		full_due;		/* by full_interval */
+	bool		first_pass;		/* never read to its end */
+} RcSourceState;
+
+extern int64 rc_run_start(const char *source, const char *trigger,
+						  bool full_sync, const char *destination);
+extern void rc_run_add(int64 run, const RcCounts *counts);
+extern void rc_run_finish(int64 run, const char *state,
+						  const ErrorData *error);
+extern void rc_run_destination(int64 run, const char *destination);
+extern int	rc_run_abandon(const char *source);
+extern void rc_task_set(int64 run, const char *task, const char *state,
+						int attempt, TimestampTz next_try,
+						const ErrorData *error);
+extern char *rc_cursor_before(const char *cursor, const RcSource *source);
+extern void rc_source_rewind(const RcSource *source, const char *destination,
+							 RcSourceState *state, const char *cursor);
+extern RcSourceState *rc_source_state(const RcSource *source,
+									  const char *destination);
+extern void rc_source_advance(const RcSource *source, const char *destination,
+							  RcSourceState *state, const char *cursor,
+							  int64 next_offset);
+extern void rc_source_complete(const RcSource *source, const char *destination,
+							   RcSourceState *state,
+							   const char *data_processed,
+							   int64 records_count, bool full);
+
+/* ---- offset.c: offsets and states of streams ---- */
+
+typedef struct RcOffset
+{
+	char	   *topic;
+	int32		partition;
+	int64		next_offset;
+	int64		epoch;
+	char	   *cluster_id;
+	int64		last_offset;	/* -1: none yet */
+	int64		last_timestamp_ms;	/* -1: none yet */
+	int64		high_watermark; /* -1: not yet observed */
+	char	   *seek_to;		/* earliest, latest or a timestamp; else NULL */
+} RcOffset;
+
+extern List *rc_offsets_load(const char *stream);
+extern void rc_offset_insert(const char *stream, const char *topic,
+							 int32 partition, int64 next_offset,
+							 const char *cluster_id);
+extern void rc_offset_advance(const char *stream, const RcOffset *from,
+							  int64 next_offset, int64 last_offset,
+							  int64 last_timestamp_ms);
+extern void rc_offset_skip(const char *stream, const RcOffset *from,
+						   int64 next_offset);
+extern void rc_offset_seek(const char *stream, const RcOffset *from,
+						   int64 next_offset, const char *cluster_id);
+extern void rc_offset_observe(const char *stream, const RcOffset *at,
+							  int64 high_watermark);
+
+extern void rc_stream_say(const char *stream, const char *state,
+						  const char *detail);
+extern void rc_stream_run(const char *stream);
+extern int	rc_stream_fail(const char *stream, const ErrorData *error);
+
+/* ---- dead_letter.c ---- */
+
+extern void rc_dead_letter_add(const char *origin, const char *name,
+							   int64 run, const RcRecord *record,
+							   const ErrorData *error);
+
+/* ---- batch.c: records as a relation ---- */
+
+typedef struct RcDecoder RcDecoder;
+
+extern RcDecoder *rc_decoder_make(const RcStream *stream);
+extern TupleDesc rc_decoder_desc(RcDecoder *decoder);
+extern bool rc_decoder_current(RcDecoder *decoder);
+extern void rc_decoder_put(RcDecoder *decoder, Tuplestorestate *store,
+						   const RcRecord *record);
+extern void rc_records_register(Tuplestorestate *store, TupleDesc desc,
+								double tuples);
+extern Datum rc_headers_jsonb(const RcRecord *record);
+
+/* ---- json_row.c: a JSON object to the columns of a row type ---- */
+
+typedef struct RcRowDecoder RcRowDecoder;
+
+extern RcRowDecoder *rc_row_decoder_make(TupleDesc desc);
+extern void rc_row_decode(RcRowDecoder *decoder, const char *json, int len,
+						  Datum *values, bool *nulls);
+
+/* ---- apply.c: a batch to tables ---- */
+
+typedef struct RcApplier RcApplier;
+
+extern RcApplier *rc_applier_open(const RcStream *stream);
+extern void rc_applier_close(RcApplier *applier);
+extern void rc_applier_setup(const RcStream *stream);
+extern void rc_apply(RcApplier *applier, const RcRecord *records, int n,
+					 int64 run, RcCounts *counts);
+
+/* What an error means for the stream that it ended. */
+typedef enum RcVerdict
+{
+	RC_VERDICT_RETRY,			/* may pass: the same batch again */
+	RC_VERDICT_FAILED			/* would fail for all records */
+} RcVerdict;
+
+extern RcVerdict rc_error_verdict(const ErrorData *error);
+extern bool rc_error_may_pass(int sqlstate);
+
+#endif							/* RC_STORE_H */

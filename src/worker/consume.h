@@ -1,0 +1,42 @@
+/*-------------------------------------------------------------------------
+ *
+ * consume.h
+ *	  A stream under way: what consume.c and partitions.c share.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef RC_CONSUME_H
+#define RC_CONSUME_H
+
+#include "worker/worker.h"
+
+#include "kafka/kafka.h"
+
+/* How long Kafka is waited for before an error is made of it, in ms. */
+#define RC_CONSUME_PATIENCE	30000
+
+typedef struct RcConsumption
+{
+	MemoryContext context;		/* lives until the stream is opened again */
+	MemoryContext batch_context;	/* reset after each batch */
+	RcStream   *stream;
+	int			number;			/* -1: all partitions */
+	RcKafka    *kafka;
+	char	   *cluster_id;
+	RcApplier  *applier;
+	int			n;				/* partitions of ours */
+	RcOffset   *offsets;		/* as committed, in the order of the next */
+	RcPartition *partitions;	/* as assigned */
+	bool	   *verify;			/* the last record applied is read again */
+	char	   *run_prefix;		/* of RC_HEADER_RUN for runs of this database */
+	TimestampTz observed_at;
+} RcConsumption;
+
+extern bool rc_partitions_assign(RcConsumption *c);
+extern bool rc_partitions_changed(RcConsumption *c);
+extern int	rc_partitions_verify(RcConsumption *c, RcRecord *records, int n);
+extern void rc_partitions_recover(RcConsumption *c);
+extern void rc_partitions_observe(RcConsumption *c, bool at_once);
+extern int	rc_partitions_find(RcConsumption *c, const RcRecord *record);
+
+#endif							/* RC_CONSUME_H */

@@ -1,0 +1,201 @@
+/*-------------------------------------------------------------------------
+ *
+ * launcher.c
+ *	  The one static worker of a server that preloads the library: keeps a
+ *	  scheduler in each of rappel_conso.databases.
+ *
+ * It is connected to no database, so that it stands in the way of no DROP
+ * DATABASE, and a database that is missing costs one line in the log.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "worker/worker.h"
+
+#include "access/xact.h"
+#include "commands/dbcommands.h"
+#include "libpq/pqsignal.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "tcop/tcopprot.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+#include "utils/varlena.h"
+
+/* Wait between two looks, and between two starts in one database, in ms. */
+#define LOOK_INTERVAL		5000
+#define START_INTERVAL		10000
+#define MAX_START_INTERVAL	60000
+
+/* What is known of one database of the list. */
+typedef struct Database
+{
+	char		name[NAMEDATALEN];
+	bool		missing_told;
+	BackgroundWorkerHandle *handle; /* NULL: not started by us */
+	TimestampTz started_at;
+	long		interval;
+} Database;
+
+static List *databases = NIL;
+
+static void look_after(const char *name);
+static Database *remember(const char *name);
+static void start_scheduler(Database *database, Oid oid);
+
+/* Register the launcher; called while the library is preloaded. */
+void
+rc_launcher_register(void)
+{
+	BackgroundWorker worker = {0};
+
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS |
+		BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = 10;
+	strlcpy(worker.bgw_library_name, RC_NAME,
+			sizeof(worker.bgw_library_name));
+	strlcpy(worker.bgw_function_name, "rc_launcher_main",
+			sizeof(worker.bgw_function_name));
+	strlcpy(worker.bgw_name, "rappel_conso launcher", sizeof(worker.bgw_name));
+	strlcpy(worker.bgw_type, "rappel_conso launcher", sizeof(worker.bgw_type));
+	RegisterBackgroundWorker(&worker);
+}
+
+/*
+ * Entry point of the launcher.
+ */
+void
+rc_launcher_main(Datum arg)
+{
+	MemoryContext context;
+
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+	context = AllocSetContextCreate(TopMemoryContext, "rappel_conso launcher",
+									ALLOCSET_DEFAULT_SIZES);
+
+	for (;;)
+	{
+		char	   *list;
+		List	   *names;
+		ListCell   *lc;
+
+		MemoryContextSwitchTo(context);
+		MemoryContextReset(context);
+		list = pstrdup(rc_databases);
+		if (!SplitGUCList(list, ',', &names))
+			ereport(LOG,
+					(errcode(ERRCODE_CONFIG_FILE_ERROR),
+					 errmsg("invalid list syntax in parameter \"%s\"",
+							"rappel_conso.databases")));
+		else
+			foreach(lc, names)
+				look_after((const char *) lfirst(lc));
+		MemoryContextSwitchTo(context);
+		rc_worker_wait(LOOK_INTERVAL);
+	}
+}
+
+/* See to it that a database has its scheduler. */
+static void
+look_after(const char *name)
+{
+	MemoryContext context = CurrentMemoryContext;
+	Database   *database = remember(name);
+	pid_t		pid;
+	Oid			oid;
+
+	if (database->handle != NULL)
+	{
+		if (GetBackgroundWorkerPid(database->handle, &pid) != BGWH_STOPPED)
+			return;
+		pfree(database->handle);
+		database->handle = NULL;
+	}
+	if (database->started_at != 0 &&
+		!TimestampDifferenceExceeds(database->started_at,
+									GetCurrentTimestamp(),
+									database->interval))
+		return;
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	oid = get_database_oid(name, true);
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(context);
+
+	if (OidIsValid(oid))
+	{
+		database->missing_told = false;
+		if (rc_lock_holder(oid, RC_WORKER_SCHEDULER, "", 0) == 0)
+			start_scheduler(database, oid);
+	}
+	else if (!database->missing_told)
+	{
+		ereport(LOG,
+				(errcode(ERRCODE_UNDEFINED_DATABASE),
+				 errmsg("database \"%s\" of rappel_conso.databases does not exist",
+						name)));
+		database->missing_told = true;
+	}
+}
+
+static Database *
+remember(const char *name)
+{
+	ListCell   *lc;
+	Database   *database;
+	MemoryContext old;
+
+	foreach(lc, databases)
+	{
+		database = (Database *) lfirst(lc);
+		if (strcmp(database->name, name) == 0)
+			return database;
+	}
+	old = MemoryContextSwitchTo(TopMemoryContext);
+	database = palloc0(sizeof(Database));
+	strlcpy(database->name, name, sizeof(database->name));
+	database->interval = START_INTERVAL;
+	databases = lappend(databases, database);
+	MemoryContextSwitchTo(old);
+	return database;
+}
+
+/*
+ * Start it.  One that has ended soon after its start (no extension, stopped
+ * by rc_stop()) is started less and less often.
+ */
+static void
+start_scheduler(Database *database, Oid oid)
+{
+	RcWorkerArgs args = {0};
+	TimestampTz now = GetCurrentTimestamp();
+	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+
+	if (database->started_at != 0 &&
+		!TimestampDifferenceExceeds(database->started_at, now,
+									2 * MAX_START_INTERVAL))
+		database->interval = Min(database->interval * 2, MAX_START_INTERVAL);
+	else
+		database->interval = START_INTERVAL;
+	database->started_at = now;
+
+	args.database = oid;
+	if (!rc_worker_launch(RC_WORKER_SCHEDULER, &args, &database->handle))
+	{
+		database->handle = NULL;
+		ereport(LOG,
+				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+				 errmsg("could not start the rappel_conso scheduler of database \"%s\"",
+						database->name),
+				 errhint("You may need to increase max_worker_processes.")));
+	}
+	MemoryContextSwitchTo(old);
+}

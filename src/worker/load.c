@@ -1,0 +1,180 @@
+/*-------------------------------------------------------------------------
+ *
+ * load.c
+ *	  The task that ends when the source's stream has applied what the run
+ *	  has published.
+ *
+ * Where a stream worker runs it only waits for it; else it does its work.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "worker/run.h"
+
+#include "miscadmin.h"
+#include "utils/memutils.h"
+
+/* How often the stream's offsets are looked at, in ms. */
+#define LOOK_INTERVAL	50
+
+static bool targets_reached(RcRun *run);
+static bool stream_is_worked(RcRun *run);
+static void check_stream(RcRun *run);
+static void check_topics(RcRun *run);
+static void consume_here(RcRun *run);
+
+/*
+ * Wait for the stream, or do its work.  Errors: those of the stream when it
+ * is paused or failed.
+ */
+void
+rc_run_load(RcRun *run)
+{
+	if (run->targets == NIL)
+		return;
+	check_topics(run);
+	for (;;)
+	{
+		bool		reached;
+		bool		worked;
+
+		rc_transaction_begin();
+		MemoryContextSwitchTo(run->batch_context);
+		reached = targets_reached(run);
+		worked = stream_is_worked(run);
+		if (!reached)
+			check_stream(run);
+		rc_transaction_commit();
+		MemoryContextSwitchTo(run->context);
+		MemoryContextReset(run->batch_context);
+
+		if (reached)
+			return;
+		if (worked)
+			rc_worker_wait(LOOK_INTERVAL);
+		else
+			consume_here(run);
+	}
+}
+
+/* Whether every partition has been applied up to what was published. */
+static bool
+targets_reached(RcRun *run)
+{
+	List	   *offsets = rc_offsets_load(run->stream->name);
+	ListCell   *lc;
+
+	foreach(lc, run->targets)
+	{
+		RcTarget   *target = (RcTarget *) lfirst(lc);
+		bool		reached = false;
+		ListCell   *lo;
+
+		foreach(lo, offsets)
+		{
+			RcOffset   *offset = (RcOffset *) lfirst(lo);
+
+			if (strcmp(offset->topic, run->source->topic) == 0 &&
+				offset->partition == target->partition &&
+				offset->next_offset > target->offset)
+				reached = true;
+		}
+		if (!reached)
+			return false;
+	}
+	return true;
+}
+
+/* Whether any of the stream's workers runs. */
+static bool
+stream_is_worked(RcRun *run)
+{
+	for (int i = 0; i < run->stream->workers; i++)
+	{
+		int			pid = rc_lock_holder(MyDatabaseId, RC_WORKER_STREAM,
+										 run->stream->name, i);
+
+		if (pid != 0 && pid != MyProcPid)
+			return true;
+	}
+	return false;
+}
+
+/* A stream that will not get there is an error of the run. */
+static void
+check_stream(RcRun *run)
+{
+	RcStream   *stream = rc_stream_load(run->stream->name);
+	RcParams	params = {0};
+
+	if (stream == NULL || stream->paused)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg(stream ? "stream \"%s\" is paused" :
+						"stream \"%s\" does not exist any more",
+						run->stream->name)));
+
+	/* Without a scheduler nobody tries it again but we. */
+	if (rc_lock_holder(MyDatabaseId, RC_WORKER_SCHEDULER, "", 0) == 0)
+		return;
+	rc_param_text(&params, stream->name);
+	rc_query_begin();
+	if (rc_query("SELECT sqlstate, error, error_detail, hint"
+				 " FROM rappel_conso.stream_state"
+				 " WHERE stream = $1 AND state = 'failed'"
+				 " AND retry_at IS NOT NULL", &params) == 1)
+	{
+		char	   *code = rc_column_text(0, 1);
+		char	   *detail = rc_column_text(0, 3);
+		char	   *hint = rc_column_text(0, 4);
+
+		ereport(ERROR,
+				(errcode(MAKE_SQLSTATE(code[0], code[1], code[2], code[3],
+									   code[4])),
+				 errmsg("stream \"%s\" has failed: %s", stream->name,
+						rc_column_text(0, 2)),
+				 detail ? errdetail_internal("%s", detail) : 0,
+				 hint ? errhint("%s", hint) : 0));
+	}
+	rc_query_end();
+}
+
+/* The stream must read what the source publishes. */
+static void
+check_topics(RcRun *run)
+{
+	ListCell   *lc;
+
+	foreach(lc, run->stream->topics)
+	{
+		if (strcmp((char *) lfirst(lc), run->source->topic) == 0)
+			return;
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("stream \"%s\" does not read topic \"%s\" of source \"%s\"",
+					run->stream->name, run->source->topic, run->source->name),
+			 errhint("Add the topic to the stream's column \"topics\", or set the source's column \"stream\" to null.")));
+}
+
+/* Nobody works for the stream: take the places of all its workers. */
+static void
+consume_here(RcRun *run)
+{
+	int			taken = 0;
+
+	if (run->stream->owner != run->source->owner)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("no worker of stream \"%s\" runs", run->stream->name),
+				 errdetail("The run cannot do its work, since source \"%s\" has another owner.",
+						   run->source->name),
+				 errhint("Call rc_start().")));
+	while (taken < run->stream->workers &&
+		   rc_lock_take(RC_WORKER_STREAM, run->stream->name, taken))
+		taken++;
+	if (taken == run->stream->workers)
+		rc_stream_consume(run->stream->name, -1, run->source->topic,
+						  run->targets);
+	while (taken > 0)
+		rc_lock_release(RC_WORKER_STREAM, run->stream->name, --taken);
+}

@@ -1,0 +1,393 @@
+/*-------------------------------------------------------------------------
+ *
+ * partitions.c
+ *	  Which partitions a stream worker reads, and from where: offsets come
+ *	  from rappel_conso.stream_offset, never from Kafka's group.
+ *
+ * It must not move an offset silently: a gap is reported, and a topic that is
+ * not the one we knew stops the stream.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "worker/consume.h"
+
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+/* Watermarks are written at most this often, in ms. */
+#define OBSERVE_INTERVAL	10000
+
+static int	count_partitions(RcConsumption *c, const char *topic);
+static bool is_ours(RcConsumption *c, int partition);
+static RcOffset *find_offset(List *offsets, const char *topic, int partition);
+static int	add_topic(RcConsumption *c, List *offsets, const char *topic);
+static int64 resolve(RcConsumption *c, const char *topic, int partition,
+					 const char *where);
+static void check_cluster(RcConsumption *c, const RcOffset *offset);
+static void assign(RcConsumption *c);
+static void recover_one(RcConsumption *c, int i);
+static void skip_gap(RcConsumption *c, int i, int64 to);
+
+/*
+ * Find the partitions, write the start of those that have none, carry out
+ * what rc_seek() asked for, and begin to fetch.  False when no topic of the
+ * stream exists yet.
+ */
+bool
+rc_partitions_assign(RcConsumption *c)
+{
+	List	   *offsets;
+	ListCell   *lc;
+	int			missing = 0;
+
+	c->cluster_id = rc_kafka_cluster_id(c->kafka, RC_CONSUME_PATIENCE);
+
+	rc_transaction_begin();
+	MemoryContextSwitchTo(c->context);
+	offsets = rc_offsets_load(c->stream->name);
+	rc_transaction_commit();
+	MemoryContextSwitchTo(c->context);
+	foreach(lc, c->stream->topics)
+		missing += add_topic(c, offsets, (char *) lfirst(lc));
+	if (missing == list_length(c->stream->topics))
+		return false;
+
+	/* what add_topic has written, with the epochs of now */
+	rc_transaction_begin();
+	MemoryContextSwitchTo(c->context);
+	offsets = rc_offsets_load(c->stream->name);
+	rc_transaction_commit();
+	MemoryContextSwitchTo(c->context);
+
+	c->n = 0;
+	c->offsets = palloc0(sizeof(RcOffset) * Max(list_length(offsets), 1));
+	foreach(lc, offsets)
+	{
+		RcOffset   *offset = (RcOffset *) lfirst(lc);
+		bool		read = false;
+		ListCell   *lt;
+
+		foreach(lt, c->stream->topics)
+			read |= strcmp((char *) lfirst(lt), offset->topic) == 0;
+		if (read && is_ours(c, offset->partition) &&
+			offset->partition < count_partitions(c, offset->topic))
+			c->offsets[c->n++] = *offset;
+	}
+	c->partitions = palloc0(sizeof(RcPartition) * Max(c->n, 1));
+	c->verify = palloc0(sizeof(bool) * Max(c->n, 1));
+	for (int i = 0; i < c->n; i++)
+	{
+		check_cluster(c, &c->offsets[i]);
+		c->verify[i] = c->offsets[i].last_offset >= 0 &&
+			c->offsets[i].last_offset < c->offsets[i].next_offset;
+	}
+	assign(c);
+	return true;
+}
+
+static int
+count_partitions(RcConsumption *c, const char *topic)
+{
+	return rc_kafka_partition_count(c->kafka, topic, RC_CONSUME_PATIENCE);
+}
+
+static bool
+is_ours(RcConsumption *c, int partition)
+{
+	return c->number < 0 || partition % c->stream->workers == c->number;
+}
+
+static RcOffset *
+find_offset(List *offsets, const char *topic, int partition)
+{
+	ListCell   *lc;
+
+	foreach(lc, offsets)
+	{
+		RcOffset   *offset = (RcOffset *) lfirst(lc);
+
+		if (offset->partition == partition &&
+			strcmp(offset->topic, topic) == 0)
+			return offset;
+	}
+	return NULL;
+}
+
+/*
+ * Write where the partitions of a topic start: before the first fetch, so
+ * that "latest" means the same after a crash.  Returns 1 when there is no
+ * such topic.
+ */
+static int
+add_topic(RcConsumption *c, List *offsets, const char *topic)
+{
+	int			n = count_partitions(c, topic);
+	bool		known = false;
+	ListCell   *lc;
+
+	foreach(lc, offsets)
+		known |= strcmp(((RcOffset *) lfirst(lc))->topic, topic) == 0;
+
+	for (int p = 0; p < n; p++)
+	{
+		RcOffset   *offset = find_offset(offsets, topic, p);
+		int64		start;
+
+		if (!is_ours(c, p) || (offset != NULL && offset->seek_to == NULL))
+			continue;
+		if (offset != NULL)
+			start = resolve(c, topic, p, offset->seek_to);
+		else
+			/* a partition that came later is read from its beginning */
+			start = resolve(c, topic, p,
+							known ? "earliest" : c->stream->start_at);
+
+		rc_transaction_begin();
+		if (offset != NULL)
+			rc_offset_seek(c->stream->name, offset, start, c->cluster_id);
+		else
+			rc_offset_insert(c->stream->name, topic, p, start, c->cluster_id);
+		rc_transaction_commit();
+		MemoryContextSwitchTo(c->context);
+	}
+	return n == 0 ? 1 : 0;
+}
+
+/* The offset that "earliest", "latest" or a timestamp stands for. */
+static int64
+resolve(RcConsumption *c, const char *topic, int partition, const char *where)
+{
+	TimestampTz time;
+
+	if (strcmp(where, "earliest") == 0)
+		return rc_consumer_resolve(c->kafka, topic, partition,
+								   RC_OFFSET_EARLIEST, 0,
+								   RC_CONSUME_PATIENCE);
+	if (strcmp(where, "latest") == 0)
+		return rc_consumer_resolve(c->kafka, topic, partition,
+								   RC_OFFSET_LATEST, 0, RC_CONSUME_PATIENCE);
+	time = DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in,
+												   CStringGetDatum(where),
+												   ObjectIdGetDatum(InvalidOid),
+												   Int32GetDatum(-1)));
+	return rc_consumer_resolve(c->kafka, topic, partition,
+							   RC_OFFSET_TIMESTAMP, rc_to_kafka_time(time),
+							   RC_CONSUME_PATIENCE);
+}
+
+static void
+check_cluster(RcConsumption *c, const RcOffset *offset)
+{
+	if (offset->cluster_id != NULL &&
+		strcmp(offset->cluster_id, c->cluster_id) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("offsets of stream \"%s\" belong to another Kafka cluster",
+						c->stream->name),
+				 errdetail("Topic \"%s\" was read on cluster \"%s\"; this is cluster \"%s\".",
+						   offset->topic, offset->cluster_id, c->cluster_id),
+				 errhint("SELECT rc_seek('%s', 'earliest') reads the topic of this cluster from its beginning.",
+						 c->stream->name)));
+}
+
+/*
+ * Give the library the places to fetch from.  Where the last record applied
+ * is to be verified that is its place.
+ */
+static void
+assign(RcConsumption *c)
+{
+	for (int i = 0; i < c->n; i++)
+	{
+		RcPartition *partition = &c->partitions[i];
+		RcOffset   *offset = &c->offsets[i];
+
+		memset(partition, 0, sizeof(RcPartition));
+		partition->topic = offset->topic;
+		partition->partition = offset->partition;
+		partition->offset = c->verify[i] ? offset->last_offset :
+			offset->next_offset;
+		partition->low = partition->high = -1;
+	}
+	rc_consumer_assign(c->kafka, c->partitions, c->n);
+}
+
+/* Whether a topic has got partitions that nobody has assigned. */
+bool
+rc_partitions_changed(RcConsumption *c)
+{
+	ListCell   *lc;
+
+	foreach(lc, c->stream->topics)
+	{
+		const char *topic = (const char *) lfirst(lc);
+		int			n = count_partitions(c, topic);
+		int			ours = 0;
+		int			assigned = 0;
+
+		for (int p = 0; p < n; p++)
+			ours += is_ours(c, p) ? 1 : 0;
+		for (int i = 0; i < c->n; i++)
+			assigned += strcmp(c->offsets[i].topic, topic) == 0 ? 1 : 0;
+		if (ours != assigned)
+			return true;
+	}
+	return false;
+}
+
+/* Index of the record's partition among ours. */
+int
+rc_partitions_find(RcConsumption *c, const RcRecord *record)
+{
+	for (int i = 0; i < c->n; i++)
+	{
+		if (c->offsets[i].partition == record->partition &&
+			strcmp(c->offsets[i].topic, record->topic) == 0)
+			return i;
+	}
+	elog(ERROR, "record of topic \"%s\", partition %d was not asked for",
+		 record->topic, record->partition);
+	return -1;					/* keep compiler quiet */
+}
+
+/*
+ * Take out of the records those that were applied before and are read again
+ * to see whether the topic is still the one we knew; returns how many are
+ * left.  That the record has been compacted away is fine.
+ */
+int
+rc_partitions_verify(RcConsumption *c, RcRecord *records, int n)
+{
+	int			kept = 0;
+
+	for (int k = 0; k < n; k++)
+	{
+		int			i = rc_partitions_find(c, &records[k]);
+		RcOffset   *offset = &c->offsets[i];
+
+		if (c->verify[i] && records[k].offset == offset->last_offset &&
+			records[k].timestamp_ms != offset->last_timestamp_ms)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("topic \"%s\" is not the one that stream \"%s\" knew",
+							offset->topic, c->stream->name),
+					 errdetail("The record at offset %lld of partition %d has another timestamp than when it was applied: the topic was deleted and made again.",
+							   (long long) records[k].offset,
+							   offset->partition),
+					 errhint("SELECT rc_seek('%s', 'earliest') reads the new topic from its beginning.",
+							 c->stream->name)));
+		c->verify[i] = false;
+		if (records[k].offset >= offset->next_offset)
+			records[kept++] = records[k];
+	}
+	return kept;
+}
+
+/*
+ * Deal with partitions whose offset is not there any more.
+ */
+void
+rc_partitions_recover(RcConsumption *c)
+{
+	bool		any = false;
+
+	for (int i = 0; i < c->n; i++)
+	{
+		if (!rc_consumer_position(c->kafka, i)->out_of_range)
+			continue;
+		recover_one(c, i);
+		any = true;
+	}
+	if (any)
+		assign(c);
+}
+
+static void
+recover_one(RcConsumption *c, int i)
+{
+	RcOffset   *offset = &c->offsets[i];
+	int64		low;
+	int64		high;
+
+	rc_consumer_watermarks(c->kafka, offset->topic, offset->partition,
+						   &low, &high, RC_CONSUME_PATIENCE);
+	c->verify[i] = false;
+	if (offset->next_offset > high)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("topic \"%s\" is not the one that stream \"%s\" knew",
+						offset->topic, c->stream->name),
+				 errdetail("The next record of partition %d should be at offset %lld, but it ends at %lld.",
+						   offset->partition,
+						   (long long) offset->next_offset, (long long) high),
+				 errhint("SELECT rc_seek('%s', 'earliest') reads the new topic from its beginning.",
+						 c->stream->name)));
+	if (offset->next_offset < low)
+		skip_gap(c, i, low);
+}
+
+/* Records were deleted before we read them: go on after them, and say so. */
+static void
+skip_gap(RcConsumption *c, int i, int64 to)
+{
+	RcOffset   *offset = &c->offsets[i];
+	char	   *gap = psprintf("records %lld to %lld of topic \"%s\", partition %d were deleted before they were read",
+							   (long long) offset->next_offset,
+							   (long long) to - 1, offset->topic,
+							   offset->partition);
+
+	rc_transaction_begin();
+	rc_offset_skip(c->stream->name, offset, to);
+	rc_stream_say(c->stream->name, "running", gap);
+	rc_transaction_commit();
+	MemoryContextSwitchTo(c->context);
+	offset->next_offset = to;
+	ereport(WARNING,
+			(errcode(ERRCODE_DATA_CORRUPTED),
+			 errmsg("stream \"%s\": %s", c->stream->name, gap)));
+}
+
+/*
+ * Write down watermarks, and move offsets past what holds no message
+ * (transaction markers, compacted tails); both at most every 10 s unless
+ * "at_once", and only where something changed.
+ */
+void
+rc_partitions_observe(RcConsumption *c, bool at_once)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	bool		open = false;
+
+	if (!at_once && !TimestampDifferenceExceeds(c->observed_at, now,
+												OBSERVE_INTERVAL))
+		return;
+	c->observed_at = now;
+	for (int i = 0; i < c->n; i++)
+	{
+		const RcPartition *position = rc_consumer_position(c->kafka, i);
+		RcOffset   *offset = &c->offsets[i];
+		bool		moved = position->at_end && !c->verify[i] &&
+			position->offset > offset->next_offset;
+		bool		seen = position->high >= 0 &&
+			position->high != offset->high_watermark;
+
+		if (!moved && !seen)
+			continue;
+		if (!open)
+			rc_transaction_begin();
+		open = true;
+		if (moved)
+			rc_offset_skip(c->stream->name, offset, position->offset);
+		if (seen)
+			rc_offset_observe(c->stream->name, offset, position->high);
+		if (moved)
+			offset->next_offset = position->offset;
+		if (seen)
+			offset->high_watermark = position->high;
+	}
+	if (open)
+		rc_transaction_commit();
+	MemoryContextSwitchTo(c->context);
+}

@@ -1,0 +1,67 @@
+/*-------------------------------------------------------------------------
+ *
+ * queue.c
+ *	  The run worker's end of the shared-memory queue to the backend that
+ *	  waits for it: notices and errors travel as in parallel query.
+ *
+ * A backend that is gone is no error: its going is told by a signal (see
+ * sync.c), and a run of the scheduler has no queue at all.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "worker/worker.h"
+
+#include "libpq/pqformat.h"
+#include "libpq/pqmq.h"
+#include "storage/proc.h"
+#include "storage/shm_mq.h"
+#include "utils/resowner.h"
+
+static bool attached = false;
+
+/*
+ * Attach to the queue in the segment (0: there is none), before the database
+ * connection is made, so that its failure is told too.  Errors:
+ * ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE when the backend has gone.
+ */
+void
+rc_queue_attach(dsm_handle handle)
+{
+	dsm_segment *segment;
+	shm_mq	   *queue;
+
+	if (handle == 0)
+		return;
+	CurrentResourceOwner = ResourceOwnerCreate(NULL, "rappel_conso run");
+	segment = dsm_attach(handle);
+	if (segment == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the backend that asked for the run has gone")));
+	dsm_pin_mapping(segment);
+	queue = (shm_mq *) dsm_segment_address(segment);
+	shm_mq_set_sender(queue, MyProc);
+	pq_redirect_to_shm_mq(segment, shm_mq_attach(queue, segment, NULL));
+	attached = true;
+}
+
+/* Another process runs the source. */
+void
+rc_queue_send_busy(void)
+{
+	if (attached)
+		pq_putemptymessage('B');
+}
+
+/* The run has ended; its row is committed. */
+void
+rc_queue_send_end(int64 run)
+{
+	StringInfoData message;
+
+	if (!attached)
+		return;
+	pq_beginmessage(&message, 'R');
+	pq_sendint64(&message, run);
+	pq_endmessage(&message);
+}

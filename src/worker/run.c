@@ -1,0 +1,338 @@
+/*-------------------------------------------------------------------------
+ *
+ * run.c
+ *	  The run worker: one run of a source, its tasks one after the other,
+ *	  each tried again with backoff while its error may pass.
+ *
+ * A run that ends by an error leaves what was committed: cursor, offsets and
+ * rows belong together, so the next run goes on from there.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "worker/run.h"
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "common/pg_prng.h"
+#include "miscadmin.h"
+#include "storage/ipc.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+/* The longest wait before a retry, in ms, unless the API names a time. */
+#define MAX_RETRY_DELAY		(10 * 60 * 1000)
+
+typedef void (*TaskFunction) (RcRun *run);
+
+static RcRun *prepare_run(const RcWorkerArgs *args);
+static void check_run(RcRun *run);
+static void run_tasks(RcRun *run);
+static void run_task(RcRun *run, const char *name, TaskFunction function);
+static ErrorData *try_task(RcRun *run, TaskFunction function);
+static void release(RcRun *run);
+static bool worth_a_retry(RcRun *run, const ErrorData *error, int attempt);
+static TimestampTz next_try(RcRun *run, int attempt, TimestampTz not_before);
+static void wait_until(TimestampTz time);
+static void set_task(RcRun *run, const char *name, const char *state,
+					 int attempt, TimestampTz next_try,
+					 const ErrorData *error);
+static void finish_run(RcRun *run, const char *state, const ErrorData *error);
+
+/*
+ * Entry point of the run worker.
+ */
+void
+rc_run_main(Datum arg)
+{
+	RcWorkerArgs *args = rc_worker_args();
+	RcRun	   *volatile run;
+	MemoryContext context;
+	ErrorData  *volatile error = NULL;
+
+	rc_queue_attach(args->segment);
+	rc_worker_connect(args, psprintf("rappel_conso run %s", args->name));
+	if (!rc_lock_take(RC_WORKER_RUN, args->name, 0))
+	{
+		rc_queue_send_busy();
+		proc_exit(0);
+	}
+	context = AllocSetContextCreate(TopMemoryContext, "rappel_conso run",
+									ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSwitchTo(context);
+	run = prepare_run(args);
+	if (run == NULL)
+		proc_exit(0);
+
+	PG_TRY();
+	{
+		check_run(run);
+		run_tasks(run);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(run->context);
+		HOLD_INTERRUPTS();
+		error = CopyErrorData();
+		FlushErrorState();
+		AbortCurrentTransaction();
+		MemoryContextSwitchTo(run->context);
+		release(run);
+		RESUME_INTERRUPTS();
+	}
+	PG_END_TRY();
+
+	if (error == NULL)
+	{
+		finish_run(run, "success", NULL);
+		rc_queue_send_end(run->id);
+		proc_exit(0);
+	}
+	finish_run(run, error->sqlerrcode == ERRCODE_QUERY_CANCELED ?
+			   "cancelled" : "failed", error);
+	ThrowErrorData(error);
+}
+
+/*
+ * Load the definitions and make the run's row; NULL when the extension or
+ * the source has gone.
+ */
+static RcRun *
+prepare_run(const RcWorkerArgs *args)
+{
+	MemoryContext context = CurrentMemoryContext;
+	RcRun	   *run = palloc0(sizeof(RcRun));
+
+	run->context = context;
+	run->batch_context = AllocSetContextCreate(context, "rappel_conso batch",
+											   ALLOCSET_DEFAULT_SIZES);
+	run->full_sync = args->full_sync;
+
+	rc_transaction_begin();
+	MemoryContextSwitchTo(context);
+	if (!rc_extension_present() ||
+		(run->source = rc_source_load(args->name)) == NULL)
+	{
+		rc_transaction_commit();
+		return NULL;
+	}
+	if (run->source->stream)
+		run->stream = rc_stream_load(run->source->stream);
+	run->direct = (rc_kafka_brokers[0] == '\0' || run->source->topic == NULL);
+	if (run->direct)
+		run->destination = "direct";
+	if (rc_run_abandon(run->source->name) > 0)
+		ereport(LOG,
+				(errmsg("an earlier run of source \"%s\" had ended unexpectedly",
+						run->source->name)));
+	run->id = rc_run_start(run->source->name,
+						   args->scheduled ? "schedule" : "manual",
+						   run->full_sync, run->destination);
+	run->label = psprintf(UINT64_FORMAT ".%u.%lld", GetSystemIdentifier(),
+						  MyDatabaseId, (long long) run->id);
+	rc_transaction_commit();
+	MemoryContextSwitchTo(context);
+	return run;
+}
+
+/* What can be seen to be impossible before anything is asked. */
+static void
+check_run(RcRun *run)
+{
+	if (run->direct && run->stream == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("source \"%s\" has no stream", run->source->name),
+				 errhint("In direct mode a source feeds the stream named in its column \"stream\".")));
+	if (run->stream == NULL)
+		return;
+	if (run->direct && run->stream->owner != run->source->owner)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("source \"%s\" and stream \"%s\" have different owners",
+						run->source->name, run->stream->name),
+				 errhint("In direct mode one process reads and writes: give both to one role.")));
+	if (run->stream->paused)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("stream \"%s\" is paused", run->stream->name),
+				 errhint("UPDATE rappel_conso.stream SET paused = false WHERE name = '%s'.",
+						 run->stream->name)));
+}
+
+static void
+run_tasks(RcRun *run)
+{
+	if (run->direct)
+	{
+		run_task(run, "sync", rc_run_extract);
+		return;
+	}
+	if (run->stream != NULL)
+		set_task(run, "load", "queued", 0, 0, NULL);
+	PG_TRY();
+	{
+		run_task(run, "extract", rc_run_extract);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(run->context);
+		error = CopyErrorData();
+		FlushErrorState();
+		if (run->stream != NULL)
+			set_task(run, "load",
+					 error->sqlerrcode == ERRCODE_QUERY_CANCELED ?
+					 "cancelled" : "upstream_failed", 0, 0, NULL);
+		ReThrowError(error);
+	}
+	PG_END_TRY();
+	if (run->stream != NULL)
+		run_task(run, "load", rc_run_load);
+}
+
+/*
+ * Run one task until it succeeds or its error will not pass; then throw that.
+ */
+static void
+run_task(RcRun *run, const char *name, TaskFunction function)
+{
+	for (int attempt = 1;; attempt++)
+	{
+		ErrorData  *error;
+		TimestampTz not_before;
+		TimestampTz at;
+
+		set_task(run, name, "running", attempt, 0, NULL);
+		error = try_task(run, function);
+		if (error == NULL)
+		{
+			set_task(run, name, "success", attempt, 0, NULL);
+			return;
+		}
+		not_before = run->explore ? rc_explore_retry_at(run->explore) : 0;
+		release(run);
+		if (!worth_a_retry(run, error, attempt))
+		{
+			set_task(run, name, error->sqlerrcode == ERRCODE_QUERY_CANCELED ?
+					 "cancelled" : "failed", attempt, 0, error);
+			ReThrowError(error);
+		}
+
+		at = next_try(run, attempt, not_before);
+		set_task(run, name, "up_for_retry", attempt, at, error);
+		ereport(NOTICE,
+				(errmsg("task \"%s\" failed at try %d of %d: %s", name,
+						attempt, run->source->retries + 1, error->message),
+				 error->detail ? errdetail_internal("%s", error->detail) : 0,
+				 errhint("It is tried again at %s.", timestamptz_to_str(at))));
+		FreeErrorData(error);
+		wait_until(at);
+	}
+}
+
+/* One try; returns its error, with no transaction left open. */
+static ErrorData *
+try_task(RcRun *run, TaskFunction function)
+{
+	ErrorData  *volatile error = NULL;
+
+	PG_TRY();
+	{
+		function(run);
+		release(run);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(run->context);
+		HOLD_INTERRUPTS();
+		error = CopyErrorData();
+		FlushErrorState();
+		AbortCurrentTransaction();
+		RESUME_INTERRUPTS();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(run->context);
+	MemoryContextReset(run->batch_context);
+	return error;
+}
+
+/* Let go of what the task held abroad. */
+static void
+release(RcRun *run)
+{
+	if (run->explore)
+		rc_explore_close(run->explore);
+	run->explore = NULL;
+	if (run->producer)
+		rc_kafka_close(run->producer);
+	run->producer = NULL;
+	rc_stream_close();
+	if (run->applier)
+		rc_applier_close(run->applier);
+	run->applier = NULL;
+}
+
+static bool
+worth_a_retry(RcRun *run, const ErrorData *error, int attempt)
+{
+	return error->sqlerrcode != ERRCODE_QUERY_CANCELED &&
+		rc_error_may_pass(error->sqlerrcode) &&
+		attempt <= run->source->retries;
+}
+
+/*
+ * When to try again: retry_delay, doubled with each try, a fifth more or less
+ * so that many do not come at once, and not before the time the API named.
+ */
+static TimestampTz
+next_try(RcRun *run, int attempt, TimestampTz not_before)
+{
+	double		delay = (double) run->source->retry_delay_ms;
+	TimestampTz at;
+
+	for (int i = 1; i < attempt && delay < MAX_RETRY_DELAY; i++)
+		delay *= 2;
+	delay = Min(delay, MAX_RETRY_DELAY);
+	delay *= 0.8 + 0.4 * pg_prng_double(&pg_global_prng_state);
+	at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), (int64) delay);
+	return Max(at, not_before);
+}
+
+static void
+wait_until(TimestampTz time)
+{
+	for (;;)
+	{
+		long		ms = TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
+														 time);
+
+		if (ms <= 0)
+			return;
+		rc_worker_wait(Min(ms, 60000));
+	}
+}
+
+/* Write down the state of a task, in a transaction of its own. */
+static void
+set_task(RcRun *run, const char *name, const char *state, int attempt,
+		 TimestampTz next_try, const ErrorData *error)
+{
+	rc_transaction_begin();
+	rc_task_set(run->id, name, state, attempt, next_try, error);
+	rc_transaction_commit();
+	MemoryContextSwitchTo(run->context);
+}
+
+/* Write down the end of the run; a late cancel does not matter any more. */
+static void
+finish_run(RcRun *run, const char *state, const ErrorData *error)
+{
+	HOLD_INTERRUPTS();
+	QueryCancelPending = false;
+	rc_transaction_begin();
+	rc_run_finish(run->id, state, error);
+	rc_transaction_commit();
+	MemoryContextSwitchTo(run->context);
+	RESUME_INTERRUPTS();
+}

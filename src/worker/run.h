@@ -1,0 +1,49 @@
+/*-------------------------------------------------------------------------
+ *
+ * run.h
+ *	  A run under way: what its tasks share.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef RC_RUN_H
+#define RC_RUN_H
+
+#include "worker/worker.h"
+
+#include "api/api.h"
+#include "kafka/kafka.h"
+
+/* How long Kafka is waited for before a task counts as failed, in ms. */
+#define RC_KAFKA_PATIENCE	30000
+
+typedef struct RcRun
+{
+	MemoryContext context;		/* lives as long as the run */
+	MemoryContext batch_context;	/* reset after each batch */
+	int64		id;
+	char	   *label;			/* value of RC_HEADER_RUN */
+	RcSource   *source;
+	RcStream   *stream;			/* the source's own; NULL if none */
+	bool		full_sync;
+	bool		direct;			/* no Kafka in between */
+	char	   *destination;	/* "direct", or cluster id and topic */
+
+	/* abroad; released after each try of a task */
+	RcExplore  *explore;
+	RcKafka    *producer;
+	RcApplier  *applier;
+
+	/* the pass over the dataset: stays from one try to the next */
+	bool		pass_begun;
+	bool		pass_full;		/* it began at the start of the dataset */
+	char	   *pass_cursor;	/* stored cursor when it began; NULL: none */
+	char	   *pass_from;		/* cursor value that it began at; NULL: start */
+	char	   *resume;			/* last cursor value that is safe; NULL: none */
+	int			topic_partitions;	/* of the source's topic */
+	List	   *targets;		/* RcTarget: what extract has published */
+} RcRun;
+
+extern void rc_run_extract(RcRun *run);
+extern void rc_run_load(RcRun *run);
+
+#endif							/* RC_RUN_H */

@@ -1,0 +1,348 @@
+/*-------------------------------------------------------------------------
+ *
+ * scheduler.c
+ *	  The scheduler of a database: starts stream workers and runs that are
+ *	  due, and removes old history.
+ *
+ * It never touches a record, and runs no SQL of a user: it is connected as
+ * the bootstrap superuser.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "worker/worker.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/ipc.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+/* Everything is looked at this often, in ms, and when the latch is set. */
+#define LOOK_INTERVAL		5000
+
+/* Old history is removed this often, in ms. */
+#define RETENTION_INTERVAL	(60 * 60 * 1000)
+
+/* A worker that we have started and that may not hold its lock yet. */
+typedef struct Child
+{
+	RcWorkerKind kind;
+	char		name[NAMEDATALEN];
+	int			number;
+	BackgroundWorkerHandle *handle;
+} Child;
+
+/* What is to be started: collected in a transaction, started after it. */
+typedef struct Start
+{
+	RcWorkerKind kind;
+	char	   *name;
+	int			number;
+	Oid			owner;
+	bool		can_login;
+} Start;
+
+static List *children = NIL;
+
+static bool may_run(bool by_hand);
+static void round_of_work(MemoryContext context);
+static List *due_runs(List *starts);
+static List *idle_streams(List *starts);
+static void start(const Start *what);
+static void say_waiting(const Start *what);
+static void refuse_owner(const Start *what);
+static bool is_child(RcWorkerKind kind, const char *name, int number);
+static void forget_ended(void);
+static void remove_history(void);
+
+/*
+ * Entry point of the scheduler.
+ */
+void
+rc_scheduler_main(Datum arg)
+{
+	RcWorkerArgs *args = rc_worker_args();
+	MemoryContext context;
+
+	rc_worker_connect(args, "rappel_conso scheduler");
+	if (!rc_lock_take(RC_WORKER_SCHEDULER, "", 0) || !may_run(args->by_hand))
+		proc_exit(0);
+	ereport(LOG,
+			(errmsg("rappel_conso scheduler started in database with OID %u",
+					args->database)));
+	context = AllocSetContextCreate(TopMemoryContext, "rappel_conso scheduler",
+									ALLOCSET_DEFAULT_SIZES);
+	for (;;)
+	{
+		MemoryContextSwitchTo(context);
+		MemoryContextReset(context);
+		PG_TRY();
+		{
+			round_of_work(context);
+		}
+		PG_CATCH();
+		{
+			MemoryContextSwitchTo(context);
+			HOLD_INTERRUPTS();
+			EmitErrorReport();
+			AbortCurrentTransaction();
+			FlushErrorState();
+			pgstat_report_activity(STATE_IDLE, NULL);
+			RESUME_INTERRUPTS();
+		}
+		PG_END_TRY();
+		rc_worker_wait(LOOK_INTERVAL);
+	}
+}
+
+/*
+ * Whether the extension is there, and rc_stop() has not been called since
+ * the server started; rc_start() overrules that.
+ */
+static bool
+may_run(bool by_hand)
+{
+	RcParams	params = {0};
+	bool		may;
+
+	rc_transaction_begin();
+	may = rc_extension_present();
+	if (may && by_hand)
+		rc_execute("DELETE FROM rappel_conso.stopped", NULL);
+	else if (may)
+	{
+		rc_param_time(&params, PgStartTime);
+		rc_query_begin();
+		may = rc_query("SELECT 1 FROM rappel_conso.stopped"
+					   " WHERE stopped_at >= $1", &params) == 0;
+		rc_query_end();
+	}
+	rc_transaction_commit();
+	return may;
+}
+
+/* Look for what there is to do, then start it: runs go first. */
+static void
+round_of_work(MemoryContext context)
+{
+	static TimestampTz removed_at = 0;
+	TimestampTz now = GetCurrentTimestamp();
+	List	   *starts = NIL;
+	ListCell   *lc;
+
+	forget_ended();
+	rc_transaction_begin();
+	MemoryContextSwitchTo(context);
+	if (!rc_extension_present())
+	{
+		rc_transaction_commit();
+		ereport(LOG,
+				(errmsg("rappel_conso scheduler leaves: the extension is gone, or has another version than the library")));
+		proc_exit(0);
+	}
+	starts = due_runs(starts);
+	if (rc_kafka_brokers[0] != '\0')
+		starts = idle_streams(starts);
+	rc_transaction_commit();
+
+	foreach(lc, starts)
+		start((const Start *) lfirst(lc));
+	MemoryContextSwitchTo(context);
+	if (TimestampDifferenceExceeds(removed_at, now, RETENTION_INTERVAL))
+	{
+		removed_at = now;
+		remove_history();
+	}
+}
+
+/* Sources whose poll_interval has passed since their last run started. */
+static List *
+due_runs(List *starts)
+{
+	uint64		n;
+
+	rc_query_begin();
+	n = rc_query("SELECT s.name, s.owner::oid, r.rolcanlogin"
+				 " FROM rappel_conso.source s"
+				 " JOIN pg_catalog.pg_roles r ON r.oid = s.owner"
+				 " WHERE NOT s.paused AND s.poll_interval IS NOT NULL"
+				 " AND NOT EXISTS (SELECT FROM rappel_conso.run u"
+				 "  WHERE u.source = s.name AND u.started_at >"
+				 "  pg_catalog.clock_timestamp() - s.poll_interval)", NULL);
+	for (uint64 i = 0; i < n; i++)
+	{
+		Start	   *what = SPI_palloc(sizeof(Start));
+
+		what->kind = RC_WORKER_RUN;
+		what->name = rc_column_text(i, 1);
+		what->number = 0;
+		what->owner = (Oid) rc_column_int8(i, 2, InvalidOid);
+		what->can_login = rc_column_bool(i, 3);
+		if (rc_lock_holder(MyDatabaseId, RC_WORKER_RUN, what->name, 0) == 0 &&
+			!is_child(RC_WORKER_RUN, what->name, 0))
+		{
+			MemoryContext old = MemoryContextSwitchTo(GetMemoryChunkContext(what));
+
+			starts = lappend(starts, what);
+			MemoryContextSwitchTo(old);
+		}
+	}
+	rc_query_end();
+	return starts;
+}
+
+/* Streams whose workers do not run though they should. */
+static List *
+idle_streams(List *starts)
+{
+	uint64		n;
+
+	rc_query_begin();
+	n = rc_query("SELECT s.name, w.number, s.owner::oid, r.rolcanlogin"
+				 " FROM rappel_conso.stream s"
+				 " JOIN pg_catalog.pg_roles r ON r.oid = s.owner"
+				 " CROSS JOIN LATERAL pg_catalog.generate_series(0, s.workers - 1) AS w (number)"
+				 " LEFT JOIN rappel_conso.stream_state t ON t.stream = s.name"
+				 " WHERE NOT s.paused AND pg_catalog.cardinality(s.topics) > 0"
+				 " AND NOT (COALESCE(t.state, '') = 'failed'"
+				 "  AND COALESCE(t.retry_at > pg_catalog.clock_timestamp(), false))"
+				 " ORDER BY s.name, w.number", NULL);
+	for (uint64 i = 0; i < n; i++)
+	{
+		Start	   *what = SPI_palloc(sizeof(Start));
+
+		what->kind = RC_WORKER_STREAM;
+		what->name = rc_column_text(i, 1);
+		what->number = (int) rc_column_int8(i, 2, 0);
+		what->owner = (Oid) rc_column_int8(i, 3, InvalidOid);
+		what->can_login = rc_column_bool(i, 4);
+		if (rc_lock_holder(MyDatabaseId, RC_WORKER_STREAM, what->name,
+						   what->number) == 0 &&
+			!is_child(RC_WORKER_STREAM, what->name, what->number))
+		{
+			MemoryContext old = MemoryContextSwitchTo(GetMemoryChunkContext(what));
+
+			starts = lappend(starts, what);
+			MemoryContextSwitchTo(old);
+		}
+	}
+	rc_query_end();
+	return starts;
+}
+
+/* Start one worker, or say why not. */
+static void
+start(const Start *what)
+{
+	RcWorkerArgs args = {0};
+	Child	   *child;
+	MemoryContext old;
+
+	if (!what->can_login)
+	{
+		refuse_owner(what);
+		return;
+	}
+	args.database = MyDatabaseId;
+	args.role = what->owner;
+	args.number = what->number;
+	args.scheduled = true;
+	strlcpy(args.name, what->name, sizeof(args.name));
+
+	old = MemoryContextSwitchTo(TopMemoryContext);
+	child = palloc0(sizeof(Child));
+	child->kind = what->kind;
+	strlcpy(child->name, what->name, sizeof(child->name));
+	child->number = what->number;
+	if (rc_worker_launch(what->kind, &args, &child->handle))
+		children = lappend(children, child);
+	else
+	{
+		pfree(child);
+		say_waiting(what);
+	}
+	MemoryContextSwitchTo(old);
+}
+
+/* There is no free slot: the status says so until there is one. */
+static void
+say_waiting(const Start *what)
+{
+	if (what->kind != RC_WORKER_STREAM)
+		return;
+	rc_transaction_begin();
+	rc_stream_say(what->name, "waiting",
+				  "no free worker slot; max_worker_processes may have to be increased");
+	rc_transaction_commit();
+}
+
+/* Before PostgreSQL 17 no worker can connect as a role without LOGIN. */
+static void
+refuse_owner(const Start *what)
+{
+	ErrorData	error = {0};
+
+	if (what->kind != RC_WORKER_STREAM)
+		return;
+	error.sqlerrcode = ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
+	error.message = "the owner of the stream is not permitted to log in";
+	error.hint = "Workers connect as the owner: give it LOGIN, or make another role the owner.";
+	rc_transaction_begin();
+	(void) rc_stream_fail(what->name, &error);
+	rc_transaction_commit();
+}
+
+static bool
+is_child(RcWorkerKind kind, const char *name, int number)
+{
+	ListCell   *lc;
+
+	foreach(lc, children)
+	{
+		Child	   *child = (Child *) lfirst(lc);
+
+		if (child->kind == kind && child->number == number &&
+			strcmp(child->name, name) == 0)
+			return true;
+	}
+	return false;
+}
+
+static void
+forget_ended(void)
+{
+	ListCell   *lc;
+
+	foreach(lc, children)
+	{
+		Child	   *child = (Child *) lfirst(lc);
+		pid_t		pid;
+
+		if (GetBackgroundWorkerPid(child->handle, &pid) != BGWH_STOPPED)
+			continue;
+		pfree(child->handle);
+		pfree(child);
+		children = foreach_delete_current(children, lc);
+	}
+}
+
+/* Ended runs and resolved dead letters older than keep_history go. */
+static void
+remove_history(void)
+{
+	RcParams	params = {0};
+
+	rc_transaction_begin();
+	rc_param_int4(&params, rc_keep_history);
+	rc_query_begin();
+	rc_query("DELETE FROM rappel_conso.run WHERE state <> 'running'"
+			 " AND finished_at < pg_catalog.now() - $1 * '1 day'::interval"
+			 " AND id NOT IN (SELECT max(id) FROM rappel_conso.run GROUP BY source)",
+			 &params);
+	rc_query("DELETE FROM rappel_conso.dead_letter"
+			 " WHERE resolved_at < pg_catalog.now() - $1 * '1 day'::interval",
+			 &params);
+	rc_query_end();
+	rc_transaction_commit();
+}

@@ -1,0 +1,504 @@
+/*-------------------------------------------------------------------------
+ *
+ * stream.c
+ *	  The stream worker: consumes its partitions, applies batches, and comes
+ *	  back from errors.
+ *
+ * One transaction holds a batch's rows, offsets and dead letters; Kafka is
+ * waited for with no transaction open.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "worker/consume.h"
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#define BATCH_BYTES			(8 * 1024 * 1024)
+
+/* Every process looks by itself this often for what a wake-up would say. */
+#define LOOK_INTERVAL		5000
+
+/* The longest wait before a batch is tried again, in ms. */
+#define MAX_BACKOFF			60000
+
+static RcConsumption *current = NULL;
+static RcKafka *consumer = NULL;
+static char *consumer_brokers = NULL;
+
+static bool open_stream(const char *name, int number);
+static void open_consumer(const char *name, int number);
+static bool definition_current(void);
+static int	apply_fetched(RcRecord *records, int n);
+static void apply_segment(RcRecord *records, int n);
+static void advance_partitions(RcRecord *records, int n, int *last);
+static const char *run_of(const RcRecord *record, int *len);
+static int64 own_run(const RcRecord *record);
+static bool idle(bool at_end);
+static bool targets_reached(const char *topic, List *targets);
+static void say_trouble(const char *trouble);
+static bool stream_wanted(const char *name);
+static bool survive(const char *name, ErrorData *error);
+
+/*
+ * Entry point of a stream worker.
+ */
+void
+rc_stream_main(Datum arg)
+{
+	RcWorkerArgs *args = rc_worker_args();
+	volatile long backoff = 0;
+
+	rc_worker_connect(args, psprintf("rappel_conso stream %s %d", args->name,
+									 args->number));
+	if (!rc_lock_take(RC_WORKER_STREAM, args->name, args->number))
+		proc_exit(0);
+
+	for (;;)
+	{
+		ErrorData  *volatile error = NULL;
+
+		PG_TRY();
+		{
+			if (!stream_wanted(args->name))
+				proc_exit(0);
+			rc_stream_consume(args->name, args->number, NULL, NIL);
+			backoff = 0;
+		}
+		PG_CATCH();
+		{
+			MemoryContextSwitchTo(TopMemoryContext);
+			HOLD_INTERRUPTS();
+			error = CopyErrorData();
+			EmitErrorReport();
+			AbortCurrentTransaction();
+			FlushErrorState();
+			pgstat_report_activity(STATE_IDLE, NULL);
+			RESUME_INTERRUPTS();
+		}
+		PG_END_TRY();
+
+		if (error == NULL)
+			continue;
+		if (!survive(args->name, error))
+			proc_exit(0);
+		FreeErrorData(error);
+		backoff = Min(MAX_BACKOFF, Max(500, backoff * 2));
+		rc_worker_wait(backoff);
+	}
+}
+
+/* Whether there is something to do: the extension, the row, a broker. */
+static bool
+stream_wanted(const char *name)
+{
+	RcStream   *stream = NULL;
+
+	rc_transaction_begin();
+	if (rc_extension_present())
+		stream = rc_stream_load(name);
+	if (stream != NULL && (stream->paused || rc_kafka_brokers[0] == '\0' ||
+						   stream->owner != GetSessionUserId()))
+		stream = NULL;
+	rc_transaction_commit();
+	return stream != NULL;
+}
+
+/*
+ * After an error: false when the stream has failed, which is then written
+ * down; the scheduler starts it again.  True: the same batch again.
+ */
+static bool
+survive(const char *name, ErrorData *error)
+{
+	bool		again = rc_error_verdict(error) == RC_VERDICT_RETRY;
+
+	rc_transaction_begin();
+	if (!rc_extension_present())
+	{
+		rc_transaction_commit();
+		proc_exit(0);
+	}
+	if (!again)
+		rc_stream_fail(name, error);
+	else if (error->sqlerrcode != ERRCODE_T_R_SERIALIZATION_FAILURE)
+		rc_stream_say(name, "waiting", error->message);
+	rc_transaction_commit();
+	return again;
+}
+
+/*
+ * Consume a stream until its definition changes, or, with targets, until the
+ * topic has been applied up to them.  "number" -1 means all partitions.
+ * Errors: those of Kafka, and those of rc_apply(); nothing is lost by them.
+ */
+void
+rc_stream_consume(const char *name, int number, const char *topic,
+				  List *targets)
+{
+	RcConsumption *c;
+	RcRecord   *records;
+
+	if (!open_stream(name, number))
+		return;
+	c = current;
+	records = palloc0(sizeof(RcRecord) * c->stream->batch_size);
+
+	for (;;)
+	{
+		int			n = rc_consumer_fetch(c->kafka, records,
+										  c->stream->batch_size, BATCH_BYTES);
+
+		if (n > 0)
+		{
+			n = apply_fetched(records, n);
+			rc_consumer_release(c->kafka);
+			if (number < 0)
+				ereport(NOTICE,
+						(errmsg("stream \"%s\": %d records applied", name, n)));
+		}
+		rc_partitions_recover(c);
+		if (targets != NIL && targets_reached(topic, targets))
+		{
+			rc_partitions_observe(c, true);
+			return;
+		}
+		if (!idle(n == 0))
+			return;
+	}
+}
+
+/* Let go of Kafka and of what was prepared; also after an error. */
+void
+rc_stream_close(void)
+{
+	if (consumer)
+		rc_kafka_close(consumer);
+	consumer = NULL;
+	if (current)
+	{
+		if (current->applier)
+			rc_applier_close(current->applier);
+		MemoryContextDelete(current->context);
+	}
+	current = NULL;
+}
+
+/*
+ * Load the definition, run its setup and assign its partitions; false when
+ * it is gone or paused, or its topics do not exist yet.
+ */
+static bool
+open_stream(const char *name, int number)
+{
+	MemoryContext context;
+	RcConsumption *c;
+
+	if (current)
+	{
+		if (current->applier)
+			rc_applier_close(current->applier);
+		MemoryContextDelete(current->context);
+	}
+	current = NULL;
+	context = AllocSetContextCreate(TopMemoryContext, "rappel_conso stream",
+									ALLOCSET_DEFAULT_SIZES);
+	c = MemoryContextAllocZero(context, sizeof(RcConsumption));
+	c->context = context;
+	c->batch_context = AllocSetContextCreate(context, "rappel_conso batch",
+											 ALLOCSET_DEFAULT_SIZES);
+	c->number = number;
+	current = c;
+
+	rc_transaction_begin();
+	MemoryContextSwitchTo(context);
+	c->stream = rc_stream_load(name);
+	rc_transaction_commit();
+	MemoryContextSwitchTo(context);
+	if (c->stream == NULL || c->stream->paused)
+		return false;
+	c->run_prefix = psprintf(UINT64_FORMAT ".%u.", GetSystemIdentifier(),
+							 MyDatabaseId);
+
+	rc_transaction_begin();
+	rc_applier_setup(c->stream);
+	rc_transaction_commit();
+	MemoryContextSwitchTo(context);
+	c->applier = rc_applier_open(c->stream);
+
+	open_consumer(name, number);
+	c->kafka = consumer;
+	if (!rc_partitions_assign(c))
+	{
+		say_trouble(psprintf("topic \"%s\" does not exist",
+							 (char *) linitial(c->stream->topics)));
+		rc_worker_wait(LOOK_INTERVAL);
+		return false;
+	}
+	say_trouble(NULL);
+	return true;
+}
+
+/* A consumer of the cluster that is set now. */
+static void
+open_consumer(const char *name, int number)
+{
+	char	   *group;
+
+	if (consumer != NULL && strcmp(consumer_brokers, rc_kafka_brokers) == 0)
+		return;
+	if (consumer != NULL)
+	{
+		rc_kafka_close(consumer);
+		consumer = NULL;
+		pfree(consumer_brokers);
+	}
+	group = psprintf("rappel_conso." UINT64_FORMAT ".%u.%s",
+					 GetSystemIdentifier(), MyDatabaseId, name);
+	consumer_brokers = MemoryContextStrdup(TopMemoryContext, rc_kafka_brokers);
+	consumer = rc_kafka_open(RC_KAFKA_CONSUMER,
+							 number < 0 ? group :
+							 psprintf("%s.%d", group, number), group);
+}
+
+/*
+ * Apply what was fetched, cut where another run begins, so that each run's
+ * counters are its own.  Returns the number of records applied.
+ */
+static int
+apply_fetched(RcRecord *records, int n)
+{
+	int			start = 0;
+
+	n = rc_partitions_verify(current, records, n);
+	while (start < n)
+	{
+		int			end = start + 1;
+		int			len;
+		const char *run = run_of(&records[start], &len);
+
+		while (end < n)
+		{
+			int			other_len;
+			const char *other = run_of(&records[end], &other_len);
+
+			if (len != other_len || (len > 0 && memcmp(run, other, len) != 0))
+				break;
+			end++;
+		}
+		apply_segment(records + start, end - start);
+		start = end;
+	}
+	return n;
+}
+
+/* One batch, one commit. */
+static void
+apply_segment(RcRecord *records, int n)
+{
+	RcConsumption *c = current;
+	RcCounts	counts = {0};
+	int64		run = own_run(&records[0]);
+	int		   *last;
+	RcPartition *done;
+	int			ndone = 0;
+
+	if (c->number >= 0 &&
+		!rc_lock_keep(RC_WORKER_STREAM, c->stream->name, c->number))
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("another process works for stream \"%s\"",
+						c->stream->name)));
+
+	MemoryContextSwitchTo(c->batch_context);
+	last = palloc(sizeof(int) * c->n);
+	done = palloc0(sizeof(RcPartition) * c->n);
+
+	rc_transaction_begin();
+	MemoryContextSwitchTo(c->batch_context);
+	advance_partitions(records, n, last);
+	rc_apply(c->applier, records, n, run, &counts);
+	if (run > 0)
+		rc_run_add(run, &counts);
+	rc_transaction_commit();
+
+	for (int i = 0; i < c->n; i++)
+	{
+		if (last[i] < 0)
+			continue;
+		c->offsets[i].next_offset = records[last[i]].offset + 1;
+		c->offsets[i].last_offset = records[last[i]].offset;
+		c->offsets[i].last_timestamp_ms = records[last[i]].timestamp_ms;
+		done[ndone] = c->partitions[i];
+		done[ndone++].offset = c->offsets[i].next_offset;
+	}
+	rc_consumer_commit(c->kafka, done, ndone);
+	MemoryContextSwitchTo(c->context);
+	MemoryContextReset(c->batch_context);
+}
+
+/* The fence of each partition, in one order in all processes. */
+static void
+advance_partitions(RcRecord *records, int n, int *last)
+{
+	RcConsumption *c = current;
+
+	for (int i = 0; i < c->n; i++)
+		last[i] = -1;
+	for (int k = 0; k < n; k++)
+		last[rc_partitions_find(c, &records[k])] = k;
+	for (int i = 0; i < c->n; i++)
+	{
+		if (last[i] >= 0)
+			rc_offset_advance(c->stream->name, &c->offsets[i],
+							  records[last[i]].offset + 1,
+							  records[last[i]].offset,
+							  records[last[i]].timestamp_ms);
+	}
+}
+
+/* The run's header of a record; length 0 if it has none. */
+static const char *
+run_of(const RcRecord *record, int *len)
+{
+	for (int i = 0; i < record->nheaders; i++)
+	{
+		if (strcmp(record->headers[i].name, RC_HEADER_RUN) == 0)
+		{
+			*len = Max(record->headers[i].value_len, 0);
+			return record->headers[i].value;
+		}
+	}
+	*len = 0;
+	return NULL;
+}
+
+/* The run of this database that published the record; 0 if none did. */
+static int64
+own_run(const RcRecord *record)
+{
+	int			len;
+	const char *run = run_of(record, &len);
+	int			prefix = strlen(current->run_prefix);
+	char		digits[20];
+
+	if (len <= prefix || len - prefix >= sizeof(digits) ||
+		memcmp(run, current->run_prefix, prefix) != 0)
+		return 0;
+	memcpy(digits, run + prefix, len - prefix);
+	digits[len - prefix] = '\0';
+	return strtoll(digits, NULL, 10);
+}
+
+/*
+ * Between two batches: interrupts, settings, watermarks, and now and then a
+ * look at the definition.  Waits when everything has been read.  False: open
+ * the stream again.
+ */
+static bool
+idle(bool at_end)
+{
+	static TimestampTz looked_at = 0;
+	RcConsumption *c = current;
+	TimestampTz now = GetCurrentTimestamp();
+
+	CHECK_FOR_INTERRUPTS();
+	if (ConfigReloadPending)
+	{
+		ConfigReloadPending = false;
+		ProcessConfigFile(PGC_SIGHUP);
+		if (strcmp(consumer_brokers, rc_kafka_brokers) != 0)
+			return false;
+	}
+	rc_partitions_observe(c, false);
+	if (TimestampDifferenceExceeds(looked_at, now, LOOK_INTERVAL))
+	{
+		looked_at = now;
+		if (!definition_current())
+			return false;
+		say_trouble(rc_kafka_trouble(c->kafka));
+		if (rc_kafka_trouble(c->kafka) == NULL && rc_partitions_changed(c))
+			return false;
+	}
+	if (at_end)
+		(void) rc_kafka_wait(c->kafka, LOOK_INTERVAL);
+	return true;
+}
+
+/* Whether the row of the stream, and its offsets, are those we opened. */
+static bool
+definition_current(void)
+{
+	RcConsumption *c = current;
+	RcStream   *now = NULL;
+	bool		same;
+
+	rc_transaction_begin();
+	MemoryContextSwitchTo(c->batch_context);
+	if (rc_extension_present())
+		now = rc_stream_load(c->stream->name);
+	same = now != NULL && strcmp(now->version, c->stream->version) == 0;
+	if (same)
+	{
+		ListCell   *lc;
+
+		foreach(lc, rc_offsets_load(c->stream->name))
+		{
+			RcOffset   *offset = (RcOffset *) lfirst(lc);
+
+			for (int i = 0; i < c->n; i++)
+			{
+				if (c->offsets[i].partition == offset->partition &&
+					strcmp(c->offsets[i].topic, offset->topic) == 0 &&
+					c->offsets[i].epoch != offset->epoch)
+					same = false;
+			}
+		}
+	}
+	rc_transaction_commit();
+	MemoryContextSwitchTo(c->context);
+	MemoryContextReset(c->batch_context);
+	return same;
+}
+
+static bool
+targets_reached(const char *topic, List *targets)
+{
+	ListCell   *lc;
+
+	foreach(lc, targets)
+	{
+		RcTarget   *target = (RcTarget *) lfirst(lc);
+
+		for (int i = 0; i < current->n; i++)
+		{
+			RcOffset   *offset = &current->offsets[i];
+
+			if (offset->partition == target->partition &&
+				strcmp(offset->topic, topic) == 0 &&
+				offset->next_offset <= target->offset)
+				return false;
+		}
+	}
+	return true;
+}
+
+/* Show what the stream waits for; NULL: it runs. */
+static void
+say_trouble(const char *trouble)
+{
+	rc_transaction_begin();
+	if (trouble)
+		rc_stream_say(current->stream->name, "waiting", trouble);
+	else
+		rc_stream_run(current->stream->name);
+	rc_transaction_commit();
+	MemoryContextSwitchTo(current->context);
+}

@@ -1,0 +1,15 @@
+/*-------------------------------------------------------------------------
+ *
+ * sync.h
+ *	  Waiting in a backend for a run.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef RC_SYNC_H
+#define RC_SYNC_H
+
+#include "worker/worker.h"
+
+extern int64 rc_sync(const char *source, bool full_sync);
+
+#endif							/* RC_SYNC_H */

@@ -1,0 +1,159 @@
+/*-------------------------------------------------------------------------
+ *
+ * worker.c
+ *	  Life of a worker: how it is started, connects, waits and opens
+ *	  transactions.  What each kind does is in its own file.
+ *
+ * It must not wait in a library, nor leave a transaction open over a wait.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "worker/worker.h"
+
+#include "access/xact.h"
+#include "catalog/pg_authid.h"
+#include "libpq/pqsignal.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "tcop/tcopprot.h"
+#include "utils/acl.h"
+#include "utils/guc.h"
+#include "utils/ps_status.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+#include "utils/wait_event.h"
+
+static const char *const entry_points[] = {
+	[RC_WORKER_SCHEDULER] = "rc_scheduler_main",
+	[RC_WORKER_RUN] = "rc_run_main",
+	[RC_WORKER_STREAM] = "rc_stream_main"
+};
+
+static const char *const titles[] = {
+	[RC_WORKER_SCHEDULER] = "rappel_conso scheduler",
+	[RC_WORKER_RUN] = "rappel_conso run",
+	[RC_WORKER_STREAM] = "rappel_conso stream"
+};
+
+/*
+ * Start a dynamic worker; false when there is no free slot.  "handle" may be
+ * NULL; else it is palloc'd in the current context, and this process is told
+ * by its latch when the worker starts and ends.
+ */
+bool
+rc_worker_launch(RcWorkerKind kind, const RcWorkerArgs *args,
+				 BackgroundWorkerHandle **handle)
+{
+	BackgroundWorker worker = {0};
+
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS |
+		BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = BGW_NEVER_RESTART;
+	worker.bgw_notify_pid = MyProcPid;
+	strlcpy(worker.bgw_library_name, RC_NAME,
+			sizeof(worker.bgw_library_name));
+	strlcpy(worker.bgw_function_name, entry_points[kind],
+			sizeof(worker.bgw_function_name));
+	strlcpy(worker.bgw_type, titles[kind], sizeof(worker.bgw_type));
+	if (args->name[0] != '\0')
+		snprintf(worker.bgw_name, sizeof(worker.bgw_name), "%s %s",
+				 titles[kind], args->name);
+	else
+		strlcpy(worker.bgw_name, titles[kind], sizeof(worker.bgw_name));
+	memcpy(worker.bgw_extra, args, sizeof(*args));
+	return RegisterDynamicBackgroundWorker(&worker, handle);
+}
+
+/* What this worker was told. */
+RcWorkerArgs *
+rc_worker_args(void)
+{
+	return (RcWorkerArgs *) MyBgworkerEntry->bgw_extra;
+}
+
+/*
+ * Handle signals, connect as the role (InvalidOid: the bootstrap superuser)
+ * and show a title in pg_stat_activity.
+ */
+void
+rc_worker_connect(const RcWorkerArgs *args, const char *title)
+{
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, die);
+	pqsignal(SIGINT, StatementCancelHandler);
+	BackgroundWorkerUnblockSignals();
+
+	BackgroundWorkerInitializeConnectionByOid(args->database, args->role, 0);
+
+	/* What postgresql.conf sets for sessions is not for us. */
+	SetConfigOption("lock_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
+	SetConfigOption("idle_in_transaction_session_timeout", "0", PGC_SUSET,
+					PGC_S_OVERRIDE);
+	SetConfigOption("application_name", title, PGC_USERSET, PGC_S_SESSION);
+	pgstat_report_appname(title);
+	pgstat_report_activity(STATE_IDLE, NULL);
+}
+
+/*
+ * Wait for the latch or the time, outside a transaction; handles interrupts
+ * and a reload of the configuration.
+ */
+void
+rc_worker_wait(long timeout_ms)
+{
+	(void) WaitLatch(MyLatch,
+					 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+					 timeout_ms, PG_WAIT_EXTENSION);
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+	if (ConfigReloadPending)
+	{
+		ConfigReloadPending = false;
+		ProcessConfigFile(PGC_SIGHUP);
+	}
+}
+
+/* Begin a transaction of a worker, with an active snapshot. */
+void
+rc_transaction_begin(void)
+{
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	pgstat_report_activity(STATE_RUNNING, NULL);
+}
+
+/*
+ * Commit it.  The memory context is the one from before the transaction was
+ * begun only by luck: callers switch back to their own.
+ */
+void
+rc_transaction_commit(void)
+{
+	if (ActiveSnapshotSet())
+		PopActiveSnapshot();
+	CommitTransactionCommand();
+	pgstat_report_stat(false);
+	pgstat_report_activity(STATE_IDLE, NULL);
+}
+
+/*
+ * Whether a worker can connect as the role: before PostgreSQL 17 a
+ * background worker is refused for a role without LOGIN.
+ */
+bool
+rc_role_can_login(Oid role)
+{
+	HeapTuple	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(role));
+	bool		can;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	can = ((Form_pg_authid) GETSTRUCT(tuple))->rolcanlogin;
+	ReleaseSysCache(tuple);
+	return can;
+}

@@ -1,0 +1,95 @@
+/*-------------------------------------------------------------------------
+ *
+ * worker.h
+ *	  Background workers: what they have in common, and each kind's entry.
+ *
+ * Only src/worker brings the network (src/api, src/kafka) and the database
+ * (src/store) together.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef RC_WORKER_H
+#define RC_WORKER_H
+
+#include "rappel_conso.h"
+
+#include "postmaster/bgworker.h"
+#include "storage/dsm.h"
+
+#include "store/store.h"
+
+/* Kinds of process; part of the lock tag, so numbers never change. */
+typedef enum RcWorkerKind
+{
+	RC_WORKER_SCHEDULER = 1,
+	RC_WORKER_RUN = 2,
+	RC_WORKER_STREAM = 3,
+	RC_WORKER_OUTBOX = 4
+} RcWorkerKind;
+
+/* What a worker is told; travels in bgw_extra. */
+typedef struct RcWorkerArgs
+{
+	Oid			database;
+	Oid			role;			/* InvalidOid: the bootstrap superuser */
+	dsm_handle	segment;		/* queue to the waiting backend, or 0 */
+	int32		number;			/* of a stream's workers */
+	bool		full_sync;		/* run */
+	bool		scheduled;		/* run: started by the scheduler */
+	bool		by_hand;		/* scheduler: started by rc_start() */
+	char		name[NAMEDATALEN];	/* of the source or stream */
+} RcWorkerArgs;
+
+StaticAssertDecl(sizeof(RcWorkerArgs) <= BGW_EXTRALEN,
+				 "arguments of a worker must fit into bgw_extra");
+
+/* ---- worker.c: life of a worker ---- */
+
+extern bool rc_worker_launch(RcWorkerKind kind, const RcWorkerArgs *args,
+							 BackgroundWorkerHandle **handle);
+extern RcWorkerArgs *rc_worker_args(void);
+extern void rc_worker_connect(const RcWorkerArgs *args, const char *title);
+extern void rc_worker_wait(long timeout_ms);
+extern void rc_transaction_begin(void);
+extern void rc_transaction_commit(void);
+extern bool rc_role_can_login(Oid role);
+
+/* ---- lock.c: "only one", and who it is ---- */
+
+extern bool rc_lock_take(RcWorkerKind kind, const char *name, int number);
+extern void rc_lock_release(RcWorkerKind kind, const char *name, int number);
+extern bool rc_lock_keep(RcWorkerKind kind, const char *name, int number);
+extern int	rc_lock_holder(Oid database, RcWorkerKind kind, const char *name,
+						   int number);
+extern List *rc_lock_holders(Oid database);
+extern void rc_wake_at_commit(RcWorkerKind kind, const char *name, int number);
+
+/* ---- queue.c: from a run worker to the backend that waits ---- */
+
+extern void rc_queue_attach(dsm_handle segment);
+extern void rc_queue_send_busy(void);
+extern void rc_queue_send_end(int64 run);
+
+/* ---- stream.c ---- */
+
+/* Up to where a partition has to be applied. */
+typedef struct RcTarget
+{
+	int32		partition;
+	int64		offset;			/* of the last record to apply */
+} RcTarget;
+
+extern void rc_stream_consume(const char *name, int number,
+							  const char *topic, List *targets);
+extern void rc_stream_close(void);
+
+/* ---- entry points ---- */
+
+extern PGDLLEXPORT void rc_launcher_main(Datum arg);
+extern PGDLLEXPORT void rc_scheduler_main(Datum arg);
+extern PGDLLEXPORT void rc_run_main(Datum arg);
+extern PGDLLEXPORT void rc_stream_main(Datum arg);
+
+extern void rc_launcher_register(void);
+
+#endif							/* RC_WORKER_H */
