@@ -1,4 +1,8 @@
 # rappel_conso: build, test, demo
+#
+# Building is PGXS's.  What must work on a machine that has no pg_config yet
+# (demo, test, deps, help) is done by scripts in test/, which call make again
+# once what is missing has been installed.
 
 EXTENSION   = rappel_conso
 MODULE_big  = rappel_conso
@@ -7,16 +11,84 @@ OBJS        = $(SRCS:.c=.o)
 DATA        = $(wildcard sql/*--*.sql)
 PGFILEDESC  = "rappel_conso - data pipelines inside PostgreSQL"
 
-PG_CPPFLAGS = -Isrc $(shell pkg-config --cflags libcurl rdkafka libcjson)
+PG_CPPFLAGS = -Isrc $(shell pkg-config --cflags libcurl rdkafka libcjson 2>/dev/null)
 PG_CFLAGS   = -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers
-SHLIB_LINK  = $(shell pkg-config --libs libcurl rdkafka libcjson) -lpthread
+SHLIB_LINK  = $(shell pkg-config --libs libcurl rdkafka libcjson 2>/dev/null || \
+	echo -lcurl -lrdkafka -lcjson) -lpthread
 
 REGRESS      = $(patsubst test/sql/%.sql,%,$(sort $(wildcard test/sql/*.sql)))
 REGRESS_OPTS = --inputdir=test
 TAP_TESTS    = 1
 PROVE_TESTS  = test/t/*.pl
+EXTRA_CLEAN  = test/lib/__pycache__ test/servers/__pycache__
 
-with_llvm   = no
+# Makefile.global would say yes; bitcode of a worker is of no use.
+override with_llvm = no
 PG_CONFIG  ?= pg_config
-PGXS       := $(shell $(PG_CONFIG) --pgxs)
+PGXS       := $(wildcard $(shell $(PG_CONFIG) --pgxs 2>/dev/null))
+
+export PG_CONFIG TESTS
+
+ifneq ($(PGXS),)
 include $(PGXS)
+
+PROVE_FLAGS += -I test/lib
+
+# PGXS knows nothing of headers.
+$(OBJS): $(wildcard src/*.h src/*/*.h)
+
+else
+all install installcheck clean:
+	@echo 'pg_config of a PostgreSQL server for development was not found: run "make deps" first,' >&2
+	@echo 'or say where it is: make PG_CONFIG=/path/to/pg_config' >&2
+	@exit 1
+.PHONY: all install installcheck clean
+endif
+
+help:
+	@sed -n 's/^## //p' $(firstword $(MAKEFILE_LIST))
+
+## make               builds the extension for the server of PG_CONFIG
+## make install       installs it there
+## make deps          installs what building and running need (Debian, Ubuntu)
+## make test-deps     and what the tests need
+deps:
+	@test/deps build
+
+test-deps:
+	@test/deps build kafka test
+
+## make demo          a private server, filled with recalls (a demo that is
+##                    there already is replaced)
+## make demo-kafka    the same through a Kafka of its own
+## make demo-psql     opens psql on it
+## make demo-stop     stops it
+## make demo-clean    removes it
+demo:
+	@test/demo start
+demo-kafka:
+	@test/demo start-kafka
+demo-psql:
+	@test/demo psql
+demo-stop:
+	@test/demo stop
+demo-clean:
+	@test/demo clean
+
+## make test          builds, installs and runs all tests, on servers of their
+##                    own; TESTS="name .." runs only these TAP files
+test:
+	@test/run
+## make bench         runs the benchmarks
+bench:
+	@test/bench/run
+
+## make indent        formats the C files with pg_bsd_indent
+## make lint          shows what it would change, and fails if there is any
+indent:
+	@test/indent
+lint:
+	@test/indent --check
+
+.PHONY: help deps test-deps demo demo-kafka demo-psql demo-stop demo-clean \
+	test bench indent lint

@@ -127,6 +127,7 @@ CREATE TABLE rappel_conso.run (
 CREATE INDEX run_source_idx ON rappel_conso.run (source, id);
 CREATE UNIQUE INDEX run_running_idx ON rappel_conso.run (source) WHERE state OPERATOR(pg_catalog.=) 'running';
 COMMENT ON TABLE rappel_conso.run IS 'runs: one execution of a source each';
+COMMENT ON SEQUENCE rappel_conso.run_id_seq IS 'numbers of runs';
 COMMENT ON COLUMN rappel_conso.run.id IS 'number of the run';
 COMMENT ON COLUMN rappel_conso.run.source IS 'name of the source';
 COMMENT ON COLUMN rappel_conso.run.state IS 'queued, running, success, failed or cancelled';
@@ -276,6 +277,7 @@ CREATE TABLE rappel_conso.dead_letter (
 );
 CREATE INDEX dead_letter_name_idx ON rappel_conso.dead_letter (origin, name, id);
 COMMENT ON TABLE rappel_conso.dead_letter IS 'records that failed alone, with their bytes, place and error';
+COMMENT ON SEQUENCE rappel_conso.dead_letter_id_seq IS 'numbers of dead letters';
 COMMENT ON COLUMN rappel_conso.dead_letter.id IS 'number of the dead letter';
 COMMENT ON COLUMN rappel_conso.dead_letter.origin IS 'what refused the record: source, stream or outbox';
 COMMENT ON COLUMN rappel_conso.dead_letter.name IS 'name of the source or stream';
@@ -309,6 +311,15 @@ CREATE VIEW rappel_conso.lag WITH (security_invoker = true) AS
          o.record_timestamp, o.applied_at, o.observed_at
     FROM rappel_conso.stream_offset o;
 COMMENT ON VIEW rappel_conso.lag IS 'records in Kafka that are not yet applied, for each partition';
+COMMENT ON COLUMN rappel_conso.lag.stream IS 'name of the stream';
+COMMENT ON COLUMN rappel_conso.lag.topic IS 'Kafka topic';
+COMMENT ON COLUMN rappel_conso.lag.partition IS 'partition of the topic';
+COMMENT ON COLUMN rappel_conso.lag.next_offset IS 'offset of the next record to apply';
+COMMENT ON COLUMN rappel_conso.lag.high_watermark IS 'end of the partition when last observed';
+COMMENT ON COLUMN rappel_conso.lag.lag IS 'number of offsets between the two; null until the end was observed';
+COMMENT ON COLUMN rappel_conso.lag.record_timestamp IS 'timestamp of the last record applied';
+COMMENT ON COLUMN rappel_conso.lag.applied_at IS 'when the last batch was committed';
+COMMENT ON COLUMN rappel_conso.lag.observed_at IS 'when high_watermark was observed';
 
 -- What the recalls stream decodes its records into.  A record without its
 -- key must be a dead letter, not a row that the statement passes over.
@@ -715,6 +726,23 @@ CREATE POLICY monitor ON rappel_conso.source_state FOR SELECT TO pg_monitor USIN
 CREATE POLICY monitor ON rappel_conso.stream_offset FOR SELECT TO pg_monitor USING (true);
 CREATE POLICY monitor ON rappel_conso.stream_state FOR SELECT TO pg_monitor USING (true);
 CREATE POLICY monitor ON rappel_conso.dead_letter FOR SELECT TO pg_monitor USING (true);
+
+COMMENT ON POLICY own ON rappel_conso.stream IS 'members of the owner see and change what is theirs';
+COMMENT ON POLICY own ON rappel_conso.source IS 'members of the owner see and change what is theirs';
+COMMENT ON POLICY own ON rappel_conso.run IS 'members of the owner see what is theirs';
+COMMENT ON POLICY own ON rappel_conso.task IS 'members of the owner see what is theirs';
+COMMENT ON POLICY own ON rappel_conso.source_state IS 'members of the owner see what is theirs';
+COMMENT ON POLICY own ON rappel_conso.stream_offset IS 'members of the owner see what is theirs';
+COMMENT ON POLICY own ON rappel_conso.stream_state IS 'members of the owner see what is theirs';
+COMMENT ON POLICY own ON rappel_conso.dead_letter IS 'members of the owner see what is theirs';
+COMMENT ON POLICY monitor ON rappel_conso.stream IS 'pg_monitor sees states of all';
+COMMENT ON POLICY monitor ON rappel_conso.source IS 'pg_monitor sees states of all';
+COMMENT ON POLICY monitor ON rappel_conso.run IS 'pg_monitor sees states of all';
+COMMENT ON POLICY monitor ON rappel_conso.task IS 'pg_monitor sees states of all';
+COMMENT ON POLICY monitor ON rappel_conso.source_state IS 'pg_monitor sees states of all';
+COMMENT ON POLICY monitor ON rappel_conso.stream_offset IS 'pg_monitor sees states of all';
+COMMENT ON POLICY monitor ON rappel_conso.stream_state IS 'pg_monitor sees states of all';
+COMMENT ON POLICY monitor ON rappel_conso.dead_letter IS 'pg_monitor sees states of all';
 
 --
 -- What comes built in

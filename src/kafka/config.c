@@ -24,14 +24,17 @@ typedef struct Property
  * Names as in CONFIGURATION.md of librdkafka 2.0.2.
  *
  * Topics are made by rc_kafka_create_topic() only, never by a broker because
- * somebody asked for one.  Disconnects need no line in the log each: when the
- * last broker is gone, report.c says so.
+ * somebody asked for one; one that is not there after 10 s is an error.
+ * Disconnects need no line in the log each: when the last broker is gone,
+ * report.c says so.
  */
 static const Property common_properties[] = {
 	{"allow.auto.create.topics", "false"},
 	{"log.queue", "true"},
 	{"log.connection.close", "false"},
 	{"socket.keepalive.enable", "true"},
+	{"topic.metadata.propagation.max.ms", "10000"},
+	{"reconnect.backoff.max.ms", "2000"},
 	{NULL, NULL}
 };
 
@@ -59,8 +62,8 @@ static const Property producer_properties[] = {
  * compressed: with defaults, 16-fold compression and three partitions the
  * process was seen to grow to 100 MB, with these to 35, at the same speed.
  * An idle broker answers after fetch.wait.max.ms, and everything else that it
- * is asked waits behind that.  max.poll.interval.ms does not matter without a subscription, but costs
- * nothing to put out of the way.
+ * is asked waits behind that.  max.poll.interval.ms does not matter without a
+ * subscription, but costs nothing to put out of the way.
  */
 static const Property consumer_properties[] = {
 	{"enable.auto.commit", "false"},
@@ -74,7 +77,6 @@ static const Property consumer_properties[] = {
 	{"fetch.message.max.bytes", "262144"},
 	{"fetch.wait.max.ms", "200"},
 	{"fetch.error.backoff.ms", "100"},
-	{"topic.metadata.propagation.max.ms", "10000"},
 	{"max.poll.interval.ms", "86400000"},
 	{NULL, NULL}
 };

@@ -26,7 +26,7 @@ rc_delivery_cb(rd_kafka_t *rk, const rd_kafka_message_t *message, void *opaque)
 {
 	RcKafka    *kafka = (RcKafka *) opaque;
 	RcProducer *producer = kafka->producer;
-	RcTopic	   *topic;
+	RcTopic    *topic;
 	RcSpot	   *spot;
 	uint64		tag = (uint64) (uintptr_t) message->_private;
 
@@ -88,7 +88,7 @@ rc_delivery_refuse(RcProducer *producer, uint64 tag, rd_kafka_resp_err_t err)
 	if (producer->nrefusals >= producer->refusals_size)
 	{
 		int			size = Max(64, producer->refusals_size * 2);
-		RcRefusal    *grown = realloc(producer->refusals,
+		RcRefusal  *grown = realloc(producer->refusals,
 									size * sizeof(RcRefusal));
 
 		if (grown == NULL)
@@ -112,7 +112,7 @@ static void
 keep_again(RcProducer *producer, RcTopic *topic,
 		   const rd_kafka_message_t *message)
 {
-	RcAgain	   *again;
+	RcAgain    *again;
 	size_t		key_len = message->key ? message->key_len : 0;
 	size_t		value_len = message->payload ? message->len : 0;
 
@@ -174,7 +174,7 @@ find_spot(RcProducer *producer, RcTopic *topic, int32 partition)
 static RcTopic *
 topic_of(RcProducer *producer, const rd_kafka_topic_t *rkt)
 {
-	RcTopic	   *topic = producer->current;
+	RcTopic    *topic = producer->current;
 
 	if (topic != NULL && topic->rkt == rkt)
 		return topic;
@@ -247,7 +247,7 @@ rc_again_free(RcAgainList *list)
 {
 	while (list->length > 0)
 	{
-		RcAgain	   *again = list->first;
+		RcAgain    *again = list->first;
 
 		list->first = again->next;
 		list->length--;

@@ -34,7 +34,7 @@ typedef struct RcTopic
 typedef struct RcAgain
 {
 	struct RcAgain *next;
-	RcTopic	   *topic;
+	RcTopic    *topic;
 	int32		partition;
 	int64		timestamp_ms;
 	uint64		tag;
@@ -46,8 +46,8 @@ typedef struct RcAgain
 
 typedef struct RcAgainList
 {
-	RcAgain	   *first;
-	RcAgain	   *last;
+	RcAgain    *first;
+	RcAgain    *last;
 	int			length;
 } RcAgainList;
 
@@ -59,20 +59,20 @@ typedef struct RcRefusal
 
 struct RcProducer
 {
-	RcTopic	   *topics;
-	RcTopic	   *current;		/* the one used last */
+	RcTopic    *topics;
+	RcTopic    *current;		/* the one used last */
 	int			unserved;		/* records since callbacks were served */
 	bool		alone;			/* one record is on its way, by itself */
-	RcAgainList	rest;			/* to be sent again; see settle() */
+	RcAgainList rest;			/* to be sent again; see settle() */
 
 	/* written by the callback */
 	int64		outstanding;	/* records without a report */
 	uint64		reports;		/* reports so far */
 	rd_kafka_resp_err_t failed; /* the first error that is no refusal */
-	RcTopic	   *failed_topic;
+	RcTopic    *failed_topic;
 	bool		no_memory;
-	RcAgainList	again;
-	RcRefusal    *refusals;
+	RcAgainList again;
+	RcRefusal  *refusals;
 	int			nrefusals;
 	int			refusals_size;
 };

@@ -58,6 +58,8 @@ struct RcKafka
 	instr_time	down_since;
 	rd_kafka_resp_err_t last_code;
 	char		last_words[RC_KAFKA_WORDS];
+	rd_kafka_resp_err_t topic_code; /* a topic cannot be read */
+	char		topic_words[RC_KAFKA_WORDS];
 };
 
 /* A time limit for calls that block in librdkafka, made in short slices. */
@@ -97,6 +99,8 @@ extern void rc_producer_end(RcKafka *kafka);
 extern void rc_consumer_attach(rd_kafka_conf_t *conf);
 extern void rc_consumer_begin(RcKafka *kafka);
 extern void rc_consumer_end(RcKafka *kafka);
+
+/* fetch.c */
 extern bool rc_consumer_has_more(RcKafka *kafka);
 
 #endif							/* RC_KAFKA_INTERNAL_H */

@@ -54,7 +54,7 @@ extern void rc_producer_flush(RcKafka *kafka, int timeout_ms, List **refused);
 extern int64 rc_producer_last_offset(RcKafka *kafka, const char *topic,
 									 int32 partition);
 
-/* ---- consumer.c, offset.c ---- */
+/* ---- consumer.c, fetch.c, offset.c ---- */
 
 typedef struct RcPartition
 {

@@ -34,6 +34,7 @@
 static RcTopic *find_topic(RcProducer *producer, const char *name);
 static RcTopic *make_topic(RcKafka *kafka, const char *name);
 static rd_kafka_headers_t *make_headers(const RcRecord *record);
+static const char *bytes_of(const char *bytes, int len);
 static rd_kafka_resp_err_t produce(RcKafka *kafka, RcTopic *topic,
 								   int32 partition, const RcRecord *record,
 								   rd_kafka_headers_t *headers, uint64 tag);
@@ -68,7 +69,7 @@ void
 rc_producer_end(RcKafka *kafka)
 {
 	RcProducer *producer = kafka->producer;
-	RcTopic	   *topic;
+	RcTopic    *topic;
 
 	if (kafka->rk != NULL)
 	{
@@ -108,7 +109,7 @@ void
 rc_producer_send(RcKafka *kafka, const RcRecord *record, uint64 tag)
 {
 	RcProducer *producer = kafka->producer;
-	RcTopic	   *topic = find_topic(producer, record->topic);
+	RcTopic    *topic = find_topic(producer, record->topic);
 	rd_kafka_resp_err_t err;
 
 	if (topic == NULL)
@@ -176,7 +177,7 @@ rc_producer_flush(RcKafka *kafka, int timeout_ms, List **refused)
 int64
 rc_producer_last_offset(RcKafka *kafka, const char *topic, int32 partition)
 {
-	RcTopic	   *found = find_topic(kafka->producer, topic);
+	RcTopic    *found = find_topic(kafka->producer, topic);
 
 	if (found == NULL || partition < 0 || partition >= found->nspots)
 		return -1;
@@ -186,7 +187,7 @@ rc_producer_last_offset(RcKafka *kafka, const char *topic, int32 partition)
 static RcTopic *
 find_topic(RcProducer *producer, const char *name)
 {
-	RcTopic	   *topic = producer->current;
+	RcTopic    *topic = producer->current;
 
 	if (topic != NULL && strcmp(topic->name, name) == 0)
 		return topic;
@@ -205,7 +206,7 @@ static RcTopic *
 make_topic(RcKafka *kafka, const char *name)
 {
 	RcProducer *producer = kafka->producer;
-	RcTopic	   *topic = MemoryContextAllocZero(kafka->context, sizeof(RcTopic));
+	RcTopic    *topic = MemoryContextAllocZero(kafka->context, sizeof(RcTopic));
 
 	topic->name = MemoryContextStrdup(kafka->context, name);
 	topic->rkt = rd_kafka_topic_new(kafka->rk, name, NULL);
@@ -244,6 +245,17 @@ make_headers(const RcRecord *record)
 }
 
 /*
+ * librdkafka tells null and empty apart by the pointer, RcRecord by the length.
+ */
+static const char *
+bytes_of(const char *bytes, int len)
+{
+	if (len < 0)
+		return NULL;
+	return bytes != NULL ? bytes : "";
+}
+
+/*
  * Hand a copy of a record to librdkafka.  It takes the headers, unless it
  * returns an error.
  */
@@ -251,10 +263,8 @@ static rd_kafka_resp_err_t
 produce(RcKafka *kafka, RcTopic *topic, int32 partition, const RcRecord *record,
 		rd_kafka_headers_t *headers, uint64 tag)
 {
-	const char *key = record->key_len < 0 ? NULL :
-		(record->key ? record->key : "");
-	const char *value = record->value_len < 0 ? NULL :
-		(record->value ? record->value : "");
+	const char *key = bytes_of(record->key, record->key_len);
+	const char *value = bytes_of(record->value, record->value_len);
 	rd_kafka_resp_err_t err;
 
 	err = rd_kafka_producev(kafka->rk,
@@ -361,7 +371,7 @@ static void
 send_again(RcKafka *kafka, int count)
 {
 	RcProducer *producer = kafka->producer;
-	RcTopic	   *topic;
+	RcTopic    *topic;
 	int			i;
 
 	for (topic = producer->topics; topic != NULL; topic = topic->next)
@@ -373,7 +383,7 @@ send_again(RcKafka *kafka, int count)
 
 	while (count-- > 0)
 	{
-		RcAgain	   *again = producer->rest.first;
+		RcAgain    *again = producer->rest.first;
 		RcRecord	record = {0};
 		rd_kafka_resp_err_t err;
 

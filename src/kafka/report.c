@@ -103,13 +103,23 @@ add_line(int level, const char *what, const char *text)
 
 /*
  * An error of the client as a whole.  librdkafka mends transport errors by
- * itself; all that is kept of them is the words.
+ * itself; all that is kept of them is the words.  That a topic is not there,
+ * or not ours to read, comes here, too (rd_kafka_toppar_enq_error); it is for
+ * rc_consumer_fetch().
  */
 static void
 error_cb(rd_kafka_t *rk, int err, const char *reason, void *opaque)
 {
 	RcKafka    *kafka = (RcKafka *) opaque;
 
+	if (kafka->kind == RC_KAFKA_CONSUMER &&
+		(err == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED ||
+		 rc_kafka_errcode(err) == ERRCODE_UNDEFINED_OBJECT))
+	{
+		kafka->topic_code = err;
+		strlcpy(kafka->topic_words, reason, sizeof(kafka->topic_words));
+		return;
+	}
 	if (err == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN)
 	{
 		if (!kafka->down)
@@ -139,7 +149,9 @@ rc_report_emit(RcKafka *kafka)
 	if (kafka->answered)
 	{
 		kafka->answered = false;
-		rc_kafka_mark_up(kafka);
+		/* records read ahead still come after the broker has gone */
+		if (!kafka->down || broker_usable(kafka))
+			rc_kafka_mark_up(kafka);
 	}
 	if (kafka->down && !kafka->down_told)
 		report_state(kafka);
@@ -214,7 +226,7 @@ report_state(RcKafka *kafka)
 		return;
 	if (broker_usable(kafka))
 	{
-		kafka->down = false;
+		rc_kafka_mark_up(kafka);
 		return;
 	}
 	kafka->down_told = true;
@@ -248,10 +260,10 @@ broker_usable(RcKafka *kafka)
 void
 rc_kafka_mark_up(RcKafka *kafka)
 {
+	kafka->last_words[0] = '\0';
 	if (likely(!kafka->down))
 		return;
 	kafka->down = false;
-	kafka->last_words[0] = '\0';
 	if (kafka->down_told && report_allowed())
 		ereport(LOG,
 				(errmsg("Kafka brokers \"%s\" can be reached again",
@@ -266,6 +278,7 @@ rc_kafka_mark_up(RcKafka *kafka)
 const char *
 rc_kafka_trouble(RcKafka *kafka)
 {
+	rd_kafka_poll(kafka->rk, 0);
 	if (!kafka->down)
 		return NULL;
 	if (broker_usable(kafka))

@@ -50,6 +50,7 @@ static void check_statement(const Row *row, const char *name,
 							const char *search_path);
 static void plan_statement(RcStream *stream, RcDecoder *decoder);
 static void check_plan(SPIPlanPtr plan, const char *name);
+static bool selects_into(Node *command);
 static void start_plan(SPIPlanPtr plan, Tuplestorestate *store,
 					   TupleDesc desc);
 static void add_hint(void *arg);
@@ -299,13 +300,26 @@ check_plan(SPIPlanPtr plan, const char *name)
 						name, list_length(sources)),
 				 errhint("Use data-modifying CTEs to do several things with one batch.")));
 	command = ((CachedPlanSource *) linitial(sources))->raw_parse_tree->stmt;
-	if (!IsA(command, SelectStmt) && !IsA(command, InsertStmt) &&
-		!IsA(command, UpdateStmt) && !IsA(command, DeleteStmt) &&
-		!IsA(command, MergeStmt))
+	if ((!IsA(command, SelectStmt) && !IsA(command, InsertStmt) &&
+		 !IsA(command, UpdateStmt) && !IsA(command, DeleteStmt) &&
+		 !IsA(command, MergeStmt)) || selects_into(command))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("statement of stream \"%s\" must be INSERT, UPDATE, DELETE, MERGE or SELECT",
 						name)));
+}
+
+/* SELECT .. INTO makes a table: a utility command in disguise. */
+static bool
+selects_into(Node *command)
+{
+	SelectStmt *select;
+
+	if (!IsA(command, SelectStmt))
+		return false;
+	for (select = (SelectStmt *) command; select->larg != NULL;)
+		select = select->larg;
+	return select->intoClause != NULL;
 }
 
 /* Start the executor as EXPLAIN does: that checks the privileges. */

@@ -60,7 +60,9 @@ typedef struct Pass
 static bool nothing_new(Pass *pass, const RcDatasetMeta *meta);
 static void open_destination(RcRun *run);
 static void open_kafka(RcRun *run);
-static void begin_pass(Pass *pass);
+static void begin_pass(Pass *pass, const RcDatasetMeta *meta);
+static RcFieldKind field_kind(RcRun *run, const char *field,
+							  const char *column);
 static char *pass_condition(Pass *pass);
 static void read_lines(Pass *pass);
 static bool next_line(Pass *pass, char **line, size_t *len);
@@ -106,7 +108,7 @@ rc_run_extract(RcRun *run)
 	if (nothing_new(pass, &meta))
 		return;
 
-	begin_pass(pass);
+	begin_pass(pass, &meta);
 	where = pass_condition(pass);
 	order = NULL;
 	if (run->source->cursor_field)
@@ -124,6 +126,10 @@ rc_run_extract(RcRun *run)
 	check_count(pass, where, before);
 
 	rc_transaction_begin();
+	if (!pass->ordered)
+		/* only now is everything below the greatest value safe */
+		rc_source_advance(run->source, run->destination, pass->state,
+						  pass->last_cursor, pass->state->next_offset);
 	rc_source_complete(run->source, run->destination, pass->state,
 					   meta.data_processed, meta.records_count,
 					   run->pass_full || pass->state->first_pass);
@@ -204,24 +210,17 @@ open_kafka(RcRun *run)
  * begins where the first one was safe.
  */
 static void
-begin_pass(Pass *pass)
+begin_pass(Pass *pass, const RcDatasetMeta *meta)
 {
 	RcRun	   *run = pass->run;
 	RcSource   *source = run->source;
 	RcSourceState *state = pass->state;
 
-	pass->kind = RC_FIELD_MISSING;
-	if (source->cursor_field)
-	{
-		pass->kind = rc_explore_field_kind(run->explore, source->cursor_field);
-		if (pass->kind == RC_FIELD_MISSING)
-			ereport(ERROR,
-					(errcode(ERRCODE_UNDEFINED_COLUMN),
-					 errmsg("dataset \"%s\" has no field \"%s\"",
-							source->dataset, source->cursor_field),
-					 errhint("Check the column cursor_field of source \"%s\".",
-							 source->name)));
-	}
+	pass->kind = RC_FIELD_TIME;
+	if (source->cursor_field && meta->records_count != 0)
+		pass->kind = field_kind(run, source->cursor_field, "cursor_field");
+	if (source->key_field && meta->records_count != 0)
+		(void) field_kind(run, source->key_field, "key_field");
 	pass->ordered = true;
 	pass->stored_cursor = state->cursor;
 	reset_batch(pass);
@@ -244,6 +243,22 @@ begin_pass(Pass *pass)
 	}
 	else
 		run->pass_from = state->cursor;
+}
+
+/* Kind of a field that the dataset must have. */
+static RcFieldKind
+field_kind(RcRun *run, const char *field, const char *column)
+{
+	RcFieldKind kind = rc_explore_field_kind(run->explore, field);
+
+	if (kind == RC_FIELD_MISSING)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_COLUMN),
+				 errmsg("dataset \"%s\" has no field \"%s\"",
+						run->source->dataset, field),
+				 errhint("Check the column %s of source \"%s\".",
+						 column, run->source->name)));
+	return kind;
 }
 
 /* The ODSQL condition of the pass; NULL: everything. */
@@ -503,6 +518,7 @@ note_targets(RcRun *run)
 		if (target == NULL)
 		{
 			target = palloc0(sizeof(RcTarget));
+			target->topic = run->source->topic;
 			target->partition = p;
 			run->targets = lappend(run->targets, target);
 		}

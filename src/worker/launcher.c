@@ -11,8 +11,11 @@
  */
 #include "worker/worker.h"
 
+#include "access/heapam.h"
+#include "access/table.h"
+#include "access/tableam.h"
 #include "access/xact.h"
-#include "commands/dbcommands.h"
+#include "catalog/pg_database.h"
 #include "libpq/pqsignal.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -22,6 +25,7 @@
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "utils/varlena.h"
 
@@ -43,6 +47,7 @@ typedef struct Database
 static List *databases = NIL;
 
 static void look_after(const char *name);
+static Oid	find_database(const char *name);
 static Database *remember(const char *name);
 static void start_scheduler(Database *database, Oid oid);
 
@@ -126,7 +131,7 @@ look_after(const char *name)
 
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
-	oid = get_database_oid(name, true);
+	oid = find_database(name);
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(context);
 
@@ -144,6 +149,33 @@ look_after(const char *name)
 						name)));
 		database->missing_told = true;
 	}
+}
+
+/*
+ * OID of a database that can be connected to; InvalidOid if there is none.
+ * Without a database of our own only a scan of the whole heap works, as in
+ * the autovacuum launcher.
+ */
+static Oid
+find_database(const char *name)
+{
+	Relation	relation = table_open(DatabaseRelationId, AccessShareLock);
+	TableScanDesc scan;
+	HeapTuple	tuple;
+	Oid			oid = InvalidOid;
+
+	(void) GetTransactionSnapshot();
+	scan = table_beginscan_catalog(relation, 0, NULL);
+	while ((tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
+	{
+		Form_pg_database form = (Form_pg_database) GETSTRUCT(tuple);
+
+		if (strcmp(NameStr(form->datname), name) == 0 && form->datallowconn)
+			oid = form->oid;
+	}
+	table_endscan(scan);
+	table_close(relation, AccessShareLock);
+	return oid;
 }
 
 static Database *

@@ -16,8 +16,6 @@
 /* How often the stream's offsets are looked at, in ms. */
 #define LOOK_INTERVAL	50
 
-static bool targets_reached(RcRun *run);
-static bool stream_is_worked(RcRun *run);
 static void check_stream(RcRun *run);
 static void check_topics(RcRun *run);
 static void consume_here(RcRun *run);
@@ -39,8 +37,8 @@ rc_run_load(RcRun *run)
 
 		rc_transaction_begin();
 		MemoryContextSwitchTo(run->batch_context);
-		reached = targets_reached(run);
-		worked = stream_is_worked(run);
+		reached = rc_targets_reached(run->stream->name, run->targets);
+		worked = rc_stream_worked(run->stream);
 		if (!reached)
 			check_stream(run);
 		rc_transaction_commit();
@@ -54,49 +52,6 @@ rc_run_load(RcRun *run)
 		else
 			consume_here(run);
 	}
-}
-
-/* Whether every partition has been applied up to what was published. */
-static bool
-targets_reached(RcRun *run)
-{
-	List	   *offsets = rc_offsets_load(run->stream->name);
-	ListCell   *lc;
-
-	foreach(lc, run->targets)
-	{
-		RcTarget   *target = (RcTarget *) lfirst(lc);
-		bool		reached = false;
-		ListCell   *lo;
-
-		foreach(lo, offsets)
-		{
-			RcOffset   *offset = (RcOffset *) lfirst(lo);
-
-			if (strcmp(offset->topic, run->source->topic) == 0 &&
-				offset->partition == target->partition &&
-				offset->next_offset > target->offset)
-				reached = true;
-		}
-		if (!reached)
-			return false;
-	}
-	return true;
-}
-
-/* Whether any of the stream's workers runs. */
-static bool
-stream_is_worked(RcRun *run)
-{
-	for (int i = 0; i < run->stream->workers; i++)
-	{
-		int			pid = rc_lock_holder(MyDatabaseId, RC_WORKER_STREAM,
-										 run->stream->name, i);
-
-		if (pid != 0 && pid != MyProcPid)
-			return true;
-	}
-	return false;
 }
 
 /* A stream that will not get there is an error of the run. */
@@ -160,7 +115,7 @@ check_topics(RcRun *run)
 static void
 consume_here(RcRun *run)
 {
-	int			taken = 0;
+	RcCounts	counts = {0};
 
 	if (run->stream->owner != run->source->owner)
 		ereport(ERROR,
@@ -169,12 +124,8 @@ consume_here(RcRun *run)
 				 errdetail("The run cannot do its work, since source \"%s\" has another owner.",
 						   run->source->name),
 				 errhint("Call rc_start().")));
-	while (taken < run->stream->workers &&
-		   rc_lock_take(RC_WORKER_STREAM, run->stream->name, taken))
-		taken++;
-	if (taken == run->stream->workers)
-		rc_stream_consume(run->stream->name, -1, run->source->topic,
-						  run->targets);
-	while (taken > 0)
-		rc_lock_release(RC_WORKER_STREAM, run->stream->name, --taken);
+	if (!rc_stream_take(run->stream))
+		return;
+	rc_stream_consume(run->stream->name, -1, run->targets, false, &counts);
+	rc_stream_give(run->stream);
 }

@@ -137,7 +137,7 @@ rc_lock_holders(Oid database)
 
 		if (lock->locktag.locktag_type != LOCKTAG_ADVISORY ||
 			lock->locktag.locktag_field1 != database ||
-			kind < RC_WORKER_SCHEDULER || kind > RC_WORKER_OUTBOX ||
+			kind < RC_WORKER_SCHEDULER || kind > RC_WORKER_DRAIN ||
 			lock->holdMask == 0)
 			continue;
 		if (kind == RC_WORKER_SCHEDULER)

@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * queue.c
- *	  The run worker's end of the shared-memory queue to the backend that
- *	  waits for it: notices and errors travel as in parallel query.
+ *	  A worker's end of the shared-memory queue to the backend that waits
+ *	  for it: notices and errors travel as in parallel query.
  *
  * A backend that is gone is no error: its going is told by a signal (see
- * sync.c), and a run of the scheduler has no queue at all.
+ * call.c), and a run of the scheduler has no queue at all.
  *
  *-------------------------------------------------------------------------
  */
@@ -32,12 +32,12 @@ rc_queue_attach(dsm_handle handle)
 
 	if (handle == 0)
 		return;
-	CurrentResourceOwner = ResourceOwnerCreate(NULL, "rappel_conso run");
+	CurrentResourceOwner = ResourceOwnerCreate(NULL, "rappel_conso queue");
 	segment = dsm_attach(handle);
 	if (segment == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("the backend that asked for the run has gone")));
+				 errmsg("the backend that asked for this worker has gone")));
 	dsm_pin_mapping(segment);
 	queue = (shm_mq *) dsm_segment_address(segment);
 	shm_mq_set_sender(queue, MyProc);
@@ -45,7 +45,7 @@ rc_queue_attach(dsm_handle handle)
 	attached = true;
 }
 
-/* Another process runs the source. */
+/* Another process does it already. */
 void
 rc_queue_send_busy(void)
 {
@@ -53,15 +53,17 @@ rc_queue_send_busy(void)
 		pq_putemptymessage('B');
 }
 
-/* The run has ended; its row is committed. */
+/* The work is done and committed; up to RC_CALL_VALUES numbers tell of it. */
 void
-rc_queue_send_end(int64 run)
+rc_queue_send_end(const int64 *values, int n)
 {
 	StringInfoData message;
 
 	if (!attached)
 		return;
 	pq_beginmessage(&message, 'R');
-	pq_sendint64(&message, run);
+	pq_sendint32(&message, n);
+	for (int i = 0; i < n; i++)
+		pq_sendint64(&message, values[i]);
 	pq_endmessage(&message);
 }

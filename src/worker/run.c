@@ -84,7 +84,7 @@ rc_run_main(Datum arg)
 	if (error == NULL)
 	{
 		finish_run(run, "success", NULL);
-		rc_queue_send_end(run->id);
+		rc_queue_send_end(&run->id, 1);
 		proc_exit(0);
 	}
 	finish_run(run, error->sqlerrcode == ERRCODE_QUERY_CANCELED ?

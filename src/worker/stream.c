@@ -33,16 +33,16 @@ static RcConsumption *current = NULL;
 static RcKafka *consumer = NULL;
 static char *consumer_brokers = NULL;
 
-static bool open_stream(const char *name, int number);
+static bool open_stream(const char *name, int number, bool even_paused);
 static void open_consumer(const char *name, int number);
 static bool definition_current(void);
-static int	apply_fetched(RcRecord *records, int n);
-static void apply_segment(RcRecord *records, int n);
+static int	apply_fetched(RcRecord *records, int n, RcCounts *counts);
+static void apply_segment(RcRecord *records, int n, RcCounts *counts);
 static void advance_partitions(RcRecord *records, int n, int *last);
 static const char *run_of(const RcRecord *record, int *len);
 static int64 own_run(const RcRecord *record);
 static bool idle(bool at_end);
-static bool targets_reached(const char *topic, List *targets);
+static bool passed(List *targets);
 static void say_trouble(const char *trouble);
 static bool stream_wanted(const char *name);
 static bool survive(const char *name, ErrorData *error);
@@ -67,9 +67,11 @@ rc_stream_main(Datum arg)
 
 		PG_TRY();
 		{
+			RcCounts	counts = {0};
+
 			if (!stream_wanted(args->name))
 				proc_exit(0);
-			rc_stream_consume(args->name, args->number, NULL, NIL);
+			rc_stream_consume(args->name, args->number, NIL, false, &counts);
 			backoff = 0;
 		}
 		PG_CATCH();
@@ -135,18 +137,20 @@ survive(const char *name, ErrorData *error)
 }
 
 /*
- * Consume a stream until its definition changes, or, with targets, until the
- * topic has been applied up to them.  "number" -1 means all partitions.
- * Errors: those of Kafka, and those of rc_apply(); nothing is lost by them.
+ * Consume a stream until its definition changes, or, with targets, until all
+ * of them have been applied.  "number" -1 means all partitions; even_paused
+ * that a paused stream is consumed too.  Adds to *counts what was applied
+ * (fetched: the records).  Errors: those of Kafka, and those of rc_apply();
+ * nothing is lost by them.
  */
 void
-rc_stream_consume(const char *name, int number, const char *topic,
-				  List *targets)
+rc_stream_consume(const char *name, int number, List *targets,
+				  bool even_paused, RcCounts *counts)
 {
 	RcConsumption *c;
 	RcRecord   *records;
 
-	if (!open_stream(name, number))
+	if (!open_stream(name, number, even_paused))
 		return;
 	c = current;
 	records = palloc0(sizeof(RcRecord) * c->stream->batch_size);
@@ -158,17 +162,18 @@ rc_stream_consume(const char *name, int number, const char *topic,
 
 		if (n > 0)
 		{
-			n = apply_fetched(records, n);
+			n = apply_fetched(records, n, counts);
 			rc_consumer_release(c->kafka);
 			if (number < 0)
 				ereport(NOTICE,
 						(errmsg("stream \"%s\": %d records applied", name, n)));
 		}
 		rc_partitions_recover(c);
-		if (targets != NIL && targets_reached(topic, targets))
+		if (targets != NIL)
 		{
-			rc_partitions_observe(c, true);
-			return;
+			rc_partitions_observe(c, n == 0);
+			if (passed(targets))
+				return;
 		}
 		if (!idle(n == 0))
 			return;
@@ -196,7 +201,7 @@ rc_stream_close(void)
  * it is gone or paused, or its topics do not exist yet.
  */
 static bool
-open_stream(const char *name, int number)
+open_stream(const char *name, int number, bool even_paused)
 {
 	MemoryContext context;
 	RcConsumption *c;
@@ -222,7 +227,7 @@ open_stream(const char *name, int number)
 	c->stream = rc_stream_load(name);
 	rc_transaction_commit();
 	MemoryContextSwitchTo(context);
-	if (c->stream == NULL || c->stream->paused)
+	if (c->stream == NULL || (c->stream->paused && !even_paused))
 		return false;
 	c->run_prefix = psprintf(UINT64_FORMAT ".%u.", GetSystemIdentifier(),
 							 MyDatabaseId);
@@ -273,7 +278,7 @@ open_consumer(const char *name, int number)
  * counters are its own.  Returns the number of records applied.
  */
 static int
-apply_fetched(RcRecord *records, int n)
+apply_fetched(RcRecord *records, int n, RcCounts *counts)
 {
 	int			start = 0;
 
@@ -293,7 +298,7 @@ apply_fetched(RcRecord *records, int n)
 				break;
 			end++;
 		}
-		apply_segment(records + start, end - start);
+		apply_segment(records + start, end - start, counts);
 		start = end;
 	}
 	return n;
@@ -301,7 +306,7 @@ apply_fetched(RcRecord *records, int n)
 
 /* One batch, one commit. */
 static void
-apply_segment(RcRecord *records, int n)
+apply_segment(RcRecord *records, int n, RcCounts *total)
 {
 	RcConsumption *c = current;
 	RcCounts	counts = {0};
@@ -328,6 +333,11 @@ apply_segment(RcRecord *records, int n)
 	if (run > 0)
 		rc_run_add(run, &counts);
 	rc_transaction_commit();
+	total->fetched += n;
+	total->inserted += counts.inserted;
+	total->updated += counts.updated;
+	total->unchanged += counts.unchanged;
+	total->dead += counts.dead;
 
 	for (int i = 0; i < c->n; i++)
 	{
@@ -468,8 +478,9 @@ definition_current(void)
 	return same;
 }
 
+/* Whether the partitions have passed the targets, by what is in memory. */
 static bool
-targets_reached(const char *topic, List *targets)
+passed(List *targets)
 {
 	ListCell   *lc;
 
@@ -482,8 +493,8 @@ targets_reached(const char *topic, List *targets)
 			RcOffset   *offset = &current->offsets[i];
 
 			if (offset->partition == target->partition &&
-				strcmp(offset->topic, topic) == 0 &&
-				offset->next_offset <= target->offset)
+				offset->next_offset <= target->offset &&
+				strcmp(offset->topic, target->topic) == 0)
 				return false;
 		}
 	}

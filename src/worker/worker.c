@@ -29,13 +29,19 @@
 static const char *const entry_points[] = {
 	[RC_WORKER_SCHEDULER] = "rc_scheduler_main",
 	[RC_WORKER_RUN] = "rc_run_main",
-	[RC_WORKER_STREAM] = "rc_stream_main"
+	[RC_WORKER_STREAM] = "rc_stream_main",
+	[RC_WORKER_OUTBOX] = "rc_outbox_main",
+	[RC_WORKER_RETRY] = "rc_retry_main",
+	[RC_WORKER_DRAIN] = "rc_drain_main"
 };
 
 static const char *const titles[] = {
 	[RC_WORKER_SCHEDULER] = "rappel_conso scheduler",
 	[RC_WORKER_RUN] = "rappel_conso run",
-	[RC_WORKER_STREAM] = "rappel_conso stream"
+	[RC_WORKER_STREAM] = "rappel_conso stream",
+	[RC_WORKER_OUTBOX] = "rappel_conso outbox",
+	[RC_WORKER_RETRY] = "rappel_conso retry",
+	[RC_WORKER_DRAIN] = "rappel_conso drain"
 };
 
 /*

@@ -24,7 +24,9 @@ typedef enum RcWorkerKind
 	RC_WORKER_SCHEDULER = 1,
 	RC_WORKER_RUN = 2,
 	RC_WORKER_STREAM = 3,
-	RC_WORKER_OUTBOX = 4
+	RC_WORKER_OUTBOX = 4,
+	RC_WORKER_RETRY = 5,
+	RC_WORKER_DRAIN = 6
 } RcWorkerKind;
 
 /* What a worker is told; travels in bgw_extra. */
@@ -34,6 +36,7 @@ typedef struct RcWorkerArgs
 	Oid			role;			/* InvalidOid: the bootstrap superuser */
 	dsm_handle	segment;		/* queue to the waiting backend, or 0 */
 	int32		number;			/* of a stream's workers */
+	int64		id;				/* retry: of one dead letter; 0: all */
 	bool		full_sync;		/* run */
 	bool		scheduled;		/* run: started by the scheduler */
 	bool		by_hand;		/* scheduler: started by rc_start() */
@@ -68,19 +71,44 @@ extern void rc_wake_at_commit(RcWorkerKind kind, const char *name, int number);
 
 extern void rc_queue_attach(dsm_handle segment);
 extern void rc_queue_send_busy(void);
-extern void rc_queue_send_end(int64 run);
+extern void rc_queue_send_end(const int64 *values, int n);
+
+/* ---- call.c: the backend's end ---- */
+
+#define RC_CALL_VALUES	8
+
+typedef struct RcCall
+{
+	RcWorkerKind kind;
+	RcWorkerArgs args;
+	const char *what;			/* for messages: run worker of source "x" */
+	const char *stream;			/* whose workers the caller may block; NULL */
+	TimestampTz deadline;		/* 0: none */
+	bool		busy;			/* another process does it */
+	bool		ended;			/* values are there */
+	int64		values[RC_CALL_VALUES];
+} RcCall;
+
+extern void rc_call_worker(RcCall *call);
+extern void rc_call_check_blocked(const RcCall *call);
+extern void rc_call_check_owner(Oid owner, const char *what, const char *name);
 
 /* ---- stream.c ---- */
 
 /* Up to where a partition has to be applied. */
 typedef struct RcTarget
 {
+	char	   *topic;
 	int32		partition;
 	int64		offset;			/* of the last record to apply */
 } RcTarget;
 
-extern void rc_stream_consume(const char *name, int number,
-							  const char *topic, List *targets);
+extern void rc_stream_consume(const char *name, int number, List *targets,
+							  bool even_paused, RcCounts *counts);
+extern bool rc_targets_reached(const char *stream, List *targets);
+extern bool rc_stream_worked(const RcStream *stream);
+extern bool rc_stream_take(const RcStream *stream);
+extern void rc_stream_give(const RcStream *stream);
 extern void rc_stream_close(void);
 
 /* ---- entry points ---- */
@@ -89,6 +117,9 @@ extern PGDLLEXPORT void rc_launcher_main(Datum arg);
 extern PGDLLEXPORT void rc_scheduler_main(Datum arg);
 extern PGDLLEXPORT void rc_run_main(Datum arg);
 extern PGDLLEXPORT void rc_stream_main(Datum arg);
+extern PGDLLEXPORT void rc_outbox_main(Datum arg);
+extern PGDLLEXPORT void rc_retry_main(Datum arg);
+extern PGDLLEXPORT void rc_drain_main(Datum arg);
 
 extern void rc_launcher_register(void);
 

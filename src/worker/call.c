@@ -1,0 +1,281 @@
+/*-------------------------------------------------------------------------
+ *
+ * call.c
+ *	  The backend's side of a worker that somebody waits for: starts it,
+ *	  passes on its notices and its error, and takes it along when the caller
+ *	  ends.
+ *
+ * It waits inside the caller's transaction, so it must notice when the caller
+ * stands in the worker's way.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "worker/worker.h"
+
+#include <signal.h>
+
+#include "libpq/pqformat.h"
+#include "libpq/pqmq.h"
+#include "miscadmin.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/proc.h"
+#include "storage/shm_mq.h"
+#include "utils/acl.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+#include "utils/wait_event.h"
+
+#define QUEUE_SIZE		65536
+
+/* How long to wait between two looks for a lock of ours, in ms. */
+#define LOOK_INTERVAL	1000
+
+/* What is needed to end the worker when its caller ends. */
+typedef struct StartedWorker
+{
+	BackgroundWorkerHandle *handle;
+	bool		ended;
+} StartedWorker;
+
+static StartedWorker *launch(const RcCall *call, dsm_segment *segment);
+static bool receive(shm_mq_handle *queue, StartedWorker *started,
+					RcCall *call);
+static void handle_message(StringInfo message, StartedWorker *started,
+						   RcCall *call);
+static void rethrow(StringInfo message, StartedWorker *started);
+static void cancel_worker(dsm_segment *segment, Datum arg);
+static void check_deadline(const RcCall *call);
+static bool blocked_by_us(int pid);
+
+/*
+ * Whether a worker can work as the owner, and the caller may ask for it.
+ */
+void
+rc_call_check_owner(Oid owner, const char *what, const char *name)
+{
+	if (!has_privs_of_role(GetUserId(), owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be member of role \"%s\" to use %s \"%s\"",
+						GetUserNameFromId(owner, false), what, name)));
+	if (!rc_role_can_login(owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("owner \"%s\" of %s \"%s\" is not permitted to log in",
+						GetUserNameFromId(owner, false), what, name),
+				 errhint("Workers connect as the owner: give it LOGIN, or make another role the owner.")));
+}
+
+/*
+ * Start call->kind and wait for its end: then either call->busy, or
+ * call->ended with its values.  The worker's error is raised as ours; so is
+ * that it ended without a word, that there is no slot for it, that the
+ * deadline has passed, or that it waits for a lock which this session holds.
+ * In each of these cases, and when the caller is cancelled or terminated, the
+ * worker is cancelled.
+ */
+void
+rc_call_worker(RcCall *call)
+{
+	dsm_segment *segment;
+	shm_mq	   *queue;
+	shm_mq_handle *handle;
+	StartedWorker *started;
+
+	segment = dsm_create(QUEUE_SIZE, 0);
+	queue = shm_mq_create(dsm_segment_address(segment), QUEUE_SIZE);
+	shm_mq_set_receiver(queue, MyProc);
+	handle = shm_mq_attach(queue, segment, NULL);
+	started = launch(call, segment);
+	shm_mq_set_handle(handle, started->handle);
+
+	while (!receive(handle, started, call))
+	{
+		(void) WaitLatch(MyLatch,
+						 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 LOOK_INTERVAL, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		check_deadline(call);
+		rc_call_check_blocked(call);
+	}
+	started->ended = true;
+	dsm_detach(segment);
+}
+
+/* Launch the worker, and have it cancelled when the segment goes. */
+static StartedWorker *
+launch(const RcCall *call, dsm_segment *segment)
+{
+	RcWorkerArgs args = call->args;
+	StartedWorker *started;
+	MemoryContext old;
+	bool		launched;
+
+	args.database = MyDatabaseId;
+	args.segment = dsm_segment_handle(segment);
+
+	/* The callback of the segment may outlive any context of the query. */
+	old = MemoryContextSwitchTo(TopMemoryContext);
+	started = palloc0(sizeof(StartedWorker));
+	launched = rc_worker_launch(call->kind, &args, &started->handle);
+	MemoryContextSwitchTo(old);
+	if (!launched)
+	{
+		pfree(started);
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+				 errmsg("could not start the %s", call->what),
+				 errhint("You may need to increase max_worker_processes.")));
+	}
+	on_dsm_detach(segment, cancel_worker, PointerGetDatum(started));
+	return started;
+}
+
+/*
+ * Handle what is in the queue; true when the worker has ended.
+ */
+static bool
+receive(shm_mq_handle *queue, StartedWorker *started, RcCall *call)
+{
+	for (;;)
+	{
+		Size		size;
+		void	   *data;
+		StringInfoData message;
+		shm_mq_result result = shm_mq_receive(queue, &size, &data, true);
+
+		if (result == SHM_MQ_WOULD_BLOCK)
+			return false;
+		if (result == SHM_MQ_DETACHED)
+		{
+			started->ended = true;
+			if (call->ended || call->busy)
+				return true;
+			ereport(ERROR,
+					(errcode(ERRCODE_CONNECTION_FAILURE),
+					 errmsg("the %s ended unexpectedly", call->what),
+					 errhint("See the server log for the cause; nothing that was committed is lost.")));
+		}
+		initStringInfo(&message);
+		appendBinaryStringInfo(&message, data, size);
+		handle_message(&message, started, call);
+	}
+}
+
+static void
+handle_message(StringInfo message, StartedWorker *started, RcCall *call)
+{
+	switch (pq_getmsgbyte(message))
+	{
+		case 'E':
+		case 'N':
+			rethrow(message, started);
+			break;
+		case 'B':
+			call->busy = true;
+			break;
+		case 'R':
+			call->ended = true;
+			for (int i = pq_getmsgint(message, 4), k = 0;
+				 k < i && k < RC_CALL_VALUES; k++)
+				call->values[k] = pq_getmsgint64(message);
+			break;
+		default:
+			break;
+	}
+}
+
+/* Report the worker's notice or error as our own. */
+static void
+rethrow(StringInfo message, StartedWorker *started)
+{
+	ErrorData	error;
+
+	pq_parse_errornotice(message, &error);
+	if (error.elevel >= ERROR)
+	{
+		error.elevel = ERROR;
+		started->ended = true;
+	}
+	ThrowErrorData(&error);
+}
+
+/*
+ * The segment goes: at the end of the call, or with the caller's query or
+ * process.  Then the worker that it started is cancelled.
+ */
+static void
+cancel_worker(dsm_segment *segment, Datum arg)
+{
+	StartedWorker *started = (StartedWorker *) DatumGetPointer(arg);
+	pid_t		pid;
+
+	if (!started->ended)
+	{
+		if (GetBackgroundWorkerPid(started->handle, &pid) == BGWH_STARTED)
+			kill(pid, SIGINT);
+		else
+			TerminateBackgroundWorker(started->handle);
+	}
+	pfree(started->handle);
+	pfree(started);
+}
+
+static void
+check_deadline(const RcCall *call)
+{
+	if (call->deadline != 0 && GetCurrentTimestamp() >= call->deadline)
+		ereport(ERROR,
+				(errcode(ERRCODE_QUERY_CANCELED),
+				 errmsg("the %s did not end in time", call->what),
+				 errdetail("It was cancelled; what it had committed stays.")));
+}
+
+/*
+ * Look whether the worker, or a worker of the stream, waits for a lock that
+ * this session holds: it would wait for ever.
+ */
+void
+rc_call_check_blocked(const RcCall *call)
+{
+	RcStream   *stream = call->stream ? rc_stream_load(call->stream) : NULL;
+	bool		blocked;
+
+	blocked = blocked_by_us(rc_lock_holder(MyDatabaseId, call->kind,
+										   call->args.name, 0));
+	for (int i = 0; stream != NULL && i < stream->workers && !blocked; i++)
+		blocked = blocked_by_us(rc_lock_holder(MyDatabaseId, RC_WORKER_STREAM,
+											   stream->name, i));
+	if (blocked)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("the %s waits for a lock that this session holds",
+						call->what),
+				 errhint("Commit or roll back first, then call the function again.")));
+}
+
+static bool
+blocked_by_us(int pid)
+{
+	ArrayType  *blockers;
+	int32	   *pids;
+	int			n;
+
+	if (pid == 0)
+		return false;
+	blockers = DatumGetArrayTypeP(DirectFunctionCall1(pg_blocking_pids,
+													  Int32GetDatum(pid)));
+	n = ArrayGetNItems(ARR_NDIM(blockers), ARR_DIMS(blockers));
+	pids = (int32 *) ARR_DATA_PTR(blockers);
+	for (int i = 0; i < n; i++)
+	{
+		if (pids[i] == MyProcPid)
+			return true;
+	}
+	return false;
+}

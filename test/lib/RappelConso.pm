@@ -1,0 +1,546 @@
+# RappelConso.pm
+#     What the TAP tests share: a stand-in for the Explore API, a real Kafka, a
+#     server with the extension, and dumps of what it holds.
+#
+# It must not sleep, and must leave no process behind when a test ends, however
+# it ends.
+#
+#     use lib 'test/lib';
+#     use RappelConso;
+#
+#     my $api = start_api();                        # serves the sample
+#     my $node = new_node('main', api => $api);     # started, extension made
+#     $node->safe_psql('postgres', 'SELECT * FROM rc_sync_now()');
+#
+# Tests run at the top of the tree (make test, make installcheck).
+
+package RappelConso;
+
+use strict;
+use warnings FATAL => 'all';
+
+use Cwd ();
+use Digest::MD5 ();
+use Exporter 'import';
+use File::Basename ();
+use JSON::PP ();
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+our @EXPORT = qw(
+  start_api start_kafka need_kafka new_node data_file sample_file
+  table_rows table_digest DATASET
+);
+
+# The dataset that the built-in source reads.
+use constant DATASET => 'rappelconso-v2-gtin-espaces';
+
+our $top = Cwd::abs_path(File::Basename::dirname(__FILE__) . '/../..');
+
+# A test that is interrupted ends what it started, like one that dies.
+$SIG{$_} ||= sub { exit 1; }
+  foreach ('INT', 'TERM', 'HUP');
+
+# Nothing that talks to 127.0.0.1 may go through a proxy.
+$ENV{no_proxy} = $ENV{NO_PROXY} =
+  join(',', '127.0.0.1', 'localhost', $ENV{no_proxy} // ());
+
+my $json = JSON::PP->new->utf8->canonical->allow_nonref;
+
+=pod
+
+=item start_api(dataset => file, .., options => [..])
+
+Starts test/servers/explore_api.py; without datasets it serves the sample as
+DATASET.  Options go to its command line.  Returns a RappelConso::Api.
+
+=cut
+
+sub start_api
+{
+	my %args = @_;
+	my $options = delete $args{options} // [];
+
+	%args = (DATASET, sample_file('recalls.jsonl')) unless %args;
+	return RappelConso::Api->start(\%args, $options);
+}
+
+=pod
+
+=item need_kafka()
+
+Skips the whole test where a real Kafka cannot be run.  To be called before the
+first test.
+
+=cut
+
+sub need_kafka
+{
+	my $cache = $ENV{RAPPEL_CONSO_CACHE} || "$top/.cache";
+
+	foreach my $program ('java', 'kcat')
+	{
+		plan(skip_all => "$program is not installed")
+		  unless grep { -x "$_/$program" } split(/:/, $ENV{PATH});
+	}
+	plan(skip_all =>
+		  'the jars of Apache Kafka are absent: run test/servers/kafka fetch')
+	  unless -e "$cache/kafka/complete";
+	return;
+}
+
+=pod
+
+=item start_kafka(brokers => 1, plain => 0, scram => 0, properties => {..})
+
+Starts test/servers/kafka and waits until it answers.  Returns a
+RappelConso::Kafka.
+
+=cut
+
+sub start_kafka
+{
+	return RappelConso::Kafka->start(@_);
+}
+
+=pod
+
+=item new_node(name, option => value, ..)
+
+Makes a server whose databases are UTF8 with locale C, starts it and creates the
+extension in "postgres".  Options:
+
+    api        a RappelConso::Api: the built-in source reads from it
+    kafka      a RappelConso::Kafka, or a list of brokers as a text
+    preload    preload the library, and start workers in "postgres"
+    conf       text for postgresql.conf
+    source     {column => SQL expression}: changes of the built-in source; by
+               default retries come after 100 ms
+    init       arguments of PostgreSQL::Test::Cluster::init
+    start      0: only make it
+    extension  0: start it, but create nothing
+
+=cut
+
+sub new_node
+{
+	my ($name, %args) = @_;
+	my $node = PostgreSQL::Test::Cluster->new($name);
+	my %init = %{ $args{init} // {} };
+	my $brokers = $args{kafka};
+
+	push @{ $init{extra} }, '--encoding=UTF8', '--no-locale';
+	$node->init(%init);
+	$node->append_conf('postgresql.conf', <<~EOC) if $args{preload};
+		shared_preload_libraries = 'rappel_conso'
+		rappel_conso.databases = 'postgres'
+		EOC
+	if (defined $brokers)
+	{
+		$brokers = $brokers->brokers if ref $brokers;
+		$node->append_conf('postgresql.conf',
+			"rappel_conso.kafka_brokers = '$brokers'\n");
+	}
+	$node->append_conf('postgresql.conf', $args{conf}) if $args{conf};
+	return $node unless $args{start} // 1;
+
+	$node->start;
+	create_extension($node, %args) if $args{extension} // 1;
+	return $node;
+}
+
+=pod
+
+=item RappelConso::create_extension(node, dbname => 'postgres', api, source)
+
+Creates the extension and points its source at the stand-in, in one transaction
+so that no worker sees it half made.
+
+=cut
+
+sub create_extension
+{
+	my ($node, %args) = @_;
+	my %source = (retry_delay => "'100 ms'", %{ $args{source} // {} });
+	my $set;
+
+	$source{url} = "'" . $args{api}->url . "'" if $args{api};
+	$set = join(', ', map { "$_ = $source{$_}" } sort keys %source);
+	$node->safe_psql($args{dbname} // 'postgres', <<~EOC);
+		BEGIN;
+		CREATE EXTENSION rappel_conso;
+		UPDATE rappel_conso.source SET $set WHERE name = 'rappel_conso';
+		COMMIT;
+		EOC
+	return;
+}
+
+=pod
+
+=item sample_file(name)
+
+The path of a file of test/sample.
+
+=cut
+
+sub sample_file
+{
+	my ($name) = @_;
+
+	return "$top/test/sample/$name";
+}
+
+=pod
+
+=item data_file(name)
+
+The path of a file of recorded data (RAPPEL_CONSO_DATA).  Where it is absent the
+whole test is skipped, or, when tests have run already, the SKIP block that the
+call stands in.
+
+=cut
+
+sub data_file
+{
+	my ($name) = @_;
+	my $folder = $ENV{RAPPEL_CONSO_DATA} || "$top/../shared/data";
+	my $reason = "$name is absent (RAPPEL_CONSO_DATA)";
+
+	return "$folder/$name" if -r "$folder/$name";
+	plan(skip_all => $reason) if Test::More->builder->current_test == 0;
+	skip($reason, 1);
+	return;
+}
+
+=pod
+
+=item table_rows(node, dbname => 'postgres', table => 'rappel_conso_table', key
+=> 'reference_fiche')
+
+The rows of the table as texts of JSON, in the order of the key, without the
+columns that say when a row was written.
+
+=cut
+
+sub table_rows
+{
+	my ($node, %args) = @_;
+	my $table = $args{table} // 'rappel_conso_table';
+	my $key = $args{key} // 'reference_fiche';
+
+	return split(
+		/\n/,
+		$node->safe_psql(
+			$args{dbname} // 'postgres', qq{
+			SELECT to_jsonb(t) - 'first_seen_at' - 'updated_at'
+			FROM $table t ORDER BY t.$key COLLATE "C"}));
+}
+
+=pod
+
+=item table_digest(node, ..)
+
+One line for the whole of table_rows(): their number and a hash.
+
+=cut
+
+sub table_digest
+{
+	my @rows = table_rows(@_);
+
+	return scalar(@rows) . ' rows, '
+	  . Digest::MD5::md5_hex(join("\n", @rows));
+}
+
+package RappelConso::Api;
+
+use strict;
+use warnings FATAL => 'all';
+
+use HTTP::Tiny ();
+use IPC::Open2 ();
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+sub start
+{
+	my ($class, $datasets, $options) = @_;
+	my $self = bless {}, $class;
+	my $python = $ENV{PYTHON} || 'python3';
+	my $port;
+
+	# The pipe to it is what keeps it alive: it ends when we do.
+	local $ENV{PYTHONDONTWRITEBYTECODE} = 1;
+	$self->{pid} = IPC::Open2::open2(
+		$self->{out}, $self->{in},
+		$python, "$RappelConso::top/test/servers/explore_api.py",
+		'--stdin-eof',
+		(map { ('--dataset', "$_=$datasets->{$_}") } sort keys %$datasets),
+		@$options);
+	$port = readline($self->{out}) // '';
+	($self->{port}) = $port =~ /^PORT (\d+)$/
+	  or BAIL_OUT('could not start the stand-in of the API');
+	$self->{http} = HTTP::Tiny->new(
+		timeout => $PostgreSQL::Test::Utils::timeout_default,
+		no_proxy => ['127.0.0.1']);
+	return $self;
+}
+
+sub port { return $_[0]->{port}; }
+
+sub host_url { return 'http://127.0.0.1:' . $_[0]->{port}; }
+
+# The base URL, for rappel_conso.source.url.
+sub url { return $_[0]->host_url . '/api/explore/v2.1'; }
+
+sub answer
+{
+	my ($self, $response) = @_;
+	my $content = eval { $json->decode($response->{content}) };
+
+	die "stand-in of the API: $response->{status} $response->{content}"
+	  unless $response->{success};
+	return $content;
+}
+
+# Steer it: control(fault => {..}, release => JSON::PP::true, ..); see the head
+# of explore_api.py.  Dies when it refuses.
+sub control
+{
+	my ($self, %order) = @_;
+
+	return $self->answer(
+		$self->{http}->post(
+			$self->host_url . '/_control',
+			{ content => $json->encode(\%order) }));
+}
+
+# One more fault: fault('status', on => 'export', status => 503, times => 2).
+sub fault
+{
+	my ($self, $kind, %args) = @_;
+
+	return $self->control(fault => { fault => $kind, %args });
+}
+
+sub release { return $_[0]->control(release => $JSON::PP::true); }
+
+# Wait until a fault holds so many requests.
+sub wait_held
+{
+	my ($self, $count) = @_;
+	my $answer = $self->control(
+		wait_held => {
+			count => $count // 1,
+			timeout => $PostgreSQL::Test::Utils::timeout_default - 5
+		});
+
+	die 'no request was held' unless $answer->{ok};
+	return;
+}
+
+# The requests so far, as a list of hashes.
+sub log
+{
+	my ($self) = @_;
+
+	return @{ $self->answer(
+			$self->{http}->get($self->host_url . '/_control/log')) };
+}
+
+sub clear_log { return $_[0]->control(clear_log => $JSON::PP::true); }
+
+sub state
+{
+	my ($self) = @_;
+
+	return $self->answer(
+		$self->{http}->get($self->host_url . '/_control/state'));
+}
+
+sub stop
+{
+	my ($self) = @_;
+
+	return unless defined $self->{pid};
+	local $?;
+	close($self->{in});
+	waitpid(delete $self->{pid}, 0);
+	return;
+}
+
+sub DESTROY { return $_[0]->stop; }
+
+package RappelConso::Kafka;
+
+use strict;
+use warnings FATAL => 'all';
+
+use IPC::Run ();
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my @running;
+
+sub start
+{
+	my ($class, %args) = @_;
+	my $self = bless { dir => PostgreSQL::Test::Utils::tempdir('kafka') },
+	  $class;
+	my %properties = %{ $args{properties} // {} };
+
+	push @running, $self;
+	$self->script(
+		'start', $self->{dir},
+		'--brokers', $args{brokers} // 1,
+		($args{plain} ? '--plain' : ()), ($args{scram} ? '--scram' : ()),
+		(map { ('--property', "$_=$properties{$_}") } sort keys %properties));
+	return $self;
+}
+
+sub script
+{
+	my ($self, @command) = @_;
+	my ($out, $err) = ('', '');
+
+	local $ENV{PYTHONDONTWRITEBYTECODE} = 1;
+	IPC::Run::run([ "$RappelConso::top/test/servers/kafka", @command ],
+		'<', \undef, '>', \$out, '2>', \$err)
+	  or die "test/servers/kafka $command[0] failed:\n$out$err";
+	return $out;
+}
+
+sub slurp
+{
+	my ($self, $name) = @_;
+	my $text = PostgreSQL::Test::Utils::slurp_file("$self->{dir}/$name");
+
+	chomp $text;
+	return $text;
+}
+
+# The bootstrap list, for rappel_conso.kafka_brokers.
+sub brokers { return $_[0]->slurp('brokers'); }
+
+# The same by listeners that never ask for a password.
+sub open_brokers { return $_[0]->slurp('brokers.open'); }
+
+# A librdkafka configuration that logs in, of a cluster made with plain or
+# scram.
+sub config_file { return "$_[0]->{dir}/client.properties"; }
+
+# kill -9 of a broker, and its return on the same port and data.
+sub kill { return $_[0]->script('kill', $_[0]->{dir}, $_[1]); }
+
+sub restart { return $_[0]->script('restart', $_[0]->{dir}, $_[1]); }
+
+sub log { return $_[0]->slurp("broker-$_[1].log"); }
+
+# create_topic(name, partitions => 1, config => {..})
+sub create_topic
+{
+	my ($self, $name, %args) = @_;
+	my %config = %{ $args{config} // {} };
+
+	$self->script(
+		'topic', $self->{dir}, $name,
+		'--partitions', $args{partitions} // 1,
+		(map { ('--config', "$_=$config{$_}") } sort keys %config));
+	return;
+}
+
+# One of Kafka's own tools: tool('ConsumerGroupCommand', '--list').
+sub tool
+{
+	my ($self, @arguments) = @_;
+
+	return $self->script('tool', $self->{dir}, @arguments);
+}
+
+sub kcat
+{
+	my ($self, $input, @options) = @_;
+	my ($out, $err) = ('', '');
+
+	IPC::Run::run([ 'kcat', '-b', $self->open_brokers, '-q', @options ],
+		'<', \$input, '>', \$out, '2>', \$err)
+	  or die "kcat @options failed: $err";
+	return $out;
+}
+
+# One message; key, value and headers may be undef.  Values are bytes, and hold
+# whatever they like.  Headers are [name => value, ..].
+sub produce
+{
+	my ($self, $topic, $key, $value, $headers, @options) = @_;
+	my @headers = @{ $headers // [] };
+	my $file = "$self->{dir}/message";
+
+	push @options, '-t', $topic;
+	while (my ($name, $content) = splice(@headers, 0, 2))
+	{
+		push @options, '-H', defined $content ? "$name=$content" : $name;
+	}
+
+	# kcat sends a file as one message, but not an empty one; those it takes
+	# from a line, and with -Z as nulls, keys too.
+	if (!defined $value || $value eq '')
+	{
+		return $self->kcat(($key // '') . "\x1f\n",
+			'-P', '-K', '\x1f', (defined $value ? () : '-Z'), @options);
+	}
+	push @options, '-k', $key if defined $key;
+	open(my $handle, '>:raw', $file) or die "$file: $!";
+	print $handle $value;
+	close($handle);
+	return $self->kcat('', '-P', @options, $file);
+}
+
+# Many at once: [key, value] pairs, of texts without tabs and line breaks.
+sub produce_many
+{
+	my ($self, $topic, $messages, @options) = @_;
+
+	return $self->kcat(join('', map { "$_->[0]\t$_->[1]\n" } @$messages),
+		'-P', '-t', $topic, '-K', '\t', @options);
+}
+
+# All messages of a topic, as hashes: key, payload (undef if null), headers (a
+# list of names and values), partition, offset, ts.
+sub consume
+{
+	my ($self, $topic, @options) = @_;
+	my $out = $self->kcat('', '-C', '-e', '-J', '-o', 'beginning', '-t',
+		$topic, @options);
+
+	return map { $json->decode($_) } split(/\n/, $out);
+}
+
+# {topic => number of partitions}, without Kafka's own.
+sub topics
+{
+	my ($self) = @_;
+	my $list = $json->decode($self->kcat('', '-L', '-J'));
+
+	return {
+		map { $_->{topic} => scalar(@{ $_->{partitions} }) }
+		grep { $_->{topic} !~ /^__/ } @{ $list->{topics} } };
+}
+
+sub stop
+{
+	my ($self) = @_;
+
+	return if $self->{stopped}++;
+	local ($?, $@);
+	eval { $self->script('stop', $self->{dir}); 1 } or diag($@);
+	return;
+}
+
+END
+{
+	$_->stop foreach @running;
+}
+
+1;

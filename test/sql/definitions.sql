@@ -1,0 +1,332 @@
+--
+-- Definitions are rows: what a source or a stream may say, how a wrong one is
+-- refused, and what a change of one does to the state beside it.
+--
+\set SHOW_CONTEXT never
+CREATE EXTENSION rappel_conso;
+CREATE ROLE regress_rc_cook;
+CREATE ROLE regress_rc_guest;
+GRANT USAGE ON SCHEMA rappel_conso TO regress_rc_cook;
+GRANT SELECT, INSERT, UPDATE, DELETE ON rappel_conso.stream, rappel_conso.source TO regress_rc_cook;
+GRANT SELECT ON rappel_conso.stream_offset, rappel_conso.stream_state, rappel_conso.source_state TO regress_rc_cook;
+
+CREATE TABLE dish (id int PRIMARY KEY, name text NOT NULL, price numeric);
+CREATE TABLE cellar (bottle text);
+CREATE TYPE plate AS (id int, name text);
+
+-- Runs a command that must fail, and says how.
+CREATE FUNCTION refused(command text) RETURNS SETOF text LANGUAGE plpgsql AS $$
+DECLARE
+  state text; message text; detail text; hint text;
+BEGIN
+  EXECUTE command;
+  RETURN NEXT 'accepted: ' || command;
+EXCEPTION WHEN OTHERS THEN
+  GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL,
+    hint = PG_EXCEPTION_HINT;
+  RETURN NEXT state || ': ' || message;
+  IF detail <> '' AND detail !~ '^Failing row' THEN RETURN NEXT '   DETAIL: ' || detail; END IF;
+  IF hint <> '' THEN RETURN NEXT '   HINT: ' || hint; END IF;
+END
+$$;
+-- A good row, with one column set to something else.
+CREATE FUNCTION stream_with(name text, setting text) RETURNS SETOF text LANGUAGE plpgsql AS $$
+DECLARE
+  columns jsonb := jsonb_build_object('name', 'wrong', 'topics', '{t}', 'statement', 'SELECT 1 FROM records')
+    || jsonb_build_object(name, setting);
+BEGIN
+  RETURN NEXT name || ' = ' || COALESCE(setting, 'null');
+  RETURN QUERY SELECT '   ' || r FROM refused((
+    SELECT format('INSERT INTO rappel_conso.stream (%s) VALUES (%s)', string_agg(quote_ident(key), ', ' ORDER BY key),
+                  string_agg(quote_nullable(value), ', ' ORDER BY key)) FROM jsonb_each_text(columns))) r;
+END
+$$;
+CREATE FUNCTION source_with(name text, setting text) RETURNS SETOF text LANGUAGE plpgsql AS $$
+DECLARE
+  columns jsonb := jsonb_build_object('name', 'wrong', 'dataset', 'd') || jsonb_build_object(name, setting);
+BEGIN
+  RETURN NEXT name || ' = ' || COALESCE(setting, 'null');
+  RETURN QUERY SELECT '   ' || r FROM refused((
+    SELECT format('INSERT INTO rappel_conso.source (%s) VALUES (%s)', string_agg(quote_ident(key), ', ' ORDER BY key),
+                  string_agg(quote_nullable(value), ', ' ORDER BY key)) FROM jsonb_each_text(columns))) r;
+END
+$$;
+\pset format unaligned
+\pset tuples_only on
+
+--
+-- Values of a stream's row
+--
+SELECT stream_with(c.name, c.setting) FROM (VALUES
+  (1, 'name', NULL),
+  (2, 'name', ''),
+  (3, 'name', 'a b'),
+  (4, 'name', '.a'),
+  (5, 'name', repeat('n', 64)),
+  (6, 'topics', NULL),
+  (7, 'topics', '{}'),
+  (8, 'topics', '{good,NULL}'),
+  (9, 'topics', '{good,"not good"}'),
+  (10, 'topics', '{..}'),
+  (11, 'topics', '{' || repeat('t', 250) || '}'),
+  (12, 'statement', NULL),
+  (13, 'value_type', 'int'),
+  (14, 'value_type', 'no_such_type'),
+  (15, 'key_type', 'int'),
+  (16, 'key_type', NULL),
+  (17, 'start_at', 'yesteryear'),
+  (18, 'batch_size', '0'),
+  (19, 'batch_size', '100001'),
+  (20, 'workers', '0'),
+  (21, 'workers', '65'),
+  (22, 'on_error', 'panic'),
+  (23, 'stop_after', '0'),
+  (24, 'output_topic', 'elsewhere'),
+  (25, 'owner', 'no_such_role')) c (at, name, setting) ORDER BY c.at;
+SELECT count(*) FROM rappel_conso.stream;
+
+-- The borders of what is allowed.
+INSERT INTO rappel_conso.stream (name, topics, statement, value_type, key_type, start_at, batch_size, workers, on_error, stop_after)
+VALUES (repeat('n', 63), ARRAY[repeat('t', 249), 'A.b_c-9'], 'SELECT 1 FROM records', 'bytea', 'bytea', 'latest', 1, 1, 'stop', 1),
+       ('9.b_c-d', '{t}', 'SELECT 1 FROM records', 'text', 'text', '2026-01-02 03:04:05+00', 100000, 64, 'dead_letter', 2147483647),
+       ('_', '{t}', 'SELECT name FROM records', 'plate', 'text', 'earliest', 7, 2, 'dead_letter', 100);
+SELECT name, topics[1] = repeat('t', 249), start_at FROM rappel_conso.stream WHERE name <> 'rappel_conso' ORDER BY name COLLATE "C";
+DELETE FROM rappel_conso.stream WHERE name <> 'rappel_conso';
+
+--
+-- Values of a source's row
+--
+SELECT source_with(c.name, c.setting) FROM (VALUES
+  (1, 'name', 'a/b'),
+  (2, 'name', repeat('n', 64)),
+  (3, 'dataset', NULL),
+  (4, 'dataset', '../users'),
+  (5, 'dataset', ''),
+  (6, 'url', 'file:///etc/hosts'),
+  (7, 'url', 'data.economie.gouv.fr'),
+  (8, 'transform', 'magic'),
+  (9, 'transform', 'recall'),
+  (10, 'topic', 'a topic'),
+  (11, 'topic', '.'),
+  (12, 'topic', repeat('t', 250)),
+  (13, 'partitions', '0'),
+  (14, 'replication', '0'),
+  (15, 'stream', 'no_such_stream'),
+  (16, 'overlap', '-1 day'),
+  (17, 'full_interval', '0'),
+  (18, 'poll_interval', '10 ms'),
+  (19, 'retry_delay', '-1 s'),
+  (20, 'retries', '-1'),
+  (21, 'retries', '101')) c (at, name, setting) ORDER BY c.at;
+SELECT count(*) FROM rappel_conso.source;
+
+--
+-- The statement is planned when it is stored: errors point into it
+--
+\pset tuples_only off
+\pset format aligned
+INSERT INTO rappel_conso.stream (name, topics, statement)
+VALUES ('s', '{t}', 'INSERT INTO dish SELECT (value->>''id'')::int, nom FROM records');
+INSERT INTO rappel_conso.stream (name, topics, statement, value_type)
+VALUES ('s', '{t}', 'INSERT INTO dish SELECT id, value FROM records', 'plate');
+INSERT INTO rappel_conso.stream (name, topics, statement) VALUES ('s', '{t}', 'INSERT INTO dish SELEC value FROM records');
+INSERT INTO rappel_conso.stream (name, topics, statement) VALUES ('s', '{t}', 'SELECT value + 1 FROM records');
+
+\pset tuples_only on
+\pset format unaligned
+SELECT stream_with('statement', c.statement) FROM (VALUES
+  (1, ''),
+  (2, ';'),
+  (3, 'SELECT 1 FROM records; DELETE FROM dish'),
+  (4, 'SELECT 1; SELECT 2; SELECT 3'),
+  (5, 'TRUNCATE dish'),
+  (6, 'CREATE TABLE loot AS SELECT * FROM records'),
+  (7, 'SELECT * INTO loot FROM records'),
+  (8, 'SELECT topic INTO loot FROM records UNION SELECT key FROM records'),
+  (9, 'COPY dish FROM ''/dev/null'''),
+  (10, 'COMMIT'),
+  (11, 'EXPLAIN SELECT 1'),
+  (12, 'DO ''BEGIN END'''),
+  (13, 'SELECT $1 FROM records'),
+  (14, 'SELECT $1::text'),
+  (15, 'INSERT INTO records SELECT * FROM records'),
+  (16, 'UPDATE records SET key = NULL'),
+  (17, 'DELETE FROM records'),
+  (18, 'SELECT * FROM no_such_table'),
+  (19, 'SELECT no_such_function(key) FROM records'),
+  (20, 'INSERT INTO dish (id, taste) SELECT 1, key FROM records'),
+  (21, 'INSERT INTO dish SELECT key FROM records'),
+  (22, 'INSERT INTO dish (id, name) SELECT 1, key FROM records ON CONFLICT (name) DO NOTHING'),
+  (23, 'SELECT key FROM records GROUP BY partition'),
+  (24, 'SELECT offset FROM records'),
+  (25, 'INSERT INTO cellar SELECT (key::bytea)::int FROM records')) c (at, statement) ORDER BY c.at;
+
+-- Every command that the planner knows, and each of the columns.
+INSERT INTO rappel_conso.stream (name, topics, statement) VALUES
+  ('select', '{t}', 'SELECT topic, partition, record_offset, record_timestamp, key, value, headers FROM records'),
+  ('insert', '{t}', 'INSERT INTO dish AS d SELECT record_offset, key FROM records ON CONFLICT (id) DO UPDATE SET name = EXCLUDED.name RETURNING d.name'),
+  ('update', '{t}', 'UPDATE dish SET name = r.key FROM records r WHERE r.record_offset = dish.id'),
+  ('delete', '{t}', 'DELETE FROM dish USING records r WHERE r.key = dish.name'),
+  ('merge', '{t}', 'MERGE INTO dish d USING records r ON d.id = r.record_offset WHEN MATCHED THEN UPDATE SET name = r.key WHEN NOT MATCHED THEN DO NOTHING'),
+  ('two', '{t}', 'WITH gone AS (DELETE FROM dish USING records r WHERE r.key = dish.name RETURNING dish.*) INSERT INTO cellar SELECT name FROM gone;'),
+  ('values', '{t}', 'VALUES (1)'),
+  ('empty', '{t}', '/* nothing but */ SELECT FROM records -- a comment');
+INSERT INTO rappel_conso.stream (name, topics, value_type, key_type, statement) VALUES
+  ('types', '{t}', 'plate', 'bytea',
+   'SELECT pg_typeof(topic), pg_typeof(key), pg_typeof(headers), id + 1, name || name FROM records');
+SELECT count(*), count(*) FILTER (WHERE search_path = current_setting('search_path')) AS filled_in
+  FROM rappel_conso.stream WHERE name <> 'rappel_conso';
+-- Planned, not executed.
+SELECT count(*) FROM dish;
+
+-- A later change is planned too, but only one of what the plan depends on.
+SELECT refused($$UPDATE rappel_conso.stream SET statement = 'SELECT nothing FROM records' WHERE name = 'select'$$);
+SELECT refused($$UPDATE rappel_conso.stream SET value_type = 'jsonb' WHERE name = 'types'$$);
+SELECT refused($$UPDATE rappel_conso.stream SET key_type = 'bytea' WHERE name = 'insert'$$);
+SELECT refused($$UPDATE rappel_conso.stream SET owner = 'regress_rc_guest' WHERE name = 'delete'$$);
+ALTER TABLE cellar RENAME TO cave;
+UPDATE rappel_conso.stream SET paused = true, batch_size = 5 WHERE name = 'two';
+SELECT refused($$UPDATE rappel_conso.stream SET statement = statement || ' ' WHERE name = 'two'$$);
+ALTER TABLE cave RENAME TO cellar;
+
+-- A search_path of one's own is kept, and used from then on.
+CREATE SCHEMA pantry;
+CREATE TABLE pantry.jar (name text);
+SET search_path = pantry;
+INSERT INTO rappel_conso.stream (name, topics, statement) VALUES ('jars', '{t}', 'INSERT INTO jar SELECT key FROM records');
+RESET search_path;
+SELECT search_path FROM rappel_conso.stream WHERE name = 'jars';
+UPDATE rappel_conso.stream SET statement = 'INSERT INTO jar SELECT topic FROM records' WHERE name = 'jars';
+SELECT refused($$UPDATE rappel_conso.stream SET statement = 'INSERT INTO dish SELECT 1, key FROM records' WHERE name = 'jars'$$);
+UPDATE rappel_conso.stream SET search_path = NULL, statement = 'INSERT INTO dish SELECT 1, key FROM records' WHERE name = 'jars';
+SELECT search_path = current_setting('search_path') FROM rappel_conso.stream WHERE name = 'jars';
+
+-- A row that arrives with it is a restore: stored unchecked.
+INSERT INTO rappel_conso.stream (name, topics, statement, search_path)
+VALUES ('restored', '{t}', 'INSERT INTO not_yet_there SELECT 1', 'public');
+SELECT statement, search_path FROM rappel_conso.stream WHERE name = 'restored';
+
+--
+-- Owners
+--
+SET ROLE regress_rc_cook;
+\pset tuples_only off
+\pset format aligned
+INSERT INTO rappel_conso.stream (name, topics, statement) VALUES ('mine', '{t}', 'INSERT INTO public.dish SELECT 1, key FROM records');
+INSERT INTO rappel_conso.stream (name, topics, statement) VALUES ('mine', '{t}', 'SELECT * FROM rappel_conso.dead_letter, records');
+INSERT INTO rappel_conso.stream (name, topics, statement, owner) VALUES ('mine', '{t}', 'SELECT 1', 'regress_rc_guest');
+INSERT INTO rappel_conso.stream (name, topics, statement, owner, search_path) VALUES ('mine', '{t}', 'SELECT 1', 'regress_rc_guest', 'public');
+INSERT INTO rappel_conso.source (name, dataset, owner) VALUES ('mine', 'd', 'regress_rc_guest');
+INSERT INTO rappel_conso.stream (name, topics, statement) VALUES ('mine', '{t}', 'SELECT key FROM records');
+UPDATE rappel_conso.stream SET paused = true WHERE name = 'mine';
+UPDATE rappel_conso.stream SET owner = 'regress_rc_guest' WHERE name = 'mine';
+-- Others' rows are not there for it.
+UPDATE rappel_conso.stream SET paused = true WHERE name <> 'mine' RETURNING name;
+DELETE FROM rappel_conso.source RETURNING name;
+SELECT name, owner FROM rappel_conso.stream;
+RESET ROLE;
+SELECT name, owner FROM rappel_conso.stream WHERE name = 'mine';
+-- It is planned as the owner, whoever stores it.
+CREATE FUNCTION planned_as() RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$
+BEGIN
+  RAISE NOTICE 'planned as %', current_user;
+  RETURN current_user;
+END
+$$;
+INSERT INTO rappel_conso.stream (name, topics, statement, owner)
+VALUES ('planned', '{t}', 'SELECT key FROM records WHERE key = public.planned_as()', 'regress_rc_cook');
+SELECT current_user = session_user AS myself_again;
+-- Given to a role that cannot do what the statement does.
+GRANT INSERT ON dish TO regress_rc_cook;
+UPDATE rappel_conso.stream SET owner = 'regress_rc_cook' WHERE name = 'insert';
+GRANT SELECT, UPDATE ON dish TO regress_rc_cook;
+UPDATE rappel_conso.stream SET owner = 'regress_rc_cook' WHERE name = 'insert';
+
+--
+-- Built-in rows
+--
+DELETE FROM rappel_conso.stream WHERE name = 'rappel_conso';
+DELETE FROM rappel_conso.source WHERE name = 'rappel_conso';
+UPDATE rappel_conso.stream SET name = 'recalls' WHERE name = 'rappel_conso';
+UPDATE rappel_conso.source SET name = 'recalls' WHERE name = 'rappel_conso';
+UPDATE rappel_conso.stream SET paused = true, batch_size = 50 WHERE name = 'rappel_conso';
+UPDATE rappel_conso.source SET paused = true, poll_interval = '1 hour' WHERE name = 'rappel_conso';
+SELECT st.paused, st.batch_size, so.paused, so.poll_interval
+  FROM rappel_conso.stream st JOIN rappel_conso.source so USING (name);
+SELECT name, state FROM rc_status() WHERE component IN ('source', 'stream') AND name = 'rappel_conso' ORDER BY component;
+-- A restored built-in row updates the fresh one.
+CREATE TEMP TABLE kept_stream AS SELECT * FROM rappel_conso.stream WHERE name = 'rappel_conso';
+CREATE TEMP TABLE kept_source AS SELECT * FROM rappel_conso.source WHERE name = 'rappel_conso';
+UPDATE kept_stream SET batch_size = 77, topics = '{restored}', paused = false;
+UPDATE kept_source SET dataset = 'archive', partitions = 6, paused = false;
+INSERT INTO rappel_conso.stream SELECT * FROM kept_stream;
+INSERT INTO rappel_conso.source SELECT * FROM kept_source;
+SELECT st.batch_size, st.topics, st.paused, st.value_type, so.dataset, so.partitions, so.poll_interval, so.paused
+  FROM rappel_conso.stream st JOIN rappel_conso.source so USING (name);
+-- Any other name is there once.
+SELECT name FROM rappel_conso.stream GROUP BY name HAVING count(*) > 1;
+INSERT INTO rappel_conso.stream (name, topics, statement) VALUES ('jars', '{t}', 'SELECT 1 FROM records');
+
+--
+-- What a change does to the state
+--
+INSERT INTO rappel_conso.source (name, dataset, key_field, cursor_field, stream) VALUES ('menu', 'd', 'k', 'c', 'select');
+CREATE FUNCTION change_menu(setting text) RETURNS TABLE (change text, cursor_now text, complete boolean, full_now boolean, epoch bigint, remembered bigint)
+LANGUAGE plpgsql AS $$
+BEGIN
+  DELETE FROM rappel_conso.source_state;
+  INSERT INTO rappel_conso.source_state (source, destination, cursor_value, next_offset, complete, data_processed, records_count, full_at)
+  VALUES ('menu', 'direct', '2026-01-01', 9, true, 'then', 8, '2026-01-02'), ('rappel_conso', 'direct', '2026-01-01', 9, true, 'then', 8, '2026-01-02');
+  EXECUTE format('UPDATE rappel_conso.source SET %s WHERE name = ''menu''', setting);
+  -- the other source's state stays as it is
+  ASSERT (SELECT cursor_value = '2026-01-01' AND s.epoch = 1 FROM rappel_conso.source_state s WHERE s.source = 'rappel_conso');
+  RETURN QUERY SELECT setting, s.cursor_value, s.complete, s.full_at IS NOT NULL, s.epoch, s.next_offset
+    FROM rappel_conso.source_state s WHERE s.source = 'menu';
+END
+$$;
+SELECT c.* FROM (VALUES (1, 'dataset = ''e'''), (2, 'url = ''http://localhost:1/x'''), (3, 'filter = ''a > 1'''),
+  (4, 'filter = NULL'), (5, 'key_field = NULL'), (6, 'key_field = ''k'''), (7, 'cursor_field = NULL'),
+  (8, 'transform = ''recall'''), (9, 'fold_accents = false'),
+  (10, 'fold_accents = fold_accents, dataset = dataset'), (11, 'poll_interval = ''1 min'''), (12, 'paused = true'),
+  (13, 'topic = ''t'', partitions = 2'), (14, 'retries = 0'), (15, '"overlap" = ''0''')) s (at, setting),
+  LATERAL change_menu(s.setting) c ORDER BY s.at;
+
+INSERT INTO rappel_conso.stream_offset (stream, topic, partition, next_offset) VALUES ('select', 't', 0, 5), ('insert', 't', 0, 5);
+INSERT INTO rappel_conso.stream_state (stream, state, failures, retry_at, error) VALUES ('select', 'failed', 3, 'infinity', 'it broke');
+UPDATE rappel_conso.stream SET workers = 2 WHERE name = 'select';
+SELECT stream, next_offset, epoch FROM rappel_conso.stream_offset ORDER BY stream;
+SELECT stream, state, failures, retry_at, error FROM rappel_conso.stream_state;
+
+-- rc_seek
+SELECT rc_seek('select', '0:12');
+SELECT stream, partition, next_offset, epoch, seek_to FROM rappel_conso.stream_offset WHERE stream = 'select';
+SELECT rc_seek('select', 'earliest');
+SELECT seek_to, epoch FROM rappel_conso.stream_offset WHERE stream = 'select';
+SELECT rc_seek('select', '2026-02-03 04:05:06+00');
+SELECT seek_to::timestamptz = '2026-02-03 04:05:06+00', epoch FROM rappel_conso.stream_offset WHERE stream = 'select';
+SELECT rc_seek('update', 'latest');
+SELECT start_at FROM rappel_conso.stream WHERE name = 'update';
+\set VERBOSITY terse
+SELECT rc_seek('select', '7:1');
+SELECT rc_seek('select', 'the end');
+SELECT rc_seek('no_such_stream', 'earliest');
+SELECT rc_seek('select', '0:1,');
+
+-- Names and rows that go.
+UPDATE rappel_conso.stream SET name = 'renamed' WHERE name = 'select';
+SELECT (SELECT stream FROM rappel_conso.source WHERE name = 'menu'), o.stream, o.next_offset
+  FROM rappel_conso.stream_offset o WHERE o.stream <> 'insert';
+DELETE FROM rappel_conso.stream WHERE name = 'renamed';
+DELETE FROM rappel_conso.source WHERE name = 'menu';
+DELETE FROM rappel_conso.stream WHERE name = 'renamed';
+SELECT stream FROM rappel_conso.stream_offset;
+SELECT count(*) FROM rappel_conso.stream_state;
+SELECT source FROM rappel_conso.source_state;
+
+DROP EXTENSION rappel_conso;
+DROP SCHEMA pantry CASCADE;
+DROP TABLE dish, cellar;
+DROP TYPE plate;
+DROP FUNCTION refused(text), stream_with(text, text), source_with(text, text), planned_as(), change_menu(text);
+DROP OWNED BY regress_rc_cook;
+DROP ROLE regress_rc_cook, regress_rc_guest;

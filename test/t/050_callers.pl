@@ -1,0 +1,312 @@
+# 050_callers.pl
+#     rc_sync_now() as its callers see it: from every place that SQL can be
+#     called from, cancelled, together with another caller, and from a
+#     transaction that stands in its own run's way.
+#
+# The stand-in of the API holds a request wherever a test acts in the middle of
+# a run, so nothing here depends on speed.
+
+use strict;
+use warnings FATAL => 'all';
+
+use lib 'test/lib';
+
+use IPC::Run ();
+use PostgreSQL::Test::Utils;
+use RappelConso;
+use Test::More;
+
+my $RECORDS = 300;     # of the sample
+my $BATCH = 100;
+my $MIDDLE = 150;      # lines of an export, when a gate shuts
+
+my $api = start_api();
+my $node = new_node('main', api => $api);
+my $summary = 'run_id, state, fetched, inserted, updated, unchanged, dead';
+
+# Run SQL in a session of its own; returns it at once.
+sub call
+{
+	my ($sql, %args) = @_;
+	my $call = { out => '', err => '', sql => $sql };
+
+	$call->{psql} = IPC::Run::start(
+		[
+			'psql', '-XAtq', '-v', 'VERBOSITY=verbose', '-v',
+			'ON_ERROR_STOP=1', '-d',
+			$node->connstr($args{dbname} // 'postgres'), '-f', '-'
+		],
+		'<', \$call->{sql}, '>', \$call->{out}, '2>', \$call->{err},
+		IPC::Run::timeout($PostgreSQL::Test::Utils::timeout_default));
+	return $call;
+}
+
+# Wait until the session says something on stderr.
+sub said
+{
+	my ($call, $pattern) = @_;
+
+	IPC::Run::pump_nb($call->{psql});
+	while ($call->{err} !~ $pattern)
+	{
+		die "the session ended without $pattern: $call->{err}"
+		  unless $call->{psql}->pumpable;
+		IPC::Run::pump($call->{psql});
+	}
+	return 1;
+}
+
+# Wait for the end of a session; its error goes to sqlstate, message, detail
+# and hint.
+sub ended
+{
+	my ($call) = @_;
+
+	$call->{psql}->finish;
+	chomp $call->{out};
+	($call->{sqlstate}, $call->{message}) =
+	  $call->{err} =~ /^(?:psql:\S+ )?(?:ERROR|FATAL):  (\w{5}): (.*)$/m;
+	($call->{detail}) = $call->{err} =~ /^DETAIL:  (.*)$/m;
+	($call->{hint}) = $call->{err} =~ /^HINT:  (.*)$/m;
+	return $call;
+}
+
+sub value { return $node->safe_psql('postgres', $_[0]); }
+
+# What the newest run's row says.
+sub newest
+{
+	return value("SELECT $_[0] FROM rappel_conso.run ORDER BY id DESC LIMIT 1");
+}
+
+sub no_worker
+{
+	my ($name) = @_;
+
+	return ok(
+		$node->poll_query_until(
+			'postgres',
+			"SELECT rappel_conso.worker_pid('run', 'rappel_conso') IS NULL
+			    AND NOT EXISTS (SELECT FROM pg_stat_activity
+			                    WHERE backend_type = 'rappel_conso run')"),
+		$name);
+}
+
+# Begin a call and return when its run stands in the middle of the export.
+sub call_into_middle
+{
+	my ($sql) = @_;
+	my $call;
+
+	$api->control(
+		faults => [ { fault => 'gate', on => 'export', lines => $MIDDLE } ]);
+	$call = call($sql // 'SELECT * FROM rc_sync_now(full_sync => true)');
+	$api->wait_held;
+	return $call;
+}
+
+value("UPDATE rappel_conso.stream SET batch_size = $BATCH
+        WHERE name = 'rappel_conso'");
+
+#
+# From every place
+#
+
+sub from_every_place
+{
+	my ($where) = @_;
+	my $notices = 'SET client_min_messages = warning;';
+	my $quiet = 'success|' . join('|', $RECORDS, 0, 0, $RECORDS, 0);
+	my $columns = $summary =~ s/run_id, //r;
+	my @places = (
+		[ 'a query', "SELECT $columns FROM rc_sync_now(full_sync => true)" ],
+		[
+			'a function',
+			"SELECT * FROM pg_temp.sync()",
+			"CREATE FUNCTION pg_temp.sync(OUT text, OUT text, OUT text,
+			   OUT text, OUT text, OUT text) LANGUAGE plpgsql AS \$\$
+			 BEGIN
+			   SELECT $columns INTO \$1, \$2, \$3, \$4, \$5, \$6
+			     FROM rc_sync_now('rappel_conso', true);
+			 END \$\$;"
+		],
+		[
+			'a block with an exception handler',
+			'SELECT * FROM result',
+			"CREATE TEMP TABLE result AS
+			   SELECT $columns FROM rc_sync_now() LIMIT 0;
+			 DO \$\$ BEGIN
+			   INSERT INTO result
+			   SELECT $columns FROM rc_sync_now(full_sync => true);
+			 EXCEPTION WHEN OTHERS THEN
+			   RAISE WARNING 'caught %', SQLERRM;
+			 END \$\$;"
+		],
+		[
+			'a prepared statement, twice',
+			'EXECUTE sync', "PREPARE sync AS
+			   SELECT $columns FROM rc_sync_now(full_sync => true);
+			 CREATE TEMP TABLE first AS EXECUTE sync;"
+		],
+		map {
+			[
+				"a $_ transaction",
+				"SELECT $columns FROM rc_sync_now(full_sync => true); COMMIT",
+				"BEGIN ISOLATION LEVEL $_; CREATE TEMP TABLE seen AS
+				   SELECT count(*) FROM rappel_conso.run;"
+			]
+		} ('REPEATABLE READ', 'SERIALIZABLE'));
+
+	foreach my $place (@places)
+	{
+		my ($name, $sql, $before) = @$place;
+		my $call = ended(call("$notices\n" . ($before // '') . "\n$sql;"));
+
+		is($call->{out}, $quiet, "$where: from $name");
+		is($call->{err}, '', "$where: without a word from $name");
+	}
+	return;
+}
+
+my $first = ended(
+	call("SELECT state, fetched, published, inserted, updated, unchanged, dead,
+	             duration > '0' FROM rc_sync_now()"));
+is($first->{out}, "success|$RECORDS||$RECORDS|0|0|0|t",
+	'the first sync fills the table');
+my $digest = table_digest($node);
+
+from_every_place('not preloaded');
+
+# The snapshot of the caller is its own business; the run is another's.
+$api->control(
+	update => {
+		dataset => DATASET,
+		where => "numero_fiche = '2024-01-0001'",
+		set => { marque_produit => 'marque b', numero_version => 3 }
+	});
+my $isolated = ended(
+	call(<<~'EOC'));
+	BEGIN ISOLATION LEVEL REPEATABLE READ;
+	SELECT count(*) FROM rappel_conso_table WHERE nom_de_la_marque_du_produit = 'marque b';
+	SELECT state, updated FROM rc_sync_now(full_sync => true);
+	SELECT count(*) FROM rappel_conso_table WHERE nom_de_la_marque_du_produit = 'marque b';
+	COMMIT;
+	SELECT count(*) FROM rappel_conso_table WHERE nom_de_la_marque_du_produit = 'marque b';
+	EOC
+is($isolated->{out}, "0\nsuccess|1\n0\n1",
+	'a run does not show in the snapshot that its caller has');
+$api->control(reset => JSON::PP::true);
+value('TRUNCATE rappel_conso_table');
+value('SELECT rc_sync_now(full_sync => true)');
+is(table_digest($node), $digest, 'the table is as it was');
+
+#
+# Progress
+#
+
+my $progress = call_into_middle();
+ok(said($progress, qr/NOTICE.*source "rappel_conso": 100 of 300 records/),
+	'progress is told while the run is in its middle');
+is( value("SELECT state || ' ' || (detail ~ '100 fetched') FROM rc_status()
+            WHERE component = 'source'"),
+	'running true',
+	'and rc_status() knows');
+$api->release;
+ended($progress);
+like($progress->{out}, qr/^\d+\|success\|300\|/, 'the run goes on to its end');
+like($progress->{err}, qr/NOTICE.*300 of 300 records/, 'which is told, too');
+is(ended(call("SET client_min_messages = warning; SELECT rc_sync_now();"))
+	  ->{err},
+	'', 'progress can be silenced');
+
+#
+# The end of the caller is the end of its run
+#
+
+my $of_caller = "FROM pg_stat_activity WHERE query ~ 'rc_sync_now'
+                  AND backend_type = 'client backend' AND pid <> pg_backend_pid()";
+my %places = (
+	'the middle of an export' =>
+	  { fault => 'gate', on => 'export', lines => $MIDDLE },
+	'a request without an answer' => { fault => 'hang', on => 'meta' },
+	'an answer of one byte a second' =>
+	  { fault => 'slow', on => 'export', lines => $MIDDLE },
+	'the wait for a retry' =>
+	  { fault => 'status', status => 503, on => 'meta', times => 0 },
+	'the wait for another\'s lock' => undef);
+my @endings = (
+	[ 'pg_cancel_backend', 'the middle of an export', '57014', 'user request' ],
+	[
+		'pg_terminate_backend', 'the middle of an export',
+		'57P01', 'administrator command'
+	],
+	[
+		'statement_timeout', 'the middle of an export',
+		'57014', 'statement timeout'
+	],
+	map { [ 'pg_cancel_backend', $_, '57014', 'user request' ] }
+	  grep { $_ ne 'the middle of an export' } sort keys %places);
+
+value("UPDATE rappel_conso.source SET retry_delay = '1 hour'
+        WHERE name = 'rappel_conso'");
+foreach my $ending (@endings)
+{
+	my ($how, $where, $sqlstate, $text) = @$ending;
+	my $name = "$how in $where";
+	my $fault = $places{$where};
+	my $timeout = $how eq 'statement_timeout' ? '1500ms' : '0';
+	my $locker;
+	my $call;
+	my $at;
+
+	$api->control(faults => $fault ? [$fault] : []);
+	unless ($fault)
+	{
+		$locker = call('BEGIN; LOCK TABLE rappel_conso_table;'
+			  . "\\warn locked\nSELECT pg_advisory_lock(1); COMMIT;");
+		value('SELECT pg_advisory_lock(1), pg_advisory_unlock(1)');
+		said($locker, qr/locked/);
+	}
+	my $holder = $node->background_psql('postgres') if 0;
+	$call = call("SET statement_timeout = '$timeout';
+	              SELECT rc_sync_now(full_sync => true);");
+	ok( $node->poll_query_until(
+			'postgres',
+			$fault && $fault->{fault} =~ /gate|hang/
+			? "SELECT count(*) = 1 $of_caller"
+			: $where =~ /byte/ ? 'SELECT fetched = 100 FROM rappel_conso.run
+			    ORDER BY id DESC LIMIT 1'
+			: $where =~ /retry/ ? "SELECT count(*) = 1 FROM rappel_conso.task
+			    WHERE state = 'up_for_retry'"
+			: "SELECT count(*) = 1 FROM pg_locks
+			    WHERE NOT granted AND relation = 'rappel_conso_table'::regclass"
+		),
+		"$name: the run is there");
+	$api->wait_held if $fault && $fault->{fault} =~ /gate|hang/;
+	$at = $how eq 'statement_timeout'
+	  ? value("SELECT query_start + '1500 ms' $of_caller")
+	  : value("SELECT clock_timestamp() FROM (SELECT $how(pid) $of_caller) c");
+	ended($call);
+	is($call->{sqlstate}, $sqlstate, "$name: SQLSTATE of the caller");
+	like($call->{message}, qr/due to $text$/, "$name: and its error");
+	no_worker("$name: the worker has gone");
+	is( newest("state || ' ' || sqlstate || ' ' || (finished_at - '$at' < '2 s')"),
+		'cancelled 57014 true',
+		"$name: the run is cancelled within 2 s");
+	is( value('SELECT state FROM rappel_conso.task ORDER BY run DESC LIMIT 1'),
+		'cancelled', "$name: and so is its task");
+	if ($locker)
+	{
+		value("SELECT pg_cancel_backend(pid) FROM pg_stat_activity
+		        WHERE query ~ 'pg_advisory_lock' AND pid <> pg_backend_pid()");
+		ended($locker);
+	}
+}
+$api->control(faults => []);
+value("UPDATE rappel_conso.source SET retry_delay = '100 ms'
+        WHERE name = 'rappel_conso'");
+like(value('SELECT rc_sync_now()'),
+	qr/success/, 'the next run works as if nothing had been');
+is(table_digest($node), $digest, 'and the table is whole');
+
+done_testing();
