@@ -271,6 +271,7 @@ CREATE TABLE rappel_conso.dead_letter (
   message text NOT NULL,
   detail text,
   context text,
+  owner regrole,
   attempts integer NOT NULL DEFAULT 1,
   created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   resolved_at timestamptz
@@ -293,9 +294,59 @@ COMMENT ON COLUMN rappel_conso.dead_letter.sqlstate IS 'SQLSTATE of the error';
 COMMENT ON COLUMN rappel_conso.dead_letter.message IS 'message of the error';
 COMMENT ON COLUMN rappel_conso.dead_letter.detail IS 'detail of the error';
 COMMENT ON COLUMN rappel_conso.dead_letter.context IS 'context of the error';
+COMMENT ON COLUMN rappel_conso.dead_letter.owner IS 'role that the record belonged to: owner of the source, stream or message';
 COMMENT ON COLUMN rappel_conso.dead_letter.attempts IS 'how often it was tried';
 COMMENT ON COLUMN rappel_conso.dead_letter.created_at IS 'when it failed first';
 COMMENT ON COLUMN rappel_conso.dead_letter.resolved_at IS 'when it was applied after all; null: still dead';
+
+CREATE TABLE rappel_conso.outbox (
+  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  message_id uuid NOT NULL DEFAULT gen_random_uuid(),
+  topic text NOT NULL,
+  key bytea,
+  value bytea,
+  headers jsonb
+    CONSTRAINT outbox_headers_check CHECK (jsonb_typeof(headers) OPERATOR(pg_catalog.=) 'object'),
+  origin text NOT NULL DEFAULT 'rc_publish',
+  owner regrole NOT NULL,
+  created_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+COMMENT ON TABLE rappel_conso.outbox IS 'messages that wait to be published; deleted when Kafka has confirmed them';
+COMMENT ON COLUMN rappel_conso.outbox.id IS 'number of the message: messages are published in this order';
+COMMENT ON COLUMN rappel_conso.outbox.message_id IS 'identifier that travels as header rappel_conso-id, to drop repeats by';
+COMMENT ON COLUMN rappel_conso.outbox.topic IS 'topic that it goes to';
+COMMENT ON COLUMN rappel_conso.outbox.key IS 'key of the message';
+COMMENT ON COLUMN rappel_conso.outbox.value IS 'value of the message';
+COMMENT ON COLUMN rappel_conso.outbox.headers IS 'headers of the message, in the form of records.headers';
+COMMENT ON COLUMN rappel_conso.outbox.origin IS 'stream that emitted it, or rc_publish';
+COMMENT ON COLUMN rappel_conso.outbox.owner IS 'role that emitted it';
+COMMENT ON COLUMN rappel_conso.outbox.created_at IS 'when it was emitted';
+
+CREATE TABLE rappel_conso.outbox_state (
+  one boolean PRIMARY KEY DEFAULT true CONSTRAINT outbox_state_one_check CHECK (one),
+  state text NOT NULL,
+  error text,
+  last_error_at timestamptz
+);
+COMMENT ON TABLE rappel_conso.outbox_state IS 'what the publisher last said';
+COMMENT ON COLUMN rappel_conso.outbox_state.one IS 'always true: there is one row at most';
+COMMENT ON COLUMN rappel_conso.outbox_state.state IS 'running, or waiting for the brokers';
+COMMENT ON COLUMN rappel_conso.outbox_state.error IS 'message of the newest error';
+COMMENT ON COLUMN rappel_conso.outbox_state.last_error_at IS 'when it happened';
+
+CREATE TABLE rappel_conso.topic_grant (
+  role regrole NOT NULL,
+  topic text NOT NULL
+    CONSTRAINT topic_grant_topic_check CHECK (topic OPERATOR(pg_catalog.~) '^[A-Za-z0-9._*-]+$'),
+  can_read boolean NOT NULL DEFAULT false,
+  can_write boolean NOT NULL DEFAULT false,
+  PRIMARY KEY (role, topic)
+);
+COMMENT ON TABLE rappel_conso.topic_grant IS 'which topics a role that is not superuser may read and write';
+COMMENT ON COLUMN rappel_conso.topic_grant.role IS 'the role, or one that it is a member of';
+COMMENT ON COLUMN rappel_conso.topic_grant.topic IS 'name of the topic; * stands for any characters';
+COMMENT ON COLUMN rappel_conso.topic_grant.can_read IS 'streams of the role may consume it';
+COMMENT ON COLUMN rappel_conso.topic_grant.can_write IS 'streams of the role and rc_publish() may write to it';
 
 CREATE TABLE rappel_conso.stopped (
   one boolean PRIMARY KEY DEFAULT true CONSTRAINT stopped_one_check CHECK (one),
@@ -368,7 +419,7 @@ COMMENT ON TYPE rappel_conso.recall IS 'a recall as source rappel_conso publishe
 --
 
 CREATE FUNCTION rappel_conso.source_check() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   IF TG_OP = 'DELETE' THEN
     IF OLD.name = 'rappel_conso' THEN
@@ -409,7 +460,7 @@ BEGIN
             HINT = 'overlap and retry_delay must not be negative, full_interval must be positive, poll_interval at least one second.';
   END IF;
   IF (TG_OP = 'INSERT' OR NEW.owner <> OLD.owner)
-     AND NOT pg_has_role(session_user, NEW.owner, 'MEMBER') THEN
+     AND NOT pg_has_role(NEW.owner, 'MEMBER') THEN
     RAISE EXCEPTION 'must be member of role "%" to make it the owner of source "%"', NEW.owner, NEW.name
       USING ERRCODE = 'insufficient_privilege';
   END IF;
@@ -428,23 +479,34 @@ BEGIN
     RETURN NULL;
   END IF;
 
-  IF TG_OP = 'UPDATE'
-     AND (NEW.url, NEW.dataset, NEW.filter, NEW.key_field, NEW.cursor_field, NEW.transform, NEW.fold_accents)
-         IS DISTINCT FROM
-         (OLD.url, OLD.dataset, OLD.filter, OLD.key_field, OLD.cursor_field, OLD.transform, OLD.fold_accents) THEN
-    UPDATE rappel_conso.source_state s
-       SET cursor_value = NULL, complete = false, data_processed = NULL, records_count = NULL,
-           full_at = NULL, epoch = s.epoch + 1
-     WHERE s.source = OLD.name;
-  END IF;
   RETURN NEW;
 END
 $$;
-COMMENT ON FUNCTION rappel_conso.source_check() IS 'checks a source and resets its cursor when what it reads changes';
+COMMENT ON FUNCTION rappel_conso.source_check() IS 'checks a source, and keeps the built-in one';
 
 CREATE TRIGGER source_check BEFORE INSERT OR UPDATE OR DELETE ON rappel_conso.source
   FOR EACH ROW EXECUTE FUNCTION rappel_conso.source_check();
-COMMENT ON TRIGGER source_check ON rappel_conso.source IS 'checks a source and resets its cursor when what it reads changes';
+COMMENT ON TRIGGER source_check ON rappel_conso.source IS 'checks a source, and keeps the built-in one';
+
+CREATE FUNCTION rappel_conso.source_changed() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  UPDATE rappel_conso.source_state s
+     SET cursor_value = NULL, complete = false, data_processed = NULL, records_count = NULL,
+         full_at = NULL, epoch = s.epoch + 1
+   WHERE s.source = NEW.name;
+  RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION rappel_conso.source_changed() IS 'resets the cursor when what is read changes';
+
+CREATE TRIGGER source_changed AFTER UPDATE ON rappel_conso.source
+  FOR EACH ROW
+  WHEN ((NEW.url, NEW.dataset, NEW.filter, NEW.key_field, NEW.cursor_field, NEW.transform, NEW.fold_accents)
+        IS DISTINCT FROM
+        (OLD.url, OLD.dataset, OLD.filter, OLD.key_field, OLD.cursor_field, OLD.transform, OLD.fold_accents))
+  EXECUTE FUNCTION rappel_conso.source_changed();
+COMMENT ON TRIGGER source_changed ON rappel_conso.source IS 'resets the cursor when what is read changes';
 
 CREATE FUNCTION rappel_conso.stream_builtin() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -539,24 +601,17 @@ CREATE FUNCTION @extschema@.rc_stop() RETURNS integer
 AS 'MODULE_PATHNAME', 'rc_stop' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION @extschema@.rc_stop() IS 'stops this database''s workers and returns how many ran';
 
-CREATE FUNCTION @extschema@.rc_seek(stream text, "to" text) RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION rappel_conso.seek(stream text, "to" text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  its_owner regrole;
   part text;
 BEGIN
-  SELECT s.owner INTO its_owner FROM rappel_conso.stream s WHERE s.name = rc_seek.stream;
-  IF NOT FOUND OR NOT pg_has_role(session_user, its_owner, 'MEMBER') THEN
-    RAISE EXCEPTION 'stream "%" does not exist or is not yours', stream
-      USING ERRCODE = 'undefined_object', HINT = 'The streams are the rows of rappel_conso.stream.';
-  END IF;
-
   IF "to" ~ '^\d+:\d+(,\d+:\d+)*$' THEN
     FOREACH part IN ARRAY string_to_array("to", ',') LOOP
       UPDATE rappel_conso.stream_offset o
          SET next_offset = split_part(part, ':', 2)::bigint, epoch = o.epoch + 1, seek_to = NULL,
              last_offset = NULL, record_timestamp = NULL, cluster_id = NULL
-       WHERE o.stream = rc_seek.stream AND o.partition = split_part(part, ':', 1)::integer;
+       WHERE o.stream = seek.stream AND o.partition = split_part(part, ':', 1)::integer;
       IF NOT FOUND THEN
         RAISE EXCEPTION 'stream "%" has no offset for partition %', stream, split_part(part, ':', 1)
           USING ERRCODE = 'undefined_object',
@@ -575,19 +630,48 @@ BEGIN
     END IF;
     UPDATE rappel_conso.stream_offset o
        SET seek_to = "to", epoch = o.epoch + 1
-     WHERE o.stream = rc_seek.stream;
+     WHERE o.stream = seek.stream;
     IF NOT FOUND THEN
-      UPDATE rappel_conso.stream s SET start_at = "to" WHERE s.name = rc_seek.stream;
+      UPDATE rappel_conso.stream s SET start_at = "to" WHERE s.name = seek.stream;
     END IF;
   END IF;
-  UPDATE rappel_conso.stream_state t SET retry_at = NULL, failures = 0 WHERE t.stream = rc_seek.stream;
+  UPDATE rappel_conso.stream_state t SET retry_at = NULL, failures = 0 WHERE t.stream = seek.stream;
 END
 $$;
+COMMENT ON FUNCTION rappel_conso.seek(text, text) IS 'what rc_seek() does once it has checked its caller';
+
+CREATE FUNCTION @extschema@.rc_seek(stream text, "to" text) RETURNS void
+AS 'MODULE_PATHNAME', 'rc_seek' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION @extschema@.rc_seek(text, text) IS 'sends a stream to another place: earliest, latest, a timestamp, or partition:offset,...';
+
+CREATE FUNCTION @extschema@.rc_publish(topic text, value bytea, key bytea DEFAULT NULL, headers jsonb DEFAULT NULL)
+RETURNS uuid
+AS 'MODULE_PATHNAME', 'rc_publish' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION @extschema@.rc_publish(text, bytea, bytea, jsonb) IS 'puts a message into the outbox, in the caller''s transaction';
+
+CREATE FUNCTION @extschema@.rc_publish(topic text, value text, key text DEFAULT NULL, headers jsonb DEFAULT NULL)
+RETURNS uuid LANGUAGE sql VOLATILE PARALLEL UNSAFE
+RETURN @extschema@.rc_publish(topic, convert_to(value, 'UTF8'), convert_to(key, 'UTF8'), headers);
+COMMENT ON FUNCTION @extschema@.rc_publish(text, text, text, jsonb) IS 'puts a message into the outbox, in the caller''s transaction';
+
+CREATE FUNCTION @extschema@.rc_publish(topic text, value jsonb, key text DEFAULT NULL, headers jsonb DEFAULT NULL)
+RETURNS uuid LANGUAGE sql VOLATILE PARALLEL UNSAFE
+RETURN @extschema@.rc_publish(topic, convert_to(value::text, 'UTF8'), convert_to(key, 'UTF8'), headers);
+COMMENT ON FUNCTION @extschema@.rc_publish(text, jsonb, text, jsonb) IS 'puts a message into the outbox, in the caller''s transaction';
+
+CREATE FUNCTION @extschema@.rc_retry(stream text, id bigint DEFAULT NULL,
+  OUT retried bigint, OUT resolved bigint, OUT still_dead bigint)
+AS 'MODULE_PATHNAME', 'rc_retry' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION @extschema@.rc_retry(text, bigint) IS 'applies dead letters of a stream again, at their original places';
+
+CREATE FUNCTION @extschema@.rc_drain(stream text, timeout interval DEFAULT NULL,
+  OUT applied bigint, OUT inserted bigint, OUT updated bigint, OUT unchanged bigint, OUT dead bigint)
+AS 'MODULE_PATHNAME', 'rc_drain' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION @extschema@.rc_drain(text, interval) IS 'applies everything that is in a stream''s topics now';
 
 CREATE FUNCTION rappel_conso.worker_pid(kind text, name text DEFAULT '', number integer DEFAULT 0) RETURNS integer
 AS 'MODULE_PATHNAME', 'rc_worker_pid' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION rappel_conso.worker_pid(text, text, integer) IS 'process id of a worker of this database: kind scheduler, run or stream; null if it does not run';
+COMMENT ON FUNCTION rappel_conso.worker_pid(text, text, integer) IS 'process id of a worker of this database: kind scheduler, run, stream or outbox; null if it does not run';
 
 CREATE FUNCTION rappel_conso.library_version() RETURNS text
 AS 'MODULE_PATHNAME', 'rc_library_version' LANGUAGE C STRICT STABLE PARALLEL SAFE;
@@ -667,6 +751,18 @@ LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
          CASE WHEN w.brokers <> '' THEN p.lag END, p.applied_at,
          p.error || COALESCE(E'\n' || p.error_detail, '') || COALESCE(E'\nHINT: ' || p.hint, ''), p.last_error_at
     FROM stream_part p, world w
+  UNION ALL
+  SELECT 'outbox', current_database()::text,
+         CASE WHEN w.brokers = '' THEN 'direct mode'
+              WHEN rappel_conso.worker_pid('outbox') IS NOT NULL
+              THEN COALESCE((SELECT t.state FROM rappel_conso.outbox_state t), 'running')
+              WHEN o.n = 0 THEN 'idle'
+              WHEN w.scheduler IS NOT NULL THEN 'waiting'
+              ELSE 'stopped' END,
+         CASE WHEN o.n > 0 THEN format('%s messages wait, the oldest since %s', o.n, o.oldest) END,
+         o.n, NULL, (SELECT t.error FROM rappel_conso.outbox_state t),
+         (SELECT t.last_error_at FROM rappel_conso.outbox_state t)
+    FROM world w, (SELECT count(*) AS n, min(m.created_at) AS oldest FROM rappel_conso.outbox m) o
 $$;
 COMMENT ON FUNCTION @extschema@.rc_status() IS 'one row for each part: what it does, how far it is, what failed last';
 
@@ -677,7 +773,10 @@ COMMENT ON FUNCTION @extschema@.rc_status() IS 'one row for each part: what it d
 
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA rappel_conso FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.rc_fold(text), @extschema@.rc_sync_now(text, boolean),
-  @extschema@.rc_start(), @extschema@.rc_stop(), @extschema@.rc_status(), @extschema@.rc_seek(text, text) FROM PUBLIC;
+  @extschema@.rc_start(), @extschema@.rc_stop(), @extschema@.rc_status(), @extschema@.rc_seek(text, text),
+  @extschema@.rc_publish(text, bytea, bytea, jsonb), @extschema@.rc_publish(text, text, text, jsonb),
+  @extschema@.rc_publish(text, jsonb, text, jsonb), @extschema@.rc_retry(text, bigint),
+  @extschema@.rc_drain(text, interval) FROM PUBLIC;
 REVOKE ALL ON TYPE rappel_conso.recall, rappel_conso.reference_fiche FROM PUBLIC;
 
 GRANT USAGE ON SCHEMA rappel_conso TO pg_monitor;
@@ -687,6 +786,8 @@ GRANT SELECT ON rappel_conso.run, rappel_conso.task, rappel_conso.source_state, 
   rappel_conso.stream_state, rappel_conso.stopped, rappel_conso.lag TO pg_monitor;
 GRANT SELECT (name, dataset, url, topic, stream, poll_interval, paused, owner) ON rappel_conso.source TO pg_monitor;
 GRANT SELECT (name, topics, output_topic, workers, paused, owner) ON rappel_conso.stream TO pg_monitor;
+GRANT SELECT ON rappel_conso.outbox_state TO pg_monitor;
+GRANT SELECT (id, message_id, topic, origin, owner, created_at) ON rappel_conso.outbox TO pg_monitor;
 GRANT SELECT (id, origin, name, run, topic, partition, record_offset, record_timestamp, sqlstate, message,
   attempts, created_at, resolved_at) ON rappel_conso.dead_letter TO pg_monitor;
 
@@ -699,6 +800,7 @@ ALTER TABLE rappel_conso.source_state ENABLE ROW LEVEL SECURITY;
 ALTER TABLE rappel_conso.stream_offset ENABLE ROW LEVEL SECURITY;
 ALTER TABLE rappel_conso.stream_state ENABLE ROW LEVEL SECURITY;
 ALTER TABLE rappel_conso.dead_letter ENABLE ROW LEVEL SECURITY;
+ALTER TABLE rappel_conso.outbox ENABLE ROW LEVEL SECURITY;
 
 CREATE POLICY own ON rappel_conso.stream
   USING (pg_catalog.pg_has_role(owner, 'MEMBER')) WITH CHECK (pg_catalog.pg_has_role(owner, 'MEMBER'));
@@ -715,9 +817,13 @@ CREATE POLICY own ON rappel_conso.stream_offset FOR SELECT
 CREATE POLICY own ON rappel_conso.stream_state FOR SELECT
   USING (stream OPERATOR(pg_catalog.=) ANY (SELECT s.name FROM rappel_conso.stream s));
 CREATE POLICY own ON rappel_conso.dead_letter FOR SELECT
-  USING (CASE origin WHEN 'source' THEN name OPERATOR(pg_catalog.=) ANY (SELECT s.name FROM rappel_conso.source s)
-                     ELSE name OPERATOR(pg_catalog.=) ANY (SELECT s.name FROM rappel_conso.stream s) END);
+  USING (pg_catalog.pg_has_role(owner, 'MEMBER'));
 
+CREATE POLICY own ON rappel_conso.outbox FOR SELECT
+  USING (pg_catalog.pg_has_role(owner, 'MEMBER'));
+COMMENT ON POLICY own ON rappel_conso.outbox IS 'roles see the messages that they emitted';
+CREATE POLICY monitor ON rappel_conso.outbox FOR SELECT TO pg_monitor USING (true);
+COMMENT ON POLICY monitor ON rappel_conso.outbox IS 'pg_monitor sees all rows, but neither keys, values nor headers';
 CREATE POLICY monitor ON rappel_conso.stream FOR SELECT TO pg_monitor USING (true);
 CREATE POLICY monitor ON rappel_conso.source FOR SELECT TO pg_monitor USING (true);
 CREATE POLICY monitor ON rappel_conso.run FOR SELECT TO pg_monitor USING (true);
@@ -912,3 +1018,6 @@ SELECT pg_catalog.pg_extension_config_dump('rappel_conso.stream_offset', '');
 SELECT pg_catalog.pg_extension_config_dump('rappel_conso.stream_state', '');
 SELECT pg_catalog.pg_extension_config_dump('rappel_conso.dead_letter', '');
 SELECT pg_catalog.pg_extension_config_dump('rappel_conso.dead_letter_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('rappel_conso.outbox', '');
+SELECT pg_catalog.pg_extension_config_dump('rappel_conso.outbox_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('rappel_conso.topic_grant', '');

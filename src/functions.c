@@ -13,12 +13,14 @@
 #include <signal.h>
 
 #include "fmgr.h"
+#include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "storage/latch.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
@@ -32,6 +34,10 @@ PG_FUNCTION_INFO_V1(rc_stop);
 PG_FUNCTION_INFO_V1(rc_worker_pid);
 PG_FUNCTION_INFO_V1(rc_library_version);
 PG_FUNCTION_INFO_V1(rc_definition_changed);
+PG_FUNCTION_INFO_V1(rc_publish);
+PG_FUNCTION_INFO_V1(rc_seek);
+PG_FUNCTION_INFO_V1(rc_retry);
+PG_FUNCTION_INFO_V1(rc_drain);
 
 /* How long rc_start and rc_stop wait for workers, in steps of 20 ms. */
 #define WORKER_WAIT_STEPS	500
@@ -39,6 +45,8 @@ PG_FUNCTION_INFO_V1(rc_definition_changed);
 #define SYNC_COLUMNS		9
 
 static void wait_a_little(void);
+static RcStream *stream_for_caller(const char *name, const char *function);
+static Datum values_row(FunctionCallInfo fcinfo, const int64 *values, int n);
 
 /* rc_sync_now(source, full_sync): one row. */
 Datum
@@ -170,11 +178,13 @@ rc_worker_pid(PG_FUNCTION_ARGS)
 		worker = RC_WORKER_RUN;
 	else if (strcmp(kind, "stream") == 0)
 		worker = RC_WORKER_STREAM;
+	else if (strcmp(kind, "outbox") == 0)
+		worker = RC_WORKER_OUTBOX;
 	else
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("kind of worker \"%s\" does not exist", kind),
-				 errhint("The kinds are scheduler, run and stream.")));
+				 errhint("The kinds are scheduler, run, stream and outbox.")));
 
 	pid = rc_lock_holder(MyDatabaseId, worker, name, PG_GETARG_INT32(2));
 	if (pid == 0)
@@ -215,4 +225,158 @@ rc_definition_changed(PG_FUNCTION_ARGS)
 			rc_wake_at_commit(RC_WORKER_STREAM, name, i);
 	}
 	return PointerGetDatum(NULL);
+}
+
+/*
+ * rc_publish(topic, value, key, headers): a message into the outbox, in the
+ * caller's transaction; returns its uuid.  Value and key are bytes here: the
+ * SQL functions over text and jsonb convert.
+ */
+Datum
+rc_publish(PG_FUNCTION_ARGS)
+{
+	RcParams	params = {0};
+	char	   *topic;
+	char	   *id;
+	Datum		uuid;
+
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("topic must not be null")));
+	topic = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	rc_check_topic(topic, "rc_publish()");
+	if (!rc_topic_allowed(GetUserId(), topic, true))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("role \"%s\" may not write topic \"%s\"",
+						GetUserNameFromId(GetUserId(), false), topic),
+				 errhint("A superuser can allow it with a row of rappel_conso.topic_grant.")));
+
+	rc_param_text(&params, topic);
+	for (int i = 1; i <= 2; i++)
+	{
+		bytea	   *bytes = PG_ARGISNULL(i) ? NULL : PG_GETARG_BYTEA_PP(i);
+
+		rc_param_bytea(&params, bytes ? VARDATA_ANY(bytes) : NULL,
+					   bytes ? (int) VARSIZE_ANY_EXHDR(bytes) : -1);
+	}
+	rc_param_jsonb(&params, PG_ARGISNULL(3) ? (Datum) 0 : PG_GETARG_DATUM(3),
+				   PG_ARGISNULL(3));
+	rc_param_datum(&params, OIDOID, ObjectIdGetDatum(GetUserId()));
+	rc_query_begin();
+	rc_query("INSERT INTO rappel_conso.outbox (topic, value, key, headers, owner)"
+			 " VALUES ($1, $2, $3, $4, $5) RETURNING message_id", &params);
+	id = rc_column_text(0, 1);
+	rc_query_end();
+	uuid = DirectFunctionCall1(uuid_in, CStringGetDatum(id));
+
+	rc_wake_at_commit(RC_WORKER_OUTBOX, "", 0);
+	rc_wake_at_commit(RC_WORKER_SCHEDULER, "", 0);
+	return uuid;
+}
+
+/* The stream, if it exists and the caller may use it. */
+static RcStream *
+stream_for_caller(const char *name, const char *function)
+{
+	RcStream   *stream;
+
+	PreventCommandDuringRecovery(function);
+	PreventCommandIfReadOnly(function);
+	stream = rc_stream_load(name);
+	if (stream == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("stream \"%s\" does not exist", name),
+				 errhint("The streams are the rows of rappel_conso.stream.")));
+	rc_call_check_owner(stream->owner, "stream", name);
+	return stream;
+}
+
+/* rc_seek(stream, "to"): the offsets move at commit. */
+Datum
+rc_seek(PG_FUNCTION_ARGS)
+{
+	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	char	   *to = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	RcStream   *stream = stream_for_caller(name, "rc_seek()");
+	RcParams	params = {0};
+
+	rc_param_text(&params, name);
+	rc_param_text(&params, to);
+	rc_execute("SELECT rappel_conso.seek($1, $2)", &params);
+	rc_wake_at_commit(RC_WORKER_SCHEDULER, "", 0);
+	for (int i = 0; i < stream->workers; i++)
+		rc_wake_at_commit(RC_WORKER_STREAM, name, i);
+	PG_RETURN_VOID();
+}
+
+/* rc_retry(stream, id): (retried, resolved, still_dead). */
+Datum
+rc_retry(PG_FUNCTION_ARGS)
+{
+	char	   *name;
+	RcStream   *stream;
+	RcCall		call = {0};
+
+	if (PG_ARGISNULL(0))
+		PG_RETURN_NULL();
+	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	stream = stream_for_caller(name, "rc_retry()");
+
+	call.kind = RC_WORKER_RETRY;
+	call.args.role = stream->owner;
+	call.args.id = PG_ARGISNULL(1) ? 0 : PG_GETARG_INT64(1);
+	strlcpy(call.args.name, name, sizeof(call.args.name));
+	call.what = psprintf("retry of stream \"%s\"", name);
+	rc_call_worker(&call);
+	if (call.busy)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("dead letters of stream \"%s\" are being retried by another process",
+						name)));
+	return values_row(fcinfo, call.values, 3);
+}
+
+/* rc_drain(stream, timeout): the counts. */
+Datum
+rc_drain(PG_FUNCTION_ARGS)
+{
+	char	   *name;
+	RcStream   *stream;
+	RcCall		call = {0};
+
+	if (PG_ARGISNULL(0))
+		PG_RETURN_NULL();
+	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	stream = stream_for_caller(name, "rc_drain()");
+
+	call.kind = RC_WORKER_DRAIN;
+	call.args.role = stream->owner;
+	strlcpy(call.args.name, name, sizeof(call.args.name));
+	call.what = psprintf("drain of stream \"%s\"", name);
+	call.stream = name;
+	if (!PG_ARGISNULL(1))
+		call.deadline = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
+																TimestampTzGetDatum(GetCurrentTimestamp()),
+																PG_GETARG_DATUM(1)));
+	rc_call_worker(&call);
+	return values_row(fcinfo, call.values, 5);
+}
+
+/* A row of n bigints. */
+static Datum
+values_row(FunctionCallInfo fcinfo, const int64 *values, int n)
+{
+	TupleDesc	desc;
+	Datum		datums[RC_CALL_VALUES];
+	bool		nulls[RC_CALL_VALUES] = {0};
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	for (int i = 0; i < n; i++)
+		datums[i] = Int64GetDatum(values[i]);
+	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), datums,
+											 nulls));
 }

@@ -63,7 +63,11 @@ static const Property producer_properties[] = {
  * process was seen to grow to 100 MB, with these to 35, at the same speed.
  * An idle broker answers after fetch.wait.max.ms, and everything else that it
  * is asked waits behind that.  max.poll.interval.ms does not matter without a
- * subscription, but costs nothing to put out of the way.
+ * subscription, but costs nothing to put out of the way.  session.timeout.ms
+ * is here only how long a commit waits for the group's coordinator to be
+ * found, and the end of the client for that commit (rdkafka_cgrp.c,
+ * rd_kafka_cgrp_defer_offset_commit): with the default a new cluster would
+ * hold a process up for 45 s.
  */
 static const Property consumer_properties[] = {
 	{"enable.auto.commit", "false"},
@@ -78,6 +82,7 @@ static const Property consumer_properties[] = {
 	{"fetch.wait.max.ms", "200"},
 	{"fetch.error.backoff.ms", "100"},
 	{"max.poll.interval.ms", "86400000"},
+	{"session.timeout.ms", "1000"},
 	{NULL, NULL}
 };
 

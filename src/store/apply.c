@@ -63,6 +63,7 @@ struct RcApplier
 
 	/* of the batch under way */
 	const RcRecord *records;
+	const RcDeadLetter *letters;	/* they are tried again; NULL: no */
 	int64		run;
 	RcCounts   *counts;
 	int			decoding;		/* record under way in PHASE_DECODE */
@@ -132,6 +133,16 @@ note_execution(QueryDesc *queryDesc, ScanDirection direction, uint64 count,
 		previous_run_hook(queryDesc, direction, count, execute_once);
 	else
 		standard_ExecutorRun(queryDesc, direction, count, execute_once);
+}
+
+/*
+ * The records of the next rc_apply() are these dead letters: one that fails
+ * again stays dead, with its new error, and stops nothing.  NULL ends that.
+ */
+void
+rc_applier_retry(RcApplier *applier, const RcDeadLetter *letters)
+{
+	applier->letters = letters;
 }
 
 /*
@@ -329,6 +340,7 @@ run_statement(RcApplier *applier, Tuplestorestate *store, int n)
 {
 	int			level = NewGUCNestLevel();
 	int			result;
+	RcOutput   *output = NULL;
 
 	if (applier->stream->search_path)
 		(void) set_config_option("search_path", applier->stream->search_path,
@@ -350,6 +362,8 @@ run_statement(RcApplier *applier, Tuplestorestate *store, int n)
 						applier->stream->name,
 						SPI_result_code_string(result))));
 	count_result(applier, n);
+	if (applier->stream->output_topic)
+		output = rc_output_collect(applier->stream->name);
 	SPI_finish();
 
 	fire_deferred_triggers();
@@ -357,6 +371,8 @@ run_statement(RcApplier *applier, Tuplestorestate *store, int n)
 	if (StatementTimeout > 0)
 		disable_timeout(STATEMENT_TIMEOUT, false);
 	AtEOXact_GUC(false, level);
+	if (output)
+		rc_outbox_insert(applier->stream, output);
 }
 
 /*
@@ -469,6 +485,12 @@ bury(RcApplier *applier, int at, ErrorData *error)
 	const RcStream *stream = applier->stream;
 	const RcRecord *record = &applier->records[at];
 
+	if (applier->letters)
+	{
+		applier->counts->dead++;
+		rc_dead_letter_again(applier->letters[at].id, error);
+		return;
+	}
 	if (stream->stop_on_error)
 		ereport(ERROR,
 				(errcode(error->sqlerrcode),
@@ -489,7 +511,8 @@ bury(RcApplier *applier, int at, ErrorData *error)
 						 stream->name)));
 	applier->dead_in_row++;
 	applier->counts->dead++;
-	rc_dead_letter_add("stream", stream->name, applier->run, record, error);
+	rc_dead_letter_add("stream", stream->name, applier->run, record, error,
+					   stream->owner);
 	FreeErrorData(error);
 }
 

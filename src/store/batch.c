@@ -12,10 +12,8 @@
 #include "store/store.h"
 
 #include "catalog/pg_type.h"
-#include "common/base64.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
-#include "utils/json.h"
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -52,9 +50,6 @@ static void copy_value_columns(TupleDesc to, TupleDesc from);
 static Datum decode_scalar(Oid type, const char *bytes, int len);
 static void put_headers(RcDecoder *decoder, const RcRecord *record,
 						Datum *value, bool *isnull);
-static char *headers_json(const RcRecord *record);
-static void append_header_value(StringInfo json, const RcHeader *header);
-static bool is_first_of_name(const RcRecord *record, int at, int *count);
 
 /*
  * Make a decoder for a stream's records, in the current context, which must
@@ -290,101 +285,6 @@ put_headers(RcDecoder *decoder, const RcRecord *record, Datum *value,
 		appendBinaryStringInfo(&decoder->headers_seen, seen.data, seen.len);
 	}
 	*value = decoder->headers_datum;
-}
-
-/*
- * The headers of a record as jsonb: an object; a name that occurs several
- * times holds an array, a value that is not UTF-8 (or holds a zero byte) is
- * {"base64": ..}.
- */
-Datum
-rc_headers_jsonb(const RcRecord *record)
-{
-	return DirectFunctionCall1(jsonb_in,
-							   CStringGetDatum(headers_json(record)));
-}
-
-static char *
-headers_json(const RcRecord *record)
-{
-	StringInfoData json;
-	bool		first = true;
-
-	initStringInfo(&json);
-	appendStringInfoChar(&json, '{');
-	for (int i = 0; i < record->nheaders; i++)
-	{
-		const RcHeader *header = &record->headers[i];
-		int			count;
-
-		if (!is_first_of_name(record, i, &count))
-			continue;
-		if (!first)
-			appendStringInfoChar(&json, ',');
-		first = false;
-		escape_json(&json, pg_any_to_server(header->name,
-											strlen(header->name), PG_UTF8));
-		appendStringInfoChar(&json, ':');
-		if (count > 1)
-			appendStringInfoChar(&json, '[');
-		append_header_value(&json, header);
-		for (int k = i + 1; count > 1 && k < record->nheaders; k++)
-		{
-			if (strcmp(record->headers[k].name, header->name) != 0)
-				continue;
-			appendStringInfoChar(&json, ',');
-			append_header_value(&json, &record->headers[k]);
-		}
-		if (count > 1)
-			appendStringInfoChar(&json, ']');
-	}
-	appendStringInfoChar(&json, '}');
-	return json.data;
-}
-
-/* Whether no earlier header has this name, and how many have it in all. */
-static bool
-is_first_of_name(const RcRecord *record, int at, int *count)
-{
-	const char *name = record->headers[at].name;
-
-	*count = 0;
-	for (int i = 0; i < record->nheaders; i++)
-	{
-		if (strcmp(record->headers[i].name, name) != 0)
-			continue;
-		if (i < at)
-			return false;
-		(*count)++;
-	}
-	return true;
-}
-
-static void
-append_header_value(StringInfo json, const RcHeader *header)
-{
-	char	   *base64;
-	int			len;
-
-	if (header->value_len < 0)
-	{
-		appendStringInfoString(json, "null");
-		return;
-	}
-	if (pg_verify_mbstr(PG_UTF8, header->value, header->value_len, true))
-	{
-		char	   *text = pnstrdup(header->value, header->value_len);
-
-		escape_json(json, pg_any_to_server(text, header->value_len, PG_UTF8));
-		return;
-	}
-	base64 = palloc(pg_b64_enc_len(header->value_len) + 1);
-	len = pg_b64_encode(header->value, header->value_len, base64,
-						pg_b64_enc_len(header->value_len) + 1);
-	if (len < 0)
-		elog(ERROR, "could not encode a header");
-	base64[len] = '\0';
-	appendStringInfo(json, "{\"base64\":\"%s\"}", base64);
 }
 
 /*

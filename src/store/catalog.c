@@ -58,7 +58,7 @@ rc_stream_load(const char *name)
 					" s.value_type::oid, s.key_type::oid, s.start_at,"
 					" s.batch_size, s.workers, s.on_error = 'stop',"
 					" s.stop_after, s.paused, s.owner::oid, s.search_path, "
-					VERSION_OF("s")
+					VERSION_OF("s") ", s.output_topic"
 					" FROM rappel_conso.stream s WHERE s.name = $1", &params);
 	if (rows == 1)
 	{
@@ -76,6 +76,7 @@ rc_stream_load(const char *name)
 		stream->owner = (Oid) rc_column_int8(0, 12, InvalidOid);
 		stream->search_path = rc_column_text(0, 13);
 		stream->version = rc_column_text(0, 14);
+		stream->output_topic = rc_column_text(0, 15);
 	}
 	rc_query_end();
 	if (rows != 1)

@@ -43,7 +43,7 @@ static Oid	row_oid(const Row *row, const char *column);
 static bool changed(const Row *old, const Row *new, const char *column);
 static void check_owner(const Row *row, const char *name);
 static void check_topics(const Row *row, const char *name);
-static void check_topic(const char *topic, const char *name);
+static void check_row_grants(const Row *row, const char *name);
 static void check_start(const Row *row, const char *name);
 static void check_type(const Row *row, const char *name);
 static void check_statement(const Row *row, const char *name,
@@ -85,6 +85,10 @@ rc_stream_check(PG_FUNCTION_ARGS)
 	check_type(&new, name);
 
 	restored = !update && row_text(&new, "search_path") != NULL;
+	if (!restored && (!update || changed(&old, &new, "topics") ||
+					  changed(&old, &new, "output_topic") ||
+					  changed(&old, &new, "owner")))
+		check_row_grants(&new, name);
 	if (!restored &&
 		(!update || changed(&old, &new, "statement") ||
 		 changed(&old, &new, "value_type") ||
@@ -172,18 +176,65 @@ check_topics(const Row *row, const char *name)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("stream \"%s\" has no topics", name)));
 	for (int i = 0; i < n; i++)
-		check_topic(nulls[i] ? "" : TextDatumGetCString(topics[i]), name);
+		rc_check_topic(nulls[i] ? "" : TextDatumGetCString(topics[i]),
+					   psprintf("stream \"%s\"", name));
 	if (output != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("this version cannot publish what stream \"%s\" returns",
-						name),
-				 errhint("Leave output_topic null.")));
+		rc_check_topic(output, psprintf("stream \"%s\"", name));
 }
 
-/* Kafka's own rule (org.apache.kafka.common.internals.Topic). */
+/*
+ * The owner needs a grant for each topic, unless he is a superuser.  Checked
+ * again when a worker starts.
+ */
+void
+rc_check_grants(Oid owner, List *topics, const char *output_topic,
+				const char *name)
+{
+	ListCell   *lc;
+	const char *missing = NULL;
+
+	foreach(lc, topics)
+	{
+		if (!rc_topic_allowed(owner, (const char *) lfirst(lc), false))
+			missing = psprintf("read topic \"%s\"", (char *) lfirst(lc));
+	}
+	if (output_topic != NULL && !rc_topic_allowed(owner, output_topic, true))
+		missing = psprintf("write topic \"%s\"", output_topic);
+	if (missing != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("owner \"%s\" of stream \"%s\" may not %s",
+						GetUserNameFromId(owner, true), name, missing),
+				 errhint("A superuser can allow it with a row of rappel_conso.topic_grant.")));
+}
+
 static void
-check_topic(const char *topic, const char *name)
+check_row_grants(const Row *row, const char *name)
+{
+	bool		isnull;
+	Datum		value = SPI_getbinval(row->tuple, row->desc,
+									  SPI_fnumber(row->desc, "topics"),
+									  &isnull);
+	Datum	   *topics;
+	int			n;
+	List	   *list = NIL;
+
+	if (isnull)
+		return;
+	deconstruct_array(DatumGetArrayTypeP(value), TEXTOID, -1, false,
+					  TYPALIGN_INT, &topics, NULL, &n);
+	for (int i = 0; i < n; i++)
+		list = lappend(list, TextDatumGetCString(topics[i]));
+	rc_check_grants(row_oid(row, "owner"), list,
+					row_text(row, "output_topic"), name);
+}
+
+/*
+ * Check a topic's name by Kafka's own rule
+ * (org.apache.kafka.common.internals.Topic); "name" says whose it is.
+ */
+void
+rc_check_topic(const char *topic, const char *name)
 {
 	size_t		len = strlen(topic);
 
@@ -192,7 +243,7 @@ check_topic(const char *topic, const char *name)
 		strspn(topic, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") != len)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_NAME),
-				 errmsg("topic of stream \"%s\" is not a name that Kafka allows: \"%s\"",
+				 errmsg("topic of %s is not a name that Kafka allows: \"%s\"",
 						name, topic),
 				 errhint("Use up to 249 letters, digits, dots, underscores and hyphens.")));
 }
@@ -240,6 +291,7 @@ check_statement(const Row *row, const char *name, const char *search_path)
 
 	stream.name = unconstify(char *, name);
 	stream.statement = row_text(row, "statement");
+	stream.output_topic = row_text(row, "output_topic");
 	stream.value_type = row_oid(row, "value_type");
 	stream.key_type = row_oid(row, "key_type");
 	if (stream.statement == NULL || !OidIsValid(stream.key_type))
@@ -279,6 +331,10 @@ plan_statement(RcStream *stream, RcDecoder *decoder)
 		elog(ERROR, "SPI_prepare failed: %s",
 			 SPI_result_code_string(SPI_result));
 	check_plan(plan, stream->name);
+	if (stream->output_topic)
+		rc_output_check(((CachedPlanSource *)
+						 linitial(SPI_plan_get_plan_sources(plan)))->resultDesc,
+						stream->name);
 	start_plan(plan, store, desc);
 	error_context_stack = callback.previous;
 

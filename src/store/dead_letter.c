@@ -10,16 +10,18 @@
  */
 #include "store/store.h"
 
+#include "catalog/pg_type.h"
 #include "utils/elog.h"
 #include "utils/timestamp.h"
 
 /*
  * Put a record into rappel_conso.dead_letter.  "origin" is source, stream or
  * outbox, "name" its name; run 0: of no run.  A record's topic may be NULL.
+ * "owner" is who may see it besides the owner of the source or stream.
  */
 void
 rc_dead_letter_add(const char *origin, const char *name, int64 run,
-				   const RcRecord *record, const ErrorData *error)
+				   const RcRecord *record, const ErrorData *error, Oid owner)
 {
 	RcParams	params = {0};
 
@@ -37,10 +39,81 @@ rc_dead_letter_add(const char *origin, const char *name, int64 run,
 	rc_param_text(&params, error->message);
 	rc_param_text(&params, error->detail);
 	rc_param_text(&params, error->context);
+	rc_param_datum(&params, OIDOID, ObjectIdGetDatum(owner));
 	rc_execute("INSERT INTO rappel_conso.dead_letter (origin, name, run,"
 			   " topic, partition, record_offset, record_timestamp, key,"
-			   " value, headers, sqlstate, message, detail, context)"
-			   " VALUES ($1, $2, $3, $4, CASE WHEN $4 IS NOT NULL THEN $5 END,"
+			   " value, headers, sqlstate, message, detail, context, owner)"
+			   " VALUES ($1, $2, $3, $4, CASE WHEN $6 IS NOT NULL THEN $5 END,"
 			   " $6, pg_catalog.to_timestamp($7 / 1000.0), $8, $9, $10, $11,"
-			   " $12, $13, $14)", &params);
+			   " $12, $13, $14, $15)", &params);
+}
+
+/*
+ * The next unresolved dead letters of a stream, in the order of their places
+ * within "limit": those with an id above "after", or just "id" when it is not
+ * 0.  In the current context; locked until the end of the transaction.
+ */
+RcDeadLetter *
+rc_dead_letters(const char *stream, int64 id, int64 after, int limit, int *n)
+{
+	RcParams	params = {0};
+	RcDeadLetter *letters;
+
+	rc_param_text(&params, stream);
+	rc_param_int8(&params, id > 0 ? id : -1);
+	rc_param_int8(&params, after);
+	rc_param_int4(&params, limit);
+	rc_query_begin();
+	*n = (int) rc_query("SELECT id, topic, partition, record_offset,"
+						" (extract(epoch FROM record_timestamp) * 1000)::int8,"
+						" key, value, headers FROM rappel_conso.dead_letter"
+						" WHERE origin = 'stream' AND name = $1"
+						" AND resolved_at IS NULL AND id > $3"
+						" AND ($2 IS NULL OR id = $2)"
+						" ORDER BY id LIMIT $4 FOR UPDATE", &params);
+	letters = SPI_palloc(sizeof(RcDeadLetter) * Max(*n, 1));
+	for (int i = 0; i < *n; i++)
+	{
+		RcRecord   *record = &letters[i].record;
+
+		memset(record, 0, sizeof(RcRecord));
+		letters[i].id = rc_column_int8(i, 1, 0);
+		record->topic = rc_column_text(i, 2);
+		record->partition = (int32) rc_column_int8(i, 3, 0);
+		record->offset = rc_column_int8(i, 4, -1);
+		record->timestamp_ms = rc_column_int8(i, 5, -1);
+		record->key = rc_column_bytes(i, 6, &record->key_len);
+		record->value = rc_column_bytes(i, 7, &record->value_len);
+		record->headers = rc_column_headers(i, 8, &record->nheaders);
+	}
+	rc_query_end();
+	return letters;
+}
+
+/* It failed once more, with this error. */
+void
+rc_dead_letter_again(int64 id, const ErrorData *error)
+{
+	RcParams	params = {0};
+
+	rc_param_int8(&params, id);
+	rc_param_text(&params, unpack_sql_state(error->sqlerrcode));
+	rc_param_text(&params, error->message);
+	rc_param_text(&params, error->detail);
+	rc_param_text(&params, error->context);
+	rc_execute("UPDATE rappel_conso.dead_letter SET resolved_at = NULL,"
+			   " sqlstate = $2, message = $3, detail = $4, context = $5"
+			   " WHERE id = $1", &params);
+}
+
+/* They have been applied after all. */
+void
+rc_dead_letter_resolve(const int64 *ids, int n)
+{
+	RcParams	params = {0};
+
+	rc_param_ids(&params, ids, n);
+	rc_execute("UPDATE rappel_conso.dead_letter"
+			   " SET resolved_at = pg_catalog.clock_timestamp(),"
+			   " attempts = attempts + 1 WHERE id = ANY ($1)", &params);
 }

@@ -14,6 +14,7 @@
 #include "catalog/pg_authid.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
@@ -211,6 +212,26 @@ rc_param_jsonb(RcParams *params, Datum value, bool isnull)
 	add_param(params, JSONBOID, value, isnull);
 }
 
+void
+rc_param_datum(RcParams *params, Oid type, Datum value)
+{
+	add_param(params, type, value, false);
+}
+
+/* An array of bigint. */
+void
+rc_param_ids(RcParams *params, const int64 *ids, int n)
+{
+	Datum	   *datums = palloc(sizeof(Datum) * Max(n, 1));
+
+	for (int i = 0; i < n; i++)
+		datums[i] = Int64GetDatum(ids[i]);
+	add_param(params, INT8ARRAYOID,
+			  PointerGetDatum(construct_array(datums, n, INT8OID, 8,
+											  FLOAT8PASSBYVAL, TYPALIGN_DOUBLE)),
+			  false);
+}
+
 /*
  * Column "column" (from 1) of row "row" (from 0) of the last rc_query, as
  * text in the context that SPI_connect was called in; NULL for null.
@@ -227,6 +248,45 @@ rc_column_text(int row, int column)
 	copy = SPI_palloc(strlen(value) + 1);
 	strcpy(copy, value);
 	return copy;
+}
+
+/* The bytes of a bytea column, likewise; *len is -1 for null. */
+char *
+rc_column_bytes(int row, int column, int *len)
+{
+	bool		isnull;
+	Datum		value = SPI_getbinval(SPI_tuptable->vals[row],
+									  SPI_tuptable->tupdesc, column, &isnull);
+	bytea	   *bytes;
+	char	   *copy;
+
+	*len = -1;
+	if (isnull)
+		return NULL;
+	bytes = DatumGetByteaPP(value);
+	*len = VARSIZE_ANY_EXHDR(bytes);
+	copy = SPI_palloc(*len + 1);
+	memcpy(copy, VARDATA_ANY(bytes), *len);
+	return copy;
+}
+
+/* The headers in a jsonb column, likewise; none for null. */
+RcHeader *
+rc_column_headers(int row, int column, int *n)
+{
+	bool		isnull;
+	Datum		value = SPI_getbinval(SPI_tuptable->vals[row],
+									  SPI_tuptable->tupdesc, column, &isnull);
+	MemoryContext old;
+	RcHeader   *headers;
+
+	*n = 0;
+	if (isnull)
+		return NULL;
+	old = MemoryContextSwitchTo(GetMemoryChunkContext(SPI_palloc(1)));
+	headers = rc_headers_from_jsonb(value, n);
+	MemoryContextSwitchTo(old);
+	return headers;
 }
 
 int64

@@ -86,6 +86,16 @@ rc_run_finish(int64 run, const char *state, const ErrorData *error)
 			   " finished_at = pg_catalog.clock_timestamp(), sqlstate = $3,"
 			   " error = $4, detail = $5, hint = $6, context = $7"
 			   " WHERE id = $1 AND state = 'running'", &params);
+	if (error == NULL)
+		return;
+
+	/* a wait for a retry can end so, too */
+	memset(&params, 0, sizeof(params));
+	rc_param_int8(&params, run);
+	rc_param_text(&params, state);
+	rc_execute("UPDATE rappel_conso.task SET state = $2, next_try_at = NULL,"
+			   " finished_at = pg_catalog.clock_timestamp() WHERE run = $1"
+			   " AND state IN ('queued', 'running', 'up_for_retry')", &params);
 }
 
 /*

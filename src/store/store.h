@@ -42,8 +42,13 @@ extern void rc_param_bool(RcParams *params, bool value);
 extern void rc_param_time(RcParams *params, TimestampTz value);
 extern void rc_param_bytea(RcParams *params, const char *bytes, int len);
 extern void rc_param_jsonb(RcParams *params, Datum value, bool isnull);
+extern void rc_param_datum(RcParams *params, Oid type, Datum value);
+
+extern void rc_param_ids(RcParams *params, const int64 *ids, int n);
 
 extern char *rc_column_text(int row, int column);
+extern char *rc_column_bytes(int row, int column, int *len);
+extern RcHeader *rc_column_headers(int row, int column, int *n);
 extern int64 rc_column_int8(int row, int column, int64 if_null);
 extern bool rc_column_bool(int row, int column);
 extern TimestampTz rc_column_time(int row, int column);
@@ -58,6 +63,7 @@ typedef struct RcStream
 	char	   *setup;			/* NULL if none */
 	Oid			value_type;
 	Oid			key_type;
+	char	   *output_topic;	/* NULL if none */
 	char	   *start_at;
 	int			batch_size;
 	int			workers;
@@ -94,6 +100,12 @@ typedef struct RcSource
 extern bool rc_extension_present(void);
 extern RcStream *rc_stream_load(const char *name);
 extern RcSource *rc_source_load(const char *name);
+
+/* ---- check.c: the check when a stream is stored ---- */
+
+extern void rc_check_topic(const char *topic, const char *name);
+extern void rc_check_grants(Oid owner, List *topics, const char *output_topic,
+							const char *name);
 
 /* ---- runs.c: runs, tasks, cursors ---- */
 
@@ -178,11 +190,52 @@ extern void rc_stream_say(const char *stream, const char *state,
 extern void rc_stream_run(const char *stream);
 extern int	rc_stream_fail(const char *stream, const ErrorData *error);
 
+/* ---- outbox.c: messages that wait to be published ---- */
+
+/* Rows that a statement has returned, copied out of SPI. */
+typedef struct RcOutput
+{
+	int			n;
+	Datum	   *keys;			/* bytea */
+	bool	   *key_nulls;
+	Datum	   *values;			/* bytea */
+	bool	   *value_nulls;
+	Datum	   *headers;		/* jsonb */
+	bool	   *header_nulls;
+} RcOutput;
+
+typedef struct RcMessage
+{
+	int64		id;
+	char	   *origin;			/* stream, or rc_publish */
+	Oid			owner;
+	RcRecord	record;
+} RcMessage;
+
+extern void rc_output_check(TupleDesc desc, const char *stream);
+extern RcOutput *rc_output_collect(const char *stream);
+extern void rc_outbox_insert(const RcStream *stream, const RcOutput *output);
+extern RcMessage *rc_outbox_read(int limit, int *n);
+extern void rc_outbox_delete(const int64 *ids, int n);
+extern void rc_outbox_say(const char *state, const char *error);
+extern bool rc_topic_allowed(Oid role, const char *topic, bool write);
+
 /* ---- dead_letter.c ---- */
+
+typedef struct RcDeadLetter
+{
+	int64		id;
+	RcRecord	record;
+} RcDeadLetter;
+
+extern RcDeadLetter *rc_dead_letters(const char *stream, int64 id,
+									 int64 after, int limit, int *n);
+extern void rc_dead_letter_again(int64 id, const ErrorData *error);
+extern void rc_dead_letter_resolve(const int64 *ids, int n);
 
 extern void rc_dead_letter_add(const char *origin, const char *name,
 							   int64 run, const RcRecord *record,
-							   const ErrorData *error);
+							   const ErrorData *error, Oid owner);
 
 /* ---- batch.c: records as a relation ---- */
 
@@ -195,7 +248,11 @@ extern void rc_decoder_put(RcDecoder *decoder, Tuplestorestate *store,
 						   const RcRecord *record);
 extern void rc_records_register(Tuplestorestate *store, TupleDesc desc,
 								double tuples);
+
+/* ---- headers.c: headers of a record as jsonb, and back ---- */
+
 extern Datum rc_headers_jsonb(const RcRecord *record);
+extern RcHeader *rc_headers_from_jsonb(Datum headers, int *n);
 
 /* ---- json_row.c: a JSON object to the columns of a row type ---- */
 
@@ -212,6 +269,7 @@ typedef struct RcApplier RcApplier;
 extern RcApplier *rc_applier_open(const RcStream *stream);
 extern void rc_applier_close(RcApplier *applier);
 extern void rc_applier_setup(const RcStream *stream);
+extern void rc_applier_retry(RcApplier *applier, const RcDeadLetter *letters);
 extern void rc_apply(RcApplier *applier, const RcRecord *records, int n,
 					 int64 run, RcCounts *counts);
 

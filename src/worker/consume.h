@@ -30,6 +30,7 @@ typedef struct RcConsumption
 	bool	   *verify;			/* the last record applied is read again */
 	char	   *run_prefix;		/* of RC_HEADER_RUN for runs of this database */
 	TimestampTz observed_at;
+	bool		commit_again;	/* to the group; see rc_partitions_observe */
 } RcConsumption;
 
 extern bool rc_partitions_assign(RcConsumption *c);

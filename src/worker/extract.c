@@ -584,7 +584,8 @@ bury_lines(Pass *pass)
 		error.context = psprintf("line of dataset \"%s\"",
 								 pass->run->source->dataset);
 		rc_dead_letter_add("source", pass->run->source->name, pass->run->id,
-						   &bad->record, &error);
+						   &bad->record, &error,
+						   pass->run->source->owner);
 	}
 }
 
@@ -605,6 +606,6 @@ bury_refused(Pass *pass, List *refused)
 		error.message = psprintf("Kafka refused the record: %s",
 								 message->error);
 		rc_dead_letter_add("source", pass->run->source->name, pass->run->id,
-						   &record, &error);
+						   &record, &error, pass->run->source->owner);
 	}
 }

@@ -29,6 +29,7 @@ static void check_cluster(RcConsumption *c, const RcOffset *offset);
 static void assign(RcConsumption *c);
 static void recover_one(RcConsumption *c, int i);
 static void skip_gap(RcConsumption *c, int i, int64 to);
+static void commit_to_group(RcConsumption *c);
 
 /*
  * Find the partitions, write the start of those that have none, carry out
@@ -350,6 +351,25 @@ skip_gap(RcConsumption *c, int i, int64 to)
 }
 
 /*
+ * Commit the offsets to Kafka's group once more: the first time its
+ * coordinator may not have been found yet.
+ */
+static void
+commit_to_group(RcConsumption *c)
+{
+	RcPartition *done = palloc0(sizeof(RcPartition) * Max(c->n, 1));
+
+	for (int i = 0; i < c->n; i++)
+	{
+		done[i] = c->partitions[i];
+		done[i].offset = c->offsets[i].next_offset;
+	}
+	rc_consumer_commit(c->kafka, done, c->n);
+	pfree(done);
+	c->commit_again = false;
+}
+
+/*
  * Write down watermarks, and move offsets past what holds no message
  * (transaction markers, compacted tails); both at most every 10 s unless
  * "at_once", and only where something changed.
@@ -364,6 +384,8 @@ rc_partitions_observe(RcConsumption *c, bool at_once)
 												OBSERVE_INTERVAL))
 		return;
 	c->observed_at = now;
+	if (c->commit_again)
+		commit_to_group(c);
 	for (int i = 0; i < c->n; i++)
 	{
 		const RcPartition *position = rc_consumer_position(c->kafka, i);

@@ -49,6 +49,7 @@ static bool may_run(bool by_hand);
 static void round_of_work(MemoryContext context);
 static List *due_runs(List *starts);
 static List *idle_streams(List *starts);
+static List *idle_publisher(List *starts, MemoryContext context);
 static void start(const Start *what);
 static void say_waiting(const Start *what);
 static void refuse_owner(const Start *what);
@@ -143,7 +144,10 @@ round_of_work(MemoryContext context)
 	}
 	starts = due_runs(starts);
 	if (rc_kafka_brokers[0] != '\0')
+	{
 		starts = idle_streams(starts);
+		starts = idle_publisher(starts, context);
+	}
 	rc_transaction_commit();
 
 	foreach(lc, starts)
@@ -228,6 +232,28 @@ idle_streams(List *starts)
 		}
 	}
 	rc_query_end();
+	return starts;
+}
+
+/* The publisher takes a slot only where there is something to publish. */
+static List *
+idle_publisher(List *starts, MemoryContext context)
+{
+	Start	   *what;
+	MemoryContext old;
+
+	if (rc_execute("SELECT 1 FROM rappel_conso.outbox LIMIT 1", NULL) == 0 ||
+		rc_lock_holder(MyDatabaseId, RC_WORKER_OUTBOX, "", 0) != 0 ||
+		is_child(RC_WORKER_OUTBOX, "", 0))
+		return starts;
+	old = MemoryContextSwitchTo(context);
+	what = palloc0(sizeof(Start));
+	what->kind = RC_WORKER_OUTBOX;
+	what->name = "";
+	what->owner = InvalidOid;
+	what->can_login = true;
+	starts = lappend(starts, what);
+	MemoryContextSwitchTo(old);
 	return starts;
 }
 

@@ -233,6 +233,8 @@ open_stream(const char *name, int number, bool even_paused)
 							 MyDatabaseId);
 
 	rc_transaction_begin();
+	rc_check_grants(c->stream->owner, c->stream->topics,
+					c->stream->output_topic, name);
 	rc_applier_setup(c->stream);
 	rc_transaction_commit();
 	MemoryContextSwitchTo(context);
@@ -332,6 +334,8 @@ apply_segment(RcRecord *records, int n, RcCounts *total)
 	rc_apply(c->applier, records, n, run, &counts);
 	if (run > 0)
 		rc_run_add(run, &counts);
+	if (c->stream->output_topic)
+		rc_wake_at_commit(RC_WORKER_OUTBOX, "", 0);
 	rc_transaction_commit();
 	total->fetched += n;
 	total->inserted += counts.inserted;
@@ -350,6 +354,7 @@ apply_segment(RcRecord *records, int n, RcCounts *total)
 		done[ndone++].offset = c->offsets[i].next_offset;
 	}
 	rc_consumer_commit(c->kafka, done, ndone);
+	c->commit_again = true;
 	MemoryContextSwitchTo(c->context);
 	MemoryContextReset(c->batch_context);
 }

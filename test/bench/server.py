@@ -26,6 +26,7 @@ max_worker_processes = 16
 max_wal_size = '8GB'
 checkpoint_timeout = '1h'
 autovacuum = off
+log_min_messages = debug1
 log_line_prefix = '%m [%p] %b '
 shared_preload_libraries = 'rappel_conso'
 """

@@ -24,11 +24,12 @@ my $api = start_api();
 my $node = new_node('main', api => $api);
 my $summary = 'run_id, state, fetched, inserted, updated, unchanged, dead';
 
-# Run SQL in a session of its own; returns it at once.
+# Run SQL in a session of its own, which lasts until ended(); returns it at
+# once.
 sub call
 {
 	my ($sql, %args) = @_;
-	my $call = { out => '', err => '', sql => $sql };
+	my $call = { out => '', err => '', sql => "$sql\n;\n" };
 
 	$call->{psql} = IPC::Run::start(
 		[
@@ -38,6 +39,7 @@ sub call
 		],
 		'<', \$call->{sql}, '>', \$call->{out}, '2>', \$call->{err},
 		IPC::Run::timeout($PostgreSQL::Test::Utils::timeout_default));
+	$call->{psql}->pump while length $call->{sql} && $call->{psql}->pumpable;
 	return $call;
 }
 
@@ -46,12 +48,11 @@ sub said
 {
 	my ($call, $pattern) = @_;
 
-	IPC::Run::pump_nb($call->{psql});
 	while ($call->{err} !~ $pattern)
 	{
 		die "the session ended without $pattern: $call->{err}"
 		  unless $call->{psql}->pumpable;
-		IPC::Run::pump($call->{psql});
+		$call->{psql}->pump;
 	}
 	return 1;
 }
@@ -262,12 +263,10 @@ foreach my $ending (@endings)
 	$api->control(faults => $fault ? [$fault] : []);
 	unless ($fault)
 	{
-		$locker = call('BEGIN; LOCK TABLE rappel_conso_table;'
-			  . "\\warn locked\nSELECT pg_advisory_lock(1); COMMIT;");
-		value('SELECT pg_advisory_lock(1), pg_advisory_unlock(1)');
+		$locker = call(
+			"BEGIN; LOCK TABLE rappel_conso_table;\n\\warn locked\n");
 		said($locker, qr/locked/);
 	}
-	my $holder = $node->background_psql('postgres') if 0;
 	$call = call("SET statement_timeout = '$timeout';
 	              SELECT rc_sync_now(full_sync => true);");
 	ok( $node->poll_query_until(
@@ -295,12 +294,7 @@ foreach my $ending (@endings)
 		"$name: the run is cancelled within 2 s");
 	is( value('SELECT state FROM rappel_conso.task ORDER BY run DESC LIMIT 1'),
 		'cancelled', "$name: and so is its task");
-	if ($locker)
-	{
-		value("SELECT pg_cancel_backend(pid) FROM pg_stat_activity
-		        WHERE query ~ 'pg_advisory_lock' AND pid <> pg_backend_pid()");
-		ended($locker);
-	}
+	ended($locker) if $locker;
 }
 $api->control(faults => []);
 value("UPDATE rappel_conso.source SET retry_delay = '100 ms'

@@ -1,0 +1,258 @@
+/*-------------------------------------------------------------------------
+ *
+ * outbox.c
+ *	  The outbox: messages that wait to be published, and who may publish
+ *	  where.
+ *
+ * A message is written in the transaction that emits it and deleted when
+ * Kafka has confirmed it, never before: at least once.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "store/store.h"
+
+#include "catalog/pg_type.h"
+#include "mb/pg_wchar.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+
+static int	find_column(TupleDesc desc, const char *name);
+static Datum to_bytes(Oid type, Datum value);
+static Datum make_array(Datum *values, bool *nulls, int n, Oid type);
+
+/*
+ * Check that a statement returns what an output topic needs: columns key and
+ * value, and perhaps headers.
+ */
+void
+rc_output_check(TupleDesc desc, const char *stream)
+{
+	int			headers;
+
+	if (desc == NULL || find_column(desc, "key") < 0 ||
+		find_column(desc, "value") < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("statement of stream \"%s\" must return the columns key and value",
+						stream),
+				 errhint("With output_topic each row that it returns (SELECT, or RETURNING) becomes a message: key, value and optionally headers jsonb.")));
+	headers = find_column(desc, "headers");
+	if (headers >= 0 && TupleDescAttr(desc, headers)->atttypid != JSONBOID)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("column headers that statement of stream \"%s\" returns must be jsonb, not %s",
+						stream,
+						format_type_be(TupleDescAttr(desc, headers)->atttypid))));
+}
+
+/* Index of a column; -1 if there is none. */
+static int
+find_column(TupleDesc desc, const char *name)
+{
+	for (int i = 0; i < desc->natts; i++)
+	{
+		if (strcmp(NameStr(TupleDescAttr(desc, i)->attname), name) == 0)
+			return i;
+	}
+	return -1;
+}
+
+/*
+ * Copy the rows of the SPI statement that just ran out of SPI, as bytes, into
+ * the context that SPI_connect was called in.
+ */
+RcOutput *
+rc_output_collect(const char *stream)
+{
+	TupleDesc	desc = SPI_tuptable ? SPI_tuptable->tupdesc : NULL;
+	int			n = (int) SPI_processed;
+	int			columns[3];
+	MemoryContext old;
+	RcOutput   *output;
+
+	rc_output_check(desc, stream);
+	columns[0] = find_column(desc, "key");
+	columns[1] = find_column(desc, "value");
+	columns[2] = find_column(desc, "headers");
+
+	old = MemoryContextSwitchTo(GetMemoryChunkContext(SPI_palloc(1)));
+	output = palloc0(sizeof(RcOutput));
+	output->n = n;
+	output->keys = palloc0(sizeof(Datum) * (n + 1));
+	output->key_nulls = palloc0(sizeof(bool) * (n + 1));
+	output->values = palloc0(sizeof(Datum) * (n + 1));
+	output->value_nulls = palloc0(sizeof(bool) * (n + 1));
+	output->headers = palloc0(sizeof(Datum) * (n + 1));
+	output->header_nulls = palloc0(sizeof(bool) * (n + 1));
+	for (int i = 0; i < n; i++)
+	{
+		HeapTuple	row = SPI_tuptable->vals[i];
+		Datum		value;
+
+		value = SPI_getbinval(row, desc, columns[0] + 1, &output->key_nulls[i]);
+		if (!output->key_nulls[i])
+			output->keys[i] = to_bytes(TupleDescAttr(desc, columns[0])->atttypid,
+									   value);
+		value = SPI_getbinval(row, desc, columns[1] + 1, &output->value_nulls[i]);
+		if (!output->value_nulls[i])
+			output->values[i] = to_bytes(TupleDescAttr(desc, columns[1])->atttypid,
+										 value);
+		output->header_nulls[i] = true;
+		if (columns[2] >= 0)
+		{
+			value = SPI_getbinval(row, desc, columns[2] + 1,
+								  &output->header_nulls[i]);
+			if (!output->header_nulls[i])
+				output->headers[i] = PointerGetDatum(PG_DETOAST_DATUM_COPY(value));
+		}
+	}
+	MemoryContextSwitchTo(old);
+	return output;
+}
+
+/* A value as the bytes that go to Kafka: bytea as it is, else UTF-8 text. */
+static Datum
+to_bytes(Oid type, Datum value)
+{
+	Oid			output;
+	bool		varlena;
+	char	   *text;
+
+	if (type == BYTEAOID)
+		return PointerGetDatum(PG_DETOAST_DATUM_COPY(value));
+	getTypeOutputInfo(type, &output, &varlena);
+	text = OidOutputFunctionCall(output, value);
+	return CStringGetTextDatum(pg_server_to_any(text, strlen(text), PG_UTF8));
+}
+
+/* Put what a stream's statement returned into the outbox, in its order. */
+void
+rc_outbox_insert(const RcStream *stream, const RcOutput *output)
+{
+	RcParams	params = {0};
+
+	if (output->n == 0)
+		return;
+	rc_param_text(&params, stream->output_topic);
+	rc_param_datum(&params, BYTEAARRAYOID,
+				   make_array(output->keys, output->key_nulls, output->n,
+							  BYTEAOID));
+	rc_param_datum(&params, BYTEAARRAYOID,
+				   make_array(output->values, output->value_nulls, output->n,
+							  BYTEAOID));
+	rc_param_datum(&params, JSONBARRAYOID,
+				   make_array(output->headers, output->header_nulls,
+							  output->n, JSONBOID));
+	rc_param_text(&params, stream->name);
+	rc_param_datum(&params, OIDOID, ObjectIdGetDatum(stream->owner));
+	rc_execute("INSERT INTO rappel_conso.outbox"
+			   " (topic, key, value, headers, origin, owner)"
+			   " SELECT $1, u.k, u.v, u.h, $5, $6"
+			   " FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3),"
+			   "  pg_catalog.unnest($4)) WITH ORDINALITY AS u (k, v, h, n)"
+			   " ORDER BY u.n", &params);
+}
+
+static Datum
+make_array(Datum *values, bool *nulls, int n, Oid type)
+{
+	int			dims[1] = {n};
+	int			lbs[1] = {1};
+
+	return PointerGetDatum(construct_md_array(values, nulls, 1, dims, lbs,
+											  type, -1, false, TYPALIGN_INT));
+}
+
+/*
+ * The oldest messages, at most "limit" of them and about 8 MB, in the current
+ * context.
+ */
+RcMessage *
+rc_outbox_read(int limit, int *n)
+{
+	RcParams	params = {0};
+	RcMessage  *messages;
+
+	rc_param_int4(&params, limit);
+	rc_query_begin();
+	*n = (int) rc_query("SELECT id, topic, key, value,"
+						" pg_catalog.jsonb_build_object('rappel_conso-id', message_id)"
+						"  || COALESCE(headers, '{}'), origin, owner::oid"
+						" FROM (SELECT o.*, pg_catalog.sum(pg_catalog.octet_length(value)) OVER (ORDER BY id) AS bytes"
+						"  FROM (SELECT * FROM rappel_conso.outbox ORDER BY id LIMIT $1) o) o"
+						" WHERE bytes - pg_catalog.octet_length(value) < 8388608 OR bytes IS NULL"
+						"  OR value IS NULL ORDER BY id", &params);
+	messages = SPI_palloc(sizeof(RcMessage) * Max(*n, 1));
+	for (int i = 0; i < *n; i++)
+	{
+		RcRecord   *record = &messages[i].record;
+
+		memset(&messages[i], 0, sizeof(RcMessage));
+		messages[i].id = rc_column_int8(i, 1, 0);
+		record->topic = rc_column_text(i, 2);
+		record->key = rc_column_bytes(i, 3, &record->key_len);
+		record->value = rc_column_bytes(i, 4, &record->value_len);
+		record->headers = rc_column_headers(i, 5, &record->nheaders);
+		record->partition = -1;
+		record->offset = -1;
+		record->timestamp_ms = -1;
+		messages[i].origin = rc_column_text(i, 6);
+		messages[i].owner = (Oid) rc_column_int8(i, 7, InvalidOid);
+	}
+	rc_query_end();
+	return messages;
+}
+
+/* Delete messages that Kafka has confirmed, or that went to the dead letters. */
+void
+rc_outbox_delete(const int64 *ids, int n)
+{
+	RcParams	params = {0};
+
+	rc_param_ids(&params, ids, n);
+	rc_execute("DELETE FROM rappel_conso.outbox WHERE id = ANY ($1)", &params);
+}
+
+/* What the publisher does: "running", or "waiting" with the error. */
+void
+rc_outbox_say(const char *state, const char *error)
+{
+	RcParams	params = {0};
+
+	rc_param_text(&params, state);
+	rc_param_text(&params, error);
+	rc_execute("INSERT INTO rappel_conso.outbox_state AS t (state, error, last_error_at)"
+			   " VALUES ($1, $2, CASE WHEN $2 IS NOT NULL THEN pg_catalog.clock_timestamp() END)"
+			   " ON CONFLICT (one) DO UPDATE SET state = $1,"
+			   " error = COALESCE($2, t.error),"
+			   " last_error_at = COALESCE(EXCLUDED.last_error_at, t.last_error_at)"
+			   " WHERE t.state <> $1 OR $2 IS NOT NULL", &params);
+}
+
+/*
+ * Whether a role may read or write a topic: superusers may, others what
+ * rappel_conso.topic_grant gives to them or to a role that they are in.
+ */
+bool
+rc_topic_allowed(Oid role, const char *topic, bool write)
+{
+	RcParams	params = {0};
+	bool		allowed;
+
+	rc_param_datum(&params, OIDOID, ObjectIdGetDatum(role));
+	rc_param_text(&params, topic);
+	rc_param_bool(&params, write);
+	rc_query_begin();
+	rc_query("SELECT EXISTS (SELECT FROM pg_catalog.pg_roles"
+			 "  WHERE oid = $1 AND rolsuper)"
+			 " OR EXISTS (SELECT FROM rappel_conso.topic_grant g"
+			 "  WHERE pg_catalog.pg_has_role($1, g.role::oid, 'USAGE')"
+			 "  AND CASE WHEN $3 THEN g.can_write ELSE g.can_read END"
+			 "  AND $2 ~ ('^' || pg_catalog.replace(pg_catalog.replace(g.topic, '.', '\\.'), '*', '.*') || '$'))",
+			 &params);
+	allowed = rc_column_bool(0, 1);
+	rc_query_end();
+	return allowed;
+}

@@ -1,0 +1,252 @@
+/*-------------------------------------------------------------------------
+ *
+ * verbs.c
+ *	  Workers that do one thing for a stream and end: rc_retry() and
+ *	  rc_drain().  They are connected as the stream's owner, whose statement
+ *	  they run.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "worker/worker.h"
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "miscadmin.h"
+#include "storage/ipc.h"
+#include "utils/memutils.h"
+
+#include "kafka/kafka.h"
+
+/* Dead letters in one transaction. */
+#define RETRY_BATCH		500
+
+/* How long Kafka is waited for, and how often offsets are looked at, in ms. */
+#define PATIENCE		30000
+#define LOOK_INTERVAL	50
+
+static RcStream *begin(RcWorkerArgs *args, const char *verb);
+static RcStream *load_stream(const char *name);
+static int	retry_some(RcStream *stream, RcApplier *applier, int64 id,
+					   int64 *after, RcCounts *counts);
+static List *find_ends(RcStream *stream);
+
+/* Connect, and load the stream. */
+static RcStream *
+begin(RcWorkerArgs *args, const char *verb)
+{
+	MemoryContext context;
+
+	rc_queue_attach(args->segment);
+	rc_worker_connect(args, psprintf("rappel_conso %s %s", verb, args->name));
+	context = AllocSetContextCreate(TopMemoryContext, "rappel_conso verb",
+									ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSwitchTo(context);
+	return load_stream(args->name);
+}
+
+static RcStream *
+load_stream(const char *name)
+{
+	MemoryContext context = CurrentMemoryContext;
+	RcStream   *stream = NULL;
+
+	rc_transaction_begin();
+	MemoryContextSwitchTo(context);
+	if (rc_extension_present())
+		stream = rc_stream_load(name);
+	rc_transaction_commit();
+	MemoryContextSwitchTo(context);
+	if (stream == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("stream \"%s\" does not exist", name)));
+	return stream;
+}
+
+/*
+ * Entry point of a retry: dead letters of a stream through its statement as
+ * it is now, at their original places.
+ */
+void
+rc_retry_main(Datum arg)
+{
+	RcWorkerArgs *args = rc_worker_args();
+	RcStream   *stream = begin(args, "retry");
+	MemoryContext context = CurrentMemoryContext;
+	RcApplier  *applier;
+	RcCounts	counts = {0};
+	int64		values[3];
+	int64		after = 0;
+
+	if (!rc_lock_take(RC_WORKER_RETRY, args->name, 0))
+	{
+		rc_queue_send_busy();
+		proc_exit(0);
+	}
+	rc_transaction_begin();
+	rc_applier_setup(stream);
+	rc_transaction_commit();
+	MemoryContextSwitchTo(context);
+	applier = rc_applier_open(stream);
+	while (retry_some(stream, applier, args->id, &after, &counts) > 0)
+		CHECK_FOR_INTERRUPTS();
+
+	values[0] = counts.fetched;
+	values[1] = counts.fetched - counts.dead;
+	values[2] = counts.dead;
+	rc_queue_send_end(values, lengthof(values));
+	proc_exit(0);
+}
+
+/* The next dead letters, in one transaction; returns their number. */
+static int
+retry_some(RcStream *stream, RcApplier *applier, int64 id, int64 *after,
+		   RcCounts *counts)
+{
+	MemoryContext context = CurrentMemoryContext;
+	MemoryContext batch = AllocSetContextCreate(context, "rappel_conso retry",
+												ALLOCSET_DEFAULT_SIZES);
+	RcDeadLetter *letters;
+	RcRecord   *records;
+	int64	   *resolved;
+	int64		dead = counts->dead;
+	int			n;
+
+	rc_transaction_begin();
+	MemoryContextSwitchTo(batch);
+	letters = rc_dead_letters(stream->name, id, *after, RETRY_BATCH, &n);
+	records = palloc(sizeof(RcRecord) * (n + 1));
+	resolved = palloc(sizeof(int64) * (n + 1));
+	for (int i = 0; i < n; i++)
+	{
+		records[i] = letters[i].record;
+		resolved[i] = letters[i].id;
+		*after = letters[i].id;
+	}
+	if (n > 0)
+	{
+		/* first all are resolved; one that fails again takes that back */
+		rc_dead_letter_resolve(resolved, n);
+		rc_applier_retry(applier, letters);
+		rc_apply(applier, records, n, 0, counts);
+		rc_applier_retry(applier, NULL);
+	}
+	if (stream->output_topic)
+		rc_wake_at_commit(RC_WORKER_OUTBOX, "", 0);
+	rc_transaction_commit();
+	counts->fetched += n;
+	if (n > 0)
+		ereport(NOTICE,
+				(errmsg("stream \"%s\": %d dead letters retried, %lld still dead",
+						stream->name, n, (long long) (counts->dead - dead))));
+	MemoryContextSwitchTo(context);
+	MemoryContextDelete(batch);
+	return n;
+}
+
+/*
+ * Entry point of a drain: everything up to the ends of the partitions as they
+ * are now, by the stream's workers where they run, else here.
+ */
+void
+rc_drain_main(Datum arg)
+{
+	RcWorkerArgs *args = rc_worker_args();
+	RcStream   *stream = begin(args, "drain");
+	MemoryContext context = CurrentMemoryContext;
+	RcCounts	counts = {0};
+	List	   *targets;
+	int64		values[5];
+
+	if (rc_kafka_brokers[0] == '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("there is no Kafka to drain stream \"%s\" from",
+						stream->name),
+				 errhint("Set rappel_conso.kafka_brokers.")));
+	rc_transaction_begin();
+	rc_check_grants(stream->owner, stream->topics, stream->output_topic,
+					stream->name);
+	rc_transaction_commit();
+	MemoryContextSwitchTo(context);
+	targets = find_ends(stream);
+
+	for (;;)
+	{
+		bool		reached;
+		bool		worked;
+
+		rc_transaction_begin();
+		MemoryContextSwitchTo(context);
+		reached = rc_targets_reached(stream->name, targets);
+		worked = rc_stream_worked(stream);
+		rc_transaction_commit();
+		MemoryContextSwitchTo(context);
+		if (reached)
+			break;
+		if (worked || !rc_stream_take(stream))
+			rc_worker_wait(LOOK_INTERVAL);
+		else
+		{
+			rc_stream_consume(stream->name, -1, targets, true, &counts);
+			MemoryContextSwitchTo(context);
+			rc_stream_give(stream);
+		}
+	}
+	rc_stream_close();
+
+	values[0] = counts.fetched;
+	values[1] = counts.inserted;
+	values[2] = counts.updated;
+	values[3] = counts.unchanged;
+	values[4] = counts.dead;
+	rc_queue_send_end(values, lengthof(values));
+	proc_exit(0);
+}
+
+/*
+ * The last stable offsets of all partitions of the stream's topics, as
+ * targets; those of empty partitions are left out.
+ */
+static List *
+find_ends(RcStream *stream)
+{
+	MemoryContext context = CurrentMemoryContext;
+	RcKafka    *kafka = rc_kafka_open(RC_KAFKA_CONSUMER,
+									  psprintf("rappel_conso." UINT64_FORMAT ".%u.%s.drain",
+											   GetSystemIdentifier(),
+											   MyDatabaseId, stream->name),
+									  NULL);
+	List	   *targets = NIL;
+	ListCell   *lc;
+
+	foreach(lc, stream->topics)
+	{
+		char	   *topic = (char *) lfirst(lc);
+		int			n = rc_kafka_partition_count(kafka, topic, PATIENCE);
+
+		if (n == 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_OBJECT),
+					 errmsg("topic \"%s\" does not exist", topic)));
+		for (int p = 0; p < n; p++)
+		{
+			RcTarget   *target;
+			int64		low;
+			int64		high;
+
+			rc_consumer_watermarks(kafka, topic, p, &low, &high, PATIENCE);
+			if (high <= low)
+				continue;
+			MemoryContextSwitchTo(context);
+			target = palloc0(sizeof(RcTarget));
+			target->topic = topic;
+			target->partition = p;
+			target->offset = high - 1;
+			targets = lappend(targets, target);
+		}
+	}
+	rc_kafka_close(kafka);
+	MemoryContextSwitchTo(context);
+	return targets;
+}
