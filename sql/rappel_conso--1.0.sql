@@ -110,7 +110,8 @@ CREATE TABLE rappel_conso.run (
   trigger text NOT NULL DEFAULT 'manual',
   full_sync boolean NOT NULL DEFAULT false,
   destination text,
-  started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  requested_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  started_at timestamptz DEFAULT clock_timestamp(),
   finished_at timestamptz,
   fetched bigint NOT NULL DEFAULT 0,
   published bigint NOT NULL DEFAULT 0,
@@ -125,15 +126,17 @@ CREATE TABLE rappel_conso.run (
   context text
 );
 CREATE INDEX run_source_idx ON rappel_conso.run (source, id);
+CREATE UNIQUE INDEX run_queued_idx ON rappel_conso.run (source) WHERE state OPERATOR(pg_catalog.=) 'queued';
 CREATE UNIQUE INDEX run_running_idx ON rappel_conso.run (source) WHERE state OPERATOR(pg_catalog.=) 'running';
 COMMENT ON TABLE rappel_conso.run IS 'runs: one execution of a source each';
 COMMENT ON SEQUENCE rappel_conso.run_id_seq IS 'numbers of runs';
 COMMENT ON COLUMN rappel_conso.run.id IS 'number of the run';
 COMMENT ON COLUMN rappel_conso.run.source IS 'name of the source';
 COMMENT ON COLUMN rappel_conso.run.state IS 'queued, running, success, failed or cancelled';
-COMMENT ON COLUMN rappel_conso.run.trigger IS 'what started it: manual or schedule';
+COMMENT ON COLUMN rappel_conso.run.trigger IS 'what started it: manual (rc_sync_now), trigger (rc_trigger) or schedule (poll_interval)';
 COMMENT ON COLUMN rappel_conso.run.full_sync IS 'true: cursor and remembered records were ignored';
 COMMENT ON COLUMN rappel_conso.run.destination IS 'where records went: direct, or Kafka cluster id and topic';
+COMMENT ON COLUMN rappel_conso.run.requested_at IS 'when it was asked for';
 COMMENT ON COLUMN rappel_conso.run.started_at IS 'when it started';
 COMMENT ON COLUMN rappel_conso.run.finished_at IS 'when it ended';
 COMMENT ON COLUMN rappel_conso.run.fetched IS 'records read from the API';
@@ -209,6 +212,12 @@ CREATE TABLE rappel_conso.stream_offset (
   last_offset bigint,
   record_timestamp timestamptz,
   applied_at timestamptz,
+  applied bigint NOT NULL DEFAULT 0,
+  inserted bigint NOT NULL DEFAULT 0,
+  updated bigint NOT NULL DEFAULT 0,
+  dead bigint NOT NULL DEFAULT 0,
+  started_at timestamptz,
+  applied_before bigint NOT NULL DEFAULT 0,
   high_watermark bigint,
   observed_at timestamptz,
   PRIMARY KEY (stream, topic, partition)
@@ -224,6 +233,12 @@ COMMENT ON COLUMN rappel_conso.stream_offset.seek_to IS 'where rc_seek() sends i
 COMMENT ON COLUMN rappel_conso.stream_offset.last_offset IS 'offset of the last record applied';
 COMMENT ON COLUMN rappel_conso.stream_offset.record_timestamp IS 'timestamp of the last record applied';
 COMMENT ON COLUMN rappel_conso.stream_offset.applied_at IS 'when the last batch was committed';
+COMMENT ON COLUMN rappel_conso.stream_offset.applied IS 'number of records applied, dead letters among them';
+COMMENT ON COLUMN rappel_conso.stream_offset.inserted IS 'rows inserted or written by batches that began with this partition';
+COMMENT ON COLUMN rappel_conso.stream_offset.updated IS 'rows updated by batches that began with this partition';
+COMMENT ON COLUMN rappel_conso.stream_offset.dead IS 'dead letters of batches that began with this partition';
+COMMENT ON COLUMN rappel_conso.stream_offset.started_at IS 'when its worker began with it';
+COMMENT ON COLUMN rappel_conso.stream_offset.applied_before IS 'value of applied at that time';
 COMMENT ON COLUMN rappel_conso.stream_offset.high_watermark IS 'end of the partition when last observed';
 COMMENT ON COLUMN rappel_conso.stream_offset.observed_at IS 'when high_watermark was observed';
 
@@ -359,6 +374,9 @@ COMMENT ON COLUMN rappel_conso.stopped.stopped_at IS 'when rc_stop() was called'
 CREATE VIEW rappel_conso.lag WITH (security_invoker = true) AS
   SELECT o.stream, o.topic, o.partition, o.next_offset, o.high_watermark,
          GREATEST(o.high_watermark OPERATOR(pg_catalog.-) o.next_offset, 0) AS lag,
+         CASE WHEN o.high_watermark OPERATOR(pg_catalog.>) o.next_offset
+              THEN pg_catalog.now() OPERATOR(pg_catalog.-) o.record_timestamp
+              WHEN o.high_watermark IS NOT NULL THEN interval '0' END AS lag_time,
          o.record_timestamp, o.applied_at, o.observed_at
     FROM rappel_conso.stream_offset o;
 COMMENT ON VIEW rappel_conso.lag IS 'records in Kafka that are not yet applied, for each partition';
@@ -368,6 +386,7 @@ COMMENT ON COLUMN rappel_conso.lag.partition IS 'partition of the topic';
 COMMENT ON COLUMN rappel_conso.lag.next_offset IS 'offset of the next record to apply';
 COMMENT ON COLUMN rappel_conso.lag.high_watermark IS 'end of the partition when last observed';
 COMMENT ON COLUMN rappel_conso.lag.lag IS 'number of offsets between the two; null until the end was observed';
+COMMENT ON COLUMN rappel_conso.lag.lag_time IS 'age of the last record applied, while there are newer ones';
 COMMENT ON COLUMN rappel_conso.lag.record_timestamp IS 'timestamp of the last record applied';
 COMMENT ON COLUMN rappel_conso.lag.applied_at IS 'when the last batch was committed';
 COMMENT ON COLUMN rappel_conso.lag.observed_at IS 'when high_watermark was observed';
@@ -593,6 +612,21 @@ CREATE FUNCTION @extschema@.rc_sync_now(
 AS 'MODULE_PATHNAME', 'rc_sync_now' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION @extschema@.rc_sync_now(text, boolean) IS 'runs a source now and waits for the end of the run';
 
+CREATE FUNCTION @extschema@.rc_trigger(source text DEFAULT 'rappel_conso', full_sync boolean DEFAULT false)
+RETURNS bigint
+AS 'MODULE_PATHNAME', 'rc_trigger' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION @extschema@.rc_trigger(text, boolean) IS 'asks for a run of a source and returns its id; takes effect at commit';
+
+CREATE FUNCTION @extschema@.rc_wait(run bigint, timeout interval DEFAULT NULL,
+  OUT run_id bigint, OUT state text, OUT fetched bigint, OUT published bigint, OUT inserted bigint,
+  OUT updated bigint, OUT unchanged bigint, OUT dead bigint, OUT duration interval)
+AS 'MODULE_PATHNAME', 'rc_wait' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION @extschema@.rc_wait(bigint, interval) IS 'waits for the end of a run';
+
+CREATE FUNCTION @extschema@.rc_cancel(run_id bigint) RETURNS boolean
+AS 'MODULE_PATHNAME', 'rc_cancel' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION @extschema@.rc_cancel(bigint) IS 'cancels a run that is queued or under way';
+
 CREATE FUNCTION @extschema@.rc_start() RETURNS boolean
 AS 'MODULE_PATHNAME', 'rc_start' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION @extschema@.rc_start() IS 'starts this database''s workers; false if they were running';
@@ -689,13 +723,17 @@ LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
            (SELECT e.extversion FROM pg_extension e WHERE e.extname = 'rappel_conso') AS installed
   ), stream_part AS (
     SELECT s.name, s.paused, s.workers, s.topics, t.state AS said, t.detail, t.sqlstate, t.error, t.error_detail,
-           t.hint, t.last_error_at, t.retry_at, o.lag, o.applied_at, o.observed_at, d.dead,
+           t.hint, t.last_error_at, t.retry_at, o.lag, o.applied_at, o.observed_at, d.dead, f.rate, f.started_at,
            (SELECT count(rappel_conso.worker_pid('stream', s.name, n)) FROM generate_series(0, s.workers - 1) n) AS alive
       FROM rappel_conso.stream s
       LEFT JOIN rappel_conso.stream_state t ON t.stream = s.name
       LEFT JOIN LATERAL (SELECT sum(l.lag)::bigint AS lag, max(l.applied_at) AS applied_at,
                                 max(l.observed_at) AS observed_at
                            FROM rappel_conso.lag l WHERE l.stream = s.name) o ON true
+      LEFT JOIN LATERAL (SELECT sum(p.applied - p.applied_before)
+                                / NULLIF(extract(epoch FROM clock_timestamp() - min(p.started_at)), 0) AS rate,
+                                min(p.started_at) AS started_at
+                           FROM rappel_conso.stream_offset p WHERE p.stream = s.name) f ON true
       LEFT JOIN LATERAL (SELECT count(*) AS dead FROM rappel_conso.dead_letter d
                           WHERE d.origin = 'stream' AND d.name = s.name AND d.resolved_at IS NULL) d ON true
   )
@@ -745,6 +783,8 @@ LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
               ELSE 'stopped' END,
          concat_ws('; ',
                    CASE WHEN w.brokers <> '' THEN format('%s of %s workers', p.alive, p.workers) END,
+                   CASE WHEN p.alive > 0
+                        THEN format('%s records/s since %s', round(p.rate, 1), p.started_at) END,
                    p.detail,
                    CASE WHEN p.said = 'failed' AND p.retry_at IS NOT NULL THEN format('tried again at %s', p.retry_at) END,
                    CASE WHEN p.dead > 0 THEN format('%s dead letters', p.dead) END),
@@ -773,6 +813,7 @@ COMMENT ON FUNCTION @extschema@.rc_status() IS 'one row for each part: what it d
 
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA rappel_conso FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.rc_fold(text), @extschema@.rc_sync_now(text, boolean),
+  @extschema@.rc_trigger(text, boolean), @extschema@.rc_wait(bigint, interval), @extschema@.rc_cancel(bigint),
   @extschema@.rc_start(), @extschema@.rc_stop(), @extschema@.rc_status(), @extschema@.rc_seek(text, text),
   @extschema@.rc_publish(text, bytea, bytea, jsonb), @extschema@.rc_publish(text, text, text, jsonb),
   @extschema@.rc_publish(text, jsonb, text, jsonb), @extschema@.rc_retry(text, bigint),

@@ -25,10 +25,8 @@
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
-#include "worker/sync.h"
 #include "worker/worker.h"
 
-PG_FUNCTION_INFO_V1(rc_sync_now);
 PG_FUNCTION_INFO_V1(rc_start);
 PG_FUNCTION_INFO_V1(rc_stop);
 PG_FUNCTION_INFO_V1(rc_worker_pid);
@@ -42,52 +40,9 @@ PG_FUNCTION_INFO_V1(rc_drain);
 /* How long rc_start and rc_stop wait for workers, in steps of 20 ms. */
 #define WORKER_WAIT_STEPS	500
 
-#define SYNC_COLUMNS		9
-
 static void wait_a_little(void);
 static RcStream *stream_for_caller(const char *name, const char *function);
 static Datum values_row(FunctionCallInfo fcinfo, const int64 *values, int n);
-
-/* rc_sync_now(source, full_sync): one row. */
-Datum
-rc_sync_now(PG_FUNCTION_ARGS)
-{
-	char	   *source = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	bool		full_sync = PG_GETARG_BOOL(1);
-	int64		run = rc_sync(source, full_sync);
-	RcParams	params = {0};
-	TupleDesc	desc;
-	HeapTuple	tuple = NULL;
-	MemoryContext context = CurrentMemoryContext;
-
-	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
-	desc = BlessTupleDesc(desc);
-
-	rc_param_int8(&params, run);
-	rc_query_begin();
-	if (rc_query_latest("SELECT id, state, fetched,"
-						" CASE WHEN destination <> 'direct' THEN published END,"
-						" inserted, updated, unchanged, dead,"
-						" finished_at - started_at"
-						" FROM rappel_conso.run WHERE id = $1", &params) == 1)
-	{
-		Datum		values[SYNC_COLUMNS];
-		bool		nulls[SYNC_COLUMNS];
-		MemoryContext old;
-
-		for (int i = 0; i < SYNC_COLUMNS; i++)
-			values[i] = SPI_getbinval(SPI_tuptable->vals[0],
-									  SPI_tuptable->tupdesc, i + 1, &nulls[i]);
-		old = MemoryContextSwitchTo(context);
-		tuple = heap_form_tuple(desc, values, nulls);
-		MemoryContextSwitchTo(old);
-	}
-	rc_query_end();
-	if (tuple == NULL)
-		elog(ERROR, "run %lld has no row", (long long) run);
-	PG_RETURN_DATUM(HeapTupleGetDatum(tuple));
-}
 
 /* rc_start(): true if the scheduler was started, false if it ran. */
 Datum

@@ -24,8 +24,9 @@
 
 /*
  * Headers that our own messages carry.  The run is written as
- * "<system identifier>.<database oid>.<run id>", so that another server's
- * runs on the same topic are never mistaken for ours.
+ * "<system identifier>.<oid of rappel_conso.run>.<run id>", so that runs of
+ * another server, database or life of the extension on the same topic are
+ * never mistaken for ours.
  */
 #define RC_HEADER_CONTENT_TYPE	"content-type"
 #define RC_HEADER_SOURCE		"rappel_conso-source"

@@ -12,13 +12,37 @@
 
 #include <ctype.h>
 
-#include "api/api.h"
+#include "api/recall.h"
 #include "lib/stringinfo.h"
 
 static void append_text(StringInfo buf, const char *value);
 static void check_value(const char *value, const char *allowed,
 						const char *kind);
 static bool is_keyword(const char *word);
+
+/*
+ * Whether a value is one of its kind, so that it can be compared and be asked
+ * for by rc_explore_condition().
+ */
+bool
+rc_explore_comparable(RcFieldKind kind, const char *value)
+{
+	char		iso[RC_DATE_ROOM];
+	char	   *end;
+
+	switch (kind)
+	{
+		case RC_FIELD_TIME:
+			return strspn(value, "0123456789") == 4 && value[4] == '-' &&
+				rc_recall_timestamp(value, iso);
+		case RC_FIELD_NUMBER:
+			(void) strtod(value, &end);
+			return *end == '\0' &&
+				strspn(value, "0123456789-.+eE") == strlen(value);
+		default:
+			return true;
+	}
+}
 
 /*
  * Write a comparison such as "date_publication >= date'2026-04-17T08:02:00Z'":

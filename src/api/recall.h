@@ -2,7 +2,7 @@
  *
  * recall.h
  *	  What the files that make a record of a line share: extract.c,
- *	  json_scan.c, json_text.c and recall*.c.
+ *	  json_scan.c, json_text.c and recall*.c; odsql.c reads its dates by it.
  *
  * Nothing outside src/api includes it.  All text in here is UTF-8, whatever
  * the encoding of the database.

@@ -24,6 +24,7 @@
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
+#include "utils/queryenvironment.h"
 #include "utils/resowner.h"
 #include "utils/timeout.h"
 #include "utils/timestamp.h"
@@ -123,12 +124,17 @@ rc_applier_close(RcApplier *applier)
 	MemoryContextDelete(applier->context);
 }
 
-/* The statement has got past planning: errors are now those of records. */
+/*
+ * The statement has got past planning: errors are now those of records.
+ * Functions that are run while it is planned have no "records".
+ */
 static void
 note_execution(QueryDesc *queryDesc, ScanDirection direction, uint64 count,
 			   bool execute_once)
 {
-	phase = PHASE_EXECUTE;
+	if (queryDesc->queryEnv != NULL &&
+		get_ENR(queryDesc->queryEnv, "records") != NULL)
+		phase = PHASE_EXECUTE;
 	if (previous_run_hook)
 		previous_run_hook(queryDesc, direction, count, execute_once);
 	else

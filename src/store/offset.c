@@ -81,11 +81,14 @@ rc_offset_insert(const char *stream, const char *topic, int32 partition,
  * Raises ERRCODE_T_R_SERIALIZATION_FAILURE when the offset is no longer
  * there, or the epoch another one: somebody else applied these records, or
  * the stream was changed or sought.  last_offset and last_timestamp_ms are
- * those of the batch's last record of the partition; -1: unchanged.
+ * those of the batch's last record of the partition; -1: unchanged.  "applied"
+ * counts its records; "counts", what the batch did, is given with one of the
+ * batch's partitions only (else NULL).
  */
 void
 rc_offset_advance(const char *stream, const RcOffset *from, int64 next_offset,
-				  int64 last_offset, int64 last_timestamp_ms)
+				  int64 last_offset, int64 last_timestamp_ms, int64 applied,
+				  const RcCounts *counts)
 {
 	RcParams	params = {0};
 
@@ -97,7 +100,13 @@ rc_offset_advance(const char *stream, const RcOffset *from, int64 next_offset,
 	rc_param_int8(&params, next_offset);
 	rc_param_int8(&params, last_offset);
 	rc_param_time(&params, rc_from_kafka_time(last_timestamp_ms));
+	rc_param_int8(&params, applied);
+	rc_param_int8(&params, counts ? counts->inserted : 0);
+	rc_param_int8(&params, counts ? counts->updated : 0);
+	rc_param_int8(&params, counts ? counts->dead : 0);
 	if (rc_execute("UPDATE rappel_conso.stream_offset SET next_offset = $6,"
+				   " applied = applied + $9, inserted = inserted + $10,"
+				   " updated = updated + $11, dead = dead + $12,"
 				   " last_offset = COALESCE($7, last_offset),"
 				   " record_timestamp = CASE WHEN $7 IS NULL THEN record_timestamp ELSE $8 END,"
 				   " applied_at = pg_catalog.clock_timestamp()"
@@ -125,6 +134,42 @@ rc_offset_skip(const char *stream, const RcOffset *from, int64 next_offset)
 				   " WHERE stream = $1 AND topic = $2 AND partition = $3"
 				   " AND next_offset = $4 AND epoch = $5", &params) != 1)
 		fence_failed(stream, from);
+}
+
+/* A worker begins with the partition: rates count from here. */
+void
+rc_offset_started(const char *stream, const RcOffset *at)
+{
+	RcParams	params = {0};
+
+	rc_param_text(&params, stream);
+	rc_param_text(&params, at->topic);
+	rc_param_int4(&params, at->partition);
+	rc_execute("UPDATE rappel_conso.stream_offset"
+			   " SET started_at = pg_catalog.clock_timestamp(),"
+			   " applied_before = applied"
+			   " WHERE stream = $1 AND topic = $2 AND partition = $3", &params);
+}
+
+/* What a stream has done since it was made; fetched are the records. */
+void
+rc_offset_totals(const char *stream, RcCounts *counts)
+{
+	RcParams	params = {0};
+
+	memset(counts, 0, sizeof(RcCounts));
+	rc_param_text(&params, stream);
+	rc_query_begin();
+	rc_query("SELECT sum(applied)::int8, sum(inserted)::int8,"
+			 " sum(updated)::int8, sum(dead)::int8"
+			 " FROM rappel_conso.stream_offset WHERE stream = $1", &params);
+	counts->fetched = rc_column_int8(0, 1, 0);
+	counts->inserted = rc_column_int8(0, 2, 0);
+	counts->updated = rc_column_int8(0, 3, 0);
+	counts->dead = rc_column_int8(0, 4, 0);
+	rc_query_end();
+	counts->unchanged = counts->fetched - counts->inserted -
+		counts->updated - counts->dead;
 }
 
 static void
@@ -205,17 +250,20 @@ rc_stream_say(const char *stream, const char *state, const char *detail)
 
 /*
  * Say that a stream runs.  What it said of a gap while running stays; what it
- * waited for does not.
+ * waited for does not.  One that has failed stays failed until it is "cured":
+ * that its worker has started says nothing, and would end the backoff.
  */
 void
-rc_stream_run(const char *stream)
+rc_stream_run(const char *stream, bool cured)
 {
 	RcParams	params = {0};
 
 	rc_param_text(&params, stream);
+	rc_param_bool(&params, cured);
 	rc_query_begin();
 	if (rc_query("SELECT 1 FROM rappel_conso.stream_state WHERE stream = $1"
-				 " AND state = 'running' AND failures = 0", &params) == 0)
+				 " AND (state = 'running' AND failures = 0"
+				 "  OR state = 'failed' AND NOT $2)", &params) == 0)
 		rc_query("INSERT INTO rappel_conso.stream_state (stream, state)"
 				 " SELECT s.name, 'running' FROM rappel_conso.stream s"
 				 " WHERE s.name = $1 ON CONFLICT (stream) DO UPDATE"

@@ -10,10 +10,26 @@
  */
 #include "store/store.h"
 
+#include "access/xlog.h"
+#include "catalog/namespace.h"
 #include "utils/elog.h"
+#include "utils/lsyscache.h"
 
 static void param_error(RcParams *params, const ErrorData *error);
 static void source_changed(const RcSource *source);
+
+/*
+ * What the run header of our own messages begins with, in the current
+ * context; the run's id follows.
+ */
+char *
+rc_run_prefix(void)
+{
+	Oid			schema = get_namespace_oid(RC_SCHEMA, false);
+
+	return psprintf(UINT64_FORMAT ".%u.", GetSystemIdentifier(),
+					get_relname_relid("run", schema));
+}
 
 /*
  * Make a run that is running; returns its id.  "destination" may be NULL
@@ -37,6 +53,28 @@ rc_run_start(const char *source, const char *trigger, bool full_sync,
 	run = rc_column_int8(0, 1, 0);
 	rc_query_end();
 	return run;
+}
+
+/*
+ * Begin a run that was queued; false when it is not queued any more.
+ */
+bool
+rc_run_take(int64 run, const char *destination, bool *full_sync)
+{
+	RcParams	params = {0};
+	bool		taken;
+
+	rc_param_int8(&params, run);
+	rc_param_text(&params, destination);
+	rc_query_begin();
+	taken = rc_query("UPDATE rappel_conso.run SET state = 'running',"
+					 " started_at = pg_catalog.clock_timestamp(), destination = $2"
+					 " WHERE id = $1 AND state = 'queued' RETURNING full_sync",
+					 &params) == 1;
+	if (taken)
+		*full_sync = rc_column_bool(0, 1);
+	rc_query_end();
+	return taken;
 }
 
 /* Write down where the records of a run go. */

@@ -133,8 +133,10 @@ typedef struct RcSourceState
 	bool		first_pass;		/* never read to its end */
 } RcSourceState;
 
+extern char *rc_run_prefix(void);
 extern int64 rc_run_start(const char *source, const char *trigger,
 						  bool full_sync, const char *destination);
+extern bool rc_run_take(int64 run, const char *destination, bool *full_sync);
 extern void rc_run_add(int64 run, const RcCounts *counts);
 extern void rc_run_finish(int64 run, const char *state,
 						  const ErrorData *error);
@@ -177,7 +179,10 @@ extern void rc_offset_insert(const char *stream, const char *topic,
 							 const char *cluster_id);
 extern void rc_offset_advance(const char *stream, const RcOffset *from,
 							  int64 next_offset, int64 last_offset,
-							  int64 last_timestamp_ms);
+							  int64 last_timestamp_ms, int64 applied,
+							  const RcCounts *counts);
+extern void rc_offset_started(const char *stream, const RcOffset *at);
+extern void rc_offset_totals(const char *stream, RcCounts *counts);
 extern void rc_offset_skip(const char *stream, const RcOffset *from,
 						   int64 next_offset);
 extern void rc_offset_seek(const char *stream, const RcOffset *from,
@@ -187,7 +192,7 @@ extern void rc_offset_observe(const char *stream, const RcOffset *at,
 
 extern void rc_stream_say(const char *stream, const char *state,
 						  const char *detail);
-extern void rc_stream_run(const char *stream);
+extern void rc_stream_run(const char *stream, bool cured);
 extern int	rc_stream_fail(const char *stream, const ErrorData *error);
 
 /* ---- outbox.c: messages that wait to be published ---- */

@@ -101,8 +101,11 @@ rc_call_worker(RcCall *call)
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 		check_deadline(call);
+		if (GetBackgroundWorkerPid(started->handle, &call->worker) != BGWH_STARTED)
+			call->worker = 0;
 		rc_call_check_blocked(call);
 	}
+	call->worker = 0;
 	started->ended = true;
 	dsm_detach(segment);
 }
@@ -246,8 +249,10 @@ rc_call_check_blocked(const RcCall *call)
 	RcStream   *stream = call->stream ? rc_stream_load(call->stream) : NULL;
 	bool		blocked;
 
-	blocked = blocked_by_us(rc_lock_holder(MyDatabaseId, call->kind,
-										   call->args.name, 0));
+	/* ours may wait before it holds its lock: while it connects */
+	blocked = blocked_by_us(call->worker) ||
+		blocked_by_us(rc_lock_holder(MyDatabaseId, call->kind,
+									 call->args.name, 0));
 	for (int i = 0; stream != NULL && i < stream->workers && !blocked; i++)
 		blocked = blocked_by_us(rc_lock_holder(MyDatabaseId, RC_WORKER_STREAM,
 											   stream->name, i));

@@ -29,6 +29,7 @@ typedef struct RcConsumption
 	RcPartition *partitions;	/* as assigned */
 	bool	   *verify;			/* the last record applied is read again */
 	char	   *run_prefix;		/* of RC_HEADER_RUN for runs of this database */
+	bool		cured;			/* something was applied, or all is read */
 	TimestampTz observed_at;
 	bool		commit_again;	/* to the group; see rc_partitions_observe */
 } RcConsumption;
@@ -38,6 +39,7 @@ extern bool rc_partitions_changed(RcConsumption *c);
 extern int	rc_partitions_verify(RcConsumption *c, RcRecord *records, int n);
 extern void rc_partitions_recover(RcConsumption *c);
 extern void rc_partitions_observe(RcConsumption *c, bool at_once);
+extern bool rc_partitions_at_end(RcConsumption *c);
 extern int	rc_partitions_find(RcConsumption *c, const RcRecord *record);
 
 #endif							/* RC_CONSUME_H */

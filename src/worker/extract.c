@@ -378,6 +378,9 @@ add_line(Pass *pass, const char *line, size_t len)
 static void
 note_cursor(Pass *pass, const char *cursor)
 {
+	/* one odd record must not send the source astray */
+	if (!rc_explore_comparable(pass->kind, cursor))
+		return;
 	if (pass->last_cursor != NULL &&
 		compare_cursors(pass->kind, cursor, pass->last_cursor) < 0)
 	{

@@ -16,7 +16,7 @@
 /* How often the stream's offsets are looked at, in ms. */
 #define LOOK_INTERVAL	50
 
-static void check_stream(RcRun *run);
+static void check_stream(RcRun *run, bool worked);
 static void check_topics(RcRun *run);
 static void consume_here(RcRun *run);
 
@@ -40,7 +40,7 @@ rc_run_load(RcRun *run)
 		reached = rc_targets_reached(run->stream->name, run->targets);
 		worked = rc_stream_worked(run->stream);
 		if (!reached)
-			check_stream(run);
+			check_stream(run, worked);
 		rc_transaction_commit();
 		MemoryContextSwitchTo(run->context);
 		MemoryContextReset(run->batch_context);
@@ -56,7 +56,7 @@ rc_run_load(RcRun *run)
 
 /* A stream that will not get there is an error of the run. */
 static void
-check_stream(RcRun *run)
+check_stream(RcRun *run, bool worked)
 {
 	RcStream   *stream = rc_stream_load(run->stream->name);
 	RcParams	params = {0};
@@ -68,15 +68,19 @@ check_stream(RcRun *run)
 						"stream \"%s\" does not exist any more",
 						run->stream->name)));
 
-	/* Without a scheduler nobody tries it again but we. */
-	if (rc_lock_holder(MyDatabaseId, RC_WORKER_SCHEDULER, "", 0) == 0)
+	/*
+	 * Without a scheduler nobody tries it again but we; and a try that is
+	 * under way or due may succeed.
+	 */
+	if (worked ||
+		rc_lock_holder(MyDatabaseId, RC_WORKER_SCHEDULER, "", 0) == 0)
 		return;
 	rc_param_text(&params, stream->name);
 	rc_query_begin();
 	if (rc_query("SELECT sqlstate, error, error_detail, hint"
 				 " FROM rappel_conso.stream_state"
 				 " WHERE stream = $1 AND state = 'failed'"
-				 " AND retry_at IS NOT NULL", &params) == 1)
+				 " AND retry_at > pg_catalog.clock_timestamp()", &params) == 1)
 	{
 		char	   *code = rc_column_text(0, 1);
 		char	   *detail = rc_column_text(0, 3);

@@ -26,6 +26,7 @@ static int	add_topic(RcConsumption *c, List *offsets, const char *topic);
 static int64 resolve(RcConsumption *c, const char *topic, int partition,
 					 const char *where);
 static void check_cluster(RcConsumption *c, const RcOffset *offset);
+static void note_start(RcConsumption *c);
 static void assign(RcConsumption *c);
 static void recover_one(RcConsumption *c, int i);
 static void skip_gap(RcConsumption *c, int i, int64 to);
@@ -84,8 +85,21 @@ rc_partitions_assign(RcConsumption *c)
 		c->verify[i] = c->offsets[i].last_offset >= 0 &&
 			c->offsets[i].last_offset < c->offsets[i].next_offset;
 	}
+	if (c->number >= 0)
+		note_start(c);
 	assign(c);
 	return true;
+}
+
+/* Rates are counted from the start of the worker. */
+static void
+note_start(RcConsumption *c)
+{
+	rc_transaction_begin();
+	for (int i = 0; i < c->n; i++)
+		rc_offset_started(c->stream->name, &c->offsets[i]);
+	rc_transaction_commit();
+	MemoryContextSwitchTo(c->context);
 }
 
 static int
@@ -236,6 +250,18 @@ rc_partitions_changed(RcConsumption *c)
 			return true;
 	}
 	return false;
+}
+
+/* Whether everything that can be read has been handed out. */
+bool
+rc_partitions_at_end(RcConsumption *c)
+{
+	for (int i = 0; i < c->n; i++)
+	{
+		if (!rc_consumer_position(c->kafka, i)->at_end)
+			return false;
+	}
+	return true;
 }
 
 /* Index of the record's partition among ours. */

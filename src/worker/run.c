@@ -12,7 +12,6 @@
 #include "worker/run.h"
 
 #include "access/xact.h"
-#include "access/xlog.h"
 #include "common/pg_prng.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
@@ -124,11 +123,17 @@ prepare_run(const RcWorkerArgs *args)
 		ereport(LOG,
 				(errmsg("an earlier run of source \"%s\" had ended unexpectedly",
 						run->source->name)));
-	run->id = rc_run_start(run->source->name,
-						   args->scheduled ? "schedule" : "manual",
-						   run->full_sync, run->destination);
-	run->label = psprintf(UINT64_FORMAT ".%u.%lld", GetSystemIdentifier(),
-						  MyDatabaseId, (long long) run->id);
+	run->id = args->id;
+	if (run->id == 0)
+		run->id = rc_run_start(run->source->name,
+							   args->scheduled ? "schedule" : "manual",
+							   run->full_sync, run->destination);
+	else if (!rc_run_take(run->id, run->destination, &run->full_sync))
+	{
+		rc_transaction_commit();
+		return NULL;
+	}
+	run->label = psprintf("%s%lld", rc_run_prefix(), (long long) run->id);
 	rc_transaction_commit();
 	MemoryContextSwitchTo(context);
 	return run;

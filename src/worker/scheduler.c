@@ -39,6 +39,7 @@ typedef struct Start
 	RcWorkerKind kind;
 	char	   *name;
 	int			number;
+	int64		run;			/* that was queued; 0: none */
 	Oid			owner;
 	bool		can_login;
 } Start;
@@ -160,20 +161,26 @@ round_of_work(MemoryContext context)
 	}
 }
 
-/* Sources whose poll_interval has passed since their last run started. */
+/*
+ * Runs that were asked for, and sources whose poll_interval has passed since
+ * their last run started.
+ */
 static List *
 due_runs(List *starts)
 {
 	uint64		n;
 
 	rc_query_begin();
-	n = rc_query("SELECT s.name, s.owner::oid, r.rolcanlogin"
+	n = rc_query("SELECT s.name, s.owner::oid, r.rolcanlogin, q.id"
 				 " FROM rappel_conso.source s"
 				 " JOIN pg_catalog.pg_roles r ON r.oid = s.owner"
-				 " WHERE NOT s.paused AND s.poll_interval IS NOT NULL"
+				 " LEFT JOIN rappel_conso.run q ON q.source = s.name AND q.state = 'queued'"
+				 " WHERE q.id IS NOT NULL"
+				 " OR NOT s.paused AND s.poll_interval IS NOT NULL"
 				 " AND NOT EXISTS (SELECT FROM rappel_conso.run u"
 				 "  WHERE u.source = s.name AND u.started_at >"
-				 "  pg_catalog.clock_timestamp() - s.poll_interval)", NULL);
+				 "  pg_catalog.clock_timestamp() - s.poll_interval)"
+				 " ORDER BY q.id NULLS LAST, s.name", NULL);
 	for (uint64 i = 0; i < n; i++)
 	{
 		Start	   *what = SPI_palloc(sizeof(Start));
@@ -183,6 +190,7 @@ due_runs(List *starts)
 		what->number = 0;
 		what->owner = (Oid) rc_column_int8(i, 2, InvalidOid);
 		what->can_login = rc_column_bool(i, 3);
+		what->run = rc_column_int8(i, 4, 0);
 		if (rc_lock_holder(MyDatabaseId, RC_WORKER_RUN, what->name, 0) == 0 &&
 			!is_child(RC_WORKER_RUN, what->name, 0))
 		{
@@ -219,6 +227,7 @@ idle_streams(List *starts)
 		what->kind = RC_WORKER_STREAM;
 		what->name = rc_column_text(i, 1);
 		what->number = (int) rc_column_int8(i, 2, 0);
+		what->run = 0;
 		what->owner = (Oid) rc_column_int8(i, 3, InvalidOid);
 		what->can_login = rc_column_bool(i, 4);
 		if (rc_lock_holder(MyDatabaseId, RC_WORKER_STREAM, what->name,
@@ -273,6 +282,7 @@ start(const Start *what)
 	args.database = MyDatabaseId;
 	args.role = what->owner;
 	args.number = what->number;
+	args.id = what->run;
 	args.scheduled = true;
 	strlcpy(args.name, what->name, sizeof(args.name));
 

@@ -38,7 +38,9 @@ static void open_consumer(const char *name, int number);
 static bool definition_current(void);
 static int	apply_fetched(RcRecord *records, int n, RcCounts *counts);
 static void apply_segment(RcRecord *records, int n, RcCounts *counts);
-static void advance_partitions(RcRecord *records, int n, int *last);
+static void keep_lock(void);
+static void advance_partitions(RcRecord *records, int n, int *last,
+							   const RcCounts *counts);
 static const char *run_of(const RcRecord *record, int *len);
 static int64 own_run(const RcRecord *record);
 static bool idle(bool at_end);
@@ -69,7 +71,8 @@ rc_stream_main(Datum arg)
 		{
 			RcCounts	counts = {0};
 
-			if (!stream_wanted(args->name))
+			if (!stream_wanted(args->name) ||
+				!rc_lock_keep(RC_WORKER_STREAM, args->name, args->number))
 				proc_exit(0);
 			rc_stream_consume(args->name, args->number, NIL, false, &counts);
 			backoff = 0;
@@ -225,12 +228,11 @@ open_stream(const char *name, int number, bool even_paused)
 	rc_transaction_begin();
 	MemoryContextSwitchTo(context);
 	c->stream = rc_stream_load(name);
+	c->run_prefix = rc_run_prefix();
 	rc_transaction_commit();
 	MemoryContextSwitchTo(context);
 	if (c->stream == NULL || (c->stream->paused && !even_paused))
 		return false;
-	c->run_prefix = psprintf(UINT64_FORMAT ".%u.", GetSystemIdentifier(),
-							 MyDatabaseId);
 
 	rc_transaction_begin();
 	rc_check_grants(c->stream->owner, c->stream->topics,
@@ -317,21 +319,14 @@ apply_segment(RcRecord *records, int n, RcCounts *total)
 	RcPartition *done;
 	int			ndone = 0;
 
-	if (c->number >= 0 &&
-		!rc_lock_keep(RC_WORKER_STREAM, c->stream->name, c->number))
-		ereport(ERROR,
-				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-				 errmsg("another process works for stream \"%s\"",
-						c->stream->name)));
-
 	MemoryContextSwitchTo(c->batch_context);
 	last = palloc(sizeof(int) * c->n);
 	done = palloc0(sizeof(RcPartition) * c->n);
 
 	rc_transaction_begin();
 	MemoryContextSwitchTo(c->batch_context);
-	advance_partitions(records, n, last);
 	rc_apply(c->applier, records, n, run, &counts);
+	advance_partitions(records, n, last, &counts);
 	if (run > 0)
 		rc_run_add(run, &counts);
 	if (c->stream->output_topic)
@@ -357,25 +352,59 @@ apply_segment(RcRecord *records, int n, RcCounts *total)
 	c->commit_again = true;
 	MemoryContextSwitchTo(c->context);
 	MemoryContextReset(c->batch_context);
+	if (!c->cured && counts.dead < n)
+	{
+		c->cured = true;
+		say_trouble(NULL);
+	}
+	keep_lock();
 }
 
-/* The fence of each partition, in one order in all processes. */
+/*
+ * Be the only one still: a statement can call pg_advisory_unlock_all().
+ */
 static void
-advance_partitions(RcRecord *records, int n, int *last)
+keep_lock(void)
 {
 	RcConsumption *c = current;
+
+	if (c->number >= 0 &&
+		!rc_lock_keep(RC_WORKER_STREAM, c->stream->name, c->number))
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("another process works for stream \"%s\"",
+						c->stream->name)));
+}
+
+/*
+ * The fence of each partition, in one order in all processes; what the batch
+ * did is counted with the first of them.
+ */
+static void
+advance_partitions(RcRecord *records, int n, int *last,
+				   const RcCounts *counts)
+{
+	RcConsumption *c = current;
+	int64	   *applied = palloc0(sizeof(int64) * c->n);
 
 	for (int i = 0; i < c->n; i++)
 		last[i] = -1;
 	for (int k = 0; k < n; k++)
-		last[rc_partitions_find(c, &records[k])] = k;
+	{
+		int			i = rc_partitions_find(c, &records[k]);
+
+		last[i] = k;
+		applied[i]++;
+	}
 	for (int i = 0; i < c->n; i++)
 	{
-		if (last[i] >= 0)
-			rc_offset_advance(c->stream->name, &c->offsets[i],
-							  records[last[i]].offset + 1,
-							  records[last[i]].offset,
-							  records[last[i]].timestamp_ms);
+		if (last[i] < 0)
+			continue;
+		rc_offset_advance(c->stream->name, &c->offsets[i],
+						  records[last[i]].offset + 1,
+						  records[last[i]].offset,
+						  records[last[i]].timestamp_ms, applied[i], counts);
+		counts = NULL;
 	}
 }
 
@@ -438,12 +467,13 @@ idle(bool at_end)
 		looked_at = now;
 		if (!definition_current())
 			return false;
+		c->cured |= at_end && rc_partitions_at_end(c);
 		say_trouble(rc_kafka_trouble(c->kafka));
 		if (rc_kafka_trouble(c->kafka) == NULL && rc_partitions_changed(c))
 			return false;
 	}
-	if (at_end)
-		(void) rc_kafka_wait(c->kafka, LOOK_INTERVAL);
+	if (at_end && !rc_kafka_wait(c->kafka, LOOK_INTERVAL))
+		looked_at = 0;			/* woken, mostly by a change of the row */
 	return true;
 }
 
@@ -514,7 +544,7 @@ say_trouble(const char *trouble)
 	if (trouble)
 		rc_stream_say(current->stream->name, "waiting", trouble);
 	else
-		rc_stream_run(current->stream->name);
+		rc_stream_run(current->stream->name, current->cured);
 	rc_transaction_commit();
 	MemoryContextSwitchTo(current->context);
 }

@@ -132,8 +132,6 @@ join(RcCall *call, int64 *run)
 	int64		before = newest_run(source);
 	RcParams	params = {0};
 	bool		told = false;
-	ErrorData	error = {0};
-	char	   *state;
 	int			looks = 0;
 
 	while (rc_lock_holder(MyDatabaseId, RC_WORKER_RUN, source, 0) != 0)
@@ -155,44 +153,54 @@ join(RcCall *call, int64 *run)
 	rc_param_text(&params, source);
 	rc_param_int8(&params, before);
 	rc_query_begin();
-	if (rc_query_latest("SELECT id, state, sqlstate, error, detail, hint"
-						" FROM rappel_conso.run WHERE source = $1 AND id >= $2"
-						" ORDER BY id LIMIT 1", &params) == 0)
-	{
-		rc_query_end();
-		return false;
-	}
-	*run = rc_column_int8(0, 1, 0);
-	state = rc_column_text(0, 2);
-	if (rc_column_text(0, 3) != NULL)
-	{
-		const char *code = rc_column_text(0, 3);
+	if (rc_query_latest("SELECT id FROM rappel_conso.run"
+						" WHERE source = $1 AND id >= $2 AND state <> 'queued'"
+						" ORDER BY id LIMIT 1", &params) > 0)
+		*run = rc_column_int8(0, 1, 0);
+	rc_query_end();
+	return *run != 0 && rc_sync_outcome(*run);
+}
 
-		error.sqlerrcode = MAKE_SQLSTATE(code[0], code[1], code[2], code[3],
-										 code[4]);
-	}
-	error.message = rc_column_text(0, 4);
-	error.detail = rc_column_text(0, 5);
-	error.hint = rc_column_text(0, 6);
+/*
+ * What became of a run that has ended: true for success, false when it was
+ * cancelled; its error is raised as ours.
+ */
+bool
+rc_sync_outcome(int64 run)
+{
+	RcParams	params = {0};
+	ErrorData	error = {0};
+	char	   *state;
+	char	   *code;
+
+	rc_param_int8(&params, run);
+	rc_query_begin();
+	if (rc_query_latest("SELECT state, sqlstate, error, detail, hint"
+						" FROM rappel_conso.run WHERE id = $1", &params) != 1)
+		elog(ERROR, "run %lld has no row", (long long) run);
+	state = rc_column_text(0, 1);
+	code = rc_column_text(0, 2);
+	error.message = rc_column_text(0, 3);
+	error.detail = rc_column_text(0, 4);
+	error.hint = rc_column_text(0, 5);
 	rc_query_end();
 
 	if (strcmp(state, "success") == 0)
 		return true;
 	if (strcmp(state, "cancelled") == 0)
-		return false;			/* by whoever had asked for it, not by us */
-	if (strcmp(state, "running") == 0)
+		return false;
+	if (code == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_CONNECTION_FAILURE),
-				 errmsg("run %lld of source \"%s\" ended unexpectedly",
-						(long long) *run, source),
+				 errmsg("run %lld ended unexpectedly", (long long) run),
 				 errhint("See the server log for the cause; the next run goes on from the last commit.")));
 	ereport(ERROR,
-			(errcode(error.sqlerrcode ? error.sqlerrcode :
-					 ERRCODE_INTERNAL_ERROR),
-			 errmsg("%s", error.message ? error.message : state),
+			(errcode(MAKE_SQLSTATE(code[0], code[1], code[2], code[3],
+								   code[4])),
+			 errmsg("%s", error.message),
 			 error.detail ? errdetail_internal("%s", error.detail) : 0,
 			 error.hint ? errhint("%s", error.hint) : 0));
-	return true;				/* keep compiler quiet */
+	return false;				/* keep compiler quiet */
 }
 
 /* Id of the running run, or the one that will come next. */

@@ -11,5 +11,6 @@
 #include "worker/worker.h"
 
 extern int64 rc_sync(const char *source, bool full_sync);
+extern bool rc_sync_outcome(int64 run);
 
 #endif							/* RC_SYNC_H */

@@ -28,6 +28,7 @@ static RcStream *begin(RcWorkerArgs *args, const char *verb);
 static RcStream *load_stream(const char *name);
 static int	retry_some(RcStream *stream, RcApplier *applier, int64 id,
 					   int64 *after, RcCounts *counts);
+static void get_totals(RcStream *stream, RcCounts *counts);
 static List *find_ends(RcStream *stream);
 
 /* Connect, and load the stream. */
@@ -155,6 +156,8 @@ rc_drain_main(Datum arg)
 	RcStream   *stream = begin(args, "drain");
 	MemoryContext context = CurrentMemoryContext;
 	RcCounts	counts = {0};
+	RcCounts	before;
+	RcCounts	after;
 	List	   *targets;
 	int64		values[5];
 
@@ -170,6 +173,7 @@ rc_drain_main(Datum arg)
 	rc_transaction_commit();
 	MemoryContextSwitchTo(context);
 	targets = find_ends(stream);
+	get_totals(stream, &before);
 
 	for (;;)
 	{
@@ -195,13 +199,26 @@ rc_drain_main(Datum arg)
 	}
 	rc_stream_close();
 
-	values[0] = counts.fetched;
-	values[1] = counts.inserted;
-	values[2] = counts.updated;
-	values[3] = counts.unchanged;
-	values[4] = counts.dead;
+	get_totals(stream, &after);
+	values[0] = after.fetched - before.fetched;
+	values[1] = after.inserted - before.inserted;
+	values[2] = after.updated - before.updated;
+	values[3] = Max(after.unchanged - before.unchanged, 0);
+	values[4] = after.dead - before.dead;
 	rc_queue_send_end(values, lengthof(values));
 	proc_exit(0);
+}
+
+/* What the stream has done so far, whoever did it. */
+static void
+get_totals(RcStream *stream, RcCounts *counts)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	rc_transaction_begin();
+	rc_offset_totals(stream->name, counts);
+	rc_transaction_commit();
+	MemoryContextSwitchTo(context);
 }
 
 /*

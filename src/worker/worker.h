@@ -36,7 +36,8 @@ typedef struct RcWorkerArgs
 	Oid			role;			/* InvalidOid: the bootstrap superuser */
 	dsm_handle	segment;		/* queue to the waiting backend, or 0 */
 	int32		number;			/* of a stream's workers */
-	int64		id;				/* retry: of one dead letter; 0: all */
+	int64		id;				/* run: that was queued; retry: of one dead
+								 * letter; 0: none, all */
 	bool		full_sync;		/* run */
 	bool		scheduled;		/* run: started by the scheduler */
 	bool		by_hand;		/* scheduler: started by rc_start() */
@@ -84,6 +85,7 @@ typedef struct RcCall
 	const char *what;			/* for messages: run worker of source "x" */
 	const char *stream;			/* whose workers the caller may block; NULL */
 	TimestampTz deadline;		/* 0: none */
+	pid_t		worker;			/* process that was started; 0: none */
 	bool		busy;			/* another process does it */
 	bool		ended;			/* values are there */
 	int64		values[RC_CALL_VALUES];

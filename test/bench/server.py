@@ -17,16 +17,18 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 SERVERS = os.path.join(os.path.dirname(HERE), "servers")
 DATASET = "rappelconso-v2-gtin-espaces"
 WAIT_LIMIT = 600
+WAL_MB = 1500                   # written before anything is measured
 
-# As a server comes, but for what would make two runs differ.
+# As a server comes, but for what would make two runs differ.  WAL files are
+# kept, so that nobody has to fill new ones with zeros: see World.
 SETTINGS = """
 listen_addresses = ''
 unix_socket_directories = '{folder}'
 max_worker_processes = 16
+min_wal_size = '4GB'
 max_wal_size = '8GB'
 checkpoint_timeout = '1h'
 autovacuum = off
-log_min_messages = debug1
 log_line_prefix = '%m [%p] %b '
 shared_preload_libraries = 'rappel_conso'
 """
@@ -114,10 +116,12 @@ class Server:
             file.write(f"rappel_conso.kafka_brokers = '{brokers}'\n")
         # not by call(): the server would keep its pipe
         with open(self.log, "a", encoding="utf-8") as log:
-            subprocess.run([os.path.join(self.bindir, "pg_ctl"), "-s", "-w",
-                            "-D", self.data, "-l", self.log, "start"],
-                           check=True, stdin=subprocess.DEVNULL, stdout=log,
-                           stderr=log)
+            done = subprocess.run(
+                [os.path.join(self.bindir, "pg_ctl"), "-s", "-w", "-D",
+                 self.data, "-l", self.log, "start"], check=False,
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        if done.returncode != 0:
+            raise Failure(f"the server did not start:\n{self.log_end()}")
         self.running = True
         with open(os.path.join(self.data, "postmaster.pid"),
                   encoding="utf-8") as file:
@@ -126,7 +130,7 @@ class Server:
     def stop(self):
         if self.running:
             self.running = False
-            self.call("pg_ctl", "-s", "-w", "-m", "immediate", "-D", self.data,
+            self.call("pg_ctl", "-s", "-w", "-m", "fast", "-D", self.data,
                       "stop")
 
     def database(self, name, api=None):
@@ -166,6 +170,21 @@ class Kafka:
         self.script("start", folder)
         with open(os.path.join(folder, "brokers"), encoding="ascii") as file:
             self.brokers = file.read().strip()
+        self.warm_up()
+
+    def warm_up(self):
+        """Have it make what it makes once in its life: the topics that groups
+        and transactions are kept in."""
+        path = os.path.join(self.folder, "warm")
+        with open(path, "wb") as file:
+            file.write(b"key\tvalue\n")
+        self.create_topic("warm")
+        self.produce("warm", path)
+        subprocess.run(["kcat", "-b", self.brokers, "-q", "-G", "warm",
+                        "-c", "1", "-o", "beginning",
+                        "-X", "auto.offset.reset=earliest", "warm"],
+                       check=True, stdin=subprocess.DEVNULL,
+                       stdout=subprocess.DEVNULL, timeout=WAIT_LIMIT)
 
     @staticmethod
     def script(*command):
@@ -229,8 +248,19 @@ class World:
     def __init__(self, bindir, folder):
         self.folder = folder
         self.server = Server(bindir, os.path.join(folder, "pg"))
+        self.write_wal()
         self._kafka = None
         self.apis = []
+
+    def write_wal(self):
+        """Give the server files of WAL to use again, as a server has that has
+        run for a while."""
+        self.server.start()
+        session = Session(self.server, "postgres")
+        session.ask("SELECT count(pg_logical_emit_message(false, 'bench', "
+                    f"repeat('x', 1000000))) FROM generate_series(1, {WAL_MB})"
+                    "; CHECKPOINT")
+        session.close()
 
     @property
     def kafka(self):

@@ -303,4 +303,200 @@ like(value('SELECT rc_sync_now()'),
 	qr/success/, 'the next run works as if nothing had been');
 is(table_digest($node), $digest, 'and the table is whole');
 
+#
+# Two callers
+#
+
+sub two_callers
+{
+	my $one = call_into_middle();
+	my $other = call('SELECT * FROM rc_sync_now()');
+
+	said($other, qr/NOTICE.*waiting for the run of source "rappel_conso"/);
+	return ($one, $other);
+}
+
+my $runs = value('SELECT count(*) FROM rappel_conso.run');
+my ($one, $other) = two_callers();
+$api->release;
+ended($_) foreach ($one, $other);
+like($one->{out}, qr/^\d+\|success\|300\|\|0\|0\|300\|0\|/,
+	'two callers: the first gets its result');
+is($other->{out}, $one->{out}, 'and the other one the same row');
+is(value('SELECT count(*) FROM rappel_conso.run') - $runs,
+	1, 'there was one run');
+
+# a failure that no retry mends
+($one, $other) = two_callers();
+$api->control(
+	faults => [ { fault => 'status', on => 'count', status => 404 } ],
+	release => JSON::PP::true);
+ended($_) foreach ($one, $other);
+like($one->{message}, qr/"${\DATASET}".*There is no such dataset/,
+	'two callers of a run that fails: the first gets the error');
+foreach my $field ('sqlstate', 'message', 'detail', 'hint')
+{
+	is($other->{$field}, $one->{$field}, "the other one the same $field");
+	is( newest({ message => 'error' }->{$field} // $field),
+		$one->{$field} // '',
+		"and so does the run's row");
+}
+is(newest('state'), 'failed', 'which says that it failed');
+
+# one of the two goes
+($one, $other) = two_callers();
+value("SELECT pg_cancel_backend(pid) FROM pg_stat_activity
+        WHERE query ~ 'rc_sync_now\\(\\)' AND pid <> pg_backend_pid()");
+is(ended($other)->{sqlstate}, '57014', 'the one who waits is cancelled');
+$api->release;
+like(ended($one)->{out}, qr/success/, 'which does not cancel the run');
+
+($one, $other) = two_callers();
+$api->control(faults => []);
+value("SELECT pg_cancel_backend(pid) FROM pg_stat_activity
+        WHERE query ~ 'full_sync' AND pid <> pg_backend_pid()");
+is(ended($one)->{sqlstate}, '57014', 'the one who started it is cancelled');
+like(ended($other)->{out}, qr/success/, 'then the other one runs it');
+is( value("SELECT string_agg(state, ' ' ORDER BY id) FROM (SELECT * FROM
+           rappel_conso.run ORDER BY id DESC LIMIT 2) r"),
+	'cancelled success', 'in a run of its own');
+
+#
+# An end of the worker
+#
+
+my $worker = "rappel_conso.worker_pid('run', 'rappel_conso')";
+
+$one = call_into_middle();
+value("SELECT pg_cancel_backend($worker)");
+is(ended($one)->{sqlstate}, '57014', 'a cancelled worker cancels the call');
+is(newest('state'), 'cancelled', 'and the run');
+
+($one, $other) = two_callers();
+value("SELECT pg_terminate_backend($worker)");
+is(ended($one)->{sqlstate}, '57P01', 'a terminated worker is an error');
+like($one->{message}, qr/^terminating background worker/, 'that says so');
+is(ended($other)->{sqlstate}, '08006', 'also for the one who waits');
+like($other->{message}, qr/^run \d+ of source "rappel_conso" ended unexpectedly$/,
+	'who is told what it has waited for');
+is( value("SELECT state FROM rc_status() WHERE component = 'source'"),
+	'failed', 'rc_status() sees through a row that says "running"');
+$api->control(faults => []);
+like(value('SELECT rc_sync_now()'), qr/success/, 'the next run works');
+is( value("SELECT state, sqlstate, error FROM rappel_conso.run
+            ORDER BY id DESC OFFSET 1 LIMIT 1"),
+	'failed|57P02|the process ended before the run did',
+	'and has marked the dead one as failed');
+is( value("SELECT count(*) FROM rappel_conso.task
+            WHERE state IN ('queued', 'running', 'up_for_retry')"),
+	0, 'with its tasks');
+
+# a failure can be caught, and the transaction goes on
+$api->control(
+	faults => [ { fault => 'status', on => 'meta', status => 404 } ]);
+is( ended(
+		call(<<~'EOC'))->{out},
+	CREATE TEMP TABLE caught (t text);
+	DO $$
+	DECLARE hint text;
+	BEGIN
+	  PERFORM rc_sync_now();
+	EXCEPTION WHEN OTHERS THEN
+	  GET STACKED DIAGNOSTICS hint = PG_EXCEPTION_HINT;
+	  INSERT INTO caught VALUES (SQLSTATE || ' ' || SQLERRM || ' ' || hint);
+	END $$;
+	DO $$ BEGIN PERFORM rc_sync_now(full_sync => true); END $$;
+	SELECT t FROM caught;
+	EOC
+	value("SELECT sqlstate || ' ' || error || ' ' || hint
+	         FROM rappel_conso.run WHERE state = 'failed'
+	        ORDER BY id DESC LIMIT 1"),
+	'an exception handler gets the error that the run keeps');
+is(newest('state'), 'success', 'after it another call works');
+
+#
+# Callers that stand in their own way
+#
+
+my $in_way = 'waits for a lock that this session holds';
+my $changed = 'was changed by this transaction';
+my $missing = '2024-01-0001';
+value('CREATE DATABASE fresh');
+value("DELETE FROM rappel_conso_table WHERE reference_fiche = '$missing'");
+foreach my $case (
+	[ "UPDATE rappel_conso.source SET retries = 1", "source .* $changed" ],
+	[
+		"SAVEPOINT a; UPDATE rappel_conso.source SET retries = 1; RELEASE a",
+		"source .* $changed"
+	],
+	[
+		"UPDATE rappel_conso.stream SET batch_size = 7",
+		"stream .* $changed"
+	],
+	[ 'CREATE EXTENSION rappel_conso', "extension .* $changed", 'fresh' ],
+	[ 'LOCK TABLE rappel_conso_table', $in_way ],
+	[ 'TRUNCATE rappel_conso_table', $in_way ],
+	[
+		"INSERT INTO rappel_conso_table VALUES ('$missing')",
+		$in_way
+	],
+	[ 'LOCK TABLE rappel_conso.run', $in_way ],
+	[ 'LOCK TABLE rappel_conso.source', $in_way ],
+	[ 'LOCK TABLE rappel_conso.source_state', $in_way ],
+	[ 'LOCK TABLE pg_catalog.pg_database', $in_way ])
+{
+	my ($sql, $message, $dbname) = @$case;
+	my $call = ended(
+		call(
+			"SET statement_timeout = '30s'; BEGIN; $sql;
+			 SELECT rc_sync_now(full_sync => true);",
+			dbname => $dbname));
+
+	is($call->{sqlstate}, '55006', "after $sql: SQLSTATE");
+	like($call->{message} // $call->{err}, qr/$message$/, 'the message');
+	like($call->{hint} // '', qr/^Commit .*first, then call /,
+		'and the hint');
+	no_worker('nothing is left');
+}
+is( ended(
+		call("BEGIN; SAVEPOINT a; UPDATE rappel_conso.source SET retries = 1;
+		      ROLLBACK TO a;
+		      SELECT state, inserted FROM rc_sync_now(full_sync => true);"))
+	  ->{out},
+	'success|1', 'what was rolled back does not stand in the way');
+
+my $read_only =
+  ended(call('BEGIN TRANSACTION READ ONLY; SELECT rc_sync_now();'));
+is($read_only->{sqlstate}, '25006', 'a read-only transaction: SQLSTATE');
+like($read_only->{message},
+	qr/^cannot execute rc_sync_now\(\) in a read-only transaction$/,
+	'and the message');
+my $unknown = ended(call("SELECT rc_sync_now('sensors');"));
+is("$unknown->{sqlstate} $unknown->{message}",
+	'42704 source "sensors" does not exist', 'a source that is none');
+is(table_digest($node), $digest, 'after all that the table is whole');
+
+#
+# Servers that are set up otherwise
+#
+
+# the one worker slot is that of the launcher
+$node->append_conf('postgresql.conf', <<~'EOC');
+	shared_preload_libraries = 'rappel_conso'
+	max_logical_replication_workers = 0
+	max_worker_processes = 1
+	EOC
+$node->restart;
+my $crowded = ended(call('SELECT rc_sync_now()'));
+is($crowded->{sqlstate}, '53000', 'no free worker slot: SQLSTATE');
+like($crowded->{message},
+	qr/^could not start the run worker of source "rappel_conso"$/,
+	'the message');
+like($crowded->{hint}, qr/max_worker_processes/, 'and the hint');
+
+$node->append_conf('postgresql.conf', 'max_worker_processes = 8');
+$node->restart;
+from_every_place('preloaded');
+is(table_digest($node), $digest, 'the table is the same');
+
 done_testing();

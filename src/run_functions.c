@@ -1,0 +1,238 @@
+/*-------------------------------------------------------------------------
+ *
+ * run_functions.c
+ *	  SQL-callable functions over runs: run a source now, or ask for a run,
+ *	  wait for it, cancel it.
+ *
+ * Asking is a row of rappel_conso.run in state "queued", so it happens at
+ * commit or not at all; the scheduler starts what it finds there.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "rappel_conso.h"
+
+#include <signal.h>
+
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "storage/latch.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/timestamp.h"
+#include "utils/wait_event.h"
+
+#include "worker/sync.h"
+#include "worker/worker.h"
+
+PG_FUNCTION_INFO_V1(rc_sync_now);
+PG_FUNCTION_INFO_V1(rc_trigger);
+PG_FUNCTION_INFO_V1(rc_wait);
+PG_FUNCTION_INFO_V1(rc_cancel);
+
+/* How often rc_wait looks, in ms. */
+#define LOOK_INTERVAL	100
+
+/* Columns of the row that rc_sync_now and rc_wait return. */
+#define RUN_COLUMNS		9
+
+/* A run as rc_wait and rc_cancel need it. */
+typedef struct RunRow
+{
+	char	   *source;
+	char	   *state;
+} RunRow;
+
+static Datum run_row(FunctionCallInfo fcinfo, int64 run);
+static RunRow *load_run(int64 run);
+static void check_member(const char *source);
+static bool has_ended(const RunRow *row);
+
+/* rc_sync_now(source, full_sync): one row. */
+Datum
+rc_sync_now(PG_FUNCTION_ARGS)
+{
+	char	   *source = text_to_cstring(PG_GETARG_TEXT_PP(0));
+
+	return run_row(fcinfo, rc_sync(source, PG_GETARG_BOOL(1)));
+}
+
+/* A run's row as it was committed last, whatever the isolation level. */
+static Datum
+run_row(FunctionCallInfo fcinfo, int64 run)
+{
+	MemoryContext context = CurrentMemoryContext;
+	RcParams	params = {0};
+	TupleDesc	desc;
+	HeapTuple	tuple = NULL;
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	desc = BlessTupleDesc(desc);
+
+	rc_param_int8(&params, run);
+	rc_query_begin();
+	if (rc_query_latest("SELECT id, state, fetched,"
+						" CASE WHEN destination <> 'direct' THEN published END,"
+						" inserted, updated, unchanged, dead,"
+						" finished_at - started_at"
+						" FROM rappel_conso.run WHERE id = $1", &params) == 1)
+	{
+		Datum		values[RUN_COLUMNS];
+		bool		nulls[RUN_COLUMNS];
+		MemoryContext old;
+
+		for (int i = 0; i < RUN_COLUMNS; i++)
+			values[i] = SPI_getbinval(SPI_tuptable->vals[0],
+									  SPI_tuptable->tupdesc, i + 1, &nulls[i]);
+		old = MemoryContextSwitchTo(context);
+		tuple = heap_form_tuple(desc, values, nulls);
+		MemoryContextSwitchTo(old);
+	}
+	rc_query_end();
+	if (tuple == NULL)
+		elog(ERROR, "run %lld has no row", (long long) run);
+	return HeapTupleGetDatum(tuple);
+}
+
+/* rc_trigger(source, full_sync): the id of the queued run. */
+Datum
+rc_trigger(PG_FUNCTION_ARGS)
+{
+	char	   *source = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	bool		full_sync = PG_GETARG_BOOL(1);
+	RcParams	params = {0};
+	int64		run;
+
+	PreventCommandDuringRecovery("rc_trigger()");
+	PreventCommandIfReadOnly("rc_trigger()");
+	check_member(source);
+
+	rc_param_text(&params, source);
+	rc_param_bool(&params, full_sync);
+	rc_query_begin();
+	rc_query("INSERT INTO rappel_conso.run AS r (source, state, trigger, full_sync, started_at)"
+			 " VALUES ($1, 'queued', 'trigger', $2, NULL)"
+			 " ON CONFLICT (source) WHERE state = 'queued'"
+			 " DO UPDATE SET full_sync = r.full_sync OR EXCLUDED.full_sync"
+			 " RETURNING id", &params);
+	run = rc_column_int8(0, 1, 0);
+	rc_query_end();
+
+	rc_wake_at_commit(RC_WORKER_SCHEDULER, "", 0);
+	if (rc_lock_holder(MyDatabaseId, RC_WORKER_SCHEDULER, "", 0) == 0)
+		ereport(WARNING,
+				(errmsg("run %lld is queued, but no scheduler runs",
+						(long long) run),
+				 errhint("rc_start() starts it.")));
+	PG_RETURN_INT64(run);
+}
+
+/* rc_wait(run_id, timeout): its row as of rc_sync_now(), or its error. */
+Datum
+rc_wait(PG_FUNCTION_ARGS)
+{
+	int64		run;
+	TimestampTz deadline = 0;
+
+	if (PG_ARGISNULL(0))
+		PG_RETURN_NULL();
+	run = PG_GETARG_INT64(0);
+	if (!PG_ARGISNULL(1))
+		deadline = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
+														   TimestampTzGetDatum(GetCurrentTimestamp()),
+														   PG_GETARG_DATUM(1)));
+	check_member(load_run(run)->source);
+	while (!has_ended(load_run(run)))
+	{
+		if (deadline != 0 && GetCurrentTimestamp() >= deadline)
+			ereport(ERROR,
+					(errcode(ERRCODE_QUERY_CANCELED),
+					 errmsg("run %lld did not end in time", (long long) run),
+					 errdetail("It goes on; only the wait for it has ended.")));
+		(void) WaitLatch(MyLatch,
+						 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 LOOK_INTERVAL, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+	if (!rc_sync_outcome(run))
+		ereport(ERROR,
+				(errcode(ERRCODE_QUERY_CANCELED),
+				 errmsg("run %lld was cancelled", (long long) run)));
+	return run_row(fcinfo, run);
+}
+
+/* rc_cancel(run_id): true when it was told to end, or will not begin. */
+Datum
+rc_cancel(PG_FUNCTION_ARGS)
+{
+	int64		run = PG_GETARG_INT64(0);
+	RunRow	   *row = load_run(run);
+	RcParams	params = {0};
+	int			pid;
+
+	PreventCommandIfReadOnly("rc_cancel()");
+	check_member(row->source);
+	if (has_ended(row))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("run %lld has already ended", (long long) run),
+				 errdetail("Its state is %s.", row->state)));
+
+	rc_param_int8(&params, run);
+	if (rc_execute("UPDATE rappel_conso.run SET state = 'cancelled',"
+				   " finished_at = pg_catalog.clock_timestamp(),"
+				   " sqlstate = '57014', error = 'cancelled before it began'"
+				   " WHERE id = $1 AND state = 'queued'", &params) == 1)
+		PG_RETURN_BOOL(true);
+
+	pid = rc_lock_holder(MyDatabaseId, RC_WORKER_RUN, row->source, 0);
+	PG_RETURN_BOOL(pid != 0 && kill(pid, SIGINT) == 0);
+}
+
+/* The newest state of a run, whatever the isolation level. */
+static RunRow *
+load_run(int64 run)
+{
+	RcParams	params = {0};
+	RunRow	   *row = palloc0(sizeof(RunRow));
+
+	rc_param_int8(&params, run);
+	rc_query_begin();
+	if (rc_query_latest("SELECT source, state FROM rappel_conso.run"
+						" WHERE id = $1", &params) != 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("run %lld does not exist", (long long) run),
+				 errhint("A run that was triggered exists for others when the transaction has committed; old runs are removed after rappel_conso.keep_history days.")));
+	row->source = rc_column_text(0, 1);
+	row->state = rc_column_text(0, 2);
+	rc_query_end();
+	return row;
+}
+
+static void
+check_member(const char *source)
+{
+	RcSource   *loaded = rc_source_load(source);
+
+	if (loaded == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("source \"%s\" does not exist", source),
+				 errhint("The sources are the rows of rappel_conso.source.")));
+	if (!has_privs_of_role(GetUserId(), loaded->owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be member of role \"%s\" to use source \"%s\"",
+						GetUserNameFromId(loaded->owner, false), source)));
+}
+
+static bool
+has_ended(const RunRow *row)
+{
+	return strcmp(row->state, "queued") != 0 &&
+		strcmp(row->state, "running") != 0;
+}

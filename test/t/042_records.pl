@@ -1,0 +1,230 @@
+# 042_records.pl
+#     What Kafka's messages look like to a statement: the columns of records,
+#     headers, and JSON that is decoded into the columns of a row type.
+
+use strict;
+use warnings FATAL => 'all';
+
+use lib 'test/lib';
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use RappelConso;
+use Test::More;
+
+need_kafka();
+
+my $kafka = start_kafka();
+my $node = new_node(
+	'records',
+	kafka => $kafka,
+	preload => 1,
+	conf => "max_worker_processes = 40\n");
+
+$node->safe_psql('postgres', 'UPDATE rappel_conso.stream SET paused = true');
+
+sub query { return $node->safe_psql('postgres', $_[0]); }
+
+sub wait_applied
+{
+	my ($stream, $offset) = @_;
+
+	$node->poll_query_until('postgres', qq{
+		SELECT sum(next_offset) = $offset FROM rappel_conso.stream_offset
+		WHERE stream = '$stream'})
+	  or die "stream $stream has not come to offset $offset";
+	return;
+}
+
+# ---- columns and headers ----
+
+my @messages = (
+	[ 'k0', '{"a": 1.50}', [ 'content-type' => 'application/json', h => '1', h => '2' ] ],
+	[ undef, '[2]', [ binary => "\xff\xfe\x01", empty => '', none => undef ] ],
+	[ 'k2', undef ],
+	[ 'k3', '' ],
+	[ "\xff\xc3", '"four"' ],
+	[ 'k5', "\xff not UTF-8" ],
+	[ 'k6', '{"a": "\u0000"}' ],
+	[ 'k7', 'é is text', [ "na\xffme" => 'x', n => "\xe9", n => undef ] ],
+	[ 'k8', 'x' x 5_000_000 ]);
+$kafka->create_topic('all', config => { 'max.message.bytes' => 16777216 });
+$kafka->produce('all', @$_, '-X', 'message.max.bytes=16777216') foreach @messages;
+
+my $setup = '';
+foreach my $value ('jsonb', 'text', 'bytea')
+{
+	foreach my $key ('text', 'bytea')
+	{
+		my $name = "${value}_$key";
+
+		$setup .= qq{
+			CREATE TABLE $name AS SELECT 0::bigint AS record_offset, NULL::$key AS key, NULL::$value AS value, NULL::jsonb AS headers LIMIT 0;
+			INSERT INTO rappel_conso.stream (name, topics, value_type, key_type, statement) VALUES ('$name', '{all}', '$value', '$key',
+			  'INSERT INTO $name SELECT record_offset, key, value, headers FROM records');
+		};
+	}
+}
+$setup .= q{
+	CREATE TABLE places AS SELECT ''::text AS topic, 0 AS partition, 0::bigint AS record_offset, now() AS record_timestamp, now() AS inserted LIMIT 0;
+	INSERT INTO rappel_conso.stream (name, topics, value_type, key_type, statement) VALUES ('places', '{all}', 'bytea', 'bytea',
+	  'INSERT INTO places SELECT topic, partition, record_offset, record_timestamp, now() FROM records');
+};
+query($setup);
+wait_applied('places', scalar @messages);
+is( query(q{SELECT string_agg(record_offset::text, ',' ORDER BY record_offset), min(topic), max(topic), min(partition), max(partition),
+	bool_and(record_timestamp BETWEEN now() - '10 minutes'::interval AND now()) FROM places}),
+	'0,1,2,3,4,5,6,7,8|all|all|0|0|t', 'the place and time of each record');
+my @stamps = map { $_->{ts} } $kafka->consume('all');
+is(query('SELECT (extract(epoch FROM record_timestamp) * 1000)::bigint FROM places ORDER BY record_offset'),
+	join("\n", @stamps), 'record_timestamp is the time of Kafka, to the millisecond');
+
+my %headers = (
+	0 => '{"h": ["1", "2"], "content-type": "application/json"}',
+	1 => '{"none": null, "empty": "", "binary": {"base64": "//4B"}}',
+	7 => '{"n": [{"base64": "6Q=="}, null], "base64:bmH/bWU=": "x"}');
+my %bad_key = (4 => '22021|invalid byte sequence for encoding "UTF8": 0xff');
+my %bad_value = (
+	bytea => {},
+	text => { 5 => '22021|invalid byte sequence for encoding "UTF8": 0xff' },
+	jsonb => {
+		3 => '22P02|invalid input syntax for type json',
+		5 => '22021|invalid byte sequence for encoding "UTF8": 0xff',
+		6 => '22P05|unsupported Unicode escape sequence',
+		7 => '22P02|invalid input syntax for type json',
+		8 => '22P02|invalid input syntax for type json'
+	});
+my %seen = (
+	jsonb => { 0 => '{"a": 1.50}', 1 => '[2]', 2 => undef, 4 => '"four"' },
+	text => { map { $_ => $messages[$_][1] } 0 .. 4, 6 .. 8 },
+	bytea => { map { $_ => $messages[$_][1] } 0 .. 8 });
+
+# A value as an MD5, since some are long and others are no text.
+sub digest { return defined $_[0] ? Digest::MD5::md5_hex($_[0]) : 'null'; }
+
+foreach my $value ('jsonb', 'text', 'bytea')
+{
+	foreach my $key ('text', 'bytea')
+	{
+		my $name = "${value}_$key";
+		my %dead = (%{ $bad_value{$value} }, $key eq 'text' ? %bad_key : ());
+		my @rows;
+
+		foreach my $offset (grep { !$dead{$_} } 0 .. $#messages)
+		{
+			push @rows,
+			  join('|', $offset, digest($messages[$offset][0]),
+				digest($seen{$value}{$offset}), $headers{$offset} // '');
+		}
+		wait_applied($name, scalar @messages);
+		is( query(qq{
+				SELECT record_offset, COALESCE(md5(key), 'null'), COALESCE(md5(value@{[ $value eq 'jsonb' ? '::text' : '' ]}), 'null'), headers
+				FROM $name ORDER BY 1}),
+			join("\n", @rows), "$name: keys, values and headers");
+		is( query(qq{
+				SELECT record_offset, sqlstate, message FROM rappel_conso.dead_letter
+				WHERE name = '$name' ORDER BY 1}) =~ s/ 0xff.*/ 0xff/gr,
+			join("\n", map { "$_|$dead{$_}" } sort keys %dead), "$name: what cannot be decoded is a dead letter");
+		is( query(qq{
+				SELECT record_offset, COALESCE(md5(key), 'null'), COALESCE(md5(value), 'null'), headers
+				FROM rappel_conso.dead_letter WHERE name = '$name' ORDER BY 1}),
+			join("\n",
+				map { join('|', $_, digest($messages[$_][0]), digest($messages[$_][1]), $headers{$_} // '') } sort keys %dead),
+			"$name: with its bytes and headers");
+	}
+}
+
+# ---- typed records ----
+
+my $not_json = "22P02|invalid input syntax for type json|";
+my @typed = (
+	[ '{"i": 1, "n": 12345678901234567890.123456789012345678901234567890, "t": "x", "b": true}',
+		'{"b": true, "i": 1, "n": 12345678901234567890.123456789012345678901234567890, "t": "x"}' ],
+	[ '{"t": {"a": [1, {"b": null}]}, "j": {"z":1.10,"a":[]}, "js": [1,  2]}',
+		'{"j": {"a": [], "z": 1.10}, "t": "{\"a\": [1, {\"b\": null}]}", "js": [1, 2]}' ],
+	[ '{"a": ["x", null, "y,\"z"], "ia": [1, 2]}', '{"a": ["x", null, "y,\"z"], "ia": [1, 2]}' ],
+	[ '{"a": [], "ia": "{3,4}"}', '{"a": [], "ia": [3, 4]}' ],
+	[ '{"unknown": 1, "other": {"i": 5, "a": [1]}, "i": 6}', '{"i": 6}' ],
+	[ '{}', '{}' ],
+	[ '{"i": null, "j": null, "a": null, "t": null}', '{}' ],
+	[ '{"i": 1, "i": 2, "t": "x", "t": null}', '{"i": 2}' ],
+	[ '{"t": 1.10, "i": "7", "b": "no", "d": "2024-02-29"}', '{"b": false, "d": "2024-02-29", "i": 7, "t": "1.10"}' ],
+	[ '{"e": "even", "p": 4, "c": {"x": 1}}', '{"c": {"x": 1}, "e": "even", "p": 4}' ],
+	[ "{\"t\": \"\\u00e9\\n\xc3\xa9\"}", "{\"t\": \"\xc3\xa9\\n\xc3\xa9\"}" ],
+	[ '{"i": 1.5}', undef, '22P02|invalid input syntax for type integer: "1.5"|column "i" of the record' ],
+	[ '{"i": 99999999999}', undef, '22003|value "99999999999" is out of range for type integer|column "i" of the record' ],
+	[ '{"d": "2023-02-29"}', undef, '22008|date/time field value out of range: "2023-02-29"|column "d" of the record' ],
+	[ '{"p": 3}', undef, '23514|value for domain even violates check constraint "even_check"|column "p" of the record' ],
+	[ '{"e": "uneven"}', undef, '22P02|invalid input value for enum parity: "uneven"|column "e" of the record' ],
+	[ '{"v": "too long"}', undef, '22001|value too long for type character varying(3)|column "v" of the record' ],
+	[ '{"i": {"a": 1}}', undef, '22P02|invalid input syntax for type integer: "{"a": 1}"|column "i" of the record' ],
+	[ '{"ia": [1, [2]]}', undef, '22P02|cannot put a nested JSON array into an array of scalars|column "ia" of the record' ],
+	[ '{"ia": [{}]}', undef, '22P02|cannot put a JSON object into an array of scalars|column "ia" of the record' ],
+	[ '{"ia": {}}', undef, '22P02|cannot put a JSON object into an array of scalars|column "ia" of the record' ],
+	[ '{"ia": [1, "x"]}', undef, '22P02|invalid input syntax for type integer: "x"|column "ia" of the record' ],
+	[ '{"a": "x"}', undef, '22P02|malformed array literal: "x"|column "a" of the record' ],
+	[ '[{"i": 1}]', undef, "22P02|the record's value is not a JSON object|" ],
+	[ '"text"', undef, "22P02|the record's value is not a JSON object|" ],
+	[ 'null', undef, "22P02|the record's value is not a JSON object|" ],
+	[ '{"i": 1', undef, $not_json ],
+	[ '{"i": 1} x', undef, $not_json ],
+	[ '{"t": "\u0000"}', undef, '22P05|unsupported Unicode escape sequence|' ],
+	[ "{\"t\": \"\xff\"}", undef, '22021|invalid byte sequence for encoding "UTF8": 0xff|' ]);
+
+$kafka->produce_many('typed', [ map { [ 'k', $_->[0] ] } @typed ]);
+query(q{
+	CREATE TYPE parity AS ENUM ('even', 'odd');
+	CREATE DOMAIN even AS int CHECK (VALUE % 2 = 0);
+	CREATE TYPE typed AS (i int, n numeric, t text, gone int, b boolean, j jsonb, js json, a text[], ia int[],
+	  d date, e parity, p even, v varchar(3), c jsonb);
+	ALTER TYPE typed DROP ATTRIBUTE gone;
+	CREATE TABLE typed_rows (record_offset bigint, content jsonb, raw json);
+	INSERT INTO rappel_conso.stream (name, topics, value_type, statement) VALUES ('typed', '{typed}', 'typed', $$
+	  INSERT INTO typed_rows SELECT record_offset,
+	    jsonb_strip_nulls(to_jsonb(r) - '{topic,partition,record_offset,record_timestamp,key,headers}'::text[]), js FROM records r $$);
+});
+wait_applied('typed', scalar @typed);
+my @rows = split(/\n/, query('SELECT record_offset, content FROM typed_rows ORDER BY 1'));
+my @dead = split(/\n/, query(q{
+	SELECT record_offset, sqlstate, message, context FROM rappel_conso.dead_letter WHERE name = 'typed' ORDER BY 1}));
+my %got = map { /^(\d+)\|(.*)$/s } @rows, @dead;
+foreach my $offset (0 .. $#typed)
+{
+	my ($json, $row, $error) = @{ $typed[$offset] };
+
+	is(($got{$offset} // 'nothing') =~ s/ 0xff.*?\|/ 0xff|/r, $row // $error, "typed: $json");
+}
+is(@rows + @dead, scalar @typed, 'typed: each record is somewhere, once');
+is(query('SELECT raw FROM typed_rows WHERE record_offset = 1'), '[1,  2]', 'typed: json keeps its text');
+
+# ---- a row type that is altered between two batches ----
+
+query(q{
+	CREATE TYPE growing AS (a int);
+	CREATE TABLE grown (record_offset bigint, content jsonb);
+	INSERT INTO rappel_conso.stream (name, topics, value_type, statement) VALUES ('growing', '{growing}', 'growing', $$
+	  INSERT INTO grown SELECT record_offset, to_jsonb(r) - '{topic,partition,record_offset,record_timestamp,key,headers}'::text[] FROM records r $$);
+	CREATE TABLE target (a int, b text);
+	CREATE TABLE grown_table (a int, b text, whole text);
+	INSERT INTO rappel_conso.stream (name, topics, value_type, statement) VALUES ('of_table', '{growing}', 'target',
+	  'INSERT INTO grown_table SELECT a, b, null FROM records');
+});
+my @steps = (
+	[ '', '{"a": 1}', '1||' ],
+	[ 'ALTER TYPE growing ADD ATTRIBUTE b text; ALTER TABLE target ADD COLUMN c int', '{"a": 1, "b": "two"}', '1|two|' ],
+	[ 'ALTER TYPE growing ALTER ATTRIBUTE a TYPE text; ALTER TABLE target ALTER a TYPE bigint', '{"a": 1, "b": "three"}', '"1"|three|' ],
+	[ 'ALTER TYPE growing DROP ATTRIBUTE a; ALTER TABLE target DROP COLUMN c', '{"a": 1, "b": "four"}', '|four|' ]);
+foreach my $step (0 .. $#steps)
+{
+	my ($sql, $json, $expected) = @{ $steps[$step] };
+
+	query($sql);
+	$kafka->produce_many('growing', [ [ 'k', $json ] ]);
+	wait_applied($_, $step + 1) foreach 'growing', 'of_table';
+	is(query("SELECT content->'a', content->>'b', content->>'c' FROM grown WHERE record_offset = $step"),
+		$expected, 'altered type: ' . ($sql || 'before'));
+}
+is(query('SELECT a, b FROM grown_table ORDER BY b NULLS FIRST'),
+	"1|\n1|four\n1|three\n1|two", 'altered table as row type: all rows are there');
+is(query(q{SELECT count(*) FROM rappel_conso.dead_letter WHERE name IN ('growing', 'of_table')}), '0', 'and no dead letters');
+
+done_testing();
