@@ -4,7 +4,7 @@
  *	  Every difference between the PostgreSQL versions that we build against
  *	  (15 to 18).  No other file may mention PG_VERSION_NUM.
  *
- * The code uses the newest name; this file gives it to older versions.
+ * Each one stands behind a name of ours that means the same everywhere.
  *
  *-------------------------------------------------------------------------
  */
@@ -13,6 +13,51 @@
 
 #if PG_VERSION_NUM < 150000
 #error "rappel_conso needs PostgreSQL 15 or newer"
+#endif
+
+/* 16: the JSON parser's callbacks return an error code. */
+#if PG_VERSION_NUM >= 160000
+#define RC_JSON_RESULT			JsonParseErrorType
+#define RC_JSON_RETURN			return JSON_SUCCESS
+#else
+#define RC_JSON_RESULT			void
+#define RC_JSON_RETURN			return
+#endif
+
+/* 17: the lexer can be given; NULL allocates one as before. */
+#if PG_VERSION_NUM >= 170000
+#define rc_make_json_lexer(json, len, encoding) \
+	makeJsonLexContextCstringLen(NULL, json, len, encoding, true)
+#else
+#define rc_make_json_lexer(json, len, encoding) \
+	makeJsonLexContextCstringLen(unconstify(char *, json), len, encoding, true)
+#endif
+
+/* 17: a background worker can connect as a role without LOGIN. */
+#if PG_VERSION_NUM >= 170000
+#define RC_CONNECT_FLAGS		BGWORKER_BYPASS_ROLELOGINCHECK
+#define RC_NEEDS_LOGIN			false
+#else
+#define RC_CONNECT_FLAGS		0
+#define RC_NEEDS_LOGIN			true
+#endif
+
+/* 18: the executor's run hook has lost its last argument. */
+#if PG_VERSION_NUM >= 180000
+#define RC_RUN_HOOK_ARGS \
+	QueryDesc *queryDesc, ScanDirection direction, uint64 count
+#define RC_RUN_HOOK_PASS		queryDesc, direction, count
+#else
+#define RC_RUN_HOOK_ARGS \
+	QueryDesc *queryDesc, ScanDirection direction, uint64 count, bool execute_once
+#define RC_RUN_HOOK_PASS		queryDesc, direction, count, execute_once
+#endif
+
+/* 18: base64 works on unsigned bytes. */
+#if PG_VERSION_NUM >= 180000
+#define RC_BASE64_BYTE			uint8
+#else
+#define RC_BASE64_BYTE			char
 #endif
 
 #endif							/* RC_COMPAT_H */

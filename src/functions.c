@@ -227,7 +227,6 @@ rc_publish(PG_FUNCTION_ARGS)
 	uuid = DirectFunctionCall1(uuid_in, CStringGetDatum(id));
 
 	rc_wake_at_commit(RC_WORKER_OUTBOX, "", 0);
-	rc_wake_at_commit(RC_WORKER_SCHEDULER, "", 0);
 	return uuid;
 }
 

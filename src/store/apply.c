@@ -76,8 +76,7 @@ static ApplyPhase phase;
 static ExecutorRun_hook_type previous_run_hook = NULL;
 static bool hook_installed = false;
 
-static void note_execution(QueryDesc *queryDesc, ScanDirection direction,
-						   uint64 count, bool execute_once);
+static void note_execution(RC_RUN_HOOK_ARGS);
 static void make_decoder(RcApplier *applier);
 static void drop_plan(SizedPlan *sized);
 static void apply_range(RcApplier *applier, int low, int high);
@@ -129,16 +128,15 @@ rc_applier_close(RcApplier *applier)
  * Functions that are run while it is planned have no "records".
  */
 static void
-note_execution(QueryDesc *queryDesc, ScanDirection direction, uint64 count,
-			   bool execute_once)
+note_execution(RC_RUN_HOOK_ARGS)
 {
 	if (queryDesc->queryEnv != NULL &&
 		get_ENR(queryDesc->queryEnv, "records") != NULL)
 		phase = PHASE_EXECUTE;
 	if (previous_run_hook)
-		previous_run_hook(queryDesc, direction, count, execute_once);
+		previous_run_hook(RC_RUN_HOOK_PASS);
 	else
-		standard_ExecutorRun(queryDesc, direction, count, execute_once);
+		standard_ExecutorRun(RC_RUN_HOOK_PASS);
 }
 
 /*

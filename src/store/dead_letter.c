@@ -34,7 +34,7 @@ rc_dead_letter_add(const char *origin, const char *name, int64 run,
 	rc_param_int8(&params, record->timestamp_ms);
 	rc_param_bytea(&params, record->key, record->key_len);
 	rc_param_bytea(&params, record->value, record->value_len);
-	rc_param_jsonb(&params, rc_headers_jsonb(record), false);
+	rc_param_jsonb(&params, rc_headers_jsonb(record), record->nheaders == 0);
 	rc_param_text(&params, unpack_sql_state(error->sqlerrcode));
 	rc_param_text(&params, error->message);
 	rc_param_text(&params, error->detail);

@@ -17,7 +17,9 @@
 #include "utils/jsonb.h"
 
 static char *headers_json(const RcRecord *record);
+static void append_header_name(StringInfo json, const char *name);
 static void append_header_value(StringInfo json, const RcHeader *header);
+static char *encode_base64(const char *bytes, int len);
 static bool is_first_of_name(const RcRecord *record, int at, int *count);
 static RcHeader *add_header(RcHeader *headers, int *n, const char *name,
 							JsonbValue *value);
@@ -27,7 +29,8 @@ static void set_base64(RcHeader *header, JsonbContainer *object);
 /*
  * The headers of a record as jsonb: an object; a name that occurs several
  * times holds an array, a value that is not UTF-8 (or holds a zero byte) is
- * {"base64": ..}.
+ * {"base64": ..}, and a name that is not UTF-8 "base64:..".  No header is an
+ * error: the dead letter that it would make has headers, too.
  */
 Datum
 rc_headers_jsonb(const RcRecord *record)
@@ -54,8 +57,7 @@ headers_json(const RcRecord *record)
 		if (!first)
 			appendStringInfoChar(&json, ',');
 		first = false;
-		escape_json(&json, pg_any_to_server(header->name,
-											strlen(header->name), PG_UTF8));
+		append_header_name(&json, header->name);
 		appendStringInfoChar(&json, ':');
 		if (count > 1)
 			appendStringInfoChar(&json, '[');
@@ -93,11 +95,19 @@ is_first_of_name(const RcRecord *record, int at, int *count)
 }
 
 static void
+append_header_name(StringInfo json, const char *name)
+{
+	int			len = strlen(name);
+
+	if (pg_verify_mbstr(PG_UTF8, name, len, true))
+		escape_json(json, pg_any_to_server(name, len, PG_UTF8));
+	else
+		appendStringInfo(json, "\"base64:%s\"", encode_base64(name, len));
+}
+
+static void
 append_header_value(StringInfo json, const RcHeader *header)
 {
-	char	   *base64;
-	int			len;
-
 	if (header->value_len < 0)
 	{
 		appendStringInfoString(json, "null");
@@ -110,13 +120,21 @@ append_header_value(StringInfo json, const RcHeader *header)
 		escape_json(json, pg_any_to_server(text, header->value_len, PG_UTF8));
 		return;
 	}
-	base64 = palloc(pg_b64_enc_len(header->value_len) + 1);
-	len = pg_b64_encode(header->value, header->value_len, base64,
-						pg_b64_enc_len(header->value_len) + 1);
+	appendStringInfo(json, "{\"base64\":\"%s\"}",
+					 encode_base64(header->value, header->value_len));
+}
+
+static char *
+encode_base64(const char *bytes, int len)
+{
+	int			size = pg_b64_enc_len(len);
+	char	   *base64 = palloc(size + 1);
+
+	len = pg_b64_encode(bytes, len, base64, size);
 	if (len < 0)
 		elog(ERROR, "could not encode a header");
 	base64[len] = '\0';
-	appendStringInfo(json, "{\"base64\":\"%s\"}", base64);
+	return base64;
 }
 
 /*
@@ -213,7 +231,7 @@ set_base64(RcHeader *header, JsonbContainer *object)
 		len = pg_b64_dec_len(base64->val.string.len);
 		bytes = palloc(len + 1);
 		len = pg_b64_decode(base64->val.string.val, base64->val.string.len,
-							bytes, len);
+							(RC_BASE64_BYTE *) bytes, len);
 	}
 	if (len < 0)
 	{

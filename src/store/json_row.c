@@ -67,12 +67,12 @@ static void put_text(RcRowDecoder *decoder, char *text, int len);
 static void put_array(RcRowDecoder *decoder);
 static void raise_parse_error(JsonParseErrorType error, JsonLexContext *lex);
 static void name_column(void *arg);
-static void on_object_start(void *state);
-static void on_array_start(void *state);
-static void on_array_end(void *state);
-static void on_field_start(void *state, char *name, bool isnull);
-static void on_field_end(void *state, char *name, bool isnull);
-static void on_scalar(void *state, char *token, JsonTokenType type);
+static RC_JSON_RESULT on_object_start(void *state);
+static RC_JSON_RESULT on_array_start(void *state);
+static RC_JSON_RESULT on_array_end(void *state);
+static RC_JSON_RESULT on_field_start(void *state, char *name, bool isnull);
+static RC_JSON_RESULT on_field_end(void *state, char *name, bool isnull);
+static RC_JSON_RESULT on_scalar(void *state, char *token, JsonTokenType type);
 
 /*
  * Make a decoder for the columns of "desc", in the current context; it keeps
@@ -148,8 +148,7 @@ rc_row_decode(RcRowDecoder *decoder, const char *json, int len,
 	ErrorContextCallback callback;
 	JsonParseErrorType result;
 
-	decoder->lex = makeJsonLexContextCstringLen(unconstify(char *, json), len,
-												GetDatabaseEncoding(), true);
+	decoder->lex = rc_make_json_lexer(json, len, GetDatabaseEncoding());
 	decoder->values = values;
 	decoder->nulls = nulls;
 	decoder->expected = 0;
@@ -269,18 +268,21 @@ put_array(RcRowDecoder *decoder)
 }
 
 /* The record itself, or an object where an array's element belongs. */
-static void
+static RC_JSON_RESULT
 on_object_start(void *state)
 {
 	RcRowDecoder *decoder = (RcRowDecoder *) state;
 
-	if (decoder->in_array)
+	if (decoder->in_array ||
+		(decoder->lex->lex_level == 1 && decoder->column >= 0 &&
+		 decoder->columns[decoder->column].kind == COLUMN_ARRAY))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
 				 errmsg("cannot put a JSON object into an array of scalars")));
+	RC_JSON_RETURN;
 }
 
-static void
+static RC_JSON_RESULT
 on_array_start(void *state)
 {
 	RcRowDecoder *decoder = (RcRowDecoder *) state;
@@ -300,9 +302,10 @@ on_array_start(void *state)
 		decoder->in_array = true;
 		decoder->array = NULL;
 	}
+	RC_JSON_RETURN;
 }
 
-static void
+static RC_JSON_RESULT
 on_array_end(void *state)
 {
 	RcRowDecoder *decoder = (RcRowDecoder *) state;
@@ -313,10 +316,11 @@ on_array_end(void *state)
 		decoder->in_array = false;
 		decoder->raw = NULL;
 	}
+	RC_JSON_RETURN;
 }
 
 /* A key of the record: its value's first token has been read. */
-static void
+static RC_JSON_RESULT
 on_field_start(void *state, char *name, bool isnull)
 {
 	RcRowDecoder *decoder = (RcRowDecoder *) state;
@@ -324,26 +328,27 @@ on_field_start(void *state, char *name, bool isnull)
 	ColumnKind	kind;
 
 	if (decoder->lex->lex_level != 1)
-		return;
+		RC_JSON_RETURN;
 	decoder->raw = NULL;
 	decoder->column = find_column(decoder, name);
 	if (decoder->column < 0 || isnull)
-		return;
+		RC_JSON_RETURN;
 
 	kind = decoder->columns[decoder->column].kind;
 	if (kind == COLUMN_JSON || type == JSON_TOKEN_OBJECT_START ||
 		(type == JSON_TOKEN_ARRAY_START && kind != COLUMN_ARRAY))
 		decoder->raw = decoder->lex->token_start;
+	RC_JSON_RETURN;
 }
 
 /* The end of a key's value: raw JSON is put as it stands. */
-static void
+static RC_JSON_RESULT
 on_field_end(void *state, char *name, bool isnull)
 {
 	RcRowDecoder *decoder = (RcRowDecoder *) state;
 
 	if (decoder->lex->lex_level != 1)
-		return;
+		RC_JSON_RETURN;
 	if (decoder->column >= 0 && decoder->raw != NULL)
 	{
 		int			len = decoder->lex->prev_token_terminator - decoder->raw;
@@ -352,9 +357,10 @@ on_field_end(void *state, char *name, bool isnull)
 	}
 	decoder->column = -1;
 	decoder->raw = NULL;
+	RC_JSON_RETURN;
 }
 
-static void
+static RC_JSON_RESULT
 on_scalar(void *state, char *token, JsonTokenType type)
 {
 	RcRowDecoder *decoder = (RcRowDecoder *) state;
@@ -366,7 +372,7 @@ on_scalar(void *state, char *token, JsonTokenType type)
 				 errmsg("the record's value is not a JSON object"),
 				 errdetail("It is a scalar.")));
 	if (decoder->column < 0 || decoder->raw != NULL)
-		return;
+		RC_JSON_RETURN;
 	if (decoder->in_array)
 	{
 		RowColumn  *column = &decoder->columns[decoder->column];
@@ -385,4 +391,5 @@ on_scalar(void *state, char *token, JsonTokenType type)
 	}
 	else if (decoder->lex->lex_level == 1)
 		put_text(decoder, token, strlen(token));
+	RC_JSON_RETURN;
 }

@@ -158,7 +158,15 @@ rc_wake_at_commit(RcWorkerKind kind, const char *name, int number)
 {
 	MemoryContext old;
 	Wake	   *wake;
+	ListCell   *lc;
 
+	foreach(lc, wakes)
+	{
+		wake = (Wake *) lfirst(lc);
+		if (wake->kind == kind && wake->number == number &&
+			strcmp(wake->name, name) == 0)
+			return;
+	}
 	if (!callback_registered)
 	{
 		RegisterXactCallback(wake_callback, NULL);
@@ -185,8 +193,12 @@ wake_callback(XactEvent event, void *arg)
 			Wake	   *wake = (Wake *) lfirst(lc);
 			int			pid = rc_lock_holder(MyDatabaseId, wake->kind,
 											 wake->name, wake->number);
-			PGPROC	   *proc = pid ? BackendPidGetProc(pid) : NULL;
+			PGPROC	   *proc;
 
+			/* a publisher that does not run is the scheduler's to start */
+			if (pid == 0 && wake->kind == RC_WORKER_OUTBOX)
+				pid = rc_lock_holder(MyDatabaseId, RC_WORKER_SCHEDULER, "", 0);
+			proc = pid ? BackendPidGetProc(pid) : NULL;
 			if (proc != NULL)
 				SetLatch(&proc->procLatch);
 		}

@@ -189,7 +189,7 @@ due_runs(List *starts)
 		what->name = rc_column_text(i, 1);
 		what->number = 0;
 		what->owner = (Oid) rc_column_int8(i, 2, InvalidOid);
-		what->can_login = rc_column_bool(i, 3);
+		what->can_login = !RC_NEEDS_LOGIN || rc_column_bool(i, 3);
 		what->run = rc_column_int8(i, 4, 0);
 		if (rc_lock_holder(MyDatabaseId, RC_WORKER_RUN, what->name, 0) == 0 &&
 			!is_child(RC_WORKER_RUN, what->name, 0))
@@ -229,7 +229,7 @@ idle_streams(List *starts)
 		what->number = (int) rc_column_int8(i, 2, 0);
 		what->run = 0;
 		what->owner = (Oid) rc_column_int8(i, 3, InvalidOid);
-		what->can_login = rc_column_bool(i, 4);
+		what->can_login = !RC_NEEDS_LOGIN || rc_column_bool(i, 4);
 		if (rc_lock_holder(MyDatabaseId, RC_WORKER_STREAM, what->name,
 						   what->number) == 0 &&
 			!is_child(RC_WORKER_STREAM, what->name, what->number))

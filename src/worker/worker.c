@@ -93,7 +93,8 @@ rc_worker_connect(const RcWorkerArgs *args, const char *title)
 	pqsignal(SIGINT, StatementCancelHandler);
 	BackgroundWorkerUnblockSignals();
 
-	BackgroundWorkerInitializeConnectionByOid(args->database, args->role, 0);
+	BackgroundWorkerInitializeConnectionByOid(args->database, args->role,
+											  RC_CONNECT_FLAGS);
 
 	/* What postgresql.conf sets for sessions is not for us. */
 	SetConfigOption("lock_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
@@ -159,7 +160,8 @@ rc_role_can_login(Oid role)
 
 	if (!HeapTupleIsValid(tuple))
 		return false;
-	can = ((Form_pg_authid) GETSTRUCT(tuple))->rolcanlogin;
+	can = !RC_NEEDS_LOGIN ||
+		((Form_pg_authid) GETSTRUCT(tuple))->rolcanlogin;
 	ReleaseSysCache(tuple);
 	return can;
 }

@@ -1,7 +1,7 @@
 # 010_direct.pl
 #     Direct mode, from the API to the tables without Kafka: what a sync writes,
-#     what a second one leaves alone, which version of a fiche wins, the older
-#     shape of the dataset, what users do with the table, sources of their own.
+#     what a second one leaves alone, what users do with the table, another
+#     schema, sources of their own.
 
 use strict;
 use warnings FATAL => 'all';
@@ -13,9 +13,7 @@ use Test::More;
 use lib 'test/lib';
 use RappelConso;
 
-my $api = start_api(
-	DATASET, sample_file('recalls.jsonl'),
-	'rappelconso0' => sample_file('recalls_v1.jsonl'));
+my $api = start_api();
 my $node = new_node('main', api => $api);
 
 # A sync: its state, then fetched, published, inserted, updated, unchanged, dead.
@@ -35,7 +33,10 @@ sub new_database
 	my ($dbname, %source) = @_;
 
 	$node->safe_psql('postgres', "CREATE DATABASE $dbname");
-	RappelConso::create_extension($node, dbname => $dbname, api => $api,
+	RappelConso::create_extension(
+		$node,
+		dbname => $dbname,
+		api => $api,
 		source => \%source);
 	return $dbname;
 }
@@ -81,7 +82,10 @@ is( $node->safe_psql(
 		'postgres', q{
 		SELECT string_agg(format_type(atttypid, atttypmod), ' ' ORDER BY attnum) FROM pg_attribute
 		 WHERE attrelid = 'rappel_conso_table'::regclass AND attnum > 0}),
-	'text timestamp with time zone date' . ' text' x 15 . ' date date' . ' text' x 5
+	'text timestamp with time zone date'
+	  . ' text' x 15
+	  . ' date date'
+	  . ' text' x 5
 	  . ' integer text text text bigint text text[] timestamp with time zone timestamp with time zone',
 	'columns are typed');
 is( $node->safe_psql(
@@ -126,14 +130,16 @@ is( $node->safe_psql(
 		 WHERE c.oid IN ('rappel_conso_table'::regclass, 'rappel_conso_table_pkey'::regclass)}),
 	'0|t',
 	'no WAL of the table or its index');
-is(sync('postgres', 'full_sync => true'), 'success|300|-|0|0|300|0', 'a full sync reads everything and writes nothing');
+is(sync('postgres', 'full_sync => true'),
+	'success|300|-|0|0|300|0', 'a full sync reads everything and writes nothing');
 is(requests(), 'meta meta count export count', 'by one export');
 $node->poll_query_until('postgres',
 	q{SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type ~ '^rappel_conso'})
   or die 'the run worker has not ended';
 is( $node->safe_psql(
 		'postgres',
-		q{SELECT n_tup_ins, n_tup_upd, n_tup_hot_upd, n_tup_del, n_dead_tup FROM pg_stat_user_tables WHERE relname = 'rappel_conso_table'}),
+		q{SELECT n_tup_ins, n_tup_upd, n_tup_hot_upd, n_tup_del, n_dead_tup FROM pg_stat_user_tables WHERE relname = 'rappel_conso_table'}
+	),
 	'300|0|0|0|0',
 	'no row was touched since it was inserted');
 is(fingerprint('postgres'), $rows, 'nor locked');
@@ -143,8 +149,11 @@ $api->clear_log;
 $api->control(touch => DATASET);
 my $recent = $node->safe_psql(
 	'postgres', q{SELECT count(*) FROM rappel_conso_table
-	 WHERE date_de_publication >= (SELECT max(date_de_publication) - interval '30 days' FROM rappel_conso_table)});
-is(sync('postgres'), "success|$recent|-|0|0|$recent|0", 'records within the overlap are read again, and written never');
+	 WHERE date_de_publication >= (SELECT max(date_de_publication) - interval '30 days' FROM rappel_conso_table)}
+);
+is( sync('postgres'),
+	"success|$recent|-|0|0|$recent|0",
+	'records within the overlap are read again, and written never');
 my ($export) = grep { $_->{kind} eq 'export' } $api->log;
 is( "$export->{query}->{where}; $export->{query}->{order_by}",
 	$node->safe_psql(
@@ -172,15 +181,18 @@ $api->control(
 	update => {
 		dataset => DATASET,
 		where => "numero_fiche = '2024-01-0001'",
-		set => { numero_version => 3, motif_rappel => "erreur d'\x{e9}tiquetage" } });
-is(sync('postgres', 'full_sync => true'), 'success|300|-|0|1|299|0', 'a new version of one fiche updates one row');
+		set => { numero_version => 3, motif_rappel => "erreur d'\x{e9}tiquetage" }
+	});
+is(sync('postgres', 'full_sync => true'),
+	'success|300|-|0|1|299|0', 'a new version of one fiche updates one row');
 is( $node->safe_psql(
 		'postgres', q{
 		SELECT numero_de_version, motif_du_rappel, note, updated_at > first_seen_at FROM rappel_conso_table
 		 WHERE reference_fiche = '2024-01-0001'}),
 	"3|erreur d'etiquetage|mine|t",
 	'the column of the user keeps its value');
-is($node->safe_psql('postgres', 'SELECT * FROM seen'), '2024-01-0001|UPDATE', 'the trigger of the user fires for that row alone');
+is($node->safe_psql('postgres', 'SELECT * FROM seen'),
+	'2024-01-0001|UPDATE', 'the trigger of the user fires for that row alone');
 $digest = table_digest($node);
 
 $node->safe_psql('postgres', 'DROP EXTENSION rappel_conso');
@@ -196,118 +208,21 @@ is( $node->safe_psql(
 	'column, trigger and index are there');
 
 # Without folding, and with it again.
-$node->safe_psql('postgres', q{ALTER TABLE rappel_conso_table DISABLE TRIGGER note;
+$node->safe_psql(
+	'postgres', q{ALTER TABLE rappel_conso_table DISABLE TRIGGER note;
 	UPDATE rappel_conso.source SET fold_accents = false WHERE name = 'rappel_conso'});
 my $accented = sync('postgres');
 like($accented, qr/^success\|300\|-\|0\|\d{3}\|\d+\|0$/, 'a change of fold_accents reads everything again');
 is( $node->safe_psql(
 		'postgres', q{
-		SELECT motif_du_rappel, nom_de_la_marque_du_produit FROM rappel_conso_table WHERE reference_fiche = '2024-01-0001'}),
+		SELECT motif_du_rappel, nom_de_la_marque_du_produit FROM rappel_conso_table WHERE reference_fiche = '2024-01-0001'}
+	),
 	"erreur d'étiquetage|cœur de garrigue",
 	'accents are kept');
-$node->safe_psql('postgres', q{UPDATE rappel_conso.source SET fold_accents = true WHERE name = 'rappel_conso'});
+$node->safe_psql('postgres',
+	q{UPDATE rappel_conso.source SET fold_accents = true WHERE name = 'rappel_conso'});
 is(sync('postgres'), $accented, 'the change back updates the same rows');
 is(table_digest($node), $digest, 'the table is as it was');
-
-#
-# Versions
-#
-# For each fiche: what a first sync finds, what a second one finds besides, and
-# what then stands in the table.  A record is [version, day, guid, libelle].
-#
-my @versions = (
-	[ 'newer later', [ [ 1, 1, 'a', 'old' ] ], [ [ 2, 1, 'a', 'new' ] ], 'new' ],
-	[ 'older later', [ [ 2, 1, 'a', 'new' ] ], [ [ 1, 1, 'a', 'old' ] ], 'new' ],
-	[ 'older version, newer day', [ [ 2, 1, 'a', 'new' ] ], [ [ 1, 2, 'a', 'old' ] ], 'new' ],
-	[ 'newer last', [ [ 1, 1, 'a', 'old' ], [ 2, 1, 'a', 'new' ] ], [], 'new' ],
-	[ 'newer first', [ [ 2, 1, 'a', 'new' ], [ 1, 1, 'a', 'old' ] ], [], 'new' ],
-	[ 'three, newest between', [ [ 1, 1, 'a', 'old' ], [ 3, 1, 'a', 'new' ], [ 2, 1, 'a', 'mid' ] ], [], 'new' ],
-	[ 'ten is more than nine', [ [ 10, 1, 'a', 'new' ], [ 9, 1, 'a', 'old' ] ], [], 'new' ],
-	[ 'no version is the least', [ [ undef, 2, 'a', 'old' ], [ 0, 1, 'a', 'new' ] ], [], 'new' ],
-	[ 'no version, later', [ [ 0, 1, 'a', 'new' ] ], [ [ undef, 2, 'a', 'old' ] ], 'new' ],
-	[ 'newer day later', [ [ 1, 1, 'a', 'old' ] ], [ [ 1, 2, 'a', 'new' ] ], 'new' ],
-	[ 'older day later', [ [ 1, 2, 'a', 'new' ] ], [ [ 1, 1, 'a', 'old' ] ], 'new' ],
-	[ 'greater guid last', [ [ 1, 1, 'a', 'old' ], [ 1, 1, 'b', 'new' ] ], [], 'new' ],
-	[ 'greater guid first', [ [ 1, 1, 'b', 'new' ], [ 1, 1, 'a', 'old' ] ], [], 'new' ],
-	[ 'guid by its bytes', [ [ 1, 1, 'a', 'new' ], [ 1, 1, 'B', 'old' ] ], [], 'new' ],
-	[ 'no guid later', [ [ 1, 1, 'a', 'new' ] ], [ [ 1, 1, undef, 'old' ] ], 'new' ],
-	[ 'equal, other content later', [ [ 1, 1, 'a', 'old' ] ], [ [ 1, 1, 'a', 'new' ] ], 'new' ],
-	[ 'equal, other content at once', [ [ 1, 1, 'a', 'old' ], [ 1, 1, 'a', 'new' ] ], [], 'new' ],
-	[ 'equal, twice', [ [ 1, 1, 'a', 'new' ], [ 1, 1, 'a', 'new' ] ], [ [ 1, 1, 'a', 'new' ] ], 'new' ],
-	[ 'all null', [ [ undef, 1, undef, 'old' ] ], [ [ undef, 1, undef, 'new' ] ], 'new' ],
-	[ 'null among known', [ [ 1, 1, 'a', 'old' ] ], [ [ 1, 1, 'a', undef ] ], '' ]);
-my (@first, @second, $expected);
-foreach my $i (0 .. $#versions)
-{
-	my ($what, $first, $second, $result) = @{ $versions[$i] };
-
-	foreach my $pair ([ $first, \@first ], [ $second, \@second ])
-	{
-		push @{ $pair->[1] }, map {
-			{
-				numero_fiche => sprintf('f-%02d', $i),
-				numero_version => $_->[0],
-				date_publication => sprintf('2026-03-%02dT08:00:00+00:00', $_->[1]),
-				rappel_guid => $_->[2],
-				libelle => $_->[3] }
-		} @{ $pair->[0] };
-	}
-	$expected .= sprintf("F-%02d|%s\n", $i, $result);
-}
-chomp $expected;
-$api->control(replace => { dataset => 'versions', records => \@first });
-# One record to a batch brings the same, by more updates: records of one rank
-# replace one another each time that they are read.
-foreach my $case (
-	[ 'versions', 10000, '20|0|11|0', '0|5|37|0', '0|0|42|0' ],
-	[ 'versions_by_one', 1, '20|4|7|0', '0|7|35|0', '0|8|34|0' ])
-{
-	my ($dbname, $batch_size, @counts) = @$case;
-
-	$api->control(replace => { dataset => 'versions', records => \@first });
-	new_database($dbname, dataset => "'versions'");
-	$node->safe_psql($dbname, "UPDATE rappel_conso.stream SET batch_size = $batch_size");
-	is(sync($dbname), "success|31|-|$counts[0]", "batches of $batch_size: each fiche is inserted once");
-	$api->control(append => { dataset => 'versions', records => \@second });
-	is(sync($dbname), "success|42|-|$counts[1]", 'a second sync inserts none');
-	is($node->safe_psql($dbname, 'SELECT reference_fiche, libelle FROM rappel_conso_table ORDER BY 1'),
-		$expected, 'the newest version of each stands: ' . join('; ', map { $_->[0] } @versions));
-	is(sync($dbname, 'full_sync => true'), "success|42|-|$counts[2]", 'read again');
-	is($node->safe_psql($dbname, 'SELECT reference_fiche, libelle FROM rappel_conso_table ORDER BY 1'),
-		$expected, 'they stand still');
-}
-is(table_digest($node, dbname => 'versions'), table_digest($node, dbname => 'versions_by_one'),
-	'whatever the size of a batch');
-
-#
-# The older shape, by UPDATE, and then the newer one into the same table
-#
-new_database('archive', dataset => "'rappelconso0'", key_field => "'reference_fiche'",
-	cursor_field => "'date_de_publication'");
-my @v1 = do { open(my $file, '<', sample_file('recalls_v1.jsonl')) or die $!; map { /"reference_fiche": "([^"]+)"/ } <$file>; };
-my %v1 = map { uc $_ => 1 } @v1;
-my $v1 = keys %v1;
-is(scalar(@v1) . ' ' . $v1, '62 60', 'the archive of the sample has two fiches twice');
-is(sync('archive'), "success|62|-|$v1|0|2|0", 'V1: every distinct fiche once');
-is( $node->safe_psql(
-		'archive', q{
-		SELECT count(*) FILTER (WHERE date_de_fin_de_la_procedure_de_rappel IS NOT NULL) > 10,
-		       count(*) FILTER (WHERE date_debut_commercialisation < date_fin_commercialisation) > 10,
-		       count(*) FILTER (WHERE date_de_publication IS NULL), count(*) FILTER (WHERE distributeurs ~ '\r')
-		  FROM rappel_conso_table}),
-	't|t|0|0',
-	'French dates and periods are dates');
-$node->safe_psql(
-	'archive', q{
-	UPDATE rappel_conso.source SET dataset = 'rappelconso-v2-gtin-espaces', key_field = 'numero_fiche', cursor_field = 'date_publication'
-	 WHERE name = 'rappel_conso'});
-is($node->safe_psql('archive', 'SELECT cursor_value IS NULL, complete, full_at IS NULL FROM rappel_conso.source_state'),
-	't|f|t', 'another dataset resets the cursor in the same command');
-my ($state, $fetched, undef, $inserted, $updated, $unchanged, $dead) = split(/\|/, sync('archive'));
-is("$state $fetched $inserted $dead", 'success 300 240 0', 'V2 after V1: only the fiches that V1 has not are inserted');
-is($updated + $unchanged, $v1, 'the others are updated');
-is($node->safe_psql('archive', 'SELECT count(*), count(DISTINCT upper(reference_fiche)) FROM rappel_conso_table'),
-	'300|300', 'each fiche stands once');
 
 #
 # Another schema; a table that somebody else has put there
@@ -318,9 +233,13 @@ $node->safe_psql('elsewhere', sprintf(<<~'EOC', $api->url));
 	CREATE EXTENSION rappel_conso SCHEMA kitchen;
 	UPDATE rappel_conso.source SET url = '%s';
 	EOC
-is($node->safe_psql('elsewhere', 'SELECT state, inserted FROM kitchen.rc_sync_now()'), 'success|300', 'in another schema');
-is($node->safe_psql('elsewhere', q{SELECT count(*), to_regclass('public.rappel_conso_table') IS NULL FROM kitchen.rappel_conso_table}),
-	'300|t', 'the table is made in it');
+is($node->safe_psql('elsewhere', 'SELECT state, inserted FROM kitchen.rc_sync_now()'),
+	'success|300', 'in another schema');
+is( $node->safe_psql(
+		'elsewhere',
+		q{SELECT count(*), to_regclass('public.rappel_conso_table') IS NULL FROM kitchen.rappel_conso_table}),
+	'300|t',
+	'the table is made in it');
 
 new_database('squatted');
 $node->safe_psql(
@@ -328,16 +247,21 @@ $node->safe_psql(
 	CREATE ROLE squatter;
 	CREATE TABLE rappel_conso_table (reference_fiche text PRIMARY KEY);
 	ALTER TABLE rappel_conso_table OWNER TO squatter;});
-my ($code, $stdout, $stderr) = $node->psql('squatted', '\set VERBOSITY verbose
+my ($code, $stdout, $stderr) = $node->psql(
+	'squatted', '\set VERBOSITY verbose
 SELECT * FROM rc_sync_now()');
 isnt($code, 0, 'a table of somebody else is refused');
-like($stderr, qr/ERROR:  42501: table "rappel_conso_table" belongs to role "squatter", not to the owner of the stream\n.*HINT:  Rename that table, or give it to the owner of the stream/s,
+like(
+	$stderr,
+	qr/ERROR:  42501: table "rappel_conso_table" belongs to role "squatter", not to the owner of the stream\n.*HINT:  Rename that table, or give it to the owner of the stream/s,
 	'with the reason and a hint');
-is($node->safe_psql('squatted', 'SELECT state, sqlstate, error FROM rappel_conso.run'),
+is( $node->safe_psql('squatted', 'SELECT state, sqlstate, error FROM rappel_conso.run'),
 	'failed|42501|table "rappel_conso_table" belongs to role "squatter", not to the owner of the stream',
 	'which the run keeps');
-is($node->safe_psql('squatted', 'SELECT state, attempt FROM rappel_conso.task; SELECT count(*) FROM rappel_conso_table'),
-	"failed|1\n0", 'it is not tried again, and nothing is written');
+is( $node->safe_psql(
+		'squatted', 'SELECT state, attempt FROM rappel_conso.task; SELECT count(*) FROM rappel_conso_table'),
+	"failed|1\n0",
+	'it is not tried again, and nothing is written');
 $node->safe_psql('squatted', 'ALTER TABLE rappel_conso_table RENAME TO theirs');
 is(sync('squatted'), 'success|300|-|300|0|0|0', 'renamed, it does not matter');
 
@@ -350,9 +274,10 @@ $api->control(
 		dataset => 'menu',
 		records => [
 			'{"code": 12345678901234567890, "name": "caf\u00e9", "price": 1.50, "changed": "2026-01-01"}',
-			'{"code": 2, "name": "th\u00e9 \u00e0 la menthe", "price": 2e0, "changed": "2026-01-02", "more": {"a": [1, null]}}' ] });
-$node->safe_psql(
-	'menus', sprintf(<<~'EOC', $api->url, $api->url));
+			'{"code": 2, "name": "th\u00e9 \u00e0 la menthe", "price": 2e0, "changed": "2026-01-02", "more": {"a": [1, null]}}'
+		]
+	});
+$node->safe_psql('menus', sprintf(<<~'EOC', $api->url, $api->url));
 	CREATE TABLE dish (code numeric PRIMARY KEY, name text, price numeric, more jsonb, key text, topic text, at bigint, headers jsonb);
 	INSERT INTO rappel_conso.stream (name, topics, statement) VALUES ('dishes', '{menu}', $$
 	  INSERT INTO dish SELECT (value->>'code')::numeric, value->>'name', (value->'price')::numeric, value->'more',
@@ -365,54 +290,36 @@ $node->safe_psql(
 	INSERT INTO rappel_conso.source (name, url, dataset, filter, stream) VALUES ('plain', '%s', 'menu', 'code < 10', 'lines');
 	EOC
 is(sync('menus', "'menu'"), 'success|2|-|2|0|0|0', 'a source of its own');
-is( $node->safe_psql('menus', q{SELECT code, name, price, more, key, topic, at, headers - 'rappel_conso-run' FROM dish ORDER BY at}),
+is( $node->safe_psql(
+		'menus',
+		q{SELECT code, name, price, more, key, topic, at, headers - 'rappel_conso-run' FROM dish ORDER BY at}
+	),
 	qq{12345678901234567890|café|1.50||12345678901234567890|menu|0|{"content-type": "application/json", "rappel_conso-source": "menu"}\n}
 	  . qq{2|thé à la menthe|2|{"a": [1, null]}|2|menu|1|{"content-type": "application/json", "rappel_conso-source": "menu"}},
 	'records as they came, digits kept, keys and headers as through Kafka');
-is($node->safe_psql('menus', q{SELECT count(DISTINCT headers->>'rappel_conso-run'), bool_and(headers ? 'rappel_conso-run') FROM dish}),
-	'1|t', 'the header of the run too');
-$api->control(append => { dataset => 'menu', records => [ { code => 3, name => 'eau', price => 0, changed => '2026-01-03' } ] });
-is(sync('menus', "'menu'"), 'success|2|-|2|0|0|0', 'with an overlap of nothing, what is at the cursor is read again');
-is($node->safe_psql('menus', 'SELECT code, at FROM dish ORDER BY at'), "12345678901234567890|0\n2|2\n3|3",
+is( $node->safe_psql(
+		'menus',
+		q{SELECT count(DISTINCT headers->>'rappel_conso-run'), bool_and(headers ? 'rappel_conso-run') FROM dish}
+	),
+	'1|t',
+	'the header of the run too');
+$api->control(append =>
+	  { dataset => 'menu', records => [ { code => 3, name => 'eau', price => 0, changed => '2026-01-03' } ] }
+);
+is(sync('menus', "'menu'"),
+	'success|2|-|2|0|0|0', 'with an overlap of nothing, what is at the cursor is read again');
+is( $node->safe_psql('menus', 'SELECT code, at FROM dish ORDER BY at'),
+	"12345678901234567890|0\n2|2\n3|3",
 	'record_offset rises from run to run');
 is(sync('menus', "'plain'"), 'success|2|-|2|0|0|0', 'a source with a filter, without key and cursor');
 $api->control(touch => 'menu');
 is(sync('menus', "'plain'"), 'success|2|-|2|0|0|0', 'is read whole each time');
-is($node->safe_psql('menus', q{SELECT string_agg(record->>'code', ' ' ORDER BY at), bool_and(key IS NULL) FROM line}),
-	'2 3 2 3|t', 'into its own stream');
-is($node->safe_psql('menus', q{SELECT to_regclass('rappel_conso_table') IS NULL}), 't', 'and the recalls were left alone');
-
-#
-# The recorded datasets
-#
-SKIP:
-{
-	my $v2_file = data_file('rappelconso_v2_espaces.jsonl.gz');
-	my $v1_file = data_file('rappelconso_v1.jsonl.gz');
-	my %distinct;
-
-	$api->control(load => { dataset => 'recorded_v2', file => $v2_file });
-	$api->control(load => { dataset => 'recorded_v1', file => $v1_file });
-	open(my $pipe, '-|', 'gzip', '-dc', $v1_file) or die $!;
-	while (<$pipe>) { $distinct{ uc $1 } = 1 if /"reference_fiche": ?"([^"]+)"/; }
-	close($pipe);
-	my $distinct = keys %distinct;
-
-	new_database('recorded', dataset => "'recorded_v2'");
-	is(sync('recorded'), 'success|10223|-|10223|0|0|0', 'V2 as recorded');
-	$rows = fingerprint('recorded');
-	is(sync('recorded', 'full_sync => true'), 'success|10223|-|0|0|10223|0', 'read again');
-	is(fingerprint('recorded'), $rows, 'and left alone');
-
-	new_database('recorded_v1', dataset => "'recorded_v1'", key_field => "'reference_fiche'",
-		cursor_field => "'date_de_publication'");
-	is(sync('recorded_v1'), "success|10230|-|$distinct|0|" . (10230 - $distinct) . '|0', 'V1 as recorded: every distinct fiche');
-	$node->safe_psql('recorded_v1', q{UPDATE rappel_conso.source SET dataset = 'recorded_v2', key_field = 'numero_fiche', cursor_field = 'date_publication'});
-	like(sync('recorded_v1'), qr/^success\|10223\|-\|\d+\|\d+\|\d+\|0$/, 'V2 after V1');
-	my %all = (%distinct, map { $_ => 1 } split(/\n/, $node->safe_psql('recorded', 'SELECT reference_fiche FROM rappel_conso_table')));
-	is($node->safe_psql('recorded_v1', 'SELECT count(*), count(DISTINCT upper(reference_fiche)) FROM rappel_conso_table'),
-		join('|', (scalar keys %all) x 2), 'gives each fiche once');
-}
+is( $node->safe_psql(
+		'menus', q{SELECT string_agg(record->>'code', ' ' ORDER BY at), bool_and(key IS NULL) FROM line}),
+	'2 3 2 3|t',
+	'into its own stream');
+is($node->safe_psql('menus', q{SELECT to_regclass('rappel_conso_table') IS NULL}),
+	't', 'and the recalls were left alone');
 
 $node->stop;
 done_testing();

@@ -48,7 +48,7 @@ my @messages = (
 	[ 'k7', 'é is text', [ "na\xffme" => 'x', n => "\xe9", n => undef ] ],
 	[ 'k8', 'x' x 5_000_000 ]);
 $kafka->create_topic('all', config => { 'max.message.bytes' => 16777216 });
-$kafka->produce('all', @$_, '-X', 'message.max.bytes=16777216') foreach @messages;
+$kafka->produce('all', @{$_}[ 0 .. 2 ], '-X', 'message.max.bytes=16777216') foreach @messages;
 
 my $setup = '';
 foreach my $value ('jsonb', 'text', 'bytea')
@@ -74,9 +74,10 @@ wait_applied('places', scalar @messages);
 is( query(q{SELECT string_agg(record_offset::text, ',' ORDER BY record_offset), min(topic), max(topic), min(partition), max(partition),
 	bool_and(record_timestamp BETWEEN now() - '10 minutes'::interval AND now()) FROM places}),
 	'0,1,2,3,4,5,6,7,8|all|all|0|0|t', 'the place and time of each record');
-my @stamps = map { $_->{ts} } $kafka->consume('all');
+my $stamps = $kafka->kcat('', '-C', '-e', '-o', 'beginning', '-t', 'all', '-f', '%T\n');
+chomp $stamps;
 is(query('SELECT (extract(epoch FROM record_timestamp) * 1000)::bigint FROM places ORDER BY record_offset'),
-	join("\n", @stamps), 'record_timestamp is the time of Kafka, to the millisecond');
+	$stamps, 'record_timestamp is the time of Kafka, to the millisecond');
 
 my %headers = (
 	0 => '{"h": ["1", "2"], "content-type": "application/json"}',

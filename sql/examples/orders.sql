@@ -1,0 +1,179 @@
+-- orders.sql
+--     Suggestions for orders that are being made: the change events of a table
+--     order_details, as Debezium publishes them, become the state of the
+--     orders of the last 90 seconds; customers of level diamond get a
+--     suggestion of what goes with their order.
+--
+-- Topic "shop.public.order_details" holds change events, with the schema
+-- envelope ({"schema": .., "payload": ..}) or without:
+--
+--     {"op": "c", "before": null, "ts_ms": 1772366400000,
+--      "after": {"order_id": "A1", "line": 1, "customer_id": "C1",
+--                "payment_method_id": "P1", "product_id": "espresso",
+--                "quantity": 2, "unit_price": "2.50"}}
+--
+-- op is c (created), u (updated), d (deleted: the row is in "before") or r
+-- (read by a snapshot).  To run it:
+--
+--     psql -v ON_ERROR_STOP=1 -f orders.sql
+
+BEGIN;
+
+-- What is looked up: ordinary tables, joined in the statement.
+
+CREATE TABLE customers (
+  customer_id text PRIMARY KEY,
+  name text NOT NULL,
+  level text NOT NULL CHECK (level IN ('bronze', 'silver', 'gold', 'diamond'))
+);
+
+CREATE TABLE products (
+  product_id text PRIMARY KEY,
+  name text NOT NULL,
+  price numeric(8,2) NOT NULL,
+  goes_with text REFERENCES products
+);
+
+CREATE TABLE payment_methods (
+  payment_method_id text PRIMARY KEY,
+  name text NOT NULL
+);
+
+INSERT INTO customers VALUES
+  ('C1', 'First Customer', 'diamond'),
+  ('C2', 'Second Customer', 'silver'),
+  ('C3', 'Third Customer', 'diamond');
+INSERT INTO products VALUES
+  ('croissant', 'Croissant', 1.80, NULL),
+  ('brownie', 'Brownie', 2.60, NULL),
+  ('espresso', 'Espresso', 2.50, 'croissant'),
+  ('latte', 'Latte', 3.90, 'brownie');
+INSERT INTO payment_methods VALUES
+  ('P1', 'card'),
+  ('P2', 'cash');
+
+-- The state of the orders.  A deleted line stays as a row until it expires:
+-- else an older event that comes once more (a dead letter that is retried)
+-- would bring the line back.
+
+CREATE TABLE order_state (
+  order_id text,
+  line integer,
+  customer_id text,
+  payment_method_id text,
+  product_id text,
+  quantity integer,
+  unit_price numeric(8,2),
+  deleted boolean NOT NULL,
+  changed_at timestamptz NOT NULL,
+  record_offset bigint NOT NULL,
+  PRIMARY KEY (order_id, line)
+);
+CREATE INDEX ON order_state (changed_at);
+
+-- A line is of no interest 90 seconds after its last change.  That is a
+-- predicate, so it holds to the second; the DELETE below only takes away what
+-- is not seen any more.
+
+CREATE VIEW current_orders AS
+  SELECT order_id, line, customer_id, payment_method_id, product_id, quantity, unit_price, changed_at
+    FROM order_state
+   WHERE NOT deleted AND changed_at > now() - interval '90 seconds';
+
+-- change: the event without its envelope.  Tombstones (value null) are left
+-- out, since the delete that comes before each has said it all.
+-- newest: the last change of each line in this batch, which may hold many.
+-- stored: the state; an event that is older than what is known changes
+-- nothing.
+-- basket: the orders that have changed, as they are now.  What "stored" writes
+-- is not to be seen in the table before the end of the statement, so its rows
+-- come from there, and the other lines from the table.
+--
+-- An event that lacks something (no order_id, a quantity that is no number)
+-- becomes a dead letter.  workers stays 1: the lines of an order lie in several
+-- partitions, and two workers would not see each other's lines in time.
+
+INSERT INTO rappel_conso.stream (name, topics, output_topic, statement)
+VALUES ('orders', '{shop.public.order_details}', 'order_suggestions', $$
+WITH change AS (
+  SELECT CASE WHEN value ? 'payload' THEN value->'payload' ELSE value END AS event, record_offset
+    FROM records
+   WHERE value IS NOT NULL
+), line AS (
+  SELECT CASE event->>'op' WHEN 'd' THEN event->'before' ELSE event->'after' END AS line,
+         event->>'op' = 'd' AS deleted,
+         to_timestamp((event->>'ts_ms')::numeric / 1000) AS changed_at,
+         record_offset
+    FROM change
+), newest AS (
+  SELECT DISTINCT ON (line->>'order_id', (line->>'line')::integer) *
+    FROM line
+   WHERE changed_at > now() - interval '90 seconds' OR changed_at IS NULL
+   ORDER BY line->>'order_id', (line->>'line')::integer, changed_at DESC, record_offset DESC
+), stored AS (
+  INSERT INTO order_state AS s (order_id, line, customer_id, payment_method_id, product_id, quantity,
+                                unit_price, deleted, changed_at, record_offset)
+  SELECT line->>'order_id', (line->>'line')::integer, line->>'customer_id', line->>'payment_method_id',
+         line->>'product_id', (line->>'quantity')::integer, (line->>'unit_price')::numeric,
+         deleted, changed_at, record_offset
+    FROM newest
+      ON CONFLICT (order_id, line) DO UPDATE
+     SET customer_id = EXCLUDED.customer_id, payment_method_id = EXCLUDED.payment_method_id,
+         product_id = EXCLUDED.product_id, quantity = EXCLUDED.quantity, unit_price = EXCLUDED.unit_price,
+         deleted = EXCLUDED.deleted, changed_at = EXCLUDED.changed_at, record_offset = EXCLUDED.record_offset
+   WHERE (EXCLUDED.changed_at, EXCLUDED.record_offset) > (s.changed_at, s.record_offset)
+  RETURNING s.*
+), basket AS (
+  SELECT order_id, customer_id, payment_method_id, product_id, quantity, unit_price
+    FROM stored
+   WHERE NOT deleted
+   UNION ALL
+  SELECT o.order_id, o.customer_id, o.payment_method_id, o.product_id, o.quantity, o.unit_price
+    FROM current_orders o
+   WHERE o.order_id IN (SELECT s.order_id FROM stored s)
+     AND NOT EXISTS (SELECT FROM stored s WHERE s.order_id = o.order_id AND s.line = o.line)
+), summed AS (
+  SELECT order_id, customer_id, payment_method_id, array_agg(DISTINCT product_id) AS products,
+         sum(quantity * unit_price) AS total
+    FROM basket
+   GROUP BY order_id, customer_id, payment_method_id
+)
+SELECT b.order_id AS key,
+       jsonb_build_object('order_id', b.order_id,
+                          'customer', c.name,
+                          'payment_method', m.name,
+                          'total', b.total,
+                          'suggestion', p.name,
+                          'price', p.price) AS value
+  FROM summed b
+  JOIN customers c ON c.customer_id = b.customer_id AND c.level = 'diamond'
+  JOIN payment_methods m ON m.payment_method_id = b.payment_method_id
+ CROSS JOIN LATERAL (
+        -- what goes with the order, and is not in it
+        SELECT g.name, g.price
+          FROM products o
+          JOIN products g ON g.product_id = o.goes_with
+         WHERE o.product_id = ANY (b.products) AND g.product_id <> ALL (b.products)
+         ORDER BY g.price DESC, g.product_id
+         LIMIT 1) p
+$$);
+
+COMMIT;
+
+-- What has expired goes once a minute, where pg_cron is there to do it.
+
+DO $$
+BEGIN
+  IF EXISTS (SELECT FROM pg_extension WHERE extname = 'pg_cron') THEN
+    PERFORM cron.schedule('expire-orders', '* * * * *',
+                          'DELETE FROM order_state WHERE changed_at < now() - interval ''90 seconds''');
+  END IF;
+END
+$$;
+
+-- To remove it all:
+--
+--     SELECT cron.unschedule('expire-orders');
+--     DELETE FROM rappel_conso.stream WHERE name = 'orders';
+--     DROP VIEW current_orders;
+--     DROP TABLE order_state, customers, products, payment_methods;

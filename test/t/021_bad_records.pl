@@ -1,0 +1,247 @@
+# 021_bad_records.pl
+#     What wrong records do to a run: each is a dead letter, of the source or of
+#     the stream, with its bytes and its error, and all others are there exactly
+#     once.
+
+use strict;
+use warnings FATAL => 'all';
+
+use JSON::PP     ();
+use MIME::Base64 qw(encode_base64);
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+use lib 'test/lib';
+use RappelConso;
+
+my $data = 'recalls-of-march';
+my $api = start_api();
+
+# A made-up recall of the n-th day, as a hash for the stand-in.
+sub recall
+{
+	my ($n, %more) = @_;
+
+	return {
+		numero_fiche => sprintf('2026-03-%04d', $n),
+		date_publication => sprintf('2026-03-%02dT08:02:00+00:00', $n),
+		numero_version => 1,
+		libelle => "thing $n",
+		date_debut_commercialisation => '2026-01-01',
+		%more
+	};
+}
+my @recalls = map { recall($_) } (1 .. 10);
+$api->control(replace => { dataset => $data, records => \@recalls });
+
+my $node = new_node('main', api => $api, source => { dataset => "'$data'" });
+
+# Forget everything but the definitions, and serve the ten recalls.
+sub start_again
+{
+	my (@more) = @_;
+
+	$node->safe_psql(
+		'postgres', q{
+		DELETE FROM rappel_conso.source_state;
+		DELETE FROM rappel_conso.dead_letter;
+		DELETE FROM rappel_conso.run;
+		TRUNCATE rappel_conso_table});
+	$api->control(
+		faults => [],
+		release => JSON::PP::true,
+		replace => { dataset => $data, records => [ @recalls, @more ] },
+		lie => { dataset => $data, total_count => undef },
+		clear_log => JSON::PP::true);
+	return;
+}
+
+# The newest run, as the counters of its row.
+sub counters
+{
+	return $node->safe_psql(
+		'postgres', q{
+		SELECT r.state, t.state, t.attempt, r.fetched, r.inserted, r.updated, r.unchanged, r.dead
+		  FROM rappel_conso.run r JOIN rappel_conso.task t ON t.run = r.id ORDER BY r.id DESC LIMIT 1});
+}
+
+sub sync { return $node->safe_psql('postgres', 'SELECT * FROM rc_sync_now()'); }
+
+# What an undisturbed run brings.
+sync();
+is(counters(), 'success|success|1|10|10|0|0|0', 'an undisturbed run brings ten recalls');
+my $digest = table_digest($node);
+
+#
+# Lines that cannot become a record: dead letters of the source
+#
+my @lines = (
+	[ 'no JSON', '<html>rubbish</html>', qr/^22P02\|.*invalid|^22P02\|.*JSON/ ],
+	[ 'half a record', '{"numero_fiche": "2026-03-0099", "date_pub', qr/^22P02\|./ ],
+	[ 'an array', '[{"numero_fiche": "2026-03-0099"}]', qr/^22P02\|JSON value is not an object$/ ],
+	[ 'a number', '42', qr/^22P02\|JSON value is not an object$/ ],
+	[ 'null', 'null', qr/^22P02\|JSON value is not an object$/ ],
+	[
+		'no key',
+		'{"date_publication": "2026-03-11T08:02:00+00:00", "libelle": "thing"}',
+		qr/^22P02\|.*key|^22P02\|.*numero_fiche/
+	],
+	[
+		'a null key',
+		'{"numero_fiche": null, "date_publication": "2026-03-11T08:02:00+00:00"}',
+		qr/^22P02\|key field "numero_fiche" is null$/
+	],
+	[
+		'an empty key',
+		'{"numero_fiche": "", "date_publication": "2026-03-11T08:02:00+00:00"}',
+		qr/^22P02\|key field "numero_fiche" is empty$/
+	],
+	[
+		'a key that is a list',
+		'{"numero_fiche": ["a"], "date_publication": "2026-03-11T08:02:00+00:00"}',
+		qr/^22P02\|key field "numero_fiche" is neither a string nor a number$/
+	],
+	[
+		'bytes that are no UTF-8',
+		qq({"numero_fiche": "2026-03-0099", "libelle": "caf\xe9"}),
+		qr/^22P02\|invalid byte sequence for encoding "UTF8" at byte 49$/
+	],
+	[
+		'half a character',
+		qq({"numero_fiche": "2026-03-0099", "libelle": "caf\xc3"}),
+		qr/^22P02\|invalid byte sequence for encoding "UTF8" at byte 49$/
+	],
+	[ 'a null byte', qq({"numero_fiche": "2026-03-0099", "libelle": "a\0b"}), qr/^22P02\|./ ],
+	[
+		'an escaped null character',
+		'{"numero_fiche": "2026-03-0099", "libelle": "a\u0000b"}',
+		qr/^22P02\|escape "\\u0000" at byte 47: text in PostgreSQL cannot hold it$/
+	],
+	[ 'half a surrogate', '{"numero_fiche": "2026-03-0099", "libelle": "\ud83d"}', qr/^22P02\|./ ]);
+
+foreach my $case (@lines)
+{
+	my ($name, $bytes, $message) = @$case;
+	my $hex = unpack('H*', $bytes);
+
+	# in the middle of an export, in place of the fourth record
+	start_again();
+	$api->fault('garbage_line', on => 'export', lines => 3, base64 => encode_base64($bytes, ''));
+	sync();
+	is(counters(), 'success|success|1|10|9|0|0|1', "$name: one dead letter, nine rows");
+	is( $node->safe_psql(
+			'postgres', q{
+			SELECT origin, name, run = (SELECT max(id) FROM rappel_conso.run), encode(value, 'hex'), key IS NULL, context, attempts,
+			       resolved_at IS NULL FROM rappel_conso.dead_letter}),
+		qq{source|rappel_conso|t|$hex|t|line of dataset "$data"|1|t},
+		"$name: with its bytes and where it came from");
+	like($node->safe_psql('postgres', 'SELECT sqlstate, message FROM rappel_conso.dead_letter'),
+		$message, "$name: with its error");
+	is( $node->safe_psql(
+			'postgres',
+			q{SELECT string_agg(right(reference_fiche, 2), ' ' ORDER BY 1) FROM rappel_conso_table}),
+		'01 02 03 05 06 07 08 09 10',
+		"$name: the others are there");
+	# The record that was garbled comes with the next full sync.
+	$node->safe_psql('postgres', 'SELECT * FROM rc_sync_now(full_sync => true)');
+	is(table_digest($node), $digest, "$name: every record is there once");
+}
+
+# Empty lines and line ends of another system are nothing wrong.
+start_again();
+$api->fault(
+	'extra_lines',
+	on => 'export',
+	lines => 3,
+	base64 => encode_base64("\n \r\n\r\n" . JSON::PP->new->encode(recall(11)) . " \r\n", ''));
+sync();
+like(counters(), qr/^success\|success\|1\|\d+\|11\|0\|0\|\d$/, 'a line that ends with CR LF is a record');
+is( $node->safe_psql(
+		'postgres', q{SELECT libelle FROM rappel_conso_table WHERE reference_fiche = '2026-03-0011'}),
+	'thing 11',
+	'whole');
+
+#
+# Records whose values do not fit: dead letters of the stream
+#
+my $noise = join('', map { chr(33 + ($_ * $_ * 7 + int($_ / 90) * 31) % 90) } (1 .. 9000));
+$noise =~ s/["\\]/x/g;
+my @values = (
+	[
+		'a date that is none',
+		{ date_debut_commercialisation => 'tomorrow, perhaps' },
+		'22007', 'tomorrow, perhaps'
+	],
+	[ 'a day that is none', { date_date_fin_commercialisation => '2026-02-30' }, '22008', '2026-02-30' ],
+	[ 'an end that is none', { date_de_fin_de_la_procedure_de_rappel => 'mercredi' }, '22007', 'mercredi' ],
+	[ 'a version that is none', { numero_version => 'two' }, '22P02', 'two' ],
+	[ 'a version too great', { numero_version => 3000000000 }, '22003', '3000000000' ],
+	[ 'an id too great', { id => '99999999999999999999' }, '22003', '99999999999999999999' ],
+	[ 'a time that is none', { date_publication => 'never' }, '22007', 'never' ],
+	[ 'a key too long for its index', { numero_fiche => $noise }, '54000', undef ]);
+foreach my $case (@values)
+{
+	my ($name, $bad, $sqlstate, $raw) = @$case;
+
+	start_again(recall(11, %$bad), recall(12));
+	sync();
+	is(counters(), 'success|success|1|12|11|0|0|1', "$name: one dead letter, eleven rows");
+	is( $node->safe_psql(
+			'postgres', q{
+			SELECT origin, name, run = (SELECT max(id) FROM rappel_conso.run), topic, partition, record_offset,
+			       sqlstate, message <> '', convert_from(key, 'UTF8') = upper(convert_from(value, 'UTF8')::json->>'reference_fiche'),
+			       headers->>'rappel_conso-source' FROM rappel_conso.dead_letter}),
+		'stream|rappel_conso|t|rappel_conso|0|' . ($name =~ /time/ ? 11 : 10) . "|$sqlstate|t|t|rappel_conso",
+		"$name: with its place and error");
+	is( $node->safe_psql(
+			'postgres',
+			q{SELECT count(*) FROM rappel_conso.dead_letter WHERE position('}
+			  . ($raw // 'libelle')
+			  . q{' IN convert_from(value, 'UTF8')) > 0}),
+		1,
+		"$name: with the value as it came");
+	is($node->safe_psql('postgres', 'SELECT count(*), count(DISTINCT libelle) FROM rappel_conso_table'),
+		'11|11', "$name: the others are there");
+
+	# It stands in nobody's way: the next run reads on.
+	$api->control(append => { dataset => $data, records => [ recall(13) ] });
+	# (one without a time is not asked for again)
+	sync();
+	my $dead = $name =~ /time/ ? 0 : 1;
+	is(counters(), 'success|success|1|' . (12 + $dead) . "|1|0|11|$dead", "$name: the next run succeeds");
+	is($node->safe_psql('postgres', 'SELECT count(*), count(DISTINCT libelle) FROM rappel_conso_table'),
+		'12|12', "$name: and brings what is new");
+}
+
+# What is odd, but no fault.
+start_again(
+	recall(11, libelle => 'x' x 5_000_000),
+	recall(12, numero_version => 2, libelle => 'new'),
+	recall(12, numero_version => 1, libelle => 'old'),
+	recall(13, libelle => 'old'),
+	recall(13, numero_version => 2, libelle => 'new'));
+sync();
+is(counters(), 'success|success|1|15|13|0|2|0', 'a text of 5 MB and two fiches that come twice');
+is( $node->safe_psql(
+		'postgres', q{SELECT length(libelle) FROM rappel_conso_table WHERE reference_fiche = '2026-03-0011'}),
+	5000000,
+	'the text is whole');
+is( $node->safe_psql(
+		'postgres',
+		q{SELECT reference_fiche, libelle FROM rappel_conso_table WHERE reference_fiche > '2026-03-0011' ORDER BY 1}
+	),
+	"2026-03-0012|new\n2026-03-0013|new",
+	'the newer version stands, in any order');
+
+start_again();
+$api->control(replace => { dataset => $data, records => [] });
+sync();
+is(counters(), 'success|success|1|0|0|0|0|0', 'an empty dataset is no fault');
+is($node->safe_psql('postgres', 'SELECT count(*) FROM rappel_conso_table'), 0, 'its table is empty');
+$api->control(replace => { dataset => $data, records => \@recalls });
+sync();
+is(table_digest($node), $digest, 'and filled when records come');
+
+$node->stop;
+done_testing();

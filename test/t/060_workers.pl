@@ -1,0 +1,355 @@
+# 060_workers.pl
+#     The life of the workers of a database: started by hand or with the
+#     server, stopped, ended by others, left without extension or database,
+#     after a crash and after a promotion; and what they cost when idle.
+#
+# The launcher starts a scheduler again after 10 s at the earliest, so what
+# waits for that waits together.
+
+use strict;
+use warnings FATAL => 'all';
+
+use lib 'test/lib';
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use RappelConso;
+use Test::More;
+
+my $RECORDS = 300;     # of the sample
+my $BATCH = 100;
+
+my $api = start_api();
+my $node = new_node(
+	'main',
+	api => $api,
+	conf => <<~'EOC');
+	autovacuum = off
+	checkpoint_timeout = 1h
+	wal_level = minimal
+	max_wal_senders = 0
+	EOC
+
+sub value
+{
+	my ($sql, $dbname) = @_;
+
+	return $node->safe_psql($dbname // 'postgres', $sql);
+}
+
+# SQLSTATE, message and hint of the error of a statement.
+sub error_of
+{
+	my ($server, $sql, $dbname) = @_;
+	my ($result, $out, $err) =
+	  $server->psql($dbname // 'postgres',
+		"\\set VERBOSITY verbose\n$sql");
+	my ($error) = $err =~ /(?:ERROR|FATAL):  (.*)$/m;
+	my ($hint) = $err =~ /^HINT:  (.*)$/m;
+
+	return join(' / ', grep { defined } $error, $hint);
+}
+
+# The scheduler of a database, as the server sees it.
+sub scheduler
+{
+	my ($dbname) = @_;
+
+	return value("SELECT pid FROM pg_stat_activity
+	               WHERE backend_type = 'rappel_conso scheduler'
+	                 AND datname = '$dbname'");
+}
+
+sub has_scheduler
+{
+	my ($dbname, $name, $old) = @_;
+
+	return ok(
+		$node->poll_query_until(
+			$dbname,
+			"SELECT rappel_conso.worker_pid('scheduler') <> " . ($old || 0)),
+		$name);
+}
+
+sub status_of
+{
+	my ($component) = @_;
+
+	return value(
+		"SELECT state FROM rc_status() WHERE component = '$component'");
+}
+
+# The lines of the server's log from a place on that speak of an error.
+sub errors_since
+{
+	my ($place) = @_;
+
+	return join("\n",
+		grep { /(?:ERROR|FATAL|PANIC|WARNING):/ }
+		  split(/\n/, slurp_file($node->logfile, $place)));
+}
+
+#
+# Started by hand
+#
+
+is(status_of('scheduler'), 'stopped', 'no workers without preloading');
+is(value('SELECT rc_start()'), 't', 'rc_start() starts them');
+is(status_of('scheduler'), 'running', 'rc_status() says so');
+is( value("SELECT detail FROM rc_status() WHERE component = 'scheduler'"),
+	'process ' . scheduler('postgres'),
+	'and which process it is');
+is(value('SELECT rc_start()'), 'f', 'a second rc_start() finds them');
+is(value('SELECT rc_stop()'), 1, 'rc_stop() stops them');
+is(status_of('scheduler'), 'stopped', 'rc_status() says so');
+is(scheduler('postgres'), '', 'there is no process');
+is(value('SELECT rc_stop()'), 0, 'a second rc_stop() finds none');
+is(value('SELECT rc_start()'), 't', 'they can be started again');
+
+# polled by the scheduler alone
+value("UPDATE rappel_conso.source SET poll_interval = '1 second'
+        WHERE name = 'rappel_conso'");
+ok( $node->poll_query_until(
+		'postgres',
+		"SELECT count(*) > 1 FROM rappel_conso.run WHERE state = 'success'"),
+	'the scheduler runs a source when it is due');
+is( value("SELECT DISTINCT trigger FROM rappel_conso.run"),
+	'schedule', 'which the run tells');
+is( value("SELECT inserted FROM rappel_conso.run ORDER BY id LIMIT 1"),
+	$RECORDS, 'the first one fills the table');
+is( value("SELECT sum(inserted + updated) FROM rappel_conso.run
+            WHERE id > (SELECT min(id) FROM rappel_conso.run)"),
+	0, 'the others write nothing');
+$api->control(
+	update => {
+		dataset => DATASET,
+		where => "numero_fiche = '2024-01-0001'",
+		set => { marque_produit => 'marque b', numero_version => 9 }
+	},
+	touch => DATASET);
+ok( $node->poll_query_until(
+		'postgres',
+		"SELECT nom_de_la_marque_du_produit = 'marque b'
+		   FROM rappel_conso_table WHERE reference_fiche = '2024-01-0001'"),
+	'a changed record comes without anybody asking');
+value("UPDATE rappel_conso.source SET paused = true");
+ok( $node->poll_query_until(
+		'postgres', "SELECT rappel_conso.worker_pid('run', 'rappel_conso')
+		                    IS NULL"),
+	'a paused source');
+my $runs = value('SELECT count(*) FROM rappel_conso.run');
+
+# Each reload makes the scheduler look; two looks that are over are two that
+# cost nothing.
+sub looks
+{
+	my ($times) = @_;
+	my $seen = "SELECT state_change FROM pg_stat_activity
+	             WHERE backend_type = 'rappel_conso scheduler'";
+
+	foreach (1 .. $times)
+	{
+		my $at = value($seen);
+
+		value('SELECT pg_reload_conf()');
+		$node->poll_query_until('postgres',
+			"SELECT state = 'idle' AND state_change > '$at'
+			   FROM pg_stat_activity
+			  WHERE backend_type = 'rappel_conso scheduler'")
+		  or die 'the scheduler did not look';
+	}
+	return;
+}
+
+looks(2);
+my $lsn = value('SELECT pg_current_wal_insert_lsn()');
+looks(2);
+is(value('SELECT pg_current_wal_insert_lsn()'),
+	$lsn, 'an idle scheduler writes no WAL');
+is( value("SELECT state, backend_xid IS NULL, backend_xmin IS NULL,
+                  xact_start IS NULL FROM pg_stat_activity
+            WHERE backend_type = 'rappel_conso scheduler'"),
+	'idle|t|t|t',
+	'and holds neither transaction nor snapshot');
+is(value('SELECT count(*) FROM rappel_conso.run'), $runs, 'and starts no run');
+
+# a run in the middle of a request
+$api->control(faults => [ { fault => 'gate', on => 'export', lines => 1 } ]);
+value("UPDATE rappel_conso.source SET paused = false, full_interval = '1 s'");
+$api->wait_held;
+is( $node->psql(
+		'postgres', "SET statement_timeout = '20s'; CREATE DATABASE brief;
+		             \nDROP DATABASE brief"),
+	0, 'DROP DATABASE of another database waits for no worker');
+is(value('SELECT rc_stop()'), 2, 'rc_stop() ends scheduler and run');
+is(value("SELECT count(*) FROM pg_stat_activity
+           WHERE backend_type LIKE 'rappel_conso%'"),
+	0, 'both have gone');
+is( value("SELECT state FROM rc_status() WHERE component = 'source'"),
+	'failed', 'the run has failed');
+$api->control(faults => []);
+value("UPDATE rappel_conso.source SET poll_interval = NULL");
+
+#
+# Started with the server
+#
+
+$node->append_conf('postgresql.conf', <<~'EOC');
+	shared_preload_libraries = 'rappel_conso'
+	rappel_conso.databases = 'postgres, forced, stopped, bare, missing, "Later One"'
+	max_worker_processes = 20
+	wal_level = replica
+	max_wal_senders = 5
+	EOC
+foreach my $dbname ('forced', 'stopped', 'bare')
+{
+	value("CREATE DATABASE $dbname");
+	RappelConso::create_extension($node, dbname => $dbname, api => $api);
+}
+is(scheduler('bare'), '', 'nothing runs');
+$node->restart;
+my $started = -s $node->logfile;
+has_scheduler($_, "with the server: the scheduler of $_")
+  foreach ('postgres', 'forced', 'stopped', 'bare');
+is(value('SELECT rc_start()'), 'f', 'rc_start() finds it');
+my %before = map { $_ => scheduler($_) } ('postgres', 'bare');
+
+my $place = -s $node->logfile;
+value('DROP EXTENSION rappel_conso', 'bare');
+value('CREATE DATABASE "Later One"');
+RappelConso::create_extension($node, dbname => 'Later One', api => $api);
+is(value('SELECT rc_stop()', 'stopped'), 1, 'one is stopped');
+ok( $node->wait_for_log(
+		qr/rappel_conso scheduler leaves: the extension is gone/, $place),
+	'one without its extension leaves');
+is(errors_since($place), '', 'without an error');
+RappelConso::create_extension($node, dbname => 'bare', api => $api);
+
+is($node->psql('postgres', 'DROP DATABASE forced WITH (FORCE)'),
+	0, 'a database with a scheduler can be dropped by force');
+like(error_of($node, 'DROP DATABASE "Later One"') . error_of($node, 'SELECT 1', 'forced'),
+	qr/3D000: database "forced" does not exist/, 'it is gone');
+value("SELECT pg_terminate_backend($before{postgres})");
+value("SELECT pg_reload_conf()");
+has_scheduler('postgres', 'a terminated scheduler comes back',
+	$before{postgres});
+has_scheduler('bare', 'so does one whose extension was made again',
+	$before{bare});
+has_scheduler('Later One', 'a database that is made later gets its own');
+
+ok($node->wait_for_log(qr/database "forced" of rappel_conso.databases does not exist/,
+		$place),
+	'the dropped database is told');
+my $log = slurp_file($node->logfile, 0);
+is( scalar(() = $log =~ /database "missing" of rappel_conso.databases/g),
+	1, 'the missing one once');
+
+# A stopped one is asked for again and again, but stays away.
+is(scheduler('stopped'), '', 'a stopped one stays stopped');
+is($node->psql('postgres', 'DROP DATABASE stopped'),
+	0, 'its database can be dropped');
+
+# One worker that is killed takes all of them along; the server comes back.
+my $killed = scheduler('postgres');
+$place = -s $node->logfile;
+kill('KILL', $killed) == 1 or die "could not kill $killed";
+$node->wait_for_log(qr/database system is ready to accept connections/,
+	$place);
+has_scheduler('postgres', 'after a crash of the server the workers are back',
+	$killed);
+is( value("SELECT count(*) FROM pg_stat_activity
+            WHERE backend_type = 'rappel_conso launcher'"),
+	1, 'with one launcher');
+
+# rc_stop() lasts over a crash, not over a restart
+value('SELECT rc_stop()', 'bare');
+$node->append_conf('postgresql.conf',
+	"rappel_conso.databases = 'bare, \"Later One\", added'");
+value('CREATE DATABASE added');
+RappelConso::create_extension($node, dbname => 'added', api => $api);
+$node->reload;
+has_scheduler('added', 'a list that is reloaded is looked at');
+$node->append_conf('postgresql.conf', "rappel_conso.databases = 'postgres, bare'");
+$node->restart;
+has_scheduler($_, "after a restart: the scheduler of $_")
+  foreach ('postgres', 'bare');
+
+#
+# Promotion
+#
+
+value('DROP TABLE rappel_conso_table');
+value("UPDATE rappel_conso.source SET fold_accents = NOT fold_accents,
+       poll_interval = NULL, full_interval = '7 days';
+       UPDATE rappel_conso.stream SET batch_size = $BATCH");
+my $from = value('SELECT COALESCE(max(id), 0) FROM rappel_conso.run');
+$node->backup('base');
+my $standby = PostgreSQL::Test::Cluster->new('standby');
+$standby->init_from_backup($node, 'base', has_streaming => 1);
+$standby->start;
+like(error_of($standby, 'SELECT rc_sync_now()'),
+	qr{^25006: cannot run source "rappel_conso" during recovery / Call rc_sync_now\(\) on the primary server\.$},
+	'a standby refuses rc_sync_now() with a hint');
+like(error_of($standby, 'SELECT rc_start()'),
+	qr/^25006: cannot execute rc_start\(\) during recovery$/,
+	'and rc_start()');
+is( $standby->safe_psql(
+		'postgres', "SELECT count(*) FROM pg_stat_activity
+		              WHERE backend_type LIKE 'rappel_conso%'"),
+	0, 'it has no workers');
+
+# the primary dies in the middle of a run
+$api->control(
+	faults => [ { fault => 'gate', on => 'export', lines => $BATCH + 50 } ]);
+value("UPDATE rappel_conso.source SET poll_interval = '1 day' WHERE name = 'rappel_conso'");
+$api->wait_held;
+$node->poll_query_until('postgres',
+	"SELECT fetched = $BATCH FROM rappel_conso.run ORDER BY id DESC LIMIT 1")
+  or die 'no batch came';
+$node->wait_for_catchup($standby, 'replay',
+	value('SELECT pg_current_wal_insert_lsn()'));
+$node->stop('immediate');
+$api->control(faults => []);
+$standby->promote;
+$node = $standby;
+has_scheduler('postgres', 'the promoted server starts its scheduler');
+is(value('SELECT count(*) FROM rappel_conso_table'),
+	$BATCH, 'it has what was committed');
+like(value('SELECT state FROM rc_sync_now()'), qr/success/, 'a run goes on');
+is( value("SELECT count(*) || ' ' || count(DISTINCT reference_fiche)
+             FROM rappel_conso_table"),
+	"$RECORDS $RECORDS", 'every recall is there once');
+is( value("SELECT string_agg(state || ' ' || inserted, ', ' ORDER BY id)
+             FROM rappel_conso.run WHERE id > $from"),
+	"failed $BATCH, success " . ($RECORDS - $BATCH),
+	'the run that died is marked, and nothing was inserted twice');
+
+#
+# Too few slots
+#
+
+# launchers of ours and of logical replication, and the scheduler
+$node->append_conf('postgresql.conf', <<~'EOC');
+	max_worker_processes = 3
+	rappel_conso.databases = 'postgres'
+	rappel_conso.kafka_brokers = '127.0.0.1:1'
+	EOC
+$node->restart;
+my $stream = "SELECT state || ': ' || detail FROM rc_status()
+               WHERE component = 'stream'";
+ok($node->poll_query_until('postgres', "SELECT ($stream) ~ 'no free worker slot'"),
+	'a stream without a slot');
+like(value($stream),
+	qr/^waiting: 0 of 1 workers; no free worker slot; max_worker_processes may have to be increased$/,
+	'waits, and says for what');
+$node->append_conf('postgresql.conf', 'max_worker_processes = 8');
+$node->restart;
+ok( $node->poll_query_until(
+		'postgres',
+		"SELECT rappel_conso.worker_pid('stream', 'rappel_conso') > 0"),
+	'with more slots it gets its worker');
+$node->stop('fast');
+ok(!-e $node->data_dir . '/postmaster.pid',
+	'workers that wait for a broker do not hold up a shutdown');
+
+done_testing();

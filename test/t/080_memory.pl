@@ -1,0 +1,350 @@
+# 080_memory.pl
+#     Memory of workers: it does not grow from batch to batch, and stays below
+#     100 MB with a backlog, with records of 10 MB, and with a large dataset.
+#
+# What is looked at is RssAnon: private memory, that of librdkafka and libcurl
+# included, without the server's shared buffers.
+
+use strict;
+use warnings FATAL => 'all';
+
+use lib 'test/lib';
+use IPC::Run ();
+use JSON::PP ();
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use RappelConso;
+use Test::More;
+
+use constant {
+	KB => 1024,
+	MB => 1024 * 1024,
+	LIMIT => 100 * 1024 * 1024,
+	# What two equal states of one process may differ by: arenas of malloc
+	# that librdkafka's threads have filled to other heights.
+	SLACK => 4 * 1024 * 1024,
+
+	BATCH => 10,
+	BATCHES_BEFORE => 100,
+	BATCHES => 2000,
+
+	BACKLOG => 60_000,
+	LARGE_RECORDS => 10,
+	DATASET_RECORDS => 50_000,
+};
+
+# RssAnon of a process in bytes; undef when there is none.
+sub rss_anon
+{
+	my ($pid) = @_;
+
+	return unless $pid && open(my $file, '<', "/proc/$pid/status");
+	while (my $line = readline($file))
+	{
+		return $1 * KB if $line =~ /^RssAnon:\s+(\d+) kB/;
+	}
+	return;
+}
+
+plan(skip_all => 'this system does not tell RssAnon')
+  unless defined rss_anon($$);
+need_kafka();
+
+# Numbers that are the same in each run; of rand() nobody promises that.
+my $seed = 42;
+
+sub dice
+{
+	my ($sides) = @_;
+
+	$seed = ($seed * 1103515245 + 12345) % 2147483648;
+	return int($seed / 65536) % $sides;
+}
+
+# Text that a compressor can halve, and no more.
+sub noise
+{
+	my ($length) = @_;
+	my $text = '';
+
+	$text .= sprintf('%04x', dice(32768)) while length($text) < $length;
+	return substr($text, 0, $length);
+}
+
+my $kafka =
+  start_kafka(properties => { 'message.max.bytes' => 20 * MB });
+my $node = new_node(
+	'memory',
+	kafka => $kafka,
+	preload => 1,
+	conf => "max_worker_processes = 24\nautovacuum = off\n");
+
+sub query { return $node->safe_psql('postgres', $_[0]); }
+
+query('UPDATE rappel_conso.stream SET paused = true');
+query('CREATE TYPE message AS (id integer, label text)');
+
+# What each kind of stream makes of {"id": .., "label": ..}.
+my %kinds = (
+	jsonb => [ 'jsonb', q{(value->>'id')::integer, value->>'label'} ],
+	typed => [ 'message', 'id, label' ]);
+
+# A stream of a topic and the table that it fills, both of that name.
+sub make_stream
+{
+	my ($name, $topic, $kind, %columns) = @_;
+	my ($type, $list) = @{ $kinds{$kind} };
+
+	%columns = (
+		name => "'$name'",
+		topics => "'{$topic}'",
+		value_type => "'$type'",
+		statement => "\$\$INSERT INTO $name SELECT $list FROM records\$\$",
+		%columns);
+	query("CREATE TABLE $name (id integer NOT NULL, label text)");
+	query('INSERT INTO rappel_conso.stream ('
+		  . join(', ', sort keys %columns)
+		  . ') VALUES ('
+		  . join(', ', map { $columns{$_} } sort keys %columns)
+		  . ')');
+	return;
+}
+
+sub worker_pid
+{
+	my ($kind, $name) = @_;
+
+	return query("SELECT rappel_conso.worker_pid('$kind', '$name')");
+}
+
+# Until all the streams have applied so much of their topic.
+sub wait_applied
+{
+	my ($offset, @streams) = @_;
+	my $list = join(', ', map { "'$_'" } @streams);
+	my $count = @streams;
+
+	$node->poll_query_until('postgres', qq{
+		SELECT count(*) = $count FROM rappel_conso.stream_offset
+		WHERE stream IN ($list) AND next_offset = $offset})
+	  or die "streams $list have not come to offset $offset";
+	return;
+}
+
+# The highest RssAnon of workers, looked at again and again until the query
+# says t.  By name, and undef for one that was never seen.
+sub peaks
+{
+	my ($kind, $names, $until) = @_;
+	my $limit = time() + $PostgreSQL::Test::Utils::timeout_default;
+	my (%pids, %peaks);
+
+	for (;;)
+	{
+		my $done = query($until);
+
+		foreach my $name (@$names)
+		{
+			my $size = rss_anon($pids{$name} ||= worker_pid($kind, $name));
+
+			$peaks{$name} = $size
+			  if defined $size && $size > ($peaks{$name} // 0);
+		}
+		return %peaks if $done eq 't';
+		die "waited in vain for: $until" if time() > $limit;
+	}
+	return;
+}
+
+sub is_below_limit
+{
+	my ($size, $name) = @_;
+
+	cmp_ok($size // LIMIT, '<', LIMIT,
+		sprintf('%s: %.0f MB, below 100 MB', $name, ($size // 0) / MB));
+	return;
+}
+
+# -- No growth from batch to batch: the same batches, first some, then many.
+# Decoding fails in one place, the statement in another: both kinds of dead
+# letters are there, one in each other batch.
+
+my @growing = (
+	{ name => 'g_jsonb', topic => 'good', kind => 'jsonb' },
+	{ name => 'g_typed', topic => 'good', kind => 'typed' },
+	{ name => 'd_jsonb', topic => 'mixed', kind => 'jsonb', dead => 1 },
+	{ name => 'd_typed', topic => 'mixed', kind => 'typed', dead => 1 });
+
+foreach my $case (@growing)
+{
+	make_stream($case->{name}, $case->{topic}, $case->{kind},
+		batch_size => BATCH);
+}
+
+# Batches from .. to, as messages; "mixed" has the bad ones among them.
+sub batches
+{
+	my ($topic, $from, $to) = @_;
+	my @bad = ('{"id": 1, "label"', '{"label": "no id"}');
+	my @messages;
+
+	foreach my $at ($from * BATCH .. $to * BATCH - 1)
+	{
+		my $value = sprintf('{"id": %d, "label": "%s"}', $at, noise(100));
+
+		$value = $bad[ int($at / BATCH / 2) % 2 ]
+		  if $topic eq 'mixed' && $at % (2 * BATCH) == 5;
+		push @messages, [ $at, $value ];
+	}
+	return \@messages;
+}
+
+my @steps = ([ 0, BATCHES_BEFORE ], [ BATCHES_BEFORE, BATCHES ]);
+my %size;
+
+foreach my $step (@steps)
+{
+	my ($from, $to) = @$step;
+
+	$kafka->produce_many($_, batches($_, $from, $to)) foreach 'good', 'mixed';
+	wait_applied($to * BATCH, map { $_->{name} } @growing);
+	foreach my $case (@growing)
+	{
+		my $pid = worker_pid('stream', $case->{name});
+
+		# another process would have forgotten what it had grown to
+		is($pid, $case->{pid} // $pid,
+			"$case->{name}: one worker up to batch $to");
+		$case->{pid} = $pid;
+		$case->{before} = $case->{after};
+		$case->{after} = rss_anon($pid);
+	}
+}
+
+foreach my $case (@growing)
+{
+	my $name = $case->{name};
+	my $dead = $case->{dead} ? BATCHES / 2 : 0;
+	my $growth = $case->{after} - $case->{before};
+
+	is(query("SELECT count(*), count(DISTINCT id) FROM $name"),
+		join('|', (BATCHES * BATCH - $dead) x 2),
+		"$name: each good record is there once");
+	is( query(qq{
+		SELECT sqlstate, count(*) FROM rappel_conso.dead_letter
+		WHERE name = '$name' GROUP BY 1 ORDER BY 1}),
+		$dead ? join("\n", map { "$_|" . $dead / 2 } '22P02', '23502') : '',
+		"$name: $dead dead letters");
+
+	# each batch is a sub-transaction at least
+	cmp_ok(query("SELECT count(DISTINCT xmin::text) FROM $name"),
+		'>=', BATCHES, "$name: there were as many batches");
+	cmp_ok($growth, '<', SLACK,
+		sprintf(
+			'%s: %d kB more after %d batches than after %d',
+			$name, $growth / KB, BATCHES, BATCHES_BEFORE));
+	is_below_limit($case->{after}, $name);
+}
+query(q{UPDATE rappel_conso.stream SET paused = true});
+
+# -- A backlog: much is there to be read ahead, compressed sixteenfold.
+
+my @backlog = ('b_jsonb', 'b_typed');
+
+{
+	my $filler = noise(120) x 16;
+	my @messages =
+	  map { [ $_, qq({"id": $_, "label": "$filler"}) ] } 1 .. BACKLOG;
+	my %peaks;
+
+	$kafka->create_topic('backlog', partitions => 3);
+	$kafka->produce_many('backlog', \@messages, '-z', 'lz4');
+	make_stream($_, 'backlog', substr($_, 2)) foreach @backlog;
+	%peaks = peaks('stream', \@backlog, sprintf(q{
+		SELECT coalesce(sum(next_offset), 0) = %d
+		FROM rappel_conso.stream_offset WHERE stream LIKE 'b\_%%'},
+			@backlog * BACKLOG));
+	foreach my $name (@backlog)
+	{
+		is( query("SELECT count(*), count(DISTINCT id) FROM $name"),
+			join('|', BACKLOG, BACKLOG),
+			"$name: each record of the backlog is there once");
+		is_below_limit($peaks{$name}, "$name, with a backlog");
+	}
+	query(q{UPDATE rappel_conso.stream SET paused = true});
+}
+
+# -- Records of 10 MB that are mostly one text.
+
+my @large = ('l_jsonb', 'l_typed');
+
+{
+	my $text = noise(64 * KB) x 160;
+	my %peaks;
+
+	$kafka->create_topic('large',
+		config => { 'max.message.bytes' => 20 * MB });
+	foreach my $at (1 .. LARGE_RECORDS)
+	{
+		$kafka->produce('large', $at,
+			sprintf('{"id": %d, "label": "%s"}', $at, $text),
+			[], '-X', 'message.max.bytes=' . 20 * MB);
+	}
+	make_stream($_, 'large', substr($_, 2)) foreach @large;
+	%peaks = peaks('stream', \@large, sprintf(q{
+		SELECT coalesce(sum(next_offset), 0) = %d
+		FROM rappel_conso.stream_offset WHERE stream LIKE 'l\_%%'},
+			@large * LARGE_RECORDS));
+	foreach my $name (@large)
+	{
+		is( query(qq{
+			SELECT count(*), count(DISTINCT id), min(length(label)),
+			       max(length(label))
+			FROM $name}),
+			join('|', (LARGE_RECORDS) x 2, (length($text)) x 2),
+			"$name: each large record is there once");
+		is_below_limit($peaks{$name}, "$name, with records of 10 MB");
+	}
+	query(q{UPDATE rappel_conso.stream SET paused = true});
+}
+$kafka->stop;
+
+# -- A large dataset in direct mode, made of the sample.
+
+{
+	my $path = PostgreSQL::Test::Utils::tempdir() . '/recalls.jsonl';
+	my @sample = split(/\n/, slurp_file(sample_file('recalls.jsonl')));
+	my ($api, $direct, $sync, %peaks, $out, $err);
+
+	open(my $file, '>:raw', $path) or die "$path: $!";
+	foreach my $at (0 .. DATASET_RECORDS - 1)
+	{
+		my $line = $sample[ $at % @sample ];
+
+		$line =~ s/"numero_fiche": "[^"]*/"numero_fiche": "made-$at/
+		  or die "no key in: $line";
+		print $file "$line\n";
+	}
+	close($file);
+
+	$api = start_api(DATASET, $path);
+	$direct = new_node('direct', api => $api);
+	$sync = IPC::Run::start(
+		[
+			'psql', '-XAtq', '-d', $direct->connstr('postgres'),
+			'-c', 'SELECT state, fetched, inserted, dead FROM rc_sync_now()'
+		],
+		'<', \undef, '>', \$out, '2>', \$err);
+	$node = $direct;
+	%peaks = peaks('run', ['rappel_conso'], q{
+		SELECT EXISTS (SELECT FROM rappel_conso.run WHERE state <> 'running')});
+	$sync->finish;
+	chomp $out;
+	is($out, join('|', 'success', (DATASET_RECORDS) x 2, 0),
+		'the large dataset is read');
+	is_below_limit($peaks{rappel_conso}, 'the run in direct mode');
+	$direct->stop;
+	$api->stop;
+}
+
+done_testing();
