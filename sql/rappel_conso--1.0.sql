@@ -109,6 +109,9 @@ CREATE TABLE rappel_conso.run (
     CONSTRAINT run_state_check CHECK (state OPERATOR(pg_catalog.=) ANY (ARRAY['queued', 'running', 'success', 'failed', 'cancelled'])),
   trigger text NOT NULL DEFAULT 'manual',
   full_sync boolean NOT NULL DEFAULT false,
+  window_from timestamptz,
+  window_to timestamptz,
+  window_every interval,
   destination text,
   requested_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   started_at timestamptz DEFAULT clock_timestamp(),
@@ -126,15 +129,19 @@ CREATE TABLE rappel_conso.run (
   context text
 );
 CREATE INDEX run_source_idx ON rappel_conso.run (source, id);
-CREATE UNIQUE INDEX run_queued_idx ON rappel_conso.run (source) WHERE state OPERATOR(pg_catalog.=) 'queued';
+CREATE UNIQUE INDEX run_queued_idx ON rappel_conso.run (source)
+  WHERE state OPERATOR(pg_catalog.=) 'queued' AND trigger OPERATOR(pg_catalog.=) 'trigger';
 CREATE UNIQUE INDEX run_running_idx ON rappel_conso.run (source) WHERE state OPERATOR(pg_catalog.=) 'running';
 COMMENT ON TABLE rappel_conso.run IS 'runs: one execution of a source each';
 COMMENT ON SEQUENCE rappel_conso.run_id_seq IS 'numbers of runs';
 COMMENT ON COLUMN rappel_conso.run.id IS 'number of the run';
 COMMENT ON COLUMN rappel_conso.run.source IS 'name of the source';
 COMMENT ON COLUMN rappel_conso.run.state IS 'queued, running, success, failed or cancelled';
-COMMENT ON COLUMN rappel_conso.run.trigger IS 'what started it: manual (rc_sync_now), trigger (rc_trigger) or schedule (poll_interval)';
+COMMENT ON COLUMN rappel_conso.run.trigger IS 'what started it: manual (rc_sync_now), trigger (rc_trigger), backfill (rc_backfill) or schedule (poll_interval)';
 COMMENT ON COLUMN rappel_conso.run.full_sync IS 'true: cursor and remembered records were ignored';
+COMMENT ON COLUMN rappel_conso.run.window_from IS 'start of a backfill';
+COMMENT ON COLUMN rappel_conso.run.window_to IS 'end of a backfill, exclusive';
+COMMENT ON COLUMN rappel_conso.run.window_every IS 'length of a backfill''s windows';
 COMMENT ON COLUMN rappel_conso.run.destination IS 'where records went: direct, or Kafka cluster id and topic';
 COMMENT ON COLUMN rappel_conso.run.requested_at IS 'when it was asked for';
 COMMENT ON COLUMN rappel_conso.run.started_at IS 'when it started';
@@ -154,25 +161,30 @@ COMMENT ON COLUMN rappel_conso.run.context IS 'context of the error';
 CREATE TABLE rappel_conso.task (
   run bigint NOT NULL REFERENCES rappel_conso.run (id) ON DELETE CASCADE,
   name text NOT NULL
-    CONSTRAINT task_name_check CHECK (name OPERATOR(pg_catalog.=) ANY (ARRAY['extract', 'load', 'sync'])),
+    CONSTRAINT task_name_check CHECK (name OPERATOR(pg_catalog.=) ANY (ARRAY['extract', 'load', 'sync'])
+                                      OR window_from IS NOT NULL),
   state text NOT NULL
     CONSTRAINT task_state_check CHECK (state OPERATOR(pg_catalog.=) ANY (ARRAY['queued', 'running', 'up_for_retry', 'success', 'failed', 'upstream_failed', 'cancelled'])),
   attempt integer NOT NULL DEFAULT 0,
   started_at timestamptz,
   finished_at timestamptz,
   next_try_at timestamptz,
+  window_from timestamptz,
+  window_to timestamptz,
   sqlstate text,
   error text,
   PRIMARY KEY (run, name)
 );
 COMMENT ON TABLE rappel_conso.task IS 'tasks: the retried steps of runs';
 COMMENT ON COLUMN rappel_conso.task.run IS 'number of the run';
-COMMENT ON COLUMN rappel_conso.task.name IS 'extract (API to topic), load (topic to table), or sync (both, in direct mode)';
+COMMENT ON COLUMN rappel_conso.task.name IS 'extract (API to topic), load (topic to table), sync (both, in direct mode), or the window of a backfill';
 COMMENT ON COLUMN rappel_conso.task.state IS 'queued, running, up_for_retry, success, failed, upstream_failed or cancelled';
 COMMENT ON COLUMN rappel_conso.task.attempt IS 'number of the try, from 1';
 COMMENT ON COLUMN rappel_conso.task.started_at IS 'when the first try started';
 COMMENT ON COLUMN rappel_conso.task.finished_at IS 'when it ended';
 COMMENT ON COLUMN rappel_conso.task.next_try_at IS 'when it is tried again, while up_for_retry';
+COMMENT ON COLUMN rappel_conso.task.window_from IS 'start of the window of a backfill';
+COMMENT ON COLUMN rappel_conso.task.window_to IS 'end of the window, exclusive';
 COMMENT ON COLUMN rappel_conso.task.sqlstate IS 'SQLSTATE of the newest error';
 COMMENT ON COLUMN rappel_conso.task.error IS 'message of the newest error';
 
@@ -187,6 +199,9 @@ CREATE TABLE rappel_conso.source_state (
   records_count bigint,
   full_at timestamptz,
   checked_at timestamptz,
+  quota_limit bigint,
+  quota_remaining bigint,
+  quota_reset_at timestamptz,
   PRIMARY KEY (source, destination)
 );
 COMMENT ON TABLE rappel_conso.source_state IS 'how far each source has been read for each destination';
@@ -200,6 +215,9 @@ COMMENT ON COLUMN rappel_conso.source_state.data_processed IS 'the dataset''s ow
 COMMENT ON COLUMN rappel_conso.source_state.records_count IS 'the dataset''s number of records, as last read completely';
 COMMENT ON COLUMN rappel_conso.source_state.full_at IS 'when everything was last read';
 COMMENT ON COLUMN rappel_conso.source_state.checked_at IS 'when the API was last asked with success';
+COMMENT ON COLUMN rappel_conso.source_state.quota_limit IS 'calls that the API allows, as it last said';
+COMMENT ON COLUMN rappel_conso.source_state.quota_remaining IS 'calls that were left then; under a tenth, polls come four times less often';
+COMMENT ON COLUMN rappel_conso.source_state.quota_reset_at IS 'when the count begins anew';
 
 CREATE TABLE rappel_conso.stream_offset (
   stream text NOT NULL REFERENCES rappel_conso.stream (name) ON UPDATE CASCADE ON DELETE CASCADE,
@@ -617,6 +635,69 @@ RETURNS bigint
 AS 'MODULE_PATHNAME', 'rc_trigger' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION @extschema@.rc_trigger(text, boolean) IS 'asks for a run of a source and returns its id; takes effect at commit';
 
+CREATE FUNCTION rappel_conso.backfill(source text, "from" timestamptz, "to" timestamptz, every interval)
+RETURNS bigint LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  windows bigint;
+  new_run bigint;
+BEGIN
+  IF "from" >= "to" THEN
+    RAISE EXCEPTION 'the start of a backfill must be before its end'
+      USING ERRCODE = 'invalid_parameter_value', DETAIL = format('It would go from %s to %s.', "from", "to");
+  END IF;
+  IF "from" > clock_timestamp() THEN
+    RAISE EXCEPTION 'cannot backfill the future'
+      USING ERRCODE = 'invalid_parameter_value', DETAIL = format('It would begin at %s.', "from");
+  END IF;
+  IF NOT isfinite("from") OR NOT isfinite("to") THEN
+    RAISE EXCEPTION 'a backfill must have a start and an end' USING ERRCODE = 'invalid_parameter_value';
+  END IF;
+  IF every <= '0' OR "from" + every <= "from" THEN
+    RAISE EXCEPTION 'a window of a backfill must be longer than zero, not %', every
+      USING ERRCODE = 'invalid_parameter_value';
+  END IF;
+  SELECT count(*) INTO windows FROM generate_series(0, 10000) n WHERE "from" + every * n < "to";
+  IF windows > 10000 THEN
+    RAISE EXCEPTION 'a backfill must have at most 10000 windows'
+      USING ERRCODE = 'program_limit_exceeded', HINT = 'Use longer windows.';
+  END IF;
+
+  SELECT r.id INTO new_run FROM rappel_conso.run r
+   WHERE r.source = backfill.source AND r.state = 'queued'
+     AND (r.window_from, r.window_to, r.window_every) = ("from", "to", every);
+  IF FOUND THEN
+    RETURN new_run;
+  END IF;
+
+  INSERT INTO rappel_conso.run AS r (source, state, trigger, window_from, window_to, window_every, started_at)
+  VALUES (backfill.source, 'queued', 'backfill', "from", "to", every, NULL)
+  RETURNING r.id INTO new_run;
+  INSERT INTO rappel_conso.task (run, name, state, window_from, window_to)
+  SELECT new_run, 'window ' || to_char(("from" + every * n) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
+         'queued', "from" + every * n, LEAST("from" + every * (n + 1), "to")
+    FROM generate_series(0, windows - 1) n;
+
+  -- what an earlier run of the same backfill has done need not be done again
+  UPDATE rappel_conso.task t
+     SET state = 'success', started_at = o.started_at, finished_at = o.finished_at
+    FROM rappel_conso.task o
+   WHERE t.run = new_run AND o.name = t.name AND o.window_to = t.window_to AND o.state = 'success'
+     AND o.run = (SELECT max(r.id) FROM rappel_conso.run r
+                   WHERE r.source = backfill.source AND r.state IN ('failed', 'cancelled')
+                     AND (r.window_from, r.window_to, r.window_every) = ("from", "to", every)
+                     AND r.id > COALESCE((SELECT max(p.id) FROM rappel_conso.run p
+                                           WHERE p.source = backfill.source AND p.state = 'success'
+                                             AND (p.window_from, p.window_to, p.window_every) = ("from", "to", every)), 0));
+  RETURN new_run;
+END
+$$;
+COMMENT ON FUNCTION rappel_conso.backfill(text, timestamptz, timestamptz, interval) IS 'what rc_backfill() does once it has checked its caller';
+
+CREATE FUNCTION @extschema@.rc_backfill(source text, "from" timestamptz, "to" timestamptz, every interval DEFAULT '1 month')
+RETURNS bigint
+AS 'MODULE_PATHNAME', 'rc_backfill' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION @extschema@.rc_backfill(text, timestamptz, timestamptz, interval) IS 'asks for a run that reads a source window by window, and returns its id';
+
 CREATE FUNCTION @extschema@.rc_wait(run bigint, timeout interval DEFAULT NULL,
   OUT run_id bigint, OUT state text, OUT fetched bigint, OUT published bigint, OUT inserted bigint,
   OUT updated bigint, OUT unchanged bigint, OUT dead bigint, OUT duration interval)
@@ -765,6 +846,13 @@ LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
                           r.id, r.fetched, r.inserted, r.updated, r.unchanged, r.dead)
                    || COALESCE((SELECT format('; %s retried at %s: %s', k.name, k.next_try_at, k.error)
                                   FROM rappel_conso.task k WHERE k.run = r.id AND k.state = 'up_for_retry'), '')
+                   || COALESCE((SELECT format('; %s of %s windows done', count(*) FILTER (WHERE k.state = 'success'), count(*))
+                                  FROM rappel_conso.task k WHERE k.run = r.id AND k.window_from IS NOT NULL
+                                HAVING count(*) > 0), '')
+                   || COALESCE((SELECT format('; quota low: %s of %s calls left until %s', t.quota_remaining, t.quota_limit, t.quota_reset_at)
+                                  FROM rappel_conso.source_state t
+                                 WHERE t.source = s.name AND t.quota_remaining * 10 < t.quota_limit
+                                   AND t.quota_reset_at > clock_timestamp() LIMIT 1), '')
               ELSE s.dataset END,
          NULL, ok.finished_at, bad.error, bad.finished_at
     FROM rappel_conso.source s
@@ -813,6 +901,7 @@ COMMENT ON FUNCTION @extschema@.rc_status() IS 'one row for each part: what it d
 
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA rappel_conso FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.rc_fold(text), @extschema@.rc_sync_now(text, boolean),
+  @extschema@.rc_backfill(text, timestamptz, timestamptz, interval),
   @extschema@.rc_trigger(text, boolean), @extschema@.rc_wait(bigint, interval), @extschema@.rc_cancel(bigint),
   @extschema@.rc_start(), @extschema@.rc_stop(), @extschema@.rc_status(), @extschema@.rc_seek(text, text),
   @extschema@.rc_publish(text, bytea, bytea, jsonb), @extschema@.rc_publish(text, text, text, jsonb),

@@ -13,6 +13,7 @@
 
 #include <signal.h>
 
+#include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
@@ -28,6 +29,7 @@
 
 PG_FUNCTION_INFO_V1(rc_sync_now);
 PG_FUNCTION_INFO_V1(rc_trigger);
+PG_FUNCTION_INFO_V1(rc_backfill);
 PG_FUNCTION_INFO_V1(rc_wait);
 PG_FUNCTION_INFO_V1(rc_cancel);
 
@@ -45,6 +47,7 @@ typedef struct RunRow
 } RunRow;
 
 static Datum run_row(FunctionCallInfo fcinfo, int64 run);
+static void warn_of_queue(int64 run);
 static RunRow *load_run(int64 run);
 static void check_member(const char *source);
 static bool has_ended(const RunRow *row);
@@ -114,18 +117,50 @@ rc_trigger(PG_FUNCTION_ARGS)
 	rc_query_begin();
 	rc_query("INSERT INTO rappel_conso.run AS r (source, state, trigger, full_sync, started_at)"
 			 " VALUES ($1, 'queued', 'trigger', $2, NULL)"
-			 " ON CONFLICT (source) WHERE state = 'queued'"
+			 " ON CONFLICT (source) WHERE state = 'queued' AND trigger = 'trigger'"
 			 " DO UPDATE SET full_sync = r.full_sync OR EXCLUDED.full_sync"
 			 " RETURNING id", &params);
 	run = rc_column_int8(0, 1, 0);
 	rc_query_end();
 
+	warn_of_queue(run);
+	PG_RETURN_INT64(run);
+}
+
+/* Wake the scheduler at commit, or say that there is none. */
+static void
+warn_of_queue(int64 run)
+{
 	rc_wake_at_commit(RC_WORKER_SCHEDULER, "", 0);
 	if (rc_lock_holder(MyDatabaseId, RC_WORKER_SCHEDULER, "", 0) == 0)
 		ereport(WARNING,
 				(errmsg("run %lld is queued, but no scheduler runs",
 						(long long) run),
 				 errhint("rc_start() starts it.")));
+}
+
+/* rc_backfill(source, from, to, every): the id of the queued run. */
+Datum
+rc_backfill(PG_FUNCTION_ARGS)
+{
+	char	   *source;
+	RcParams	params = {0};
+	int64		run;
+
+	PreventCommandDuringRecovery("rc_backfill()");
+	PreventCommandIfReadOnly("rc_backfill()");
+	source = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	check_member(source);
+
+	rc_param_text(&params, source);
+	rc_param_datum(&params, TIMESTAMPTZOID, PG_GETARG_DATUM(1));
+	rc_param_datum(&params, TIMESTAMPTZOID, PG_GETARG_DATUM(2));
+	rc_param_datum(&params, INTERVALOID, PG_GETARG_DATUM(3));
+	rc_query_begin();
+	rc_query("SELECT rappel_conso.backfill($1, $2, $3, $4)", &params);
+	run = rc_column_int8(0, 1, 0);
+	rc_query_end();
+	warn_of_queue(run);
 	PG_RETURN_INT64(run);
 }
 

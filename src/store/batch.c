@@ -187,6 +187,12 @@ rc_decoder_put(RcDecoder *decoder, Tuplestorestate *store,
 	if (decoder->topic == NULL || strcmp(decoder->topic, record->topic) != 0)
 	{
 		MemoryContextSwitchTo(decoder->cache_context);
+		if (decoder->topic != NULL)
+		{
+			pfree(decoder->topic);
+			pfree(DatumGetPointer(decoder->topic_datum));
+			decoder->topic = NULL;
+		}
 		decoder->topic = pstrdup(record->topic);
 		decoder->topic_datum = CStringGetTextDatum(record->topic);
 		MemoryContextSwitchTo(decoder->record_context);
@@ -220,6 +226,9 @@ rc_decoder_put(RcDecoder *decoder, Tuplestorestate *store,
 
 	MemoryContextSwitchTo(old);
 	tuplestore_putvalues(store, decoder->desc, values, nulls);
+
+	/* Of a large value this is several times its size: not for longer. */
+	MemoryContextReset(decoder->record_context);
 }
 
 /* A key or value as text, bytea or jsonb. */

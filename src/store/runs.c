@@ -258,11 +258,77 @@ rc_source_advance(const RcSource *source, const char *destination,
 	rc_param_int8(&params, next_offset);
 	if (rc_execute("UPDATE rappel_conso.source_state"
 				   " SET cursor_value = COALESCE($5, cursor_value),"
-				   " next_offset = $6, complete = false"
+				   " next_offset = $6, complete = complete AND $5 IS NULL"
 				   " WHERE source = $1 AND destination = $2 AND epoch = $3"
 				   " AND next_offset = $4", &params) != 1)
 		source_changed(source);
 	state->next_offset = next_offset;
+}
+
+/* The API was asked, and had nothing new. */
+void
+rc_source_checked(const RcSource *source, const char *destination)
+{
+	RcParams	params = {0};
+
+	rc_param_text(&params, source->name);
+	rc_param_text(&params, destination);
+	rc_execute("UPDATE rappel_conso.source_state"
+			   " SET checked_at = pg_catalog.clock_timestamp()"
+			   " WHERE source = $1 AND destination = $2", &params);
+}
+
+/* What the API said of our quota of calls; reset 0: it did not say when. */
+void
+rc_source_quota(const RcSource *source, const char *destination, int64 limit,
+				int64 remaining, TimestampTz reset)
+{
+	RcParams	params = {0};
+
+	rc_param_text(&params, source->name);
+	rc_param_text(&params, destination);
+	rc_param_int8(&params, limit);
+	rc_param_int8(&params, remaining);
+	rc_param_time(&params, reset);
+	rc_execute("UPDATE rappel_conso.source_state SET quota_limit = $3,"
+			   " quota_remaining = $4, quota_reset_at = $5"
+			   " WHERE source = $1 AND destination = $2"
+			   " AND (quota_limit, quota_remaining, quota_reset_at)"
+			   " IS DISTINCT FROM ($3, $4, $5)", &params);
+}
+
+/*
+ * The windows of a backfill as a List of RcWindow, in the current context;
+ * NIL for a run of another kind.
+ */
+List *
+rc_run_windows(int64 run)
+{
+	RcParams	params = {0};
+	List	   *windows = NIL;
+	RcWindow   *array;
+	uint64		n;
+
+	rc_param_int8(&params, run);
+	rc_query_begin();
+	n = rc_query("SELECT name,"
+				 " pg_catalog.to_char(window_from AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'),"
+				 " pg_catalog.to_char(window_to AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'),"
+				 " state = 'success' FROM rappel_conso.task"
+				 " WHERE run = $1 AND window_from IS NOT NULL"
+				 " ORDER BY window_from", &params);
+	array = SPI_palloc(sizeof(RcWindow) * Max(n, 1));
+	for (uint64 i = 0; i < n; i++)
+	{
+		array[i].task = rc_column_text(i, 1);
+		array[i].from = rc_column_text(i, 2);
+		array[i].to = rc_column_text(i, 3);
+		array[i].done = rc_column_bool(i, 4);
+	}
+	rc_query_end();
+	for (uint64 i = 0; i < n; i++)
+		windows = lappend(windows, &array[i]);
+	return windows;
 }
 
 /*

@@ -134,6 +134,15 @@ typedef struct RcSourceState
 } RcSourceState;
 
 extern char *rc_run_prefix(void);
+/* A window of a backfill. */
+typedef struct RcWindow
+{
+	char	   *task;			/* name of its task */
+	char	   *from;			/* ISO 8601 */
+	char	   *to;				/* exclusive */
+	bool		done;
+} RcWindow;
+
 extern int64 rc_run_start(const char *source, const char *trigger,
 						  bool full_sync, const char *destination);
 extern bool rc_run_take(int64 run, const char *destination, bool *full_sync);
@@ -142,6 +151,7 @@ extern void rc_run_finish(int64 run, const char *state,
 						  const ErrorData *error);
 extern void rc_run_destination(int64 run, const char *destination);
 extern int	rc_run_abandon(const char *source);
+extern List *rc_run_windows(int64 run);
 extern void rc_task_set(int64 run, const char *task, const char *state,
 						int attempt, TimestampTz next_try,
 						const ErrorData *error);
@@ -153,6 +163,9 @@ extern RcSourceState *rc_source_state(const RcSource *source,
 extern void rc_source_advance(const RcSource *source, const char *destination,
 							  RcSourceState *state, const char *cursor,
 							  int64 next_offset);
+extern void rc_source_checked(const RcSource *source, const char *destination);
+extern void rc_source_quota(const RcSource *source, const char *destination,
+							int64 limit, int64 remaining, TimestampTz reset);
 extern void rc_source_complete(const RcSource *source, const char *destination,
 							   RcSourceState *state,
 							   const char *data_processed,

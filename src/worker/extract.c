@@ -57,9 +57,9 @@ typedef struct Pass
 	Batch		batch;
 } Pass;
 
+static bool same_as_read(const RcSourceState *state, const RcDatasetMeta *meta);
+static void note_quota(RcRun *run);
 static bool nothing_new(Pass *pass, const RcDatasetMeta *meta);
-static void open_destination(RcRun *run);
-static void open_kafka(RcRun *run);
 static void begin_pass(Pass *pass, const RcDatasetMeta *meta);
 static RcFieldKind field_kind(RcRun *run, const char *field,
 							  const char *column);
@@ -71,8 +71,6 @@ static void note_cursor(Pass *pass, const char *cursor);
 static int	compare_cursors(RcFieldKind kind, const char *a, const char *b);
 static void reset_batch(Pass *pass);
 static void flush_batch(Pass *pass);
-static List *publish(Pass *pass);
-static void note_targets(RcRun *run);
 static void check_count(Pass *pass, const char *where, int64 before);
 static void tell_progress(Pass *pass, bool end);
 static void bury_lines(Pass *pass);
@@ -96,7 +94,7 @@ rc_run_extract(RcRun *run)
 	pass->run = run;
 	run->explore = rc_explore_open(run->source->url, run->source->dataset);
 	rc_explore_meta(run->explore, &meta);
-	open_destination(run);
+	rc_run_open_destination(run);
 
 	rc_transaction_begin();
 	MemoryContextSwitchTo(run->context);
@@ -126,83 +124,92 @@ rc_run_extract(RcRun *run)
 	check_count(pass, where, before);
 
 	rc_transaction_begin();
-	if (!pass->ordered)
+	if (!pass->ordered && run->window_from == NULL)
 		/* only now is everything below the greatest value safe */
 		rc_source_advance(run->source, run->destination, pass->state,
 						  pass->last_cursor, pass->state->next_offset);
-	rc_source_complete(run->source, run->destination, pass->state,
-					   meta.data_processed, meta.records_count,
-					   run->pass_full || pass->state->first_pass);
+	if (run->window_from == NULL)
+		rc_source_complete(run->source, run->destination, pass->state,
+						   meta.data_processed, meta.records_count,
+						   run->pass_full || pass->state->first_pass);
+	note_quota(run);
 	rc_transaction_commit();
 	MemoryContextSwitchTo(run->context);
 	tell_progress(pass, true);
 }
 
-/* The dataset says that it has not changed since it was last read whole. */
+/*
+ * For a poll that nobody waits for: whether the dataset says that it has not
+ * changed.  One request, and one updated row; false when anything is unclear,
+ * so that a run finds out.  What is open abroad stays so.
+ */
+bool
+rc_run_unchanged(RcRun *run)
+{
+	RcSourceState *state;
+	RcDatasetMeta meta;
+	bool		same;
+
+	run->explore = rc_explore_open(run->source->url, run->source->dataset);
+	rc_explore_meta(run->explore, &meta);
+	if (!run->direct)
+		rc_run_open_kafka(run);
+
+	rc_transaction_begin();
+	MemoryContextSwitchTo(run->context);
+	state = rc_source_state(run->source, run->destination);
+	same = same_as_read(state, &meta);
+	if (same)
+		rc_source_checked(run->source, run->destination);
+	note_quota(run);
+	rc_transaction_commit();
+	MemoryContextSwitchTo(run->context);
+	return same;
+}
+
+/* What the API said of our quota. */
+static void
+note_quota(RcRun *run)
+{
+	const RcHttpResponse *response = rc_explore_last_response(run->explore);
+
+	if (response != NULL && response->ratelimit_remaining >= 0)
+		rc_source_quota(run->source, run->destination,
+						response->ratelimit_limit,
+						response->ratelimit_remaining,
+						response->ratelimit_reset);
+}
+
+/* The dataset says that it is as it was when it was last read whole. */
+static bool
+same_as_read(const RcSourceState *state, const RcDatasetMeta *meta)
+{
+	return !state->full_due && state->complete &&
+		meta->data_processed != NULL && state->data_processed != NULL &&
+		strcmp(meta->data_processed, state->data_processed) == 0 &&
+		meta->records_count == state->records_count;
+}
+
+/* There is nothing to do, and the run says so. */
 static bool
 nothing_new(Pass *pass, const RcDatasetMeta *meta)
 {
 	RcRun	   *run = pass->run;
 	RcSourceState *state = pass->state;
 
-	if (run->full_sync || run->pass_begun || state->full_due ||
-		!state->complete || meta->data_processed == NULL ||
-		state->data_processed == NULL ||
-		strcmp(meta->data_processed, state->data_processed) != 0 ||
-		meta->records_count != state->records_count)
+	if (run->full_sync || run->pass_begun || run->window_from != NULL ||
+		!same_as_read(state, meta))
 		return false;
 
 	rc_transaction_begin();
-	rc_source_complete(run->source, run->destination, state,
-					   meta->data_processed, meta->records_count, false);
+	rc_source_checked(run->source, run->destination);
+	note_quota(run);
 	rc_transaction_commit();
 	MemoryContextSwitchTo(run->context);
 	ereport(NOTICE,
 			(errmsg("source \"%s\" has nothing new since %s",
 					run->source->name, meta->data_processed)));
 	return true;
-}
-
-/* Make ready what records go to, and learn its name. */
-static void
-open_destination(RcRun *run)
-{
-	if (!run->direct)
-	{
-		open_kafka(run);
-		return;
-	}
-	rc_transaction_begin();
-	rc_applier_setup(run->stream);
-	rc_transaction_commit();
-	MemoryContextSwitchTo(run->context);
-	run->applier = rc_applier_open(run->stream);
-}
-
-static void
-open_kafka(RcRun *run)
-{
-	RcSource   *source = run->source;
-	char	   *cluster;
-
-	run->producer = rc_kafka_open(RC_KAFKA_PRODUCER,
-								  psprintf("rappel_conso.%s", source->name),
-								  NULL);
-	cluster = rc_kafka_cluster_id(run->producer, RC_KAFKA_PATIENCE);
-	run->destination = psprintf("%s/%s", cluster, source->topic);
-	run->topic_partitions = rc_kafka_partition_count(run->producer,
-													 source->topic,
-													 RC_KAFKA_PATIENCE);
-	if (run->topic_partitions == 0)
-	{
-		rc_kafka_create_topic(run->producer, source->topic,
-							  source->partitions, source->replication,
-							  source->key_field != NULL, RC_KAFKA_PATIENCE);
-		run->topic_partitions = source->partitions;
-		ereport(NOTICE,
-				(errmsg("created topic \"%s\" with %d partitions",
-						source->topic, source->partitions)));
-	}
 }
 
 /*
@@ -229,6 +236,17 @@ begin_pass(Pass *pass, const RcDatasetMeta *meta)
 
 	run->pass_begun = true;
 	run->pass_cursor = state->cursor;
+	if (run->window_from != NULL)
+	{
+		if (pass->kind != RC_FIELD_TIME || source->cursor_field == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("cannot backfill source \"%s\" by time",
+							source->name),
+					 errhint("A backfill needs a cursor_field that is a date or datetime.")));
+		run->pass_from = run->window_from;
+		return;
+	}
 	run->pass_full = run->full_sync || state->full_due ||
 		source->cursor_field == NULL || state->cursor == NULL;
 	if (run->pass_full)
@@ -267,12 +285,18 @@ pass_condition(Pass *pass)
 {
 	RcRun	   *run = pass->run;
 	const char *from = run->resume ? run->resume : run->pass_from;
+	char	   *where = rc_explore_and(run->source->filter, NULL);
 
-	if (from == NULL)
-		return rc_explore_and(run->source->filter, NULL);
-	return rc_explore_and(run->source->filter,
-						  rc_explore_condition(run->source->cursor_field,
-											   pass->kind, ">=", from));
+	if (from != NULL)
+		where = rc_explore_and(where,
+							   rc_explore_condition(run->source->cursor_field,
+													pass->kind, ">=", from));
+	if (run->window_to != NULL)
+		where = rc_explore_and(where,
+							   rc_explore_condition(run->source->cursor_field,
+													pass->kind, "<",
+													run->window_to));
+	return where;
 }
 
 /* Read the export to its end. */
@@ -455,8 +479,8 @@ flush_batch(Pass *pass)
 	if (batch->lines == 0)
 		return;
 	if (!run->direct)
-		refused = publish(pass);
-	if (pass->ordered && batch->cursor != NULL &&
+		refused = rc_run_publish(run, batch->records, batch->n);
+	if (run->window_from == NULL && pass->ordered && batch->cursor != NULL &&
 		(pass->stored_cursor == NULL ||
 		 compare_cursors(pass->kind, batch->cursor, pass->stored_cursor) >= 0))
 		cursor = batch->cursor;
@@ -484,51 +508,6 @@ flush_batch(Pass *pass)
 	reset_batch(pass);
 }
 
-/* Publish the batch and wait until Kafka has it; returns what it refused. */
-static List *
-publish(Pass *pass)
-{
-	RcRun	   *run = pass->run;
-	List	   *refused = NIL;
-
-	for (int i = 0; i < pass->batch.n; i++)
-		rc_producer_send(run->producer, &pass->batch.records[i], i);
-	MemoryContextSwitchTo(run->batch_context);
-	rc_producer_flush(run->producer, RC_KAFKA_PATIENCE, &refused);
-	MemoryContextSwitchTo(run->context);
-	note_targets(run);
-	return refused;
-}
-
-/* Remember the last offset published to each partition. */
-static void
-note_targets(RcRun *run)
-{
-	for (int p = 0; p < run->topic_partitions; p++)
-	{
-		int64		offset = rc_producer_last_offset(run->producer,
-													 run->source->topic, p);
-		RcTarget   *target = NULL;
-		ListCell   *lc;
-
-		if (offset < 0)
-			continue;
-		foreach(lc, run->targets)
-		{
-			if (((RcTarget *) lfirst(lc))->partition == p)
-				target = (RcTarget *) lfirst(lc);
-		}
-		if (target == NULL)
-		{
-			target = palloc0(sizeof(RcTarget));
-			target->topic = run->source->topic;
-			target->partition = p;
-			run->targets = lappend(run->targets, target);
-		}
-		target->offset = Max(target->offset, offset);
-	}
-}
-
 /*
  * The API's count before and after: fewer records than both is a failure.
  * Nobody knows which are missing, so the whole pass is read again.
@@ -544,8 +523,9 @@ check_count(Pass *pass, const char *where, int64 before)
 		return;
 	run->resume = NULL;
 	rc_transaction_begin();
-	rc_source_rewind(run->source, run->destination, pass->state,
-					 run->pass_cursor);
+	if (run->window_from == NULL)
+		rc_source_rewind(run->source, run->destination, pass->state,
+						 run->pass_cursor);
 	rc_transaction_commit();
 	MemoryContextSwitchTo(run->context);
 	ereport(ERROR,

@@ -23,9 +23,12 @@
 
 typedef void (*TaskFunction) (RcRun *run);
 
-static RcRun *prepare_run(const RcWorkerArgs *args);
+static RcRun *load_run(const RcWorkerArgs *args);
+static bool poll_is_idle(RcRun *run);
+static bool begin_run(RcRun *run, const RcWorkerArgs *args);
 static void check_run(RcRun *run);
 static void run_tasks(RcRun *run);
+static void extract(RcRun *run, const char *name);
 static void run_task(RcRun *run, const char *name, TaskFunction function);
 static ErrorData *try_task(RcRun *run, TaskFunction function);
 static void release(RcRun *run);
@@ -58,8 +61,10 @@ rc_run_main(Datum arg)
 	context = AllocSetContextCreate(TopMemoryContext, "rappel_conso run",
 									ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(context);
-	run = prepare_run(args);
-	if (run == NULL)
+	run = load_run(args);
+	if (run == NULL ||
+		(args->scheduled && args->id == 0 && poll_is_idle(run)) ||
+		!begin_run(run, args))
 		proc_exit(0);
 
 	PG_TRY();
@@ -92,11 +97,10 @@ rc_run_main(Datum arg)
 }
 
 /*
- * Load the definitions and make the run's row; NULL when the extension or
- * the source has gone.
+ * Load the definitions; NULL when the extension or the source has gone.
  */
 static RcRun *
-prepare_run(const RcWorkerArgs *args)
+load_run(const RcWorkerArgs *args)
 {
 	MemoryContext context = CurrentMemoryContext;
 	RcRun	   *run = palloc0(sizeof(RcRun));
@@ -119,6 +123,47 @@ prepare_run(const RcWorkerArgs *args)
 	run->direct = (rc_kafka_brokers[0] == '\0' || run->source->topic == NULL);
 	if (run->direct)
 		run->destination = "direct";
+	rc_transaction_commit();
+	MemoryContextSwitchTo(context);
+	return run;
+}
+
+/*
+ * Whether a poll of the scheduler can do without a run, since the dataset has
+ * not changed.  An error here is left to the run to meet and to record.
+ */
+static bool
+poll_is_idle(RcRun *run)
+{
+	volatile bool idle = false;
+
+	PG_TRY();
+	{
+		idle = rc_run_unchanged(run);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(run->context);
+		HOLD_INTERRUPTS();
+		FlushErrorState();
+		AbortCurrentTransaction();
+		RESUME_INTERRUPTS();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(run->context);
+	release(run);
+	return idle;
+}
+
+/*
+ * Make the run's row, or take the one that was queued; false when that is
+ * not queued any more.
+ */
+static bool
+begin_run(RcRun *run, const RcWorkerArgs *args)
+{
+	rc_transaction_begin();
+	MemoryContextSwitchTo(run->context);
 	if (rc_run_abandon(run->source->name) > 0)
 		ereport(LOG,
 				(errmsg("an earlier run of source \"%s\" had ended unexpectedly",
@@ -131,12 +176,13 @@ prepare_run(const RcWorkerArgs *args)
 	else if (!rc_run_take(run->id, run->destination, &run->full_sync))
 	{
 		rc_transaction_commit();
-		return NULL;
+		return false;
 	}
+	run->windows = rc_run_windows(run->id);
 	run->label = psprintf("%s%lld", rc_run_prefix(), (long long) run->id);
 	rc_transaction_commit();
-	MemoryContextSwitchTo(context);
-	return run;
+	MemoryContextSwitchTo(run->context);
+	return true;
 }
 
 /* What can be seen to be impossible before anything is asked. */
@@ -169,14 +215,14 @@ run_tasks(RcRun *run)
 {
 	if (run->direct)
 	{
-		run_task(run, "sync", rc_run_extract);
+		extract(run, "sync");
 		return;
 	}
 	if (run->stream != NULL)
 		set_task(run, "load", "queued", 0, 0, NULL);
 	PG_TRY();
 	{
-		run_task(run, "extract", rc_run_extract);
+		extract(run, "extract");
 	}
 	PG_CATCH();
 	{
@@ -194,6 +240,35 @@ run_tasks(RcRun *run)
 	PG_END_TRY();
 	if (run->stream != NULL)
 		run_task(run, "load", rc_run_load);
+}
+
+/* Read the source: what is new, or the windows of a backfill in turn. */
+static void
+extract(RcRun *run, const char *name)
+{
+	ListCell   *lc;
+
+	if (run->windows == NIL)
+	{
+		run_task(run, name, rc_run_extract);
+		return;
+	}
+	foreach(lc, run->windows)
+	{
+		RcWindow   *window = (RcWindow *) lfirst(lc);
+
+		if (window->done)
+			continue;
+		run->window_from = window->from;
+		run->window_to = window->to;
+		run->pass_begun = false;
+		run->resume = NULL;
+		ereport(NOTICE,
+				(errmsg("source \"%s\": window %d of %d, from %s to %s",
+						run->source->name, foreach_current_index(lc) + 1,
+						list_length(run->windows), window->from, window->to)));
+		run_task(run, window->task, rc_run_extract);
+	}
 }
 
 /*

@@ -28,6 +28,12 @@ typedef struct RcRun
 	bool		direct;			/* no Kafka in between */
 	char	   *destination;	/* "direct", or cluster id and topic */
 
+	List	   *windows;		/* RcWindow, of a backfill; else NIL */
+
+	/* the window under way; NULL: everything that is new */
+	char	   *window_from;	/* ISO 8601 */
+	char	   *window_to;		/* exclusive */
+
 	/* abroad; released after each try of a task */
 	RcExplore  *explore;
 	RcKafka    *producer;
@@ -44,6 +50,10 @@ typedef struct RcRun
 } RcRun;
 
 extern void rc_run_extract(RcRun *run);
+extern bool rc_run_unchanged(RcRun *run);
+extern void rc_run_open_destination(RcRun *run);
+extern void rc_run_open_kafka(RcRun *run);
+extern List *rc_run_publish(RcRun *run, const RcRecord *records, int n);
 extern void rc_run_load(RcRun *run);
 
 #endif							/* RC_RUN_H */

@@ -174,12 +174,19 @@ due_runs(List *starts)
 	n = rc_query("SELECT s.name, s.owner::oid, r.rolcanlogin, q.id"
 				 " FROM rappel_conso.source s"
 				 " JOIN pg_catalog.pg_roles r ON r.oid = s.owner"
-				 " LEFT JOIN rappel_conso.run q ON q.source = s.name AND q.state = 'queued'"
+				 " LEFT JOIN LATERAL (SELECT min(u.id) AS id FROM rappel_conso.run u"
+				 "  WHERE u.source = s.name AND u.state = 'queued') q ON true"
+				 " CROSS JOIN LATERAL (SELECT pg_catalog.clock_timestamp() - s.poll_interval *"
+				 "  CASE WHEN EXISTS (SELECT FROM rappel_conso.source_state t"
+				 "   WHERE t.source = s.name AND t.quota_remaining * 10 < t.quota_limit"
+				 "   AND t.quota_reset_at > pg_catalog.clock_timestamp())"
+				 "  THEN 4 ELSE 1 END AS before) p"
 				 " WHERE q.id IS NOT NULL"
 				 " OR NOT s.paused AND s.poll_interval IS NOT NULL"
 				 " AND NOT EXISTS (SELECT FROM rappel_conso.run u"
-				 "  WHERE u.source = s.name AND u.started_at >"
-				 "  pg_catalog.clock_timestamp() - s.poll_interval)"
+				 "  WHERE u.source = s.name AND u.started_at > p.before)"
+				 " AND NOT EXISTS (SELECT FROM rappel_conso.source_state t"
+				 "  WHERE t.source = s.name AND t.checked_at > p.before)"
 				 " ORDER BY q.id NULLS LAST, s.name", NULL);
 	for (uint64 i = 0; i < n; i++)
 	{

@@ -22,21 +22,15 @@ my $data = 'recalls-of-march';
 my $path = "/api/explore/v2.1/catalog/datasets/$data";
 my $api = start_api();
 
-# A made-up recall of the n-th day, as a hash for the stand-in.
-sub recall
-{
-	my ($n, %more) = @_;
-
-	return {
-		numero_fiche => sprintf('2026-03-%04d', $n),
-		date_publication => sprintf('2026-03-%02dT08:02:00+00:00', $n),
+# Ten made-up recalls, of a day each.
+my @recalls = map {
+	{
+		numero_fiche => sprintf('2026-03-%04d', $_),
+		date_publication => sprintf('2026-03-%02dT08:02:00+00:00', $_),
 		numero_version => 1,
-		libelle => "thing $n",
-		date_debut_commercialisation => '2026-01-01',
-		%more
-	};
-}
-my @recalls = map { recall($_) } (1 .. 10);
+		libelle => "thing $_"
+	}
+} (1 .. 10);
 $api->control(replace => { dataset => $data, records => \@recalls });
 
 my %source = (
@@ -113,13 +107,8 @@ sub same_error
 	return;
 }
 
-sub exports
-{
-	return grep { $_->{kind} eq 'export' } $api->log;
-}
-
 # What an undisturbed run brings.
-is(sync() =~ /ERROR/, '', 'an undisturbed run');
+unlike(sync(), qr/ERROR/, 'an undisturbed run');
 is(counters(), 'success|success|1|10|10|0|0|0', 'it brings ten recalls');
 my $digest = table_digest($node);
 
@@ -171,8 +160,7 @@ my @failures = (
 		name => '401',
 		fault => [ 'status', on => 'meta', status => 401 ],
 		attempts => 1,
-		error => qq{42501: the API denied access to dataset "$data": The API key is not valid.},
-		detail => qq{The answer to "$path" had HTTP status 401.}
+		error => qq{42501: the API denied access to dataset "$data": The API key is not valid.}
 	},
 	{
 		name => '404',
@@ -255,12 +243,6 @@ my @failures = (
 		detail => qq{The answer to "$path/records" has no "total_count".}
 	},
 	{
-		name => 'metas cut',
-		fault => [ 'cut', on => 'meta' ],
-		attempts => 2,
-		error => qr{^08006: could not read from ".*$path": }
-	},
-	{
 		name => 'redirect to another host',
 		fault => [ 'redirect', on => 'meta', location => "http://127.0.0.1:$closed$path" ],
 		attempts => 1,
@@ -340,6 +322,7 @@ my @passing = (
 	[ 'status', on => 'count', status => 504, skip => 1 ],
 	[ 'status', on => 'export', status => 403, body => 'html' ],
 	[ 'drop', on => 'meta' ],
+	[ 'cut', on => 'meta' ],
 	[ 'cut', on => 'export', lines => 0 ],
 	[ 'cut', on => 'export', lines => 4 ],
 	[ 'interrupted', on => 'export', lines => 4 ]);
@@ -372,7 +355,7 @@ $node->safe_psql('postgres', 'UPDATE rappel_conso.stream SET batch_size = 2');
 $api->fault('cut', on => 'export', lines => 5);
 sync();
 is(counters(), 'success|success|2|11|10|0|1|0', 'cut after five lines: the fifth is read again, no more');
-is( join('; ', map { $_->{query}->{where} // 'all' } exports()),
+is( join('; ', map { $_->{query}->{where} // 'all' } grep { $_->{kind} eq 'export' } $api->log),
 	q{all; date_publication >= date'2026-03-05T08:02:00+00:00'},
 	'by a condition on the last one');
 # Another run goes on too, before its overlap.

@@ -124,9 +124,11 @@ $api->control(
 	update => {
 		dataset => DATASET,
 		where => "numero_fiche = '2024-01-0001'",
-		set => { marque_produit => 'marque b', numero_version => 9 }
-	},
-	touch => DATASET);
+		set => {
+			marque_produit => 'marque b',
+			date_publication => '2031-01-02T08:02:00+00:00'
+		}
+	});
 ok( $node->poll_query_until(
 		'postgres',
 		"SELECT nom_de_la_marque_du_produit = 'marque b'
@@ -218,17 +220,16 @@ my $place = -s $node->logfile;
 value('DROP EXTENSION rappel_conso', 'bare');
 value('CREATE DATABASE "Later One"');
 RappelConso::create_extension($node, dbname => 'Later One', api => $api);
-is(value('SELECT rc_stop()', 'stopped'), 1, 'one is stopped');
 ok( $node->wait_for_log(
 		qr/rappel_conso scheduler leaves: the extension is gone/, $place),
 	'one without its extension leaves');
 is(errors_since($place), '', 'without an error');
+is(value('SELECT rc_stop()', 'stopped'), 1, 'one is stopped');
 RappelConso::create_extension($node, dbname => 'bare', api => $api);
 
 is($node->psql('postgres', 'DROP DATABASE forced WITH (FORCE)'),
 	0, 'a database with a scheduler can be dropped by force');
-like(error_of($node, 'DROP DATABASE "Later One"') . error_of($node, 'SELECT 1', 'forced'),
-	qr/3D000: database "forced" does not exist/, 'it is gone');
+is(error_of($node, 'SELECT 1', 'forced'), 'database "forced" does not exist', 'it is gone');
 value("SELECT pg_terminate_backend($before{postgres})");
 value("SELECT pg_reload_conf()");
 has_scheduler('postgres', 'a terminated scheduler comes back',

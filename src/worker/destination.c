@@ -1,0 +1,118 @@
+/*-------------------------------------------------------------------------
+ *
+ * destination.c
+ *	  Where the records of a run go: the source's own stream in direct mode,
+ *	  else a topic.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "worker/run.h"
+
+#include "utils/memutils.h"
+
+static void make_topic(RcRun *run);
+static void note_targets(RcRun *run);
+
+/*
+ * Make ready what records go to, and learn its name: the stream with its
+ * setup done, or a producer and the topic, which is made where it is missing.
+ */
+void
+rc_run_open_destination(RcRun *run)
+{
+	if (!run->direct)
+	{
+		rc_run_open_kafka(run);
+		make_topic(run);
+		return;
+	}
+	rc_transaction_begin();
+	rc_applier_setup(run->stream);
+	rc_transaction_commit();
+	MemoryContextSwitchTo(run->context);
+	run->applier = rc_applier_open(run->stream);
+}
+
+/* A producer, and the name of the cluster. */
+void
+rc_run_open_kafka(RcRun *run)
+{
+	RcSource   *source = run->source;
+	char	   *cluster;
+
+	if (run->producer != NULL)
+		return;
+	run->producer = rc_kafka_open(RC_KAFKA_PRODUCER,
+								  psprintf("rappel_conso.%s", source->name),
+								  NULL);
+	cluster = rc_kafka_cluster_id(run->producer, RC_KAFKA_PATIENCE);
+	run->destination = psprintf("%s/%s", cluster, source->topic);
+}
+
+static void
+make_topic(RcRun *run)
+{
+	RcSource   *source = run->source;
+
+	run->topic_partitions = rc_kafka_partition_count(run->producer,
+													 source->topic,
+													 RC_KAFKA_PATIENCE);
+	if (run->topic_partitions == 0)
+	{
+		rc_kafka_create_topic(run->producer, source->topic,
+							  source->partitions, source->replication,
+							  source->key_field != NULL, RC_KAFKA_PATIENCE);
+		run->topic_partitions = source->partitions;
+		ereport(NOTICE,
+				(errmsg("created topic \"%s\" with %d partitions",
+						source->topic, source->partitions)));
+	}
+}
+
+/*
+ * Publish records and wait until Kafka has them; returns what it refused for
+ * its own sake, as a List of RcRefused in batch_context whose tags are the
+ * records' places.
+ */
+List *
+rc_run_publish(RcRun *run, const RcRecord *records, int n)
+{
+	List	   *refused = NIL;
+
+	for (int i = 0; i < n; i++)
+		rc_producer_send(run->producer, &records[i], i);
+	MemoryContextSwitchTo(run->batch_context);
+	rc_producer_flush(run->producer, RC_KAFKA_PATIENCE, &refused);
+	MemoryContextSwitchTo(run->context);
+	note_targets(run);
+	return refused;
+}
+
+/* Remember the last offset published to each partition. */
+static void
+note_targets(RcRun *run)
+{
+	for (int p = 0; p < run->topic_partitions; p++)
+	{
+		int64		offset = rc_producer_last_offset(run->producer,
+													 run->source->topic, p);
+		RcTarget   *target = NULL;
+		ListCell   *lc;
+
+		if (offset < 0)
+			continue;
+		foreach(lc, run->targets)
+		{
+			if (((RcTarget *) lfirst(lc))->partition == p)
+				target = (RcTarget *) lfirst(lc);
+		}
+		if (target == NULL)
+		{
+			target = palloc0(sizeof(RcTarget));
+			target->topic = run->source->topic;
+			target->partition = p;
+			run->targets = lappend(run->targets, target);
+		}
+		target->offset = Max(target->offset, offset);
+	}
+}

@@ -1,0 +1,227 @@
+# 091_orders.pl
+#     The example orders.sql as it is: change events of orders on two brokers,
+#     one of which is killed and comes back, to suggestions on another topic,
+#     with lookups in tables and a state that expires.
+
+use strict;
+use warnings FATAL => 'all';
+
+use lib 'test/lib';
+use JSON::PP ();
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use RappelConso;
+use Test::More;
+use Time::HiRes ();
+
+need_kafka();
+
+use constant TOPIC => 'shop.public.order_details';
+
+my $json = JSON::PP->new->canonical;
+my $kafka = start_kafka(brokers => 2);
+my $node = new_node('orders', kafka => $kafka, preload => 1, conf => <<~'EOC');
+	shared_preload_libraries = 'rappel_conso, pg_cron'
+	cron.database_name = 'postgres'
+	cron.launch_active_jobs = off
+	EOC
+my $sent = 0;
+
+sub query { return $node->safe_psql('postgres', $_[0]); }
+
+sub wait_for
+{
+	my ($sql, $what) = @_;
+
+	$node->poll_query_until('postgres', $sql) or die "$what: not in time";
+	return;
+}
+
+sub now_ms { return int(Time::HiRes::time() * 1000); }
+
+# An order line, as the row of its table.
+sub row
+{
+	my ($order, $line, $customer, $product, $quantity, $price) = @_;
+
+	return {
+		order_id => $order,
+		line => $line,
+		customer_id => $customer,
+		payment_method_id => 'P1',
+		product_id => $product,
+		quantity => $quantity // 1,
+		unit_price => $price // '2.50',
+		ordered_at => '2026-03-01T12:00:00.000000Z',
+		note => undef
+	};
+}
+
+# Publish change events [op, row, ts_ms], each second one with the envelope of
+# schemas, and wait until they are applied and what follows is published.
+sub publish
+{
+	my @messages;
+
+	foreach my $change (@_)
+	{
+		my ($op, $row, $ts) = @$change;
+		my $key = { order_id => $row->{order_id}, line => $row->{line} };
+		my $event = {
+			op => $op,
+			before => ($op eq 'd' || $op eq 'u') ? $row : undef,
+			after => $op eq 'd' ? undef : $row,
+			ts_ms => $ts // now_ms()
+		};
+
+		if ($sent++ % 2)
+		{
+			($key, $event) = map { { schema => { type => 'struct' }, payload => $_ } } $key, $event;
+		}
+		push @messages, [ $json->encode($key), $json->encode($event) ];
+
+		# as Debezium does it: a tombstone after each delete
+		push @messages, [ $json->encode($key), '' ] if $op eq 'd';
+		$sent++ if $op eq 'd';
+	}
+	$kafka->produce_many(TOPIC, \@messages, '-Z');
+	wait_applied();
+	return;
+}
+
+sub wait_applied
+{
+	wait_for(qq{SELECT sum(next_offset) = $sent FROM rappel_conso.stream_offset WHERE stream = 'orders'},
+		"$sent events");
+	wait_for('SELECT count(*) = 0 FROM rappel_conso.outbox', 'the outbox');
+	return;
+}
+
+# All suggestions of an order, in their order: customer, total, suggestion.
+# What Kafka got twice has one rappel_conso-id.
+sub suggestions
+{
+	my ($order) = @_;
+	my %seen;
+	my @result;
+
+	foreach my $message ($kafka->consume('order_suggestions'))
+	{
+		my %headers = @{ $message->{headers} };
+		my $value = $json->decode($message->{payload});
+
+		next if $seen{ $headers{'rappel_conso-id'} }++ || $message->{key} ne $order;
+		push @result, sprintf('%s %s %s %.2f %s %.2f',
+			@$value{ 'order_id', 'customer', 'payment_method', 'total', 'suggestion', 'price' });
+	}
+	return \@result;
+}
+
+$kafka->create_topic(TOPIC, partitions => 3);
+query(q{
+	UPDATE rappel_conso.stream SET paused = true;
+	CREATE EXTENSION pg_cron;
+	SELECT rc_start()});
+$node->command_ok(
+	[
+		'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1',
+		'-d', $node->connstr('postgres'), '-f', 'sql/examples/orders.sql'
+	],
+	'orders.sql runs as it is');
+wait_for(q{SELECT count(*) = 3 FROM rappel_conso.stream_offset WHERE stream = 'orders'}, 'the stream');
+
+# ---- who gets which suggestion ----
+
+publish(
+	[ 'c', row('A1', 1, 'C1', 'espresso', 2) ],
+	[ 'c', row('A2', 1, 'C2', 'espresso') ],
+	[ 'r', row('A3', 1, 'C3', 'brownie', 1, '2.60') ],
+	[ 'c', row('A4', 1, 'C9', 'espresso') ]);
+publish([ 'c', row('A3', 2, 'C3', 'latte', 1, '3.90') ], [ 'c', row('A5', 1, 'C1', 'latte', 3, '3.90') ]);
+
+my %first = (
+	A1 => ['A1 First Customer card 5.00 Croissant 1.80'],
+	A2 => [],
+	A3 => [],
+	A4 => [],
+	A5 => ['A5 First Customer card 11.70 Brownie 2.60']);
+my %why = (
+	A1 => 'a diamond customer gets what goes with the order',
+	A2 => 'one of another level does not',
+	A3 => 'what is in the order already is not suggested',
+	A4 => 'an unknown customer gets nothing',
+	A5 => 'the dearest of another order');
+is_deeply(suggestions($_), $first{$_}, $why{$_}) foreach sort keys %first;
+
+# ---- one broker is killed; everything goes on, and it comes back ----
+
+$kafka->kill(1);
+publish([ 'u', row('A1', 1, 'C1', 'espresso', 4) ], [ 'd', row('A5', 1, 'C1', 'latte', 3, '3.90') ]);
+is_deeply(suggestions('A1'), [ @{ $first{A1} }, 'A1 First Customer card 10.00 Croissant 1.80' ],
+	'with one broker of two: a changed quantity makes another total');
+is_deeply(suggestions('A5'), $first{A5}, 'a deleted order gets no more suggestion');
+is(query(q{SELECT order_id, quantity FROM current_orders WHERE order_id IN ('A1', 'A5')}),
+	'A1|4', 'the state has it');
+
+publish([ 'c', row('A1', 2, 'C1', 'latte', 1, '3.90') ]);
+$kafka->restart(1);
+publish([ 'c', row('A1', 3, 'C1', 'brownie', 1, '2.60') ]);
+publish([ 'c', row('A1', 4, 'C1', 'croissant', 1, '1.80') ]);
+is_deeply(
+	suggestions('A1'),
+	[
+		@{ $first{A1} },
+		'A1 First Customer card 10.00 Croissant 1.80',
+		'A1 First Customer card 13.90 Brownie 2.60',
+		'A1 First Customer card 16.50 Croissant 1.80'
+	],
+	'when it is back: each further line changes the suggestion, until nothing is left to suggest');
+
+# ---- an older event changes nothing; nor does a late one ----
+
+my $before = query('SELECT * FROM order_state ORDER BY 1, 2');
+my $published = @{ suggestions('A1') };
+publish(
+	[ 'u', row('A1', 1, 'C1', 'espresso', 99), now_ms() - 60_000 ],
+	[ 'c', row('A5', 1, 'C1', 'latte', 3), now_ms() - 60_000 ],
+	[ 'c', row('A6', 1, 'C1', 'espresso', 9), now_ms() - 91_000 ],
+	[ 'd', row('A1', 2, 'C1', 'latte'), now_ms() - 3_600_000 ]);
+is(query('SELECT * FROM order_state ORDER BY 1, 2'), $before, 'an older event, or an expired one, leaves the state as it is');
+is_deeply([ map { scalar @{ suggestions($_) } } 'A1', 'A5', 'A6' ], [ $published, 1, 0 ], 'and makes no suggestion');
+
+# ---- what is 90 seconds old is not seen any more, before it is deleted ----
+
+query(q{UPDATE order_state SET changed_at = changed_at - interval '91 seconds'});
+is(query('SELECT count(*) FROM current_orders') . '/' . query('SELECT count(*) > 0 FROM order_state'),
+	'0/t', 'lines expire by a predicate');
+publish([ 'c', row('A1', 5, 'C1', 'espresso', 1) ]);
+is(suggestions('A1')->[-1], 'A1 First Customer card 2.50 Croissant 1.80',
+	'a suggestion does not count lines that have expired');
+is(query('SELECT schedule, command FROM cron.job'),
+	q{* * * * *|DELETE FROM order_state WHERE changed_at < now() - interval '90 seconds'},
+	'pg_cron has the DELETE');
+query(query('SELECT command FROM cron.job'));
+is(query('SELECT order_id, line FROM order_state'), 'A1|5', 'which leaves what is current');
+
+# ---- what is no event of an order ----
+
+my %poison = (
+	'no JSON' => [ 'nothing', '22P02' ],
+	'no op' => [ $json->encode({ after => row('B1', 1, 'C1', 'latte'), ts_ms => now_ms() }), '23502' ],
+	'a truncate' => [ $json->encode({ op => 't', before => undef, after => undef, ts_ms => now_ms() }), '23502' ],
+	'no time' => [ $json->encode({ op => 'c', after => row('B2', 1, 'C1', 'latte') }), '23502' ],
+	'no number' => [ $json->encode({ op => 'c', after => row('B3', 1, 'C1', 'latte', 'two'), ts_ms => now_ms() }), '22P02' ]);
+foreach my $name (sort keys %poison)
+{
+	$kafka->produce(TOPIC, $name, $poison{$name}[0]);
+	$sent++;
+}
+publish([ 'c', row('B4', 1, 'C3', 'latte', 1, '3.90') ]);
+is( query(q{SELECT convert_from(key, 'UTF8'), sqlstate FROM rappel_conso.dead_letter WHERE name = 'orders' ORDER BY key}),
+	join("\n", map { "$_|$poison{$_}[1]" } sort keys %poison),
+	'what is no event of an order is a dead letter');
+is_deeply(suggestions('B4'), ['B4 Third Customer card 3.90 Brownie 2.60'], 'and does no harm to others');
+is(query(q{SELECT state FROM rc_status() WHERE component = 'stream' AND name = 'orders'}),
+	'running', 'the stream runs');
+
+done_testing();
