@@ -162,7 +162,7 @@ CREATE TABLE rappel_conso.task (
   run bigint NOT NULL REFERENCES rappel_conso.run (id) ON DELETE CASCADE,
   name text NOT NULL
     CONSTRAINT task_name_check CHECK (name OPERATOR(pg_catalog.=) ANY (ARRAY['extract', 'load', 'sync'])
-                                      OR window_from IS NOT NULL),
+                                      OR name OPERATOR(pg_catalog.~) '^window '),
   state text NOT NULL
     CONSTRAINT task_state_check CHECK (state OPERATOR(pg_catalog.=) ANY (ARRAY['queued', 'running', 'up_for_retry', 'success', 'failed', 'upstream_failed', 'cancelled'])),
   attempt integer NOT NULL DEFAULT 0,
