@@ -345,6 +345,7 @@ CREATE TABLE rappel_conso.outbox (
   created_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 COMMENT ON TABLE rappel_conso.outbox IS 'messages that wait to be published; deleted when Kafka has confirmed them';
+COMMENT ON SEQUENCE rappel_conso.outbox_id_seq IS 'numbers of messages';
 COMMENT ON COLUMN rappel_conso.outbox.id IS 'number of the message: messages are published in this order';
 COMMENT ON COLUMN rappel_conso.outbox.message_id IS 'identifier that travels as header rappel_conso-id, to drop repeats by';
 COMMENT ON COLUMN rappel_conso.outbox.topic IS 'topic that it goes to';

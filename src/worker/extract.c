@@ -1,8 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * extract.c
- *	  The task that reads a source: lines of the API to records, in batches,
- *	  either published to Kafka or applied at once by the source's stream.
+ *	  The task that reads a source: what has to be read, and whether all of
+ *	  it came.  What becomes of the lines is in pass.c.
  *
  * The cursor moves only over records that are safe: confirmed by Kafka, or
  * committed in the same transaction.  No transaction is open while the
@@ -10,71 +10,21 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "worker/run.h"
+#include "worker/pass.h"
 
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-/* A batch ends with the stream's batch_size, or with this many bytes. */
-#define BATCH_BYTES			(8 * 1024 * 1024)
-#define DEFAULT_BATCH_SIZE	10000
-
-/* Progress is told at most this often, in ms. */
-#define PROGRESS_INTERVAL	1000
-
-/* A line that did not become a record. */
-typedef struct BadLine
-{
-	RcRecord	record;			/* its bytes as value */
-	char	   *error;
-} BadLine;
-
-/* Records read but not yet safe. */
-typedef struct Batch
-{
-	RcRecord   *records;
-	int			n;
-	int			max;
-	Size		bytes;
-	int			lines;
-	List	   *bad;			/* of BadLine * */
-	char	   *cursor;			/* of its last record that has one */
-	RcHeader	headers[3];
-} Batch;
-
-/* A pass over the dataset, or over what is new in it. */
-typedef struct Pass
-{
-	RcRun	   *run;
-	RcSourceState *state;
-	RcFieldKind kind;			/* of the cursor field */
-	char	   *stored_cursor;	/* as in source_state; NULL: none */
-	char	   *last_cursor;	/* of the line before; NULL: none */
-	bool		ordered;		/* the API kept the order that was asked for */
-	int64		received;
-	int64		expected;
-	TimestampTz told_at;
-	Batch		batch;
-} Pass;
-
 static bool same_as_read(const RcSourceState *state, const RcDatasetMeta *meta);
 static void note_quota(RcRun *run);
-static bool nothing_new(Pass *pass, const RcDatasetMeta *meta);
-static void begin_pass(Pass *pass, const RcDatasetMeta *meta);
+static bool nothing_new(RcPass *pass, const RcDatasetMeta *meta);
+static void begin_pass(RcPass *pass, const RcDatasetMeta *meta);
 static RcFieldKind field_kind(RcRun *run, const char *field,
 							  const char *column);
-static char *pass_condition(Pass *pass);
-static void read_lines(Pass *pass);
-static bool next_line(Pass *pass, char **line, size_t *len);
-static void add_line(Pass *pass, const char *line, size_t len);
-static void note_cursor(Pass *pass, const char *cursor);
-static int	compare_cursors(RcFieldKind kind, const char *a, const char *b);
-static void reset_batch(Pass *pass);
-static void flush_batch(Pass *pass);
-static void check_count(Pass *pass, const char *where, int64 before);
-static void tell_progress(Pass *pass, bool end);
-static void bury_lines(Pass *pass);
-static void bury_refused(Pass *pass, List *refused);
+static char *pass_condition(RcPass *pass);
+static void read_lines(RcPass *pass);
+static bool next_line(RcPass *pass, char **line, size_t *len);
+static void check_count(RcPass *pass, const char *where, int64 before);
 
 /*
  * Read what is new in the source, or everything, and make it safe.
@@ -85,7 +35,7 @@ static void bury_refused(Pass *pass, List *refused);
 void
 rc_run_extract(RcRun *run)
 {
-	Pass	   *pass = MemoryContextAllocZero(run->context, sizeof(Pass));
+	RcPass	   *pass = MemoryContextAllocZero(run->context, sizeof(RcPass));
 	RcDatasetMeta meta;
 	const char *order;
 	char	   *where;
@@ -135,7 +85,7 @@ rc_run_extract(RcRun *run)
 	note_quota(run);
 	rc_transaction_commit();
 	MemoryContextSwitchTo(run->context);
-	tell_progress(pass, true);
+	rc_pass_tell(pass, true);
 }
 
 /*
@@ -192,7 +142,7 @@ same_as_read(const RcSourceState *state, const RcDatasetMeta *meta)
 
 /* There is nothing to do, and the run says so. */
 static bool
-nothing_new(Pass *pass, const RcDatasetMeta *meta)
+nothing_new(RcPass *pass, const RcDatasetMeta *meta)
 {
 	RcRun	   *run = pass->run;
 	RcSourceState *state = pass->state;
@@ -217,7 +167,7 @@ nothing_new(Pass *pass, const RcDatasetMeta *meta)
  * begins where the first one was safe.
  */
 static void
-begin_pass(Pass *pass, const RcDatasetMeta *meta)
+begin_pass(RcPass *pass, const RcDatasetMeta *meta)
 {
 	RcRun	   *run = pass->run;
 	RcSource   *source = run->source;
@@ -230,7 +180,7 @@ begin_pass(Pass *pass, const RcDatasetMeta *meta)
 		(void) field_kind(run, source->key_field, "key_field");
 	pass->ordered = true;
 	pass->stored_cursor = state->cursor;
-	reset_batch(pass);
+	rc_pass_begin_batch(pass);
 	if (run->pass_begun)
 		return;
 
@@ -281,7 +231,7 @@ field_kind(RcRun *run, const char *field, const char *column)
 
 /* The ODSQL condition of the pass; NULL: everything. */
 static char *
-pass_condition(Pass *pass)
+pass_condition(RcPass *pass)
 {
 	RcRun	   *run = pass->run;
 	const char *from = run->resume ? run->resume : run->pass_from;
@@ -301,7 +251,7 @@ pass_condition(Pass *pass)
 
 /* Read the export to its end. */
 static void
-read_lines(Pass *pass)
+read_lines(RcPass *pass)
 {
 	RcRun	   *run = pass->run;
 	char	   *line;
@@ -309,18 +259,18 @@ read_lines(Pass *pass)
 
 	while (next_line(pass, &line, &len))
 	{
-		add_line(pass, line, len);
+		rc_pass_add_line(pass, line, len);
 		if (pass->batch.lines >= pass->batch.max ||
-			pass->batch.bytes >= BATCH_BYTES)
-			flush_batch(pass);
+			pass->batch.bytes >= RC_BATCH_BYTES)
+			rc_pass_flush(pass);
 	}
 	MemoryContextSwitchTo(run->context);
-	flush_batch(pass);
+	rc_pass_flush(pass);
 }
 
 /* The next line; where the export breaks off, what came whole is kept. */
 static bool
-next_line(Pass *pass, char **line, size_t *len)
+next_line(RcPass *pass, char **line, size_t *len)
 {
 	bool		there = false;
 
@@ -336,176 +286,11 @@ next_line(Pass *pass, char **line, size_t *len)
 		error = CopyErrorData();
 		FlushErrorState();
 		if (error->sqlerrcode != ERRCODE_QUERY_CANCELED)
-			flush_batch(pass);
+			rc_pass_flush(pass);
 		ReThrowError(error);
 	}
 	PG_END_TRY();
 	return there;
-}
-
-/* One line of the export to a record of the batch. */
-static void
-add_line(Pass *pass, const char *line, size_t len)
-{
-	RcRun	   *run = pass->run;
-	RcSource   *source = run->source;
-	Batch	   *batch = &pass->batch;
-	RcExtractOptions options = {
-		.recall = strcmp(source->transform, "recall") == 0,
-		.fold_accents = source->fold_accents,
-		.key_field = source->key_field,
-		.cursor_field = source->cursor_field
-	};
-	RcExtracted extracted = {0};
-	RcRecord   *record;
-	const char *error;
-
-	pass->received++;
-	batch->lines++;
-	batch->bytes += len;
-	MemoryContextSwitchTo(run->batch_context);
-	error = rc_extract(line, len, &options, &extracted);
-	if (error != NULL)
-	{
-		BadLine    *bad = palloc0(sizeof(BadLine));
-
-		bad->record.topic = source->topic;
-		bad->record.offset = -1;
-		bad->record.timestamp_ms = -1;
-		bad->record.key_len = -1;
-		bad->record.value = memcpy(palloc(len + 1), line, len);
-		bad->record.value_len = (int) len;
-		bad->error = pstrdup(error);
-		batch->bad = lappend(batch->bad, bad);
-		MemoryContextSwitchTo(run->context);
-		return;
-	}
-
-	record = &batch->records[batch->n];
-	record->topic = source->topic ? source->topic : source->name;
-	record->partition = 0;
-	record->offset = pass->state->next_offset + batch->n;
-	record->timestamp_ms = rc_to_kafka_time(GetCurrentTimestamp());
-	record->key = extracted.key;
-	record->key_len = extracted.key ? (int) strlen(extracted.key) : -1;
-	record->value = extracted.value;
-	record->value_len = extracted.value_len;
-	record->headers = batch->headers;
-	record->nheaders = lengthof(batch->headers);
-	batch->n++;
-	if (extracted.cursor)
-		note_cursor(pass, extracted.cursor);
-	MemoryContextSwitchTo(run->context);
-}
-
-/* Follow the cursor, and see whether the API keeps the order. */
-static void
-note_cursor(Pass *pass, const char *cursor)
-{
-	/* one odd record must not send the source astray */
-	if (!rc_explore_comparable(pass->kind, cursor))
-		return;
-	if (pass->last_cursor != NULL &&
-		compare_cursors(pass->kind, cursor, pass->last_cursor) < 0)
-	{
-		pass->ordered = false;
-		return;
-	}
-	if (pass->last_cursor == NULL || strcmp(pass->last_cursor, cursor) != 0)
-	{
-		if (pass->last_cursor)
-			pfree(pass->last_cursor);
-		pass->last_cursor = MemoryContextStrdup(pass->run->context, cursor);
-	}
-	pass->batch.cursor = pass->last_cursor;
-}
-
-/*
- * Compare two values of a cursor field.  Times of one dataset are written in
- * one form of ISO 8601, so their text compares as they do.
- */
-static int
-compare_cursors(RcFieldKind kind, const char *a, const char *b)
-{
-	if (kind == RC_FIELD_NUMBER)
-	{
-		double		x = strtod(a, NULL);
-		double		y = strtod(b, NULL);
-
-		return (x > y) - (x < y);
-	}
-	if (kind == RC_FIELD_TEXT)
-		return 0;				/* the API's collation is its own */
-	return strcmp(a, b);
-}
-
-/* Begin an empty batch. */
-static void
-reset_batch(Pass *pass)
-{
-	RcRun	   *run = pass->run;
-	Batch	   *batch = &pass->batch;
-	int			max = run->stream ? run->stream->batch_size :
-		DEFAULT_BATCH_SIZE;
-
-	MemoryContextReset(run->batch_context);
-	memset(batch, 0, sizeof(Batch));
-	batch->max = max;
-	batch->records = MemoryContextAllocZero(run->batch_context,
-											sizeof(RcRecord) * max);
-	batch->headers[0].name = RC_HEADER_CONTENT_TYPE;
-	batch->headers[0].value = "application/json";
-	batch->headers[1].name = RC_HEADER_SOURCE;
-	batch->headers[1].value = run->source->name;
-	batch->headers[2].name = RC_HEADER_RUN;
-	batch->headers[2].value = run->label;
-	for (int i = 0; i < lengthof(batch->headers); i++)
-		batch->headers[i].value_len = strlen(batch->headers[i].value);
-}
-
-/*
- * Make the batch safe: published and confirmed, or applied, and then the
- * cursor moved over it, in one transaction with its dead letters.
- */
-static void
-flush_batch(Pass *pass)
-{
-	RcRun	   *run = pass->run;
-	Batch	   *batch = &pass->batch;
-	RcCounts	counts = {0};
-	List	   *refused = NIL;
-	char	   *cursor = NULL;
-
-	if (batch->lines == 0)
-		return;
-	if (!run->direct)
-		refused = rc_run_publish(run, batch->records, batch->n);
-	if (run->window_from == NULL && pass->ordered && batch->cursor != NULL &&
-		(pass->stored_cursor == NULL ||
-		 compare_cursors(pass->kind, batch->cursor, pass->stored_cursor) >= 0))
-		cursor = batch->cursor;
-
-	rc_transaction_begin();
-	rc_source_advance(run->source, run->destination, pass->state, cursor,
-					  pass->state->next_offset + batch->n);
-	if (run->direct)
-		rc_apply(run->applier, batch->records, batch->n, run->id, &counts);
-	else
-		counts.published = batch->n - list_length(refused);
-	bury_refused(pass, refused);
-	bury_lines(pass);
-	counts.fetched = batch->lines;
-	counts.dead += list_length(batch->bad) + list_length(refused);
-	rc_run_add(run->id, &counts);
-	rc_transaction_commit();
-	MemoryContextSwitchTo(run->context);
-
-	if (cursor)
-		pass->stored_cursor = MemoryContextStrdup(run->context, cursor);
-	if (pass->ordered && batch->cursor)
-		run->resume = MemoryContextStrdup(run->context, batch->cursor);
-	tell_progress(pass, false);
-	reset_batch(pass);
 }
 
 /*
@@ -513,7 +298,7 @@ flush_batch(Pass *pass)
  * Nobody knows which are missing, so the whole pass is read again.
  */
 static void
-check_count(Pass *pass, const char *where, int64 before)
+check_count(RcPass *pass, const char *where, int64 before)
 {
 	RcRun	   *run = pass->run;
 	int64		after = rc_explore_count(run->explore, where);
@@ -536,59 +321,3 @@ check_count(Pass *pass, const char *where, int64 before)
 			 errdetail("What came is stored; the rest is missing.")));
 }
 
-static void
-tell_progress(Pass *pass, bool end)
-{
-	TimestampTz now = GetCurrentTimestamp();
-
-	if (!end && pass->told_at != 0 &&
-		!TimestampDifferenceExceeds(pass->told_at, now, PROGRESS_INTERVAL))
-		return;
-	pass->told_at = now;
-	ereport(NOTICE,
-			(errmsg("source \"%s\": %lld of %lld records", pass->run->source->name,
-					(long long) pass->received,
-					(long long) Max(pass->expected, pass->received))));
-}
-
-/* Lines that became no record go to the dead letters of the source. */
-static void
-bury_lines(Pass *pass)
-{
-	ListCell   *lc;
-
-	foreach(lc, pass->batch.bad)
-	{
-		BadLine    *bad = (BadLine *) lfirst(lc);
-		ErrorData	error = {0};
-
-		error.sqlerrcode = ERRCODE_INVALID_TEXT_REPRESENTATION;
-		error.message = bad->error;
-		error.context = psprintf("line of dataset \"%s\"",
-								 pass->run->source->dataset);
-		rc_dead_letter_add("source", pass->run->source->name, pass->run->id,
-						   &bad->record, &error,
-						   pass->run->source->owner);
-	}
-}
-
-/* So do messages that Kafka refused for their own sake. */
-static void
-bury_refused(Pass *pass, List *refused)
-{
-	ListCell   *lc;
-
-	foreach(lc, refused)
-	{
-		RcRefused  *message = (RcRefused *) lfirst(lc);
-		RcRecord	record = pass->batch.records[message->tag];
-		ErrorData	error = {0};
-
-		record.offset = -1;
-		error.sqlerrcode = ERRCODE_PROGRAM_LIMIT_EXCEEDED;
-		error.message = psprintf("Kafka refused the record: %s",
-								 message->error);
-		rc_dead_letter_add("source", pass->run->source->name, pass->run->id,
-						   &record, &error, pass->run->source->owner);
-	}
-}

@@ -45,6 +45,7 @@ typedef struct Start
 } Start;
 
 static List *children = NIL;
+static long next_look;			/* in ms from now */
 
 static bool may_run(bool by_hand);
 static void round_of_work(MemoryContext context);
@@ -79,6 +80,7 @@ rc_scheduler_main(Datum arg)
 	{
 		MemoryContextSwitchTo(context);
 		MemoryContextReset(context);
+		next_look = LOOK_INTERVAL;
 		PG_TRY();
 		{
 			round_of_work(context);
@@ -94,7 +96,7 @@ rc_scheduler_main(Datum arg)
 			RESUME_INTERRUPTS();
 		}
 		PG_END_TRY();
-		rc_worker_wait(LOOK_INTERVAL);
+		rc_worker_wait(next_look);
 	}
 }
 
@@ -163,7 +165,8 @@ round_of_work(MemoryContext context)
 
 /*
  * Runs that were asked for, and sources whose poll_interval has passed since
- * their last run started.
+ * their last run started; a source that is not due yet brings the next look
+ * forward.
  */
 static List *
 due_runs(List *starts)
@@ -171,27 +174,37 @@ due_runs(List *starts)
 	uint64		n;
 
 	rc_query_begin();
-	n = rc_query("SELECT s.name, s.owner::oid, r.rolcanlogin, q.id"
+	n = rc_query("SELECT s.name, s.owner::oid, r.rolcanlogin, q.id,"
+				 " CASE WHEN q.id IS NULL THEN ((p.every - extract(epoch FROM"
+				 "  pg_catalog.clock_timestamp() - l.at)) * 1000)::int8 END"
 				 " FROM rappel_conso.source s"
 				 " JOIN pg_catalog.pg_roles r ON r.oid = s.owner"
 				 " LEFT JOIN LATERAL (SELECT min(u.id) AS id FROM rappel_conso.run u"
 				 "  WHERE u.source = s.name AND u.state = 'queued') q ON true"
-				 " CROSS JOIN LATERAL (SELECT pg_catalog.clock_timestamp() - s.poll_interval *"
+				 " CROSS JOIN LATERAL (SELECT extract(epoch FROM s.poll_interval) *"
 				 "  CASE WHEN EXISTS (SELECT FROM rappel_conso.source_state t"
 				 "   WHERE t.source = s.name AND t.quota_remaining * 10 < t.quota_limit"
 				 "   AND t.quota_reset_at > pg_catalog.clock_timestamp())"
-				 "  THEN 4 ELSE 1 END AS before) p"
+				 "  THEN 4 ELSE 1 END AS every) p"
+				 " CROSS JOIN LATERAL (SELECT GREATEST("
+				 "  (SELECT u.started_at FROM rappel_conso.run u"
+				 "    WHERE u.source = s.name ORDER BY u.id DESC LIMIT 1),"
+				 "  (SELECT max(t.checked_at) FROM rappel_conso.source_state t"
+				 "    WHERE t.source = s.name)) AS at) l"
 				 " WHERE q.id IS NOT NULL"
 				 " OR NOT s.paused AND s.poll_interval IS NOT NULL"
-				 " AND NOT EXISTS (SELECT FROM rappel_conso.run u"
-				 "  WHERE u.source = s.name AND u.started_at > p.before)"
-				 " AND NOT EXISTS (SELECT FROM rappel_conso.source_state t"
-				 "  WHERE t.source = s.name AND t.checked_at > p.before)"
 				 " ORDER BY q.id NULLS LAST, s.name", NULL);
 	for (uint64 i = 0; i < n; i++)
 	{
-		Start	   *what = SPI_palloc(sizeof(Start));
+		int64		wait = rc_column_int8(i, 5, 0);
+		Start	   *what;
 
+		if (wait > 0)
+		{
+			next_look = (long) Min(next_look, wait);
+			continue;
+		}
+		what = SPI_palloc(sizeof(Start));
 		what->kind = RC_WORKER_RUN;
 		what->name = rc_column_text(i, 1);
 		what->number = 0;

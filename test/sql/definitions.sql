@@ -9,6 +9,7 @@ CREATE ROLE regress_rc_guest;
 GRANT USAGE ON SCHEMA rappel_conso TO regress_rc_cook;
 GRANT SELECT, INSERT, UPDATE, DELETE ON rappel_conso.stream, rappel_conso.source TO regress_rc_cook;
 GRANT SELECT ON rappel_conso.stream_offset, rappel_conso.stream_state, rappel_conso.source_state TO regress_rc_cook;
+INSERT INTO rappel_conso.topic_grant VALUES ('regress_rc_guest', 't', true, false);
 
 CREATE TABLE dish (id int PRIMARY KEY, name text NOT NULL, price numeric);
 CREATE TABLE cellar (bottle text);
@@ -81,7 +82,7 @@ SELECT stream_with(c.name, c.setting) FROM (VALUES
   (21, 'workers', '65'),
   (22, 'on_error', 'panic'),
   (23, 'stop_after', '0'),
-  (24, 'output_topic', 'elsewhere'),
+  (24, 'output_topic', 'else where'),
   (25, 'owner', 'no_such_role')) c (at, name, setting) ORDER BY c.at;
 SELECT count(*) FROM rappel_conso.stream;
 
@@ -179,6 +180,21 @@ SELECT count(*), count(*) FILTER (WHERE search_path = current_setting('search_pa
 -- Planned, not executed.
 SELECT count(*) FROM dish;
 
+-- What a statement with an output topic must return.
+CREATE FUNCTION output_with(statement text) RETURNS SETOF text LANGUAGE sql AS $$
+  SELECT statement UNION ALL
+  SELECT '   ' || refused(format('INSERT INTO rappel_conso.stream (name, topics, statement, output_topic) VALUES (''wrong'', ''{t}'', %L, ''out'')', statement))
+$$;
+SELECT output_with(c.statement) FROM (VALUES
+  (1, 'SELECT value FROM records'),
+  (2, 'INSERT INTO cellar SELECT key FROM records'),
+  (3, 'INSERT INTO cellar SELECT key FROM records RETURNING bottle AS key'),
+  (4, 'SELECT key, value, headers::text AS headers FROM records')) c (at, statement) ORDER BY c.at;
+INSERT INTO rappel_conso.stream (name, topics, output_topic, statement) VALUES
+  ('out', '{t}', 'out', 'SELECT key, value FROM records'),
+  ('out_headers', '{t}', 'out', 'INSERT INTO cellar SELECT key FROM records RETURNING NULL::jsonb AS headers, bottle AS value, bottle AS key');
+SELECT refused($$UPDATE rappel_conso.stream SET output_topic = 'out' WHERE name = 'update'$$);
+
 -- A later change is planned too, but only one of what the plan depends on.
 SELECT refused($$UPDATE rappel_conso.stream SET statement = 'SELECT nothing FROM records' WHERE name = 'select'$$);
 SELECT refused($$UPDATE rappel_conso.stream SET value_type = 'jsonb' WHERE name = 'types'$$);
@@ -207,8 +223,29 @@ VALUES ('restored', '{t}', 'INSERT INTO not_yet_there SELECT 1', 'public');
 SELECT statement, search_path FROM rappel_conso.stream WHERE name = 'restored';
 
 --
--- Owners
+-- Owners, and the topics that they may use
 --
+CREATE FUNCTION topic_with(topic text, output text DEFAULT NULL) RETURNS SETOF text LANGUAGE plpgsql AS $$
+BEGIN
+  RETURN NEXT topic || COALESCE(' -> ' || output, '');
+  RETURN QUERY SELECT '   ' || refused(format('INSERT INTO rappel_conso.stream (name, topics, output_topic, statement)
+    VALUES (''wrong'', ARRAY[%L], %L, ''SELECT key, value FROM records'')', topic, output));
+END
+$$;
+INSERT INTO rappel_conso.topic_grant VALUES ('regress_rc_cook', 'a_b.*', true, false), ('regress_rc_cook', '*-out', false, true);
+SET ROLE regress_rc_cook;
+BEGIN;
+SELECT topic_with(c.topic, c.output) FROM (VALUES (1, 't', NULL), (2, 'a_b', NULL), (3, 'aXb.c', NULL), (4, 'a_bXc', NULL),
+  (5, 'x.a_b.c', NULL), (6, 'x-out', NULL), (7, 'a_b.c', 'a_b.d'), (8, 'a_b.c', 'out'), (9, 'a_b.c', 'x-out')) c (at, topic, output) ORDER BY c.at;
+ROLLBACK;
+RESET ROLE;
+SELECT refused($$INSERT INTO rappel_conso.topic_grant VALUES ('regress_rc_cook', '(a|b)')$$);
+SELECT refused($$INSERT INTO rappel_conso.topic_grant VALUES ('no_such_role', 't')$$);
+-- What is granted to a role goes to its members.
+CREATE ROLE regress_rc_cooks;
+GRANT regress_rc_cooks TO regress_rc_cook;
+INSERT INTO rappel_conso.topic_grant VALUES ('regress_rc_cooks', 't', true, false);
+
 SET ROLE regress_rc_cook;
 \pset tuples_only off
 \pset format aligned
@@ -327,6 +364,6 @@ DROP EXTENSION rappel_conso;
 DROP SCHEMA pantry CASCADE;
 DROP TABLE dish, cellar;
 DROP TYPE plate;
-DROP FUNCTION refused(text), stream_with(text, text), source_with(text, text), planned_as(), change_menu(text);
+DROP FUNCTION refused(text), stream_with(text, text), source_with(text, text), planned_as(), output_with(text), topic_with(text, text), change_menu(text);
 DROP OWNED BY regress_rc_cook;
-DROP ROLE regress_rc_cook, regress_rc_guest;
+DROP ROLE regress_rc_cook, regress_rc_cooks, regress_rc_guest;

@@ -5,6 +5,8 @@
 \set VERBOSITY terse
 CREATE EXTENSION rappel_conso;
 
+\pset format unaligned
+\pset tuples_only on
 SELECT i.type, i.identity
   FROM pg_depend d, pg_identify_object(d.classid, d.objid, 0) i
  WHERE d.refclassid = 'pg_extension'::regclass
@@ -13,6 +15,8 @@ SELECT i.type, i.identity
    AND NOT EXISTS (SELECT FROM pg_type t JOIN pg_class c ON c.oid = t.typrelid
                     WHERE d.classid = 'pg_type'::regclass AND t.oid = d.objid AND c.relkind <> 'c')
  ORDER BY i.type COLLATE "C", i.identity COLLATE "C";
+\pset tuples_only off
+\pset format aligned
 
 -- The version of the extension is that of its library.
 SELECT extversion = rappel_conso.library_version() AS same_version, extrelocatable FROM pg_extension
@@ -138,10 +142,11 @@ SELECT count(*) AS left_behind FROM pg_namespace WHERE nspname = 'rappel_conso';
 -- In a schema of its own, and out of it again.
 CREATE SCHEMA kitchen;
 CREATE EXTENSION rappel_conso SCHEMA kitchen;
-SELECT p.oid::regproc AS function FROM pg_proc p WHERE p.proname ~ '^rc_' ORDER BY p.proname;
+SELECT count(*) > 5 AS there, count(*) FILTER (WHERE pronamespace <> 'kitchen'::regnamespace) AS elsewhere
+  FROM pg_proc WHERE proname ~ '^rc_';
 SELECT bool_and(position('kitchen.rappel_conso_table' in s.statement || s.setup) > 0
                 AND position('@' in s.statement || s.setup) = 0) AS qualified
   FROM rappel_conso.stream s;
-SELECT count(*) FROM kitchen.rc_status();
+SELECT name, state FROM kitchen.rc_status() WHERE component = 'source';
 DROP EXTENSION rappel_conso;
 DROP SCHEMA kitchen;

@@ -25,6 +25,7 @@ $node->safe_psql('postgres', <<~'EOC');
 	UPDATE rappel_conso.stream SET paused = true;
 	CREATE ROLE app LOGIN;
 	INSERT INTO rappel_conso.topic_grant VALUES ('app', '*', true, false);
+	SELECT rc_start();
 	EOC
 
 # Store a stream of its own topic, unless other columns are given.

@@ -1,0 +1,452 @@
+/*-------------------------------------------------------------------------
+ *
+ * consume.c
+ *	  Consumes a stream: fetches its partitions, applies batches, looks for
+ *	  changes of its definition in between.
+ *
+ * One transaction holds a batch's rows, offsets and dead letters; Kafka is
+ * waited for with no transaction open.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "worker/consume.h"
+
+#include "access/xlog.h"
+#include "miscadmin.h"
+#include "postmaster/interrupt.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#define BATCH_BYTES			(8 * 1024 * 1024)
+
+/* Every process looks by itself this often for what a wake-up would say. */
+#define LOOK_INTERVAL		5000
+
+static RcConsumption *current = NULL;
+static RcKafka *consumer = NULL;
+static char *consumer_brokers = NULL;
+
+static bool open_stream(const char *name, int number, bool even_paused);
+static void open_consumer(const char *name, int number);
+static bool definition_current(void);
+static int	apply_fetched(RcRecord *records, int n, RcCounts *counts);
+static void apply_segment(RcRecord *records, int n, RcCounts *counts);
+static void keep_lock(void);
+static void advance_partitions(RcRecord *records, int n, int *last,
+							   const RcCounts *counts);
+static const char *run_of(const RcRecord *record, int *len);
+static int64 own_run(const RcRecord *record);
+static bool idle(bool at_end);
+static bool passed(List *targets);
+static void say_trouble(const char *trouble);
+
+/*
+ * Consume a stream until its definition changes, or, with targets, until all
+ * of them have been applied.  "number" -1 means all partitions; even_paused
+ * that a paused stream is consumed too.  Adds to *counts what was applied
+ * (fetched: the records).  Errors: those of Kafka, and those of rc_apply();
+ * nothing is lost by them.
+ */
+void
+rc_stream_consume(const char *name, int number, List *targets,
+				  bool even_paused, RcCounts *counts)
+{
+	RcConsumption *c;
+	RcRecord   *records;
+
+	if (!open_stream(name, number, even_paused))
+		return;
+	c = current;
+	records = palloc0(sizeof(RcRecord) * c->stream->batch_size);
+
+	for (;;)
+	{
+		int			n = rc_consumer_fetch(c->kafka, records,
+										  c->stream->batch_size, BATCH_BYTES);
+
+		if (n > 0)
+		{
+			n = apply_fetched(records, n, counts);
+			rc_consumer_release(c->kafka);
+			if (number < 0)
+				ereport(NOTICE,
+						(errmsg("stream \"%s\": %d records applied", name, n)));
+		}
+		rc_partitions_recover(c);
+		if (targets != NIL)
+		{
+			rc_partitions_observe(c, n == 0);
+			if (passed(targets))
+				return;
+		}
+		if (!idle(n == 0))
+			return;
+	}
+}
+
+/* Let go of Kafka and of what was prepared; also after an error. */
+void
+rc_stream_close(void)
+{
+	if (consumer)
+		rc_kafka_close(consumer);
+	consumer = NULL;
+	if (current)
+	{
+		if (current->applier)
+			rc_applier_close(current->applier);
+		MemoryContextDelete(current->context);
+	}
+	current = NULL;
+}
+
+/*
+ * Load the definition, run its setup and assign its partitions; false when
+ * it is gone or paused, or its topics do not exist yet.
+ */
+static bool
+open_stream(const char *name, int number, bool even_paused)
+{
+	MemoryContext context;
+	RcConsumption *c;
+
+	if (current)
+	{
+		if (current->applier)
+			rc_applier_close(current->applier);
+		MemoryContextDelete(current->context);
+	}
+	current = NULL;
+	context = AllocSetContextCreate(TopMemoryContext, "rappel_conso stream",
+									ALLOCSET_DEFAULT_SIZES);
+	c = MemoryContextAllocZero(context, sizeof(RcConsumption));
+	c->context = context;
+	c->batch_context = AllocSetContextCreate(context, "rappel_conso batch",
+											 ALLOCSET_DEFAULT_SIZES);
+	c->number = number;
+	current = c;
+
+	rc_transaction_begin();
+	MemoryContextSwitchTo(context);
+	c->stream = rc_stream_load(name);
+	c->run_prefix = rc_run_prefix();
+	rc_transaction_commit();
+	MemoryContextSwitchTo(context);
+	if (c->stream == NULL || (c->stream->paused && !even_paused))
+		return false;
+
+	rc_transaction_begin();
+	rc_check_grants(c->stream->owner, c->stream->topics,
+					c->stream->output_topic, name);
+	rc_applier_setup(c->stream);
+	rc_transaction_commit();
+	MemoryContextSwitchTo(context);
+	c->applier = rc_applier_open(c->stream);
+
+	open_consumer(name, number);
+	c->kafka = consumer;
+	if (!rc_partitions_assign(c))
+	{
+		say_trouble(psprintf("topic \"%s\" does not exist",
+							 (char *) linitial(c->stream->topics)));
+		rc_worker_wait(LOOK_INTERVAL);
+		return false;
+	}
+	say_trouble(NULL);
+	return true;
+}
+
+/* A consumer of the cluster that is set now. */
+static void
+open_consumer(const char *name, int number)
+{
+	char	   *group;
+
+	if (consumer != NULL && strcmp(consumer_brokers, rc_kafka_brokers) == 0)
+		return;
+	if (consumer != NULL)
+	{
+		rc_kafka_close(consumer);
+		consumer = NULL;
+		pfree(consumer_brokers);
+	}
+	group = psprintf("rappel_conso." UINT64_FORMAT ".%u.%s",
+					 GetSystemIdentifier(), MyDatabaseId, name);
+	consumer_brokers = MemoryContextStrdup(TopMemoryContext, rc_kafka_brokers);
+	consumer = rc_kafka_open(RC_KAFKA_CONSUMER,
+							 number < 0 ? group :
+							 psprintf("%s.%d", group, number), group);
+}
+
+/*
+ * Apply what was fetched, cut where another run begins, so that each run's
+ * counters are its own.  Returns the number of records applied.
+ */
+static int
+apply_fetched(RcRecord *records, int n, RcCounts *counts)
+{
+	int			start = 0;
+
+	n = rc_partitions_verify(current, records, n);
+	while (start < n)
+	{
+		int			end = start + 1;
+		int			len;
+		const char *run = run_of(&records[start], &len);
+
+		while (end < n)
+		{
+			int			other_len;
+			const char *other = run_of(&records[end], &other_len);
+
+			if (len != other_len || (len > 0 && memcmp(run, other, len) != 0))
+				break;
+			end++;
+		}
+		apply_segment(records + start, end - start, counts);
+		start = end;
+	}
+	return n;
+}
+
+/* One batch, one commit. */
+static void
+apply_segment(RcRecord *records, int n, RcCounts *total)
+{
+	RcConsumption *c = current;
+	RcCounts	counts = {0};
+	int64		run = own_run(&records[0]);
+	int		   *last;
+	RcPartition *done;
+	int			ndone = 0;
+
+	MemoryContextSwitchTo(c->batch_context);
+	last = palloc(sizeof(int) * c->n);
+	done = palloc0(sizeof(RcPartition) * c->n);
+
+	rc_transaction_begin();
+	MemoryContextSwitchTo(c->batch_context);
+	rc_apply(c->applier, records, n, run, &counts);
+	advance_partitions(records, n, last, &counts);
+	if (run > 0)
+		rc_run_add(run, &counts);
+	if (c->stream->output_topic)
+		rc_wake_at_commit(RC_WORKER_OUTBOX, "", 0);
+	rc_transaction_commit();
+	total->fetched += n;
+	total->inserted += counts.inserted;
+	total->updated += counts.updated;
+	total->unchanged += counts.unchanged;
+	total->dead += counts.dead;
+
+	for (int i = 0; i < c->n; i++)
+	{
+		if (last[i] < 0)
+			continue;
+		c->offsets[i].next_offset = records[last[i]].offset + 1;
+		c->offsets[i].last_offset = records[last[i]].offset;
+		c->offsets[i].last_timestamp_ms = records[last[i]].timestamp_ms;
+		done[ndone] = c->partitions[i];
+		done[ndone++].offset = c->offsets[i].next_offset;
+	}
+	rc_consumer_commit(c->kafka, done, ndone);
+	c->commit_again = true;
+	MemoryContextSwitchTo(c->context);
+	MemoryContextReset(c->batch_context);
+	if (!c->cured && counts.dead < n)
+	{
+		c->cured = true;
+		say_trouble(NULL);
+	}
+	keep_lock();
+}
+
+/*
+ * Be the only one still: a statement can call pg_advisory_unlock_all().
+ */
+static void
+keep_lock(void)
+{
+	RcConsumption *c = current;
+
+	if (c->number >= 0 &&
+		!rc_lock_keep(RC_WORKER_STREAM, c->stream->name, c->number))
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("another process works for stream \"%s\"",
+						c->stream->name)));
+}
+
+/*
+ * The fence of each partition, in one order in all processes; what the batch
+ * did is counted with the first of them.
+ */
+static void
+advance_partitions(RcRecord *records, int n, int *last,
+				   const RcCounts *counts)
+{
+	RcConsumption *c = current;
+	int64	   *applied = palloc0(sizeof(int64) * c->n);
+
+	for (int i = 0; i < c->n; i++)
+		last[i] = -1;
+	for (int k = 0; k < n; k++)
+	{
+		int			i = rc_partitions_find(c, &records[k]);
+
+		last[i] = k;
+		applied[i]++;
+	}
+	for (int i = 0; i < c->n; i++)
+	{
+		if (last[i] < 0)
+			continue;
+		rc_offset_advance(c->stream->name, &c->offsets[i],
+						  records[last[i]].offset + 1,
+						  records[last[i]].offset,
+						  records[last[i]].timestamp_ms, applied[i], counts);
+		counts = NULL;
+	}
+}
+
+/* The run's header of a record; length 0 if it has none. */
+static const char *
+run_of(const RcRecord *record, int *len)
+{
+	for (int i = 0; i < record->nheaders; i++)
+	{
+		if (strcmp(record->headers[i].name, RC_HEADER_RUN) == 0)
+		{
+			*len = Max(record->headers[i].value_len, 0);
+			return record->headers[i].value;
+		}
+	}
+	*len = 0;
+	return NULL;
+}
+
+/* The run of this database that published the record; 0 if none did. */
+static int64
+own_run(const RcRecord *record)
+{
+	int			len;
+	const char *run = run_of(record, &len);
+	int			prefix = strlen(current->run_prefix);
+	char		digits[20];
+
+	if (len <= prefix || len - prefix >= sizeof(digits) ||
+		memcmp(run, current->run_prefix, prefix) != 0)
+		return 0;
+	memcpy(digits, run + prefix, len - prefix);
+	digits[len - prefix] = '\0';
+	return strtoll(digits, NULL, 10);
+}
+
+/*
+ * Between two batches: interrupts, settings, watermarks, and now and then a
+ * look at the definition.  Waits when everything has been read.  False: open
+ * the stream again.
+ */
+static bool
+idle(bool at_end)
+{
+	static TimestampTz looked_at = 0;
+	RcConsumption *c = current;
+	TimestampTz now = GetCurrentTimestamp();
+
+	CHECK_FOR_INTERRUPTS();
+	if (ConfigReloadPending)
+	{
+		ConfigReloadPending = false;
+		ProcessConfigFile(PGC_SIGHUP);
+		if (strcmp(consumer_brokers, rc_kafka_brokers) != 0)
+			return false;
+	}
+	rc_partitions_observe(c, false);
+	if (TimestampDifferenceExceeds(looked_at, now, LOOK_INTERVAL))
+	{
+		looked_at = now;
+		if (!definition_current())
+			return false;
+		c->cured |= at_end && rc_partitions_at_end(c);
+		say_trouble(rc_kafka_trouble(c->kafka));
+		if (rc_kafka_trouble(c->kafka) == NULL && rc_partitions_changed(c))
+			return false;
+	}
+	if (at_end && !rc_kafka_wait(c->kafka, LOOK_INTERVAL))
+		looked_at = 0;			/* woken, mostly by a change of the row */
+	return true;
+}
+
+/* Whether the row of the stream, and its offsets, are those we opened. */
+static bool
+definition_current(void)
+{
+	RcConsumption *c = current;
+	RcStream   *now = NULL;
+	bool		same;
+
+	rc_transaction_begin();
+	MemoryContextSwitchTo(c->batch_context);
+	if (rc_extension_present())
+		now = rc_stream_load(c->stream->name);
+	same = now != NULL && strcmp(now->version, c->stream->version) == 0;
+	if (same)
+	{
+		ListCell   *lc;
+
+		foreach(lc, rc_offsets_load(c->stream->name))
+		{
+			RcOffset   *offset = (RcOffset *) lfirst(lc);
+
+			for (int i = 0; i < c->n; i++)
+			{
+				if (c->offsets[i].partition == offset->partition &&
+					strcmp(c->offsets[i].topic, offset->topic) == 0 &&
+					c->offsets[i].epoch != offset->epoch)
+					same = false;
+			}
+		}
+	}
+	rc_transaction_commit();
+	MemoryContextSwitchTo(c->context);
+	MemoryContextReset(c->batch_context);
+	return same;
+}
+
+/* Whether the partitions have passed the targets, by what is in memory. */
+static bool
+passed(List *targets)
+{
+	ListCell   *lc;
+
+	foreach(lc, targets)
+	{
+		RcTarget   *target = (RcTarget *) lfirst(lc);
+
+		for (int i = 0; i < current->n; i++)
+		{
+			RcOffset   *offset = &current->offsets[i];
+
+			if (offset->partition == target->partition &&
+				offset->next_offset <= target->offset &&
+				strcmp(offset->topic, target->topic) == 0)
+				return false;
+		}
+	}
+	return true;
+}
+
+/* Show what the stream waits for; NULL: it runs. */
+static void
+say_trouble(const char *trouble)
+{
+	rc_transaction_begin();
+	if (trouble)
+		rc_stream_say(current->stream->name, "waiting", trouble);
+	else
+		rc_stream_run(current->stream->name, current->cured);
+	rc_transaction_commit();
+	MemoryContextSwitchTo(current->context);
+}

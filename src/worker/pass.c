@@ -1,0 +1,246 @@
+/*-------------------------------------------------------------------------
+ *
+ * pass.c
+ *	  Lines of an export to records, in batches, and batches to safety:
+ *	  published and confirmed, or applied, and only then the cursor moved.
+ *
+ * No transaction is open while Kafka is waited for.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "worker/pass.h"
+
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#define DEFAULT_BATCH_SIZE	10000
+
+/* Progress is told at most this often, in ms. */
+#define PROGRESS_INTERVAL	1000
+
+static void note_cursor(RcPass *pass, const char *cursor);
+static int	compare_cursors(RcFieldKind kind, const char *a, const char *b);
+static void bury_lines(RcPass *pass);
+static void bury_refused(RcPass *pass, List *refused);
+
+/* One line of the export to a record of the batch. */
+void
+rc_pass_add_line(RcPass *pass, const char *line, size_t len)
+{
+	RcRun	   *run = pass->run;
+	RcSource   *source = run->source;
+	RcBatch	   *batch = &pass->batch;
+	RcExtractOptions options = {
+		.recall = strcmp(source->transform, "recall") == 0,
+		.fold_accents = source->fold_accents,
+		.key_field = source->key_field,
+		.cursor_field = source->cursor_field
+	};
+	RcExtracted extracted = {0};
+	RcRecord   *record;
+	const char *error;
+
+	pass->received++;
+	batch->lines++;
+	batch->bytes += len;
+	MemoryContextSwitchTo(run->batch_context);
+	error = rc_extract(line, len, &options, &extracted);
+	if (error != NULL)
+	{
+		RcBadLine    *bad = palloc0(sizeof(RcBadLine));
+
+		bad->record.topic = source->topic;
+		bad->record.offset = -1;
+		bad->record.timestamp_ms = -1;
+		bad->record.key_len = -1;
+		bad->record.value = memcpy(palloc(len + 1), line, len);
+		bad->record.value_len = (int) len;
+		bad->error = pstrdup(error);
+		batch->bad = lappend(batch->bad, bad);
+		MemoryContextSwitchTo(run->context);
+		return;
+	}
+
+	record = &batch->records[batch->n];
+	record->topic = source->topic ? source->topic : source->name;
+	record->partition = 0;
+	record->offset = pass->state->next_offset + batch->n;
+	record->timestamp_ms = rc_to_kafka_time(GetCurrentTimestamp());
+	record->key = extracted.key;
+	record->key_len = extracted.key ? (int) strlen(extracted.key) : -1;
+	record->value = extracted.value;
+	record->value_len = extracted.value_len;
+	record->headers = batch->headers;
+	record->nheaders = lengthof(batch->headers);
+	batch->n++;
+	if (extracted.cursor)
+		note_cursor(pass, extracted.cursor);
+	MemoryContextSwitchTo(run->context);
+}
+
+/* Follow the cursor, and see whether the API keeps the order. */
+static void
+note_cursor(RcPass *pass, const char *cursor)
+{
+	/* one odd record must not send the source astray */
+	if (!rc_explore_comparable(pass->kind, cursor))
+		return;
+	if (pass->last_cursor != NULL &&
+		compare_cursors(pass->kind, cursor, pass->last_cursor) < 0)
+	{
+		pass->ordered = false;
+		return;
+	}
+	if (pass->last_cursor == NULL || strcmp(pass->last_cursor, cursor) != 0)
+	{
+		if (pass->last_cursor)
+			pfree(pass->last_cursor);
+		pass->last_cursor = MemoryContextStrdup(pass->run->context, cursor);
+	}
+	pass->batch.cursor = pass->last_cursor;
+}
+
+/*
+ * Compare two values of a cursor field.  Times of one dataset are written in
+ * one form of ISO 8601, so their text compares as they do.
+ */
+static int
+compare_cursors(RcFieldKind kind, const char *a, const char *b)
+{
+	if (kind == RC_FIELD_NUMBER)
+	{
+		double		x = strtod(a, NULL);
+		double		y = strtod(b, NULL);
+
+		return (x > y) - (x < y);
+	}
+	if (kind == RC_FIELD_TEXT)
+		return 0;				/* the API's collation is its own */
+	return strcmp(a, b);
+}
+
+/* Begin an empty batch. */
+void
+rc_pass_begin_batch(RcPass *pass)
+{
+	RcRun	   *run = pass->run;
+	RcBatch	   *batch = &pass->batch;
+	int			max = run->stream ? run->stream->batch_size :
+		DEFAULT_BATCH_SIZE;
+
+	MemoryContextReset(run->batch_context);
+	memset(batch, 0, sizeof(RcBatch));
+	batch->max = max;
+	batch->records = MemoryContextAllocZero(run->batch_context,
+											sizeof(RcRecord) * max);
+	batch->headers[0].name = RC_HEADER_CONTENT_TYPE;
+	batch->headers[0].value = "application/json";
+	batch->headers[1].name = RC_HEADER_SOURCE;
+	batch->headers[1].value = run->source->name;
+	batch->headers[2].name = RC_HEADER_RUN;
+	batch->headers[2].value = run->label;
+	for (int i = 0; i < lengthof(batch->headers); i++)
+		batch->headers[i].value_len = strlen(batch->headers[i].value);
+}
+
+/*
+ * Make the batch safe: published and confirmed, or applied, and then the
+ * cursor moved over it, in one transaction with its dead letters.
+ */
+void
+rc_pass_flush(RcPass *pass)
+{
+	RcRun	   *run = pass->run;
+	RcBatch	   *batch = &pass->batch;
+	RcCounts	counts = {0};
+	List	   *refused = NIL;
+	char	   *cursor = NULL;
+
+	if (batch->lines == 0)
+		return;
+	if (!run->direct)
+		refused = rc_run_publish(run, batch->records, batch->n);
+	if (run->window_from == NULL && pass->ordered && batch->cursor != NULL &&
+		(pass->stored_cursor == NULL ||
+		 compare_cursors(pass->kind, batch->cursor, pass->stored_cursor) >= 0))
+		cursor = batch->cursor;
+
+	rc_transaction_begin();
+	rc_source_advance(run->source, run->destination, pass->state, cursor,
+					  pass->state->next_offset + batch->n);
+	if (run->direct)
+		rc_apply(run->applier, batch->records, batch->n, run->id, &counts);
+	else
+		counts.published = batch->n - list_length(refused);
+	bury_refused(pass, refused);
+	bury_lines(pass);
+	counts.fetched = batch->lines;
+	counts.dead += list_length(batch->bad) + list_length(refused);
+	rc_run_add(run->id, &counts);
+	rc_transaction_commit();
+	MemoryContextSwitchTo(run->context);
+
+	if (cursor)
+		pass->stored_cursor = MemoryContextStrdup(run->context, cursor);
+	if (pass->ordered && batch->cursor)
+		run->resume = MemoryContextStrdup(run->context, batch->cursor);
+	rc_pass_tell(pass, false);
+	rc_pass_begin_batch(pass);
+}
+
+void
+rc_pass_tell(RcPass *pass, bool end)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (!end && pass->told_at != 0 &&
+		!TimestampDifferenceExceeds(pass->told_at, now, PROGRESS_INTERVAL))
+		return;
+	pass->told_at = now;
+	ereport(NOTICE,
+			(errmsg("source \"%s\": %lld of %lld records", pass->run->source->name,
+					(long long) pass->received,
+					(long long) Max(pass->expected, pass->received))));
+}
+
+/* Lines that became no record go to the dead letters of the source. */
+static void
+bury_lines(RcPass *pass)
+{
+	ListCell   *lc;
+
+	foreach(lc, pass->batch.bad)
+	{
+		RcBadLine    *bad = (RcBadLine *) lfirst(lc);
+		ErrorData	error = {0};
+
+		error.sqlerrcode = ERRCODE_INVALID_TEXT_REPRESENTATION;
+		error.message = bad->error;
+		error.context = psprintf("line of dataset \"%s\"",
+								 pass->run->source->dataset);
+		rc_dead_letter_add("source", pass->run->source->name, pass->run->id,
+						   &bad->record, &error,
+						   pass->run->source->owner);
+	}
+}
+
+/* So do messages that Kafka refused for their own sake. */
+static void
+bury_refused(RcPass *pass, List *refused)
+{
+	ListCell   *lc;
+
+	foreach(lc, refused)
+	{
+		RcRefused  *message = (RcRefused *) lfirst(lc);
+		RcRecord	record = pass->batch.records[message->tag];
+		ErrorData	error = {0};
+
+		record.offset = -1;
+		error.sqlerrcode = ERRCODE_PROGRAM_LIMIT_EXCEEDED;
+		error.message = psprintf("Kafka refused the record: %s",
+								 message->error);
+		rc_dead_letter_add("source", pass->run->source->name, pass->run->id,
+						   &record, &error, pass->run->source->owner);
+	}
+}

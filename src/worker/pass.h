@@ -1,0 +1,56 @@
+/*-------------------------------------------------------------------------
+ *
+ * pass.h
+ *	  A pass over a dataset: what extract.c and pass.c share.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef RC_PASS_H
+#define RC_PASS_H
+
+#include "worker/run.h"
+
+/* A batch ends with the stream's batch_size, or with this many bytes. */
+#define RC_BATCH_BYTES		(8 * 1024 * 1024)
+
+/* A line that did not become a record. */
+typedef struct RcBadLine
+{
+	RcRecord	record;			/* its bytes as value */
+	char	   *error;
+} RcBadLine;
+
+/* Records read but not yet safe. */
+typedef struct RcBatch
+{
+	RcRecord   *records;
+	int			n;
+	int			max;
+	Size		bytes;
+	int			lines;
+	List	   *bad;			/* of RcBadLine * */
+	char	   *cursor;			/* of its last record that has one */
+	RcHeader	headers[3];
+} RcBatch;
+
+/* A pass over the dataset, or over what is new in it. */
+typedef struct RcPass
+{
+	RcRun	   *run;
+	RcSourceState *state;
+	RcFieldKind kind;			/* of the cursor field */
+	char	   *stored_cursor;	/* as in source_state; NULL: none */
+	char	   *last_cursor;	/* of the line before; NULL: none */
+	bool		ordered;		/* the API kept the order that was asked for */
+	int64		received;
+	int64		expected;
+	TimestampTz told_at;
+	RcBatch		batch;
+} RcPass;
+
+extern void rc_pass_begin_batch(RcPass *pass);
+extern void rc_pass_add_line(RcPass *pass, const char *line, size_t len);
+extern void rc_pass_flush(RcPass *pass);
+extern void rc_pass_tell(RcPass *pass, bool end);
+
+#endif							/* RC_PASS_H */
