@@ -756,6 +756,44 @@ END
 $$;
 COMMENT ON FUNCTION rappel_conso.seek(text, text) IS 'what rc_seek() does once it has checked its caller';
 
+CREATE FUNCTION @extschema@.rc_recalls_at(at timestamptz) RETURNS SETOF rappel_conso.recall
+LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  IF to_regclass('@extschema@.rappel_conso_table') IS NULL OR to_regclass('@extschema@.rappel_conso_history') IS NULL THEN
+    RAISE EXCEPTION 'there is no history of recalls'
+      USING ERRCODE = 'undefined_table',
+            HINT = 'The first run makes rappel_conso_table and, with it, rappel_conso_history.';
+  END IF;
+  RETURN QUERY
+    SELECT
+      t.reference_fiche::rappel_conso.reference_fiche, t.date_de_publication, t.date_de_fin_de_la_procedure_de_rappel,
+      t.categorie_de_produit, t.sous_categorie_de_produit, t.nom_de_la_marque_du_produit,
+      t.noms_des_modeles_ou_references, t.identification_des_produits, t.conditionnements,
+      t.temperature_de_conservation, t.zone_geographique_de_vente, t.distributeurs, t.motif_du_rappel,
+      t.numero_de_contact, t.modalites_de_compensation, t.risques_pour_le_consommateur,
+      t.recommandations_sante, t.informations_complementaires, t.date_debut_commercialisation,
+      t.date_fin_commercialisation, t.liens_vers_les_images, t.lien_vers_la_liste_des_produits,
+      t.lien_vers_la_liste_des_distributeurs, t.lien_vers_affichette_pdf, t.lien_vers_la_fiche_rappel,
+      t.numero_de_version, t.nature_juridique_du_rappel, t.marque_de_salubrite, t.libelle, t.id, t.rappelguid,
+      t.gtin
+      FROM @extschema@.rappel_conso_table t WHERE t.updated_at <= at
+    UNION ALL
+    SELECT
+      h.reference_fiche::rappel_conso.reference_fiche, h.date_de_publication, h.date_de_fin_de_la_procedure_de_rappel,
+      h.categorie_de_produit, h.sous_categorie_de_produit, h.nom_de_la_marque_du_produit,
+      h.noms_des_modeles_ou_references, h.identification_des_produits, h.conditionnements,
+      h.temperature_de_conservation, h.zone_geographique_de_vente, h.distributeurs, h.motif_du_rappel,
+      h.numero_de_contact, h.modalites_de_compensation, h.risques_pour_le_consommateur,
+      h.recommandations_sante, h.informations_complementaires, h.date_debut_commercialisation,
+      h.date_fin_commercialisation, h.liens_vers_les_images, h.lien_vers_la_liste_des_produits,
+      h.lien_vers_la_liste_des_distributeurs, h.lien_vers_affichette_pdf, h.lien_vers_la_fiche_rappel,
+      h.numero_de_version, h.nature_juridique_du_rappel, h.marque_de_salubrite, h.libelle, h.id, h.rappelguid,
+      h.gtin
+      FROM @extschema@.rappel_conso_history h WHERE h.valid_from <= at AND h.valid_to > at;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.rc_recalls_at(timestamptz) IS 'rappel_conso_table as it was known at that time';
+
 CREATE FUNCTION @extschema@.rc_seek(stream text, "to" text) RETURNS void
 AS 'MODULE_PATHNAME', 'rc_seek' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION @extschema@.rc_seek(text, text) IS 'sends a stream to another place: earliest, latest, a timestamp, or partition:offset,...';
@@ -897,6 +935,114 @@ COMMENT ON FUNCTION @extschema@.rc_status() IS 'one row for each part: what it d
 
 
 --
+-- Search
+--
+
+-- The words of a recall, as an expression over the columns of
+-- rappel_conso_table.  It is made of nothing but PostgreSQL's own immutable
+-- functions, so that a column made of it outlives the extension.  A lexeme "@n"
+-- is the month of publication, counted from the year 0.
+CREATE FUNCTION rappel_conso.search_vector() RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT string_agg(
+           format($f$setweight(to_tsvector('pg_catalog.french'::regconfig, replace(replace(translate(%s, %L, %L), %L, 'oe'), %L, 'OE')), %L)$f$,
+                  g.words, a.accented, a.plain, U&'\0153', U&'\0152', g.weight), ' || ' ORDER BY g.weight)
+         || $f$ || array_to_tsvector(ARRAY['@' || COALESCE((extract(year FROM date_de_publication AT TIME ZONE 'UTC') * 12
+              + extract(month FROM date_de_publication AT TIME ZONE 'UTC'))::integer::text, '')])$f$
+    FROM (SELECT c.weight, string_agg(format('COALESCE(%I, %L)', c.name, ''), $f$ || ' ' || $f$ ORDER BY c.name) AS words
+            FROM (VALUES ('A', 'nom_de_la_marque_du_produit'), ('A', 'noms_des_modeles_ou_references'), ('A', 'libelle'),
+                         ('B', 'categorie_de_produit'), ('B', 'sous_categorie_de_produit'),
+                         ('C', 'motif_du_rappel'), ('C', 'risques_pour_le_consommateur'),
+                         ('D', 'distributeurs')) AS c (weight, name)
+           GROUP BY c.weight) g,
+         (SELECT U&'\00c0\00c1\00c2\00c3\00c4\00c5\00c7\00c8\00c9\00ca\00cb\00cc\00cd\00ce\00cf\00d1\00d2\00d3\00d4\00d5\00d6\00d9\00da\00db\00dc'
+                 || U&'\00e0\00e1\00e2\00e3\00e4\00e5\00e7\00e8\00e9\00ea\00eb\00ec\00ed\00ee\00ef\00f1\00f2\00f3\00f4\00f5\00f6\00f9\00fa\00fb\00fc' AS accented,
+                 'AAAAAACEEEEIIIINOOOOOUUUUaaaaaaceeeeiiiinooooouuuu' AS plain) a
+$$;
+COMMENT ON FUNCTION rappel_conso.search_vector() IS 'expression for the words of a row of rappel_conso_table, as rc_search() compares them';
+
+CREATE FUNCTION @extschema@.rc_search_index() RETURNS boolean
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  IF to_regclass('@extschema@.rappel_conso_table') IS NULL THEN
+    RAISE EXCEPTION 'table "rappel_conso_table" does not exist yet'
+      USING ERRCODE = 'undefined_table', HINT = 'The first run makes it: SELECT * FROM rc_sync_now().';
+  END IF;
+  IF EXISTS (SELECT FROM pg_attribute a
+              WHERE a.attrelid = '@extschema@.rappel_conso_table'::regclass AND a.attname = 'mots'
+                AND a.atttypid = 'tsvector'::regtype) THEN
+    RETURN false;
+  END IF;
+  EXECUTE format('ALTER TABLE @extschema@.rappel_conso_table ADD COLUMN mots tsvector GENERATED ALWAYS AS (%s) STORED',
+                 rappel_conso.search_vector());
+  CREATE INDEX ON @extschema@.rappel_conso_table USING gin (mots) WITH (fastupdate = off);
+  COMMENT ON COLUMN @extschema@.rappel_conso_table.mots IS 'words that rc_search() finds the row by';
+  RETURN true;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.rc_search_index() IS 'adds to rappel_conso_table the column and index that make rc_search() fast; false if they are there';
+
+CREATE FUNCTION @extschema@.rc_search(query text,
+  OUT reference_fiche text, OUT date_de_publication timestamptz, OUT nom_de_la_marque_du_produit text,
+  OUT noms_des_modeles_ou_references text, OUT libelle text, OUT categorie_de_produit text,
+  OUT motif_du_rappel text, OUT lien_vers_la_fiche_rappel text, OUT rank real)
+RETURNS SETOF record
+LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE ROWS 100 SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+  most CONSTANT integer := 500;
+  words CONSTANT tsquery := websearch_to_tsquery('pg_catalog.french', @extschema@.rc_fold(query));
+BEGIN
+  IF to_regclass('@extschema@.rappel_conso_table') IS NULL THEN
+    RAISE EXCEPTION 'table "rappel_conso_table" does not exist yet'
+      USING ERRCODE = 'undefined_table', HINT = 'The first run makes it: SELECT * FROM rc_sync_now().';
+  END IF;
+  IF numnode(words) = 0 THEN
+    RETURN;
+  END IF;
+
+  IF NOT EXISTS (SELECT FROM pg_attribute a
+                  WHERE a.attrelid = '@extschema@.rappel_conso_table'::regclass AND a.attname = 'mots'
+                    AND a.atttypid = 'tsvector'::regtype) THEN
+    RAISE NOTICE 'rc_search() reads the whole table'
+      USING HINT = 'SELECT rc_search_index() makes an index for it.';
+    RETURN QUERY EXECUTE format(
+      'SELECT reference_fiche, date_de_publication, nom_de_la_marque_du_produit, noms_des_modeles_ou_references,
+              libelle, categorie_de_produit, motif_du_rappel, lien_vers_la_fiche_rappel, ts_rank(mots, $1)
+         FROM (SELECT r.*, v.mots
+                 FROM @extschema@.rappel_conso_table r, LATERAL (SELECT %s AS mots OFFSET 0) v
+                WHERE v.mots @@ $1
+                ORDER BY r.date_de_publication DESC NULLS LAST, r.reference_fiche LIMIT %s) newest
+        ORDER BY 9 DESC, 2 DESC NULLS LAST, 1', rappel_conso.search_vector(), most) USING words;
+    RETURN;
+  END IF;
+
+  -- Month after month from the newest, until there are enough: words that
+  -- occur everywhere cost no more than others.
+  RETURN QUERY
+  WITH RECURSIVE month (first) AS (
+    SELECT date_trunc('month', max(r.date_de_publication), 'UTC') FROM @extschema@.rappel_conso_table r
+     UNION ALL
+    SELECT (SELECT date_trunc('month', max(r.date_de_publication), 'UTC')
+              FROM @extschema@.rappel_conso_table r WHERE r.date_de_publication < m.first)
+      FROM month m WHERE m.first IS NOT NULL
+  )
+  SELECT n.reference_fiche, n.date_de_publication, n.nom_de_la_marque_du_produit, n.noms_des_modeles_ou_references,
+         n.libelle, n.categorie_de_produit, n.motif_du_rappel, n.lien_vers_la_fiche_rappel, ts_rank(n.mots, words)
+    FROM (SELECT f.*
+            FROM month m
+           CROSS JOIN LATERAL (
+                  SELECT r.* FROM @extschema@.rappel_conso_table r
+                   WHERE r.mots @@ (words && format('''@%s''', (extract(year FROM m.first AT TIME ZONE 'UTC') * 12
+                                                   + extract(month FROM m.first AT TIME ZONE 'UTC'))::integer)::tsquery)
+                   ORDER BY r.date_de_publication DESC, r.reference_fiche) f
+           LIMIT most) n
+   ORDER BY 9 DESC, 2 DESC NULLS LAST, 1;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.rc_search(text) IS 'recalls by words, best first: of the 500 newest that match; for GTINs: WHERE gtin @> ARRAY[...]';
+
+--
 -- Privileges: nothing for PUBLIC
 --
 
@@ -904,10 +1050,11 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA rappel_conso FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.rc_fold(text), @extschema@.rc_sync_now(text, boolean),
   @extschema@.rc_backfill(text, timestamptz, timestamptz, interval),
   @extschema@.rc_trigger(text, boolean), @extschema@.rc_wait(bigint, interval), @extschema@.rc_cancel(bigint),
-  @extschema@.rc_start(), @extschema@.rc_stop(), @extschema@.rc_status(), @extschema@.rc_seek(text, text),
+  @extschema@.rc_recalls_at(timestamptz), @extschema@.rc_start(), @extschema@.rc_stop(), @extschema@.rc_status(), @extschema@.rc_seek(text, text),
   @extschema@.rc_publish(text, bytea, bytea, jsonb), @extschema@.rc_publish(text, text, text, jsonb),
   @extschema@.rc_publish(text, jsonb, text, jsonb), @extschema@.rc_retry(text, bigint),
   @extschema@.rc_drain(text, interval) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.rc_search(text), @extschema@.rc_search_index() FROM PUBLIC;
 REVOKE ALL ON TYPE rappel_conso.recall, rappel_conso.reference_fiche FROM PUBLIC;
 
 GRANT USAGE ON SCHEMA rappel_conso TO pg_monitor;
@@ -1036,6 +1183,52 @@ BEGIN
     COMMENT ON COLUMN @extschema@.rappel_conso_table.gtin IS 'GTINs found in identification_des_produits, their check digits verified';
     COMMENT ON COLUMN @extschema@.rappel_conso_table.first_seen_at IS 'when the row was inserted';
     COMMENT ON COLUMN @extschema@.rappel_conso_table.updated_at IS 'when the row was last inserted or updated';
+
+    IF pg_catalog.to_regclass('@extschema@.rappel_conso_history') IS NULL THEN
+      CREATE TABLE @extschema@.rappel_conso_history (
+        LIKE @extschema@.rappel_conso_table,
+        valid_from timestamptz NOT NULL,
+        valid_to timestamptz NOT NULL
+      );
+      CREATE INDEX ON @extschema@.rappel_conso_history (reference_fiche, valid_from);
+      COMMENT ON TABLE @extschema@.rappel_conso_history IS 'superseded rows of rappel_conso_table, with the time they were valid';
+      COMMENT ON COLUMN @extschema@.rappel_conso_history.valid_from IS 'when the row came into rappel_conso_table';
+      COMMENT ON COLUMN @extschema@.rappel_conso_history.valid_to IS 'when another took its place, or it was deleted';
+    END IF;
+    CREATE OR REPLACE FUNCTION @extschema@.rappel_conso_keep_history() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $history$
+    BEGIN
+      INSERT INTO @extschema@.rappel_conso_history (
+        reference_fiche, date_de_publication, date_de_fin_de_la_procedure_de_rappel, categorie_de_produit,
+        sous_categorie_de_produit, nom_de_la_marque_du_produit, noms_des_modeles_ou_references,
+        identification_des_produits, conditionnements, temperature_de_conservation,
+        zone_geographique_de_vente, distributeurs, motif_du_rappel, numero_de_contact,
+        modalites_de_compensation, risques_pour_le_consommateur, recommandations_sante,
+        informations_complementaires, date_debut_commercialisation, date_fin_commercialisation,
+        liens_vers_les_images, lien_vers_la_liste_des_produits, lien_vers_la_liste_des_distributeurs,
+        lien_vers_affichette_pdf, lien_vers_la_fiche_rappel, numero_de_version, nature_juridique_du_rappel,
+        marque_de_salubrite, libelle, id, rappelguid, gtin, first_seen_at, updated_at, valid_from, valid_to)
+      VALUES (
+        OLD.reference_fiche, OLD.date_de_publication, OLD.date_de_fin_de_la_procedure_de_rappel,
+        OLD.categorie_de_produit, OLD.sous_categorie_de_produit, OLD.nom_de_la_marque_du_produit,
+        OLD.noms_des_modeles_ou_references, OLD.identification_des_produits, OLD.conditionnements,
+        OLD.temperature_de_conservation, OLD.zone_geographique_de_vente, OLD.distributeurs,
+        OLD.motif_du_rappel, OLD.numero_de_contact, OLD.modalites_de_compensation,
+        OLD.risques_pour_le_consommateur, OLD.recommandations_sante, OLD.informations_complementaires,
+        OLD.date_debut_commercialisation, OLD.date_fin_commercialisation, OLD.liens_vers_les_images,
+        OLD.lien_vers_la_liste_des_produits, OLD.lien_vers_la_liste_des_distributeurs,
+        OLD.lien_vers_affichette_pdf, OLD.lien_vers_la_fiche_rappel, OLD.numero_de_version,
+        OLD.nature_juridique_du_rappel, OLD.marque_de_salubrite, OLD.libelle, OLD.id, OLD.rappelguid,
+        OLD.gtin, OLD.first_seen_at, OLD.updated_at, OLD.updated_at, now());
+      RETURN NULL;
+    END
+    $history$;
+    COMMENT ON FUNCTION @extschema@.rappel_conso_keep_history() IS 'keeps the old row in rappel_conso_history';
+    CREATE TRIGGER keep_superseded AFTER UPDATE ON @extschema@.rappel_conso_table
+      FOR EACH ROW WHEN (OLD.updated_at IS DISTINCT FROM NEW.updated_at)
+      EXECUTE FUNCTION @extschema@.rappel_conso_keep_history();
+    CREATE TRIGGER keep_deleted AFTER DELETE ON @extschema@.rappel_conso_table
+      FOR EACH ROW EXECUTE FUNCTION @extschema@.rappel_conso_keep_history();
   ELSIF holder::pg_catalog.oid OPERATOR(pg_catalog.<>) current_user::pg_catalog.regrole::pg_catalog.oid THEN
     RAISE EXCEPTION 'table "rappel_conso_table" belongs to role "%", not to the owner of the stream', holder
       USING ERRCODE = 'insufficient_privilege',

@@ -16,6 +16,9 @@
 /* A commit of which nothing has been heard for so long is not waited for. */
 #define COMMIT_LIMIT_MS	60000
 
+/* How long to wait between two looks at the answer to a commit. */
+#define COMMIT_PAUSE_MS	10
+
 static void commit_cb(rd_kafka_t *rk, rd_kafka_resp_err_t err,
 					  rd_kafka_topic_partition_list_t *offsets, void *opaque);
 static void copy_assignment(RcConsumer *consumer,
@@ -166,6 +169,33 @@ rc_consumer_commit(RcKafka *kafka, const RcPartition *partitions, int n)
 }
 
 /*
+ * The same, and wait for the answer, but not longer than timeout_ms: it only
+ * serves others.  A new group's coordinator has to be found first, so what is
+ * refused is tried again.
+ */
+void
+rc_consumer_commit_wait(RcKafka *kafka, const RcPartition *partitions, int n,
+						int timeout_ms)
+{
+	RcConsumer *consumer = kafka->consumer;
+	RcDeadline	deadline;
+	bool		asked = false;
+
+	rc_deadline_start(&deadline, timeout_ms);
+	while (n > 0 && rc_deadline_left(&deadline) > 0)
+	{
+		if (!consumer->committing)
+		{
+			if (asked && !consumer->refused)
+				return;
+			rc_consumer_commit(kafka, partitions, n);
+			asked = true;
+		}
+		rc_kafka_pause(kafka, COMMIT_PAUSE_MS);
+	}
+}
+
+/*
  * A commit has succeeded, or not.
  */
 static void
@@ -177,6 +207,7 @@ commit_cb(rd_kafka_t *rk, rd_kafka_resp_err_t err,
 	if (!kafka->open)
 		return;
 	kafka->consumer->committing = false;
+	kafka->consumer->refused = (err != RD_KAFKA_RESP_ERR_NO_ERROR);
 	if (err)
 		rc_report_note("COMMIT", rd_kafka_err2str(err));
 }

@@ -44,6 +44,7 @@ struct RcConsumer
 	Size		taken_bytes;	/* since the last nudge */
 	int			taken_messages;
 	bool		committing;		/* written by the callback, too */
+	bool		refused;		/* the last commit was, says the callback */
 	RcDeadline	commit_limit;
 };
 

@@ -90,5 +90,8 @@ extern int64 rc_consumer_resolve(RcKafka *kafka, const char *topic,
 								 int64 timestamp_ms, int timeout_ms);
 extern void rc_consumer_commit(RcKafka *kafka, const RcPartition *partitions,
 							   int n);
+extern void rc_consumer_commit_wait(RcKafka *kafka,
+									const RcPartition *partitions, int n,
+									int timeout_ms);
 
 #endif							/* RC_KAFKA_H */

@@ -89,9 +89,12 @@ rc_run_destination(int64 run, const char *destination)
 			   " WHERE id = $1 AND destination IS DISTINCT FROM $2", &params);
 }
 
-/* Add to the counters of a run; a run that is gone is no error. */
+/*
+ * Add to the counters of a run; a run that is gone is no error.  Of streams
+ * only the source's own one counts; "stream" is NULL for the run itself.
+ */
 void
-rc_run_add(int64 run, const RcCounts *counts)
+rc_run_add(int64 run, const char *stream, const RcCounts *counts)
 {
 	RcParams	params = {0};
 
@@ -102,10 +105,13 @@ rc_run_add(int64 run, const RcCounts *counts)
 	rc_param_int8(&params, counts->updated);
 	rc_param_int8(&params, counts->unchanged);
 	rc_param_int8(&params, counts->dead);
-	rc_execute("UPDATE rappel_conso.run SET fetched = fetched + $2,"
+	rc_param_text(&params, stream);
+	rc_execute("UPDATE rappel_conso.run r SET fetched = fetched + $2,"
 			   " published = published + $3, inserted = inserted + $4,"
 			   " updated = updated + $5, unchanged = unchanged + $6,"
-			   " dead = dead + $7 WHERE id = $1", &params);
+			   " dead = dead + $7 WHERE id = $1 AND ($8 IS NULL OR EXISTS"
+			   "  (SELECT FROM rappel_conso.source s"
+			   "   WHERE s.name = r.source AND s.stream = $8))", &params);
 }
 
 /* End a run as success, failed or cancelled; "error" is NULL for success. */

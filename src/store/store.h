@@ -146,7 +146,8 @@ typedef struct RcWindow
 extern int64 rc_run_start(const char *source, const char *trigger,
 						  bool full_sync, const char *destination);
 extern bool rc_run_take(int64 run, const char *destination, bool *full_sync);
-extern void rc_run_add(int64 run, const RcCounts *counts);
+extern void rc_run_add(int64 run, const char *stream,
+					   const RcCounts *counts);
 extern void rc_run_finish(int64 run, const char *state,
 						  const ErrorData *error);
 extern void rc_run_destination(int64 run, const char *destination);

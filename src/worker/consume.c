@@ -23,6 +23,9 @@
 /* Every process looks by itself this often for what a wake-up would say. */
 #define LOOK_INTERVAL		5000
 
+/* How long a run waits until Kafka's group has its offsets, in ms. */
+#define GROUP_PATIENCE		3000
+
 static RcConsumption *current = NULL;
 static RcKafka *consumer = NULL;
 static char *consumer_brokers = NULL;
@@ -78,7 +81,12 @@ rc_stream_consume(const char *name, int number, List *targets,
 		{
 			rc_partitions_observe(c, n == 0);
 			if (passed(targets))
+			{
+				/* an answer that comes after we have left is lost */
+				if (c->commit_again)
+					rc_partitions_commit(c, GROUP_PATIENCE);
 				return;
+			}
 		}
 		if (!idle(n == 0))
 			return;
@@ -230,7 +238,7 @@ apply_segment(RcRecord *records, int n, RcCounts *total)
 	rc_apply(c->applier, records, n, run, &counts);
 	advance_partitions(records, n, last, &counts);
 	if (run > 0)
-		rc_run_add(run, &counts);
+		rc_run_add(run, c->stream->name, &counts);
 	if (c->stream->output_topic)
 		rc_wake_at_commit(RC_WORKER_OUTBOX, "", 0);
 	rc_transaction_commit();

@@ -12,6 +12,7 @@
  */
 #include "worker/pass.h"
 
+#include "pgtime.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -19,6 +20,7 @@ static bool same_as_read(const RcSourceState *state, const RcDatasetMeta *meta);
 static void note_quota(RcRun *run);
 static bool nothing_new(RcPass *pass, const RcDatasetMeta *meta);
 static void begin_pass(RcPass *pass, const RcDatasetMeta *meta);
+static char *day_after_tomorrow(void);
 static RcFieldKind field_kind(RcRun *run, const char *field,
 							  const char *column);
 static char *pass_condition(RcPass *pass);
@@ -178,6 +180,7 @@ begin_pass(RcPass *pass, const RcDatasetMeta *meta)
 		pass->kind = field_kind(run, source->cursor_field, "cursor_field");
 	if (source->key_field && meta->records_count != 0)
 		(void) field_kind(run, source->key_field, "key_field");
+	pass->horizon = day_after_tomorrow();
 	pass->ordered = true;
 	pass->stored_cursor = state->cursor;
 	rc_pass_begin_batch(pass);
@@ -211,6 +214,21 @@ begin_pass(RcPass *pass, const RcDatasetMeta *meta)
 	}
 	else
 		run->pass_from = state->cursor;
+}
+
+/*
+ * A slip such as year 2323 must not become the cursor: what is published
+ * after it would not be seen.
+ */
+static char *
+day_after_tomorrow(void)
+{
+	pg_time_t	time = timestamptz_to_time_t(GetCurrentTimestamp()) +
+		2 * SECS_PER_DAY;
+	struct pg_tm *day = pg_gmtime(&time);
+
+	return psprintf("%04d-%02d-%02d", day->tm_year + 1900, day->tm_mon + 1,
+					day->tm_mday);
 }
 
 /* Kind of a field that the dataset must have. */

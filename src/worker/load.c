@@ -27,6 +27,8 @@ static void consume_here(RcRun *run);
 void
 rc_run_load(RcRun *run)
 {
+	bool		woken = false;
+
 	if (run->targets == NIL)
 		return;
 	check_topics(run);
@@ -41,6 +43,13 @@ rc_run_load(RcRun *run)
 		worked = rc_stream_worked(run->stream);
 		if (!reached)
 			check_stream(run, worked);
+		if (worked && !woken)
+		{
+			/* it may wait for the topic that this run has made */
+			for (int i = 0; i < run->stream->workers; i++)
+				rc_wake_at_commit(RC_WORKER_STREAM, run->stream->name, i);
+			woken = true;
+		}
 		rc_transaction_commit();
 		MemoryContextSwitchTo(run->context);
 		MemoryContextReset(run->batch_context);

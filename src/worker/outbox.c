@@ -29,9 +29,13 @@
 /* How long Kafka is waited for before an error is made of it, in ms. */
 #define PATIENCE		30000
 
+/* The same before anything has been sent: trying again costs nothing. */
+#define LOOKUP_PATIENCE	5000
+
 static RcKafka *producer = NULL;
 static char *producer_brokers = NULL;
 static List *known_topics = NIL;
+static bool said_running = false;
 
 static bool wanted(void);
 static bool publish_some(MemoryContext context);
@@ -39,7 +43,7 @@ static void open_producer(void);
 static void close_producer(void);
 static char *topic_problem(const char *topic);
 static void settle(RcMessage *messages, int n, char **errors);
-static void say(const char *state, const char *error);
+static void say_waiting(const char *error);
 
 /*
  * Entry point of the outbox publisher.
@@ -86,15 +90,15 @@ rc_outbox_main(Datum arg)
 			RESUME_INTERRUPTS();
 			backoff = Min(MAX_BACKOFF, Max(500, backoff * 2));
 			if (wanted())
-				say("waiting", error->message);
+				say_waiting(error->message);
 		}
 		PG_END_TRY();
 
 		MemoryContextSwitchTo(context);
-		if (!more)
-			rc_worker_wait(backoff > 0 ? backoff : LOOK_INTERVAL);
+		if (more)
+			rc_worker_wait(0);
 		else
-			CHECK_FOR_INTERRUPTS();
+			rc_worker_wait(backoff > 0 ? backoff : LOOK_INTERVAL);
 	}
 }
 
@@ -166,7 +170,6 @@ open_producer(void)
 							 psprintf("rappel_conso." UINT64_FORMAT ".%u.outbox",
 									  GetSystemIdentifier(), MyDatabaseId),
 							 NULL);
-	say("running", NULL);
 }
 
 static void
@@ -201,7 +204,7 @@ topic_problem(const char *topic)
 
 	PG_TRY();
 	{
-		if (rc_kafka_partition_count(producer, topic, PATIENCE) == 0)
+		if (rc_kafka_partition_count(producer, topic, LOOKUP_PATIENCE) == 0)
 			rc_kafka_create_topic(producer, topic, 1, -1, false, PATIENCE);
 	}
 	PG_CATCH();
@@ -246,17 +249,22 @@ settle(RcMessage *messages, int n, char **errors)
 						   &messages[i].record, &error, messages[i].owner);
 	}
 	rc_outbox_delete(ids, n);
+	if (!said_running)
+		rc_outbox_say("running", NULL);
 	rc_transaction_commit();
+	said_running = true;
 	MemoryContextSwitchTo(context);
 }
 
+/* Show that messages wait, until some have been sent again. */
 static void
-say(const char *state, const char *error)
+say_waiting(const char *error)
 {
 	MemoryContext context = CurrentMemoryContext;
 
 	rc_transaction_begin();
-	rc_outbox_say(state, error);
+	rc_outbox_say("waiting", error);
 	rc_transaction_commit();
 	MemoryContextSwitchTo(context);
+	said_running = false;
 }

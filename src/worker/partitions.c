@@ -30,7 +30,6 @@ static void note_start(RcConsumption *c);
 static void assign(RcConsumption *c);
 static void recover_one(RcConsumption *c, int i);
 static void skip_gap(RcConsumption *c, int i, int64 to);
-static void commit_to_group(RcConsumption *c);
 
 /*
  * Find the partitions, write the start of those that have none, carry out
@@ -378,10 +377,10 @@ skip_gap(RcConsumption *c, int i, int64 to)
 
 /*
  * Commit the offsets to Kafka's group once more: the first time its
- * coordinator may not have been found yet.
+ * coordinator may not have been found yet.  wait_ms > 0: wait for the answer.
  */
-static void
-commit_to_group(RcConsumption *c)
+void
+rc_partitions_commit(RcConsumption *c, int wait_ms)
 {
 	RcPartition *done = palloc0(sizeof(RcPartition) * Max(c->n, 1));
 
@@ -390,7 +389,10 @@ commit_to_group(RcConsumption *c)
 		done[i] = c->partitions[i];
 		done[i].offset = c->offsets[i].next_offset;
 	}
-	rc_consumer_commit(c->kafka, done, c->n);
+	if (wait_ms > 0)
+		rc_consumer_commit_wait(c->kafka, done, c->n, wait_ms);
+	else
+		rc_consumer_commit(c->kafka, done, c->n);
 	pfree(done);
 	c->commit_again = false;
 }
@@ -411,7 +413,7 @@ rc_partitions_observe(RcConsumption *c, bool at_once)
 		return;
 	c->observed_at = now;
 	if (c->commit_again)
-		commit_to_group(c);
+		rc_partitions_commit(c, 0);
 	for (int i = 0; i < c->n; i++)
 	{
 		const RcPartition *position = rc_consumer_position(c->kafka, i);

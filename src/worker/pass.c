@@ -82,8 +82,9 @@ rc_pass_add_line(RcPass *pass, const char *line, size_t len)
 static void
 note_cursor(RcPass *pass, const char *cursor)
 {
-	/* one odd record must not send the source astray */
-	if (!rc_explore_comparable(pass->kind, cursor))
+	/* one odd record must not send the source astray, nor into the future */
+	if (!rc_explore_comparable(pass->kind, cursor) ||
+		(pass->kind == RC_FIELD_TIME && strcmp(cursor, pass->horizon) > 0))
 		return;
 	if (pass->last_cursor != NULL &&
 		compare_cursors(pass->kind, cursor, pass->last_cursor) < 0)
@@ -176,7 +177,7 @@ rc_pass_flush(RcPass *pass)
 	bury_lines(pass);
 	counts.fetched = batch->lines;
 	counts.dead += list_length(batch->bad) + list_length(refused);
-	rc_run_add(run->id, &counts);
+	rc_run_add(run->id, NULL, &counts);
 	rc_transaction_commit();
 	MemoryContextSwitchTo(run->context);
 

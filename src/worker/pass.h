@@ -40,6 +40,7 @@ typedef struct RcPass
 	RcSourceState *state;
 	RcFieldKind kind;			/* of the cursor field */
 	char	   *stored_cursor;	/* as in source_state; NULL: none */
+	char	   *horizon;		/* no cursor of a time goes beyond this date */
 	char	   *last_cursor;	/* of the line before; NULL: none */
 	bool		ordered;		/* the API kept the order that was asked for */
 	int64		received;

@@ -112,9 +112,11 @@ rc_worker_connect(const RcWorkerArgs *args, const char *title)
 void
 rc_worker_wait(long timeout_ms)
 {
-	(void) WaitLatch(MyLatch,
-					 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-					 timeout_ms, PG_WAIT_EXTENSION);
+	/* a reload that was asked for in a library's wait is not to wait, too */
+	if (!ConfigReloadPending)
+		(void) WaitLatch(MyLatch,
+						 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 timeout_ms, PG_WAIT_EXTENSION);
 	ResetLatch(MyLatch);
 	CHECK_FOR_INTERRUPTS();
 	if (ConfigReloadPending)
