@@ -93,7 +93,7 @@ COMMENT ON COLUMN rappel_conso.source.stream IS 'the source''s own stream: fed b
 COMMENT ON COLUMN rappel_conso.source.poll_interval IS 'how often the scheduler runs the source; null: only on demand';
 COMMENT ON COLUMN rappel_conso.source.retries IS 'how often a failed task is tried again';
 COMMENT ON COLUMN rappel_conso.source.retry_delay IS 'wait before the first retry; doubled for each further one, at most 10 minutes';
-COMMENT ON COLUMN rappel_conso.source.paused IS 'true: the scheduler starts no run of it';
+COMMENT ON COLUMN rappel_conso.source.paused IS 'true: the scheduler does not poll it; rc_sync_now() and rc_trigger() work';
 COMMENT ON COLUMN rappel_conso.source.owner IS 'role that the source''s runs connect as';
 
 CREATE INDEX source_stream_idx ON rappel_conso.source (stream);
@@ -147,7 +147,7 @@ COMMENT ON COLUMN rappel_conso.run.requested_at IS 'when it was asked for';
 COMMENT ON COLUMN rappel_conso.run.started_at IS 'when it started';
 COMMENT ON COLUMN rappel_conso.run.finished_at IS 'when it ended';
 COMMENT ON COLUMN rappel_conso.run.fetched IS 'records read from the API';
-COMMENT ON COLUMN rappel_conso.run.published IS 'records that Kafka has confirmed; null in direct mode';
+COMMENT ON COLUMN rappel_conso.run.published IS 'records that Kafka has confirmed; 0 in direct mode';
 COMMENT ON COLUMN rappel_conso.run.inserted IS 'rows inserted by the source''s stream';
 COMMENT ON COLUMN rappel_conso.run.updated IS 'rows updated by the source''s stream';
 COMMENT ON COLUMN rappel_conso.run.unchanged IS 'records that changed nothing';
@@ -309,6 +309,8 @@ CREATE TABLE rappel_conso.dead_letter (
   created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   resolved_at timestamptz
 );
+CREATE INDEX dead_letter_value_idx ON rappel_conso.dead_letter (name, md5(value))
+  WHERE resolved_at IS NULL AND run IS NOT NULL;
 CREATE INDEX dead_letter_name_idx ON rappel_conso.dead_letter (origin, name, id);
 COMMENT ON TABLE rappel_conso.dead_letter IS 'records that failed alone, with their bytes, place and error';
 COMMENT ON SEQUENCE rappel_conso.dead_letter_id_seq IS 'numbers of dead letters';
@@ -392,7 +394,8 @@ COMMENT ON COLUMN rappel_conso.stopped.stopped_at IS 'when rc_stop() was called'
 
 CREATE VIEW rappel_conso.lag WITH (security_invoker = true) AS
   SELECT o.stream, o.topic, o.partition, o.next_offset, o.high_watermark,
-         GREATEST(o.high_watermark OPERATOR(pg_catalog.-) o.next_offset, 0) AS lag,
+         CASE WHEN o.high_watermark IS NOT NULL
+              THEN GREATEST(o.high_watermark OPERATOR(pg_catalog.-) o.next_offset, 0) END AS lag,
          CASE WHEN o.high_watermark OPERATOR(pg_catalog.>) o.next_offset
               THEN pg_catalog.now() OPERATOR(pg_catalog.-) o.record_timestamp
               WHEN o.high_watermark IS NOT NULL THEN interval '0' END AS lag_time,
@@ -529,6 +532,12 @@ COMMENT ON TRIGGER source_check ON rappel_conso.source IS 'checks a source, and 
 CREATE FUNCTION rappel_conso.source_changed() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+  IF TG_OP = 'DELETE' THEN
+    UPDATE rappel_conso.run r
+       SET state = 'cancelled', finished_at = clock_timestamp(), sqlstate = '57014', error = 'the source was deleted'
+     WHERE r.source = OLD.name AND r.state = 'queued';
+    RETURN NULL;
+  END IF;
   UPDATE rappel_conso.source_state s
      SET cursor_value = NULL, complete = false, data_processed = NULL, records_count = NULL,
          full_at = NULL, epoch = s.epoch + 1
@@ -536,7 +545,7 @@ BEGIN
   RETURN NULL;
 END
 $$;
-COMMENT ON FUNCTION rappel_conso.source_changed() IS 'resets the cursor when what is read changes';
+COMMENT ON FUNCTION rappel_conso.source_changed() IS 'resets the cursor when what is read changes, and withdraws queued runs of a deleted source';
 
 CREATE TRIGGER source_changed AFTER UPDATE ON rappel_conso.source
   FOR EACH ROW
@@ -545,6 +554,10 @@ CREATE TRIGGER source_changed AFTER UPDATE ON rappel_conso.source
         (OLD.url, OLD.dataset, OLD.filter, OLD.key_field, OLD.cursor_field, OLD.transform, OLD.fold_accents))
   EXECUTE FUNCTION rappel_conso.source_changed();
 COMMENT ON TRIGGER source_changed ON rappel_conso.source IS 'resets the cursor when what is read changes';
+
+CREATE TRIGGER source_deleted AFTER DELETE ON rappel_conso.source
+  FOR EACH ROW EXECUTE FUNCTION rappel_conso.source_changed();
+COMMENT ON TRIGGER source_deleted ON rappel_conso.source IS 'withdraws what is queued of a source that goes';
 
 CREATE FUNCTION rappel_conso.stream_builtin() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -910,7 +923,7 @@ LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
               ELSE 'stopped' END,
          concat_ws('; ',
                    CASE WHEN w.brokers <> '' THEN format('%s of %s workers', p.alive, p.workers) END,
-                   CASE WHEN p.alive > 0
+                   CASE WHEN p.alive > 0 AND p.rate IS NOT NULL
                         THEN format('%s records/s since %s', round(p.rate, 1), p.started_at) END,
                    p.detail,
                    CASE WHEN p.said = 'failed' AND p.retry_at IS NOT NULL THEN format('tried again at %s', p.retry_at) END,
@@ -1004,6 +1017,11 @@ BEGIN
   IF NOT EXISTS (SELECT FROM pg_attribute a
                   WHERE a.attrelid = '@extschema@.rappel_conso_table'::regclass AND a.attname = 'mots'
                     AND a.atttypid = 'tsvector'::regtype) THEN
+    IF NOT has_schema_privilege('rappel_conso', 'USAGE')
+       OR NOT has_function_privilege('rappel_conso.search_vector()', 'EXECUTE') THEN
+      RAISE EXCEPTION 'table "rappel_conso_table" has no index for rc_search() yet'
+        USING ERRCODE = 'insufficient_privilege', HINT = 'Its owner makes it: SELECT rc_search_index().';
+    END IF;
     RAISE NOTICE 'rc_search() reads the whole table'
       USING HINT = 'SELECT rc_search_index() makes an index for it.';
     RETURN QUERY EXECUTE format(

@@ -14,6 +14,8 @@
 #include <signal.h>
 
 #include "catalog/pg_type.h"
+#include "access/transam.h"
+#include "access/xact.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
@@ -50,6 +52,7 @@ static Datum run_row(FunctionCallInfo fcinfo, int64 run);
 static void warn_of_queue(int64 run);
 static RunRow *load_run(int64 run);
 static void check_member(const char *source);
+static void check_committed(int64 run);
 static bool has_ended(const RunRow *row);
 
 /* rc_sync_now(source, full_sync): one row. */
@@ -179,6 +182,7 @@ rc_wait(PG_FUNCTION_ARGS)
 														   TimestampTzGetDatum(GetCurrentTimestamp()),
 														   PG_GETARG_DATUM(1)));
 	check_member(load_run(run)->source);
+	check_committed(run);
 	while (!has_ended(load_run(run)))
 	{
 		if (deadline != 0 && GetCurrentTimestamp() >= deadline)
@@ -221,7 +225,12 @@ rc_cancel(PG_FUNCTION_ARGS)
 				   " finished_at = pg_catalog.clock_timestamp(),"
 				   " sqlstate = '57014', error = 'cancelled before it began'"
 				   " WHERE id = $1 AND state = 'queued'", &params) == 1)
+	{
+		rc_execute("UPDATE rappel_conso.task SET state = 'cancelled',"
+				   " finished_at = pg_catalog.clock_timestamp()"
+				   " WHERE run = $1 AND state = 'queued'", &params);
 		PG_RETURN_BOOL(true);
+	}
 
 	pid = rc_lock_holder(MyDatabaseId, RC_WORKER_RUN, row->source, 0);
 	PG_RETURN_BOOL(pid != 0 && kill(pid, SIGINT) == 0);
@@ -263,6 +272,28 @@ check_member(const char *source)
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("must be member of role \"%s\" to use source \"%s\"",
 						GetUserNameFromId(loaded->owner, false), source)));
+}
+
+/* What this transaction has asked for cannot begin before it commits. */
+static void
+check_committed(int64 run)
+{
+	RcParams	params = {0};
+	TransactionId xmin = InvalidTransactionId;
+
+	rc_param_int8(&params, run);
+	rc_query_begin();
+	if (rc_query("SELECT xmin::text FROM rappel_conso.run"
+				 " WHERE id = $1 AND state = 'queued'", &params) == 1)
+		xmin = (TransactionId) strtoul(rc_column_text(0, 1), NULL, 10);
+	rc_query_end();
+	if (TransactionIdIsNormal(xmin) &&
+		TransactionIdIsCurrentTransactionId(xmin))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("run %lld was asked for by this transaction",
+						(long long) run),
+				 errhint("Commit first, then call rc_wait().")));
 }
 
 static bool

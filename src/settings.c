@@ -28,6 +28,7 @@ int			rc_keep_history = 30;
 
 static void define_string(const char *name, const char *description,
 						  const char *detail, char **variable, int flags);
+static List *read_config_lines(FILE *file, const char *path);
 static void check_config_file(const char *path, const char *setting, int fd);
 static RcConfigLine *parse_config_line(char *text, int number,
 									   const char *path);
@@ -90,10 +91,8 @@ define_string(const char *name, const char *description, const char *detail,
 List *
 rc_config_file_read(const char *path, const char *setting)
 {
-	List	   *lines = NIL;
+	List	   *volatile lines = NIL;
 	FILE	   *file;
-	char		buffer[4096];
-	int			number = 0;
 
 	file = AllocateFile(path, "r");
 	if (file == NULL)
@@ -101,7 +100,26 @@ rc_config_file_read(const char *path, const char *setting)
 				(errcode(ERRCODE_CONFIG_FILE_ERROR),
 				 errmsg("could not open file \"%s\": %m", path),
 				 errhint("Check the setting \"%s\".", setting)));
-	check_config_file(path, setting, fileno(file));
+	PG_TRY();
+	{
+		check_config_file(path, setting, fileno(file));
+		lines = read_config_lines(file, path);
+	}
+	PG_FINALLY();
+	{
+		FreeFile(file);
+	}
+	PG_END_TRY();
+	return lines;
+}
+
+/* All lines of an open file. */
+static List *
+read_config_lines(FILE *file, const char *path)
+{
+	List	   *lines = NIL;
+	char		buffer[4096];
+	int			number = 0;
 
 	while (fgets(buffer, sizeof(buffer), file) != NULL)
 	{
@@ -121,7 +139,6 @@ rc_config_file_read(const char *path, const char *setting)
 		ereport(ERROR,
 				(errcode_for_file_access(),
 				 errmsg("could not read file \"%s\": %m", path)));
-	FreeFile(file);
 	return lines;
 }
 

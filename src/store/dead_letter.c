@@ -40,12 +40,27 @@ rc_dead_letter_add(const char *origin, const char *name, int64 run,
 	rc_param_text(&params, error->detail);
 	rc_param_text(&params, error->context);
 	rc_param_datum(&params, OIDOID, ObjectIdGetDatum(owner));
-	rc_execute("INSERT INTO rappel_conso.dead_letter (origin, name, run,"
+	rc_query_begin();
+	/* what a source reads again in each run is one dead letter, not many */
+	if (run <= 0 ||
+		rc_query("UPDATE rappel_conso.dead_letter SET run = $3, topic = $4,"
+				 " partition = CASE WHEN $6 IS NOT NULL THEN $5 END,"
+				 " record_offset = $6,"
+				 " record_timestamp = pg_catalog.to_timestamp($7 / 1000.0),"
+				 " headers = $10, sqlstate = $11, message = $12, detail = $13,"
+				 " context = $14, owner = $15, attempts = attempts + 1"
+				 " WHERE origin = $1 AND name = $2 AND resolved_at IS NULL"
+				 " AND run IS NOT NULL AND run <> $3"
+				 " AND pg_catalog.md5(value) = pg_catalog.md5($9)"
+				 " AND value = $9 AND key IS NOT DISTINCT FROM $8",
+				 &params) == 0)
+		rc_query("INSERT INTO rappel_conso.dead_letter (origin, name, run,"
 			   " topic, partition, record_offset, record_timestamp, key,"
 			   " value, headers, sqlstate, message, detail, context, owner)"
 			   " VALUES ($1, $2, $3, $4, CASE WHEN $6 IS NOT NULL THEN $5 END,"
 			   " $6, pg_catalog.to_timestamp($7 / 1000.0), $8, $9, $10, $11,"
 			   " $12, $13, $14, $15)", &params);
+	rc_query_end();
 }
 
 /*

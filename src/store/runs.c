@@ -77,6 +77,21 @@ rc_run_take(int64 run, const char *destination, bool *full_sync)
 	return taken;
 }
 
+/* End a run that is queued and cannot begin. */
+void
+rc_run_refuse(int64 run, const ErrorData *error)
+{
+	RcParams	params = {0};
+
+	rc_param_int8(&params, run);
+	param_error(&params, error);
+	rc_param_text(&params, error->hint);
+	rc_execute("UPDATE rappel_conso.run SET state = 'failed',"
+			   " finished_at = pg_catalog.clock_timestamp(), sqlstate = $2,"
+			   " error = $3, hint = $4 WHERE id = $1 AND state = 'queued'",
+			   &params);
+}
+
 /* Write down where the records of a run go. */
 void
 rc_run_destination(int64 run, const char *destination)

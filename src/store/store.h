@@ -150,6 +150,7 @@ extern void rc_run_add(int64 run, const char *stream,
 					   const RcCounts *counts);
 extern void rc_run_finish(int64 run, const char *state,
 						  const ErrorData *error);
+extern void rc_run_refuse(int64 run, const ErrorData *error);
 extern void rc_run_destination(int64 run, const char *destination);
 extern int	rc_run_abandon(const char *source);
 extern List *rc_run_windows(int64 run);

@@ -11,7 +11,6 @@
  */
 #include "worker/consume.h"
 
-#include "access/xlog.h"
 #include "miscadmin.h"
 #include "postmaster/interrupt.h"
 #include "utils/guc.h"
@@ -179,8 +178,7 @@ open_consumer(const char *name, int number)
 		consumer = NULL;
 		pfree(consumer_brokers);
 	}
-	group = psprintf("rappel_conso." UINT64_FORMAT ".%u.%s",
-					 GetSystemIdentifier(), MyDatabaseId, name);
+	group = rc_client_id(name);
 	consumer_brokers = MemoryContextStrdup(TopMemoryContext, rc_kafka_brokers);
 	consumer = rc_kafka_open(RC_KAFKA_CONSUMER,
 							 number < 0 ? group :

@@ -11,6 +11,7 @@
 #include "utils/memutils.h"
 
 static void make_topic(RcRun *run);
+static void wake_stream(RcRun *run);
 static void note_targets(RcRun *run);
 
 /*
@@ -43,10 +44,23 @@ rc_run_open_kafka(RcRun *run)
 	if (run->producer != NULL)
 		return;
 	run->producer = rc_kafka_open(RC_KAFKA_PRODUCER,
-								  psprintf("rappel_conso.%s", source->name),
+								  rc_client_id(source->name),
 								  NULL);
 	cluster = rc_kafka_cluster_id(run->producer, RC_KAFKA_PATIENCE);
 	run->destination = psprintf("%s/%s", cluster, source->topic);
+}
+
+/* The stream's workers may have been waiting for the topic. */
+static void
+wake_stream(RcRun *run)
+{
+	if (run->stream == NULL)
+		return;
+	rc_transaction_begin();
+	for (int i = 0; i < run->stream->workers; i++)
+		rc_wake_at_commit(RC_WORKER_STREAM, run->stream->name, i);
+	rc_transaction_commit();
+	MemoryContextSwitchTo(run->context);
 }
 
 static void
@@ -66,6 +80,7 @@ make_topic(RcRun *run)
 		ereport(NOTICE,
 				(errmsg("created topic \"%s\" with %d partitions",
 						source->topic, source->partitions)));
+		wake_stream(run);
 	}
 }
 

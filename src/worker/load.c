@@ -16,6 +16,7 @@
 /* How often the stream's offsets are looked at, in ms. */
 #define LOOK_INTERVAL	50
 
+static void add_left_behind(RcRun *run);
 static void check_stream(RcRun *run, bool worked);
 static void check_topics(RcRun *run);
 static void consume_here(RcRun *run);
@@ -29,6 +30,7 @@ rc_run_load(RcRun *run)
 {
 	bool		woken = false;
 
+	add_left_behind(run);
 	if (run->targets == NIL)
 		return;
 	check_topics(run);
@@ -61,6 +63,39 @@ rc_run_load(RcRun *run)
 		else
 			consume_here(run);
 	}
+}
+
+/*
+ * A run that did not come to its end may have published what nobody has
+ * applied since, and its records are not published again: then everything in
+ * the topic is awaited.
+ */
+static void
+add_left_behind(RcRun *run)
+{
+	RcParams	params = {0};
+	bool		whole;
+
+	rc_transaction_begin();
+	rc_param_text(&params, run->source->name);
+	rc_param_int8(&params, run->id);
+	rc_query_begin();
+	whole = rc_query("SELECT state = 'success' FROM rappel_conso.run"
+					 " WHERE source = $1 AND id < $2"
+					 " ORDER BY id DESC LIMIT 1", &params) == 0 ||
+		rc_column_bool(0, 1);
+	rc_query_end();
+	rc_transaction_commit();
+	MemoryContextSwitchTo(run->context);
+	if (whole)
+		return;
+
+	/* released with what the task holds abroad if this fails */
+	rc_run_open_kafka(run);
+	run->targets = rc_stream_ends(run->stream, run->source->topic,
+								  run->producer);
+	rc_kafka_close(run->producer);
+	run->producer = NULL;
 }
 
 /* A stream that will not get there is an error of the run. */

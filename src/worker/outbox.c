@@ -167,8 +167,7 @@ open_producer(void)
 	close_producer();
 	producer_brokers = MemoryContextStrdup(TopMemoryContext, rc_kafka_brokers);
 	producer = rc_kafka_open(RC_KAFKA_PRODUCER,
-							 psprintf("rappel_conso." UINT64_FORMAT ".%u.outbox",
-									  GetSystemIdentifier(), MyDatabaseId),
+							 rc_client_id("outbox"),
 							 NULL);
 }
 

@@ -194,10 +194,13 @@ rc_pass_tell(RcPass *pass, bool end)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
+	if (end && pass->told == pass->received && pass->told_at != 0)
+		return;
 	if (!end && pass->told_at != 0 &&
 		!TimestampDifferenceExceeds(pass->told_at, now, PROGRESS_INTERVAL))
 		return;
 	pass->told_at = now;
+	pass->told = pass->received;
 	ereport(NOTICE,
 			(errmsg("source \"%s\": %lld of %lld records", pass->run->source->name,
 					(long long) pass->received,

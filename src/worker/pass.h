@@ -46,6 +46,7 @@ typedef struct RcPass
 	int64		received;
 	int64		expected;
 	TimestampTz told_at;
+	int64		told;			/* records, when progress was told last */
 	RcBatch		batch;
 } RcPass;
 

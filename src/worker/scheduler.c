@@ -339,13 +339,19 @@ refuse_owner(const Start *what)
 {
 	ErrorData	error = {0};
 
-	if (what->kind != RC_WORKER_STREAM)
-		return;
 	error.sqlerrcode = ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
-	error.message = "the owner of the stream is not permitted to log in";
 	error.hint = "Workers connect as the owner: give it LOGIN, or make another role the owner.";
 	rc_transaction_begin();
-	(void) rc_stream_fail(what->name, &error);
+	if (what->kind == RC_WORKER_STREAM)
+	{
+		error.message = "the owner of the stream is not permitted to log in";
+		(void) rc_stream_fail(what->name, &error);
+	}
+	else if (what->run != 0)
+	{
+		error.message = "the owner of the source is not permitted to log in";
+		rc_run_refuse(what->run, &error);
+	}
 	rc_transaction_commit();
 }
 

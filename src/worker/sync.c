@@ -171,11 +171,12 @@ rc_sync_outcome(int64 run)
 	RcParams	params = {0};
 	ErrorData	error = {0};
 	char	   *state;
+	char	   *source;
 	char	   *code;
 
 	rc_param_int8(&params, run);
 	rc_query_begin();
-	if (rc_query_latest("SELECT state, sqlstate, error, detail, hint"
+	if (rc_query_latest("SELECT state, sqlstate, error, detail, hint, source"
 						" FROM rappel_conso.run WHERE id = $1", &params) != 1)
 		elog(ERROR, "run %lld has no row", (long long) run);
 	state = rc_column_text(0, 1);
@@ -183,6 +184,7 @@ rc_sync_outcome(int64 run)
 	error.message = rc_column_text(0, 3);
 	error.detail = rc_column_text(0, 4);
 	error.hint = rc_column_text(0, 5);
+	source = rc_column_text(0, 6);
 	rc_query_end();
 
 	if (strcmp(state, "success") == 0)
@@ -192,7 +194,8 @@ rc_sync_outcome(int64 run)
 	if (code == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_CONNECTION_FAILURE),
-				 errmsg("run %lld ended unexpectedly", (long long) run),
+				 errmsg("run %lld of source \"%s\" ended unexpectedly",
+						(long long) run, source),
 				 errhint("See the server log for the cause; the next run goes on from the last commit.")));
 	ereport(ERROR,
 			(errcode(MAKE_SQLSTATE(code[0], code[1], code[2], code[3],

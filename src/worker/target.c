@@ -10,6 +10,55 @@
 
 #include "miscadmin.h"
 
+#include "kafka/kafka.h"
+
+/* How long Kafka is waited for, in ms. */
+#define PATIENCE		30000
+
+/*
+ * The last stable offsets of all partitions of the stream's topics, or of the
+ * topic "only", as targets; those of empty partitions are left out.
+ */
+List *
+rc_stream_ends(const RcStream *stream, const char *only, RcKafka *kafka)
+{
+	MemoryContext context = CurrentMemoryContext;
+	List	   *targets = NIL;
+	ListCell   *lc;
+
+	foreach(lc, stream->topics)
+	{
+		char	   *topic = (char *) lfirst(lc);
+		int			n;
+
+		if (only != NULL && strcmp(topic, only) != 0)
+			continue;
+		n = rc_kafka_partition_count(kafka, topic, PATIENCE);
+		if (n == 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_OBJECT),
+					 errmsg("topic \"%s\" does not exist", topic)));
+		for (int p = 0; p < n; p++)
+		{
+			RcTarget   *target;
+			int64		low;
+			int64		high;
+
+			rc_consumer_watermarks(kafka, topic, p, &low, &high, PATIENCE);
+			if (high <= low)
+				continue;
+			MemoryContextSwitchTo(context);
+			target = palloc0(sizeof(RcTarget));
+			target->topic = topic;
+			target->partition = p;
+			target->offset = high - 1;
+			targets = lappend(targets, target);
+		}
+	}
+	MemoryContextSwitchTo(context);
+	return targets;
+}
+
 /* Whether a stream's committed offsets have passed all targets (RcTarget). */
 bool
 rc_targets_reached(const char *stream, List *targets)

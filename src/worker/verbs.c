@@ -10,7 +10,6 @@
 #include "worker/worker.h"
 
 #include "access/xact.h"
-#include "access/xlog.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
 #include "utils/memutils.h"
@@ -20,8 +19,7 @@
 /* Dead letters in one transaction. */
 #define RETRY_BATCH		500
 
-/* How long Kafka is waited for, and how often offsets are looked at, in ms. */
-#define PATIENCE		30000
+/* How often offsets are looked at, in ms. */
 #define LOOK_INTERVAL	50
 
 static RcStream *begin(RcWorkerArgs *args, const char *verb);
@@ -29,7 +27,6 @@ static RcStream *load_stream(const char *name);
 static int	retry_some(RcStream *stream, RcApplier *applier, int64 id,
 					   int64 *after, RcCounts *counts);
 static void get_totals(RcStream *stream, RcCounts *counts);
-static List *find_ends(RcStream *stream);
 
 /* Connect, and load the stream. */
 static RcStream *
@@ -158,6 +155,7 @@ rc_drain_main(Datum arg)
 	RcCounts	counts = {0};
 	RcCounts	before;
 	RcCounts	after;
+	RcKafka    *kafka;
 	List	   *targets;
 	int64		values[5];
 
@@ -172,7 +170,11 @@ rc_drain_main(Datum arg)
 					stream->name);
 	rc_transaction_commit();
 	MemoryContextSwitchTo(context);
-	targets = find_ends(stream);
+	kafka = rc_kafka_open(RC_KAFKA_CONSUMER,
+						  rc_client_id(psprintf("%s.drain", stream->name)),
+						  NULL);
+	targets = rc_stream_ends(stream, NULL, kafka);
+	rc_kafka_close(kafka);
 	get_totals(stream, &before);
 
 	for (;;)
@@ -219,51 +221,4 @@ get_totals(RcStream *stream, RcCounts *counts)
 	rc_offset_totals(stream->name, counts);
 	rc_transaction_commit();
 	MemoryContextSwitchTo(context);
-}
-
-/*
- * The last stable offsets of all partitions of the stream's topics, as
- * targets; those of empty partitions are left out.
- */
-static List *
-find_ends(RcStream *stream)
-{
-	MemoryContext context = CurrentMemoryContext;
-	RcKafka    *kafka = rc_kafka_open(RC_KAFKA_CONSUMER,
-									  psprintf("rappel_conso." UINT64_FORMAT ".%u.%s.drain",
-											   GetSystemIdentifier(),
-											   MyDatabaseId, stream->name),
-									  NULL);
-	List	   *targets = NIL;
-	ListCell   *lc;
-
-	foreach(lc, stream->topics)
-	{
-		char	   *topic = (char *) lfirst(lc);
-		int			n = rc_kafka_partition_count(kafka, topic, PATIENCE);
-
-		if (n == 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_UNDEFINED_OBJECT),
-					 errmsg("topic \"%s\" does not exist", topic)));
-		for (int p = 0; p < n; p++)
-		{
-			RcTarget   *target;
-			int64		low;
-			int64		high;
-
-			rc_consumer_watermarks(kafka, topic, p, &low, &high, PATIENCE);
-			if (high <= low)
-				continue;
-			MemoryContextSwitchTo(context);
-			target = palloc0(sizeof(RcTarget));
-			target->topic = topic;
-			target->partition = p;
-			target->offset = high - 1;
-			targets = lappend(targets, target);
-		}
-	}
-	rc_kafka_close(kafka);
-	MemoryContextSwitchTo(context);
-	return targets;
 }

@@ -11,7 +11,9 @@
 #include "worker/worker.h"
 
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "catalog/pg_authid.h"
+#include "commands/dbcommands.h"
 #include "libpq/pqsignal.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -43,6 +45,9 @@ static const char *const titles[] = {
 	[RC_WORKER_RETRY] = "rappel_conso retry",
 	[RC_WORKER_DRAIN] = "rappel_conso drain"
 };
+
+/* Of the database that this worker is connected to. */
+static char database_name[NAMEDATALEN];
 
 /*
  * Start a dynamic worker; false when there is no free slot.  "handle" may be
@@ -96,6 +101,11 @@ rc_worker_connect(const RcWorkerArgs *args, const char *title)
 	BackgroundWorkerInitializeConnectionByOid(args->database, args->role,
 											  RC_CONNECT_FLAGS);
 
+	StartTransactionCommand();
+	strlcpy(database_name, get_database_name(MyDatabaseId),
+			sizeof(database_name));
+	CommitTransactionCommand();
+
 	/* What postgresql.conf sets for sessions is not for us. */
 	SetConfigOption("lock_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
 	SetConfigOption("idle_in_transaction_session_timeout", "0", PGC_SUSET,
@@ -103,6 +113,18 @@ rc_worker_connect(const RcWorkerArgs *args, const char *title)
 	SetConfigOption("application_name", title, PGC_USERSET, PGC_S_SESSION);
 	pgstat_report_appname(title);
 	pgstat_report_activity(STATE_IDLE, NULL);
+}
+
+/*
+ * What a worker is called in Kafka, as client and as group, in the current
+ * context: a copy of the server disturbs nobody, since its system identifier
+ * is another one.
+ */
+char *
+rc_client_id(const char *name)
+{
+	return psprintf("rappel_conso." UINT64_FORMAT ".%s.%s",
+					GetSystemIdentifier(), database_name, name);
 }
 
 /*

@@ -54,6 +54,7 @@ extern bool rc_worker_launch(RcWorkerKind kind, const RcWorkerArgs *args,
 extern RcWorkerArgs *rc_worker_args(void);
 extern void rc_worker_connect(const RcWorkerArgs *args, const char *title);
 extern void rc_worker_wait(long timeout_ms);
+extern char *rc_client_id(const char *name);
 extern void rc_transaction_begin(void);
 extern void rc_transaction_commit(void);
 extern bool rc_role_can_login(Oid role);
@@ -97,6 +98,8 @@ extern void rc_call_check_owner(Oid owner, const char *what, const char *name);
 
 /* ---- stream.c ---- */
 
+struct RcKafka;
+
 /* Up to where a partition has to be applied. */
 typedef struct RcTarget
 {
@@ -107,6 +110,8 @@ typedef struct RcTarget
 
 extern void rc_stream_consume(const char *name, int number, List *targets,
 							  bool even_paused, RcCounts *counts);
+extern List *rc_stream_ends(const RcStream *stream, const char *only,
+							struct RcKafka *kafka);
 extern bool rc_targets_reached(const char *stream, List *targets);
 extern bool rc_stream_worked(const RcStream *stream);
 extern bool rc_stream_take(const RcStream *stream);

@@ -1,0 +1,315 @@
+# 100_trigger.pl
+#     rc_trigger(), rc_wait() and rc_cancel(): a run is asked for in a
+#     transaction and begins when that commits, from whatever place; many who
+#     ask at once get one run; who waits gets its row or its error; who cancels
+#     may.
+#
+# The stand-in of the API holds a request wherever a run must be under way.
+
+use strict;
+use warnings FATAL => 'all';
+
+use lib 'test/lib';
+
+use IPC::Run ();
+use PostgreSQL::Test::Utils;
+use RappelConso;
+use Test::More;
+
+my $RECORDS = 300;     # of the sample
+
+my $sharedir = `pg_config --sharedir`;
+chomp $sharedir;
+my $have_cron = -e "$sharedir/extension/pg_cron.control";
+
+my $api = start_api();
+my $node = new_node('main', api => $api, conf => "max_connections = 60\nmax_worker_processes = 16\n");
+
+sub value { return $node->safe_psql('postgres', $_[0]); }
+
+# Run SQL as one session; returns all that it says at a level: SQLSTATE,
+# message, detail and hint.
+sub said
+{
+	my ($sql, $level) = @_;
+	my ($status, $out, $err) = $node->psql('postgres', "\\set VERBOSITY verbose\n$sql");
+
+	return join('; ', $err =~ /^(?:psql:\S+ )?(?:$level|DETAIL|HINT):  (.*)$/mg);
+}
+
+sub failure { return said($_[0], 'ERROR'); }
+
+# What a run's row says.
+sub run_row
+{
+	my ($run, $columns) = @_;
+
+	return value("SELECT $columns FROM rappel_conso.run WHERE id = $run");
+}
+
+sub count_runs
+{
+	return value('SELECT count(*) FROM rappel_conso.run' . (@_ ? " WHERE $_[0]" : ''));
+}
+
+# Wait for the end of a run, without rc_wait().
+sub ended
+{
+	my ($run) = @_;
+
+	$node->poll_query_until('postgres',
+		"SELECT state NOT IN ('queued', 'running') FROM rappel_conso.run WHERE id = $run")
+	  or die "run $run does not end";
+	return run_row($run, 'state');
+}
+
+# New times at the API, so that the next run reads; and its export is held.
+sub gate
+{
+	$api->control(touch => DATASET);
+	$api->fault('gate', on => 'export', lines => 1, @_);
+	return;
+}
+
+#
+# Without a scheduler
+#
+is( said('SELECT rc_trigger()', 'WARNING'),
+	'01000: run 1 is queued, but no scheduler runs; rc_start() starts it.',
+	'a warning where nobody would start the run');
+is( run_row(1, 'source, state, trigger, full_sync, started_at IS NULL, finished_at IS NULL'),
+	'rappel_conso|queued|trigger|f|t|t', 'the run is queued');
+is(value('SELECT rc_trigger(full_sync => true)'), 1, 'the next caller gets the same');
+is(run_row(1, 'full_sync'), 't', 'which has become a full one');
+is(value('SELECT rc_trigger()'), 1, 'and so does a third');
+is(run_row(1, 'full_sync'), 't', 'which leaves it so');
+is(value('SELECT rc_trigger(NULL) IS NULL'), 't', 'null asks for nothing');
+is(count_runs(), 1, 'there is one run');
+value('SELECT rc_start()');
+is(value('SELECT state, inserted FROM rc_wait(1)'), "success|$RECORDS", 'a scheduler starts it');
+is(said('SELECT rc_trigger()', 'WARNING'), '', 'no warning now');
+ended(2);
+
+#
+# In a transaction
+#
+my $many = 'SELECT rc_trigger()';
+foreach my $case (
+	[ 'rolled back', "BEGIN; $many; ROLLBACK", 0 ],
+	[ 'rolled back to a savepoint', "BEGIN; SAVEPOINT s; $many; ROLLBACK TO s; COMMIT", 0 ],
+	[ 'in a subtransaction that fails', "DO \$\$ BEGIN PERFORM rc_trigger(); RAISE 'no'; EXCEPTION WHEN OTHERS THEN END \$\$", 0 ],
+	[ 'in a failed transaction', "BEGIN; $many; SELECT 1/0; COMMIT", 0 ],
+	[ 'twice in one', "BEGIN; $many; $many; COMMIT", 1 ],
+	[ 'in a released savepoint', "BEGIN; SAVEPOINT s; $many; RELEASE s; COMMIT", 1 ],
+	[ 'serializable', "BEGIN ISOLATION LEVEL SERIALIZABLE; $many; COMMIT", 1 ],
+	[ 'prepared', "BEGIN; $many; PREPARE TRANSACTION 'p'; ROLLBACK PREPARED 'p'", 0 ],
+	[ 'with SELECT FOR several rows', 'SELECT rc_trigger() FROM generate_series(1, 5)', 1 ],
+	[ 'in COPY', "COPY ($many) TO STDOUT", 1 ],
+	[ 'of a paused source',
+		"UPDATE rappel_conso.source SET paused = true; $many", 1 ])
+{
+	my ($name, $sql, $expected) = @$case;
+	my $before = value('SELECT max(id) FROM rappel_conso.run');
+
+	$node->append_conf('postgresql.conf', 'max_prepared_transactions = 2') if $name eq 'never';
+	$node->psql('postgres', $sql);
+	my $run = value("SELECT string_agg(id::text, ' ') FROM rappel_conso.run WHERE id > $before");
+	is(scalar(split(/ /, $run)), $expected, "$name: $expected runs");
+	is(ended($run), 'success', "$name: which succeeds") if $expected;
+}
+value('UPDATE rappel_conso.source SET paused = false');
+
+foreach my $case (
+	[ "SELECT rc_trigger('nobody')", '42704: source "nobody" does not exist; The sources are the rows of rappel_conso.source.' ],
+	[ 'BEGIN READ ONLY; SELECT rc_trigger()', '25006: cannot execute rc_trigger() in a read-only transaction' ],
+	[ 'CREATE ROLE other; GRANT EXECUTE ON FUNCTION rc_trigger(text, boolean), rc_wait(bigint, interval), rc_cancel(bigint) TO other;
+	   SET ROLE other; SELECT rc_trigger()',
+		qr/^42501: must be member of role "\w+" to use source "rappel_conso"$/ ])
+{
+	my ($sql, $expected) = @$case;
+	my $before = count_runs();
+
+	like(failure($sql), ref $expected ? $expected : qr/^\Q$expected\E$/, "refused: $sql");
+	is(count_runs(), $before, 'and no run made');
+}
+
+#
+# From a trigger of a user's table
+#
+value(q{
+	CREATE TABLE orders (id integer);
+	CREATE FUNCTION look() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM rc_trigger(); RETURN NULL; END';
+	CREATE TRIGGER look AFTER INSERT ON orders FOR EACH ROW EXECUTE FUNCTION look();});
+my $last = value('INSERT INTO orders SELECT generate_series(1, 20); SELECT max(id) FROM rappel_conso.run');
+is(ended($last), 'success', 'a trigger of a table asks for a run');
+is(count_runs("id >= $last"), 1, 'for one, however many rows');
+$node->psql('postgres', 'BEGIN; INSERT INTO orders VALUES (21); ROLLBACK');
+is(count_runs("id > $last"), 0, 'and not for rows that are rolled back');
+
+#
+# 200 at once, while a run is under way: one more
+#
+gate();
+my $running = value('SELECT rc_trigger()');
+$api->wait_held;
+is(run_row($running, 'state'), 'running', 'a run is under way');
+my $script = "$PostgreSQL::Test::Utils::tmp_check/trigger.sql";
+append_to_file($script, "SELECT rc_trigger(full_sync => :client_id = 7);\n");
+command_like(
+	[ 'pgbench', '-n', '-c', 40, '-j', 2, '-t', 5, '-f', $script, '-d', $node->connstr('postgres') ],
+	qr{transactions actually processed: 200/200}, '200 ask at once');
+is(count_runs("id > $running"), 1, 'and get one run');
+my $queued = value("SELECT id FROM rappel_conso.run WHERE state = 'queued'");
+is(run_row($queued, 'full_sync, state'), 't|queued', 'a full one, since some asked for that');
+is(value('SELECT rc_trigger()'), $queued, 'the next one who asks gets it, too');
+$api->release;
+is(ended($running), 'success', 'the run that was under way ends');
+is(ended($queued), 'success', 'and then the queued one');
+is(run_row($queued, 'fetched, full_sync'), "$RECORDS|t", 'which reads everything');
+is(value('SELECT rc_trigger() > ' . $queued), 't', 'whoever asks later gets another');
+ended(value('SELECT max(id) FROM rappel_conso.run'));
+
+#
+# A connection that ends at once: nobody reads the answer
+#
+my $before = value('SELECT max(id) FROM rappel_conso.run');
+my ($in, $out, $err) = ('SELECT rc_trigger();', '', '');
+my $psql = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('postgres') ], '<', \$in, '>', \$out, '2>', \$err);
+$psql->pump while $out !~ /\d/;
+$psql->kill_kill;
+is($out, $before + 1 . "\n", 'a client asks, and is killed');
+is(ended($before + 1), 'success', 'its run succeeds');
+
+#
+# rc_wait
+#
+gate();
+$running = value('SELECT rc_trigger()');
+$api->wait_held;
+foreach my $timeout ('0 s', '-1 h', '1 ms')
+{
+	is( failure("SELECT rc_wait($running, '$timeout')"),
+		"57014: run $running did not end in time; It goes on; only the wait for it has ended.",
+		"a wait of $timeout ends");
+}
+is( failure("SET statement_timeout = '1 ms'; SELECT rc_wait($running)"),
+	'57014: canceling statement due to statement timeout', 'a wait can be cancelled');
+is(run_row($running, 'state'), 'running', 'the run goes on');
+my @waiting = map {
+	my $call = { in => "BEGIN ISOLATION LEVEL $_; SELECT count(*) FROM orders; SELECT state FROM rc_wait($running, '1 day');", out => '' };
+	$call->{psql} =
+	  IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('postgres') ], '<', \$call->{in}, '>', \$call->{out}, '2>', \$call->{out});
+	$call->{psql}->pump while $call->{out} !~ /20\n/;
+	$call;
+} ('READ COMMITTED', 'REPEATABLE READ', 'SERIALIZABLE');
+$api->release;
+foreach my $call (@waiting)
+{
+	$call->{psql}->finish;
+	is($call->{out}, "20\nsuccess\n", 'a wait ends with the run');
+}
+is( value("SELECT run_id, state, fetched, published IS NULL, inserted, updated, dead, duration > '0' FROM rc_wait($running)"),
+	"$running|success|" . run_row($running, 'fetched') . '|t|0|0|0|t',
+	'a run that has ended gives its row at once');
+is(value("SELECT rc_wait($running, '0 s') IS NULL"), 'f', 'whatever the timeout');
+is(value('SELECT rc_wait(NULL) IS NULL'), 't', 'null waits for nothing');
+is( failure("BEGIN; SELECT rc_trigger(); SELECT rc_wait(max(id)) FROM rappel_conso.run"),
+	'55006: run ' . value("SELECT last_value FROM rappel_conso.run_id_seq")
+	  . ' was asked for by this transaction; Commit first, then call rc_wait().',
+	'nobody waits for what has not been committed');
+
+$api->control(touch => DATASET);
+$api->fault('status', on => 'export', status => 404, body => 'json', times => 0);
+my $failed = value('SELECT rc_trigger()');
+is(ended($failed), 'failed', 'a run fails');
+$api->control(faults => []);
+is( failure("SELECT rc_wait($failed)"),
+	run_row($failed, q{concat_ws('; ', sqlstate || ': ' || error, detail, hint)}),
+	'who waits for it gets its error');
+like(run_row($failed, 'error'), qr/404|not.*found|Unknown dataset/i, 'which is that of the API');
+
+#
+# rc_cancel
+#
+$api->control(touch => DATASET);
+gate();
+$running = value('SELECT rc_trigger()');
+$api->wait_held;
+$queued = value('SELECT rc_trigger()');
+$node->psql('postgres', "BEGIN; SELECT rc_cancel($queued); ROLLBACK");
+is(run_row($queued, 'state'), 'queued', 'a queued run is cancelled at commit, not before');
+is(value("SELECT rc_cancel($queued)"), 't', 'a queued run is cancelled');
+is( run_row($queued, 'state, sqlstate, error, started_at IS NULL, finished_at IS NOT NULL'),
+	'cancelled|57014|cancelled before it began|t|t', 'and never begins');
+is(failure("SELECT rc_wait($queued)"), "57014: run $queued was cancelled", 'who waits for it is told');
+is(value("SELECT rc_cancel($running)"), 't', 'a running one is cancelled');
+is(ended($running), 'cancelled', 'and ends');
+is(value("SELECT state, finished_at IS NOT NULL FROM rappel_conso.task WHERE run = $running"), 'cancelled|t', 'with its task');
+is(failure("SELECT rc_wait($running)"), "57014: run $running was cancelled", 'who waits for it is told, too');
+is($api->state->{held}, 0, 'nothing is asked any more')
+  if $node->poll_query_until('postgres', "SELECT rappel_conso.worker_pid('run', 'rappel_conso') IS NULL")
+  && $api->release;
+
+foreach my $case (
+	[ 'rc_cancel', $queued, "55000: run $queued has already ended; Its state is cancelled." ],
+	[ 'rc_cancel', $failed, "55000: run $failed has already ended; Its state is failed." ],
+	[ 'rc_cancel', 2, '55000: run 2 has already ended; Its state is success.' ],
+	map {
+		[ $_, 999999,
+			'42704: run 999999 does not exist; A run that was triggered exists for others when the transaction has committed; '
+			  . 'old runs are removed after rappel_conso.keep_history days.' ],
+		[ $_, -1, qr/^42704: run -1 does not exist/ ],
+		[ "SET ROLE other; SELECT $_", 2, qr/^42501: must be member of role "\w+" to use source "rappel_conso"$/ ]
+	} ('rc_cancel', 'rc_wait'))
+{
+	my ($function, $run, $expected) = @$case;
+	my $sql = ($function =~ /SELECT/ ? '' : 'SELECT ') . "$function($run)";
+
+	like(failure($sql), ref $expected ? $expected : qr/^\Q$expected\E$/, $sql);
+}
+is(value('SELECT rc_cancel(NULL) IS NULL'), 't', 'null cancels nothing');
+is(failure("BEGIN READ ONLY; SELECT rc_cancel(2)"), '25006: cannot execute rc_cancel() in a read-only transaction', 'not in a read-only transaction');
+
+# What was cut off comes with the next run.
+is(value('SELECT state, dead FROM rc_sync_now()'), 'success|0', 'the next run succeeds');
+is(value('SELECT count(*) FROM rappel_conso_table'), $RECORDS, 'nothing is missing');
+
+#
+# What cannot begin says so
+#
+value(q{
+	CREATE ROLE idle NOLOGIN;
+	INSERT INTO rappel_conso.source (name, dataset, url, owner) SELECT 'idle', dataset, url, 'idle'
+	  FROM rappel_conso.source WHERE name = 'rappel_conso';});
+my $idle = value(q{SELECT rc_trigger('idle')});
+is(ended($idle), 'failed', 'a run whose owner may not log in fails');
+is( run_row($idle, 'sqlstate, error, hint'),
+	'55000|the owner of the source is not permitted to log in|Workers connect as the owner: give it LOGIN, or make another role the owner.',
+	'and says why');
+value('SELECT rc_stop()');
+$idle = value(q{SELECT rc_trigger('idle')});
+value(q{DELETE FROM rappel_conso.source WHERE name = 'idle'});
+is(run_row($idle, 'state, error'), 'cancelled|the source was deleted', 'a queued run goes with its source');
+
+#
+# A job of pg_cron asks; the scheduler was started with the server
+#
+SKIP:
+{
+	skip('pg_cron is not installed', 3) unless $have_cron;
+	$node->append_conf('postgresql.conf', <<~'EOC');
+		shared_preload_libraries = 'rappel_conso, pg_cron'
+		rappel_conso.databases = 'postgres'
+		cron.database_name = 'postgres'
+		cron.use_background_workers = on
+		EOC
+	$node->restart;
+	value(q{CREATE EXTENSION pg_cron; SELECT cron.schedule('recalls', '@reboot', 'SELECT rc_trigger()')});
+	$before = value('SELECT max(id) FROM rappel_conso.run');
+	$node->restart;
+	ok($node->poll_query_until('postgres', "SELECT status = 'succeeded' FROM cron.job_run_details"), 'a job of pg_cron asks for a run');
+	is(value("SELECT return_message FROM cron.job_run_details"), '1 row', 'without a warning');
+	is(ended($before + 1), 'success', 'which succeeds');
+}
+
+done_testing();

@@ -1,0 +1,204 @@
+# 112_search.pl
+#     rc_search(): words, accents and ranks; the column and index that
+#     rc_search_index() makes, which is used, follows what arrives, and stays
+#     when the extension goes; recalls by GTIN.
+
+use strict;
+use warnings FATAL => 'all';
+use utf8;
+
+use lib 'test/lib';
+
+use PostgreSQL::Test::Utils;
+use RappelConso;
+use Test::More;
+
+my $MOST = 500;        # as in rc_search()
+
+my $api = start_api();
+my $node = new_node('main', api => $api);
+
+sub value { return $node->safe_psql('postgres', $_[0]); }
+
+# References found, in the order of rank; the query is quoted here.
+sub found
+{
+	my ($query) = @_;
+
+	$query =~ s/'/''/g;
+	utf8::encode($query);
+	return value("SELECT string_agg(reference_fiche, ' ') FROM rc_search('$query')");
+}
+
+# Run SQL that fails; returns SQLSTATE, message and hint.
+sub failure
+{
+	my ($sql) = @_;
+	my ($status, $out, $err) =
+	  $node->psql('postgres', "\\set VERBOSITY verbose\n$sql");
+
+	return join('; ', $err =~ /(?:ERROR|HINT):  (.*)$/mg);
+}
+
+#
+# Before the first run
+#
+is( failure("SELECT * FROM rc_search('x')"),
+	'42P01: table "rappel_conso_table" does not exist yet; The first run makes it: SELECT * FROM rc_sync_now().',
+	'without the table it says how to get it');
+like(failure('SELECT rc_search_index()'), qr/^42P01: .* does not exist yet/, 'so does rc_search_index()');
+
+value('SELECT rc_sync_now()');
+
+# Recalls of our own beside those of the sample: columns as rc_search() weighs
+# them.
+value(<<~'EOC');
+	INSERT INTO rappel_conso_table (reference_fiche, date_de_publication, nom_de_la_marque_du_produit,
+	    noms_des_modeles_ou_references, libelle, categorie_de_produit, motif_du_rappel, distributeurs, gtin)
+	VALUES
+	  ('T1', '2030-03-01', 'zorblax', NULL, NULL, 'alimentation', 'un motif', NULL, '{3012345678902,40123455}'),
+	  ('T2', '2030-03-02', 'une marque', NULL, NULL, 'alimentation', 'des traces de zorblax', NULL, '{40123455}'),
+	  ('T3', '2030-03-03', 'une marque', NULL, NULL, 'alimentation', 'un motif', 'zorblax et fils', NULL),
+	  ('T4', '2030-03-04', 'une marque', 'zorblax', 'zorblax', 'zorblax', 'zorblax', 'zorblax', NULL),
+	  ('T5', '2030-02-01', 'Pâté frénétique', 'le grand CŒLACANTHE', NULL, NULL, NULL, NULL, NULL),
+	  ('T6', NULL, 'pates frenetiques', 'petits coelacanthes', NULL, NULL, NULL, NULL, NULL);
+	EOC
+
+my @queries = (
+	[ 'a word: best first', 'zorblax', 'T4 T1 T2 T3' ],
+	[ 'two words', 'zorblax traces', 'T2' ],
+	[ 'capitals and accents of the query', 'ZORBLÂX', 'T4 T1 T2 T3' ],
+	[ 'accents of the table', 'pate frenetique', 'T5 T6' ],
+	[ 'accents of both, and a plural', 'pâtés frénétiques', 'T5 T6' ],
+	[ 'ligatures', 'cœlacanthe', 'T5 T6' ],
+	[ 'no ligatures', 'coelacanthe', 'T5 T6' ],
+	[ 'one of two words', 'zorblax or frenetique', 'T4 T1 T5 T6 T2 T3' ],
+	[ 'without a word', 'zorblax -marque', 'T1' ],
+	[ 'a phrase', '"grand coelacanthe"', 'T5' ],
+	[ 'a phrase that is none', '"coelacanthe grand"', '' ],
+	[ 'an apostrophe', "d'cœlacanthe", 'T5 T6' ],
+	[ 'stop words only', 'le la de', '' ],
+	[ 'nothing', '', '' ],
+	[ 'the mark of a month', '@24363', '' ],
+	[ 'operators', "zorblax & | ! : * ( ' \\", 'T4 T1 T2 T3' ]);
+
+sub check_all
+{
+	my ($how) = @_;
+
+	is(found($_->[1]), $_->[2], "$how: $_->[0]") foreach @queries;
+	return;
+}
+
+check_all('without an index');
+is( value(q{
+		SELECT count(*), count(DISTINCT reference_fiche), bool_and(rank > 0),
+		       bool_and(concat_ws(' ', libelle, nom_de_la_marque_du_produit, noms_des_modeles_ou_references,
+		                categorie_de_produit, motif_du_rappel, '') ~ 'listeri') AS words
+		  FROM rc_search('listeria')}),
+	value(q{
+		SELECT count(*), count(DISTINCT reference_fiche), true,
+		       bool_and(concat_ws(' ', libelle, nom_de_la_marque_du_produit, noms_des_modeles_ou_references,
+		                categorie_de_produit, motif_du_rappel, '') ~ 'listeri')
+		  FROM rappel_conso_table
+		 WHERE concat_ws(' ', libelle, nom_de_la_marque_du_produit, noms_des_modeles_ou_references, categorie_de_produit,
+		                 sous_categorie_de_produit, motif_du_rappel, risques_pour_le_consommateur, distributeurs) ~ 'listeria'}),
+	'recalls of the sample are found by what they hold');
+is(value("SELECT rc_search(NULL) IS NULL"), '', 'null gives no row');
+my ($status, $out, $err) = $node->psql('postgres', "SELECT * FROM rc_search('zorblax')");
+like( $err,
+	qr/NOTICE:  rc_search\(\) reads the whole table\nHINT:  SELECT rc_search_index\(\)/,
+	'it tells of the index');
+
+#
+# With the index
+#
+my $before = value("SELECT array_agg(s) FROM rc_search('alimentation') s");
+is(value('SELECT rc_search_index()'), 't', 'the index is made');
+is(value('SELECT rc_search_index()'), 'f', 'once');
+check_all('with the index');
+is(value("SELECT array_agg(s) FROM rc_search('alimentation') s"), $before, 'many are the same as before');
+($status, $out, $err) = $node->psql('postgres', "SELECT * FROM rc_search('zorblax')");
+is($err, '', 'nothing is said any more');
+
+# More than are ranked: the newest, whatever the month.
+value(<<~'EOC');
+	INSERT INTO rappel_conso_table (reference_fiche, date_de_publication, libelle)
+	SELECT 'M' || n, timestamptz '2020-01-01 00:00Z' + n * interval '1 day', 'mirliton'
+	  FROM generate_series(1, 1200) n;
+	EOC
+is( value(q{SELECT count(*), min(substr(reference_fiche, 2)::integer) FROM rc_search('mirliton')}),
+	"$MOST|" . (1200 - $MOST + 1),
+	'of many the newest are ranked');
+is( value(q{SELECT string_agg(reference_fiche, ' ' ORDER BY reference_fiche) FROM rc_search('mirliton')
+		 WHERE date_de_publication > '2023-04-12'}),
+	'M1198 M1199 M1200',
+	'with the date of each');
+
+# The index is used: no sequential scan, and its own scans are counted.
+value('VACUUM ANALYZE rappel_conso_table');
+sub scans
+{
+	return value(q{
+		SELECT pg_stat_force_next_flush();
+		SELECT pg_stat_get_numscans('rappel_conso_table_mots_idx'::regclass) || ' ' ||
+		       pg_stat_get_numscans('rappel_conso_table'::regclass)});
+}
+my ($index, $table) = scans() =~ /(\d+) (\d+)/;
+value("SELECT count(*) FROM rc_search('mirliton'); SELECT pg_stat_force_next_flush()");
+my ($index_after, $table_after) = scans() =~ /(\d+) (\d+)/;
+cmp_ok($index_after, '>', $index, 'the index is read');
+is($table_after, $table, 'the table is not read through');
+
+#
+# What arrives is found; nothing else in the way of the stream
+#
+my $newest = value(q{
+	SELECT reference_fiche FROM rappel_conso_table WHERE reference_fiche ~ '^20' ORDER BY date_de_publication DESC LIMIT 1});
+$api->control(
+	update => {
+		dataset => DATASET,
+		where => "numero_fiche = '$newest'",
+		set => { marque_produit => 'Frênétik', numero_version => 9 }
+	});
+is(value('SELECT state, updated, dead FROM rc_sync_now()'), 'success|1|0', 'a recall changes');
+is(found('frenetik'), $newest, 'and is found');
+is( value("SELECT to_regclass('rappel_conso_history') IS NULL OR EXISTS (SELECT FROM rappel_conso_history)"),
+	't', 'its history is kept as ever');
+
+# Folded or not makes no difference.
+value(q{UPDATE rappel_conso.source SET fold_accents = false});
+is(value('SELECT state, dead FROM rc_sync_now()'), 'success|0', 'accents come into the table');
+is(value(q{SELECT count(*) FROM rappel_conso_table WHERE nom_de_la_marque_du_produit ~ 'ê'}), 1, 'as they are');
+is(found('frenetik'), $newest, 'and are ignored');
+is(found('FRÊNÉTIK'), $newest, 'in the query, too');
+
+#
+# By GTIN
+#
+is( value(q{SELECT string_agg(reference_fiche, ' ' ORDER BY 1) FROM rappel_conso_table WHERE gtin @> '{40123455}'}),
+	'T1 T2', 'recalls by GTIN');
+like( value(q{SET enable_seqscan = off;
+		EXPLAIN (COSTS OFF) SELECT FROM rappel_conso_table WHERE gtin @> '{40123455}'}),
+	qr/Bitmap Index Scan on rappel_conso_table_gtin_idx/, 'by their index');
+
+#
+# Rights: execution of two functions and the table
+#
+value(q{CREATE ROLE reader; GRANT EXECUTE ON FUNCTION rc_search(text), rc_fold(text) TO reader});
+is( failure("SET ROLE reader; SELECT * FROM rc_search('zorblax')"),
+	'42501: permission denied for table rappel_conso_table', 'who may not read the table finds nothing');
+value('GRANT SELECT ON rappel_conso_table TO reader');
+is(value("SET ROLE reader; SELECT count(*) FROM rc_search('zorblax')"), 4, 'who may, does');
+like(failure('SET ROLE reader; SELECT rc_search_index()'), qr/^42501: permission denied for function/, 'the index is not everybody\'s');
+
+#
+# Without the extension
+#
+value('REVOKE ALL ON FUNCTION rc_search(text), rc_fold(text) FROM reader; DROP EXTENSION rappel_conso');
+is( value(q{SELECT string_agg(reference_fiche, ' ' ORDER BY 1) FROM rappel_conso_table WHERE mots @@ 'zorblax'}),
+	'T1 T2 T3 T4', 'column and index stay when the extension goes');
+value(q{INSERT INTO rappel_conso_table (reference_fiche, libelle) VALUES ('T9', 'zorblax')});
+is(value(q{SELECT count(*) FROM rappel_conso_table WHERE mots @@ 'zorblax'}), 5, 'and go on to work');
+
+done_testing();
