@@ -20,7 +20,7 @@ REGRESS      = $(patsubst test/sql/%.sql,%,$(sort $(wildcard test/sql/*.sql)))
 REGRESS_OPTS = --inputdir=test
 TAP_TESTS    = 1
 PROVE_TESTS  = test/t/*.pl
-EXTRA_CLEAN  = test/lib/__pycache__ test/servers/__pycache__
+EXTRA_CLEAN  = test/bench/__pycache__ test/lib/__pycache__ test/servers/__pycache__
 
 # Makefile.global would say yes; bitcode of a worker is of no use.
 override with_llvm = no
@@ -82,6 +82,9 @@ test:
 ## make bench         runs the benchmarks
 bench:
 	@test/bench/run
+## make valgrind      syncs and streams in a server under valgrind
+valgrind:
+	@test/valgrind
 
 ## make indent        formats the C files with pg_bsd_indent
 ## make lint          shows what it would change, and fails if there is any
@@ -91,4 +94,4 @@ lint:
 	@test/indent --check
 
 .PHONY: help deps test-deps demo demo-kafka demo-psql demo-stop demo-clean \
-	test bench indent lint
+	test bench valgrind indent lint

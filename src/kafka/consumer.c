@@ -21,6 +21,7 @@
 
 static void commit_cb(rd_kafka_t *rk, rd_kafka_resp_err_t err,
 					  rd_kafka_topic_partition_list_t *offsets, void *opaque);
+static void unassign(RcKafka *kafka);
 static void copy_assignment(RcConsumer *consumer,
 							const RcPartition *partitions, int n);
 static rd_kafka_topic_partition_list_t *make_list(const RcPartition *partitions,
@@ -60,6 +61,39 @@ rc_consumer_end(RcKafka *kafka)
 {
 	rc_consumer_drop_hand(kafka->consumer);
 	rc_consumer_release(kafka);
+	unassign(kafka);
+}
+
+/*
+ * Read nothing any more.
+ *
+ * When a topic is deleted while it is read, librdkafka leaves events in the
+ * partition's own queue that hold the partition, and rd_kafka_destroy() would
+ * wait for ever (2.0.2; mended in 2.4.0, pull request 4724).  That queue can
+ * be emptied only by a handle that was got before.
+ */
+static void
+unassign(RcKafka *kafka)
+{
+	RcConsumer *consumer = kafka->consumer;
+	int			i;
+
+	if (consumer->nassigned == 0)
+		return;
+	(void) rd_kafka_assign(kafka->rk, NULL);
+	for (i = 0; i < consumer->nassigned; i++)
+	{
+		rd_kafka_queue_t *queue = consumer->assigned[i].queue;
+		rd_kafka_message_t *message;
+
+		if (queue == NULL)
+			continue;
+		while (rd_kafka_consume_batch_queue(queue, 0, &message, 1) == 1)
+			rd_kafka_message_destroy(message);
+		rd_kafka_queue_destroy(queue);
+		consumer->assigned[i].queue = NULL;
+	}
+	consumer->nassigned = 0;
 }
 
 /*
@@ -75,11 +109,17 @@ rc_consumer_assign(RcKafka *kafka, const RcPartition *partitions, int n)
 	RcConsumer *consumer = kafka->consumer;
 	rd_kafka_topic_partition_list_t *list;
 	rd_kafka_resp_err_t err;
+	int			i;
 
+	unassign(kafka);
 	copy_assignment(consumer, partitions, n);
 	list = make_list(partitions, n);
 	err = rd_kafka_assign(kafka->rk, n > 0 ? list : NULL);
 	rd_kafka_topic_partition_list_destroy(list);
+	for (i = 0; i < n && !err; i++)
+		consumer->assigned[i].queue =
+			rd_kafka_queue_get_partition(kafka->rk, partitions[i].topic,
+										 partitions[i].partition);
 	rc_consumer_drop_hand(consumer);
 	rc_consumer_release(kafka);
 	kafka->topic_code = RD_KAFKA_RESP_ERR_NO_ERROR;

@@ -18,6 +18,7 @@ typedef struct RcAssigned
 {
 	RcPartition state;
 	bool		eof;			/* librdkafka has told of the end at offset */
+	rd_kafka_queue_t *queue;	/* see unassign() */
 } RcAssigned;
 
 struct RcConsumer

@@ -246,8 +246,14 @@ decode_scalar(Oid type, const char *bytes, int len)
 	if (type == TEXTOID)
 		return PointerGetDatum(cstring_to_text_with_len(text, len));
 	if (type == JSONBOID)
-		return DirectFunctionCall1(jsonb_in,
-								   CStringGetDatum(pnstrdup(text, len)));
+	{
+		char	   *json = pnstrdup(text, len);
+		Datum		value = DirectFunctionCall1(jsonb_in,
+												CStringGetDatum(json));
+
+		pfree(json);
+		return value;
+	}
 	elog(ERROR, "type %u cannot hold a record's value", type);
 	return (Datum) 0;			/* keep compiler quiet */
 }

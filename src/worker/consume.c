@@ -81,6 +81,7 @@ rc_stream_consume(const char *name, int number, List *targets,
 			rc_partitions_observe(c, n == 0);
 			if (passed(targets))
 			{
+				rc_partitions_observe(c, true);
 				/* an answer that comes after we have left is lost */
 				if (c->commit_again)
 					rc_partitions_commit(c, GROUP_PATIENCE);
@@ -381,7 +382,13 @@ idle(bool at_end)
 			return false;
 	}
 	if (at_end && !rc_kafka_wait(c->kafka, LOOK_INTERVAL))
-		looked_at = 0;			/* woken, mostly by a change of the row */
+	{
+		/* woken, by a change of the row, or by who waits for what we know */
+		looked_at = 0;
+		if (!TimestampDifferenceExceeds(now, GetCurrentTimestamp(),
+										LOOK_INTERVAL))
+			c->observed_at = 0;
+	}
 	return true;
 }
 

@@ -143,6 +143,8 @@ poll_is_idle(RcRun *run)
 	}
 	PG_CATCH();
 	{
+		if (geterrcode() == ERRCODE_QUERY_CANCELED)
+			PG_RE_THROW();
 		MemoryContextSwitchTo(run->context);
 		HOLD_INTERRUPTS();
 		FlushErrorState();

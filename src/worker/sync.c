@@ -150,12 +150,14 @@ join(RcCall *call, int64 *run)
 			rc_call_check_blocked(call);
 	}
 
+	/* a dead run's row may have said "running" until the one we waited for */
 	rc_param_text(&params, source);
 	rc_param_int8(&params, before);
 	rc_query_begin();
 	if (rc_query_latest("SELECT id FROM rappel_conso.run"
 						" WHERE source = $1 AND id >= $2 AND state <> 'queued'"
-						" ORDER BY id LIMIT 1", &params) > 0)
+						" ORDER BY COALESCE(sqlstate, '') = '57P02', id LIMIT 1",
+						&params) > 0)
 		*run = rc_column_int8(0, 1, 0);
 	rc_query_end();
 	return *run != 0 && rc_sync_outcome(*run);

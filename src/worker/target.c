@@ -59,7 +59,10 @@ rc_stream_ends(const RcStream *stream, const char *only, RcKafka *kafka)
 	return targets;
 }
 
-/* Whether a stream's committed offsets have passed all targets (RcTarget). */
+/*
+ * Whether a stream's committed offsets have passed all targets (RcTarget).
+ * Where rc_seek() has been asked for they say nothing yet.
+ */
 bool
 rc_targets_reached(const char *stream, List *targets)
 {
@@ -78,6 +81,7 @@ rc_targets_reached(const char *stream, List *targets)
 
 			if (offset->partition == target->partition &&
 				offset->next_offset > target->offset &&
+				offset->seek_to == NULL &&
 				strcmp(offset->topic, target->topic) == 0)
 				reached = true;
 		}

@@ -22,6 +22,9 @@
 /* How often offsets are looked at, in ms. */
 #define LOOK_INTERVAL	50
 
+/* A drain wakes the stream's workers at so many looks. */
+#define WAKE_EVERY		10
+
 static RcStream *begin(RcWorkerArgs *args, const char *verb);
 static RcStream *load_stream(const char *name);
 static int	retry_some(RcStream *stream, RcApplier *applier, int64 id,
@@ -158,6 +161,7 @@ rc_drain_main(Datum arg)
 	RcKafka    *kafka;
 	List	   *targets;
 	int64		values[5];
+	int			looks = 0;
 
 	if (rc_kafka_brokers[0] == '\0')
 		ereport(ERROR,
@@ -169,13 +173,13 @@ rc_drain_main(Datum arg)
 	rc_check_grants(stream->owner, stream->topics, stream->output_topic,
 					stream->name);
 	rc_transaction_commit();
+	get_totals(stream, &before);
 	MemoryContextSwitchTo(context);
 	kafka = rc_kafka_open(RC_KAFKA_CONSUMER,
 						  rc_client_id(psprintf("%s.drain", stream->name)),
 						  NULL);
 	targets = rc_stream_ends(stream, NULL, kafka);
 	rc_kafka_close(kafka);
-	get_totals(stream, &before);
 
 	for (;;)
 	{
@@ -186,6 +190,12 @@ rc_drain_main(Datum arg)
 		MemoryContextSwitchTo(context);
 		reached = rc_targets_reached(stream->name, targets);
 		worked = rc_stream_worked(stream);
+		if (worked && looks++ % WAKE_EVERY == 0)
+		{
+			/* they may be past what holds no message, and not have said so */
+			for (int i = 0; i < stream->workers; i++)
+				rc_wake_at_commit(RC_WORKER_STREAM, stream->name, i);
+		}
 		rc_transaction_commit();
 		MemoryContextSwitchTo(context);
 		if (reached)

@@ -407,6 +407,7 @@ def main():
           f"{os.path.basename(data.recorded(options.data))}")
     world = World(options.bindir, options.work)
     try:
+        world.write_wal()
         bench = Bench(world, options, report)
         for case in options.cases:
             CASES[case](bench)

@@ -17,6 +17,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 SERVERS = os.path.join(os.path.dirname(HERE), "servers")
 DATASET = "rappelconso-v2-gtin-espaces"
 WAIT_LIMIT = 600
+START_LIMIT = 120
 WAL_MB = 1500                   # written before anything is measured
 
 # As a server comes, but for what would make two runs differ.  WAL files are
@@ -82,9 +83,11 @@ class Session:
 class Server:
     """A cluster of its own."""
 
-    def __init__(self, bindir, folder):
+    def __init__(self, bindir, folder, under=()):
         self.bindir = bindir
         self.folder = folder
+        self.under = list(under)        # a command that runs the server
+        self.process = None             # of that command
         self.data = os.path.join(folder, "data")
         self.log = os.path.join(folder, "postgresql.log")
         self.running = False
@@ -114,24 +117,39 @@ class Server:
                   encoding="utf-8") as file:
             file.write(SETTINGS.format(folder=self.folder))
             file.write(f"rappel_conso.kafka_brokers = '{brokers}'\n")
-        # not by call(): the server would keep its pipe
-        with open(self.log, "a", encoding="utf-8") as log:
-            done = subprocess.run(
-                [os.path.join(self.bindir, "pg_ctl"), "-s", "-w", "-D",
-                 self.data, "-l", self.log, "start"], check=False,
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        if done.returncode != 0:
-            raise Failure(f"the server did not start:\n{self.log_end()}")
+        self.launch()
         self.running = True
         with open(os.path.join(self.data, "postmaster.pid"),
                   encoding="utf-8") as file:
             self.postmaster = int(file.readline())
 
+    def launch(self):
+        # not by call(): the server would keep its pipe
+        with open(self.log, "a", encoding="utf-8") as log:
+            command = [os.path.join(self.bindir, "pg_ctl"), "-s", "-w", "-D",
+                       self.data, "-l", self.log, "start"]
+            if self.under:
+                self.process = subprocess.Popen(
+                    [*self.under, os.path.join(self.bindir, "postgres"),
+                     "-D", self.data], stdin=subprocess.DEVNULL, stdout=log,
+                    stderr=log, start_new_session=True)
+                command = [os.path.join(self.bindir, "pg_isready"), "-q",
+                           "-h", self.folder]
+            limit = time.monotonic() + START_LIMIT
+            while subprocess.run(command, check=False, stdout=log, stderr=log,
+                                 stdin=subprocess.DEVNULL).returncode != 0:
+                if not self.under or time.monotonic() > limit:
+                    raise Failure(f"the server did not start:\n"
+                                  f"{self.log_end()}")
+                time.sleep(0.2)
+
     def stop(self):
         if self.running:
             self.running = False
-            self.call("pg_ctl", "-s", "-w", "-m", "fast", "-D", self.data,
-                      "stop")
+            self.call("pg_ctl", "-s", "-w", "-t", str(START_LIMIT), "-m",
+                      "fast", "-D", self.data, "stop")
+            if self.process:
+                self.process.wait()
 
     def database(self, name, api=None):
         """A new database with the extension, its stream paused."""
@@ -245,10 +263,9 @@ class Api:
 class World:
     """All of it, and the end of it."""
 
-    def __init__(self, bindir, folder):
+    def __init__(self, bindir, folder, under=()):
         self.folder = folder
-        self.server = Server(bindir, os.path.join(folder, "pg"))
-        self.write_wal()
+        self.server = Server(bindir, os.path.join(folder, "pg"), under)
         self._kafka = None
         self.apis = []
 

@@ -29,7 +29,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 our @EXPORT = qw(
-  start_api start_kafka need_kafka new_node data_file sample_file
+  start_api start_kafka start_session need_kafka new_node data_file sample_file
   table_rows table_digest DATASET
 );
 
@@ -174,6 +174,20 @@ sub create_extension
 		COMMIT;
 		EOC
 	return;
+}
+
+=pod
+
+=item start_session(node, sql, dbname => 'postgres')
+
+Runs SQL in a session of its own, which lasts until its finish(), and returns at
+once, with a RappelConso::Session.
+
+=cut
+
+sub start_session
+{
+	return RappelConso::Session->start(@_);
 }
 
 =pod
@@ -371,6 +385,60 @@ sub stop
 }
 
 sub DESTROY { return $_[0]->stop; }
+
+package RappelConso::Session;
+
+use strict;
+use warnings FATAL => 'all';
+
+use IPC::Run ();
+use PostgreSQL::Test::Utils;
+
+sub start
+{
+	my ($class, $node, $sql, %args) = @_;
+	my $self = bless { out => '', err => '', sql => "$sql\n;\n" }, $class;
+
+	$self->{psql} = IPC::Run::start(
+		[
+			'psql', '-XAtq', '-v', 'VERBOSITY=verbose', '-v',
+			'ON_ERROR_STOP=1', '-d',
+			$node->connstr($args{dbname} // 'postgres'), '-f', '-'
+		],
+		'<', \$self->{sql}, '>', \$self->{out}, '2>', \$self->{err},
+		IPC::Run::timeout($PostgreSQL::Test::Utils::timeout_default));
+	$self->{psql}->pump while length $self->{sql} && $self->{psql}->pumpable;
+	return $self;
+}
+
+# Wait until it says something on stderr; "\warn" of psql does, too.
+sub wait_for
+{
+	my ($self, $pattern) = @_;
+
+	while ($self->{err} !~ $pattern)
+	{
+		die "the session ended without $pattern: $self->{err}"
+		  unless $self->{psql}->pumpable;
+		$self->{psql}->pump;
+	}
+	return 1;
+}
+
+# Wait for its end.  Its output is then in out and err; its error, if there was
+# one, also in sqlstate, message, detail and hint.
+sub finish
+{
+	my ($self) = @_;
+
+	$self->{psql}->finish;
+	chomp $self->{out};
+	($self->{sqlstate}, $self->{message}) =
+	  $self->{err} =~ /^(?:psql:\S+ )?(?:ERROR|FATAL):  (\w{5}): (.*)$/m;
+	($self->{detail}) = $self->{err} =~ /^DETAIL:  (.*)$/m;
+	($self->{hint}) = $self->{err} =~ /^HINT:  (.*)$/m;
+	return $self;
+}
 
 package RappelConso::Kafka;
 

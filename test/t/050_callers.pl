@@ -11,7 +11,6 @@ use warnings FATAL => 'all';
 
 use lib 'test/lib';
 
-use IPC::Run ();
 use PostgreSQL::Test::Utils;
 use RappelConso;
 use Test::More;
@@ -24,53 +23,7 @@ my $api = start_api();
 my $node = new_node('main', api => $api);
 my $summary = 'run_id, state, fetched, inserted, updated, unchanged, dead';
 
-# Run SQL in a session of its own, which lasts until ended(); returns it at
-# once.
-sub call
-{
-	my ($sql, %args) = @_;
-	my $call = { out => '', err => '', sql => "$sql\n;\n" };
-
-	$call->{psql} = IPC::Run::start(
-		[
-			'psql', '-XAtq', '-v', 'VERBOSITY=verbose', '-v',
-			'ON_ERROR_STOP=1', '-d',
-			$node->connstr($args{dbname} // 'postgres'), '-f', '-'
-		],
-		'<', \$call->{sql}, '>', \$call->{out}, '2>', \$call->{err},
-		IPC::Run::timeout($PostgreSQL::Test::Utils::timeout_default));
-	$call->{psql}->pump while length $call->{sql} && $call->{psql}->pumpable;
-	return $call;
-}
-
-# Wait until the session says something on stderr.
-sub said
-{
-	my ($call, $pattern) = @_;
-
-	while ($call->{err} !~ $pattern)
-	{
-		die "the session ended without $pattern: $call->{err}"
-		  unless $call->{psql}->pumpable;
-		$call->{psql}->pump;
-	}
-	return 1;
-}
-
-# Wait for the end of a session; its error goes to sqlstate, message, detail
-# and hint.
-sub ended
-{
-	my ($call) = @_;
-
-	$call->{psql}->finish;
-	chomp $call->{out};
-	($call->{sqlstate}, $call->{message}) =
-	  $call->{err} =~ /^(?:psql:\S+ )?(?:ERROR|FATAL):  (\w{5}): (.*)$/m;
-	($call->{detail}) = $call->{err} =~ /^DETAIL:  (.*)$/m;
-	($call->{hint}) = $call->{err} =~ /^HINT:  (.*)$/m;
-	return $call;
-}
+sub call { return start_session($node, @_); }
 
 sub value { return $node->safe_psql('postgres', $_[0]); }
 
@@ -161,7 +114,7 @@ sub from_every_place
 	foreach my $place (@places)
 	{
 		my ($name, $sql, $before) = @$place;
-		my $call = ended(call("$notices\n" . ($before // '') . "\n$sql;"));
+		my $call = call("$notices\n" . ($before // '') . "\n$sql;")->finish;
 
 		is($call->{out}, $quiet, "$where: from $name");
 		is($call->{err}, '', "$where: without a word from $name");
@@ -169,9 +122,8 @@ sub from_every_place
 	return;
 }
 
-my $first = ended(
-	call("SELECT state, fetched, published, inserted, updated, unchanged, dead,
-	             duration > '0' FROM rc_sync_now()"));
+my $first = call("SELECT state, fetched, published, inserted, updated, unchanged, dead,
+	             duration > '0' FROM rc_sync_now()")->finish;
 is($first->{out}, "success|$RECORDS||$RECORDS|0|0|0|t",
 	'the first sync fills the table');
 my $digest = table_digest($node);
@@ -185,8 +137,7 @@ $api->control(
 		where => "numero_fiche = '2024-01-0001'",
 		set => { marque_produit => 'marque b', numero_version => 3 }
 	});
-my $isolated = ended(
-	call(<<~'EOC'));
+my $isolated = call(<<~'EOC')->finish;
 	BEGIN ISOLATION LEVEL REPEATABLE READ;
 	SELECT count(*) FROM rappel_conso_table WHERE nom_de_la_marque_du_produit = 'marque b';
 	SELECT state, updated FROM rc_sync_now(full_sync => true);
@@ -206,17 +157,17 @@ is(table_digest($node), $digest, 'the table is as it was');
 #
 
 my $progress = call_into_middle();
-ok(said($progress, qr/NOTICE.*source "rappel_conso": 100 of 300 records/),
+ok($progress->wait_for(qr/NOTICE.*source "rappel_conso": 100 of 300 records/),
 	'progress is told while the run is in its middle');
 is( value("SELECT state || ' ' || (detail ~ '100 fetched') FROM rc_status()
             WHERE component = 'source'"),
 	'running true',
 	'and rc_status() knows');
 $api->release;
-ended($progress);
+$progress->finish;
 like($progress->{out}, qr/^\d+\|success\|300\|/, 'the run goes on to its end');
 like($progress->{err}, qr/NOTICE.*300 of 300 records/, 'which is told, too');
-is(ended(call("SET client_min_messages = warning; SELECT rc_sync_now();"))
+is(call("SET client_min_messages = warning; SELECT rc_sync_now();")->finish
 	  ->{err},
 	'', 'progress can be silenced');
 
@@ -235,6 +186,16 @@ my %places = (
 	'the wait for a retry' =>
 	  { fault => 'status', status => 503, on => 'meta', times => 0 },
 	'the wait for another\'s lock' => undef);
+
+# How to see that a run is there, where no request is held.
+my %reached = (
+	'an answer of one byte a second' =>
+	  "SELECT fetched = $BATCH FROM rappel_conso.run ORDER BY id DESC LIMIT 1",
+	'the wait for a retry' =>
+	  "SELECT count(*) = 1 FROM rappel_conso.task WHERE state = 'up_for_retry'",
+	'the wait for another\'s lock' =>
+	  "SELECT count(*) = 1 FROM pg_locks
+	    WHERE NOT granted AND relation = 'rappel_conso_table'::regclass");
 my @endings = (
 	[ 'pg_cancel_backend', 'the middle of an export', '57014', 'user request' ],
 	[
@@ -265,27 +226,23 @@ foreach my $ending (@endings)
 	{
 		$locker = call(
 			"BEGIN; LOCK TABLE rappel_conso_table;\n\\warn locked\n");
-		said($locker, qr/locked/);
+		$locker->wait_for(qr/locked/);
 	}
 	$call = call("SET statement_timeout = '$timeout';
 	              SELECT rc_sync_now(full_sync => true);");
-	ok( $node->poll_query_until(
-			'postgres',
-			$fault && $fault->{fault} =~ /gate|hang/
-			? "SELECT count(*) = 1 $of_caller"
-			: $where =~ /byte/ ? 'SELECT fetched = 100 FROM rappel_conso.run
-			    ORDER BY id DESC LIMIT 1'
-			: $where =~ /retry/ ? "SELECT count(*) = 1 FROM rappel_conso.task
-			    WHERE state = 'up_for_retry'"
-			: "SELECT count(*) = 1 FROM pg_locks
-			    WHERE NOT granted AND relation = 'rappel_conso_table'::regclass"
-		),
-		"$name: the run is there");
-	$api->wait_held if $fault && $fault->{fault} =~ /gate|hang/;
+	if ($reached{$where})
+	{
+		$node->poll_query_until('postgres', $reached{$where})
+		  or die "$where was not reached";
+	}
+	else
+	{
+		$api->wait_held;
+	}
 	$at = $how eq 'statement_timeout'
 	  ? value("SELECT query_start + '1500 ms' $of_caller")
 	  : value("SELECT clock_timestamp() FROM (SELECT $how(pid) $of_caller) c");
-	ended($call);
+	$call->finish;
 	is($call->{sqlstate}, $sqlstate, "$name: SQLSTATE of the caller");
 	like($call->{message}, qr/due to $text$/, "$name: and its error");
 	no_worker("$name: the worker has gone");
@@ -294,7 +251,7 @@ foreach my $ending (@endings)
 		"$name: the run is cancelled within 2 s");
 	is( value('SELECT state FROM rappel_conso.task ORDER BY run DESC LIMIT 1'),
 		'cancelled', "$name: and so is its task");
-	ended($locker) if $locker;
+	$locker->finish if $locker;
 }
 $api->control(faults => []);
 value("UPDATE rappel_conso.source SET retry_delay = '100 ms'
@@ -312,14 +269,14 @@ sub two_callers
 	my $one = call_into_middle();
 	my $other = call('SELECT * FROM rc_sync_now()');
 
-	said($other, qr/NOTICE.*waiting for the run of source "rappel_conso"/);
+	$other->wait_for(qr/NOTICE.*waiting for the run of source "rappel_conso"/);
 	return ($one, $other);
 }
 
 my $runs = value('SELECT count(*) FROM rappel_conso.run');
 my ($one, $other) = two_callers();
 $api->release;
-ended($_) foreach ($one, $other);
+$_->finish foreach ($one, $other);
 like($one->{out}, qr/^\d+\|success\|300\|\|0\|0\|300\|0\|/,
 	'two callers: the first gets its result');
 is($other->{out}, $one->{out}, 'and the other one the same row');
@@ -331,7 +288,7 @@ is(value('SELECT count(*) FROM rappel_conso.run') - $runs,
 $api->control(
 	faults => [ { fault => 'status', on => 'count', status => 404 } ],
 	release => JSON::PP::true);
-ended($_) foreach ($one, $other);
+$_->finish foreach ($one, $other);
 like($one->{message}, qr/"${\DATASET}".*There is no such dataset/,
 	'two callers of a run that fails: the first gets the error');
 foreach my $field ('sqlstate', 'message', 'detail', 'hint')
@@ -347,16 +304,16 @@ is(newest('state'), 'failed', 'which says that it failed');
 ($one, $other) = two_callers();
 value("SELECT pg_cancel_backend(pid) FROM pg_stat_activity
         WHERE query ~ 'rc_sync_now\\(\\)' AND pid <> pg_backend_pid()");
-is(ended($other)->{sqlstate}, '57014', 'the one who waits is cancelled');
+is($other->finish->{sqlstate}, '57014', 'the one who waits is cancelled');
 $api->release;
-like(ended($one)->{out}, qr/success/, 'which does not cancel the run');
+like($one->finish->{out}, qr/success/, 'which does not cancel the run');
 
 ($one, $other) = two_callers();
 $api->control(faults => []);
 value("SELECT pg_cancel_backend(pid) FROM pg_stat_activity
         WHERE query ~ 'full_sync' AND pid <> pg_backend_pid()");
-is(ended($one)->{sqlstate}, '57014', 'the one who started it is cancelled');
-like(ended($other)->{out}, qr/success/, 'then the other one runs it');
+is($one->finish->{sqlstate}, '57014', 'the one who started it is cancelled');
+like($other->finish->{out}, qr/success/, 'then the other one runs it');
 is( value("SELECT string_agg(state, ' ' ORDER BY id) FROM (SELECT * FROM
            rappel_conso.run ORDER BY id DESC LIMIT 2) r"),
 	'cancelled success', 'in a run of its own');
@@ -369,20 +326,33 @@ my $worker = "rappel_conso.worker_pid('run', 'rappel_conso')";
 
 $one = call_into_middle();
 value("SELECT pg_cancel_backend($worker)");
-is(ended($one)->{sqlstate}, '57014', 'a cancelled worker cancels the call');
+is($one->finish->{sqlstate}, '57014', 'a cancelled worker cancels the call');
 is(newest('state'), 'cancelled', 'and the run');
 
 ($one, $other) = two_callers();
 value("SELECT pg_terminate_backend($worker)");
-is(ended($one)->{sqlstate}, '57P01', 'a terminated worker is an error');
+is($one->finish->{sqlstate}, '57P01', 'a terminated worker is an error');
 like($one->{message}, qr/^terminating background worker/, 'that says so');
-is(ended($other)->{sqlstate}, '08006', 'also for the one who waits');
+is($other->finish->{sqlstate}, '08006', 'also for the one who waits');
 like($other->{message}, qr/^run \d+ of source "rappel_conso" ended unexpectedly$/,
 	'who is told what it has waited for');
 is( value("SELECT state FROM rc_status() WHERE component = 'source'"),
 	'failed', 'rc_status() sees through a row that says "running"');
 $api->control(faults => []);
-like(value('SELECT rc_sync_now()'), qr/success/, 'the next run works');
+
+# The row of the dead run is still there when the next one has its lock: who
+# comes then must wait for the living.
+my $locker = call("BEGIN; LOCK TABLE rappel_conso.task;\n\\warn locked\n");
+$locker->wait_for(qr/locked/);
+$one = call('SELECT * FROM rc_sync_now()');
+$node->poll_query_until('postgres',
+	"SELECT count(*) = 1 FROM pg_locks WHERE NOT granted AND pid = $worker")
+  or die 'the run does not wait';
+$other = call('SELECT * FROM rc_sync_now()');
+$other->wait_for(qr/NOTICE.*waiting for the run/);
+$_->finish foreach ($locker, $one, $other);
+like($one->{out}, qr/^\d+\|success\|/, 'the next run works');
+is($other->{out}, $one->{out}, 'also for who has come before it had a row');
 is( value("SELECT state, sqlstate, error FROM rappel_conso.run
             ORDER BY id DESC OFFSET 1 LIMIT 1"),
 	'failed|57P02|the process ended before the run did',
@@ -394,8 +364,7 @@ is( value("SELECT count(*) FROM rappel_conso.task
 # a failure can be caught, and the transaction goes on
 $api->control(
 	faults => [ { fault => 'status', on => 'meta', status => 404 } ]);
-is( ended(
-		call(<<~'EOC'))->{out},
+my $caught = call(<<~'EOC')->finish;
 	CREATE TEMP TABLE caught (t text);
 	DO $$
 	DECLARE hint text;
@@ -408,73 +377,12 @@ is( ended(
 	DO $$ BEGIN PERFORM rc_sync_now(full_sync => true); END $$;
 	SELECT t FROM caught;
 	EOC
+is( $caught->{out},
 	value("SELECT sqlstate || ' ' || error || ' ' || hint
 	         FROM rappel_conso.run WHERE state = 'failed'
 	        ORDER BY id DESC LIMIT 1"),
 	'an exception handler gets the error that the run keeps');
 is(newest('state'), 'success', 'after it another call works');
-
-#
-# Callers that stand in their own way
-#
-
-my $in_way = 'waits for a lock that this session holds';
-my $changed = 'was changed by this transaction';
-my $missing = '2024-01-0001';
-value('CREATE DATABASE fresh');
-value("DELETE FROM rappel_conso_table WHERE reference_fiche = '$missing'");
-foreach my $case (
-	[ "UPDATE rappel_conso.source SET retries = 1", "source .* $changed" ],
-	[
-		"SAVEPOINT a; UPDATE rappel_conso.source SET retries = 1; RELEASE a",
-		"source .* $changed"
-	],
-	[
-		"UPDATE rappel_conso.stream SET batch_size = 7",
-		"stream .* $changed"
-	],
-	[ 'CREATE EXTENSION rappel_conso', "extension .* $changed", 'fresh' ],
-	[ 'LOCK TABLE rappel_conso_table', $in_way ],
-	[ 'TRUNCATE rappel_conso_table', $in_way ],
-	[
-		"INSERT INTO rappel_conso_table VALUES ('$missing')",
-		$in_way
-	],
-	[ 'LOCK TABLE rappel_conso.run', $in_way ],
-	[ 'LOCK TABLE rappel_conso.source', $in_way ],
-	[ 'LOCK TABLE rappel_conso.source_state', $in_way ],
-	[ 'LOCK TABLE pg_catalog.pg_database', $in_way ])
-{
-	my ($sql, $message, $dbname) = @$case;
-	my $call = ended(
-		call(
-			"SET statement_timeout = '30s'; BEGIN; $sql;
-			 SELECT rc_sync_now(full_sync => true);",
-			dbname => $dbname));
-
-	is($call->{sqlstate}, '55006', "after $sql: SQLSTATE");
-	like($call->{message} // $call->{err}, qr/$message$/, 'the message');
-	like($call->{hint} // '', qr/^Commit .*first, then call /,
-		'and the hint');
-	no_worker('nothing is left');
-}
-is( ended(
-		call("BEGIN; SAVEPOINT a; UPDATE rappel_conso.source SET retries = 1;
-		      ROLLBACK TO a;
-		      SELECT state, inserted FROM rc_sync_now(full_sync => true);"))
-	  ->{out},
-	'success|1', 'what was rolled back does not stand in the way');
-
-my $read_only =
-  ended(call('BEGIN TRANSACTION READ ONLY; SELECT rc_sync_now();'));
-is($read_only->{sqlstate}, '25006', 'a read-only transaction: SQLSTATE');
-like($read_only->{message},
-	qr/^cannot execute rc_sync_now\(\) in a read-only transaction$/,
-	'and the message');
-my $unknown = ended(call("SELECT rc_sync_now('sensors');"));
-is("$unknown->{sqlstate} $unknown->{message}",
-	'42704 source "sensors" does not exist', 'a source that is none');
-is(table_digest($node), $digest, 'after all that the table is whole');
 
 #
 # Servers that are set up otherwise
@@ -487,7 +395,7 @@ $node->append_conf('postgresql.conf', <<~'EOC');
 	max_worker_processes = 1
 	EOC
 $node->restart;
-my $crowded = ended(call('SELECT rc_sync_now()'));
+my $crowded = call('SELECT rc_sync_now()')->finish;
 is($crowded->{sqlstate}, '53000', 'no free worker slot: SQLSTATE');
 like($crowded->{message},
 	qr/^could not start the run worker of source "rappel_conso"$/,

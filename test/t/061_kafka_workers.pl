@@ -7,7 +7,6 @@ use warnings FATAL => 'all';
 
 use lib 'test/lib';
 
-use IPC::Run ();
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use RappelConso;
@@ -61,22 +60,6 @@ sub has_worker
 			"SELECT rappel_conso.worker_pid('$kind', '$of') <> "
 			  . ($before || 0)),
 		$name);
-}
-
-# A call that goes on while the test does something.
-sub call
-{
-	my ($sql) = @_;
-	my $call = { out => '', err => '' };
-
-	$call->{psql} = IPC::Run::start(
-		[
-			'psql', '-XAtq', '-v', 'VERBOSITY=verbose', '-d',
-			$node->connstr('postgres'), '-c', $sql
-		],
-		'<', \undef, '>', \$call->{out}, '2>', \$call->{err},
-		IPC::Run::timeout($PostgreSQL::Test::Utils::timeout_default));
-	return $call;
 }
 
 # {thread => {signal => whether it is blocked}} of a process.
@@ -143,7 +126,8 @@ is( value("SELECT state, inserted FROM rc_sync_now()"),
 	"success|$RECORDS", 'the first sync goes through Kafka');
 
 $api->control(faults => [ { fault => 'gate', on => 'export', lines => 50 } ]);
-my $run = call('SELECT rc_sync_now(full_sync => true)');
+my $run = start_session($node,
+	'SELECT rc_sync_now(full_sync => true)');
 $api->wait_held;
 
 # librdkafka: the main thread, and one for each broker
@@ -161,7 +145,7 @@ is( $node->psql(
 my $at = value("SELECT clock_timestamp() FROM (SELECT pg_cancel_backend(pid)
   FROM pg_stat_activity WHERE query ~ 'rc_sync_now' AND pid <> pg_backend_pid()
    AND backend_type = 'client backend') c");
-$run->{psql}->finish;
+$run->finish;
 like($run->{err}, qr/ERROR:  57014/, 'a run in the middle is cancelled');
 my $ended = "SELECT state || ' ' || (finished_at - '%s' < '2 s')
                FROM rappel_conso.run ORDER BY id DESC LIMIT 1";
@@ -177,7 +161,8 @@ is( value("SELECT string_agg(name || ' ' || state, ', ' ORDER BY name)
 $api->control(faults => []);
 
 $kafka->kill(1);
-$run = call('SELECT rc_sync_now(full_sync => true)');
+$run = start_session($node,
+	'SELECT rc_sync_now(full_sync => true)');
 ok( $node->poll_query_until(
 		'postgres', "SELECT count(*) = 1 FROM rappel_conso.task
 		              WHERE name = 'extract' AND state = 'running'"),
@@ -185,7 +170,7 @@ ok( $node->poll_query_until(
 $at = value("SELECT clock_timestamp() FROM (SELECT pg_cancel_backend(pid)
   FROM pg_stat_activity WHERE query ~ 'rc_sync_now' AND pid <> pg_backend_pid()
    AND backend_type = 'client backend') c");
-$run->{psql}->finish;
+$run->finish;
 ok( $node->poll_query_until('postgres',
 		"SELECT rappel_conso.worker_pid('run', 'rappel_conso') IS NULL"),
 	'is cancelled, too');

@@ -12,7 +12,6 @@ use warnings FATAL => 'all';
 
 use lib 'test/lib';
 
-use IPC::Run ();
 use JSON::PP ();
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -72,22 +71,6 @@ my $node = new_node(
 	EOC
 
 sub value { return $node->safe_psql('postgres', $_[0]); }
-
-# Start a session that runs SQL, whatever becomes of it.
-sub session
-{
-	my ($sql) = @_;
-	my $session = { out => '', err => '' };
-
-	$session->{psql} = IPC::Run::start(
-		[
-			'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d',
-			$node->connstr('postgres'), '-c', $sql
-		],
-		'<', \undef, '>', \$session->{out}, '2>', \$session->{err},
-		IPC::Run::timeout($PostgreSQL::Test::Utils::timeout_default));
-	return $session;
-}
 
 # As if nothing had been read or written yet.
 sub empty
@@ -152,25 +135,26 @@ sub round
 	my ($mode, $target, $what) = @_;
 	my $from = empty();
 	my $least = $BATCH + int(rand($FICHES * 0.8));
-	my $sync = session('SELECT rc_sync_now()');
+	my $sync = start_session($node, 'SELECT rc_sync_now()');
 	my @pids = victims($target, $what, $least, $from);
 
 	if ($target eq 'postmaster')
 	{
 		kill_server(@pids);
-		$sync->{psql}->finish;
+		$sync->finish;
 	}
 	else
 	{
 		# none: the sync was quicker
 		kill('KILL', @pids);
-		$sync->{psql}->finish;
+		$sync->finish;
 		$node->poll_query_until('postgres', 'SELECT true')
 		  or die 'the server did not come back';
 	}
 
+	# one whose caller has seen the server die is cancelled
 	my $hit = value("SELECT count(*) FROM rappel_conso.run
-	                  WHERE id > $from AND state = 'running'");
+	                  WHERE id > $from AND state IN ('running', 'cancelled')");
 	my $rows = value('SELECT count(*) FROM rappel_conso_table');
 	my $name = "$mode: $target killed at $rows rows, $what >= $least";
 

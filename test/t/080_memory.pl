@@ -22,7 +22,7 @@ use constant {
 	LIMIT => 100 * 1024 * 1024,
 	# What two equal states of one process may differ by: arenas of malloc
 	# that librdkafka's threads have filled to other heights.
-	SLACK => 2 * 1024 * 1024,
+	SLACK => 3 * 1024 * 1024,
 
 	BATCH => 10,
 	BATCHES => 1000,			# of each of the steps

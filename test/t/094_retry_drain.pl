@@ -7,7 +7,7 @@ use strict;
 use warnings FATAL => 'all';
 
 use lib 'test/lib';
-use IPC::Run ();
+use IPC::Open2 ();
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use RappelConso;
@@ -147,43 +147,19 @@ is(query(q{SELECT applied FROM rc_drain('tasks')}), '1', 'the stream is as it wa
 
 # ---- transactions ----
 
-# Send lines in a transaction; unless $abort they are committed.  With
-# $open it is left open, and returned, when the broker has the lines.
+# Send values in a transaction, and commit or abort it; or leave it open, and
+# return what close() aborts it with.
 sub transaction
 {
-	my ($topic, $lines, $abort, $open) = @_;
-	my $input = join('', map { "k\t$_\n" } @$lines);
-	my $uncommitted = sub {
-		return scalar $kafka->kcat('', '-C', '-e', '-o', 'beginning', '-t', $topic,
-			'-X', 'isolation.level=read_uncommitted', '-f', '%s ');
-	};
-	my $kcat;
+	my ($topic, $how, @values) = @_;
+	my ($out, $in);
+	my $pid = IPC::Open2::open2($out, $in, $ENV{PYTHON} || 'python3',
+		'test/servers/transaction.py', $kafka->open_brokers, $topic, $how, @values);
 
-	if (!$abort && !$open)
-	{
-		$kafka->kcat($input, '-P', '-t', $topic, '-K', '\t', '-X', "transactional.id=$topic");
-		return;
-	}
-	$kcat = IPC::Run::start(
-		[ 'kcat', '-b', $kafka->open_brokers, '-q', '-P', '-t', $topic, '-K', '\t', '-X', "transactional.id=$topic", '-X', 'linger.ms=0' ],
-		'<', \$input, '>', \my $out, '2>', \my $err);
-	$kcat->pump while length($input);
-	while ($uncommitted->() !~ /\b\Q$lines->[-1]\E /)
-	{
-		$kcat->pump_nb;
-	}
-	return $kcat if $open;
-	end_transaction($kcat);
-	return;
-}
-
-# kcat aborts its transaction when it is interrupted.
-sub end_transaction
-{
-	my ($kcat) = @_;
-
-	$kcat->signal('INT');
-	eval { $kcat->finish };
+	(readline($out) // '') eq "sent\n" or die 'the transaction failed';
+	my $end = sub { close($in); waitpid($pid, 0); die 'the transaction has not ended' if $?; };
+	return $end if $how eq 'open';
+	$end->();
 	return;
 }
 
@@ -196,22 +172,22 @@ foreach my $how (sort keys %runs)
 	$kafka->create_topic($topic);
 	query(qq{INSERT INTO rappel_conso.stream (name, topics, value_type, paused, statement)
 		VALUES ('$topic', '{$topic}', 'text', $runs{$how}, 'INSERT INTO drained SELECT topic, partition, record_offset, value FROM records')});
-	transaction($topic, [ 'a1', 'a2' ]);
-	transaction($topic, [ 'b1', 'b2', 'b3' ], 1);
-	transaction($topic, ['c1']);
+	transaction($topic, 'commit', 'a1', 'a2');
+	transaction($topic, 'abort', 'b1', 'b2', 'b3');
+	transaction($topic, 'commit', 'c1');
 	query("SELECT rc_drain('$topic', '1 min')");
 	is(query($values), 'a1 a2 c1', "$how: of transactions only what was committed is seen");
-	transaction($topic, [ 'd1', 'd2' ], 1);
+	transaction($topic, 'abort', 'd1', 'd2');
 	query("SELECT rc_drain('$topic', '1 min')");
 	is(query($values), 'a1 a2 c1', "$how: markers at the end of the topic do not hold up a drain");
 	is(query("SELECT next_offset = high_watermark, lag FROM rappel_conso.lag WHERE stream = '$topic'"),
 		't|0', "$how: nor are they a lag");
 
-	my $open = transaction($topic, [ 'e1', 'e2' ], 0, 1);
+	my $abort = transaction($topic, 'open', 'e1', 'e2');
 	query("SELECT rc_drain('$topic', '1 min')");
 	is(query($values), 'a1 a2 c1', "$how: an open transaction is not waited for");
-	end_transaction($open);
-	transaction($topic, ['f1']);
+	$abort->();
+	transaction($topic, 'commit', 'f1');
 	query("SELECT rc_drain('$topic', '1 min')");
 	is(query($values), 'a1 a2 c1 f1', "$how: what comes after it is seen in its turn");
 }

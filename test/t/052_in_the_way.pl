@@ -1,0 +1,107 @@
+# 052_in_the_way.pl
+#     Callers of rc_sync_now() that stand in their own run's way: each gets an
+#     error with a hint, and never a hang.
+
+use strict;
+use warnings FATAL => 'all';
+
+use lib 'test/lib';
+
+use PostgreSQL::Test::Utils;
+use RappelConso;
+use Test::More;
+
+my $api = start_api();
+my $node = new_node('main', api => $api);
+
+sub call { return start_session($node, @_); }
+
+sub value { return $node->safe_psql('postgres', $_[0]); }
+
+sub no_worker
+{
+	my ($name) = @_;
+
+	return ok(
+		$node->poll_query_until(
+			'postgres',
+			"SELECT NOT EXISTS (SELECT FROM pg_stat_activity
+			                    WHERE backend_type = 'rappel_conso run')"),
+		$name);
+}
+
+value('SELECT rc_sync_now()');
+my $digest = table_digest($node);
+
+my $in_way = 'waits for a lock that this session holds';
+my $changed = 'was changed by this transaction';
+my $missing = '2024-01-0001';
+
+value('CREATE DATABASE fresh');
+value("DELETE FROM rappel_conso_table WHERE reference_fiche = '$missing'");
+foreach my $case (
+	[ "UPDATE rappel_conso.source SET retries = 1", "source .* $changed" ],
+	[
+		"SAVEPOINT a; UPDATE rappel_conso.source SET retries = 1; RELEASE a",
+		"source .* $changed"
+	],
+	[
+		"UPDATE rappel_conso.stream SET batch_size = 7",
+		"stream .* $changed"
+	],
+	[ 'CREATE EXTENSION rappel_conso', "extension .* $changed", 'fresh' ],
+	[ 'LOCK TABLE rappel_conso_table', $in_way ],
+	[ 'TRUNCATE rappel_conso_table', $in_way ],
+	[
+		"INSERT INTO rappel_conso_table VALUES ('$missing')",
+		$in_way
+	],
+	[ 'LOCK TABLE rappel_conso.run', $in_way ],
+	[ 'LOCK TABLE rappel_conso.source', $in_way ],
+	[ 'LOCK TABLE rappel_conso.source_state', $in_way ],
+	[ 'LOCK TABLE pg_catalog.pg_database', $in_way ])
+{
+	my ($sql, $message, $dbname) = @$case;
+	my $call = call(
+		"SET statement_timeout = '30s'; BEGIN; $sql;
+		 SELECT rc_sync_now(full_sync => true);",
+		dbname => $dbname)->finish;
+
+	is($call->{sqlstate}, '55006', "after $sql: SQLSTATE");
+	like($call->{message} // $call->{err}, qr/$message$/, 'the message');
+	like($call->{hint} // '', qr/^Commit .*first, then call /,
+		'and the hint');
+	no_worker('nothing is left');
+}
+my $undone = call(<<~'EOC')->finish;
+	BEGIN;
+	SAVEPOINT a;
+	UPDATE rappel_conso.source SET retries = 1;
+	ROLLBACK TO a;
+	SELECT state, inserted FROM rc_sync_now(full_sync => true);
+	EOC
+is($undone->{out}, 'success|1', 'what was rolled back does not stand in the way');
+
+# one who waits for another's run
+$api->control(faults => [ { fault => 'gate', on => 'export', lines => 1 } ]);
+my $runs = call('SELECT state FROM rc_sync_now(full_sync => true)');
+$api->wait_held;
+my $waits = call('BEGIN; LOCK TABLE rappel_conso_table; SELECT rc_sync_now();');
+$waits->wait_for(qr/waiting for the run of source "rappel_conso"/);
+$api->release;
+is($waits->finish->{sqlstate}, '55006',
+	'who stands in the way of the run that he waits for, gets it, too');
+is($runs->finish->{out}, 'success', 'and that run goes on');
+
+my $read_only =
+  call('BEGIN TRANSACTION READ ONLY; SELECT rc_sync_now();')->finish;
+is($read_only->{sqlstate}, '25006', 'a read-only transaction: SQLSTATE');
+like($read_only->{message},
+	qr/^cannot execute rc_sync_now\(\) in a read-only transaction$/,
+	'and the message');
+my $unknown = call("SELECT rc_sync_now('sensors');")->finish;
+is("$unknown->{sqlstate} $unknown->{message}",
+	'42704 source "sensors" does not exist', 'a source that is none');
+is(table_digest($node), $digest, 'after all that the table is whole');
+
+done_testing();
