@@ -3,7 +3,8 @@
 #     records, against what COPY spends on the same rows.
 #
 # It must not judge by wall-clock time: what is required is a ratio of CPU
-# seconds of one run, memory, or nothing at all.
+# seconds of one run, memory, or nothing at all.  The case latency is the
+# exception: it is for an idle machine.
 #
 # What is compared: CPU seconds (user and system) of the worker with all its
 # threads, from its start to its last commit, per row; and those of a backend
@@ -20,12 +21,14 @@ import time
 import urllib.request
 
 import data
+import latency
 import proc
 from server import DATASET, Failure, Session, World
 
 MB = 1024 * 1024
 REQUIRED_RATIO = 0.35           # Kafka to table
 MEMORY_LIMIT = 100 * MB         # RssAnon of any worker
+LATENCY_LIMIT = 100             # ms, 99th percentile
 IDLE_LIMIT = 0.005              # of a core
 
 RECALLS = "rappel_conso_table"
@@ -312,6 +315,24 @@ class Bench:
         self.report.memory()
         session.close()
 
+    # ---- one at a time ----
+
+    def latency(self):
+        events, rate = self.options.events, self.options.rate
+        self.report.head(f"latency, {events} events at {rate}/s")
+        kafka = self.world.kafka
+        self.start(kafka.brokers)
+        session = self.world.server.database("latency")
+        for title, delays in latency.measure(session, kafka, events,
+                                             rate).items():
+            middle = latency.percentile(delays, 0.5) * 1000
+            late = latency.percentile(delays, 0.99) * 1000
+            self.report.require(late < LATENCY_LIMIT,
+                                f"{title}: 50th percentile {middle:.0f} ms, "
+                                f"99th {late:.0f} ms (required: below "
+                                f"{LATENCY_LIMIT})")
+        session.close()
+
     # ---- nothing to do ----
 
     def idle(self):
@@ -355,8 +376,9 @@ class Bench:
 
 
 CASES = {"recalls": Bench.recalls, "direct": Bench.direct, "wall": Bench.wall,
-         "idle": Bench.idle, "sensors": Bench.sensors}
-USUAL = ("recalls", "direct", "wall", "idle")
+         "latency": Bench.latency, "idle": Bench.idle,
+         "sensors": Bench.sensors}
+USUAL = ("recalls", "direct", "wall", "latency", "idle")
 
 
 def parse():
@@ -376,6 +398,10 @@ def parse():
                         help="recalls of whole syncs (%(default)s)")
     parser.add_argument("--sensor-rows", type=int, default=1000000,
                         help="sensor messages (%(default)s)")
+    parser.add_argument("--events", type=int, default=1000,
+                        help="of the case latency (%(default)s)")
+    parser.add_argument("--rate", type=int, default=100,
+                        help="of them in a second (%(default)s)")
     parser.add_argument("--idle-seconds", type=int, default=30,
                         help="(%(default)s)")
     parser.add_argument("--wait", action="store_true",

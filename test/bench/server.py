@@ -32,6 +32,7 @@ checkpoint_timeout = '1h'
 autovacuum = off
 log_line_prefix = '%m [%p] %b '
 shared_preload_libraries = 'rappel_conso'
+track_commit_timestamp = on
 """
 
 

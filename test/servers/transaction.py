@@ -40,10 +40,13 @@ def library():
 
 
 def producer(lib, brokers, name):
+    """A producer; with a name, one of transactions."""
     conf = lib.rd_kafka_conf_new()
     words = ctypes.create_string_buffer(512)
-    for key, value in (("bootstrap.servers", brokers),
-                       ("transactional.id", name)):
+    properties = {"bootstrap.servers": brokers, "linger.ms": "0"}
+    if name is not None:
+        properties["transactional.id"] = name
+    for key, value in properties.items():
         if lib.rd_kafka_conf_set(conf, key.encode(), value.encode(), words,
                                  len(words)) != 0:
             sys.exit(f"transaction: {words.value.decode()}")
