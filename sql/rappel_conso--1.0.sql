@@ -529,9 +529,23 @@ CREATE TRIGGER source_check BEFORE INSERT OR UPDATE OR DELETE ON rappel_conso.so
   FOR EACH ROW EXECUTE FUNCTION rappel_conso.source_check();
 COMMENT ON TRIGGER source_check ON rappel_conso.source IS 'checks a source, and keeps the built-in one';
 
+-- Restored rows are copied: what is copied into a definition is taken as it is,
+-- since pg_restore with several jobs copies these tables in any order.
 CREATE FUNCTION rappel_conso.source_changed() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+  IF EXISTS (SELECT FROM pg_stat_progress_copy c WHERE c.pid = pg_backend_pid() AND c.relid = TG_RELID) THEN
+    RETURN NULL;
+  END IF;
+  IF TG_NAME = 'source_stream' THEN
+    PERFORM FROM rappel_conso.stream s WHERE s.name = NEW.stream FOR KEY SHARE;
+    IF NOT FOUND THEN
+      RAISE EXCEPTION 'insert or update on table "source" violates foreign key constraint "source_stream_fkey"'
+        USING ERRCODE = 'foreign_key_violation', DETAIL = format('Key (stream)=(%s) is not present in table "stream".', NEW.stream),
+              SCHEMA = 'rappel_conso', TABLE = 'source', CONSTRAINT = 'source_stream_fkey';
+    END IF;
+    RETURN NULL;
+  END IF;
   IF TG_OP = 'DELETE' THEN
     UPDATE rappel_conso.run r
        SET state = 'cancelled', finished_at = clock_timestamp(), sqlstate = '57014', error = 'the source was deleted'
@@ -545,7 +559,7 @@ BEGIN
   RETURN NULL;
 END
 $$;
-COMMENT ON FUNCTION rappel_conso.source_changed() IS 'resets the cursor when what is read changes, and withdraws queued runs of a deleted source';
+COMMENT ON FUNCTION rappel_conso.source_changed() IS 'resets the cursor when what is read changes, withdraws queued runs of a deleted source, and looks for the stream';
 
 CREATE TRIGGER source_changed AFTER UPDATE ON rappel_conso.source
   FOR EACH ROW
@@ -558,6 +572,10 @@ COMMENT ON TRIGGER source_changed ON rappel_conso.source IS 'resets the cursor w
 CREATE TRIGGER source_deleted AFTER DELETE ON rappel_conso.source
   FOR EACH ROW EXECUTE FUNCTION rappel_conso.source_changed();
 COMMENT ON TRIGGER source_deleted ON rappel_conso.source IS 'withdraws what is queued of a source that goes';
+
+CREATE TRIGGER source_stream AFTER INSERT OR UPDATE OF stream ON rappel_conso.source
+  FOR EACH ROW WHEN (NEW.stream IS NOT NULL) EXECUTE FUNCTION rappel_conso.source_changed();
+COMMENT ON TRIGGER source_stream ON rappel_conso.source IS 'checks source_stream_fkey, but for restored rows';
 
 CREATE FUNCTION rappel_conso.stream_builtin() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -607,7 +625,13 @@ COMMENT ON TRIGGER b_stream_check ON rappel_conso.stream IS 'checks a stream, it
 CREATE FUNCTION rappel_conso.stream_changed() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+  IF EXISTS (SELECT FROM pg_stat_progress_copy c WHERE c.pid = pg_backend_pid() AND c.relid = TG_RELID) THEN
+    RETURN NULL;
+  END IF;
   UPDATE rappel_conso.stream_offset o SET epoch = o.epoch + 1 WHERE o.stream = NEW.name;
+  UPDATE rappel_conso.dead_letter d SET name = NEW.name, owner = NEW.owner
+   WHERE d.origin = 'stream' AND d.name = OLD.name AND d.owner = OLD.owner AND d.resolved_at IS NULL
+     AND (NEW.name, NEW.owner) <> (OLD.name, OLD.owner);
   UPDATE rappel_conso.stream_state s SET retry_at = NULL, failures = 0 WHERE s.stream = NEW.name;
   RETURN NULL;
 END
@@ -734,15 +758,23 @@ CREATE FUNCTION rappel_conso.seek(stream text, "to" text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   part text;
+  place text[];
 BEGIN
-  IF "to" ~ '^\d+:\d+(,\d+:\d+)*$' THEN
+  IF "to" ~ '^([A-Za-z0-9._-]+:)?\d+:\d+(,([A-Za-z0-9._-]+:)?\d+:\d+)*$' THEN
     FOREACH part IN ARRAY string_to_array("to", ',') LOOP
+      place := regexp_match(part, '^(?:([A-Za-z0-9._-]+):)?(\d+):(\d+)$');
+      IF place[1] IS NULL
+         AND (SELECT count(DISTINCT o.topic) FROM rappel_conso.stream_offset o WHERE o.stream = seek.stream) > 1 THEN
+        RAISE EXCEPTION 'stream "%" reads several topics', stream
+          USING ERRCODE = 'invalid_parameter_value', HINT = 'Say which one: topic:partition:offset,...';
+      END IF;
       UPDATE rappel_conso.stream_offset o
-         SET next_offset = split_part(part, ':', 2)::bigint, epoch = o.epoch + 1, seek_to = NULL,
+         SET next_offset = place[3]::bigint, epoch = o.epoch + 1, seek_to = NULL,
              last_offset = NULL, record_timestamp = NULL, cluster_id = NULL
-       WHERE o.stream = seek.stream AND o.partition = split_part(part, ':', 1)::integer;
+       WHERE o.stream = seek.stream AND o.partition = place[2]::integer
+         AND o.topic = COALESCE(place[1], o.topic);
       IF NOT FOUND THEN
-        RAISE EXCEPTION 'stream "%" has no offset for partition %', stream, split_part(part, ':', 1)
+        RAISE EXCEPTION 'stream "%" has no offset for partition %', stream, place[2]
           USING ERRCODE = 'undefined_object',
                 HINT = 'A partition gets its offset when a worker first sees it.';
       END IF;
@@ -1061,6 +1093,308 @@ $$;
 COMMENT ON FUNCTION @extschema@.rc_search(text) IS 'recalls by words, best first: of the 500 newest that match; for GTINs: WHERE gtin @> ARRAY[...]';
 
 --
+-- The page of rc_report(): ASCII only, whatever is data goes through html()
+--
+
+CREATE FUNCTION rappel_conso.html(text) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN replace(replace(replace(replace(replace(
+         regexp_replace(COALESCE($1, ''), '[\x01-\x08\x0b-\x1f\x7f]', ' ', 'g'),
+         '&', '&amp;'), '<', '&lt;'), '>', '&gt;'), '"', '&quot;'), '''', '&#39;');
+COMMENT ON FUNCTION rappel_conso.html(text) IS 'text for a page: what HTML would take for its own is escaped';
+
+CREATE FUNCTION rappel_conso.html_time(timestamptz) RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE
+RETURN COALESCE('<time>' || to_char($1, 'YYYY-MM-DD HH24:MI:SS') || '</time>', '');
+COMMENT ON FUNCTION rappel_conso.html_time(timestamptz) IS 'a time for a page, to the second';
+
+CREATE FUNCTION rappel_conso.html_number(numeric) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN COALESCE(to_char($1, 'FM999,999,999,999,990'), '');
+COMMENT ON FUNCTION rappel_conso.html_number(numeric) IS 'a number for a page';
+
+CREATE FUNCTION rappel_conso.html_state(state text, title text DEFAULT NULL) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT format('<i class="%s"%s>%s</i>',
+                CASE WHEN state IN ('success', 'configured', 'direct mode', 'idle') THEN 'good'
+                     WHEN state IN ('failed', 'restart needed') THEN 'bad'
+                     WHEN state = 'running' THEN 'busy'
+                     WHEN state IN ('queued', 'waiting', 'up_for_retry') THEN 'wait'
+                     ELSE 'off' END,
+                CASE WHEN title IS NOT NULL THEN ' title="' || rappel_conso.html(title) || '"' END,
+                CASE WHEN state IN ('success', 'configured', 'direct mode', 'idle') THEN '&#10003;'
+                     WHEN state IN ('failed', 'restart needed') THEN '&#10007;'
+                     WHEN state = 'running' THEN '&#9656;'
+                     WHEN state = 'up_for_retry' THEN '&#8635;'
+                     WHEN state IN ('queued', 'waiting') THEN '&#8230;'
+                     WHEN state = 'upstream_failed' THEN '&#8593;'
+                     ELSE '&#8211;' END)
+$$;
+COMMENT ON FUNCTION rappel_conso.html_state(text, text) IS 'a state for a page: a sign in the colour of its kind';
+
+CREATE FUNCTION rappel_conso.report_style() RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN $css$
+:root { color-scheme: light dark; --page: #f4f5f7; --card: #fff; --text: #1c2430; --dim: #5b6675; --line: #dde1e7;
+  --good: #1a7f45; --bad: #c62828; --busy: #1b66c9; --wait: #a06200; --off: #6b7480; --bar: #2f6fb5; }
+@media (prefers-color-scheme: dark) {
+  :root { --page: #12161c; --card: #1b212a; --text: #e4e8ee; --dim: #9aa6b5; --line: #303946;
+    --good: #46c17c; --bad: #ff7b72; --busy: #6cb0ff; --wait: #e3a93c; --off: #97a2b0; --bar: #5b9be0; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; padding: 1rem; max-width: 74rem; background: var(--page); color: var(--text);
+  font: 15px/1.45 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
+h1 { margin: 0; font-size: 1.5rem; overflow-wrap: anywhere; }
+h2 { margin: 0 0 .6rem; font-size: 1.05rem; }
+h3 { margin: 1.1rem 0 .3rem; font-size: .95rem; overflow-wrap: anywhere; }
+h2 + h3 { margin-top: 0; }
+p { margin: .3rem 0; }
+header { padding: .2rem .2rem .6rem; }
+.dim, caption, figcaption, th { color: var(--dim); }
+section { margin: 0 0 1rem; padding: 1rem; background: var(--card); border: 1px solid var(--line); border-radius: .6rem; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; width: 100%; font-size: .88rem; }
+th { font-weight: 600; text-align: left; }
+th, td { padding: .3rem .9rem .3rem 0; border-top: 1px solid var(--line); vertical-align: top; }
+thead th { border-top: 0; white-space: nowrap; }
+td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+td.k { font-weight: 600; white-space: nowrap; }
+td.w { min-width: 12rem; overflow-wrap: anywhere; white-space: pre-line; }
+time, .state { white-space: nowrap; font-variant-numeric: tabular-nums; }
+i { display: inline-block; width: 1.15rem; height: 1.15rem; border-radius: .25rem; color: var(--card); font: bold .8rem/1.15rem system-ui, sans-serif;
+  text-align: center; vertical-align: -.2em; overflow: hidden; }
+i.good { background: var(--good); } i.bad { background: var(--bad); } i.busy { background: var(--busy); }
+i.wait { background: var(--wait); } i.off { background: var(--off); }
+.error { color: var(--bad); }
+table.grid { table-layout: fixed; margin-bottom: .6rem; font-size: .8rem; }
+table.grid th { width: 4.4rem; padding: 0; border: 0; font-weight: 400; vertical-align: middle; }
+table.grid td { padding: 1px; border: 0; height: 1.35rem; vertical-align: bottom; }
+table.grid i { width: 100%; display: block; }
+table.grid b { display: block; background: var(--dim); border-radius: 2px 2px 0 0; }
+table.grid tr:first-child td { height: 2.6rem; }
+figure { margin: 0 0 1.2rem; } figure:last-child { margin: 0; }
+svg { display: block; width: 100%; overflow: visible; }
+svg text { font: 12px system-ui, sans-serif; fill: var(--dim); } svg .name { fill: var(--text); }
+svg rect { fill: var(--bar); } svg line { stroke: var(--line); }
+@media (max-width: 40rem) {
+  body { padding: .6rem; } section { padding: .8rem; }
+  table.cards thead { position: absolute; left: -99rem; }
+  table.cards, table.cards tbody, table.cards tr, table.cards td { display: block; }
+  table.cards tr { padding: .5rem 0; border-top: 1px solid var(--line); } table.cards tr:first-child { border: 0; padding-top: 0; }
+  table.cards td { padding: .05rem 0; border: 0; text-align: left; white-space: normal; }
+  table.cards td.n, table.cards td.k { display: inline-block; margin-right: .7rem; }
+  table.cards td:empty { display: none !important; }
+  table.grid i { font-size: .55rem; }
+  table.cards td[data-name]::before { content: attr(data-name) ": "; color: var(--dim); }
+}
+$css$;
+COMMENT ON FUNCTION rappel_conso.report_style() IS 'the style sheet of the page of rc_report()';
+
+CREATE FUNCTION rappel_conso.report_parts() RETURNS text
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT format('<section id="parts"><h2>Parts</h2><table class="cards"><thead><tr><th>Part</th><th>Name</th><th>State</th><th>Detail</th><th class="n">Lag</th>'
+                '<th>Last success</th><th>Last error</th></tr></thead><tbody>%s</tbody></table></section>',
+           string_agg(format('<tr><td class="k">%s</td><td class="k">%s</td><td class="state">%s %s</td><td class="w">%s'
+                             '</td><td class="n" data-name="lag">%s</td><td data-name="last success">%s</td><td class="w error">%s</td></tr>',
+                        rappel_conso.html(s.component), rappel_conso.html(s.name), rappel_conso.html_state(s.state),
+                        rappel_conso.html(s.state), rappel_conso.html(s.detail), rappel_conso.html_number(s.lag),
+                        rappel_conso.html_time(s.last_success),
+                        concat_ws(E'\n', NULLIF(rappel_conso.html_time(s.last_error_at), ''), NULLIF(rappel_conso.html(s.last_error), ''))), ''
+                      ORDER BY array_position(ARRAY['scheduler', 'kafka', 'source', 'stream', 'outbox'], s.component), s.name))
+    FROM @extschema@.rc_status() s
+$$;
+COMMENT ON FUNCTION rappel_conso.report_parts() IS 'the parts of rc_report()';
+
+-- A backfill has a task for each window: one row stands for them all.
+CREATE FUNCTION rappel_conso.report_grid(source text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  WITH shown AS (
+    SELECT r.id, r.state, r.trigger, r.started_at, r.finished_at,
+           COALESCE(r.finished_at, clock_timestamp()) - r.started_at AS duration
+      FROM rappel_conso.run r WHERE r.source = report_grid.source ORDER BY r.id DESC LIMIT 30
+  ), step AS (
+    SELECT k.run, CASE WHEN k.window_from IS NULL THEN k.name ELSE 'windows' END AS name, count(*) AS tasks,
+           (array_agg(k.state ORDER BY array_position(ARRAY['running', 'failed', 'up_for_retry', 'upstream_failed',
+                                                            'cancelled', 'queued', 'success'], k.state)))[1] AS state,
+           count(*) FILTER (WHERE k.state = 'success') AS done, max(k.attempt) AS attempt,
+           COALESCE(max(k.finished_at), clock_timestamp()) - min(k.started_at) AS duration, max(k.error) AS error
+      FROM rappel_conso.task k WHERE k.run IN (SELECT h.id FROM shown h)
+     GROUP BY 1, 2
+  ), line AS (
+    SELECT -1 AS place, 'duration' AS name, h.id,
+           format('<b style="height:%spx" title="%s"></b>',
+                  GREATEST(2, 40 * extract(epoch FROM h.duration) / NULLIF(max(extract(epoch FROM h.duration)) OVER (), 0))::integer,
+                  COALESCE(rappel_conso.html(format('run %s: %s', h.id, date_trunc('milliseconds', h.duration))), '')) AS cell
+      FROM shown h
+     UNION ALL
+    SELECT 0, 'run', h.id,
+           rappel_conso.html_state(h.state, format('run %s (%s): %s, %s', h.id, h.trigger, h.state, h.started_at)) FROM shown h
+     UNION ALL
+    SELECT CASE n.name WHEN 'extract' THEN 1 WHEN 'load' THEN 2 WHEN 'sync' THEN 3 ELSE 4 END, n.name, h.id,
+           CASE WHEN t.run IS NULL THEN '' ELSE rappel_conso.html_state(t.state,
+             concat_ws(', ', format('run %s, %s: %s', h.id, t.name, t.state),
+                       CASE WHEN t.tasks > 1 THEN format('%s of %s done', t.done, t.tasks) END,
+                       CASE WHEN t.attempt > 1 THEN format('%s tries', t.attempt) END,
+                       date_trunc('milliseconds', t.duration)::text, t.error)) END
+      FROM (SELECT DISTINCT s.name FROM step s) n
+     CROSS JOIN shown h
+      LEFT JOIN step t ON t.run = h.id AND t.name = n.name
+  )
+  SELECT format('<table class="grid" style="max-width:calc(4.4rem + %s * 1.4rem)"><tbody>%s</tbody></table>',
+                max(l.runs), string_agg(format('<tr><th scope="row">%s</th>%s</tr>', l.name, l.cells), '' ORDER BY l.place))
+    FROM (SELECT i.place, i.name, count(*) AS runs,
+                 string_agg('<td>' || i.cell || '</td>', '' ORDER BY i.id) AS cells
+            FROM line i GROUP BY i.place, i.name) l
+$$;
+COMMENT ON FUNCTION rappel_conso.report_grid(text) IS 'the last 30 runs of a source for rc_report(): a column for each run, a row for each task';
+
+CREATE FUNCTION rappel_conso.report_runs() RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT format('<section id="runs"><h2>Runs</h2>%s<p class="dim">%s</p></section>',
+           COALESCE(string_agg(format('<h3>%s</h3>%s%s', rappel_conso.html(s.name), rappel_conso.report_grid(s.name), l.runs), ''
+                               ORDER BY s.name), '<p class="dim">There has been no run yet.</p>'),
+           (SELECT string_agg(format('<span class="state">%s %s</span>', rappel_conso.html_state(n), replace(n, '_', ' ')), ' &ensp;' ORDER BY o)
+              FROM unnest(ARRAY['success', 'running', 'queued', 'up_for_retry', 'failed', 'upstream_failed', 'cancelled'])
+                   WITH ORDINALITY AS w (n, o)))
+    FROM (SELECT DISTINCT r.source AS name FROM rappel_conso.run r) s
+   CROSS JOIN LATERAL (
+          SELECT format('<div class="scroll"><table class="cards"><thead><tr><th>Run</th><th>Started</th><th>State</th><th class="n">Duration</th><th class="n">Fetched</th>'
+                        '<th class="n">Inserted</th><th class="n">Updated</th><th class="n">Unchanged</th><th class="n">Dead</th><th>Error</th></tr></thead><tbody>%s</tbody></table></div>',
+                   string_agg(format('<tr><td class="k">%s (%s)</td><td>%s</td><td class="state">%s %s</td><td class="n" data-name="duration">%s</td><td class="n" data-name="fetched">%s'
+                                     '</td><td class="n" data-name="inserted">%s</td><td class="n" data-name="updated">%s</td><td class="n" data-name="unchanged">%s'
+                                     '</td><td class="n" data-name="dead">%s</td><td class="w error">%s</td></tr>',
+                                r.id, rappel_conso.html(r.trigger), rappel_conso.html_time(r.started_at),
+                                rappel_conso.html_state(r.state), rappel_conso.html(r.state),
+                                date_trunc('milliseconds', r.finished_at - r.started_at), rappel_conso.html_number(r.fetched),
+                                rappel_conso.html_number(r.inserted), rappel_conso.html_number(r.updated),
+                                rappel_conso.html_number(r.unchanged), rappel_conso.html_number(r.dead), rappel_conso.html(r.error)), '' ORDER BY r.id DESC)) AS runs
+            FROM (SELECT * FROM rappel_conso.run u WHERE u.source = s.name ORDER BY u.id DESC LIMIT 5) r) l
+$$;
+COMMENT ON FUNCTION rappel_conso.report_runs() IS 'the runs of rc_report()';
+
+CREATE FUNCTION rappel_conso.report_days() RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  WITH recall AS (
+    SELECT (t.date_de_publication AT TIME ZONE 'UTC')::date AS day, count(*) AS n
+      FROM @extschema@.rappel_conso_table t
+     WHERE t.date_de_publication >= ((SELECT max(m.date_de_publication) FROM @extschema@.rappel_conso_table m)
+                                     AT TIME ZONE 'UTC')::date::timestamp AT TIME ZONE 'UTC' - interval '59 days'
+     GROUP BY 1
+  ), bar AS (
+    SELECT d.day, COALESCE(r.n, 0) AS n, d.place,
+           130.0 * COALESCE(r.n, 0) / (SELECT max(x.n) FROM recall x) AS height
+      FROM (SELECT (SELECT max(x.day) FROM recall x) - 59 + g AS day, g AS place FROM generate_series(0, 59) g) d
+      LEFT JOIN recall r ON r.day = d.day
+  )
+  SELECT format('<figure><figcaption>Recalls per day: %s in the 60 days up to %s</figcaption>'
+                '<svg height="172" role="img" aria-label="Recalls per day"><text x="0" y="10">%s</text>'
+                '<line x1="0" x2="100%%" y1="16" y2="16"></line><line x1="0" x2="100%%" y1="146" y2="146"></line>%s%s</svg></figure>',
+           rappel_conso.html_number(sum(b.n)), max(b.day), max(b.n),
+           string_agg(format('<rect x="%s%%" y="%s" width="1.35%%" height="%s"><title>%s: %s</title></rect>',
+                             round(b.place * 100 / 60.0, 2), round(146 - b.height, 1), round(b.height, 1), b.day, b.n), '' ORDER BY b.day)
+             FILTER (WHERE b.n > 0),
+           string_agg(format('<text x="%s%%" y="164">%s</text>', round(b.place * 100 / 60.0, 2), to_char(b.day, 'DD.MM.')), '' ORDER BY b.day)
+             FILTER (WHERE b.place % 12 = 0))
+    FROM bar b
+  HAVING max(b.n) > 0
+$$;
+COMMENT ON FUNCTION rappel_conso.report_days() IS 'recalls per day as a chart, for rc_report()';
+
+CREATE FUNCTION rappel_conso.report_categories() RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT format('<figure><figcaption>Recalls by category: the most frequent of %s</figcaption>'
+                '<svg height="%s" role="img" aria-label="Recalls by category">%s</svg></figure>',
+           max(c.categories), 34 * count(*),
+           string_agg(format('<text class="name" x="0" y="%s">%s</text><text x="100%%" y="%s" text-anchor="end">%s</text>'
+                             '<rect x="0" y="%s" width="%s%%" height="9" rx="2"><title>%s: %s</title></rect>',
+                        34 * c.place - 20, rappel_conso.html(CASE WHEN char_length(c.name) > 40 THEN left(c.name, 39) || '...' ELSE c.name END),
+                        34 * c.place - 20, rappel_conso.html_number(c.n), 34 * c.place - 15, round(100.0 * c.n / c.most, 2),
+                        rappel_conso.html(c.name), c.n), '' ORDER BY c.place))
+    FROM (SELECT COALESCE(t.categorie_de_produit, '(none)') AS name, count(*) AS n, max(count(*)) OVER () AS most,
+                 count(*) OVER () AS categories, row_number() OVER (ORDER BY count(*) DESC, t.categorie_de_produit) AS place
+            FROM @extschema@.rappel_conso_table t GROUP BY t.categorie_de_produit) c
+   WHERE c.place <= 12
+  HAVING count(*) > 0
+$$;
+COMMENT ON FUNCTION rappel_conso.report_categories() IS 'recalls per category as a chart, for rc_report()';
+
+CREATE FUNCTION rappel_conso.report_recalls() RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  relation CONSTANT regclass := to_regclass('@extschema@.rappel_conso_table');
+BEGIN
+  IF relation IS NULL THEN
+    RETURN '';
+  END IF;
+  IF NOT has_column_privilege(relation, 'date_de_publication', 'SELECT')
+     OR NOT has_column_privilege(relation, 'categorie_de_produit', 'SELECT') THEN
+    RETURN '';
+  END IF;
+  RETURN format('<section id="recalls"><h2>Recalls</h2>%s</section>',
+                COALESCE(rappel_conso.report_days() || rappel_conso.report_categories(),
+                         rappel_conso.report_categories(), '<p class="dim">The table is empty.</p>'));
+END
+$$;
+COMMENT ON FUNCTION rappel_conso.report_recalls() IS 'the charts of rc_report(): nothing where there is no table, or it may not be read';
+
+CREATE FUNCTION rappel_conso.report_lag() RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT format('<section id="lag"><h2>Lag</h2><table class="cards"><thead><tr><th>Stream</th><th>Topic</th><th class="n">Partition</th><th class="n">Next offset</th>'
+                '<th class="n">End</th><th class="n">Lag</th><th>Last applied</th><th>End seen</th></tr></thead><tbody>%s</tbody></table>%s</section>',
+           string_agg(format('<tr><td class="w">%s</td><td class="w" data-name="topic">%s</td><td class="n" data-name="partition">%s</td><td class="n" data-name="next offset">%s'
+                             '</td><td class="n" data-name="end">%s</td><td class="n" data-name="lag">%s</td><td data-name="last applied">%s</td><td data-name="end seen">%s</td></tr>',
+                        rappel_conso.html(l.stream), rappel_conso.html(l.topic), l.partition, l.next_offset, l.high_watermark,
+                        rappel_conso.html_number(l.lag), rappel_conso.html_time(l.applied_at), rappel_conso.html_time(l.observed_at)), '' ORDER BY l.lag DESC NULLS LAST, l.stream, l.topic, l.partition) FILTER (WHERE l.place <= 50),
+           CASE WHEN count(*) > 50 THEN format('<p class="dim">The 50 greatest of %s.</p>', count(*)) END)
+    FROM (SELECT *, row_number() OVER (ORDER BY g.lag DESC NULLS LAST, g.stream, g.topic, g.partition) AS place
+            FROM rappel_conso.lag g) l
+  HAVING count(*) > 0
+$$;
+COMMENT ON FUNCTION rappel_conso.report_lag() IS 'the lag of rc_report()';
+
+CREATE FUNCTION rappel_conso.report_dead_letters() RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT format('<section id="dead"><h2>Dead letters</h2><p>%s wait to be retried, %s are resolved.</p>%s</section>', n.dead, n.resolved,
+           '<table class="cards"><thead><tr><th>Number</th><th>Of</th><th>Place</th><th>Failed first</th><th class="n">Tries</th><th>Error</th></tr></thead><tbody>' || d.letters || '</tbody></table>')
+    FROM (SELECT rappel_conso.html_number(count(*) FILTER (WHERE t.resolved_at IS NULL)) AS dead,
+                 rappel_conso.html_number(count(t.resolved_at)) AS resolved FROM rappel_conso.dead_letter t) n,
+         (SELECT string_agg(format('<tr><td data-name="number">%s</td><td class="w">%s %s</td><td class="w">%s</td><td>%s</td><td class="n" data-name="tries">%s</td><td class="w error">%s %s</td></tr>',
+                              e.id, e.origin, rappel_conso.html(e.name),
+                              rappel_conso.html(concat_ws(' ', e.topic, 'partition ' || e.partition, 'offset ' || e.record_offset, 'run ' || e.run)),
+                              rappel_conso.html_time(e.created_at), e.attempts, rappel_conso.html(e.sqlstate), rappel_conso.html(e.message)), '' ORDER BY e.id DESC) AS letters
+            FROM (SELECT t.id, t.origin, t.name, t.topic, t.partition, t.record_offset, t.run, t.created_at, t.attempts, t.sqlstate, t.message
+                    FROM rappel_conso.dead_letter t WHERE t.resolved_at IS NULL ORDER BY t.id DESC LIMIT 20) e) d
+$$;
+COMMENT ON FUNCTION rappel_conso.report_dead_letters() IS 'the newest dead letters for rc_report(), without keys, values and headers';
+
+CREATE FUNCTION rappel_conso.report_outbox() RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT format('<section id="outbox"><h2>Outbox</h2>%s</section>',
+           COALESCE('<table class="cards"><thead><tr><th>Topic</th><th>From</th><th class="n">Messages</th><th>Oldest</th></tr></thead><tbody>'
+                    || string_agg(format('<tr><td class="w">%s</td><td class="w" data-name="from">%s</td><td class="n" data-name="messages">%s</td><td data-name="oldest">%s</td></tr>',
+                                         rappel_conso.html(o.topic), rappel_conso.html(o.origin), rappel_conso.html_number(o.n),
+                                         rappel_conso.html_time(o.oldest)), '' ORDER BY o.n DESC, o.topic, o.origin)
+                    || '</tbody></table>', '<p class="dim">No message waits to be published.</p>'))
+    FROM (SELECT m.topic, m.origin, count(*) AS n, min(m.created_at) AS oldest
+            FROM rappel_conso.outbox m GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2 LIMIT 50) o
+$$;
+COMMENT ON FUNCTION rappel_conso.report_outbox() IS 'the outbox of rc_report()';
+
+CREATE FUNCTION @extschema@.rc_report() RETURNS text
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT concat('<!DOCTYPE html>', E'\n',
+           '<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">',
+           '<meta http-equiv="Content-Security-Policy" content="default-src ''none''; style-src ''unsafe-inline''">',
+           '<title>rappel_conso: ', rappel_conso.html(current_database()), '</title><style>', rappel_conso.report_style(), '</style></head><body>',
+           '<header><h1>rappel_conso in ', rappel_conso.html(current_database()), '</h1><p class="dim">',
+           rappel_conso.html_time(now()), ' ', rappel_conso.html(current_setting('TimeZone')), ', version ', rappel_conso.library_version(),
+           ', PostgreSQL ', rappel_conso.html(split_part(current_setting('server_version'), ' ', 1)), '</p></header>', E'\n',
+           rappel_conso.report_parts(), E'\n', rappel_conso.report_runs(), E'\n', rappel_conso.report_recalls(), E'\n',
+           rappel_conso.report_lag(), E'\n', rappel_conso.report_dead_letters(), E'\n', rappel_conso.report_outbox(), E'\n',
+           '</body></html>', E'\n')
+$$;
+COMMENT ON FUNCTION @extschema@.rc_report() IS 'one HTML page: parts, runs, charts, lag, dead letters, outbox';
+
+--
 -- Privileges: nothing for PUBLIC
 --
 
@@ -1072,12 +1406,17 @@ REVOKE ALL ON FUNCTION @extschema@.rc_fold(text), @extschema@.rc_sync_now(text, 
   @extschema@.rc_publish(text, bytea, bytea, jsonb), @extschema@.rc_publish(text, text, text, jsonb),
   @extschema@.rc_publish(text, jsonb, text, jsonb), @extschema@.rc_retry(text, bigint),
   @extschema@.rc_drain(text, interval) FROM PUBLIC;
-REVOKE ALL ON FUNCTION @extschema@.rc_search(text), @extschema@.rc_search_index() FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.rc_search(text), @extschema@.rc_search_index(), @extschema@.rc_report() FROM PUBLIC;
 REVOKE ALL ON TYPE rappel_conso.recall, rappel_conso.reference_fiche FROM PUBLIC;
 
 GRANT USAGE ON SCHEMA rappel_conso TO pg_monitor;
 GRANT EXECUTE ON FUNCTION @extschema@.rc_status(), rappel_conso.worker_pid(text, text, integer),
   rappel_conso.library_version() TO pg_monitor;
+GRANT EXECUTE ON FUNCTION @extschema@.rc_report(), rappel_conso.html(text), rappel_conso.html_time(timestamptz),
+  rappel_conso.html_number(numeric), rappel_conso.html_state(text, text), rappel_conso.report_style(),
+  rappel_conso.report_parts(), rappel_conso.report_grid(text), rappel_conso.report_runs(), rappel_conso.report_days(),
+  rappel_conso.report_categories(), rappel_conso.report_recalls(), rappel_conso.report_lag(),
+  rappel_conso.report_dead_letters(), rappel_conso.report_outbox() TO pg_monitor;
 GRANT SELECT ON rappel_conso.run, rappel_conso.task, rappel_conso.source_state, rappel_conso.stream_offset,
   rappel_conso.stream_state, rappel_conso.stopped, rappel_conso.lag TO pg_monitor;
 GRANT SELECT (name, dataset, url, topic, stream, poll_interval, paused, owner) ON rappel_conso.source TO pg_monitor;
@@ -1156,6 +1495,20 @@ DO $do$
 DECLARE
   holder pg_catalog.regrole;
 BEGIN
+  -- what stands there under our names must be ours: it will run, or be written, with our rights
+  SELECT o.owner INTO holder
+    FROM (SELECT relowner FROM pg_catalog.pg_class
+           WHERE oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass('@extschema@.rappel_conso_history')::pg_catalog.oid
+          UNION ALL
+          SELECT proowner FROM pg_catalog.pg_proc
+           WHERE oid OPERATOR(pg_catalog.=) pg_catalog.to_regprocedure('@extschema@.rappel_conso_keep_history()')::pg_catalog.oid) o (owner)
+   WHERE o.owner OPERATOR(pg_catalog.<>) current_user::pg_catalog.regrole::pg_catalog.oid LIMIT 1;
+  IF FOUND THEN
+    RAISE EXCEPTION 'rappel_conso_history or rappel_conso_keep_history() belongs to role "%", not to the owner of the stream', holder
+      USING ERRCODE = 'insufficient_privilege',
+            HINT = 'Rename it, or give it to the owner of the stream.';
+  END IF;
+
   SELECT relowner INTO holder FROM pg_catalog.pg_class
    WHERE oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass('@extschema@.rappel_conso_table')::pg_catalog.oid;
   IF NOT FOUND THEN
@@ -1213,35 +1566,37 @@ BEGIN
       COMMENT ON COLUMN @extschema@.rappel_conso_history.valid_from IS 'when the row came into rappel_conso_table';
       COMMENT ON COLUMN @extschema@.rappel_conso_history.valid_to IS 'when another took its place, or it was deleted';
     END IF;
-    CREATE OR REPLACE FUNCTION @extschema@.rappel_conso_keep_history() RETURNS trigger
-    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $history$
-    BEGIN
-      INSERT INTO @extschema@.rappel_conso_history (
-        reference_fiche, date_de_publication, date_de_fin_de_la_procedure_de_rappel, categorie_de_produit,
-        sous_categorie_de_produit, nom_de_la_marque_du_produit, noms_des_modeles_ou_references,
-        identification_des_produits, conditionnements, temperature_de_conservation,
-        zone_geographique_de_vente, distributeurs, motif_du_rappel, numero_de_contact,
-        modalites_de_compensation, risques_pour_le_consommateur, recommandations_sante,
-        informations_complementaires, date_debut_commercialisation, date_fin_commercialisation,
-        liens_vers_les_images, lien_vers_la_liste_des_produits, lien_vers_la_liste_des_distributeurs,
-        lien_vers_affichette_pdf, lien_vers_la_fiche_rappel, numero_de_version, nature_juridique_du_rappel,
-        marque_de_salubrite, libelle, id, rappelguid, gtin, first_seen_at, updated_at, valid_from, valid_to)
-      VALUES (
-        OLD.reference_fiche, OLD.date_de_publication, OLD.date_de_fin_de_la_procedure_de_rappel,
-        OLD.categorie_de_produit, OLD.sous_categorie_de_produit, OLD.nom_de_la_marque_du_produit,
-        OLD.noms_des_modeles_ou_references, OLD.identification_des_produits, OLD.conditionnements,
-        OLD.temperature_de_conservation, OLD.zone_geographique_de_vente, OLD.distributeurs,
-        OLD.motif_du_rappel, OLD.numero_de_contact, OLD.modalites_de_compensation,
-        OLD.risques_pour_le_consommateur, OLD.recommandations_sante, OLD.informations_complementaires,
-        OLD.date_debut_commercialisation, OLD.date_fin_commercialisation, OLD.liens_vers_les_images,
-        OLD.lien_vers_la_liste_des_produits, OLD.lien_vers_la_liste_des_distributeurs,
-        OLD.lien_vers_affichette_pdf, OLD.lien_vers_la_fiche_rappel, OLD.numero_de_version,
-        OLD.nature_juridique_du_rappel, OLD.marque_de_salubrite, OLD.libelle, OLD.id, OLD.rappelguid,
-        OLD.gtin, OLD.first_seen_at, OLD.updated_at, OLD.updated_at, now());
-      RETURN NULL;
-    END
-    $history$;
-    COMMENT ON FUNCTION @extschema@.rappel_conso_keep_history() IS 'keeps the old row in rappel_conso_history';
+    IF pg_catalog.to_regprocedure('@extschema@.rappel_conso_keep_history()') IS NULL THEN
+      CREATE FUNCTION @extschema@.rappel_conso_keep_history() RETURNS trigger
+      LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $history$
+      BEGIN
+        INSERT INTO @extschema@.rappel_conso_history (
+          reference_fiche, date_de_publication, date_de_fin_de_la_procedure_de_rappel, categorie_de_produit,
+          sous_categorie_de_produit, nom_de_la_marque_du_produit, noms_des_modeles_ou_references,
+          identification_des_produits, conditionnements, temperature_de_conservation,
+          zone_geographique_de_vente, distributeurs, motif_du_rappel, numero_de_contact,
+          modalites_de_compensation, risques_pour_le_consommateur, recommandations_sante,
+          informations_complementaires, date_debut_commercialisation, date_fin_commercialisation,
+          liens_vers_les_images, lien_vers_la_liste_des_produits, lien_vers_la_liste_des_distributeurs,
+          lien_vers_affichette_pdf, lien_vers_la_fiche_rappel, numero_de_version, nature_juridique_du_rappel,
+          marque_de_salubrite, libelle, id, rappelguid, gtin, first_seen_at, updated_at, valid_from, valid_to)
+        VALUES (
+          OLD.reference_fiche, OLD.date_de_publication, OLD.date_de_fin_de_la_procedure_de_rappel,
+          OLD.categorie_de_produit, OLD.sous_categorie_de_produit, OLD.nom_de_la_marque_du_produit,
+          OLD.noms_des_modeles_ou_references, OLD.identification_des_produits, OLD.conditionnements,
+          OLD.temperature_de_conservation, OLD.zone_geographique_de_vente, OLD.distributeurs,
+          OLD.motif_du_rappel, OLD.numero_de_contact, OLD.modalites_de_compensation,
+          OLD.risques_pour_le_consommateur, OLD.recommandations_sante, OLD.informations_complementaires,
+          OLD.date_debut_commercialisation, OLD.date_fin_commercialisation, OLD.liens_vers_les_images,
+          OLD.lien_vers_la_liste_des_produits, OLD.lien_vers_la_liste_des_distributeurs,
+          OLD.lien_vers_affichette_pdf, OLD.lien_vers_la_fiche_rappel, OLD.numero_de_version,
+          OLD.nature_juridique_du_rappel, OLD.marque_de_salubrite, OLD.libelle, OLD.id, OLD.rappelguid,
+          OLD.gtin, OLD.first_seen_at, OLD.updated_at, OLD.updated_at, now());
+        RETURN NULL;
+      END
+      $history$;
+      COMMENT ON FUNCTION @extschema@.rappel_conso_keep_history() IS 'keeps the old row in rappel_conso_history';
+    END IF;
     CREATE TRIGGER keep_superseded AFTER UPDATE ON @extschema@.rappel_conso_table
       FOR EACH ROW WHEN (OLD.updated_at IS DISTINCT FROM NEW.updated_at)
       EXECUTE FUNCTION @extschema@.rappel_conso_keep_history();
@@ -1349,6 +1704,24 @@ VALUES ('rappel_conso', 'rappelconso-v2-gtin-espaces', 'numero_fiche', 'date_pub
 --
 -- What pg_dump keeps
 --
+
+-- It does not tell pg_restore which of these tables to fill first.  So rows do
+-- not look for what they refer to; deletes and renames cascade as ever.
+DO $$
+DECLARE
+  check_of record;
+BEGIN
+  FOR check_of IN
+    SELECT t.tgrelid::pg_catalog.regclass AS relation, t.tgname AS name
+      FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_constraint c ON c.oid OPERATOR(pg_catalog.=) t.tgconstraint
+     WHERE c.contype OPERATOR(pg_catalog.=) 'f' AND c.conrelid OPERATOR(pg_catalog.=) t.tgrelid
+       AND c.connamespace OPERATOR(pg_catalog.=) 'rappel_conso'::pg_catalog.regnamespace::pg_catalog.oid
+  LOOP
+    EXECUTE pg_catalog.format('ALTER TABLE %s DISABLE TRIGGER %I', check_of.relation, check_of.name);
+  END LOOP;
+END
+$$;
+
 
 SELECT pg_catalog.pg_extension_config_dump('rappel_conso.stream', '');
 SELECT pg_catalog.pg_extension_config_dump('rappel_conso.source', '');

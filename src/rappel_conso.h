@@ -60,12 +60,21 @@ typedef struct RcRecord
 	int			nheaders;
 } RcRecord;
 
-/* Milliseconds since 1970, as Kafka counts, to a timestamp; 0 for none (-1). */
+/*
+ * The greatest timestamp of a record that PostgreSQL can hold, in milliseconds
+ * since 1970; greater ones, such as nanoseconds by mistake, count as none.
+ */
+#define RC_MAX_KAFKA_TIME \
+	(END_TIMESTAMP / INT64CONST(1000) + \
+	 (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY * INT64CONST(1000) - 1)
+
+/*
+ * Milliseconds since 1970, as Kafka counts, to a timestamp.  There must be
+ * one (not -1).
+ */
 static inline TimestampTz
 rc_from_kafka_time(int64 ms)
 {
-	if (ms < 0)
-		return 0;
 	return (ms - (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) *
 			SECS_PER_DAY * INT64CONST(1000)) * INT64CONST(1000);
 }

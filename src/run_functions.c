@@ -23,6 +23,7 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
@@ -53,6 +54,7 @@ static void warn_of_queue(int64 run);
 static RunRow *load_run(int64 run);
 static void check_member(const char *source);
 static void check_committed(int64 run);
+static bool run_has_ended(int64 run);
 static bool has_ended(const RunRow *row);
 
 /* rc_sync_now(source, full_sync): one row. */
@@ -183,7 +185,7 @@ rc_wait(PG_FUNCTION_ARGS)
 														   PG_GETARG_DATUM(1)));
 	check_member(load_run(run)->source);
 	check_committed(run);
-	while (!has_ended(load_run(run)))
+	while (!run_has_ended(run))
 	{
 		if (deadline != 0 && GetCurrentTimestamp() >= deadline)
 			ereport(ERROR,
@@ -294,6 +296,21 @@ check_committed(int64 run)
 				 errmsg("run %lld was asked for by this transaction",
 						(long long) run),
 				 errhint("Commit first, then call rc_wait().")));
+}
+
+/* One of many looks: it must leave nothing behind. */
+static bool
+run_has_ended(int64 run)
+{
+	MemoryContext look = AllocSetContextCreate(CurrentMemoryContext,
+											   "rappel_conso look",
+											   ALLOCSET_SMALL_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(look);
+	bool		ended = has_ended(load_run(run));
+
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(look);
+	return ended;
 }
 
 static bool

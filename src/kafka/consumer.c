@@ -16,12 +16,17 @@
 /* A commit of which nothing has been heard for so long is not waited for. */
 #define COMMIT_LIMIT_MS	60000
 
+/* How often, and how long each time, a lost topic's events are waited for. */
+#define UNASSIGN_ROUNDS		10
+#define UNASSIGN_WAIT_MS	30
+
 /* How long to wait between two looks at the answer to a commit. */
 #define COMMIT_PAUSE_MS	10
 
 static void commit_cb(rd_kafka_t *rk, rd_kafka_resp_err_t err,
 					  rd_kafka_topic_partition_list_t *offsets, void *opaque);
 static void unassign(RcKafka *kafka);
+static void empty_queue(rd_kafka_queue_t *queue, int timeout_ms);
 static void copy_assignment(RcConsumer *consumer,
 							const RcPartition *partitions, int n);
 static rd_kafka_topic_partition_list_t *make_list(const RcPartition *partitions,
@@ -70,30 +75,43 @@ rc_consumer_end(RcKafka *kafka)
  * When a topic is deleted while it is read, librdkafka leaves events in the
  * partition's own queue that hold the partition, and rd_kafka_destroy() would
  * wait for ever (2.0.2; mended in 2.4.0, pull request 4724).  That queue can
- * be emptied only by a handle that was got before.
+ * be emptied only by a handle that was got before; and after such an error
+ * events may still come for a moment.
  */
 static void
 unassign(RcKafka *kafka)
 {
 	RcConsumer *consumer = kafka->consumer;
+	int			rounds = kafka->topic_lost ? UNASSIGN_ROUNDS : 1;
 	int			i;
 
 	if (consumer->nassigned == 0)
 		return;
-	(void) rd_kafka_assign(kafka->rk, NULL);
+	while (rounds-- > 0)
+	{
+		(void) rd_kafka_assign(kafka->rk, NULL);
+		for (i = 0; i < consumer->nassigned; i++)
+			empty_queue(consumer->assigned[i].queue,
+						kafka->topic_lost && i == 0 ? UNASSIGN_WAIT_MS : 0);
+	}
 	for (i = 0; i < consumer->nassigned; i++)
 	{
-		rd_kafka_queue_t *queue = consumer->assigned[i].queue;
-		rd_kafka_message_t *message;
-
-		if (queue == NULL)
-			continue;
-		while (rd_kafka_consume_batch_queue(queue, 0, &message, 1) == 1)
-			rd_kafka_message_destroy(message);
-		rd_kafka_queue_destroy(queue);
-		consumer->assigned[i].queue = NULL;
+		if (consumer->assigned[i].queue != NULL)
+			rd_kafka_queue_destroy(consumer->assigned[i].queue);
 	}
 	consumer->nassigned = 0;
+	kafka->topic_lost = false;
+}
+
+static void
+empty_queue(rd_kafka_queue_t *queue, int timeout_ms)
+{
+	rd_kafka_message_t *message;
+
+	if (queue == NULL)
+		return;
+	while (rd_kafka_consume_batch_queue(queue, timeout_ms, &message, 1) == 1)
+		rd_kafka_message_destroy(message);
 }
 
 /*

@@ -212,6 +212,8 @@ hand_out(RcConsumer *consumer, RcAssigned *assigned,
 	record->timestamp_ms = rd_kafka_message_timestamp(message, &type);
 	if (type == RD_KAFKA_TIMESTAMP_NOT_AVAILABLE)
 		record->timestamp_ms = -1;
+	if (record->timestamp_ms > RC_MAX_KAFKA_TIME)
+		record->timestamp_ms = -1;
 	record->key = message->key;
 	record->key_len = message->key ? (int) message->key_len : -1;
 	record->value = message->payload;

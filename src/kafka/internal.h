@@ -59,6 +59,7 @@ struct RcKafka
 	rd_kafka_resp_err_t last_code;
 	char		last_words[RC_KAFKA_WORDS];
 	rd_kafka_resp_err_t topic_code; /* a topic cannot be read */
+	bool		topic_lost;		/* the same, until the next assignment */
 	char		topic_words[RC_KAFKA_WORDS];
 };
 

@@ -117,6 +117,7 @@ error_cb(rd_kafka_t *rk, int err, const char *reason, void *opaque)
 		 rc_kafka_errcode(err) == ERRCODE_UNDEFINED_OBJECT))
 	{
 		kafka->topic_code = err;
+		kafka->topic_lost = true;
 		strlcpy(kafka->topic_words, reason, sizeof(kafka->topic_words));
 		return;
 	}

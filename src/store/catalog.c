@@ -20,6 +20,7 @@
 #define VERSION_OF(alias) \
 	alias ".xmin::text || ' ' || " alias ".ctid::text"
 
+static bool same_text(const char *a, const char *b);
 static List *column_text_list(int row, int column);
 
 /*
@@ -131,6 +132,26 @@ rc_source_load(const char *name)
 		return NULL;
 	source->name = pstrdup(name);
 	return source;
+}
+
+/* Whether two states of a source read the same records in the same way. */
+bool
+rc_source_reads_same(const RcSource *a, const RcSource *b)
+{
+	return same_text(a->url, b->url) && same_text(a->dataset, b->dataset) &&
+		same_text(a->filter, b->filter) &&
+		same_text(a->key_field, b->key_field) &&
+		same_text(a->cursor_field, b->cursor_field) &&
+		same_text(a->transform, b->transform) &&
+		a->fold_accents == b->fold_accents;
+}
+
+static bool
+same_text(const char *a, const char *b)
+{
+	if (a == NULL || b == NULL)
+		return a == b;
+	return strcmp(a, b) == 0;
 }
 
 /*

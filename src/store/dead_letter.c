@@ -31,7 +31,7 @@ rc_dead_letter_add(const char *origin, const char *name, int64 run,
 	rc_param_text(&params, record->topic);
 	rc_param_int4(&params, record->partition);
 	rc_param_int8(&params, record->offset);
-	rc_param_int8(&params, record->timestamp_ms);
+	rc_param_kafka_time(&params, record->timestamp_ms);
 	rc_param_bytea(&params, record->key, record->key_len);
 	rc_param_bytea(&params, record->value, record->value_len);
 	rc_param_jsonb(&params, rc_headers_jsonb(record), record->nheaders == 0);
@@ -46,7 +46,7 @@ rc_dead_letter_add(const char *origin, const char *name, int64 run,
 		rc_query("UPDATE rappel_conso.dead_letter SET run = $3, topic = $4,"
 				 " partition = CASE WHEN $6 IS NOT NULL THEN $5 END,"
 				 " record_offset = $6,"
-				 " record_timestamp = pg_catalog.to_timestamp($7 / 1000.0),"
+				 " record_timestamp = $7,"
 				 " headers = $10, sqlstate = $11, message = $12, detail = $13,"
 				 " context = $14, owner = $15, attempts = attempts + 1"
 				 " WHERE origin = $1 AND name = $2 AND resolved_at IS NULL"
@@ -58,31 +58,32 @@ rc_dead_letter_add(const char *origin, const char *name, int64 run,
 			   " topic, partition, record_offset, record_timestamp, key,"
 			   " value, headers, sqlstate, message, detail, context, owner)"
 			   " VALUES ($1, $2, $3, $4, CASE WHEN $6 IS NOT NULL THEN $5 END,"
-			   " $6, pg_catalog.to_timestamp($7 / 1000.0), $8, $9, $10, $11,"
+			   " $6, $7, $8, $9, $10, $11,"
 			   " $12, $13, $14, $15)", &params);
 	rc_query_end();
 }
 
 /*
- * The next unresolved dead letters of a stream, in the order of their places
+ * The next unresolved dead letters of a stream that belong to its owner, in the order of their places
  * within "limit": those with an id above "after", or just "id" when it is not
  * 0.  In the current context; locked until the end of the transaction.
  */
 RcDeadLetter *
-rc_dead_letters(const char *stream, int64 id, int64 after, int limit, int *n)
+rc_dead_letters(const RcStream *stream, int64 id, int64 after, int limit, int *n)
 {
 	RcParams	params = {0};
 	RcDeadLetter *letters;
 
-	rc_param_text(&params, stream);
+	rc_param_text(&params, stream->name);
 	rc_param_int8(&params, id > 0 ? id : -1);
 	rc_param_int8(&params, after);
 	rc_param_int4(&params, limit);
+	rc_param_datum(&params, OIDOID, ObjectIdGetDatum(stream->owner));
 	rc_query_begin();
 	*n = (int) rc_query("SELECT id, topic, partition, record_offset,"
 						" (extract(epoch FROM record_timestamp) * 1000)::int8,"
 						" key, value, headers FROM rappel_conso.dead_letter"
-						" WHERE origin = 'stream' AND name = $1"
+						" WHERE origin = 'stream' AND name = $1 AND owner = $5"
 						" AND resolved_at IS NULL AND id > $3"
 						" AND ($2 IS NULL OR id = $2)"
 						" ORDER BY id LIMIT $4 FOR UPDATE", &params);

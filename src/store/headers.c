@@ -11,6 +11,7 @@
 
 #include "common/base64.h"
 #include "mb/pg_wchar.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/json.h"
@@ -20,7 +21,7 @@ static char *headers_json(const RcRecord *record);
 static void append_header_name(StringInfo json, const char *name);
 static void append_header_value(StringInfo json, const RcHeader *header);
 static char *encode_base64(const char *bytes, int len);
-static bool is_first_of_name(const RcRecord *record, int at, int *count);
+static int	compare_headers(const void *a, const void *b, void *arg);
 static RcHeader *add_header(RcHeader *headers, int *n, const char *name,
 							JsonbValue *value);
 static void set_value(RcHeader *header, JsonbValue *value);
@@ -43,55 +44,54 @@ static char *
 headers_json(const RcRecord *record)
 {
 	StringInfoData json;
-	bool		first = true;
+	int		   *order = palloc(sizeof(int) * (record->nheaders + 1));
+	int			end;
+
+	/* by name, then by place: a message may have very many */
+	for (int i = 0; i < record->nheaders; i++)
+		order[i] = i;
+	qsort_arg(order, record->nheaders, sizeof(int), compare_headers,
+			  unconstify(RcRecord *, record));
 
 	initStringInfo(&json);
 	appendStringInfoChar(&json, '{');
-	for (int i = 0; i < record->nheaders; i++)
+	for (int i = 0; i < record->nheaders; i = end)
 	{
-		const RcHeader *header = &record->headers[i];
-		int			count;
+		const char *name = record->headers[order[i]].name;
 
-		if (!is_first_of_name(record, i, &count))
-			continue;
-		if (!first)
-			appendStringInfoChar(&json, ',');
-		first = false;
-		append_header_name(&json, header->name);
-		appendStringInfoChar(&json, ':');
-		if (count > 1)
-			appendStringInfoChar(&json, '[');
-		append_header_value(&json, header);
-		for (int k = i + 1; count > 1 && k < record->nheaders; k++)
+		CHECK_FOR_INTERRUPTS();
+		for (end = i + 1; end < record->nheaders; end++)
 		{
-			if (strcmp(record->headers[k].name, header->name) != 0)
-				continue;
-			appendStringInfoChar(&json, ',');
-			append_header_value(&json, &record->headers[k]);
+			if (strcmp(record->headers[order[end]].name, name) != 0)
+				break;
 		}
-		if (count > 1)
+		if (i > 0)
+			appendStringInfoChar(&json, ',');
+		append_header_name(&json, name);
+		appendStringInfoString(&json, end - i > 1 ? ":[" : ":");
+		for (int k = i; k < end; k++)
+		{
+			if (k > i)
+				appendStringInfoChar(&json, ',');
+			append_header_value(&json, &record->headers[order[k]]);
+		}
+		if (end - i > 1)
 			appendStringInfoChar(&json, ']');
 	}
 	appendStringInfoChar(&json, '}');
 	return json.data;
 }
 
-/* Whether no earlier header has this name, and how many have it in all. */
-static bool
-is_first_of_name(const RcRecord *record, int at, int *count)
+static int
+compare_headers(const void *a, const void *b, void *arg)
 {
-	const char *name = record->headers[at].name;
+	const RcRecord *record = (const RcRecord *) arg;
+	int			x = *(const int *) a;
+	int			y = *(const int *) b;
+	int			order = strcmp(record->headers[x].name,
+							   record->headers[y].name);
 
-	*count = 0;
-	for (int i = 0; i < record->nheaders; i++)
-	{
-		if (strcmp(record->headers[i].name, name) != 0)
-			continue;
-		if (i < at)
-			return false;
-		(*count)++;
-	}
-	return true;
+	return order != 0 ? order : x - y;
 }
 
 static void
@@ -179,8 +179,11 @@ rc_headers_from_jsonb(Datum jsonb, int *n)
 static RcHeader *
 add_header(RcHeader *headers, int *n, const char *name, JsonbValue *value)
 {
-	headers = headers ? repalloc(headers, sizeof(RcHeader) * (*n + 1)) :
-		palloc(sizeof(RcHeader));
+	/* room for 1, 2, 4, .. */
+	if (headers == NULL)
+		headers = palloc(sizeof(RcHeader));
+	else if ((*n & (*n - 1)) == 0)
+		headers = repalloc_huge(headers, sizeof(RcHeader) * *n * 2);
 	headers[*n].name = name;
 	set_value(&headers[*n], value);
 	(*n)++;

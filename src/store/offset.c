@@ -84,6 +84,9 @@ rc_offset_insert(const char *stream, const char *topic, int32 partition,
  * those of the batch's last record of the partition; -1: unchanged.  "applied"
  * counts its records; "counts", what the batch did, is given with one of the
  * batch's partitions only (else NULL).
+ *
+ * It does not wait for who has locked the row: that one changes the stream or
+ * seeks it, and may next want a lock that the batch's rows hold.
  */
 void
 rc_offset_advance(const char *stream, const RcOffset *from, int64 next_offset,
@@ -99,7 +102,7 @@ rc_offset_advance(const char *stream, const RcOffset *from, int64 next_offset,
 	rc_param_int8(&params, from->epoch);
 	rc_param_int8(&params, next_offset);
 	rc_param_int8(&params, last_offset);
-	rc_param_time(&params, rc_from_kafka_time(last_timestamp_ms));
+	rc_param_kafka_time(&params, last_timestamp_ms);
 	rc_param_int8(&params, applied);
 	rc_param_int8(&params, counts ? counts->inserted : 0);
 	rc_param_int8(&params, counts ? counts->updated : 0);
@@ -110,8 +113,10 @@ rc_offset_advance(const char *stream, const RcOffset *from, int64 next_offset,
 				   " last_offset = COALESCE($7, last_offset),"
 				   " record_timestamp = CASE WHEN $7 IS NULL THEN record_timestamp ELSE $8 END,"
 				   " applied_at = pg_catalog.clock_timestamp()"
-				   " WHERE stream = $1 AND topic = $2 AND partition = $3"
-				   " AND next_offset = $4 AND epoch = $5", &params) != 1)
+				   " WHERE ctid = (SELECT o.ctid FROM rappel_conso.stream_offset o"
+				   "  WHERE o.stream = $1 AND o.topic = $2 AND o.partition = $3"
+				   "  AND o.next_offset = $4 AND o.epoch = $5 FOR UPDATE SKIP LOCKED)",
+				   &params) != 1)
 		fence_failed(stream, from);
 }
 

@@ -195,6 +195,15 @@ rc_param_time(RcParams *params, TimestampTz value)
 	add_param(params, TIMESTAMPTZOID, TimestampTzGetDatum(value), value == 0);
 }
 
+/* Milliseconds since 1970; -1 is SQL's null. */
+void
+rc_param_kafka_time(RcParams *params, int64 ms)
+{
+	add_param(params, TIMESTAMPTZOID,
+			  ms < 0 ? (Datum) 0 :
+			  TimestampTzGetDatum(rc_from_kafka_time(ms)), ms < 0);
+}
+
 /* A negative length is SQL's null. */
 void
 rc_param_bytea(RcParams *params, const char *bytes, int len)

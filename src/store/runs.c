@@ -16,7 +16,6 @@
 #include "utils/lsyscache.h"
 
 static void param_error(RcParams *params, const ErrorData *error);
-static void source_changed(const RcSource *source);
 
 /*
  * What the run header of our own messages begins with, in the current
@@ -261,8 +260,8 @@ rc_source_state(const RcSource *source, const char *destination)
 
 /*
  * Move the cursor and the number of the next record: the fence of a source.
- * Raises ERRCODE_T_R_SERIALIZATION_FAILURE when another run or a change of
- * the definition came between; then nothing of the transaction may stay.
+ * Raises ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE when another run or a change
+ * of the definition came between; then nothing of the transaction may stay.
  * "cursor" NULL keeps the old one.  "state" is brought up to date.
  */
 void
@@ -282,7 +281,7 @@ rc_source_advance(const RcSource *source, const char *destination,
 				   " next_offset = $6, complete = complete AND $5 IS NULL"
 				   " WHERE source = $1 AND destination = $2 AND epoch = $3"
 				   " AND next_offset = $4", &params) != 1)
-		source_changed(source);
+		rc_source_changed(source);
 	state->next_offset = next_offset;
 }
 
@@ -415,14 +414,15 @@ rc_source_complete(const RcSource *source, const char *destination,
 				   " full_at = CASE WHEN $6 THEN pg_catalog.now() ELSE full_at END"
 				   " WHERE source = $1 AND destination = $2 AND epoch = $3",
 				   &params) != 1)
-		source_changed(source);
+		rc_source_changed(source);
 }
 
-static void
-source_changed(const RcSource *source)
+/* The definition is not the one that the run has read: it must begin anew. */
+void
+rc_source_changed(const RcSource *source)
 {
 	ereport(ERROR,
-			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("source \"%s\" changed while it was read", source->name),
 			 errhint("Run it again.")));
 }

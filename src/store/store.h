@@ -40,6 +40,7 @@ extern void rc_param_int4(RcParams *params, int32 value);
 extern void rc_param_int8(RcParams *params, int64 value);
 extern void rc_param_bool(RcParams *params, bool value);
 extern void rc_param_time(RcParams *params, TimestampTz value);
+extern void rc_param_kafka_time(RcParams *params, int64 ms);
 extern void rc_param_bytea(RcParams *params, const char *bytes, int len);
 extern void rc_param_jsonb(RcParams *params, Datum value, bool isnull);
 extern void rc_param_datum(RcParams *params, Oid type, Datum value);
@@ -100,6 +101,7 @@ typedef struct RcSource
 extern bool rc_extension_present(void);
 extern RcStream *rc_stream_load(const char *name);
 extern RcSource *rc_source_load(const char *name);
+extern bool rc_source_reads_same(const RcSource *a, const RcSource *b);
 
 /* ---- check.c: the check when a stream is stored ---- */
 
@@ -165,6 +167,7 @@ extern RcSourceState *rc_source_state(const RcSource *source,
 extern void rc_source_advance(const RcSource *source, const char *destination,
 							  RcSourceState *state, const char *cursor,
 							  int64 next_offset);
+extern void rc_source_changed(const RcSource *source);
 extern void rc_source_checked(const RcSource *source, const char *destination);
 extern void rc_source_quota(const RcSource *source, const char *destination,
 							int64 limit, int64 remaining, TimestampTz reset);
@@ -248,7 +251,7 @@ typedef struct RcDeadLetter
 	RcRecord	record;
 } RcDeadLetter;
 
-extern RcDeadLetter *rc_dead_letters(const char *stream, int64 id,
+extern RcDeadLetter *rc_dead_letters(const RcStream *stream, int64 id,
 									 int64 after, int limit, int *n);
 extern void rc_dead_letter_again(int64 id, const ErrorData *error);
 extern void rc_dead_letter_resolve(const int64 *ids, int n);

@@ -246,6 +246,10 @@ check_deadline(const RcCall *call)
 void
 rc_call_check_blocked(const RcCall *call)
 {
+	MemoryContext look = AllocSetContextCreate(CurrentMemoryContext,
+											   "rappel_conso look",
+											   ALLOCSET_SMALL_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(look);
 	RcStream   *stream = call->stream ? rc_stream_load(call->stream) : NULL;
 	bool		blocked;
 
@@ -256,6 +260,8 @@ rc_call_check_blocked(const RcCall *call)
 	for (int i = 0; stream != NULL && i < stream->workers && !blocked; i++)
 		blocked = blocked_by_us(rc_lock_holder(MyDatabaseId, RC_WORKER_STREAM,
 											   stream->name, i));
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(look);
 	if (blocked)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),

@@ -392,6 +392,14 @@ idle(bool at_end)
 	return true;
 }
 
+/* Whether a definition is open that has been changed since. */
+bool
+rc_stream_stale(void)
+{
+	return current != NULL && current->stream != NULL &&
+		!definition_current();
+}
+
 /* Whether the row of the stream, and its offsets, are those we opened. */
 static bool
 definition_current(void)

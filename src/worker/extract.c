@@ -17,6 +17,7 @@
 #include "utils/timestamp.h"
 
 static bool same_as_read(const RcSourceState *state, const RcDatasetMeta *meta);
+static void check_definition(RcRun *run);
 static void note_quota(RcRun *run);
 static bool nothing_new(RcPass *pass, const RcDatasetMeta *meta);
 static void begin_pass(RcPass *pass, const RcDatasetMeta *meta);
@@ -50,6 +51,7 @@ rc_run_extract(RcRun *run)
 
 	rc_transaction_begin();
 	MemoryContextSwitchTo(run->context);
+	check_definition(run);
 	pass->state = rc_source_state(run->source, run->destination);
 	rc_run_destination(run->id, run->destination);
 	rc_transaction_commit();
@@ -88,6 +90,19 @@ rc_run_extract(RcRun *run)
 	rc_transaction_commit();
 	MemoryContextSwitchTo(run->context);
 	rc_pass_tell(pass, true);
+}
+
+/*
+ * In the transaction that reads the epoch: what the run has loaded must still
+ * be the definition, else its cursor would be that of other records.
+ */
+static void
+check_definition(RcRun *run)
+{
+	RcSource   *now = rc_source_load(run->source->name);
+
+	if (now == NULL || !rc_source_reads_same(now, run->source))
+		rc_source_changed(run->source);
 }
 
 /*

@@ -118,6 +118,8 @@ rc_lock_holder(Oid database, RcWorkerKind kind, const char *name, int number)
 			data->locks[i].holdMask != 0)
 			pid = data->locks[i].pid;
 	}
+	pfree(data->locks);
+	pfree(data);
 	return pid;
 }
 
@@ -145,6 +147,8 @@ rc_lock_holders(Oid database)
 		else
 			pids = list_append_unique_int(pids, lock->pid);
 	}
+	pfree(data->locks);
+	pfree(data);
 	return pids;
 }
 

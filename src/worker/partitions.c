@@ -138,7 +138,9 @@ static int
 add_topic(RcConsumption *c, List *offsets, const char *topic)
 {
 	int			n = count_partitions(c, topic);
+	int64	   *starts = palloc(sizeof(int64) * (n + 1));
 	bool		known = false;
+	bool		any = false;
 	ListCell   *lc;
 
 	foreach(lc, offsets)
@@ -147,25 +149,36 @@ add_topic(RcConsumption *c, List *offsets, const char *topic)
 	for (int p = 0; p < n; p++)
 	{
 		RcOffset   *offset = find_offset(offsets, topic, p);
-		int64		start;
 
-		if (!is_ours(c, p) || (offset != NULL && offset->seek_to == NULL))
+		/* a partition that came later is read from its beginning */
+		if (offset == NULL)
+			starts[p] = resolve(c, topic, p,
+								known ? "earliest" : c->stream->start_at);
+		else if (offset->seek_to != NULL && is_ours(c, p))
+			starts[p] = resolve(c, topic, p, offset->seek_to);
+		else
+			starts[p] = -1;
+		any |= starts[p] >= 0;
+	}
+
+	/* all or none, whoever's they are: else some would seem to come later */
+	if (any)
+		rc_transaction_begin();
+	for (int p = 0; p < n; p++)
+	{
+		RcOffset   *offset = find_offset(offsets, topic, p);
+
+		if (starts[p] < 0)
 			continue;
 		if (offset != NULL)
-			start = resolve(c, topic, p, offset->seek_to);
+			rc_offset_seek(c->stream->name, offset, starts[p], c->cluster_id);
 		else
-			/* a partition that came later is read from its beginning */
-			start = resolve(c, topic, p,
-							known ? "earliest" : c->stream->start_at);
-
-		rc_transaction_begin();
-		if (offset != NULL)
-			rc_offset_seek(c->stream->name, offset, start, c->cluster_id);
-		else
-			rc_offset_insert(c->stream->name, topic, p, start, c->cluster_id);
-		rc_transaction_commit();
-		MemoryContextSwitchTo(c->context);
+			rc_offset_insert(c->stream->name, topic, p, starts[p],
+							 c->cluster_id);
 	}
+	if (any)
+		rc_transaction_commit();
+	MemoryContextSwitchTo(c->context);
 	return n == 0 ? 1 : 0;
 }
 

@@ -21,6 +21,9 @@
 /* Everything is looked at this often, in ms, and when the latch is set. */
 #define LOOK_INTERVAL		5000
 
+/* A worker is started again after this time at the earliest, in ms. */
+#define START_PAUSE			1000
+
 /* Old history is removed this often, in ms. */
 #define RETENTION_INTERVAL	(60 * 60 * 1000)
 
@@ -30,6 +33,7 @@ typedef struct Child
 	RcWorkerKind kind;
 	char		name[NAMEDATALEN];
 	int			number;
+	TimestampTz started_at;
 	BackgroundWorkerHandle *handle;
 } Child;
 
@@ -311,6 +315,7 @@ start(const Start *what)
 	child->kind = what->kind;
 	strlcpy(child->name, what->name, sizeof(child->name));
 	child->number = what->number;
+	child->started_at = GetCurrentTimestamp();
 	if (rc_worker_launch(what->kind, &args, &child->handle))
 		children = lappend(children, child);
 	else
@@ -371,9 +376,14 @@ is_child(RcWorkerKind kind, const char *name, int number)
 	return false;
 }
 
+/*
+ * Forget workers that have ended.  Each end wakes the scheduler, so one that
+ * ends as soon as it is started must not be started again at once.
+ */
 static void
 forget_ended(void)
 {
+	TimestampTz now = GetCurrentTimestamp();
 	ListCell   *lc;
 
 	foreach(lc, children)
@@ -383,6 +393,11 @@ forget_ended(void)
 
 		if (GetBackgroundWorkerPid(child->handle, &pid) != BGWH_STOPPED)
 			continue;
+		if (!TimestampDifferenceExceeds(child->started_at, now, START_PAUSE))
+		{
+			next_look = Min(next_look, START_PAUSE);
+			continue;
+		}
 		pfree(child->handle);
 		pfree(child);
 		children = foreach_delete_current(children, lc);

@@ -20,7 +20,7 @@
 /* The longest wait before a batch is tried again, in ms. */
 #define MAX_BACKOFF			60000
 
-static bool stream_wanted(const char *name);
+static bool stream_wanted(const RcWorkerArgs *args);
 static bool survive(const char *name, ErrorData *error);
 
 /*
@@ -47,7 +47,7 @@ rc_stream_main(Datum arg)
 		{
 			RcCounts	counts = {0};
 
-			if (!stream_wanted(args->name) ||
+			if (!stream_wanted(args) ||
 				!rc_lock_keep(RC_WORKER_STREAM, args->name, args->number))
 				proc_exit(0);
 			rc_stream_consume(args->name, args->number, NIL, false, &counts);
@@ -79,17 +79,21 @@ rc_stream_main(Datum arg)
 	}
 }
 
-/* Whether there is something to do: the extension, the row, a broker. */
+/*
+ * Whether there is something to do for us: the extension, the row, a broker,
+ * and not too many workers.
+ */
 static bool
-stream_wanted(const char *name)
+stream_wanted(const RcWorkerArgs *args)
 {
 	RcStream   *stream = NULL;
 
 	rc_transaction_begin();
 	if (rc_extension_present())
-		stream = rc_stream_load(name);
+		stream = rc_stream_load(args->name);
 	if (stream != NULL && (stream->paused || rc_kafka_brokers[0] == '\0' ||
-						   stream->owner != GetSessionUserId()))
+						   stream->owner != GetSessionUserId() ||
+						   args->number >= stream->workers))
 		stream = NULL;
 	rc_transaction_commit();
 	return stream != NULL;
@@ -97,12 +101,14 @@ stream_wanted(const char *name)
 
 /*
  * After an error: false when the stream has failed, which is then written
- * down; the scheduler starts it again.  True: the same batch again.
+ * down; the scheduler starts it again.  True: the same batch again.  What a
+ * definition that has been changed meanwhile says is not counted.
  */
 static bool
 survive(const char *name, ErrorData *error)
 {
-	bool		again = rc_error_verdict(error) == RC_VERDICT_RETRY;
+	bool		stale = rc_stream_stale();
+	bool		again = stale || rc_error_verdict(error) == RC_VERDICT_RETRY;
 
 	rc_transaction_begin();
 	if (!rc_extension_present())
@@ -112,7 +118,7 @@ survive(const char *name, ErrorData *error)
 	}
 	if (!again)
 		rc_stream_fail(name, error);
-	else if (error->sqlerrcode != ERRCODE_T_R_SERIALIZATION_FAILURE)
+	else if (!stale && error->sqlerrcode != ERRCODE_T_R_SERIALIZATION_FAILURE)
 		rc_stream_say(name, "waiting", error->message);
 	rc_transaction_commit();
 	return again;

@@ -85,6 +85,8 @@ rc_retry_main(Datum arg)
 		proc_exit(0);
 	}
 	rc_transaction_begin();
+	rc_check_grants(stream->owner, stream->topics, stream->output_topic,
+					stream->name);
 	rc_applier_setup(stream);
 	rc_transaction_commit();
 	MemoryContextSwitchTo(context);
@@ -115,7 +117,7 @@ retry_some(RcStream *stream, RcApplier *applier, int64 id, int64 *after,
 
 	rc_transaction_begin();
 	MemoryContextSwitchTo(batch);
-	letters = rc_dead_letters(stream->name, id, *after, RETRY_BATCH, &n);
+	letters = rc_dead_letters(stream, id, *after, RETRY_BATCH, &n);
 	records = palloc(sizeof(RcRecord) * (n + 1));
 	resolved = palloc(sizeof(int64) * (n + 1));
 	for (int i = 0; i < n; i++)
@@ -162,6 +164,9 @@ rc_drain_main(Datum arg)
 	List	   *targets;
 	int64		values[5];
 	int			looks = 0;
+	MemoryContext look_context = AllocSetContextCreate(context,
+													   "rappel_conso look",
+													   ALLOCSET_DEFAULT_SIZES);
 
 	if (rc_kafka_brokers[0] == '\0')
 		ereport(ERROR,
@@ -187,7 +192,8 @@ rc_drain_main(Datum arg)
 		bool		worked;
 
 		rc_transaction_begin();
-		MemoryContextSwitchTo(context);
+		MemoryContextReset(look_context);
+		MemoryContextSwitchTo(look_context);
 		reached = rc_targets_reached(stream->name, targets);
 		worked = rc_stream_worked(stream);
 		if (worked && looks++ % WAKE_EVERY == 0)

@@ -117,6 +117,7 @@ extern bool rc_stream_worked(const RcStream *stream);
 extern bool rc_stream_take(const RcStream *stream);
 extern void rc_stream_give(const RcStream *stream);
 extern void rc_stream_close(void);
+extern bool rc_stream_stale(void);
 
 /* ---- entry points ---- */
 

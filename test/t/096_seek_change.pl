@@ -198,8 +198,8 @@ produce('changed', 100);
 wait_for($blocked, 'a batch under way');
 $session->query_safe(q{SELECT rc_seek('changed', 'earliest'); COMMIT});
 wait_for("SELECT count(*) = $n FROM changed", 'the replay');
-is(query('SELECT count(*), count(DISTINCT n), min(n), max(n) FROM changed') . query('SELECT count(*) FROM rappel_conso.dead_letter'),
-	"$n|$n|1|${n}0", 'a busy stream is replayed into its emptied table');
+is(query('SELECT count(*), count(DISTINCT n), min(n), max(n) FROM changed'),
+	"$n|$n|1|$n", 'a busy stream is replayed into its emptied table');
 $session->quit;
 
 # ---- workers, topics and partitions ----
