@@ -309,7 +309,7 @@ CREATE TABLE rappel_conso.dead_letter (
   created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   resolved_at timestamptz
 );
-CREATE INDEX dead_letter_value_idx ON rappel_conso.dead_letter (name, md5(value))
+CREATE INDEX dead_letter_value_idx ON rappel_conso.dead_letter (name, md5(COALESCE(value, '')))
   WHERE resolved_at IS NULL AND run IS NOT NULL;
 CREATE INDEX dead_letter_name_idx ON rappel_conso.dead_letter (origin, name, id);
 COMMENT ON TABLE rappel_conso.dead_letter IS 'records that failed alone, with their bytes, place and error';
@@ -338,8 +338,10 @@ CREATE TABLE rappel_conso.outbox (
   id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   message_id uuid NOT NULL DEFAULT gen_random_uuid(),
   topic text NOT NULL,
-  key bytea,
-  value bytea,
+  key bytea
+    CONSTRAINT outbox_key_check CHECK (octet_length(key) OPERATOR(pg_catalog.<=) 16777216),
+  value bytea
+    CONSTRAINT outbox_value_check CHECK (octet_length(value) OPERATOR(pg_catalog.<=) 16777216),
   headers jsonb
     CONSTRAINT outbox_headers_check CHECK (jsonb_typeof(headers) OPERATOR(pg_catalog.=) 'object'),
   origin text NOT NULL DEFAULT 'rc_publish',
@@ -628,6 +630,7 @@ BEGIN
   IF EXISTS (SELECT FROM pg_stat_progress_copy c WHERE c.pid = pg_backend_pid() AND c.relid = TG_RELID) THEN
     RETURN NULL;
   END IF;
+  PERFORM FROM rappel_conso.stream_offset o WHERE o.stream = NEW.name ORDER BY o.topic, o.partition FOR UPDATE;
   UPDATE rappel_conso.stream_offset o SET epoch = o.epoch + 1 WHERE o.stream = NEW.name;
   UPDATE rappel_conso.dead_letter d SET name = NEW.name, owner = NEW.owner
    WHERE d.origin = 'stream' AND d.name = OLD.name AND d.owner = OLD.owner AND d.resolved_at IS NULL
@@ -760,6 +763,9 @@ DECLARE
   part text;
   place text[];
 BEGIN
+  -- in the order in which workers lock
+  PERFORM FROM rappel_conso.stream s WHERE s.name = seek.stream FOR UPDATE;
+  PERFORM FROM rappel_conso.stream_offset o WHERE o.stream = seek.stream ORDER BY o.topic, o.partition FOR UPDATE;
   IF "to" ~ '^([A-Za-z0-9._-]+:)?\d+:\d+(,([A-Za-z0-9._-]+:)?\d+:\d+)*$' THEN
     FOREACH part IN ARRAY string_to_array("to", ',') LOOP
       place := regexp_match(part, '^(?:([A-Za-z0-9._-]+):)?(\d+):(\d+)$');
@@ -1164,6 +1170,7 @@ i { display: inline-block; width: 1.15rem; height: 1.15rem; border-radius: .25re
   text-align: center; vertical-align: -.2em; overflow: hidden; }
 i.good { background: var(--good); } i.bad { background: var(--bad); } i.busy { background: var(--busy); }
 i.wait { background: var(--wait); } i.off { background: var(--off); }
+p .state { margin-right: .7rem; }
 .error { color: var(--bad); }
 table.grid { table-layout: fixed; margin-bottom: .6rem; font-size: .8rem; }
 table.grid th { width: 4.4rem; padding: 0; border: 0; font-weight: 400; vertical-align: middle; }
@@ -1252,7 +1259,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   SELECT format('<section id="runs"><h2>Runs</h2>%s<p class="dim">%s</p></section>',
            COALESCE(string_agg(format('<h3>%s</h3>%s%s', rappel_conso.html(s.name), rappel_conso.report_grid(s.name), l.runs), ''
                                ORDER BY s.name), '<p class="dim">There has been no run yet.</p>'),
-           (SELECT string_agg(format('<span class="state">%s %s</span>', rappel_conso.html_state(n), replace(n, '_', ' ')), ' &ensp;' ORDER BY o)
+           (SELECT string_agg(format('<span class="state">%s %s</span>', rappel_conso.html_state(n), replace(n, '_', ' ')), ' ' ORDER BY o)
               FROM unnest(ARRAY['success', 'running', 'queued', 'up_for_retry', 'failed', 'upstream_failed', 'cancelled'])
                    WITH ORDINALITY AS w (n, o)))
     FROM (SELECT DISTINCT r.source AS name FROM rappel_conso.run r) s

@@ -25,6 +25,7 @@
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
+#include "worker/sync.h"
 #include "worker/worker.h"
 
 PG_FUNCTION_INFO_V1(rc_start);
@@ -278,6 +279,7 @@ rc_retry(PG_FUNCTION_ARGS)
 		PG_RETURN_NULL();
 	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	stream = stream_for_caller(name, "rc_retry()");
+	rc_sync_check_stream(name);
 
 	call.kind = RC_WORKER_RETRY;
 	call.args.role = stream->owner;
@@ -305,6 +307,7 @@ rc_drain(PG_FUNCTION_ARGS)
 		PG_RETURN_NULL();
 	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	stream = stream_for_caller(name, "rc_drain()");
+	rc_sync_check_stream(name);
 
 	call.kind = RC_WORKER_DRAIN;
 	call.args.role = stream->owner;

@@ -372,8 +372,7 @@ run_statement(RcApplier *applier, Tuplestorestate *store, int n)
 
 	fire_deferred_triggers();
 	debug_query_string = NULL;
-	if (StatementTimeout > 0)
-		disable_timeout(STATEMENT_TIMEOUT, false);
+	disable_timeout(STATEMENT_TIMEOUT, false);
 	AtEOXact_GUC(false, level);
 	if (output)
 		rc_outbox_insert(applier->stream, output);

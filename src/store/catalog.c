@@ -86,6 +86,17 @@ rc_stream_load(const char *name)
 	return stream;
 }
 
+/* Keep the definition of a stream as it is until the transaction ends. */
+void
+rc_stream_lock(const char *name)
+{
+	RcParams	params = {0};
+
+	rc_param_text(&params, name);
+	rc_execute("SELECT 1 FROM rappel_conso.stream WHERE name = $1 FOR SHARE",
+			   &params);
+}
+
 /*
  * The source "name", in the current context; NULL if there is none.
  */

@@ -49,10 +49,12 @@ rc_dead_letter_add(const char *origin, const char *name, int64 run,
 				 " record_timestamp = $7,"
 				 " headers = $10, sqlstate = $11, message = $12, detail = $13,"
 				 " context = $14, owner = $15, attempts = attempts + 1"
-				 " WHERE origin = $1 AND name = $2 AND resolved_at IS NULL"
-				 " AND run IS NOT NULL AND run <> $3"
-				 " AND pg_catalog.md5(value) = pg_catalog.md5($9)"
-				 " AND value = $9 AND key IS NOT DISTINCT FROM $8",
+				 " WHERE id = (SELECT min(id) FROM rappel_conso.dead_letter"
+				 "  WHERE origin = $1 AND name = $2 AND resolved_at IS NULL"
+				 "  AND run IS NOT NULL AND run <> $3"
+				 "  AND pg_catalog.md5(COALESCE(value, '')) = pg_catalog.md5(COALESCE($9, ''))"
+				 "  AND value IS NOT DISTINCT FROM $9"
+				 "  AND key IS NOT DISTINCT FROM $8)",
 				 &params) == 0)
 		rc_query("INSERT INTO rappel_conso.dead_letter (origin, name, run,"
 			   " topic, partition, record_offset, record_timestamp, key,"

@@ -100,6 +100,7 @@ typedef struct RcSource
 
 extern bool rc_extension_present(void);
 extern RcStream *rc_stream_load(const char *name);
+extern void rc_stream_lock(const char *name);
 extern RcSource *rc_source_load(const char *name);
 extern bool rc_source_reads_same(const RcSource *a, const RcSource *b);
 

@@ -154,13 +154,15 @@ open_stream(const char *name, int number, bool even_paused)
 
 	open_consumer(name, number);
 	c->kafka = consumer;
-	if (!rc_partitions_assign(c))
+	if (!rc_partitions_assign(c) && !c->stale)
 	{
 		say_trouble(psprintf("topic \"%s\" does not exist",
 							 (char *) linitial(c->stream->topics)));
 		rc_worker_wait(LOOK_INTERVAL);
 		return false;
 	}
+	if (c->stale)
+		return false;
 	say_trouble(NULL);
 	return true;
 }
@@ -358,7 +360,6 @@ own_run(const RcRecord *record)
 static bool
 idle(bool at_end)
 {
-	static TimestampTz looked_at = 0;
 	RcConsumption *c = current;
 	TimestampTz now = GetCurrentTimestamp();
 
@@ -371,9 +372,9 @@ idle(bool at_end)
 			return false;
 	}
 	rc_partitions_observe(c, false);
-	if (TimestampDifferenceExceeds(looked_at, now, LOOK_INTERVAL))
+	if (TimestampDifferenceExceeds(c->looked_at, now, LOOK_INTERVAL))
 	{
-		looked_at = now;
+		c->looked_at = now;
 		if (!definition_current())
 			return false;
 		c->cured |= at_end && rc_partitions_at_end(c);
@@ -384,7 +385,7 @@ idle(bool at_end)
 	if (at_end && !rc_kafka_wait(c->kafka, LOOK_INTERVAL))
 	{
 		/* woken, by a change of the row, or by who waits for what we know */
-		looked_at = 0;
+		c->looked_at = 0;
 		if (!TimestampDifferenceExceeds(now, GetCurrentTimestamp(),
 										LOOK_INTERVAL))
 			c->observed_at = 0;

@@ -30,6 +30,8 @@ typedef struct RcConsumption
 	bool	   *verify;			/* the last record applied is read again */
 	char	   *run_prefix;		/* of RC_HEADER_RUN for runs of this database */
 	bool		cured;			/* something was applied, or all is read */
+	bool		stale;			/* the definition changed while it was opened */
+	TimestampTz looked_at;		/* for changes of the definition */
 	TimestampTz observed_at;
 	bool		commit_again;	/* to the group; see rc_partitions_observe */
 } RcConsumption;

@@ -34,6 +34,7 @@ typedef struct Wake
 	RcWorkerKind kind;
 	char		name[NAMEDATALEN];
 	int			number;
+	int			pid;			/* found before the commit; 0: nobody */
 } Wake;
 
 static List *wakes = NIL;
@@ -190,19 +191,24 @@ wake_callback(XactEvent event, void *arg)
 {
 	ListCell   *lc;
 
-	if (event == XACT_EVENT_COMMIT)
+	/* what may fail happens before the commit: after it nothing may */
+	foreach(lc, wakes)
 	{
-		foreach(lc, wakes)
-		{
-			Wake	   *wake = (Wake *) lfirst(lc);
-			int			pid = rc_lock_holder(MyDatabaseId, wake->kind,
-											 wake->name, wake->number);
-			PGPROC	   *proc;
+		Wake	   *wake = (Wake *) lfirst(lc);
+		PGPROC	   *proc;
 
+		if (event == XACT_EVENT_PRE_COMMIT)
+		{
+			wake->pid = rc_lock_holder(MyDatabaseId, wake->kind, wake->name,
+									   wake->number);
 			/* a publisher that does not run is the scheduler's to start */
-			if (pid == 0 && wake->kind == RC_WORKER_OUTBOX)
-				pid = rc_lock_holder(MyDatabaseId, RC_WORKER_SCHEDULER, "", 0);
-			proc = pid ? BackendPidGetProc(pid) : NULL;
+			if (wake->pid == 0 && wake->kind == RC_WORKER_OUTBOX)
+				wake->pid = rc_lock_holder(MyDatabaseId, RC_WORKER_SCHEDULER,
+										   "", 0);
+		}
+		else if (event == XACT_EVENT_COMMIT && wake->pid != 0)
+		{
+			proc = BackendPidGetProc(wake->pid);
 			if (proc != NULL)
 				SetLatch(&proc->procLatch);
 		}

@@ -13,6 +13,7 @@
 
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "access/xlog_internal.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "storage/ipc.h"
@@ -39,6 +40,7 @@ static bool said_running = false;
 
 static bool wanted(void);
 static bool publish_some(MemoryContext context);
+static void flush_wal(void);
 static void open_producer(void);
 static void close_producer(void);
 static char *topic_problem(const char *topic);
@@ -136,7 +138,7 @@ publish_some(MemoryContext context)
 		return false;
 
 	/* With synchronous_commit = off a visible row may not be on disk yet. */
-	XLogFlush(GetXLogInsertRecPtr());
+	flush_wal();
 	open_producer();
 	MemoryContextSwitchTo(context);
 	errors = palloc0(sizeof(char *) * n);
@@ -156,6 +158,22 @@ publish_some(MemoryContext context)
 	}
 	settle(messages, n, errors);
 	return true;
+}
+
+/*
+ * Flush the WAL that has been written.  At the end of a page the insert
+ * position stands behind the header of the next one, which is not there yet.
+ */
+static void
+flush_wal(void)
+{
+	XLogRecPtr	end = GetXLogInsertRecPtr();
+	uint64		offset = end % XLOG_BLCKSZ;
+
+	if (offset == SizeOfXLogShortPHD ||
+		XLogSegmentOffset(end, wal_segment_size) == SizeOfXLogLongPHD)
+		end -= offset;
+	XLogFlush(end);
 }
 
 /* A producer for the cluster that is set now. */

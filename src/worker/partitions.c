@@ -19,6 +19,7 @@
 /* Watermarks are written at most this often, in ms. */
 #define OBSERVE_INTERVAL	10000
 
+static void check_definition(RcConsumption *c);
 static int	count_partitions(RcConsumption *c, const char *topic);
 static bool is_ours(RcConsumption *c, int partition);
 static RcOffset *find_offset(List *offsets, const char *topic, int partition);
@@ -59,8 +60,11 @@ rc_partitions_assign(RcConsumption *c)
 	rc_transaction_begin();
 	MemoryContextSwitchTo(c->context);
 	offsets = rc_offsets_load(c->stream->name);
+	check_definition(c);
 	rc_transaction_commit();
 	MemoryContextSwitchTo(c->context);
+	if (c->stale)
+		return false;
 
 	c->n = 0;
 	c->offsets = palloc0(sizeof(RcOffset) * Max(list_length(offsets), 1));
@@ -99,6 +103,20 @@ note_start(RcConsumption *c)
 		rc_offset_started(c->stream->name, &c->offsets[i]);
 	rc_transaction_commit();
 	MemoryContextSwitchTo(c->context);
+}
+
+/*
+ * Whether the definition is still the one that was opened.  To be called
+ * after the offsets have been read: an epoch that belongs to a newer
+ * definition must not let a batch of this one pass.
+ */
+static void
+check_definition(RcConsumption *c)
+{
+	RcStream   *now = rc_stream_load(c->stream->name);
+
+	if (now == NULL || strcmp(now->version, c->stream->version) != 0)
+		c->stale = true;
 }
 
 static int
@@ -163,12 +181,17 @@ add_topic(RcConsumption *c, List *offsets, const char *topic)
 
 	/* all or none, whoever's they are: else some would seem to come later */
 	if (any)
+	{
 		rc_transaction_begin();
+		MemoryContextSwitchTo(c->context);
+		rc_stream_lock(c->stream->name);
+		check_definition(c);
+	}
 	for (int p = 0; p < n; p++)
 	{
 		RcOffset   *offset = find_offset(offsets, topic, p);
 
-		if (starts[p] < 0)
+		if (starts[p] < 0 || c->stale)
 			continue;
 		if (offset != NULL)
 			rc_offset_seek(c->stream->name, offset, starts[p], c->cluster_id);

@@ -159,6 +159,12 @@ rc_pass_flush(RcPass *pass)
 
 	if (batch->lines == 0)
 		return;
+	/* the stream's statement may have called pg_advisory_unlock_all() */
+	if (!rc_lock_keep(RC_WORKER_RUN, run->source->name, 0))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("another process runs source \"%s\"",
+						run->source->name)));
 	if (!run->direct)
 		refused = rc_run_publish(run, batch->records, batch->n);
 	if (run->window_from == NULL && pass->ordered && batch->cursor != NULL &&

@@ -22,8 +22,8 @@
 #define JOIN_INTERVAL	100
 
 static void check_caller(const RcSource *source);
-static void check_not_ours(const char *sql, const char *what,
-						   const char *name);
+static void check_visible(const char *sql, const char *what,
+						  const char *name);
 static bool start_and_wait(RcCall *call, int64 *run);
 static bool join(RcCall *call, int64 *run);
 static int64 newest_run(const char *source);
@@ -78,18 +78,25 @@ static void
 check_caller(const RcSource *source)
 {
 	rc_call_check_owner(source->owner, "source", source->name);
-	check_not_ours("SELECT xmin::text FROM pg_catalog.pg_extension"
+	check_visible("SELECT xmin::text FROM pg_catalog.pg_extension"
 				   " WHERE extname = $1::name", "extension", RC_NAME);
-	check_not_ours("SELECT xmin::text FROM rappel_conso.source"
+	check_visible("SELECT xmin::text FROM rappel_conso.source"
 				   " WHERE name = $1", "source", source->name);
 	if (source->stream)
-		check_not_ours("SELECT xmin::text FROM rappel_conso.stream"
-					   " WHERE name = $1", "stream", source->stream);
+		rc_sync_check_stream(source->stream);
+}
+
+/* A stream that this transaction has made or changed. */
+void
+rc_sync_check_stream(const char *name)
+{
+	check_visible("SELECT xmin::text FROM rappel_conso.stream"
+						  " WHERE name = $1", "stream", name);
 }
 
 /* A row that this transaction has made or changed, no worker can see. */
 static void
-check_not_ours(const char *sql, const char *what, const char *name)
+check_visible(const char *sql, const char *what, const char *name)
 {
 	RcParams	params = {0};
 	TransactionId xmin = InvalidTransactionId;
@@ -106,7 +113,7 @@ check_not_ours(const char *sql, const char *what, const char *name)
 				 errmsg("%s \"%s\" was changed by this transaction", what,
 						name),
 				 errdetail("The run happens in another process, which cannot see the change yet."),
-				 errhint("Commit first, then call rc_sync_now().")));
+				 errhint("Commit first, then call the function.")));
 }
 
 /*

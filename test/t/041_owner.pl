@@ -107,7 +107,6 @@ my %escapes = (
 	secret => [ q{ann.run($$SELECT word FROM public.secret$$)}, '42501|permission denied for table secret' ],
 	state => [ q{ann.run($$UPDATE rappel_conso.stream_offset SET next_offset = 99$$)}, '42501|permission denied for table stream_offset' ],
 	constraints => [ q{ann.run($$SET CONSTRAINTS ALL DEFERRED$$)} ],
-	transaction => [ q{ann.run($$COMMIT$$)}, '0A000|EXECUTE of transaction commands is not implemented' ],
 	unlock => [ q{pg_advisory_unlock_all()::text} ],
 	temporary => [ q{ann.run($$CREATE TEMP TABLE stream_offset (a int); CREATE TEMP TABLE dead_letter (a int)$$)} ]);
 my $root = query('SELECT current_user');
@@ -166,6 +165,20 @@ foreach my $name (sort keys %escapes)
 is(query('SELECT count(*) FROM ann.sprung'), '0', q{our own SQL steps into no trap});
 is(query(q{SELECT word FROM secret}), 'of the superuser', 'what is not the owner\'s is untouched');
 
+# An end of our transaction is no record's fault.
+is(as('ann', <<~'EOC'), '', 'a statement that ends the transaction');
+	CREATE PROCEDURE ann.finish() LANGUAGE plpgsql AS $$ BEGIN COMMIT; END $$;
+	INSERT INTO rappel_conso.stream (name, topics, value_type, statement) VALUES ('finish', '{who}', 'text',
+	  'INSERT INTO ann.target SELECT ann.run(''CALL ann.finish()'') FROM records');
+	EOC
+$node->poll_query_until('postgres', q{SELECT state = 'failed' FROM rappel_conso.stream_state WHERE stream = 'finish'})
+  or die 'the stream that ends the transaction has not failed';
+is( query(q{
+		SELECT sqlstate, error, next_offset, (SELECT count(*) FROM ann.target)
+		FROM rappel_conso.stream_state JOIN rappel_conso.stream_offset USING (stream) WHERE stream = 'finish'}),
+	'2D000|invalid transaction termination|0|1', 'is stopped, with nothing done');
+query(q{UPDATE rappel_conso.stream SET paused = true WHERE name = 'finish'});
+
 # The lock that a statement lets go is taken back: there is one worker still.
 $kafka->produce_many('unlock', [ map { [ 'k', '"escape"' ] } 1 .. 3 ]);
 wait_offset('e_unlock', 6);
@@ -201,8 +214,8 @@ my @refused = (
 		qq{42501: must be member of role "$root" to make it the owner of stream "who"} ],
 	[ 'ann', q{INSERT INTO rappel_conso.stream (name, topics, statement) VALUES ('x', '{x}', 'SELECT word FROM public.secret, records')},
 		'42501: permission denied for table secret' ],
-	[ 'bea', q{SELECT rc_sync_now()}, '42704: source "rappel_conso" does not exist' ],
-	[ 'bea', q{SELECT rc_seek('who', 'earliest')}, '42704: stream "who" does not exist or is not yours' ],
+	[ 'bea', q{SELECT rc_sync_now()}, qq{42501: must be member of role "$root" to use source "rappel_conso"} ],
+	[ 'bea', q{SELECT rc_seek('who', 'earliest')}, '42501: must be member of role "ann" to use stream "who"' ],
 	[ 'bea', q{SELECT rc_start()}, '42501: permission denied for function rc_start' ],
 	[ 'bea', q{SELECT * FROM rc_status()}, '42501: permission denied for function rc_status' ],
 	[ 'bea', q{UPDATE rappel_conso.stream_offset SET next_offset = 0}, '42501: permission denied for table stream_offset' ],
@@ -220,7 +233,7 @@ foreach my $case (@refused)
 	is(as($role, $sql), $error, "$role may not: $sql");
 }
 query(q{GRANT SELECT ON rappel_conso.source TO ann; UPDATE rappel_conso.source SET owner = 'bea' WHERE name = 'rappel_conso'});
-like(as('ann', 'SELECT rc_sync_now()'), qr/^42(501|704): /, 'who is not its owner may not run a source');
+is(as('ann', 'SELECT rc_sync_now()'), '42501: must be member of role "bea" to use source "rappel_conso"', 'who is not its owner may not run a source');
 is( as('bea', 'SELECT rc_sync_now()'),
 	'55000: stream "rappel_conso" is paused', 'its owner may');
 query(qq{UPDATE rappel_conso.source SET owner = '$root'});
