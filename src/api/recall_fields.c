@@ -19,7 +19,7 @@ static const struct
 {
 	const char *name[2];
 	bool		is_list;		/* "|" separates items */
-}			fields[RC_RECALL_NFIELDS] = {
+}	fields[RC_RECALL_NFIELDS] = {
 	[RC_F_PUBLICATION] = {{"date_de_publication", "date_publication"}},
 	[RC_F_REFERENCE] = {{"reference_fiche", "numero_fiche"}},
 	[RC_F_NUMERO_VERSION] = {{"ndeg_de_version", "numero_version"}},

@@ -487,6 +487,11 @@ bury(RcApplier *applier, int at, ErrorData *error)
 {
 	const RcStream *stream = applier->stream;
 	const RcRecord *record = &applier->records[at];
+	int			code = error->sqlerrcode;
+
+	/* of a statement timeout nobody shall think that it may pass */
+	if (rc_error_may_pass(code))
+		code = ERRCODE_PROGRAM_LIMIT_EXCEEDED;
 
 	if (applier->letters)
 	{
@@ -496,7 +501,7 @@ bury(RcApplier *applier, int at, ErrorData *error)
 	}
 	if (stream->stop_on_error)
 		ereport(ERROR,
-				(errcode(error->sqlerrcode),
+				(errcode(code),
 				 errmsg("record at offset %lld of topic \"%s\", partition %d failed: %s",
 						(long long) record->offset, record->topic,
 						record->partition, error->message),
@@ -504,7 +509,7 @@ bury(RcApplier *applier, int at, ErrorData *error)
 				 errhint("Stream \"%s\" has on_error = stop.", stream->name)));
 	if (applier->dead_in_row + 1 >= stream->stop_after)
 		ereport(ERROR,
-				(errcode(error->sqlerrcode),
+				(errcode(code),
 				 errmsg("%d records in a row failed, the last one with: %s",
 						stream->stop_after, error->message),
 				 errdetail("The last one is at offset %lld of topic \"%s\", partition %d.",

@@ -214,7 +214,7 @@ rc_decoder_put(RcDecoder *decoder, Tuplestorestate *store,
 		char	   *json = pg_any_to_server(record->value, record->value_len,
 											PG_UTF8);
 		int			len = (json == record->value) ? record->value_len :
-			(int) strlen(json);
+		(int) strlen(json);
 
 		rc_row_decode(decoder->row, json, len, values + at, nulls + at);
 	}

@@ -57,11 +57,11 @@ rc_dead_letter_add(const char *origin, const char *name, int64 run,
 				 "  AND key IS NOT DISTINCT FROM $8)",
 				 &params) == 0)
 		rc_query("INSERT INTO rappel_conso.dead_letter (origin, name, run,"
-			   " topic, partition, record_offset, record_timestamp, key,"
-			   " value, headers, sqlstate, message, detail, context, owner)"
-			   " VALUES ($1, $2, $3, $4, CASE WHEN $6 IS NOT NULL THEN $5 END,"
-			   " $6, $7, $8, $9, $10, $11,"
-			   " $12, $13, $14, $15)", &params);
+				 " topic, partition, record_offset, record_timestamp, key,"
+				 " value, headers, sqlstate, message, detail, context, owner)"
+				 " VALUES ($1, $2, $3, $4, CASE WHEN $6 IS NOT NULL THEN $5 END,"
+				 " $6, $7, $8, $9, $10, $11,"
+				 " $12, $13, $14, $15)", &params);
 	rc_query_end();
 }
 

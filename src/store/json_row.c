@@ -24,7 +24,8 @@
 /* How a column takes its value. */
 typedef enum ColumnKind
 {
-	COLUMN_TEXT,				/* text or unlimited varchar: no input function */
+	COLUMN_TEXT,				/* text or unlimited varchar: no input
+								 * function */
 	COLUMN_JSON,				/* json or jsonb: the raw JSON */
 	COLUMN_ARRAY,				/* of scalars */
 	COLUMN_OTHER				/* by its input function */
@@ -377,8 +378,8 @@ on_scalar(void *state, char *token, JsonTokenType type)
 	{
 		RowColumn  *column = &decoder->columns[decoder->column];
 		Datum		value = isnull ? (Datum) 0 :
-			InputFunctionCall(&column->input, token, column->ioparam,
-							  column->typmod);
+		InputFunctionCall(&column->input, token, column->ioparam,
+						  column->typmod);
 
 		decoder->array = accumArrayResult(decoder->array, value, isnull,
 										  column->element,

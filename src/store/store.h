@@ -137,6 +137,7 @@ typedef struct RcSourceState
 } RcSourceState;
 
 extern char *rc_run_prefix(void);
+
 /* A window of a backfill. */
 typedef struct RcWindow
 {

@@ -239,7 +239,7 @@ static char *
 day_after_tomorrow(void)
 {
 	pg_time_t	time = timestamptz_to_time_t(GetCurrentTimestamp()) +
-		2 * SECS_PER_DAY;
+	2 * SECS_PER_DAY;
 	struct pg_tm *day = pg_gmtime(&time);
 
 	return psprintf("%04d-%02d-%02d", day->tm_year + 1900, day->tm_mon + 1,
@@ -353,4 +353,3 @@ check_count(RcPass *pass, const char *where, int64 before)
 					(long long) least),
 			 errdetail("What came is stored; the rest is missing.")));
 }
-

@@ -29,7 +29,7 @@ rc_pass_add_line(RcPass *pass, const char *line, size_t len)
 {
 	RcRun	   *run = pass->run;
 	RcSource   *source = run->source;
-	RcBatch	   *batch = &pass->batch;
+	RcBatch    *batch = &pass->batch;
 	RcExtractOptions options = {
 		.recall = strcmp(source->transform, "recall") == 0,
 		.fold_accents = source->fold_accents,
@@ -47,7 +47,7 @@ rc_pass_add_line(RcPass *pass, const char *line, size_t len)
 	error = rc_extract(line, len, &options, &extracted);
 	if (error != NULL)
 	{
-		RcBadLine    *bad = palloc0(sizeof(RcBadLine));
+		RcBadLine  *bad = palloc0(sizeof(RcBadLine));
 
 		bad->record.topic = source->topic;
 		bad->record.offset = -1;
@@ -125,9 +125,9 @@ void
 rc_pass_begin_batch(RcPass *pass)
 {
 	RcRun	   *run = pass->run;
-	RcBatch	   *batch = &pass->batch;
+	RcBatch    *batch = &pass->batch;
 	int			max = run->stream ? run->stream->batch_size :
-		DEFAULT_BATCH_SIZE;
+	DEFAULT_BATCH_SIZE;
 
 	MemoryContextReset(run->batch_context);
 	memset(batch, 0, sizeof(RcBatch));
@@ -152,7 +152,7 @@ void
 rc_pass_flush(RcPass *pass)
 {
 	RcRun	   *run = pass->run;
-	RcBatch	   *batch = &pass->batch;
+	RcBatch    *batch = &pass->batch;
 	RcCounts	counts = {0};
 	List	   *refused = NIL;
 	char	   *cursor = NULL;
@@ -221,7 +221,7 @@ bury_lines(RcPass *pass)
 
 	foreach(lc, pass->batch.bad)
 	{
-		RcBadLine    *bad = (RcBadLine *) lfirst(lc);
+		RcBadLine  *bad = (RcBadLine *) lfirst(lc);
 		ErrorData	error = {0};
 
 		error.sqlerrcode = ERRCODE_INVALID_TEXT_REPRESENTATION;

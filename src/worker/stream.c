@@ -123,4 +123,3 @@ survive(const char *name, ErrorData *error)
 	rc_transaction_commit();
 	return again;
 }
-

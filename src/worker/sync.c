@@ -79,9 +79,9 @@ check_caller(const RcSource *source)
 {
 	rc_call_check_owner(source->owner, "source", source->name);
 	check_visible("SELECT xmin::text FROM pg_catalog.pg_extension"
-				   " WHERE extname = $1::name", "extension", RC_NAME);
+				  " WHERE extname = $1::name", "extension", RC_NAME);
 	check_visible("SELECT xmin::text FROM rappel_conso.source"
-				   " WHERE name = $1", "source", source->name);
+				  " WHERE name = $1", "source", source->name);
 	if (source->stream)
 		rc_sync_check_stream(source->stream);
 }
@@ -91,7 +91,7 @@ void
 rc_sync_check_stream(const char *name)
 {
 	check_visible("SELECT xmin::text FROM rappel_conso.stream"
-						  " WHERE name = $1", "stream", name);
+				  " WHERE name = $1", "stream", name);
 }
 
 /* A row that this transaction has made or changed, no worker can see. */

@@ -531,7 +531,13 @@ sub kcat
 	my ($self, $input, @options) = @_;
 	my ($out, $err) = ('', '');
 
-	IPC::Run::run([ 'kcat', '-b', $self->open_brokers, '-q', @options ],
+	# A topic that the broker makes for us is asked for again soon, not after
+	# a second.
+	IPC::Run::run(
+		[
+			'kcat', '-b', $self->open_brokers, '-q',
+			'-X', 'topic.metadata.refresh.interval.ms=100', @options
+		],
 		'<', \$input, '>', \$out, '2>', \$err)
 	  or die "kcat @options failed: $err";
 	return $out;

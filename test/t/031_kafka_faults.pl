@@ -132,7 +132,7 @@ my $holder = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('postgres')
 $in = "BEGIN; LOCK rappel_conso_table; SELECT 'locked';\n";
 $holder->pump until $out =~ /locked/;
 $sync = start_sync($node);
-wait_for('the end of extract', q{SELECT state = 'success' FROM rappel_conso.task WHERE name = 'extract' ORDER BY run DESC LIMIT 1});
+wait_for('the end of extract', q{SELECT state = 'success' FROM rappel_conso.task WHERE name = 'extract' AND run = 2});
 wait_for('the stream at the lock',
 	q{SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'rappel_conso stream' AND wait_event_type = 'Lock'});
 $kafka->kill(1);
@@ -144,7 +144,7 @@ cmp_ok($stored, '>', 0, 'load: what was read before is stored');
 cmp_ok($stored, '<', $all, 'load: the rest is waited for');
 is(query('SELECT sum(next_offset) FROM rappel_conso.stream_offset WHERE topic = $$second$$'), $stored, 'load: offset and rows agree');
 like(query(q{SELECT detail FROM rc_status() WHERE component = 'stream'}), qr/1 of 1 workers; .*Connect/, 'load: the status says for what');
-is(query(q{SELECT state FROM rappel_conso.task WHERE name = 'load' ORDER BY run DESC LIMIT 1}), 'running', 'load: the task is under way');
+is(query(q{SELECT state FROM rappel_conso.task WHERE name = 'load' AND run = 2}), 'running', 'load: the task is under way');
 $kafka->restart(1);
 is(end_sync($sync), "success|$all|$all|$all|0|0|0", 'load: it goes on when the broker is back');
 is(table_digest($node), $digest, 'load: each recall is in the table, once');

@@ -342,6 +342,15 @@ foreach my $name (sort keys %refusals)
 	is(query("SELECT count(*), count(DISTINCT n) FROM $name"),
 		$name eq 'deferred_refuses' ? '10|10' : '9|9', "$name: the others are there");
 }
+
+# A timeout that stops the stream is no error that may pass.
+query(stream_sql('timeout_stops', topics => "'{ten}'", owner => "'app'", on_error => "'stop'",
+		statement => '$q$SELECT pg_sleep(60) FROM records WHERE value->>$$n$$ = $$2$$$q$'));
+wait_state('timeout_stops', 'failed 54000');
+is(query(q{SELECT error, hint FROM rappel_conso.stream_state WHERE stream = 'timeout_stops'}),
+	'record at offset 2 of topic "ten", partition 0 failed: canceling statement due to statement timeout|Stream "timeout_stops" has on_error = stop.',
+	'on_error = stop: so does a statement timeout');
+query(q{UPDATE rappel_conso.stream SET paused = true WHERE name = 'timeout_stops'});
 query('ALTER ROLE app IN DATABASE postgres RESET statement_timeout');
 
 # An error that may pass is no record's fault.

@@ -50,45 +50,46 @@ sub wait_offset
 
 query(<<~'EOC');
 	UPDATE rappel_conso.stream SET paused = true;
-	CREATE ROLE ann LOGIN; CREATE ROLE bea LOGIN; CREATE ROLE team; CREATE ROLE watcher LOGIN;
-	GRANT team TO ann; GRANT pg_monitor TO watcher;
-	INSERT INTO rappel_conso.topic_grant VALUES ('ann', '*', true, false), ('bea', '*', true, false), ('team', '*', true, false);
-	GRANT USAGE ON SCHEMA rappel_conso TO ann, bea;
-	GRANT SELECT, INSERT, UPDATE, DELETE ON rappel_conso.stream TO ann, bea;
+	CREATE ROLE sales LOGIN; CREATE ROLE stock LOGIN; CREATE ROLE team; CREATE ROLE watcher LOGIN;
+	GRANT team TO sales; GRANT pg_monitor TO watcher;
+	INSERT INTO rappel_conso.topic_grant VALUES ('sales', '*', true, false), ('stock', '*', true, false), ('team', '*', true, false);
+	GRANT USAGE ON SCHEMA rappel_conso TO sales, stock;
+	GRANT SELECT, INSERT, UPDATE, DELETE ON rappel_conso.stream TO sales, stock;
 	GRANT SELECT ON rappel_conso.stream_offset, rappel_conso.stream_state, rappel_conso.dead_letter, rappel_conso.lag,
-	  rappel_conso.source, rappel_conso.run, rappel_conso.task, rappel_conso.source_state TO ann, bea;
-	GRANT EXECUTE ON FUNCTION rc_sync_now(text, boolean), rc_seek(text, text) TO ann, bea;
-	CREATE SCHEMA ann AUTHORIZATION ann; CREATE SCHEMA bea AUTHORIZATION bea;
+	  rappel_conso.source, rappel_conso.run, rappel_conso.task, rappel_conso.source_state TO sales, stock;
+	GRANT EXECUTE ON FUNCTION rc_sync_now(text, boolean), rc_seek(text, text) TO sales, stock;
+	CREATE SCHEMA sales AUTHORIZATION sales; CREATE SCHEMA stock AUTHORIZATION stock;
 	CREATE TABLE secret (word text); INSERT INTO secret VALUES ('of the superuser');
 	SELECT rc_start();
 	EOC
 
 # ---- who the statement runs as, at every point ----
 
+$kafka->produce_many('who', [ [ 'k', 'statement' ] ]);
+
 # The roles are noted by functions and triggers of the owner.
 my $who = q{current_user || ' ' || session_user || ' ' || current_setting('is_superuser')};
-is(as('ann', <<~EOC), '', 'a role that has been allowed to makes streams');
-	CREATE TABLE ann.log (n serial, place text, who text, path text);
-	CREATE FUNCTION ann.note(place text) RETURNS text LANGUAGE plpgsql AS
-	  \$\$ BEGIN INSERT INTO ann.log (place, who, path) VALUES (place, $who, current_setting('search_path')); RETURN place; END \$\$;
-	CREATE FUNCTION ann.note_trigger() RETURNS trigger LANGUAGE plpgsql AS
-	  \$\$ BEGIN PERFORM ann.note(TG_ARGV[0]); RETURN NEW; END \$\$;
-	CREATE TABLE ann.target (value text);
-	CREATE TRIGGER a BEFORE INSERT ON ann.target FOR EACH ROW EXECUTE FUNCTION ann.note_trigger('before');
-	CREATE TRIGGER b AFTER INSERT ON ann.target FOR EACH ROW EXECUTE FUNCTION ann.note_trigger('after');
-	CREATE CONSTRAINT TRIGGER c AFTER INSERT ON ann.target DEFERRABLE INITIALLY DEFERRED
-	  FOR EACH ROW EXECUTE FUNCTION ann.note_trigger('deferred');
-	SET search_path = ann, pg_catalog;
+is(as('sales', <<~EOC), '', 'a role that has been allowed to makes streams');
+	CREATE TABLE sales.log (n serial, place text, who text, path text);
+	CREATE FUNCTION sales.note(place text) RETURNS text LANGUAGE plpgsql AS
+	  \$\$ BEGIN INSERT INTO sales.log (place, who, path) VALUES (place, $who, current_setting('search_path')); RETURN place; END \$\$;
+	CREATE FUNCTION sales.note_trigger() RETURNS trigger LANGUAGE plpgsql AS
+	  \$\$ BEGIN PERFORM sales.note(TG_ARGV[0]); RETURN NEW; END \$\$;
+	CREATE TABLE sales.target (value text);
+	CREATE TRIGGER a BEFORE INSERT ON sales.target FOR EACH ROW EXECUTE FUNCTION sales.note_trigger('before');
+	CREATE TRIGGER b AFTER INSERT ON sales.target FOR EACH ROW EXECUTE FUNCTION sales.note_trigger('after');
+	CREATE CONSTRAINT TRIGGER c AFTER INSERT ON sales.target DEFERRABLE INITIALLY DEFERRED
+	  FOR EACH ROW EXECUTE FUNCTION sales.note_trigger('deferred');
+	SET search_path = sales, pg_catalog;
 	INSERT INTO rappel_conso.stream (name, topics, value_type, setup, statement) VALUES ('who', '{who}', 'text',
-	  'SELECT ann.note(''setup'')', 'INSERT INTO target SELECT note(value) FROM records');
+	  'SELECT sales.note(''setup'')', 'INSERT INTO target SELECT note(value) FROM records');
 	EOC
-$kafka->produce_many('who', [ [ 'k', 'statement' ] ]);
 wait_offset('who', 1);
-is(query(q{SELECT DISTINCT place, who, path FROM ann.log ORDER BY 1}),
-	join("\n", map { "$_|ann ann off|ann, pg_catalog" } 'after', 'before', 'deferred', 'setup', 'statement'),
+is(query(q{SELECT DISTINCT place, who, path FROM sales.log ORDER BY 1}),
+	join("\n", map { "$_|sales sales off|sales, pg_catalog" } 'after', 'before', 'deferred', 'setup', 'statement'),
 	'everything runs as the owner, with the search_path of the stream');
 is(query(q{SELECT usename FROM pg_stat_activity WHERE backend_type = 'rappel_conso stream' AND application_name LIKE '%who%'}),
-	'ann', 'the worker is connected as the owner');
+	'sales', 'the worker is connected as the owner');
 
 # ---- escapes ----
 
@@ -97,44 +98,44 @@ is(query(q{SELECT usename FROM pg_stat_activity WHERE backend_type = 'rappel_con
 my %escapes = (
 	role => [ q{set_config('role', 'team', false)} ],
 	role_local => [ q{set_config('role', 'team', true)} ],
-	session => [ q{set_config('session_authorization', 'ann', false)} ],
-	path => [ q{set_config('search_path', 'ann, bea', false)} ],
-	path_local => [ q{set_config('search_path', 'pg_temp, ann, pg_catalog', true)} ],
+	session => [ q{set_config('session_authorization', 'sales', false)} ],
+	path => [ q{set_config('search_path', 'sales, stock', false)} ],
+	path_local => [ q{set_config('search_path', 'pg_temp, sales, pg_catalog', true)} ],
 	settings => [ q{set_config('work_mem', '77MB', false) || set_config('DateStyle', 'German', false) || set_config('statement_timeout', '1ms', false)} ],
-	superuser => [ q{set_config('role', current_setting('ann.root'), false)}, '42501|permission denied to set role "%s"' ],
-	authorization => [ q{set_config('session_authorization', current_setting('ann.root'), false)}, '42501|permission denied to set session authorization "%s"' ],
+	superuser => [ q{set_config('role', current_setting('sales.root'), false)}, '42501|permission denied to set role "%s"' ],
+	authorization => [ q{set_config('session_authorization', current_setting('sales.root'), false)}, '42501|permission denied to set session authorization "%s"' ],
 	replica => [ q{set_config('session_replication_role', 'replica', false)}, '42501|permission denied to set parameter "session_replication_role"' ],
-	secret => [ q{ann.run($$SELECT word FROM public.secret$$)}, '42501|permission denied for table secret' ],
-	state => [ q{ann.run($$UPDATE rappel_conso.stream_offset SET next_offset = 99$$)}, '42501|permission denied for table stream_offset' ],
-	constraints => [ q{ann.run($$SET CONSTRAINTS ALL DEFERRED$$)} ],
+	secret => [ q{sales.run($$SELECT word FROM public.secret$$)}, '42501|permission denied for table secret' ],
+	state => [ q{sales.run($$UPDATE rappel_conso.stream_offset SET next_offset = 99$$)}, '42501|permission denied for table stream_offset' ],
+	constraints => [ q{sales.run($$SET CONSTRAINTS ALL DEFERRED$$)} ],
 	unlock => [ q{pg_advisory_unlock_all()::text} ],
-	temporary => [ q{ann.run($$CREATE TEMP TABLE stream_offset (a int); CREATE TEMP TABLE dead_letter (a int)$$)} ]);
+	temporary => [ q{sales.run($$CREATE TEMP TABLE stream_offset (a int); CREATE TEMP TABLE dead_letter (a int)$$)} ]);
 my $root = query('SELECT current_user');
-query("ALTER ROLE ann SET ann.root = '$root'");
+query("ALTER ROLE sales SET sales.root = '$root'");
 
 # The last record cannot be decoded, so a dead letter is written, too.
 my @messages = ([ 'k', '"escape"' ], [ 'k', '"look"' ], [ 'k', 'no json' ]);
 $kafka->produce_many($_, \@messages) foreach 'escapes', 'unlock';
 
 my $setup = <<~'EOC';
-	CREATE FUNCTION ann.run(command text) RETURNS text LANGUAGE plpgsql AS $$ BEGIN EXECUTE command; RETURN command; END $$;
+	CREATE FUNCTION sales.run(command text) RETURNS text LANGUAGE plpgsql AS $$ BEGIN EXECUTE command; RETURN command; END $$;
 
 	-- traps for our own SQL: names and operators that stand before pg_catalog's
-	CREATE TABLE ann.sprung (what text);
-	CREATE FUNCTION ann.spring(text, text) RETURNS bool LANGUAGE plpgsql AS
-	  $$ BEGIN INSERT INTO ann.sprung VALUES ('operator'); RETURN true; END $$;
-	CREATE OPERATOR ann.= (LEFTARG = text, RIGHTARG = text, FUNCTION = ann.spring);
-	CREATE OPERATOR ann.<> (LEFTARG = text, RIGHTARG = text, FUNCTION = ann.spring);
-	CREATE FUNCTION ann.now() RETURNS timestamptz LANGUAGE plpgsql AS
-	  $$ BEGIN INSERT INTO ann.sprung VALUES ('now'); RETURN pg_catalog.now(); END $$;
-	CREATE FUNCTION ann.clock_timestamp() RETURNS timestamptz LANGUAGE plpgsql AS
-	  $$ BEGIN INSERT INTO ann.sprung VALUES ('clock_timestamp'); RETURN pg_catalog.now(); END $$;
-	CREATE FUNCTION ann.to_timestamp(double precision) RETURNS timestamptz LANGUAGE plpgsql AS
-	  $$ BEGIN INSERT INTO ann.sprung VALUES ('to_timestamp'); RETURN pg_catalog.now(); END $$;
-	CREATE FUNCTION ann.to_timestamp(numeric) RETURNS timestamptz LANGUAGE plpgsql AS
-	  $$ BEGIN INSERT INTO ann.sprung VALUES ('to_timestamp'); RETURN pg_catalog.now(); END $$;
-	CREATE TABLE ann.escaped (stream text, n bigint, value text, who text, settings text);
-	SET search_path = ann, pg_catalog;
+	CREATE TABLE sales.sprung (what text);
+	CREATE FUNCTION sales.spring(text, text) RETURNS bool LANGUAGE plpgsql AS
+	  $$ BEGIN INSERT INTO sales.sprung VALUES ('operator'); RETURN true; END $$;
+	CREATE OPERATOR sales.= (LEFTARG = text, RIGHTARG = text, FUNCTION = sales.spring);
+	CREATE OPERATOR sales.<> (LEFTARG = text, RIGHTARG = text, FUNCTION = sales.spring);
+	CREATE FUNCTION sales.now() RETURNS timestamptz LANGUAGE plpgsql AS
+	  $$ BEGIN INSERT INTO sales.sprung VALUES ('now'); RETURN pg_catalog.now(); END $$;
+	CREATE FUNCTION sales.clock_timestamp() RETURNS timestamptz LANGUAGE plpgsql AS
+	  $$ BEGIN INSERT INTO sales.sprung VALUES ('clock_timestamp'); RETURN pg_catalog.now(); END $$;
+	CREATE FUNCTION sales.to_timestamp(double precision) RETURNS timestamptz LANGUAGE plpgsql AS
+	  $$ BEGIN INSERT INTO sales.sprung VALUES ('to_timestamp'); RETURN pg_catalog.now(); END $$;
+	CREATE FUNCTION sales.to_timestamp(numeric) RETURNS timestamptz LANGUAGE plpgsql AS
+	  $$ BEGIN INSERT INTO sales.sprung VALUES ('to_timestamp'); RETURN pg_catalog.now(); END $$;
+	CREATE TABLE sales.escaped (stream text, n bigint, value text, who text, settings text);
+	SET search_path = sales, pg_catalog;
 	EOC
 foreach my $name (sort keys %escapes)
 {
@@ -142,39 +143,39 @@ foreach my $name (sort keys %escapes)
 
 	$setup .= qq{
 		INSERT INTO rappel_conso.stream (name, topics, batch_size, statement) VALUES ('e_$name', '{$topic}', 1, \$q\$
-		  INSERT INTO ann.escaped SELECT '$name', record_offset,
+		  INSERT INTO sales.escaped SELECT '$name', record_offset,
 		    CASE WHEN value = to_jsonb('escape'::text) THEN $escapes{$name}[0] END, $who,
 		    concat_ws(' ', current_setting('search_path'), current_setting('work_mem'), current_setting('DateStyle'), current_setting('statement_timeout'))
 		  FROM records\$q\$);};
 }
-is(as('ann', $setup), '', 'the escapes are stored');
-my $settings = 'ann, pg_catalog 4MB ISO, MDY 0';
+is(as('sales', $setup), '', 'the escapes are stored');
+my $settings = 'sales, pg_catalog 4MB ISO, MDY 0';
 foreach my $name (sort keys %escapes)
 {
 	my $error = ($escapes{$name}[1] // '') =~ s/%s/$root/r;
 
 	wait_offset("e_$name", 3);
-	is( query("SELECT who, settings FROM ann.escaped WHERE stream = '$name' AND n = 1"),
-		"ann ann off|$settings", "escape by $name: nothing of it is left for the next batch");
+	is( query("SELECT who, settings FROM sales.escaped WHERE stream = '$name' AND n = 1"),
+		"sales sales off|$settings", "escape by $name: nothing of it is left for the next batch");
 	is( query(qq{
 			SELECT record_offset, sqlstate, message FROM rappel_conso.dead_letter
 			WHERE name = 'e_$name' ORDER BY record_offset}),
 		join("\n", ($error ? "0|$error" : ()), '2|22P02|invalid input syntax for type json'),
 		"escape by $name: " . ($error ? 'is refused' : 'gives nothing'));
 }
-is(query('SELECT count(*) FROM ann.sprung'), '0', q{our own SQL steps into no trap});
+is(query('SELECT count(*) FROM sales.sprung'), '0', q{our own SQL steps into no trap});
 is(query(q{SELECT word FROM secret}), 'of the superuser', 'what is not the owner\'s is untouched');
 
 # An end of our transaction is no record's fault.
-is(as('ann', <<~'EOC'), '', 'a statement that ends the transaction');
-	CREATE PROCEDURE ann.finish() LANGUAGE plpgsql AS $$ BEGIN COMMIT; END $$;
+is(as('sales', <<~'EOC'), '', 'a statement that ends the transaction');
+	CREATE PROCEDURE sales.finish() LANGUAGE plpgsql AS $$ BEGIN COMMIT; END $$;
 	INSERT INTO rappel_conso.stream (name, topics, value_type, statement) VALUES ('finish', '{who}', 'text',
-	  'INSERT INTO ann.target SELECT ann.run(''CALL ann.finish()'') FROM records');
+	  'INSERT INTO sales.target SELECT sales.run(''CALL sales.finish()'') FROM records');
 	EOC
 $node->poll_query_until('postgres', q{SELECT state = 'failed' FROM rappel_conso.stream_state WHERE stream = 'finish'})
   or die 'the stream that ends the transaction has not failed';
 is( query(q{
-		SELECT sqlstate, error, next_offset, (SELECT count(*) FROM ann.target)
+		SELECT sqlstate, error, next_offset, (SELECT count(*) FROM sales.target)
 		FROM rappel_conso.stream_state JOIN rappel_conso.stream_offset USING (stream) WHERE stream = 'finish'}),
 	'2D000|invalid transaction termination|0|1', 'is stopped, with nothing done');
 query(q{UPDATE rappel_conso.stream SET paused = true WHERE name = 'finish'});
@@ -186,40 +187,40 @@ is( query(q{
 		SELECT count(*), bool_and(pid = rappel_conso.worker_pid('stream', 'e_unlock'))
 		FROM pg_stat_activity WHERE application_name LIKE '%e_unlock%'}),
 	'1|t', 'pg_advisory_unlock_all(): the worker keeps being the only one');
-is(query(q{SELECT count(*) FROM ann.escaped WHERE stream = 'unlock'}), '5', 'each record is applied once');
+is(query(q{SELECT count(*) FROM sales.escaped WHERE stream = 'unlock'}), '5', 'each record is applied once');
 
 # A deferred trigger that postpones itself fires at the commit: as the owner.
-is(as('ann', <<~'EOC'), '', 'a trigger that postpones itself');
-	CREATE TABLE ann.again (n int);
-	CREATE FUNCTION ann.again() RETURNS trigger LANGUAGE plpgsql AS $$
+is(as('sales', <<~'EOC'), '', 'a trigger that postpones itself');
+	CREATE TABLE sales.again (n int);
+	CREATE FUNCTION sales.again() RETURNS trigger LANGUAGE plpgsql AS $$
 	BEGIN
-	  PERFORM ann.note('again ' || NEW.n);
+	  PERFORM sales.note('again ' || NEW.n);
 	  SET CONSTRAINTS ALL DEFERRED;
-	  IF NEW.n < 3 THEN INSERT INTO ann.again VALUES (NEW.n + 1); END IF;
+	  IF NEW.n < 3 THEN INSERT INTO sales.again VALUES (NEW.n + 1); END IF;
 	  RETURN NULL;
 	END $$;
-	CREATE CONSTRAINT TRIGGER t AFTER INSERT ON ann.again DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION ann.again();
-	INSERT INTO rappel_conso.stream (name, topics, value_type, statement) VALUES ('again', '{who}', 'text', 'INSERT INTO ann.again SELECT 1 FROM records');
+	CREATE CONSTRAINT TRIGGER t AFTER INSERT ON sales.again DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION sales.again();
+	INSERT INTO rappel_conso.stream (name, topics, value_type, statement) VALUES ('again', '{who}', 'text', 'INSERT INTO sales.again SELECT 1 FROM records');
 	EOC
 wait_offset('again', 1);
-is(query(q{SELECT place, who FROM ann.log WHERE place LIKE 'again%' ORDER BY n}),
-	join("\n", map { "again $_|ann ann off" } 1 .. 3), 'runs as the owner to its end');
+is(query(q{SELECT place, who FROM sales.log WHERE place LIKE 'again%' ORDER BY n}),
+	join("\n", map { "again $_|sales sales off" } 1 .. 3), 'runs as the owner to its end');
 
 # ---- who may own, run and change what ----
 
 my @refused = (
-	[ 'ann', q{INSERT INTO rappel_conso.stream (name, topics, statement, owner) VALUES ('x', '{x}', 'SELECT 1 FROM records', 'bea')},
-		'42501: must be member of role "bea" to make it the owner of stream "x"' ],
-	[ 'ann', qq{UPDATE rappel_conso.stream SET owner = '$root' WHERE name = 'who'},
+	[ 'sales', q{INSERT INTO rappel_conso.stream (name, topics, statement, owner) VALUES ('x', '{x}', 'SELECT 1 FROM records', 'stock')},
+		'42501: must be member of role "stock" to make it the owner of stream "x"' ],
+	[ 'sales', qq{UPDATE rappel_conso.stream SET owner = '$root' WHERE name = 'who'},
 		qq{42501: must be member of role "$root" to make it the owner of stream "who"} ],
-	[ 'ann', q{INSERT INTO rappel_conso.stream (name, topics, statement) VALUES ('x', '{x}', 'SELECT word FROM public.secret, records')},
+	[ 'sales', q{INSERT INTO rappel_conso.stream (name, topics, statement) VALUES ('x', '{x}', 'SELECT word FROM public.secret, records')},
 		'42501: permission denied for table secret' ],
-	[ 'bea', q{SELECT rc_sync_now()}, qq{42501: must be member of role "$root" to use source "rappel_conso"} ],
-	[ 'bea', q{SELECT rc_seek('who', 'earliest')}, '42501: must be member of role "ann" to use stream "who"' ],
-	[ 'bea', q{SELECT rc_start()}, '42501: permission denied for function rc_start' ],
-	[ 'bea', q{SELECT * FROM rc_status()}, '42501: permission denied for function rc_status' ],
-	[ 'bea', q{UPDATE rappel_conso.stream_offset SET next_offset = 0}, '42501: permission denied for table stream_offset' ],
-	[ 'bea', q{INSERT INTO rappel_conso.source (name, dataset) VALUES ('x', 'x')}, '42501: permission denied for table source' ],
+	[ 'stock', q{SELECT rc_sync_now()}, qq{42501: must be member of role "$root" to use source "rappel_conso"} ],
+	[ 'stock', q{SELECT rc_seek('who', 'earliest')}, '42501: must be member of role "sales" to use stream "who"' ],
+	[ 'stock', q{SELECT rc_start()}, '42501: permission denied for function rc_start' ],
+	[ 'stock', q{SELECT * FROM rc_status()}, '42501: permission denied for function rc_status' ],
+	[ 'stock', q{UPDATE rappel_conso.stream_offset SET next_offset = 0}, '42501: permission denied for table stream_offset' ],
+	[ 'stock', q{INSERT INTO rappel_conso.source (name, dataset) VALUES ('x', 'x')}, '42501: permission denied for table source' ],
 	[ 'watcher', q{SELECT key FROM rappel_conso.dead_letter}, '42501: permission denied for table dead_letter' ],
 	[ 'watcher', q{SELECT value FROM rappel_conso.dead_letter}, '42501: permission denied for table dead_letter' ],
 	[ 'watcher', q{SELECT headers FROM rappel_conso.dead_letter}, '42501: permission denied for table dead_letter' ],
@@ -232,14 +233,14 @@ foreach my $case (@refused)
 
 	is(as($role, $sql), $error, "$role may not: $sql");
 }
-query(q{GRANT SELECT ON rappel_conso.source TO ann; UPDATE rappel_conso.source SET owner = 'bea' WHERE name = 'rappel_conso'});
-is(as('ann', 'SELECT rc_sync_now()'), '42501: must be member of role "bea" to use source "rappel_conso"', 'who is not its owner may not run a source');
-is( as('bea', 'SELECT rc_sync_now()'),
+query(q{GRANT SELECT ON rappel_conso.source TO sales; UPDATE rappel_conso.source SET owner = 'stock' WHERE name = 'rappel_conso'});
+is(as('sales', 'SELECT rc_sync_now()'), '42501: must be member of role "stock" to use source "rappel_conso"', 'who is not its owner may not run a source');
+is( as('stock', 'SELECT rc_sync_now()'),
 	'55000: stream "rappel_conso" is paused', 'its owner may');
 query(qq{UPDATE rappel_conso.source SET owner = '$root'});
 
 # Nobody connects as a role that may not log in.
-is(as('ann', q{INSERT INTO rappel_conso.stream (name, topics, statement, owner) VALUES ('nologin', '{who}', 'SELECT 1 FROM records', 'team')}),
+is(as('sales', q{INSERT INTO rappel_conso.stream (name, topics, statement, owner) VALUES ('nologin', '{who}', 'SELECT 1 FROM records', 'team')}),
 	'', 'a member makes a stream of a role that cannot log in');
 $node->poll_query_until('postgres', q{SELECT state = 'failed' FROM rappel_conso.stream_state WHERE stream = 'nologin'})
   or die 'the stream of a role without LOGIN has not failed';
@@ -253,26 +254,26 @@ is(query(q{SELECT usename FROM pg_stat_activity WHERE application_name LIKE '%no
 
 # ---- who sees what ----
 
-$kafka->produce_many('bea', [ [ 'k', 'no json' ] ]);
-is(as('bea', q{INSERT INTO rappel_conso.stream (name, topics, statement) VALUES ('of_bea', '{bea}', 'SELECT 1 FROM records')}),
+$kafka->produce_many('stock', [ [ 'k', 'no json' ] ]);
+is(as('stock', q{INSERT INTO rappel_conso.stream (name, topics, statement) VALUES ('of_stock', '{stock}', 'SELECT 1 FROM records')}),
 	'', 'another owner');
-wait_offset('of_bea', 1);
-is(as('bea', q{UPDATE rappel_conso.stream SET batch_size = 7 WHERE name = 'who'; DELETE FROM rappel_conso.stream WHERE name = 'who'}),
+wait_offset('of_stock', 1);
+is(as('stock', q{UPDATE rappel_conso.stream SET batch_size = 7 WHERE name = 'who'; DELETE FROM rappel_conso.stream WHERE name = 'who'}),
 	'', 'rows of others cannot be changed');
 is(query(q{SELECT batch_size FROM rappel_conso.stream WHERE name = 'who'}), '10000', 'since they are not seen');
 foreach my $table ('stream_offset', 'stream_state', 'stream', 'dead_letter', 'lag')
 {
 	my $name = { stream => 'name', dead_letter => 'name' }->{$table} // 'stream';
 
-	is(as('bea', "SELECT DISTINCT $name FROM rappel_conso.$table"), 'of_bea', "owners see their own rows of $table");
-	is(as('ann', "SELECT count(*) FROM rappel_conso.$table WHERE $name IN ('of_bea', 'rappel_conso')"), '0', "and no others of $table");
-	is(as('watcher', "SELECT count(*) FROM rappel_conso.$table WHERE $name IN ('of_bea', 'e_role')"),
-		query("SELECT count(*) FROM rappel_conso.$table WHERE $name IN ('of_bea', 'e_role')"),
+	is(as('stock', "SELECT DISTINCT $name FROM rappel_conso.$table"), 'of_stock', "owners see their own rows of $table");
+	is(as('sales', "SELECT count(*) FROM rappel_conso.$table WHERE $name IN ('of_stock', 'rappel_conso')"), '0', "and no others of $table");
+	is(as('watcher', "SELECT count(*) FROM rappel_conso.$table WHERE $name IN ('of_stock', 'e_role')"),
+		query("SELECT count(*) FROM rappel_conso.$table WHERE $name IN ('of_stock', 'e_role')"),
 		"pg_monitor sees all rows of $table");
 }
-is(as('watcher', q{SELECT origin, topic, partition, record_offset, sqlstate, message FROM rappel_conso.dead_letter WHERE name = 'of_bea'}),
-	'stream|bea|0|0|22P02|invalid input syntax for type json', 'pg_monitor sees what failed and why');
-is(as('watcher', q{SELECT count(*) FROM rc_status() WHERE name IN ('of_bea', 'who') AND state = 'running'}), '2', 'and calls rc_status()');
+is(as('watcher', q{SELECT origin, topic, partition, record_offset, sqlstate, message FROM rappel_conso.dead_letter WHERE name = 'of_stock'}),
+	'stream|stock|0|0|22P02|invalid input syntax for type json', 'pg_monitor sees what failed and why');
+is(as('watcher', q{SELECT count(*) FROM rc_status() WHERE name IN ('of_stock', 'who') AND state = 'running'}), '2', 'and calls rc_status()');
 is(as('watcher', q{SELECT count(*) > 0 FROM rappel_conso.run}), 't', 'and sees runs');
 
 done_testing();

@@ -16,7 +16,7 @@ use Test::More;
 need_kafka();
 
 my $json = JSON::PP->new->canonical;
-my $kafka = start_kafka(properties => { 'message.max.bytes' => 100_000 });
+my $kafka = start_kafka();
 my $node = new_node(
 	'outbox',
 	kafka => $kafka,
@@ -65,10 +65,9 @@ my $far = new_node('far', kafka => '127.0.0.1:1', preload => 1);
 sub far { return $far->safe_psql('postgres', $_[0]); }
 far(q{UPDATE rappel_conso.stream SET paused = true; SELECT rc_start(); SELECT rc_publish('far', 'far', 'k')});
 
-foreach my $topic ('first', 'refused', 'many')
-{
-	$kafka->create_topic($topic, partitions => 3);
-}
+$kafka->create_topic('first', partitions => 3);
+$kafka->create_topic('many', partitions => 3);
+$kafka->create_topic('refused', config => { 'max.message.bytes' => 100_000 });
 
 # ---- a transaction's messages are its own ----
 
@@ -188,7 +187,10 @@ query(q{
 	SELECT rc_publish('refused.too', 'a name that collides', 'k');
 	SELECT rc_publish('refused', 'small ' || n, 'k') FROM generate_series(11, 15) n});
 wait_published();
-is_deeply([ messages('refused') ], [ map { "k=small $_" } 1 .. 15 ],
+
+# A broker refuses whole batches; the good messages of such a batch are sent
+# again, after those of a later one perhaps.
+is_deeply([ sort(messages('refused')) ], [ sort(map { "k=small $_" } 1 .. 15) ],
 	'a message that Kafka refuses does not keep back the others');
 is( query(q{
 		SELECT origin, name, topic, partition, record_offset, convert_from(key, 'UTF8'), length(value),

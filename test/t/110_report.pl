@@ -220,6 +220,12 @@ value('SELECT rc_sync_now(full_sync => true)');
 my $file = "$PostgreSQL::Test::Utils::tmp_check/report.html";
 command_ok([ 'psql', '-XAtq', '-o', $file, '-c', 'SELECT rc_report()', '-d', $node->connstr('postgres') ], 'psql writes it to a file');
 like(slurp_file($file), qr/\A<!DOCTYPE html>.*<\/html>\s*\z/s, 'all of it');
+my $copied = "$PostgreSQL::Test::Utils::tmp_check/copied.html";
+value(qq{COPY (SELECT line FROM string_to_table(rc_report(), E'\\n') AS line) TO '$copied'
+	(FORMAT csv, DELIMITER E'\\x02', QUOTE E'\\x01', ESCAPE E'\\x01', NULL E'\\x03')});
+my ($by_psql, $by_copy) = map { slurp_file($_) =~ s{<time>[^<]*</time>}{}r =~ s/\s+\z//r } $file, $copied;
+$_ =~ s/\d+:\d\d:\d\d\.\d+|height:\d+px//g foreach $by_psql, $by_copy;
+is($by_copy, $by_psql, 'and COPY the same');
 
 SKIP:
 {
