@@ -18,6 +18,7 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/queryenvironment.h"
+#include "utils/syscache.h"
 #include "utils/timestamp.h"
 #include "utils/typcache.h"
 
@@ -67,6 +68,12 @@ rc_decoder_make(const RcStream *stream)
 
 	decoder->value_type = stream->value_type;
 	decoder->key_type = stream->key_type;
+	if (!SearchSysCacheExists1(TYPEOID, ObjectIdGetDatum(stream->value_type)))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("value type of stream \"%s\" does not exist any more",
+						stream->name),
+				 errhint("Set the stream's column value_type.")));
 	if (get_typtype(stream->value_type) == TYPTYPE_COMPOSITE)
 		row = row_desc(decoder);
 	decoder->value_columns = row ? row->natts : 1;
@@ -162,6 +169,8 @@ rc_decoder_current(RcDecoder *decoder)
 {
 	if (decoder->row == NULL)
 		return true;
+	if (!SearchSysCacheExists1(TYPEOID, ObjectIdGetDatum(decoder->value_type)))
+		return false;
 	return lookup_type_cache(decoder->value_type,
 							 TYPECACHE_TUPDESC)->tupDesc_identifier ==
 		decoder->row_identifier;
