@@ -129,13 +129,28 @@ sub kill_server
 	return;
 }
 
+# Wait until the server answers again.  psql may die before it has read its
+# query, which IPC::Run tells by this error.
+sub await_server
+{
+	foreach my $try (1 .. 10)
+	{
+		return if eval { $node->poll_query_until('postgres', 'SELECT true') };
+		last unless $@ =~ /Broken pipe/;
+	}
+	die $@ || 'the server did not come back';
+}
+
 # One round; whether it has hit a run in its middle.
 sub round
 {
 	my ($mode, $target, $what) = @_;
 	my $from = empty();
 	my $least = $BATCH + int(rand($FICHES * 0.8));
-	my $sync = start_session($node, 'SELECT rc_sync_now()');
+
+	# \q: a server that is started meanwhile inherits the pipe, so that psql
+	# may not wait for its end
+	my $sync = start_session($node, "SELECT rc_sync_now();\n\\q");
 	my @pids = victims($target, $what, $least, $from);
 
 	if ($target eq 'postmaster')
@@ -148,8 +163,7 @@ sub round
 		# none: the sync was quicker
 		kill('KILL', @pids);
 		$sync->finish;
-		$node->poll_query_until('postgres', 'SELECT true')
-		  or die 'the server did not come back';
+		await_server();
 	}
 
 	# one whose caller has seen the server die is cancelled
