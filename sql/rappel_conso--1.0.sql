@@ -122,6 +122,7 @@ CREATE TABLE rappel_conso.run (
   updated bigint NOT NULL DEFAULT 0,
   unchanged bigint NOT NULL DEFAULT 0,
   dead bigint NOT NULL DEFAULT 0,
+  withdrawn bigint NOT NULL DEFAULT 0,
   sqlstate text,
   error text,
   detail text,
@@ -150,8 +151,9 @@ COMMENT ON COLUMN rappel_conso.run.fetched IS 'records read from the API';
 COMMENT ON COLUMN rappel_conso.run.published IS 'records that Kafka has confirmed; 0 in direct mode';
 COMMENT ON COLUMN rappel_conso.run.inserted IS 'rows inserted by the source''s stream';
 COMMENT ON COLUMN rappel_conso.run.updated IS 'rows updated by the source''s stream';
-COMMENT ON COLUMN rappel_conso.run.unchanged IS 'records that changed nothing';
+COMMENT ON COLUMN rappel_conso.run.unchanged IS 'records that changed nothing, those that were not handed on again among them';
 COMMENT ON COLUMN rappel_conso.run.dead IS 'records that went to rappel_conso.dead_letter';
+COMMENT ON COLUMN rappel_conso.run.withdrawn IS 'records that two full passes have missed: a record without a value each';
 COMMENT ON COLUMN rappel_conso.run.sqlstate IS 'SQLSTATE of the error that ended it';
 COMMENT ON COLUMN rappel_conso.run.error IS 'message of the error that ended it';
 COMMENT ON COLUMN rappel_conso.run.detail IS 'detail of the error';
@@ -198,6 +200,9 @@ CREATE TABLE rappel_conso.source_state (
   data_processed text,
   records_count bigint,
   full_at timestamptz,
+  surplus bigint,
+  missing_refused boolean NOT NULL DEFAULT false,
+  missing_accepted bigint NOT NULL DEFAULT 0,
   checked_at timestamptz,
   quota_limit bigint,
   quota_remaining bigint,
@@ -214,10 +219,34 @@ COMMENT ON COLUMN rappel_conso.source_state.complete IS 'false until everything 
 COMMENT ON COLUMN rappel_conso.source_state.data_processed IS 'the dataset''s own time of its last change, as last read completely';
 COMMENT ON COLUMN rappel_conso.source_state.records_count IS 'the dataset''s number of records, as last read completely';
 COMMENT ON COLUMN rappel_conso.source_state.full_at IS 'when everything was last read';
+COMMENT ON COLUMN rappel_conso.source_state.surplus IS 'what the dataset counts beyond the records remembered, such as keys that occur twice, after the last full pass; another number makes a run read everything';
+COMMENT ON COLUMN rappel_conso.source_state.missing_refused IS 'true: more records were missing than may vanish at once, and the runs fail until they are back or full_sync is asked for';
+COMMENT ON COLUMN rappel_conso.source_state.missing_accepted IS 'number of missing records that full_sync has accepted';
 COMMENT ON COLUMN rappel_conso.source_state.checked_at IS 'when the API was last asked with success';
 COMMENT ON COLUMN rappel_conso.source_state.quota_limit IS 'calls that the API allows, as it last said';
 COMMENT ON COLUMN rappel_conso.source_state.quota_remaining IS 'calls that were left then; under a tenth, polls come four times less often';
 COMMENT ON COLUMN rappel_conso.source_state.quota_reset_at IS 'when the count begins anew';
+
+CREATE TABLE rappel_conso.source_record (
+  source text NOT NULL,
+  destination text NOT NULL,
+  key bytea NOT NULL,
+  hash bigint NOT NULL,
+  version bytea,
+  missed_at timestamptz,
+  PRIMARY KEY (source, destination, key),
+  FOREIGN KEY (source, destination) REFERENCES rappel_conso.source_state (source, destination)
+    ON UPDATE CASCADE ON DELETE CASCADE
+);
+CREATE INDEX source_record_missed_idx ON rappel_conso.source_record (source, destination, missed_at)
+  WHERE missed_at IS NOT NULL;
+COMMENT ON TABLE rappel_conso.source_record IS 'what is remembered of each record that a source has handed on, so that it is not handed on again';
+COMMENT ON COLUMN rappel_conso.source_record.source IS 'name of the source';
+COMMENT ON COLUMN rappel_conso.source_record.destination IS 'direct, or Kafka cluster id and topic';
+COMMENT ON COLUMN rappel_conso.source_record.key IS 'key of the record, as published';
+COMMENT ON COLUMN rappel_conso.source_record.hash IS 'hash of its value, as published';
+COMMENT ON COLUMN rappel_conso.source_record.version IS 'version of the recall, as bytes that sort as versions do; an older one is not published after it';
+COMMENT ON COLUMN rappel_conso.source_record.missed_at IS 'when a full pass first missed it; null: it is there';
 
 CREATE TABLE rappel_conso.stream_offset (
   stream text NOT NULL REFERENCES rappel_conso.stream (name) ON UPDATE CASCADE ON DELETE CASCADE,
@@ -531,6 +560,16 @@ CREATE TRIGGER source_check BEFORE INSERT OR UPDATE OR DELETE ON rappel_conso.so
   FOR EACH ROW EXECUTE FUNCTION rappel_conso.source_check();
 COMMENT ON TRIGGER source_check ON rappel_conso.source IS 'checks a source, and keeps the built-in one';
 
+CREATE FUNCTION rappel_conso.forget(source text, destination text DEFAULT NULL) RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+  UPDATE rappel_conso.source_state s
+     SET cursor_value = NULL, complete = false, data_processed = NULL, records_count = NULL, full_at = NULL,
+         surplus = NULL, missing_refused = false, missing_accepted = 0, epoch = s.epoch + 1
+   WHERE s.source = $1 AND s.destination = COALESCE($2, s.destination);
+  DELETE FROM rappel_conso.source_record r WHERE r.source = $1 AND r.destination = COALESCE($2, r.destination);
+$$;
+COMMENT ON FUNCTION rappel_conso.forget(text, text) IS 'resets the cursor and what is remembered of the records of a source, for one destination or all';
+
 -- Restored rows are copied: what is copied into a definition is taken as it is,
 -- since pg_restore with several jobs copies these tables in any order.
 CREATE FUNCTION rappel_conso.source_changed() RETURNS trigger
@@ -546,6 +585,11 @@ BEGIN
         USING ERRCODE = 'foreign_key_violation', DETAIL = format('Key (stream)=(%s) is not present in table "stream".', NEW.stream),
               SCHEMA = 'rappel_conso', TABLE = 'source', CONSTRAINT = 'source_stream_fkey';
     END IF;
+    -- another stream has got nothing yet; one that was renamed has
+    IF TG_OP = 'UPDATE' AND NEW.stream <> OLD.stream
+       AND EXISTS (SELECT FROM rappel_conso.stream s WHERE s.name = OLD.stream) THEN
+      PERFORM rappel_conso.forget(NEW.name, 'direct');
+    END IF;
     RETURN NULL;
   END IF;
   IF TG_OP = 'DELETE' THEN
@@ -554,14 +598,11 @@ BEGIN
      WHERE r.source = OLD.name AND r.state = 'queued';
     RETURN NULL;
   END IF;
-  UPDATE rappel_conso.source_state s
-     SET cursor_value = NULL, complete = false, data_processed = NULL, records_count = NULL,
-         full_at = NULL, epoch = s.epoch + 1
-   WHERE s.source = NEW.name;
+  PERFORM rappel_conso.forget(NEW.name);
   RETURN NULL;
 END
 $$;
-COMMENT ON FUNCTION rappel_conso.source_changed() IS 'resets the cursor when what is read changes, withdraws queued runs of a deleted source, and looks for the stream';
+COMMENT ON FUNCTION rappel_conso.source_changed() IS 'forgets what was read when that changes, withdraws queued runs of a deleted source, and looks for the stream';
 
 CREATE TRIGGER source_changed AFTER UPDATE ON rappel_conso.source
   FOR EACH ROW
@@ -569,7 +610,7 @@ CREATE TRIGGER source_changed AFTER UPDATE ON rappel_conso.source
         IS DISTINCT FROM
         (OLD.url, OLD.dataset, OLD.filter, OLD.key_field, OLD.cursor_field, OLD.transform, OLD.fold_accents))
   EXECUTE FUNCTION rappel_conso.source_changed();
-COMMENT ON TRIGGER source_changed ON rappel_conso.source IS 'resets the cursor when what is read changes';
+COMMENT ON TRIGGER source_changed ON rappel_conso.source IS 'forgets cursor and records when what is read changes';
 
 CREATE TRIGGER source_deleted AFTER DELETE ON rappel_conso.source
   FOR EACH ROW EXECUTE FUNCTION rappel_conso.source_changed();
@@ -807,7 +848,42 @@ END
 $$;
 COMMENT ON FUNCTION rappel_conso.seek(text, text) IS 'what rc_seek() does once it has checked its caller';
 
-CREATE FUNCTION @extschema@.rc_recalls_at(at timestamptz) RETURNS SETOF rappel_conso.recall
+CREATE FUNCTION @extschema@.rc_recalls_at(
+  at timestamptz,
+  OUT reference_fiche text,
+  OUT date_de_publication timestamptz,
+  OUT date_de_fin_de_la_procedure_de_rappel date,
+  OUT categorie_de_produit text,
+  OUT sous_categorie_de_produit text,
+  OUT nom_de_la_marque_du_produit text,
+  OUT noms_des_modeles_ou_references text,
+  OUT identification_des_produits text,
+  OUT conditionnements text,
+  OUT temperature_de_conservation text,
+  OUT zone_geographique_de_vente text,
+  OUT distributeurs text,
+  OUT motif_du_rappel text,
+  OUT numero_de_contact text,
+  OUT modalites_de_compensation text,
+  OUT risques_pour_le_consommateur text,
+  OUT recommandations_sante text,
+  OUT informations_complementaires text,
+  OUT date_debut_commercialisation date,
+  OUT date_fin_commercialisation date,
+  OUT liens_vers_les_images text,
+  OUT lien_vers_la_liste_des_produits text,
+  OUT lien_vers_la_liste_des_distributeurs text,
+  OUT lien_vers_affichette_pdf text,
+  OUT lien_vers_la_fiche_rappel text,
+  OUT numero_de_version integer,
+  OUT nature_juridique_du_rappel text,
+  OUT marque_de_salubrite text,
+  OUT libelle text,
+  OUT id bigint,
+  OUT rappelguid text,
+  OUT gtin text[],
+  OUT withdrawn_at timestamptz)
+RETURNS SETOF record
 LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   IF to_regclass('@extschema@.rappel_conso_table') IS NULL OR to_regclass('@extschema@.rappel_conso_history') IS NULL THEN
@@ -817,7 +893,7 @@ BEGIN
   END IF;
   RETURN QUERY
     SELECT
-      t.reference_fiche::rappel_conso.reference_fiche, t.date_de_publication, t.date_de_fin_de_la_procedure_de_rappel,
+      t.reference_fiche, t.date_de_publication, t.date_de_fin_de_la_procedure_de_rappel,
       t.categorie_de_produit, t.sous_categorie_de_produit, t.nom_de_la_marque_du_produit,
       t.noms_des_modeles_ou_references, t.identification_des_produits, t.conditionnements,
       t.temperature_de_conservation, t.zone_geographique_de_vente, t.distributeurs, t.motif_du_rappel,
@@ -826,11 +902,11 @@ BEGIN
       t.date_fin_commercialisation, t.liens_vers_les_images, t.lien_vers_la_liste_des_produits,
       t.lien_vers_la_liste_des_distributeurs, t.lien_vers_affichette_pdf, t.lien_vers_la_fiche_rappel,
       t.numero_de_version, t.nature_juridique_du_rappel, t.marque_de_salubrite, t.libelle, t.id, t.rappelguid,
-      t.gtin
+      t.gtin, t.withdrawn_at
       FROM @extschema@.rappel_conso_table t WHERE t.updated_at <= at
     UNION ALL
     SELECT
-      h.reference_fiche::rappel_conso.reference_fiche, h.date_de_publication, h.date_de_fin_de_la_procedure_de_rappel,
+      h.reference_fiche, h.date_de_publication, h.date_de_fin_de_la_procedure_de_rappel,
       h.categorie_de_produit, h.sous_categorie_de_produit, h.nom_de_la_marque_du_produit,
       h.noms_des_modeles_ou_references, h.identification_des_produits, h.conditionnements,
       h.temperature_de_conservation, h.zone_geographique_de_vente, h.distributeurs, h.motif_du_rappel,
@@ -839,7 +915,7 @@ BEGIN
       h.date_fin_commercialisation, h.liens_vers_les_images, h.lien_vers_la_liste_des_produits,
       h.lien_vers_la_liste_des_distributeurs, h.lien_vers_affichette_pdf, h.lien_vers_la_fiche_rappel,
       h.numero_de_version, h.nature_juridique_du_rappel, h.marque_de_salubrite, h.libelle, h.id, h.rappelguid,
-      h.gtin
+      h.gtin, h.withdrawn_at
       FROM @extschema@.rappel_conso_history h WHERE h.valid_from <= at AND h.valid_to > at;
 END
 $$;
@@ -934,6 +1010,7 @@ LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
          CASE WHEN r.id IS NOT NULL
               THEN format('run %s: %s fetched, %s inserted, %s updated, %s unchanged, %s dead',
                           r.id, r.fetched, r.inserted, r.updated, r.unchanged, r.dead)
+                   || CASE WHEN r.withdrawn > 0 THEN format(', %s withdrawn', r.withdrawn) ELSE '' END
                    || COALESCE((SELECT format('; %s retried at %s: %s', k.name, k.next_try_at, k.error)
                                   FROM rappel_conso.task k WHERE k.run = r.id AND k.state = 'up_for_retry'), '')
                    || COALESCE((SELECT format('; %s of %s windows done', count(*) FILTER (WHERE k.state = 'success'), count(*))
@@ -1067,7 +1144,7 @@ BEGIN
               libelle, categorie_de_produit, motif_du_rappel, lien_vers_la_fiche_rappel, ts_rank(mots, $1)
          FROM (SELECT r.*, v.mots
                  FROM @extschema@.rappel_conso_table r, LATERAL (SELECT %s AS mots OFFSET 0) v
-                WHERE v.mots @@ $1
+                WHERE v.mots @@ $1 AND r.withdrawn_at IS NULL
                 ORDER BY r.date_de_publication DESC NULLS LAST, r.reference_fiche LIMIT %s) newest
         ORDER BY 9 DESC, 2 DESC NULLS LAST, 1', rappel_conso.search_vector(), most) USING words;
     RETURN;
@@ -1091,12 +1168,13 @@ BEGIN
                   SELECT r.* FROM @extschema@.rappel_conso_table r
                    WHERE r.mots @@ (words && format('''@%s''', (extract(year FROM m.first AT TIME ZONE 'UTC') * 12
                                                    + extract(month FROM m.first AT TIME ZONE 'UTC'))::integer)::tsquery)
+                     AND r.withdrawn_at IS NULL
                    ORDER BY r.date_de_publication DESC, r.reference_fiche) f
            LIMIT most) n
    ORDER BY 9 DESC, 2 DESC NULLS LAST, 1;
 END
 $$;
-COMMENT ON FUNCTION @extschema@.rc_search(text) IS 'recalls by words, best first: of the 500 newest that match; for GTINs: WHERE gtin @> ARRAY[...]';
+COMMENT ON FUNCTION @extschema@.rc_search(text) IS 'recalls by words, best first: of the 500 newest that match and are not withdrawn; for GTINs: WHERE gtin @> ARRAY[...]';
 
 --
 -- The page of rc_report(): ASCII only, whatever is data goes through html()
@@ -1439,6 +1517,7 @@ ALTER TABLE rappel_conso.source ENABLE ROW LEVEL SECURITY;
 ALTER TABLE rappel_conso.run ENABLE ROW LEVEL SECURITY;
 ALTER TABLE rappel_conso.task ENABLE ROW LEVEL SECURITY;
 ALTER TABLE rappel_conso.source_state ENABLE ROW LEVEL SECURITY;
+ALTER TABLE rappel_conso.source_record ENABLE ROW LEVEL SECURITY;
 ALTER TABLE rappel_conso.stream_offset ENABLE ROW LEVEL SECURITY;
 ALTER TABLE rappel_conso.stream_state ENABLE ROW LEVEL SECURITY;
 ALTER TABLE rappel_conso.dead_letter ENABLE ROW LEVEL SECURITY;
@@ -1453,6 +1532,8 @@ CREATE POLICY own ON rappel_conso.run FOR SELECT
 CREATE POLICY own ON rappel_conso.task FOR SELECT
   USING (run OPERATOR(pg_catalog.=) ANY (SELECT r.id FROM rappel_conso.run r));
 CREATE POLICY own ON rappel_conso.source_state FOR SELECT
+  USING (source OPERATOR(pg_catalog.=) ANY (SELECT s.name FROM rappel_conso.source s));
+CREATE POLICY own ON rappel_conso.source_record FOR SELECT
   USING (source OPERATOR(pg_catalog.=) ANY (SELECT s.name FROM rappel_conso.source s));
 CREATE POLICY own ON rappel_conso.stream_offset FOR SELECT
   USING (stream OPERATOR(pg_catalog.=) ANY (SELECT s.name FROM rappel_conso.stream s));
@@ -1480,6 +1561,7 @@ COMMENT ON POLICY own ON rappel_conso.source IS 'members of the owner see and ch
 COMMENT ON POLICY own ON rappel_conso.run IS 'members of the owner see what is theirs';
 COMMENT ON POLICY own ON rappel_conso.task IS 'members of the owner see what is theirs';
 COMMENT ON POLICY own ON rappel_conso.source_state IS 'members of the owner see what is theirs';
+COMMENT ON POLICY own ON rappel_conso.source_record IS 'members of the owner see what is theirs';
 COMMENT ON POLICY own ON rappel_conso.stream_offset IS 'members of the owner see what is theirs';
 COMMENT ON POLICY own ON rappel_conso.stream_state IS 'members of the owner see what is theirs';
 COMMENT ON POLICY own ON rappel_conso.dead_letter IS 'members of the owner see what is theirs';
@@ -1553,7 +1635,8 @@ BEGIN
       rappelguid text,
       gtin text[],
       first_seen_at timestamptz NOT NULL DEFAULT now(),
-      updated_at timestamptz NOT NULL DEFAULT now()
+      updated_at timestamptz NOT NULL DEFAULT now(),
+      withdrawn_at timestamptz
     );
     CREATE INDEX ON @extschema@.rappel_conso_table (date_de_publication);
     CREATE INDEX ON @extschema@.rappel_conso_table USING gin (gtin);
@@ -1561,6 +1644,7 @@ BEGIN
     COMMENT ON COLUMN @extschema@.rappel_conso_table.gtin IS 'GTINs found in identification_des_produits, their check digits verified';
     COMMENT ON COLUMN @extschema@.rappel_conso_table.first_seen_at IS 'when the row was inserted';
     COMMENT ON COLUMN @extschema@.rappel_conso_table.updated_at IS 'when the row was last inserted or updated';
+    COMMENT ON COLUMN @extschema@.rappel_conso_table.withdrawn_at IS 'when the fiche had vanished from the dataset; null: it is there';
 
     IF pg_catalog.to_regclass('@extschema@.rappel_conso_history') IS NULL THEN
       CREATE TABLE @extschema@.rappel_conso_history (
@@ -1586,7 +1670,7 @@ BEGIN
           informations_complementaires, date_debut_commercialisation, date_fin_commercialisation,
           liens_vers_les_images, lien_vers_la_liste_des_produits, lien_vers_la_liste_des_distributeurs,
           lien_vers_affichette_pdf, lien_vers_la_fiche_rappel, numero_de_version, nature_juridique_du_rappel,
-          marque_de_salubrite, libelle, id, rappelguid, gtin, first_seen_at, updated_at, valid_from, valid_to)
+          marque_de_salubrite, libelle, id, rappelguid, gtin, first_seen_at, updated_at, withdrawn_at, valid_from, valid_to)
         VALUES (
           OLD.reference_fiche, OLD.date_de_publication, OLD.date_de_fin_de_la_procedure_de_rappel,
           OLD.categorie_de_produit, OLD.sous_categorie_de_produit, OLD.nom_de_la_marque_du_produit,
@@ -1598,7 +1682,7 @@ BEGIN
           OLD.lien_vers_la_liste_des_produits, OLD.lien_vers_la_liste_des_distributeurs,
           OLD.lien_vers_affichette_pdf, OLD.lien_vers_la_fiche_rappel, OLD.numero_de_version,
           OLD.nature_juridique_du_rappel, OLD.marque_de_salubrite, OLD.libelle, OLD.id, OLD.rappelguid,
-          OLD.gtin, OLD.first_seen_at, OLD.updated_at, OLD.updated_at, now());
+          OLD.gtin, OLD.first_seen_at, OLD.updated_at, OLD.withdrawn_at, OLD.updated_at, now());
         RETURN NULL;
       END
       $history$;
@@ -1617,6 +1701,17 @@ BEGIN
 END
 $do$
 $setup$, $statement$
+-- withdrawn: a record without a value
+WITH gone AS (
+  SELECT w.key, max(w.record_offset) AS last FROM records w
+   WHERE w.reference_fiche IS NULL AND w.key IS NOT NULL GROUP BY w.key
+), marked AS (
+UPDATE @extschema@.rappel_conso_table t SET withdrawn_at = now(), updated_at = now()
+  FROM gone g
+ WHERE t.reference_fiche = g.key AND t.withdrawn_at IS NULL
+   AND NOT EXISTS (SELECT FROM records n WHERE n.reference_fiche = g.key)
+RETURNING false AS inserted
+), written AS (
 INSERT INTO @extschema@.rappel_conso_table AS t (
   reference_fiche, date_de_publication, date_de_fin_de_la_procedure_de_rappel, categorie_de_produit,
   sous_categorie_de_produit, nom_de_la_marque_du_produit, noms_des_modeles_ou_references,
@@ -1625,7 +1720,7 @@ INSERT INTO @extschema@.rappel_conso_table AS t (
   recommandations_sante, informations_complementaires, date_debut_commercialisation,
   date_fin_commercialisation, liens_vers_les_images, lien_vers_la_liste_des_produits,
   lien_vers_la_liste_des_distributeurs, lien_vers_affichette_pdf, lien_vers_la_fiche_rappel,
-  numero_de_version, nature_juridique_du_rappel, marque_de_salubrite, libelle, id, rappelguid, gtin)
+  numero_de_version, nature_juridique_du_rappel, marque_de_salubrite, libelle, id, rappelguid, gtin, withdrawn_at)
 SELECT
   r.reference_fiche, r.date_de_publication, r.date_de_fin_de_la_procedure_de_rappel, r.categorie_de_produit,
   r.sous_categorie_de_produit, r.nom_de_la_marque_du_produit, r.noms_des_modeles_ou_references,
@@ -1635,8 +1730,9 @@ SELECT
   r.informations_complementaires, r.date_debut_commercialisation, r.date_fin_commercialisation,
   r.liens_vers_les_images, r.lien_vers_la_liste_des_produits, r.lien_vers_la_liste_des_distributeurs,
   r.lien_vers_affichette_pdf, r.lien_vers_la_fiche_rappel, r.numero_de_version, r.nature_juridique_du_rappel,
-  r.marque_de_salubrite, r.libelle, r.id, r.rappelguid, r.gtin
+  r.marque_de_salubrite, r.libelle, r.id, r.rappelguid, r.gtin, CASE WHEN g.last > r.record_offset THEN now() END
   FROM records r
+  LEFT JOIN gone g ON g.key = r.reference_fiche
  WHERE r.reference_fiche IS NOT NULL
    -- the winner, where the batch holds a fiche several times
    AND NOT EXISTS (
@@ -1644,11 +1740,12 @@ SELECT
           WHERE n.reference_fiche = r.reference_fiche
             AND ROW(COALESCE(n.numero_de_version, -1), COALESCE(n.date_de_publication, '-infinity'), COALESCE(n.rappelguid, '') COLLATE "C", n.record_offset, n.partition)
               > ROW(COALESCE(r.numero_de_version, -1), COALESCE(r.date_de_publication, '-infinity'), COALESCE(r.rappelguid, '') COLLATE "C", r.record_offset, r.partition))
-   -- older than what the table has, or equal: not even the row is locked
+   -- older than what the table has, or equal: not even the row is locked;
+   -- a withdrawn row ends the life of its versions
    AND NOT EXISTS (
          SELECT FROM @extschema@.rappel_conso_table o
           WHERE o.reference_fiche = r.reference_fiche
-            AND (ROW(COALESCE(r.numero_de_version, -1), COALESCE(r.date_de_publication, '-infinity'), COALESCE(r.rappelguid, '') COLLATE "C")
+            AND (o.withdrawn_at IS NULL AND ROW(COALESCE(r.numero_de_version, -1), COALESCE(r.date_de_publication, '-infinity'), COALESCE(r.rappelguid, '') COLLATE "C")
                < ROW(COALESCE(o.numero_de_version, -1), COALESCE(o.date_de_publication, '-infinity'), COALESCE(o.rappelguid, '') COLLATE "C")
              OR ROW(
   r.date_de_publication, r.date_de_fin_de_la_procedure_de_rappel, r.categorie_de_produit,
@@ -1669,7 +1766,8 @@ SELECT
   o.informations_complementaires, o.date_debut_commercialisation, o.date_fin_commercialisation,
   o.liens_vers_les_images, o.lien_vers_la_liste_des_produits, o.lien_vers_la_liste_des_distributeurs,
   o.lien_vers_affichette_pdf, o.lien_vers_la_fiche_rappel, o.numero_de_version, o.nature_juridique_du_rappel,
-  o.marque_de_salubrite, o.libelle, o.id, o.rappelguid, o.gtin))
+  o.marque_de_salubrite, o.libelle, o.id, o.rappelguid, o.gtin)
+                AND (o.withdrawn_at IS NOT NULL) = COALESCE(g.last > r.record_offset, false))
           OFFSET 0)
     ON CONFLICT (reference_fiche) DO UPDATE SET
   date_de_publication = EXCLUDED.date_de_publication,
@@ -1697,11 +1795,14 @@ SELECT
   numero_de_version = EXCLUDED.numero_de_version,
   nature_juridique_du_rappel = EXCLUDED.nature_juridique_du_rappel,
   marque_de_salubrite = EXCLUDED.marque_de_salubrite, libelle = EXCLUDED.libelle, id = EXCLUDED.id,
-  rappelguid = EXCLUDED.rappelguid, gtin = EXCLUDED.gtin,
+  rappelguid = EXCLUDED.rappelguid, gtin = EXCLUDED.gtin, withdrawn_at = EXCLUDED.withdrawn_at,
   updated_at = now()
- WHERE ROW(COALESCE(EXCLUDED.numero_de_version, -1), COALESCE(EXCLUDED.date_de_publication, '-infinity'), COALESCE(EXCLUDED.rappelguid, '') COLLATE "C")
+ WHERE t.withdrawn_at IS NOT NULL
+    OR ROW(COALESCE(EXCLUDED.numero_de_version, -1), COALESCE(EXCLUDED.date_de_publication, '-infinity'), COALESCE(EXCLUDED.rappelguid, '') COLLATE "C")
     >= ROW(COALESCE(t.numero_de_version, -1), COALESCE(t.date_de_publication, '-infinity'), COALESCE(t.rappelguid, '') COLLATE "C")
 RETURNING xmax = 0 AS inserted
+)
+SELECT inserted FROM written UNION ALL SELECT inserted FROM marked
 $statement$);
 
 INSERT INTO rappel_conso.source (name, dataset, key_field, cursor_field, transform, topic, stream)
@@ -1736,6 +1837,7 @@ SELECT pg_catalog.pg_extension_config_dump('rappel_conso.run', '');
 SELECT pg_catalog.pg_extension_config_dump('rappel_conso.run_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('rappel_conso.task', '');
 SELECT pg_catalog.pg_extension_config_dump('rappel_conso.source_state', '');
+SELECT pg_catalog.pg_extension_config_dump('rappel_conso.source_record', '');
 SELECT pg_catalog.pg_extension_config_dump('rappel_conso.stream_offset', '');
 SELECT pg_catalog.pg_extension_config_dump('rappel_conso.stream_state', '');
 SELECT pg_catalog.pg_extension_config_dump('rappel_conso.dead_letter', '');

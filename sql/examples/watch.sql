@@ -1,7 +1,7 @@
 -- watch.sql
 --     A shop's watch: a table of brands, words and GTINs that are sold, and a
 --     message for each recall that concerns one of them, in the commit in which
---     the recall arrives or changes.
+--     the recall arrives, changes or is withdrawn.
 --
 -- The message goes to topic "recall_alerts", through the outbox, and its
 -- reference to whoever has said LISTEN recall_alerts.  A recall that is read
@@ -62,7 +62,8 @@ BEGIN
     SELECT a.reference_fiche AS reference,
            jsonb_build_object(
              'reference', a.reference_fiche,
-             'change', CASE TG_OP WHEN 'INSERT' THEN 'new' ELSE 'changed' END,
+             'change', CASE WHEN a.withdrawn_at IS NOT NULL THEN 'withdrawn'
+                            WHEN TG_OP = 'INSERT' THEN 'new' ELSE 'changed' END,
              'published', a.date_de_publication,
              'brand', a.nom_de_la_marque_du_produit,
              'models', a.noms_des_modeles_ou_references,

@@ -94,6 +94,8 @@ typedef struct RcExtracted
 	int			value_len;
 	char	   *key;			/* NULL only without a key_field */
 	char	   *cursor;			/* text of the cursor field; NULL if null */
+	char	   *version;		/* sorts as versions do; NULL: not known */
+	bool		object;			/* the line is a JSON object, if no record */
 } RcExtracted;
 
 extern const char *rc_extract(const char *line, size_t len,

@@ -24,7 +24,7 @@ static const char *check_line(const char *line, size_t len,
  *		Make a record of one line of a source.
  *
  * Returns NULL when *out is filled, else why the line cannot become a record
- * (palloc'd or static); *out is then empty.  Everything in *out is palloc'd
+ * (palloc'd or static); *out is then all but empty.  Everything in *out is palloc'd
  * in the current context, UTF-8, and null-terminated beside value_len.
  *
  * Without the recall transform the value is the line without the white space
@@ -32,7 +32,8 @@ static const char *check_line(const char *line, size_t len,
  * digits as they are written.  With it, see rc_recall_convert: the key is
  * then the reference of the recall.  The cursor is the text of the cursor
  * field as the source has it; NULL if it is absent, null or empty, or if it
- * is an object or array.
+ * is an object or array.  Of a line that is a JSON object, but no record,
+ * only out->object is set.
  *
  * Raises only out-of-memory errors.
  */
@@ -50,7 +51,10 @@ rc_extract(const char *line, size_t len, const RcExtractOptions *options,
 		len--;
 
 	error = check_line(line, len, &members);
-	if (error == NULL && options->key_field != NULL)
+	if (error != NULL)
+		return error;
+	out->object = result.object = true;
+	if (options->key_field != NULL)
 		error = rc_extract_key(&members, options->key_field, &result.key);
 	if (error != NULL)
 		return error;

@@ -43,6 +43,7 @@ static void write_date(RcRecall *recall, const Column *column);
 static void write_period(RcRecall *recall, const Column *column);
 static void write_integer(RcRecall *recall, const Column *column);
 static void write_gtin(RcRecall *recall, const Column *column);
+static char *version_of(const RcRecall *recall);
 
 /* The columns of rappel_conso_table, in their order. */
 static const Column columns[] = {
@@ -89,7 +90,7 @@ static const Column columns[] = {
 
 /*
  * rc_recall_convert
- *		Make the record of a recall: value and key of *out.
+ *		Make the record of a recall: value, key and version of *out.
  *
  * members are those of the line, which has passed rc_json_scan.  The shape is
  * V2 if the record has a numero_fiche, V1 if it has a reference_fiche; that
@@ -131,6 +132,7 @@ rc_recall_convert(const char *line, size_t len, const RcJsonMembers *members,
 	PG_TRY();
 	{
 		write_recall(&recall, tree, members);
+		out->version = version_of(&recall);
 	}
 	PG_FINALLY();
 	{
@@ -341,4 +343,34 @@ write_gtin(RcRecall *recall, const Column *column)
 		rc_recall_gtins(&recall->out, recall->identification.data);
 	else
 		appendStringInfoString(&recall->out, "null");
+}
+
+/*
+ * The version of a recall, as a text whose bytes sort as versions do:
+ * numero_de_version, date_de_publication, rappelguid, null least.  NULL if
+ * one of them is not what its column takes: then nobody knows.
+ */
+static char *
+version_of(const RcRecall *recall)
+{
+	bool		fits[3];
+	const char *number = rc_recall_field_text(recall, RC_F_NUMERO_VERSION,
+											  &fits[0]);
+	const char *published = rc_recall_field_text(recall, RC_F_PUBLICATION,
+												 &fits[1]);
+	const char *guid = rc_recall_field_text(recall, RC_F_GUID, &fits[2]);
+	char		iso[RC_DATE_ROOM] = "";
+
+	if (!fits[0] || !fits[1] || !fits[2])
+		return NULL;
+	if (number != NULL &&
+		(strlen(number) > 9 ||
+		 strspn(number, "0123456789") != strlen(number)))
+		return NULL;
+	if (published != NULL &&
+		(!cJSON_IsString(recall->item[RC_F_PUBLICATION]) ||
+		 !rc_recall_timestamp(published, iso)))
+		return NULL;
+	return psprintf("%010d %s %s", number ? atoi(number) + 1 : 0, iso,
+					guid ? guid : "");
 }

@@ -16,6 +16,9 @@
 /* How long a broker may wait for the others before it answers. */
 #define CREATE_WAIT_MS	10000
 
+/* A consumer that lags less than this misses no version and no withdrawal. */
+#define COMPACTION_LAG_MS	"604800000"
+
 static int	count_of(RcKafka *kafka, const char *topic,
 					 const struct rd_kafka_metadata *metadata);
 static void ask_for_topic(RcKafka *kafka, const char *topic, int partitions,
@@ -223,7 +226,9 @@ describe_topic(const char *topic, int partitions, int replication,
 	{
 		rd_kafka_NewTopic_set_config(new_topic, "cleanup.policy", "compact");
 		rd_kafka_NewTopic_set_config(new_topic, "min.compaction.lag.ms",
-									 "604800000");
+									 COMPACTION_LAG_MS);
+		rd_kafka_NewTopic_set_config(new_topic, "delete.retention.ms",
+									 COMPACTION_LAG_MS);
 	}
 	return new_topic;
 }

@@ -151,14 +151,17 @@ rc_applier_retry(RcApplier *applier, const RcDeadLetter *letters)
 
 /*
  * Run a stream's setup as its owner, in the transaction of the caller.
+ * Returns whether it has made a table: then nothing that was applied before is
+ * there.
  */
-void
+bool
 rc_applier_setup(const RcStream *stream)
 {
 	int			level;
+	bool		made;
 
 	if (stream->setup == NULL)
-		return;
+		return false;
 	level = NewGUCNestLevel();
 	if (stream->search_path)
 		(void) set_config_option("search_path", stream->search_path,
@@ -174,6 +177,16 @@ rc_applier_setup(const RcStream *stream)
 	SPI_finish();
 	fire_deferred_triggers();
 	AtEOXact_GUC(false, level);
+
+	/* the row type of a table is written when it is made, not when altered */
+	rc_query_begin();
+	made = rc_query("SELECT 1 FROM pg_catalog.pg_type t"
+					" JOIN pg_catalog.pg_class c ON c.oid = t.typrelid"
+					" WHERE t.xmin = pg_catalog.pg_current_xact_id_if_assigned()::xid"
+					" AND c.relkind IN ('r', 'p') AND c.relpersistence <> 't'",
+					NULL) > 0;
+	rc_query_end();
+	return made;
 }
 
 /*
@@ -352,7 +365,7 @@ run_statement(RcApplier *applier, Tuplestorestate *store, int n)
 								 true, 0, false);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	rc_records_register(store, rc_decoder_desc(applier->decoder), n);
+	rc_relation_register("records", store, rc_decoder_desc(applier->decoder), n);
 
 	applier->statement_start = GetCurrentTimestamp();
 	if (StatementTimeout > 0)

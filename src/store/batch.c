@@ -312,20 +312,21 @@ put_headers(RcDecoder *decoder, const RcRecord *record, Datum *value,
 }
 
 /*
- * Register a filled tuplestore as "records" with the current SPI connection.
- * "tuples" is what the planner is told.
+ * Register a filled tuplestore as a relation with the current SPI connection.
+ * "tuples" is what the planner is told.  The name must outlive the connection.
  */
 void
-rc_records_register(Tuplestorestate *store, TupleDesc desc, double tuples)
+rc_relation_register(char *name, Tuplestorestate *store, TupleDesc desc,
+					 double tuples)
 {
 	EphemeralNamedRelation relation = palloc0(sizeof(EphemeralNamedRelationData));
 
-	relation->md.name = "records";
+	relation->md.name = name;
 	relation->md.reliddesc = InvalidOid;
 	relation->md.tupdesc = desc;
 	relation->md.enrtype = ENR_NAMED_TUPLESTORE;
 	relation->md.enrtuples = tuples;
 	relation->reldata = store;
 	if (SPI_register_relation(relation) != SPI_OK_REL_REGISTER)
-		elog(ERROR, "could not register the relation \"records\"");
+		elog(ERROR, "could not register the relation \"%s\"", name);
 }

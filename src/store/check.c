@@ -320,7 +320,7 @@ plan_statement(RcStream *stream, RcDecoder *decoder)
 
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	rc_records_register(store, desc, 1000);
+	rc_relation_register("records", store, desc, 1000);
 
 	callback.callback = add_hint;
 	callback.arg = desc;

@@ -259,7 +259,7 @@ rc_column_text(int row, int column)
 	return copy;
 }
 
-/* The bytes of a bytea column, likewise; *len is -1 for null. */
+/* The bytes of a bytea column, likewise and null-terminated; *len is -1 for null. */
 char *
 rc_column_bytes(int row, int column, int *len)
 {
@@ -276,6 +276,7 @@ rc_column_bytes(int row, int column, int *len)
 	*len = VARSIZE_ANY_EXHDR(bytes);
 	copy = SPI_palloc(*len + 1);
 	memcpy(copy, VARDATA_ANY(bytes), *len);
+	copy[*len] = '\0';
 	return copy;
 }
 

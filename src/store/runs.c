@@ -1,10 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * runs.c
- *	  State of sources: runs, their tasks, and the cursor for each
- *	  destination.
+ *	  Runs and their tasks.
  *
- * It decides nothing: what a run does is in src/worker/run.c.
+ * It decides nothing: what a run does is in src/worker/run.c.  How far a
+ * source has been read is in source_state.c.
  *
  *-------------------------------------------------------------------------
  */
@@ -120,10 +120,11 @@ rc_run_add(int64 run, const char *stream, const RcCounts *counts)
 	rc_param_int8(&params, counts->unchanged);
 	rc_param_int8(&params, counts->dead);
 	rc_param_text(&params, stream);
+	rc_param_int8(&params, counts->withdrawn);
 	rc_execute("UPDATE rappel_conso.run r SET fetched = fetched + $2,"
 			   " published = published + $3, inserted = inserted + $4,"
 			   " updated = updated + $5, unchanged = unchanged + $6,"
-			   " dead = dead + $7 WHERE id = $1 AND ($8 IS NULL OR EXISTS"
+			   " dead = dead + $7, withdrawn = withdrawn + $9 WHERE id = $1 AND ($8 IS NULL OR EXISTS"
 			   "  (SELECT FROM rappel_conso.source s"
 			   "   WHERE s.name = r.source AND s.stream = $8))", &params);
 }
@@ -221,103 +222,6 @@ param_error(RcParams *params, const ErrorData *error)
 }
 
 /*
- * How far the source has been read for the destination, in the current
- * context; made where it is missing.
- */
-RcSourceState *
-rc_source_state(const RcSource *source, const char *destination)
-{
-	RcParams	params = {0};
-	RcSourceState *state = palloc0(sizeof(RcSourceState));
-
-	rc_param_text(&params, source->name);
-	rc_param_text(&params, destination);
-	rc_query_begin();
-	rc_query("INSERT INTO rappel_conso.source_state (source, destination)"
-			 " VALUES ($1, $2) ON CONFLICT DO NOTHING", &params);
-	rc_query("SELECT t.epoch, t.cursor_value, t.next_offset, t.complete,"
-			 " t.data_processed, t.records_count,"
-			 " COALESCE(t.full_at + s.full_interval < pg_catalog.now(), false),"
-			 " t.full_at IS NULL"
-			 " FROM rappel_conso.source_state t"
-			 " JOIN rappel_conso.source s ON s.name = t.source"
-			 " WHERE t.source = $1 AND t.destination = $2", &params);
-	if (SPI_processed != 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("source \"%s\" does not exist", source->name)));
-	state->epoch = rc_column_int8(0, 1, 0);
-	state->cursor = rc_column_text(0, 2);
-	state->next_offset = rc_column_int8(0, 3, 0);
-	state->complete = rc_column_bool(0, 4);
-	state->data_processed = rc_column_text(0, 5);
-	state->records_count = rc_column_int8(0, 6, -1);
-	state->full_due = rc_column_bool(0, 7);
-	state->first_pass = rc_column_bool(0, 8);
-	rc_query_end();
-	return state;
-}
-
-/*
- * Move the cursor and the number of the next record: the fence of a source.
- * Raises ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE when another run or a change
- * of the definition came between; then nothing of the transaction may stay.
- * "cursor" NULL keeps the old one.  "state" is brought up to date.
- */
-void
-rc_source_advance(const RcSource *source, const char *destination,
-				  RcSourceState *state, const char *cursor, int64 next_offset)
-{
-	RcParams	params = {0};
-
-	rc_param_text(&params, source->name);
-	rc_param_text(&params, destination);
-	rc_param_int8(&params, state->epoch);
-	rc_param_int8(&params, state->next_offset);
-	rc_param_text(&params, cursor);
-	rc_param_int8(&params, next_offset);
-	if (rc_execute("UPDATE rappel_conso.source_state"
-				   " SET cursor_value = COALESCE($5, cursor_value),"
-				   " next_offset = $6, complete = complete AND $5 IS NULL"
-				   " WHERE source = $1 AND destination = $2 AND epoch = $3"
-				   " AND next_offset = $4", &params) != 1)
-		rc_source_changed(source);
-	state->next_offset = next_offset;
-}
-
-/* The API was asked, and had nothing new. */
-void
-rc_source_checked(const RcSource *source, const char *destination)
-{
-	RcParams	params = {0};
-
-	rc_param_text(&params, source->name);
-	rc_param_text(&params, destination);
-	rc_execute("UPDATE rappel_conso.source_state"
-			   " SET checked_at = pg_catalog.clock_timestamp()"
-			   " WHERE source = $1 AND destination = $2", &params);
-}
-
-/* What the API said of our quota of calls; reset 0: it did not say when. */
-void
-rc_source_quota(const RcSource *source, const char *destination, int64 limit,
-				int64 remaining, TimestampTz reset)
-{
-	RcParams	params = {0};
-
-	rc_param_text(&params, source->name);
-	rc_param_text(&params, destination);
-	rc_param_int8(&params, limit);
-	rc_param_int8(&params, remaining);
-	rc_param_time(&params, reset);
-	rc_execute("UPDATE rappel_conso.source_state SET quota_limit = $3,"
-			   " quota_remaining = $4, quota_reset_at = $5"
-			   " WHERE source = $1 AND destination = $2"
-			   " AND (quota_limit, quota_remaining, quota_reset_at)"
-			   " IS DISTINCT FROM ($3, $4, $5)", &params);
-}
-
-/*
  * The windows of a backfill as a List of RcWindow, in the current context;
  * NIL for a run of another kind.
  */
@@ -349,80 +253,4 @@ rc_run_windows(int64 run)
 	for (uint64 i = 0; i < n; i++)
 		windows = lappend(windows, &array[i]);
 	return windows;
-}
-
-/*
- * Put the cursor back to where the pass began (NULL: there was none): records
- * were missing, and nobody knows which.
- */
-void
-rc_source_rewind(const RcSource *source, const char *destination,
-				 RcSourceState *state, const char *cursor)
-{
-	RcParams	params = {0};
-
-	rc_param_text(&params, source->name);
-	rc_param_text(&params, destination);
-	rc_param_int8(&params, state->epoch);
-	rc_param_text(&params, cursor);
-	rc_execute("UPDATE rappel_conso.source_state SET cursor_value = $4"
-			   " WHERE source = $1 AND destination = $2 AND epoch = $3",
-			   &params);
-}
-
-/*
- * A cursor that is a time, moved back by the source's overlap: ISO 8601 in
- * UTC, in the current context.
- */
-char *
-rc_cursor_before(const char *cursor, const RcSource *source)
-{
-	RcParams	params = {0};
-	char	   *before;
-
-	rc_param_text(&params, cursor);
-	rc_param_text(&params, source->name);
-	rc_query_begin();
-	rc_query("SELECT pg_catalog.to_char(($1::timestamptz - s.\"overlap\")"
-			 " AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')"
-			 " FROM rappel_conso.source s WHERE s.name = $2", &params);
-	before = SPI_processed == 1 ? rc_column_text(0, 1) : NULL;
-	rc_query_end();
-	return before;
-}
-
-/*
- * Note that everything up to data_processed is safe; "full" when the run
- * began at the start.  Fenced as rc_source_advance.
- */
-void
-rc_source_complete(const RcSource *source, const char *destination,
-				   RcSourceState *state, const char *data_processed,
-				   int64 records_count, bool full)
-{
-	RcParams	params = {0};
-
-	rc_param_text(&params, source->name);
-	rc_param_text(&params, destination);
-	rc_param_int8(&params, state->epoch);
-	rc_param_text(&params, data_processed);
-	rc_param_int8(&params, records_count);
-	rc_param_bool(&params, full);
-	if (rc_execute("UPDATE rappel_conso.source_state SET complete = true,"
-				   " data_processed = $4, records_count = $5,"
-				   " checked_at = pg_catalog.now(),"
-				   " full_at = CASE WHEN $6 THEN pg_catalog.now() ELSE full_at END"
-				   " WHERE source = $1 AND destination = $2 AND epoch = $3",
-				   &params) != 1)
-		rc_source_changed(source);
-}
-
-/* The definition is not the one that the run has read: it must begin anew. */
-void
-rc_source_changed(const RcSource *source)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("source \"%s\" changed while it was read", source->name),
-			 errhint("Run it again.")));
 }

@@ -121,6 +121,7 @@ typedef struct RcCounts
 	int64		updated;
 	int64		unchanged;
 	int64		dead;
+	int64		withdrawn;
 } RcCounts;
 
 /* How far a source has been read for one destination. */
@@ -134,6 +135,10 @@ typedef struct RcSourceState
 	int64		records_count;
 	bool		full_due;		/* by full_interval */
 	bool		first_pass;		/* never read to its end */
+
+	int64		surplus;		/* what the dataset counts beyond the records
+								 * remembered; 0 when not known */
+	int64		missing_accepted;	/* by a full sync that was asked for */
 } RcSourceState;
 
 extern char *rc_run_prefix(void);
@@ -177,6 +182,52 @@ extern void rc_source_complete(const RcSource *source, const char *destination,
 							   RcSourceState *state,
 							   const char *data_processed,
 							   int64 records_count, bool full);
+extern void rc_source_surplus(const RcSource *source, const char *destination,
+							  RcSourceState *state, int64 surplus, bool known);
+extern void rc_source_missing(const RcSource *source, const char *destination,
+							  RcSourceState *state, bool refused,
+							  int64 accepted);
+extern void rc_source_forget(const RcSource *source, const char *destination);
+
+/* ---- remembered.c: what was handed on, record by record ---- */
+
+/* A record that full passes miss for so long is withdrawn. */
+#define RC_MISSING_TIME "'1 hour'::interval"
+
+/* What is remembered of a record, and what to do with it. */
+typedef struct RcMemory
+{
+	bool		known;
+	int64		hash;			/* of the value */
+	char	   *version;		/* sorts as versions do; NULL: not known */
+	bool		missed;			/* by an earlier full pass */
+	bool		news;			/* has to be handed on */
+	bool		write;			/* has to be remembered */
+} RcMemory;
+
+typedef struct RcSeen RcSeen;
+
+extern RcSeen *rc_seen_begin(void);
+extern void rc_seen_add(RcSeen *seen, const RcRecord *records, int n);
+extern void rc_remembered_compare(const RcSource *source,
+								  const char *destination,
+								  const RcRecord *records, RcMemory *memory,
+								  int n, bool everything);
+extern void rc_remember(const RcSource *source, const char *destination,
+						const RcRecord *records, const RcMemory *memory,
+						int n);
+extern void rc_forget(const RcSource *source, const char *destination,
+					  const RcRecord *records, int n);
+extern void rc_remembered_doubt(const RcSource *source,
+								const char *destination);
+extern int64 rc_remembered_count(const RcSource *source,
+								 const char *destination, bool with_missing);
+extern int64 rc_remembered_miss(const RcSource *source,
+								const char *destination, RcSeen *seen);
+extern RcRecord *rc_remembered_missing(const RcSource *source,
+									   const char *destination,
+									   const RcRecord *after, int limit,
+									   int *n);
 
 /* ---- offset.c: offsets and states of streams ---- */
 
@@ -271,8 +322,8 @@ extern TupleDesc rc_decoder_desc(RcDecoder *decoder);
 extern bool rc_decoder_current(RcDecoder *decoder);
 extern void rc_decoder_put(RcDecoder *decoder, Tuplestorestate *store,
 						   const RcRecord *record);
-extern void rc_records_register(Tuplestorestate *store, TupleDesc desc,
-								double tuples);
+extern void rc_relation_register(char *name, Tuplestorestate *store,
+								 TupleDesc desc, double tuples);
 
 /* ---- headers.c: headers of a record as jsonb, and back ---- */
 
@@ -293,7 +344,7 @@ typedef struct RcApplier RcApplier;
 
 extern RcApplier *rc_applier_open(const RcStream *stream);
 extern void rc_applier_close(RcApplier *applier);
-extern void rc_applier_setup(const RcStream *stream);
+extern bool rc_applier_setup(const RcStream *stream);
 extern void rc_applier_retry(RcApplier *applier, const RcDeadLetter *letters);
 extern void rc_apply(RcApplier *applier, const RcRecord *records, int n,
 					 int64 run, RcCounts *counts);

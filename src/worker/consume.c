@@ -147,7 +147,7 @@ open_stream(const char *name, int number, bool even_paused)
 	rc_transaction_begin();
 	rc_check_grants(c->stream->owner, c->stream->topics,
 					c->stream->output_topic, name);
-	rc_applier_setup(c->stream);
+	(void) rc_applier_setup(c->stream);
 	rc_transaction_commit();
 	MemoryContextSwitchTo(context);
 	c->applier = rc_applier_open(c->stream);

@@ -25,18 +25,29 @@ rc_run_open_destination(RcRun *run)
 	{
 		rc_run_open_kafka(run);
 		make_topic(run);
+		if (!rc_run_topic_known(run))
+		{
+			rc_transaction_begin();
+			rc_source_forget(run->source, run->destination);
+			rc_transaction_commit();
+			MemoryContextSwitchTo(run->context);
+			ereport(NOTICE,
+					(errmsg("topic \"%s\" was made anew: source \"%s\" publishes everything",
+							run->source->topic, run->source->name)));
+		}
 		return;
 	}
 	rc_transaction_begin();
 	rc_check_grants(run->stream->owner, NIL, run->stream->output_topic,
 					run->stream->name);
-	rc_applier_setup(run->stream);
+	if (rc_applier_setup(run->stream))
+		rc_source_forget(run->source, run->destination);
 	rc_transaction_commit();
 	MemoryContextSwitchTo(run->context);
 	run->applier = rc_applier_open(run->stream);
 }
 
-/* A producer, and the name of the cluster. */
+/* A producer, the name of the cluster, and what there is of the topic. */
 void
 rc_run_open_kafka(RcRun *run)
 {
@@ -50,6 +61,9 @@ rc_run_open_kafka(RcRun *run)
 								  NULL);
 	cluster = rc_kafka_cluster_id(run->producer, RC_KAFKA_PATIENCE);
 	run->destination = psprintf("%s/%s", cluster, source->topic);
+	run->topic_partitions = rc_kafka_partition_count(run->producer,
+													 source->topic,
+													 RC_KAFKA_PATIENCE);
 }
 
 /* The stream's workers may have been waiting for the topic. */
@@ -65,14 +79,41 @@ wake_stream(RcRun *run)
 	MemoryContextSwitchTo(run->context);
 }
 
+/*
+ * Whether the topic can be the one that the records were published to: each
+ * that is remembered has taken an offset at least.
+ */
+bool
+rc_run_topic_known(RcRun *run)
+{
+	int64		published = 0;
+	int64		remembered;
+
+	if (run->producer == NULL)
+		return true;
+	rc_transaction_begin();
+	remembered = rc_remembered_count(run->source, run->destination, true);
+	rc_transaction_commit();
+	MemoryContextSwitchTo(run->context);
+	if (remembered == 0)
+		return true;
+	for (int p = 0; p < run->topic_partitions; p++)
+	{
+		int64		low;
+		int64		high;
+
+		rc_consumer_watermarks(run->producer, run->source->topic, p,
+							   &low, &high, RC_KAFKA_PATIENCE);
+		published += high;
+	}
+	return published >= remembered;
+}
+
 static void
 make_topic(RcRun *run)
 {
 	RcSource   *source = run->source;
 
-	run->topic_partitions = rc_kafka_partition_count(run->producer,
-													 source->topic,
-													 RC_KAFKA_PATIENCE);
 	if (run->topic_partitions == 0)
 	{
 		rc_kafka_create_topic(run->producer, source->topic,

@@ -21,13 +21,18 @@ static void check_definition(RcRun *run);
 static void note_quota(RcRun *run);
 static bool nothing_new(RcPass *pass, const RcDatasetMeta *meta);
 static void begin_pass(RcPass *pass, const RcDatasetMeta *meta);
+static void begin_full_pass(RcPass *pass);
+static void read_dataset(RcPass *pass);
+static bool count_differs(RcPass *pass, const RcDatasetMeta *meta);
+static void note_surplus(RcPass *pass, const RcDatasetMeta *meta);
+static int64 count_all(RcRun *run, const RcDatasetMeta *meta);
 static char *day_after_tomorrow(void);
 static RcFieldKind field_kind(RcRun *run, const char *field,
 							  const char *column);
 static char *pass_condition(RcPass *pass);
 static void read_lines(RcPass *pass);
 static bool next_line(RcPass *pass, char **line, size_t *len);
-static void check_count(RcPass *pass, const char *where, int64 before);
+static void check_count(RcPass *pass, const char *where);
 
 /*
  * Read what is new in the source, or everything, and make it safe.
@@ -40,9 +45,7 @@ rc_run_extract(RcRun *run)
 {
 	RcPass	   *pass = MemoryContextAllocZero(run->context, sizeof(RcPass));
 	RcDatasetMeta meta;
-	const char *order;
-	char	   *where;
-	int64		before;
+	bool		whole;			/* it knows all records of the dataset */
 
 	pass->run = run;
 	run->explore = rc_explore_open(run->source->url, run->source->dataset);
@@ -61,8 +64,38 @@ rc_run_extract(RcRun *run)
 		return;
 
 	begin_pass(pass, &meta);
-	where = pass_condition(pass);
-	order = NULL;
+	read_dataset(pass);
+	whole = run->source->key_field != NULL && run->window_from == NULL;
+	if (whole && !run->pass_full && count_differs(pass, &meta))
+	{
+		begin_full_pass(pass);
+		read_dataset(pass);
+	}
+	whole = whole && run->pass_full;
+	if (whole)
+		rc_pass_withdraw(pass);
+
+	rc_transaction_begin();
+	if (run->window_from == NULL)
+		rc_source_complete(run->source, run->destination, pass->state,
+						   meta.data_processed, meta.records_count,
+						   run->pass_full || pass->state->first_pass);
+	if (whole)
+		note_surplus(pass, &meta);
+	note_quota(run);
+	rc_transaction_commit();
+	MemoryContextSwitchTo(run->context);
+	rc_pass_tell(pass, true);
+}
+
+/* Read the records of the pass, and make sure that all of them came. */
+static void
+read_dataset(RcPass *pass)
+{
+	RcRun	   *run = pass->run;
+	char	   *where = pass_condition(pass);
+	const char *order = NULL;
+
 	if (run->source->cursor_field)
 	{
 		order = rc_explore_field(run->source->cursor_field);
@@ -71,25 +104,71 @@ rc_run_extract(RcRun *run)
 							 rc_explore_field(run->source->key_field));
 	}
 
-	before = rc_explore_count(run->explore, where);
-	pass->expected = before;
+	pass->before = rc_explore_count(run->explore, where);
+	pass->expected = pass->before;
 	rc_explore_export(run->explore, where, order);
 	read_lines(pass);
-	check_count(pass, where, before);
+	check_count(pass, where);
+	if (pass->ordered || run->window_from != NULL)
+		return;
 
+	/* only now is everything below the greatest value safe */
 	rc_transaction_begin();
-	if (!pass->ordered && run->window_from == NULL)
-		/* only now is everything below the greatest value safe */
-		rc_source_advance(run->source, run->destination, pass->state,
-						  pass->last_cursor, pass->state->next_offset);
-	if (run->window_from == NULL)
-		rc_source_complete(run->source, run->destination, pass->state,
-						   meta.data_processed, meta.records_count,
-						   run->pass_full || pass->state->first_pass);
-	note_quota(run);
+	rc_source_advance(run->source, run->destination, pass->state,
+					  pass->last_cursor, pass->state->next_offset);
 	rc_transaction_commit();
 	MemoryContextSwitchTo(run->context);
-	rc_pass_tell(pass, true);
+}
+
+/*
+ * Whether the dataset counts other records than those that are known after
+ * what is new was read: some have vanished, or came with an old date.
+ */
+static bool
+count_differs(RcPass *pass, const RcDatasetMeta *meta)
+{
+	RcRun	   *run = pass->run;
+	int64		all = count_all(run, meta);
+	int64		known;
+
+	rc_transaction_begin();
+	known = rc_remembered_count(run->source, run->destination, false);
+	rc_transaction_commit();
+	MemoryContextSwitchTo(run->context);
+	if (all - known == pass->state->surplus)
+		return false;
+	ereport(NOTICE,
+			(errmsg("source \"%s\" has %lld records, of which %lld are known: everything is read",
+					run->source->name, (long long) all, (long long) known)));
+	return true;
+}
+
+/*
+ * After a full pass: what the dataset counts beyond what is known, by the
+ * count that count_all() will ask for.
+ */
+static void
+note_surplus(RcPass *pass, const RcDatasetMeta *meta)
+{
+	RcRun	   *run = pass->run;
+	int64		known = rc_remembered_count(run->source, run->destination,
+											false);
+	bool		settled = pass->before == pass->after && !run->pass_resumed;
+	int64		all = pass->before;
+
+	if (run->source->filter == NULL && meta->records_count >= 0)
+		all = meta->records_count;
+	rc_source_surplus(run->source, run->destination, pass->state,
+					  all - known, settled);
+}
+
+/* The dataset's count of all records of the source. */
+static int64
+count_all(RcRun *run, const RcDatasetMeta *meta)
+{
+	if (run->source->filter == NULL && meta->records_count >= 0)
+		return meta->records_count;
+	return rc_explore_count(run->explore, run->source->filter);
 }
 
 /*
@@ -121,6 +200,8 @@ rc_run_unchanged(RcRun *run)
 	rc_explore_meta(run->explore, &meta);
 	if (!run->direct)
 		rc_run_open_kafka(run);
+	if (!rc_run_topic_known(run))
+		return false;
 
 	rc_transaction_begin();
 	MemoryContextSwitchTo(run->context);
@@ -200,7 +281,10 @@ begin_pass(RcPass *pass, const RcDatasetMeta *meta)
 	pass->stored_cursor = state->cursor;
 	rc_pass_begin_batch(pass);
 	if (run->pass_begun)
+	{
+		run->pass_resumed = run->resume != NULL;
 		return;
+	}
 
 	run->pass_begun = true;
 	run->pass_cursor = state->cursor;
@@ -218,7 +302,10 @@ begin_pass(RcPass *pass, const RcDatasetMeta *meta)
 	run->pass_full = run->full_sync || state->full_due ||
 		source->cursor_field == NULL || state->cursor == NULL;
 	if (run->pass_full)
+	{
+		begin_full_pass(pass);
 		return;
+	}
 	if (pass->kind == RC_FIELD_TIME)
 	{
 		rc_transaction_begin();
@@ -229,6 +316,29 @@ begin_pass(RcPass *pass, const RcDatasetMeta *meta)
 	}
 	else
 		run->pass_from = state->cursor;
+}
+
+/* Read everything, from the start, and note what is there. */
+static void
+begin_full_pass(RcPass *pass)
+{
+	RcRun	   *run = pass->run;
+
+	run->pass_full = true;
+	run->pass_from = run->resume = NULL;
+	if (run->source->key_field)
+	{
+		rc_transaction_begin();
+		MemoryContextSwitchTo(run->context);
+		run->seen = rc_seen_begin();
+		if (run->full_sync)
+			rc_remembered_doubt(run->source, run->destination);
+		rc_transaction_commit();
+		MemoryContextSwitchTo(run->context);
+	}
+	pass->ordered = true;
+	pass->last_cursor = NULL;
+	pass->received = pass->unreadable = 0;
 }
 
 /*
@@ -271,9 +381,16 @@ pass_condition(RcPass *pass)
 	char	   *where = rc_explore_and(run->source->filter, NULL);
 
 	if (from != NULL)
-		where = rc_explore_and(where,
-							   rc_explore_condition(run->source->cursor_field,
-													pass->kind, ">=", from));
+	{
+		const char *field = run->source->cursor_field;
+		char	   *newer = rc_explore_condition(field, pass->kind, ">=", from);
+
+		/* a full pass that goes on has those without a cursor before it */
+		if (run->pass_full)
+			newer = psprintf("(%s or %s is null)", newer,
+							 rc_explore_field(field));
+		where = rc_explore_and(where, newer);
+	}
 	if (run->window_to != NULL)
 		where = rc_explore_and(where,
 							   rc_explore_condition(run->source->cursor_field,
@@ -331,11 +448,13 @@ next_line(RcPass *pass, char **line, size_t *len)
  * Nobody knows which are missing, so the whole pass is read again.
  */
 static void
-check_count(RcPass *pass, const char *where, int64 before)
+check_count(RcPass *pass, const char *where)
 {
 	RcRun	   *run = pass->run;
-	int64		after = rc_explore_count(run->explore, where);
-	int64		least = Min(before, after);
+	int64		least;
+
+	pass->after = rc_explore_count(run->explore, where);
+	least = Min(pass->before, pass->after);
 
 	if (pass->received >= least)
 		return;

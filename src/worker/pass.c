@@ -18,8 +18,11 @@
 /* Progress is told at most this often, in ms. */
 #define PROGRESS_INTERVAL	1000
 
+static void init_record(RcPass *pass, RcRecord *record);
 static void note_cursor(RcPass *pass, const char *cursor);
 static int	compare_cursors(RcFieldKind kind, const char *a, const char *b);
+static void choose_news(RcPass *pass);
+static void remember(RcPass *pass, List *refused);
 static void bury_lines(RcPass *pass);
 static void bury_refused(RcPass *pass, List *refused);
 
@@ -57,25 +60,56 @@ rc_pass_add_line(RcPass *pass, const char *line, size_t len)
 		bad->record.value_len = (int) len;
 		bad->error = pstrdup(error);
 		batch->bad = lappend(batch->bad, bad);
+		if (!extracted.object)
+			pass->unreadable++;
 		MemoryContextSwitchTo(run->context);
 		return;
 	}
 
 	record = &batch->records[batch->n];
-	record->topic = source->topic ? source->topic : source->name;
-	record->partition = 0;
-	record->offset = pass->state->next_offset + batch->n;
-	record->timestamp_ms = rc_to_kafka_time(GetCurrentTimestamp());
+	init_record(pass, record);
 	record->key = extracted.key;
 	record->key_len = extracted.key ? (int) strlen(extracted.key) : -1;
 	record->value = extracted.value;
 	record->value_len = extracted.value_len;
-	record->headers = batch->headers;
-	record->nheaders = lengthof(batch->headers);
+	batch->memory[batch->n].version = extracted.version;
 	batch->n++;
 	if (extracted.cursor)
 		note_cursor(pass, extracted.cursor);
 	MemoryContextSwitchTo(run->context);
+}
+
+/* A record of the batch that says that its key has gone. */
+void
+rc_pass_add_withdrawn(RcPass *pass, const RcRecord *gone)
+{
+	RcBatch    *batch = &pass->batch;
+	RcRecord   *record = &batch->records[batch->n++];
+
+	batch->withdrawal = true;
+	init_record(pass, record);
+	record->key = memcpy(MemoryContextAlloc(pass->run->batch_context,
+											gone->key_len + 1),
+						 gone->key, gone->key_len + 1);
+	record->key_len = gone->key_len;
+	record->value_len = -1;
+
+	/* all but the type of a value that is not there */
+	record->headers++;
+	record->nheaders--;
+}
+
+/* What all records of the source have; offsets come at last. */
+static void
+init_record(RcPass *pass, RcRecord *record)
+{
+	RcSource   *source = pass->run->source;
+
+	record->topic = source->topic ? source->topic : source->name;
+	record->partition = 0;
+	record->timestamp_ms = rc_to_kafka_time(GetCurrentTimestamp());
+	record->headers = pass->batch.headers;
+	record->nheaders = lengthof(pass->batch.headers);
 }
 
 /* Follow the cursor, and see whether the API keeps the order. */
@@ -134,6 +168,8 @@ rc_pass_begin_batch(RcPass *pass)
 	batch->max = max;
 	batch->records = MemoryContextAllocZero(run->batch_context,
 											sizeof(RcRecord) * max);
+	batch->memory = MemoryContextAllocZero(run->batch_context,
+										   sizeof(RcMemory) * max);
 	batch->headers[0].name = RC_HEADER_CONTENT_TYPE;
 	batch->headers[0].value = "application/json";
 	batch->headers[1].name = RC_HEADER_SOURCE;
@@ -157,7 +193,7 @@ rc_pass_flush(RcPass *pass)
 	List	   *refused = NIL;
 	char	   *cursor = NULL;
 
-	if (batch->lines == 0)
+	if (batch->lines == 0 && batch->n == 0)
 		return;
 	/* the stream's statement may have called pg_advisory_unlock_all() */
 	if (!rc_lock_keep(RC_WORKER_RUN, run->source->name, 0))
@@ -165,8 +201,9 @@ rc_pass_flush(RcPass *pass)
 				(errcode(ERRCODE_OBJECT_IN_USE),
 				 errmsg("another process runs source \"%s\"",
 						run->source->name)));
+	choose_news(pass);
 	if (!run->direct)
-		refused = rc_run_publish(run, batch->records, batch->n);
+		refused = rc_run_publish(run, batch->news, batch->nnews);
 	if (run->window_from == NULL && pass->ordered && batch->cursor != NULL &&
 		(pass->stored_cursor == NULL ||
 		 compare_cursors(pass->kind, batch->cursor, pass->stored_cursor) >= 0))
@@ -174,15 +211,19 @@ rc_pass_flush(RcPass *pass)
 
 	rc_transaction_begin();
 	rc_source_advance(run->source, run->destination, pass->state, cursor,
-					  pass->state->next_offset + batch->n);
+					  pass->state->next_offset + batch->nnews);
 	if (run->direct)
-		rc_apply(run->applier, batch->records, batch->n, run->id, &counts);
+		rc_apply(run->applier, batch->news, batch->nnews, run->id, &counts);
 	else
-		counts.published = batch->n - list_length(refused);
+		counts.published = batch->nnews - list_length(refused);
+	remember(pass, refused);
 	bury_refused(pass, refused);
 	bury_lines(pass);
 	counts.fetched = batch->lines;
+	counts.unchanged += batch->n - batch->nnews;
 	counts.dead += list_length(batch->bad) + list_length(refused);
+	if (batch->withdrawal)
+		counts.withdrawn = batch->n - list_length(refused);
 	rc_run_add(run->id, NULL, &counts);
 	rc_transaction_commit();
 	MemoryContextSwitchTo(run->context);
@@ -193,6 +234,71 @@ rc_pass_flush(RcPass *pass)
 		run->resume = MemoryContextStrdup(run->context, batch->cursor);
 	rc_pass_tell(pass, false);
 	rc_pass_begin_batch(pass);
+}
+
+/*
+ * Choose the records that have to be handed on: not those that are equal to
+ * what was handed on last, or older.  A full sync that was asked for and a
+ * backfill hand on what is equal, too.
+ */
+static void
+choose_news(RcPass *pass)
+{
+	RcRun	   *run = pass->run;
+	RcBatch    *batch = &pass->batch;
+	bool		keyed = run->source->key_field != NULL && !batch->withdrawal;
+
+	MemoryContextSwitchTo(run->batch_context);
+	batch->news = palloc(sizeof(RcRecord) * Max(batch->n, 1));
+	batch->place = palloc(sizeof(int) * Max(batch->n, 1));
+	if (keyed && batch->n > 0)
+	{
+		rc_transaction_begin();
+		MemoryContextSwitchTo(run->batch_context);
+		rc_remembered_compare(run->source, run->destination, batch->records,
+							  batch->memory, batch->n,
+							  run->full_sync || run->window_from != NULL);
+		if (run->seen)
+			rc_seen_add(run->seen, batch->records, batch->n);
+		rc_transaction_commit();
+	}
+	for (int i = 0; i < batch->n; i++)
+	{
+		if (keyed && !batch->memory[i].news)
+			continue;
+		batch->place[batch->nnews] = i;
+		batch->news[batch->nnews] = batch->records[i];
+		batch->news[batch->nnews].offset = pass->state->next_offset +
+			batch->nnews;
+		batch->nnews++;
+	}
+	MemoryContextSwitchTo(run->context);
+}
+
+/* What is safe is remembered, or forgotten where it has gone. */
+static void
+remember(RcPass *pass, List *refused)
+{
+	RcRun	   *run = pass->run;
+	RcBatch    *batch = &pass->batch;
+	ListCell   *lc;
+
+	if (run->source->key_field == NULL || batch->n == 0)
+		return;
+	if (batch->withdrawal)
+	{
+		/* one that was refused would be refused again */
+		rc_forget(run->source, run->destination, batch->records, batch->n);
+		return;
+	}
+	foreach(lc, refused)
+	{
+		RcRefused  *message = (RcRefused *) lfirst(lc);
+
+		batch->memory[batch->place[message->tag]].write = false;
+	}
+	rc_remember(run->source, run->destination, batch->records, batch->memory,
+				batch->n);
 }
 
 void
@@ -243,7 +349,7 @@ bury_refused(RcPass *pass, List *refused)
 	foreach(lc, refused)
 	{
 		RcRefused  *message = (RcRefused *) lfirst(lc);
-		RcRecord	record = pass->batch.records[message->tag];
+		RcRecord	record = pass->batch.news[message->tag];
 		ErrorData	error = {0};
 
 		record.offset = -1;

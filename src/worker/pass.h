@@ -24,12 +24,17 @@ typedef struct RcBadLine
 typedef struct RcBatch
 {
 	RcRecord   *records;
+	RcMemory   *memory;			/* of each record */
 	int			n;
 	int			max;
+	RcRecord   *news;			/* those of them that are handed on */
+	int		   *place;			/* where each stands in records */
+	int			nnews;
 	Size		bytes;
 	int			lines;
 	List	   *bad;			/* of RcBadLine * */
 	char	   *cursor;			/* of its last record that has one */
+	bool		withdrawal;		/* records without a value */
 	RcHeader	headers[3];
 } RcBatch;
 
@@ -44,7 +49,10 @@ typedef struct RcPass
 	char	   *last_cursor;	/* of the line before; NULL: none */
 	bool		ordered;		/* the API kept the order that was asked for */
 	int64		received;
+	int64		unreadable;		/* lines that are no JSON object */
 	int64		expected;
+	int64		before;			/* what the API counts, before and after */
+	int64		after;
 	TimestampTz told_at;
 	int64		told;			/* records, when progress was told last */
 	RcBatch		batch;
@@ -52,7 +60,10 @@ typedef struct RcPass
 
 extern void rc_pass_begin_batch(RcPass *pass);
 extern void rc_pass_add_line(RcPass *pass, const char *line, size_t len);
+extern void rc_pass_add_withdrawn(RcPass *pass, const RcRecord *record);
 extern void rc_pass_flush(RcPass *pass);
 extern void rc_pass_tell(RcPass *pass, bool end);
+
+extern void rc_pass_withdraw(RcPass *pass);
 
 #endif							/* RC_PASS_H */

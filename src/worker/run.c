@@ -71,6 +71,7 @@ rc_run_main(Datum arg)
 	{
 		check_run(run);
 		run_tasks(run);
+		rc_run_check_missing(run);
 	}
 	PG_CATCH();
 	{
@@ -264,6 +265,7 @@ extract(RcRun *run, const char *name)
 		run->window_from = window->from;
 		run->window_to = window->to;
 		run->pass_begun = false;
+		run->pass_resumed = false;
 		run->resume = NULL;
 		ereport(NOTICE,
 				(errmsg("source \"%s\": window %d of %d, from %s to %s",

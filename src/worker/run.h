@@ -45,7 +45,14 @@ typedef struct RcRun
 	char	   *pass_cursor;	/* stored cursor when it began; NULL: none */
 	char	   *pass_from;		/* cursor value that it began at; NULL: start */
 	char	   *resume;			/* last cursor value that is safe; NULL: none */
-	int			topic_partitions;	/* of the source's topic */
+	bool		pass_resumed;	/* it was not read at one go */
+	RcSeen	   *seen;			/* keys that a full pass has met; else NULL */
+
+	/* records that a full pass has missed, if too many; else 0 */
+	int64		missing;
+	int64		missing_limit;
+	int64		known;
+	int			topic_partitions;	/* of the source's topic; 0: it is missing */
 	List	   *targets;		/* RcTarget: what extract has published */
 } RcRun;
 
@@ -53,7 +60,9 @@ extern void rc_run_extract(RcRun *run);
 extern bool rc_run_unchanged(RcRun *run);
 extern void rc_run_open_destination(RcRun *run);
 extern void rc_run_open_kafka(RcRun *run);
+extern bool rc_run_topic_known(RcRun *run);
 extern List *rc_run_publish(RcRun *run, const RcRecord *records, int n);
 extern void rc_run_load(RcRun *run);
+extern void rc_run_check_missing(RcRun *run);
 
 #endif							/* RC_RUN_H */

@@ -170,7 +170,7 @@ round_of_work(MemoryContext context)
 /*
  * Runs that were asked for, and sources whose poll_interval has passed since
  * their last run started; a source that is not due yet brings the next look
- * forward.
+ * forward.  After a clock that went ahead, times to come do not count.
  */
 static List *
 due_runs(List *starts)
@@ -190,11 +190,12 @@ due_runs(List *starts)
 				 "   WHERE t.source = s.name AND t.quota_remaining * 10 < t.quota_limit"
 				 "   AND t.quota_reset_at > pg_catalog.clock_timestamp())"
 				 "  THEN 4 ELSE 1 END AS every) p"
-				 " CROSS JOIN LATERAL (SELECT GREATEST("
-				 "  (SELECT u.started_at FROM rappel_conso.run u"
-				 "    WHERE u.source = s.name ORDER BY u.id DESC LIMIT 1),"
-				 "  (SELECT max(t.checked_at) FROM rappel_conso.source_state t"
-				 "    WHERE t.source = s.name)) AS at) l"
+				 " CROSS JOIN LATERAL (SELECT max(o.at) AS at FROM ("
+				 "  (SELECT u.started_at AS at FROM rappel_conso.run u"
+				 "    WHERE u.source = s.name ORDER BY u.id DESC LIMIT 1)"
+				 "  UNION ALL SELECT t.checked_at FROM rappel_conso.source_state t"
+				 "    WHERE t.source = s.name) o"
+				 "  WHERE o.at <= pg_catalog.clock_timestamp()) l"
 				 " WHERE q.id IS NOT NULL"
 				 " OR NOT s.paused AND s.poll_interval IS NOT NULL"
 				 " ORDER BY q.id NULLS LAST, s.name", NULL);

@@ -87,7 +87,7 @@ rc_retry_main(Datum arg)
 	rc_transaction_begin();
 	rc_check_grants(stream->owner, stream->topics, stream->output_topic,
 					stream->name);
-	rc_applier_setup(stream);
+	(void) rc_applier_setup(stream);
 	rc_transaction_commit();
 	MemoryContextSwitchTo(context);
 	applier = rc_applier_open(stream);

@@ -1,0 +1,363 @@
+/*-------------------------------------------------------------------------
+ *
+ * remembered.c
+ *	  What is remembered of the records of a source for one destination: a
+ *	  hash of each value that was handed on, its version, and since when full
+ *	  passes do not find it any more.
+ *
+ * It compares and writes down; what becomes of a record that has vanished is
+ * in src/worker/withdraw.c.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "store/store.h"
+
+#include "catalog/pg_type.h"
+#include "common/hashfn.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+
+/* Memory of the keys of a full pass before they spill to a file, in kB. */
+#define SEEN_KBYTES		4096
+
+/* A longer key would not fit into an index: it is not remembered. */
+#define MAX_KEY_LEN		1024
+
+/*
+ * The keys that a full pass has met; in a file of their own when there are
+ * many, since a dataset may be of any size.
+ */
+struct RcSeen
+{
+	TupleDesc	desc;
+	Tuplestorestate *store;
+	int64		n;
+};
+
+static bool can_remember(const RcRecord *record);
+static void param_keys(RcParams *params, const RcRecord *records,
+					   const RcMemory *memory, int n);
+static void param_bytes(RcParams *params, const char *const *bytes,
+						const int *lens, int n);
+static void judge(RcMemory *now, const RcMemory *before, bool everything);
+
+/* Begin to collect keys, in the current context, for longer than the transaction. */
+RcSeen *
+rc_seen_begin(void)
+{
+	RcSeen	   *seen = palloc0(sizeof(RcSeen));
+
+	seen->desc = CreateTemplateTupleDesc(1);
+	TupleDescInitEntry(seen->desc, 1, "key", BYTEAOID, -1, 0);
+	seen->store = tuplestore_begin_heap(false, true, SEEN_KBYTES);
+	return seen;
+}
+
+/* The pass has met these records; needs no transaction to be committed. */
+void
+rc_seen_add(RcSeen *seen, const RcRecord *records, int n)
+{
+	for (int i = 0; i < n; i++)
+	{
+		Datum		key;
+		bool		isnull = false;
+
+		if (!can_remember(&records[i]))
+			continue;
+		key = PointerGetDatum(cstring_to_text_with_len(records[i].key,
+													   records[i].key_len));
+		tuplestore_putvalues(seen->store, seen->desc, &key, &isnull);
+		pfree(DatumGetPointer(key));
+		seen->n++;
+	}
+}
+
+/*
+ * Compare records with what is remembered of them, in order; memory[i].version
+ * is the version of records[i], or NULL.
+ *
+ * Sets memory[i].news where the record has to be handed on: it is new or
+ * differs, and its version is not known to be older than the one before; or
+ * "everything" is asked for, and it is not older.  memory[i].write says that
+ * there is something for rc_remember().  Texts are in the current context.
+ */
+void
+rc_remembered_compare(const RcSource *source, const char *destination,
+					  const RcRecord *records, RcMemory *memory, int n,
+					  bool everything)
+{
+	RcParams	params = {0};
+	int		   *previous = palloc(sizeof(int) * n);
+	RcMemory   *stored = palloc0(sizeof(RcMemory) * n);
+	uint64		rows;
+
+	for (int i = 0; i < n; i++)
+	{
+		memory[i].known = can_remember(&records[i]);
+		memory[i].hash = (int64) hash_bytes_extended((const unsigned char *) records[i].value,
+													 records[i].value_len, 0);
+		previous[i] = -1;
+	}
+	rc_param_text(&params, source->name);
+	rc_param_text(&params, destination);
+	param_keys(&params, records, NULL, n);
+	rc_query_begin();
+	rows = rc_query("SELECT b.ord, b.previous, r.hash, r.version,"
+					" r.missed_at IS NOT NULL, r.key IS NOT NULL"
+					" FROM (SELECT k.key, k.ord, pg_catalog.lag(k.ord)"
+					"  OVER (PARTITION BY k.key ORDER BY k.ord) AS previous"
+					"  FROM pg_catalog.unnest($3) WITH ORDINALITY AS k (key, ord)"
+					"  WHERE k.key IS NOT NULL) b"
+					" LEFT JOIN rappel_conso.source_record r"
+					" ON r.source = $1 AND r.destination = $2 AND r.key = b.key"
+					" WHERE b.previous IS NOT NULL OR r.key IS NOT NULL",
+					&params);
+	for (uint64 row = 0; row < rows; row++)
+	{
+		int			i = (int) rc_column_int8(row, 1, 0) - 1;
+		int			len;
+
+		previous[i] = (int) rc_column_int8(row, 2, 0) - 1;
+		stored[i].hash = rc_column_int8(row, 3, 0);
+		stored[i].version = rc_column_bytes(row, 4, &len);
+		stored[i].missed = rc_column_bool(row, 5);
+		stored[i].known = rc_column_bool(row, 6);
+	}
+	rc_query_end();
+
+	for (int i = 0; i < n; i++)
+	{
+		if (!memory[i].known)
+			memory[i].news = true;
+		else
+			judge(&memory[i],
+				  previous[i] >= 0 ? &memory[previous[i]] : &stored[i],
+				  everything);
+	}
+	pfree(previous);
+	pfree(stored);
+}
+
+/*
+ * What the record "now" is after the state "before" of its key; "now" becomes
+ * the state that the next one is compared with.
+ */
+static void
+judge(RcMemory *now, const RcMemory *before, bool everything)
+{
+	bool		older = before->known && now->version && before->version &&
+	strcmp(now->version, before->version) < 0;
+	bool		equal = before->known && now->hash == before->hash;
+
+	if (older || (equal && !everything))
+	{
+		now->hash = before->hash;
+		now->version = before->version;
+		now->write = before->missed;
+	}
+	else
+		now->news = now->write = true;
+	now->missed = false;
+}
+
+/*
+ * Remember records after they are safe: those with memory[i].write set, the
+ * last one of each key.  One that is there again is no longer missing.
+ */
+void
+rc_remember(const RcSource *source, const char *destination,
+			const RcRecord *records, const RcMemory *memory, int n)
+{
+	RcParams	params = {0};
+	int64	   *hashes = palloc(sizeof(int64) * n);
+	const char **versions = palloc(sizeof(char *) * n);
+	int		   *lens = palloc(sizeof(int) * n);
+	int			writes = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		hashes[i] = memory[i].hash;
+		versions[i] = memory[i].version;
+		lens[i] = versions[i] ? (int) strlen(versions[i]) : -1;
+		writes += memory[i].write;
+	}
+	if (writes > 0)
+	{
+		rc_param_text(&params, source->name);
+		rc_param_text(&params, destination);
+		param_keys(&params, records, memory, n);
+		rc_param_ids(&params, hashes, n);
+		param_bytes(&params, versions, lens, n);
+		rc_execute("INSERT INTO rappel_conso.source_record"
+				   " (source, destination, key, hash, version)"
+				   " SELECT DISTINCT ON (b.key) $1, $2, b.key, b.hash, b.version"
+				   " FROM unnest($3, $4, $5) WITH ORDINALITY AS b (key, hash, version, ord)"
+				   " WHERE b.key IS NOT NULL ORDER BY b.key, b.ord DESC"
+				   " ON CONFLICT (source, destination, key) DO UPDATE"
+				   " SET hash = EXCLUDED.hash, version = EXCLUDED.version,"
+				   " missed_at = NULL", &params);
+	}
+	pfree(hashes);
+	pfree(versions);
+	pfree(lens);
+}
+
+/* Forget records whose withdrawal is safe. */
+void
+rc_forget(const RcSource *source, const char *destination,
+		  const RcRecord *records, int n)
+{
+	RcParams	params = {0};
+
+	rc_param_text(&params, source->name);
+	rc_param_text(&params, destination);
+	param_keys(&params, records, NULL, n);
+	rc_execute("DELETE FROM rappel_conso.source_record WHERE source = $1"
+			   " AND destination = $2 AND key = ANY ($3)", &params);
+}
+
+/*
+ * Whatever version comes next shall be handed on: somebody asks for everything
+ * again, and the dataset may have gone back to older ones.
+ */
+void
+rc_remembered_doubt(const RcSource *source, const char *destination)
+{
+	RcParams	params = {0};
+
+	rc_param_text(&params, source->name);
+	rc_param_text(&params, destination);
+	rc_execute("UPDATE rappel_conso.source_record SET version = NULL"
+			   " WHERE source = $1 AND destination = $2"
+			   " AND version IS NOT NULL", &params);
+}
+
+/* How many records are remembered: all, or those that are not missing. */
+int64
+rc_remembered_count(const RcSource *source, const char *destination,
+					bool with_missing)
+{
+	RcParams	params = {0};
+	int64		count;
+
+	rc_param_text(&params, source->name);
+	rc_param_text(&params, destination);
+	rc_param_bool(&params, with_missing);
+	rc_query_begin();
+	rc_query("SELECT pg_catalog.count(*) FROM rappel_conso.source_record"
+			 " WHERE source = $1 AND destination = $2"
+			 " AND ($3 OR missed_at IS NULL)", &params);
+	count = rc_column_int8(0, 1, 0);
+	rc_query_end();
+	return count;
+}
+
+/*
+ * A full pass is over: records that are remembered and were not met are
+ * missing from now on.  Returns how many are, with those of passes before.
+ * After a clock that went wrong their hour begins anew.
+ */
+int64
+rc_remembered_miss(const RcSource *source, const char *destination,
+				   RcSeen *seen)
+{
+	RcParams	params = {0};
+	int64		missing;
+
+	rc_param_text(&params, source->name);
+	rc_param_text(&params, destination);
+	rc_query_begin();
+	rc_relation_register("seen", seen->store, seen->desc, (double) seen->n);
+	rc_query("UPDATE rappel_conso.source_record r SET missed_at = pg_catalog.now()"
+			 " WHERE r.source = $1 AND r.destination = $2"
+			 " AND (r.missed_at IS NULL OR r.missed_at > pg_catalog.now())"
+			 " AND NOT EXISTS (SELECT FROM seen s WHERE s.key = r.key)", &params);
+	rc_query("SELECT pg_catalog.count(*) FROM rappel_conso.source_record"
+			 " WHERE source = $1 AND destination = $2 AND missed_at IS NOT NULL",
+			 &params);
+	missing = rc_column_int8(0, 1, 0);
+	rc_query_end();
+	return missing;
+}
+
+/*
+ * Records that were missed for RC_MISSING_TIME, by their keys after "after"
+ * (NULL: from the first), at most "limit": records with a key and nothing
+ * else, in the current context.
+ */
+RcRecord *
+rc_remembered_missing(const RcSource *source, const char *destination,
+					  const RcRecord *after, int limit, int *n)
+{
+	RcParams	params = {0};
+	RcRecord   *records;
+
+	rc_param_text(&params, source->name);
+	rc_param_text(&params, destination);
+	rc_param_bytea(&params, after ? after->key : "", after ? after->key_len : 0);
+	rc_param_int4(&params, limit);
+	rc_query_begin();
+	*n = (int) rc_query("SELECT key FROM rappel_conso.source_record"
+						" WHERE source = $1 AND destination = $2 AND key > $3"
+						" AND missed_at <= pg_catalog.now() - " RC_MISSING_TIME
+						" ORDER BY key LIMIT $4", &params);
+	records = SPI_palloc(sizeof(RcRecord) * Max(*n, 1));
+	memset(records, 0, sizeof(RcRecord) * Max(*n, 1));
+	for (int i = 0; i < *n; i++)
+	{
+		records[i].key = rc_column_bytes(i, 1, &records[i].key_len);
+		records[i].value_len = -1;
+	}
+	rc_query_end();
+	return records;
+}
+
+static bool
+can_remember(const RcRecord *record)
+{
+	return record->key_len >= 0 && record->key_len <= MAX_KEY_LEN;
+}
+
+/*
+ * The keys of records as an array of bytea; null for those that cannot be
+ * remembered or, with memory, are not to be written.
+ */
+static void
+param_keys(RcParams *params, const RcRecord *records, const RcMemory *memory,
+		   int n)
+{
+	const char **keys = palloc(sizeof(char *) * n);
+	int		   *lens = palloc(sizeof(int) * n);
+
+	for (int i = 0; i < n; i++)
+	{
+		keys[i] = records[i].key;
+		lens[i] = (can_remember(&records[i]) &&
+				   (memory == NULL || memory[i].write)) ?
+			records[i].key_len : -1;
+	}
+	param_bytes(params, keys, lens, n);
+	pfree(keys);
+	pfree(lens);
+}
+
+/* An array of bytea; a negative length is a null. */
+static void
+param_bytes(RcParams *params, const char *const *bytes, const int *lens, int n)
+{
+	Datum	   *datums = palloc(sizeof(Datum) * n);
+	bool	   *nulls = palloc(sizeof(bool) * n);
+	int			bound = 1;
+
+	for (int i = 0; i < n; i++)
+	{
+		nulls[i] = lens[i] < 0;
+		datums[i] = nulls[i] ? (Datum) 0 :
+			PointerGetDatum(cstring_to_text_with_len(bytes[i], lens[i]));
+	}
+	rc_param_datum(params, BYTEAARRAYOID,
+				   PointerGetDatum(construct_md_array(datums, nulls, 1, &n,
+													  &bound, BYTEAOID, -1,
+													  false, TYPALIGN_INT)));
+}

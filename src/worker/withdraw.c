@@ -1,0 +1,116 @@
+/*-------------------------------------------------------------------------
+ *
+ * withdraw.c
+ *	  What becomes of records that have vanished from a dataset: after a full
+ *	  pass they are missing, after another one an hour later withdrawn, by a
+ *	  record that has their key and no value.
+ *
+ * It must never trust one bad day of a portal: it withdraws nothing when too
+ * many are missing, or when lines could not be read.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "worker/pass.h"
+
+/* So many may vanish at once: the greater of a number and a share. */
+#define MISSING_NUMBER	20
+#define MISSING_PERCENT 2
+
+static void withdraw(RcPass *pass);
+
+/*
+ * To be called when a full pass has come to its end, with everything safe.
+ * Where too many records are missing the run has to fail, but only after its
+ * load: rc_run_check_missing().
+ */
+void
+rc_pass_withdraw(RcPass *pass)
+{
+	RcRun	   *run = pass->run;
+	int64		accepted = pass->state->missing_accepted;
+	int64		missing;
+
+	if (pass->unreadable > 0)
+	{
+		ereport(NOTICE,
+				(errmsg("source \"%s\": no record is looked for that may have vanished",
+						run->source->name),
+				 errdetail("%lld lines of dataset \"%s\" could not be read.",
+						   (long long) pass->unreadable,
+						   run->source->dataset)));
+		return;
+	}
+
+	rc_transaction_begin();
+	missing = rc_remembered_miss(run->source, run->destination, run->seen);
+	run->known = rc_remembered_count(run->source, run->destination, true);
+	if (run->full_sync || missing == 0)
+		accepted = missing;
+	run->missing_limit = Max(MISSING_NUMBER,
+							 run->known * MISSING_PERCENT / 100);
+	run->missing = (missing > Max(run->missing_limit, accepted)) ? missing : 0;
+	rc_source_missing(run->source, run->destination, pass->state,
+					  run->missing > 0, accepted);
+	rc_transaction_commit();
+	MemoryContextSwitchTo(run->context);
+
+	if (missing > 0 && run->missing == 0)
+	{
+		ereport(NOTICE,
+				(errmsg("source \"%s\": %lld records are missing from dataset \"%s\"",
+						run->source->name, (long long) missing,
+						run->source->dataset)));
+		withdraw(pass);
+	}
+}
+
+/* Withdraw those that were missed for long enough, batch by batch. */
+static void
+withdraw(RcPass *pass)
+{
+	RcRun	   *run = pass->run;
+	RcRecord	last;
+	int64		withdrawn = 0;
+	int			n = 0;
+
+	for (;;)
+	{
+		RcRecord   *gone;
+
+		rc_transaction_begin();
+		MemoryContextSwitchTo(run->context);
+		gone = rc_remembered_missing(run->source, run->destination,
+									 withdrawn > 0 ? &last : NULL,
+									 pass->batch.max, &n);
+		rc_transaction_commit();
+		MemoryContextSwitchTo(run->context);
+		if (n == 0)
+			break;
+		for (int i = 0; i < n; i++)
+			rc_pass_add_withdrawn(pass, &gone[i]);
+		rc_pass_flush(pass);
+		last = gone[n - 1];
+		withdrawn += n;
+	}
+	if (withdrawn > 0)
+		ereport(NOTICE,
+				(errmsg("source \"%s\": %lld records are withdrawn",
+						run->source->name, (long long) withdrawn)));
+}
+
+/* The end of a run that has stored what is new, but misses too much. */
+void
+rc_run_check_missing(RcRun *run)
+{
+	if (run->missing == 0)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("dataset \"%s\" misses %lld of %lld records",
+					run->source->dataset, (long long) run->missing,
+					(long long) run->known),
+			 errdetail("At most %lld may vanish at once.  What is new is stored; nothing was withdrawn.",
+					   (long long) run->missing_limit),
+			 errhint("If they have gone for good, a full sync accepts it: SELECT * FROM rc_sync_now('%s', full_sync => true).",
+					 run->source->name)));
+}
