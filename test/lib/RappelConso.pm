@@ -27,10 +27,11 @@ use JSON::PP ();
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Time::HiRes ();
 
 our @EXPORT = qw(
-  start_api start_kafka start_session need_kafka new_node data_file sample_file
-  table_rows table_digest DATASET
+  start_api start_kafka start_session need_kafka new_node kill_server data_file
+  sample_file table_rows table_digest DATASET
 );
 
 # The dataset that the built-in source reads.
@@ -173,6 +174,33 @@ sub create_extension
 		UPDATE rappel_conso.source SET $set WHERE name = 'rappel_conso';
 		COMMIT;
 		EOC
+	return;
+}
+
+=pod
+
+=item kill_server(node, pid, ..)
+
+kill -9 of the server itself, and its start when the processes that it leaves,
+those of the pids, have noticed and ended.
+
+=cut
+
+sub kill_server
+{
+	my ($node, @pids) = @_;
+	my $tries = 100 * $PostgreSQL::Test::Utils::timeout_default;
+	my ($postmaster) =
+	  slurp_file($node->data_dir . '/postmaster.pid') =~ /^(\d+)/;
+
+	$node->kill9;
+	push @pids, $postmaster;
+	while (grep { kill(0, $_) } @pids)
+	{
+		die 'processes of the server do not end' unless $tries--;
+		Time::HiRes::usleep(10_000);
+	}
+	$node->start;
 	return;
 }
 

@@ -17,7 +17,6 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use RappelConso;
 use Test::More;
-use Time::HiRes qw(usleep);
 
 my $FICHES = 2000;
 my $BATCH = 20;
@@ -109,26 +108,6 @@ sub victims
 		EOC
 }
 
-# kill -9 of the server itself, and its start when the processes that it leaves
-# have noticed, and ended.
-sub kill_server
-{
-	my @pids = @_;
-	my $tries = 100 * $PostgreSQL::Test::Utils::timeout_default;
-	my ($postmaster) =
-	  slurp_file($node->data_dir . '/postmaster.pid') =~ /^(\d+)/;
-
-	$node->kill9;
-	push @pids, $postmaster;
-	while (grep { kill(0, $_) } @pids)
-	{
-		die 'processes of the server do not end' unless $tries--;
-		usleep(10_000);
-	}
-	$node->start;
-	return;
-}
-
 # Wait until the server answers again.  psql may die before it has read its
 # query, which IPC::Run tells by this error.
 sub await_server
@@ -155,7 +134,7 @@ sub round
 
 	if ($target eq 'postmaster')
 	{
-		kill_server(@pids);
+		kill_server($node, @pids);
 		$sync->finish;
 	}
 	else

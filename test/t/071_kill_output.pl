@@ -19,7 +19,6 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use RappelConso;
 use Test::More;
-use Time::HiRes qw(usleep);
 
 need_kafka();
 
@@ -123,26 +122,6 @@ sub kill_worker
 	return;
 }
 
-# kill -9 of the server itself, and its start when the processes that it leaves
-# have noticed, and ended.
-sub kill_server
-{
-	my @pids = @_;
-	my $tries = 100 * $PostgreSQL::Test::Utils::timeout_default;
-	my ($postmaster) =
-	  slurp_file($node->data_dir . '/postmaster.pid') =~ /^(\d+)/;
-
-	$node->kill9;
-	push @pids, $postmaster;
-	while (grep { kill(0, $_) } @pids)
-	{
-		die 'processes of the server do not end' unless $tries--;
-		usleep(10_000);
-	}
-	$node->start;
-	return;
-}
-
 # One round; whether it has hit the stream in its middle.
 sub round
 {
@@ -162,7 +141,7 @@ sub round
 	}
 	elsif ($target eq 'postmaster')
 	{
-		kill_server(split(/ /, $pids));
+		kill_server($node, split(/ /, $pids));
 	}
 	else
 	{

@@ -196,6 +196,10 @@ foreach my $dbname (@restored)
 	is(sync($dbname, 'full_sync => true'), 'success|' . ($RECORDS + $BAD) . "|0|0|$RECORDS|$BAD", "$dbname: nor is anything else");
 	like(sync($dbname, "'archive'"), qr/^success\|[1-9]\d*\|0\|0\|/, "$dbname: nor of the second source");
 	is(fingerprint($dbname), $fingerprint, "$dbname: no row was touched");
+	is( $node->safe_psql($dbname, q{
+			SELECT (SELECT sum(withdrawn) FROM rappel_conso.run), (SELECT count(missed_at) FROM rappel_conso.source_record),
+			       (SELECT count(withdrawn_at) FROM rappel_conso_table), (SELECT count(*) FROM rappel_conso_history)}),
+		'0|0|0|0', "$dbname: nothing was withdrawn or is missing");
 	is($node->safe_psql($dbname, 'SELECT count(*) FROM rappel_conso_table'), $RECORDS, "$dbname: none was added");
 	is( $node->safe_psql($dbname, "SELECT count(*), count(*) FILTER (WHERE state = 'success') FROM rappel_conso.run WHERE id > $last_run"),
 		'4|4', "$dbname: new runs have new numbers");

@@ -98,6 +98,8 @@ applied($new, $FIRST + $LATER, 'streams apply what has come, once, and nothing a
 is( $new->safe_psql('postgres', 'SELECT state, fetched, published, inserted, updated, dead FROM rc_sync_now()'),
 	'success|0|0|0|0|0', 'a sync finds nothing new');
 $api->control(touch => DATASET);
+is( $new->safe_psql('postgres', 'SELECT state, fetched > 0, published, unchanged = fetched FROM rc_sync_now()'),
+	'success|t|0|t', 'what it reads again is known: no message');
 is( $new->safe_psql('postgres', "SELECT state, fetched, inserted, updated, dead FROM rc_sync_now(full_sync => true)"),
 	"success|$RECORDS|0|0|0", 'nor does a full one');
 is(table_digest($new), $digest, 'the recalls are as they were');
