@@ -112,6 +112,7 @@ CREATE TABLE rappel_conso.run (
   window_from timestamptz,
   window_to timestamptz,
   window_every interval,
+  reads text,
   destination text,
   requested_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   started_at timestamptz DEFAULT clock_timestamp(),
@@ -132,6 +133,8 @@ CREATE TABLE rappel_conso.run (
 CREATE INDEX run_source_idx ON rappel_conso.run (source, id);
 CREATE UNIQUE INDEX run_queued_idx ON rappel_conso.run (source)
   WHERE state OPERATOR(pg_catalog.=) 'queued' AND trigger OPERATOR(pg_catalog.=) 'trigger';
+CREATE UNIQUE INDEX run_backfill_idx ON rappel_conso.run (source, window_from, window_to, window_every)
+  WHERE state OPERATOR(pg_catalog.=) 'queued' AND trigger OPERATOR(pg_catalog.=) 'backfill';
 CREATE UNIQUE INDEX run_running_idx ON rappel_conso.run (source) WHERE state OPERATOR(pg_catalog.=) 'running';
 COMMENT ON TABLE rappel_conso.run IS 'runs: one execution of a source each';
 COMMENT ON SEQUENCE rappel_conso.run_id_seq IS 'numbers of runs';
@@ -143,6 +146,7 @@ COMMENT ON COLUMN rappel_conso.run.full_sync IS 'true: cursor and remembered rec
 COMMENT ON COLUMN rappel_conso.run.window_from IS 'start of a backfill';
 COMMENT ON COLUMN rappel_conso.run.window_to IS 'end of a backfill, exclusive';
 COMMENT ON COLUMN rappel_conso.run.window_every IS 'length of a backfill''s windows';
+COMMENT ON COLUMN rappel_conso.run.reads IS 'hash of what the source''s definition was when it started';
 COMMENT ON COLUMN rappel_conso.run.destination IS 'where records went: direct, or Kafka cluster id and topic';
 COMMENT ON COLUMN rappel_conso.run.requested_at IS 'when it was asked for';
 COMMENT ON COLUMN rappel_conso.run.started_at IS 'when it started';
@@ -585,11 +589,6 @@ BEGIN
         USING ERRCODE = 'foreign_key_violation', DETAIL = format('Key (stream)=(%s) is not present in table "stream".', NEW.stream),
               SCHEMA = 'rappel_conso', TABLE = 'source', CONSTRAINT = 'source_stream_fkey';
     END IF;
-    -- another stream has got nothing yet; one that was renamed has
-    IF TG_OP = 'UPDATE' AND NEW.stream <> OLD.stream
-       AND EXISTS (SELECT FROM rappel_conso.stream s WHERE s.name = OLD.stream) THEN
-      PERFORM rappel_conso.forget(NEW.name, 'direct');
-    END IF;
     RETURN NULL;
   END IF;
   IF TG_OP = 'DELETE' THEN
@@ -598,11 +597,23 @@ BEGIN
      WHERE r.source = OLD.name AND r.state = 'queued';
     RETURN NULL;
   END IF;
+  IF TG_NAME = 'source_renamed' THEN
+    UPDATE rappel_conso.run r SET source = NEW.name WHERE r.source = OLD.name;
+    UPDATE rappel_conso.dead_letter d SET name = NEW.name WHERE d.origin = 'source' AND d.name = OLD.name;
+    RETURN NULL;
+  END IF;
+  IF TG_NAME = 'source_fed' THEN
+    -- another stream has got nothing yet; one that was renamed has
+    IF NEW.stream IS NULL OR EXISTS (SELECT FROM rappel_conso.stream s WHERE s.name = OLD.stream) THEN
+      PERFORM rappel_conso.forget(NEW.name, 'direct');
+    END IF;
+    RETURN NULL;
+  END IF;
   PERFORM rappel_conso.forget(NEW.name);
   RETURN NULL;
 END
 $$;
-COMMENT ON FUNCTION rappel_conso.source_changed() IS 'forgets what was read when that changes, withdraws queued runs of a deleted source, and looks for the stream';
+COMMENT ON FUNCTION rappel_conso.source_changed() IS 'forgets what was read when that changes, cares for runs of a deleted or renamed source, and looks for the stream';
 
 CREATE TRIGGER source_changed AFTER UPDATE ON rappel_conso.source
   FOR EACH ROW
@@ -615,6 +626,15 @@ COMMENT ON TRIGGER source_changed ON rappel_conso.source IS 'forgets cursor and 
 CREATE TRIGGER source_deleted AFTER DELETE ON rappel_conso.source
   FOR EACH ROW EXECUTE FUNCTION rappel_conso.source_changed();
 COMMENT ON TRIGGER source_deleted ON rappel_conso.source IS 'withdraws what is queued of a source that goes';
+
+CREATE TRIGGER source_renamed AFTER UPDATE OF name ON rappel_conso.source
+  FOR EACH ROW WHEN (NEW.name OPERATOR(pg_catalog.<>) OLD.name) EXECUTE FUNCTION rappel_conso.source_changed();
+COMMENT ON TRIGGER source_renamed ON rappel_conso.source IS 'takes runs and dead letters of the source to its new name';
+
+CREATE TRIGGER source_fed AFTER UPDATE OF stream ON rappel_conso.source
+  FOR EACH ROW WHEN (OLD.stream IS NOT NULL AND NEW.stream IS DISTINCT FROM OLD.stream)
+  EXECUTE FUNCTION rappel_conso.source_changed();
+COMMENT ON TRIGGER source_fed ON rappel_conso.source IS 'forgets what another stream was given in direct mode';
 
 CREATE TRIGGER source_stream AFTER INSERT OR UPDATE OF stream ON rappel_conso.source
   FOR EACH ROW WHEN (NEW.stream IS NOT NULL) EXECUTE FUNCTION rappel_conso.source_changed();
@@ -717,56 +737,91 @@ RETURNS bigint
 AS 'MODULE_PATHNAME', 'rc_trigger' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION @extschema@.rc_trigger(text, boolean) IS 'asks for a run of a source and returns its id; takes effect at commit';
 
+CREATE FUNCTION rappel_conso.reads(source text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT md5(ROW(s.url, s.dataset, s.filter, s.key_field, s.cursor_field, s.transform, s.fold_accents, s.stream, s.topic,
+                 COALESCE(current_setting('rappel_conso.kafka_brokers', true), ''))::text)
+    FROM rappel_conso.source s WHERE s.name = $1
+$$;
+COMMENT ON FUNCTION rappel_conso.reads(text) IS 'hash of what a source reads and where it goes: it differs when windows have to be read again';
+
 CREATE FUNCTION rappel_conso.backfill(source text, "from" timestamptz, "to" timestamptz, every interval)
 RETURNS bigint LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  windows bigint;
+  most CONSTANT integer := 10000;
+  starts timestamptz[];
   new_run bigint;
 BEGIN
-  IF "from" >= "to" THEN
-    RAISE EXCEPTION 'the start of a backfill must be before its end'
-      USING ERRCODE = 'invalid_parameter_value', DETAIL = format('It would go from %s to %s.', "from", "to");
+  IF NOT isfinite("from") OR NOT isfinite("to") THEN
+    RAISE EXCEPTION 'a backfill must have a start and an end' USING ERRCODE = 'invalid_parameter_value';
+  END IF;
+  IF "from" < '0001-01-01 00:00:00+00' THEN
+    RAISE EXCEPTION 'a backfill cannot begin before the year 1'
+      USING ERRCODE = 'invalid_parameter_value', DETAIL = format('It would begin at %s.', "from");
   END IF;
   IF "from" > clock_timestamp() THEN
     RAISE EXCEPTION 'cannot backfill the future'
       USING ERRCODE = 'invalid_parameter_value', DETAIL = format('It would begin at %s.', "from");
   END IF;
-  IF NOT isfinite("from") OR NOT isfinite("to") THEN
-    RAISE EXCEPTION 'a backfill must have a start and an end' USING ERRCODE = 'invalid_parameter_value';
+  IF "from" >= "to" THEN
+    RAISE EXCEPTION 'the start of a backfill must be before its end'
+      USING ERRCODE = 'invalid_parameter_value', DETAIL = format('It would go from %s to %s.', "from", "to");
   END IF;
-  IF every <= '0' OR "from" + every <= "from" THEN
-    RAISE EXCEPTION 'a window of a backfill must be longer than zero, not %', every
+  IF every < '1 second' OR "from" + every < "from" + interval '1 second' OR date_trunc('second', every) <> every THEN
+    RAISE EXCEPTION 'a window of a backfill must be some whole seconds long, not %', every
       USING ERRCODE = 'invalid_parameter_value';
   END IF;
-  SELECT count(*) INTO windows FROM generate_series(0, 10000) n WHERE "from" + every * n < "to";
-  IF windows > 10000 THEN
-    RAISE EXCEPTION 'a backfill must have at most 10000 windows'
+
+  -- the API is asked by whole seconds: rather one too many than a part of one
+  "from" := date_trunc('second', "from");
+  IF date_trunc('second', "to") <> "to" THEN
+    "to" := date_trunc('second', "to") + interval '1 second';
+  END IF;
+  FOR n IN 0 .. most LOOP
+    BEGIN
+      EXIT WHEN "from" + every * n >= "to";
+      starts[n + 1] := "from" + every * n;
+      IF starts[n + 1] <= starts[n] THEN
+        RAISE EXCEPTION 'windows of % do not follow one another', every
+          USING ERRCODE = 'invalid_parameter_value', DETAIL = format('One would begin at %s.', starts[n + 1]);
+      END IF;
+    EXCEPTION WHEN datetime_field_overflow OR interval_field_overflow THEN
+      EXIT;
+    END;
+  END LOOP;
+  IF cardinality(starts) > most THEN
+    RAISE EXCEPTION 'a backfill must have at most % windows', most
       USING ERRCODE = 'program_limit_exceeded', HINT = 'Use longer windows.';
   END IF;
 
-  SELECT r.id INTO new_run FROM rappel_conso.run r
-   WHERE r.source = backfill.source AND r.state = 'queued'
-     AND (r.window_from, r.window_to, r.window_every) = ("from", "to", every);
-  IF FOUND THEN
-    RETURN new_run;
-  END IF;
-
-  INSERT INTO rappel_conso.run AS r (source, state, trigger, window_from, window_to, window_every, started_at)
-  VALUES (backfill.source, 'queued', 'backfill', "from", "to", every, NULL)
-  RETURNING r.id INTO new_run;
+  LOOP
+    INSERT INTO rappel_conso.run AS r (source, state, trigger, window_from, window_to, window_every, started_at)
+    VALUES (backfill.source, 'queued', 'backfill', "from", "to", every, NULL)
+    ON CONFLICT DO NOTHING RETURNING r.id INTO new_run;
+    EXIT WHEN FOUND;
+    SELECT r.id INTO new_run FROM rappel_conso.run r
+     WHERE r.source = backfill.source AND r.state = 'queued' AND r.trigger = 'backfill'
+       AND (r.window_from, r.window_to, r.window_every) = ("from", "to", every);
+    IF FOUND THEN
+      RETURN new_run;
+    END IF;
+  END LOOP;
   INSERT INTO rappel_conso.task (run, name, state, window_from, window_to)
-  SELECT new_run, 'window ' || to_char(("from" + every * n) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
-         'queued', "from" + every * n, LEAST("from" + every * (n + 1), "to")
-    FROM generate_series(0, windows - 1) n;
+  SELECT new_run, 'window ' || to_char(w.start AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'), 'queued',
+         w.start, COALESCE(starts[w.n + 1], "to")
+    FROM unnest(starts) WITH ORDINALITY AS w (start, n);
 
-  -- what an earlier run of the same backfill has done need not be done again
+  -- what an earlier run of the same backfill has done need not be done again,
+  -- if it would be the same; one that says it runs may have been killed
   UPDATE rappel_conso.task t
      SET state = 'success', started_at = o.started_at, finished_at = o.finished_at
     FROM rappel_conso.task o
    WHERE t.run = new_run AND o.name = t.name AND o.window_to = t.window_to AND o.state = 'success'
      AND o.run = (SELECT max(r.id) FROM rappel_conso.run r
-                   WHERE r.source = backfill.source AND r.state IN ('failed', 'cancelled')
+                   WHERE r.source = backfill.source AND r.reads = rappel_conso.reads(backfill.source)
                      AND (r.window_from, r.window_to, r.window_every) = ("from", "to", every)
+                     AND (r.state IN ('failed', 'cancelled')
+                          OR r.state = 'running' AND rappel_conso.worker_pid('run', r.source) IS NULL)
                      AND r.id > COALESCE((SELECT max(p.id) FROM rappel_conso.run p
                                            WHERE p.source = backfill.source AND p.state = 'success'
                                              AND (p.window_from, p.window_to, p.window_every) = ("from", "to", every)), 0));
@@ -1023,7 +1078,8 @@ LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
               ELSE s.dataset END,
          NULL, ok.finished_at, bad.error, bad.finished_at
     FROM rappel_conso.source s
-    LEFT JOIN LATERAL (SELECT * FROM rappel_conso.run r WHERE r.source = s.name ORDER BY r.id DESC LIMIT 1) r ON true
+    LEFT JOIN LATERAL (SELECT * FROM rappel_conso.run r WHERE r.source = s.name
+                        ORDER BY r.state = 'running' DESC, r.id DESC LIMIT 1) r ON true
     LEFT JOIN LATERAL (SELECT * FROM rappel_conso.run r WHERE r.source = s.name AND r.state = 'success'
                         ORDER BY r.id DESC LIMIT 1) ok ON true
     LEFT JOIN LATERAL (SELECT * FROM rappel_conso.run r WHERE r.source = s.name AND r.state = 'failed'

@@ -39,6 +39,9 @@ PG_FUNCTION_INFO_V1(rc_cancel);
 /* How often rc_wait looks, in ms. */
 #define LOOK_INTERVAL	100
 
+/* And how often it tells of progress. */
+#define TELL_INTERVAL	1000
+
 /* Columns of the row that rc_sync_now and rc_wait return. */
 #define RUN_COLUMNS		9
 
@@ -55,6 +58,7 @@ static RunRow *load_run(int64 run);
 static void check_member(const char *source);
 static void check_committed(int64 run);
 static bool run_has_ended(int64 run);
+static int64 tell_progress(int64 run, int64 told);
 static bool has_ended(const RunRow *row);
 
 /* rc_sync_now(source, full_sync): one row. */
@@ -175,6 +179,8 @@ rc_wait(PG_FUNCTION_ARGS)
 {
 	int64		run;
 	TimestampTz deadline = 0;
+	int64		told = 0;
+	uint32		looks = 0;
 
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
@@ -187,6 +193,8 @@ rc_wait(PG_FUNCTION_ARGS)
 	check_committed(run);
 	while (!run_has_ended(run))
 	{
+		if (looks++ % (TELL_INTERVAL / LOOK_INTERVAL) == 0)
+			told = tell_progress(run, told);
 		if (deadline != 0 && GetCurrentTimestamp() >= deadline)
 			ereport(ERROR,
 					(errcode(ERRCODE_QUERY_CANCELED),
@@ -311,6 +319,47 @@ run_has_ended(int64 run)
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(look);
 	return ended;
+}
+
+/*
+ * Say how far a run is, if it has come further than "told"; returns how far
+ * that is.
+ */
+static int64
+tell_progress(int64 run, int64 told)
+{
+	RcParams	params = {0};
+	int64		fetched = 0;
+	int64		windows = 0;
+	int64		done = 0;
+
+	rc_param_int8(&params, run);
+	rc_query_begin();
+	if (rc_query_latest("SELECT r.fetched, pg_catalog.count(t.window_from),"
+						" pg_catalog.count(*) FILTER (WHERE t.window_from IS NOT NULL"
+						"  AND t.state = 'success')"
+						" FROM rappel_conso.run r"
+						" LEFT JOIN rappel_conso.task t ON t.run = r.id"
+						" WHERE r.id = $1 AND r.state = 'running' GROUP BY r.id",
+						&params) == 1)
+	{
+		fetched = rc_column_int8(0, 1, 0);
+		windows = rc_column_int8(0, 2, 0);
+		done = rc_column_int8(0, 3, 0);
+	}
+	rc_query_end();
+	if (fetched + done <= told)
+		return told;
+	if (windows > 0)
+		ereport(NOTICE,
+				(errmsg("run %lld: %lld records, %lld of %lld windows done",
+						(long long) run, (long long) fetched,
+						(long long) done, (long long) windows)));
+	else
+		ereport(NOTICE,
+				(errmsg("run %lld: %lld records", (long long) run,
+						(long long) fetched)));
+	return fetched + done;
 }
 
 static bool

@@ -6,12 +6,14 @@
  *
  * Nothing is executed here.  A row that arrives with its search_path filled
  * in is a restore: its statement is not planned now, since the objects that
- * it names may be incomplete; the worker finds out.
+ * it names may be incomplete; the worker finds out.  So it does where a table
+ * is missing that the stream's setup may be going to make.
  *
  *-------------------------------------------------------------------------
  */
 #include "store/store.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "executor/executor.h"
@@ -27,6 +29,7 @@
 #include "utils/plancache.h"
 #include "utils/queryenvironment.h"
 #include "utils/rel.h"
+#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 
 PG_FUNCTION_INFO_V1(rc_stream_check);
@@ -49,6 +52,7 @@ static void check_type(const Row *row, const char *name);
 static void check_statement(const Row *row, const char *name,
 							const char *search_path);
 static void plan_statement(RcStream *stream, RcDecoder *decoder);
+static void plan_before_setup(RcStream *stream, RcDecoder *decoder);
 static void check_plan(SPIPlanPtr plan, const char *name);
 static bool selects_into(Node *command);
 static void start_plan(SPIPlanPtr plan, Tuplestorestate *store,
@@ -291,6 +295,7 @@ check_statement(const Row *row, const char *name, const char *search_path)
 
 	stream.name = unconstify(char *, name);
 	stream.statement = row_text(row, "statement");
+	stream.setup = row_text(row, "setup");
 	stream.output_topic = row_text(row, "output_topic");
 	stream.value_type = row_oid(row, "value_type");
 	stream.key_type = row_oid(row, "key_type");
@@ -305,9 +310,49 @@ check_statement(const Row *row, const char *name, const char *search_path)
 	(void) set_config_option("search_path", search_path, PGC_USERSET,
 							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	decoder = rc_decoder_make(&stream);
-	plan_statement(&stream, decoder);
+	if (stream.setup)
+		plan_before_setup(&stream, decoder);
+	else
+		plan_statement(&stream, decoder);
 	AtEOXact_GUC(false, level);
 	SetUserIdAndSecContext(user, context);
+}
+
+/*
+ * The same where setup has not run yet: a missing table is no error, since
+ * that may make it.
+ */
+static void
+plan_before_setup(RcStream *stream, RcDecoder *decoder)
+{
+	MemoryContext old = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(old);
+	PG_TRY();
+	{
+		plan_statement(stream, decoder);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(old);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		if (error->sqlerrcode != ERRCODE_UNDEFINED_TABLE)
+			ReThrowError(error);
+		ereport(NOTICE,
+				(errmsg("statement of stream \"%s\" is checked when its setup has run",
+						stream->name),
+				 errdetail_internal("%s", error->message)));
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(old);
+	CurrentResourceOwner = owner;
 }
 
 static void

@@ -67,7 +67,8 @@ rc_run_take(int64 run, const char *destination, bool *full_sync)
 	rc_param_text(&params, destination);
 	rc_query_begin();
 	taken = rc_query("UPDATE rappel_conso.run SET state = 'running',"
-					 " started_at = pg_catalog.clock_timestamp(), destination = $2"
+					 " started_at = pg_catalog.clock_timestamp(), destination = $2,"
+					 " reads = rappel_conso.reads(source)"
 					 " WHERE id = $1 AND state = 'queued' RETURNING full_sync",
 					 &params) == 1;
 	if (taken)
@@ -152,7 +153,9 @@ rc_run_finish(int64 run, const char *state, const ErrorData *error)
 	memset(&params, 0, sizeof(params));
 	rc_param_int8(&params, run);
 	rc_param_text(&params, state);
-	rc_execute("UPDATE rappel_conso.task SET state = $2, next_try_at = NULL,"
+	rc_execute("UPDATE rappel_conso.task SET state = CASE WHEN state = 'queued'"
+			   " AND $2 = 'failed' THEN 'upstream_failed' ELSE $2 END,"
+			   " next_try_at = NULL,"
 			   " finished_at = pg_catalog.clock_timestamp() WHERE run = $1"
 			   " AND state IN ('queued', 'running', 'up_for_retry')", &params);
 }
@@ -169,9 +172,11 @@ rc_run_abandon(const char *source)
 
 	rc_param_text(&params, source);
 	rc_query_begin();
-	rc_query("UPDATE rappel_conso.task SET state = 'failed',"
-			 " finished_at = pg_catalog.clock_timestamp(), sqlstate = '57P02',"
-			 " error = 'the process ended before the task did'"
+	rc_query("UPDATE rappel_conso.task SET finished_at = pg_catalog.clock_timestamp(),"
+			 " state = CASE state WHEN 'queued' THEN 'upstream_failed' ELSE 'failed' END,"
+			 " sqlstate = CASE state WHEN 'queued' THEN sqlstate ELSE '57P02' END,"
+			 " error = CASE state WHEN 'queued' THEN error"
+			 "  ELSE 'the process ended before the task did' END"
 			 " WHERE state IN ('queued', 'running', 'up_for_retry')"
 			 " AND run IN (SELECT id FROM rappel_conso.run"
 			 " WHERE source = $1 AND state = 'running')", &params);

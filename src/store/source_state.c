@@ -240,6 +240,11 @@ rc_source_forget(const RcSource *source, const char *destination)
 void
 rc_source_changed(const RcSource *source)
 {
+	if (rc_source_load(source->name) == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("source \"%s\" was deleted or renamed while it was read",
+						source->name)));
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("source \"%s\" changed while it was read", source->name),

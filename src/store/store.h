@@ -261,6 +261,14 @@ extern void rc_offset_seek(const char *stream, const RcOffset *from,
 extern void rc_offset_observe(const char *stream, const RcOffset *at,
 							  int64 high_watermark);
 
+/*
+ * SQL: a failed stream's next try is not due yet.  One that is further away
+ * than any backoff dates from before the clock was set back.
+ */
+#define RC_RETRY_IS_DUE_LATER(state) \
+	state ".retry_at > pg_catalog.clock_timestamp()" \
+	" AND " state ".retry_at <= pg_catalog.clock_timestamp() + '5 minutes'::interval"
+
 extern void rc_stream_say(const char *stream, const char *state,
 						  const char *detail);
 extern void rc_stream_run(const char *stream, bool cured);

@@ -372,7 +372,7 @@ idle(bool at_end)
 			return false;
 	}
 	rc_partitions_observe(c, false);
-	if (TimestampDifferenceExceeds(c->looked_at, now, LOOK_INTERVAL))
+	if (rc_time_passed(c->looked_at, LOOK_INTERVAL))
 	{
 		c->looked_at = now;
 		if (!definition_current())

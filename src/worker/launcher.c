@@ -124,9 +124,7 @@ look_after(const char *name)
 		database->handle = NULL;
 	}
 	if (database->started_at != 0 &&
-		!TimestampDifferenceExceeds(database->started_at,
-									GetCurrentTimestamp(),
-									database->interval))
+		!rc_time_passed(database->started_at, database->interval))
 		return;
 
 	SetCurrentStatementStartTimestamp();
@@ -208,16 +206,14 @@ static void
 start_scheduler(Database *database, Oid oid)
 {
 	RcWorkerArgs args = {0};
-	TimestampTz now = GetCurrentTimestamp();
 	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
 
 	if (database->started_at != 0 &&
-		!TimestampDifferenceExceeds(database->started_at, now,
-									2 * MAX_START_INTERVAL))
+		!rc_time_passed(database->started_at, 2 * MAX_START_INTERVAL))
 		database->interval = Min(database->interval * 2, MAX_START_INTERVAL);
 	else
 		database->interval = START_INTERVAL;
-	database->started_at = now;
+	database->started_at = GetCurrentTimestamp();
 
 	args.database = oid;
 	if (!rc_worker_launch(RC_WORKER_SCHEDULER, &args, &database->handle))

@@ -124,7 +124,7 @@ check_stream(RcRun *run, bool worked)
 	if (rc_query("SELECT sqlstate, error, error_detail, hint"
 				 " FROM rappel_conso.stream_state"
 				 " WHERE stream = $1 AND state = 'failed'"
-				 " AND retry_at > pg_catalog.clock_timestamp()", &params) == 1)
+				 " AND " RC_RETRY_IS_DUE_LATER("stream_state"), &params) == 1)
 	{
 		char	   *code = rc_column_text(0, 1);
 		char	   *detail = rc_column_text(0, 3);

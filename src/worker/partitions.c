@@ -441,13 +441,11 @@ rc_partitions_commit(RcConsumption *c, int wait_ms)
 void
 rc_partitions_observe(RcConsumption *c, bool at_once)
 {
-	TimestampTz now = GetCurrentTimestamp();
 	bool		open = false;
 
-	if (!at_once && !TimestampDifferenceExceeds(c->observed_at, now,
-												OBSERVE_INTERVAL))
+	if (!at_once && !rc_time_passed(c->observed_at, OBSERVE_INTERVAL))
 		return;
-	c->observed_at = now;
+	c->observed_at = GetCurrentTimestamp();
 	if (c->commit_again)
 		rc_partitions_commit(c, 0);
 	for (int i = 0; i < c->n; i++)

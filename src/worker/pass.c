@@ -21,6 +21,7 @@
 static void init_record(RcPass *pass, RcRecord *record);
 static void note_cursor(RcPass *pass, const char *cursor);
 static int	compare_cursors(RcFieldKind kind, const char *a, const char *b);
+static void check_stream(RcRun *run);
 static void choose_news(RcPass *pass);
 static void remember(RcPass *pass, List *refused);
 static void bury_lines(RcPass *pass);
@@ -210,6 +211,8 @@ rc_pass_flush(RcPass *pass)
 		cursor = batch->cursor;
 
 	rc_transaction_begin();
+	if (run->direct)
+		check_stream(run);
 	rc_source_advance(run->source, run->destination, pass->state, cursor,
 					  pass->state->next_offset + batch->nnews);
 	if (run->direct)
@@ -234,6 +237,25 @@ rc_pass_flush(RcPass *pass)
 		run->resume = MemoryContextStrdup(run->context, batch->cursor);
 	rc_pass_tell(pass, false);
 	rc_pass_begin_batch(pass);
+}
+
+/*
+ * In direct mode nobody but the run applies the stream: it must be what the
+ * run has loaded, and not paused since.
+ */
+static void
+check_stream(RcRun *run)
+{
+	RcStream   *now = rc_stream_load(run->stream->name);
+
+	if (now != NULL && strcmp(now->version, run->stream->version) == 0)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("stream \"%s\" changed while source \"%s\" was read",
+					run->stream->name, run->source->name),
+			 errdetail("What was stored before stays."),
+			 errhint("The next run goes on from there.")));
 }
 
 /*
@@ -304,14 +326,12 @@ remember(RcPass *pass, List *refused)
 void
 rc_pass_tell(RcPass *pass, bool end)
 {
-	TimestampTz now = GetCurrentTimestamp();
-
 	if (end && pass->told == pass->received && pass->told_at != 0)
 		return;
 	if (!end && pass->told_at != 0 &&
-		!TimestampDifferenceExceeds(pass->told_at, now, PROGRESS_INTERVAL))
+		!rc_time_passed(pass->told_at, PROGRESS_INTERVAL))
 		return;
-	pass->told_at = now;
+	pass->told_at = GetCurrentTimestamp();
 	pass->told = pass->received;
 	ereport(NOTICE,
 			(errmsg("source \"%s\": %lld of %lld records", pass->run->source->name,

@@ -383,16 +383,20 @@ next_try(RcRun *run, int attempt, TimestampTz not_before)
 	return Max(at, not_before);
 }
 
+/* When the clock is set back in the meantime it is time, too. */
 static void
 wait_until(TimestampTz time)
 {
+	long		before = LONG_MAX;
+
 	for (;;)
 	{
 		long		ms = TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
 														 time);
 
-		if (ms <= 0)
+		if (ms <= 0 || ms > before)
 			return;
+		before = ms;
 		rc_worker_wait(Min(ms, 60000));
 	}
 }

@@ -135,7 +135,6 @@ static void
 round_of_work(MemoryContext context)
 {
 	static TimestampTz removed_at = 0;
-	TimestampTz now = GetCurrentTimestamp();
 	List	   *starts = NIL;
 	ListCell   *lc;
 
@@ -160,9 +159,9 @@ round_of_work(MemoryContext context)
 	foreach(lc, starts)
 		start((const Start *) lfirst(lc));
 	MemoryContextSwitchTo(context);
-	if (TimestampDifferenceExceeds(removed_at, now, RETENTION_INTERVAL))
+	if (rc_time_passed(removed_at, RETENTION_INTERVAL))
 	{
-		removed_at = now;
+		removed_at = GetCurrentTimestamp();
 		remove_history();
 	}
 }
@@ -243,7 +242,7 @@ idle_streams(List *starts)
 				 " LEFT JOIN rappel_conso.stream_state t ON t.stream = s.name"
 				 " WHERE NOT s.paused AND pg_catalog.cardinality(s.topics) > 0"
 				 " AND NOT (COALESCE(t.state, '') = 'failed'"
-				 "  AND COALESCE(t.retry_at > pg_catalog.clock_timestamp(), false))"
+				 "  AND COALESCE(" RC_RETRY_IS_DUE_LATER("t") ", false))"
 				 " ORDER BY s.name, w.number", NULL);
 	for (uint64 i = 0; i < n; i++)
 	{
@@ -384,7 +383,6 @@ is_child(RcWorkerKind kind, const char *name, int number)
 static void
 forget_ended(void)
 {
-	TimestampTz now = GetCurrentTimestamp();
 	ListCell   *lc;
 
 	foreach(lc, children)
@@ -394,7 +392,7 @@ forget_ended(void)
 
 		if (GetBackgroundWorkerPid(child->handle, &pid) != BGWH_STOPPED)
 			continue;
-		if (!TimestampDifferenceExceeds(child->started_at, now, START_PAUSE))
+		if (!rc_time_passed(child->started_at, START_PAUSE))
 		{
 			next_look = Min(next_look, START_PAUSE);
 			continue;

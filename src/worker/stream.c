@@ -71,8 +71,7 @@ rc_stream_main(Datum arg)
 		if (!survive(args->name, error))
 			proc_exit(0);
 		FreeErrorData(error);
-		if (TimestampDifferenceExceeds(started_at, GetCurrentTimestamp(),
-									   MAX_BACKOFF))
+		if (rc_time_passed(started_at, MAX_BACKOFF))
 			backoff = 0;
 		backoff = Min(MAX_BACKOFF, Max(500, backoff * 2));
 		rc_worker_wait(backoff);

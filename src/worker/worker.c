@@ -25,6 +25,7 @@
 #include "utils/guc.h"
 #include "utils/ps_status.h"
 #include "utils/snapmgr.h"
+#include "utils/timestamp.h"
 #include "utils/syscache.h"
 #include "utils/wait_event.h"
 
@@ -150,6 +151,18 @@ rc_worker_wait(long timeout_ms)
 		ConfigReloadPending = false;
 		ProcessConfigFile(PGC_SIGHUP);
 	}
+}
+
+/*
+ * Whether so many ms have passed since then; also when that time is to come,
+ * since the clock was set back.
+ */
+bool
+rc_time_passed(TimestampTz since, int ms)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	return since > now || TimestampDifferenceExceeds(since, now, ms);
 }
 
 /* Begin a transaction of a worker, with an active snapshot. */

@@ -54,6 +54,7 @@ extern bool rc_worker_launch(RcWorkerKind kind, const RcWorkerArgs *args,
 extern RcWorkerArgs *rc_worker_args(void);
 extern void rc_worker_connect(const RcWorkerArgs *args, const char *title);
 extern void rc_worker_wait(long timeout_ms);
+extern bool rc_time_passed(TimestampTz since, int ms);
 extern char *rc_client_id(const char *name);
 extern void rc_transaction_begin(void);
 extern void rc_transaction_commit(void);

@@ -349,6 +349,13 @@ SELECT rc_seek('select', 'the end');
 SELECT rc_seek('no_such_stream', 'earliest');
 SELECT rc_seek('select', '0:1,');
 
+-- A table that setup is going to make may be missing, but nothing else be wrong.
+INSERT INTO rappel_conso.stream (name, topics, setup, statement)
+VALUES ('later', '{t}', 'CREATE TABLE IF NOT EXISTS larder (jar text)', 'INSERT INTO larder SELECT key FROM records');
+SELECT refused($$INSERT INTO rappel_conso.stream (name, topics, setup, statement)
+  VALUES ('wrong', '{t}', 'CREATE TABLE IF NOT EXISTS dish ()', 'INSERT INTO dish (lid) SELECT key FROM records')$$);
+DELETE FROM rappel_conso.stream WHERE name = 'later';
+
 -- Names and rows that go.
 UPDATE rappel_conso.stream SET name = 'renamed' WHERE name = 'select';
 SELECT (SELECT stream FROM rappel_conso.source WHERE name = 'menu'), o.stream, o.next_offset

@@ -268,6 +268,18 @@ is(sync('squatted'), 'success|300|-|300|0|0|0', 'renamed, it does not matter');
 #
 # Another dataset, as it comes, into a stream of one's own
 #
+# Another owner of source and stream, before anything is there.
+new_database('owned');
+$node->safe_psql(
+	'owned', q{
+	CREATE ROLE keeper LOGIN; GRANT CREATE ON SCHEMA public TO keeper;
+	INSERT INTO rappel_conso.topic_grant VALUES ('keeper', '*', true, true);
+	GRANT USAGE ON SCHEMA rappel_conso TO keeper; GRANT USAGE ON TYPE rappel_conso.recall, rappel_conso.reference_fiche TO keeper;
+	UPDATE rappel_conso.stream SET owner = 'keeper' WHERE name = 'rappel_conso';
+	UPDATE rappel_conso.source SET owner = 'keeper' WHERE name = 'rappel_conso'});
+is(sync('owned'), 'success|300|-|300|0|0|0', 'source and stream of another role, from the first run on');
+is( $node->safe_psql('owned', q{SELECT DISTINCT relowner::regrole FROM pg_class WHERE relname ~ '^rappel_conso_(table|history)$'}),
+	'keeper', 'whose tables they are');
 new_database('menus');
 $api->control(
 	replace => {

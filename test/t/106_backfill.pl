@@ -1,0 +1,404 @@
+# 106_backfill.pl
+#     rc_backfill(): a source is read window by window, each a task of its own.
+#     Whatever ends such a run, the same call goes on with the windows that are
+#     missing; the cursor stays where it was; and what cannot be asked for is
+#     refused.
+#
+# Each source but the built-in one has a dataset, a stream and a table of its
+# own name, so that runs of several go side by side.  The table counts how often
+# each record was handed on.
+
+use strict;
+use warnings FATAL => 'all';
+
+use lib 'test/lib';
+
+use PostgreSQL::Test::Utils;
+use RappelConso;
+use Test::More;
+
+my $RECORDS = 300;     # of the sample
+my $MONTHS = 32;       # that it spans
+my $DONE = 4;          # windows of a year that are done when a run breaks off
+my $YEAR = "'2024-01-01', '2025-01-01'";
+
+my @broken = ('failing', 'redefined', 'cancelled', 'killed');
+my $api = start_api(map { $_ => sample_file('recalls.jsonl') } (DATASET, @broken));
+my $node = new_node(
+	'main',
+	api => $api,
+	source => { retries => 1, retry_delay => "'0'" },
+	conf => <<~'EOC');
+	timezone = 'UTC'
+	log_min_messages = notice
+	max_worker_processes = 20
+	restart_after_crash = on
+	EOC
+
+sub value { return $node->safe_psql('postgres', $_[0]); }
+
+# What a statement says at a level: SQLSTATE, message, detail and hint.
+sub said
+{
+	my ($sql, $level) = @_;
+	my ($status, $out, $err) = $node->psql('postgres', "\\set VERBOSITY verbose\n$sql");
+
+	return join('; ', $err =~ /^(?:psql:\S+ )?(?:$level|DETAIL|HINT):  (.*)$/mg);
+}
+
+sub failure { return said($_[0], 'ERROR'); }
+
+sub backfill
+{
+	my ($source, $arguments) = @_;
+
+	return value("SELECT rc_backfill('$source', $arguments)");
+}
+
+sub run_row
+{
+	my ($run, $columns) = @_;
+
+	return value("SELECT $columns FROM rappel_conso.run WHERE id = $run");
+}
+
+# The states of a run's windows in their order, each with its number of tries.
+sub windows
+{
+	my ($run) = @_;
+
+	return value(<<~EOC);
+		SELECT string_agg(times || ' ' || state || ' ' || attempt, ', ' ORDER BY first)
+		  FROM (SELECT state, attempt, count(*) AS times, min(window_from) AS first
+		          FROM rappel_conso.task WHERE run = $run GROUP BY 1, 2) t
+		EOC
+}
+
+# Wait for the end of a run, without rc_wait().
+sub ended
+{
+	my ($run) = @_;
+
+	$node->poll_query_until('postgres', "SELECT state NOT IN ('queued', 'running') FROM rappel_conso.run WHERE id = $run")
+	  or die "run $run does not end";
+	return run_row($run, 'state');
+}
+
+# The conditions of the exports of a dataset since the log was cleared.
+sub exports
+{
+	my ($dataset) = @_;
+
+	return map { $_->{query}->{where} // 'all' }
+	  grep { $_->{kind} eq 'export' && $_->{path} =~ m{/\Q$dataset\E/exports} } $api->log;
+}
+
+# The condition of a window.
+sub between
+{
+	my ($from, $to) = @_;
+
+	return "(date_publication >= date'${from}Z') and (date_publication < date'${to}Z')";
+}
+
+sub month
+{
+	my ($n) = @_;
+	my @at = map { sprintf('%04d-%02d-01T00:00:00', 2024 + int($_ / 12), 1 + $_ % 12) } ($n, $n + 1);
+
+	return between(@at);
+}
+
+sub make_source
+{
+	my ($name, %columns) = @_;
+	my %source = (
+		url => "'" . $api->url . "'",
+		dataset => "'$name'",
+		key_field => "'numero_fiche'",
+		cursor_field => "'date_publication'",
+		retries => 1,
+		retry_delay => "'0'",
+		%columns);
+	my @set = sort keys %source;
+
+	value(<<~EOC);
+		CREATE TABLE $name (key text PRIMARY KEY, value jsonb, times integer NOT NULL DEFAULT 1);
+		INSERT INTO rappel_conso.stream (name, topics, statement) VALUES ('$name', '{$name}', \$\$
+		  INSERT INTO $name AS t SELECT key, value FROM records
+		      ON CONFLICT (key) DO UPDATE SET value = EXCLUDED.value, times = t.times + 1 \$\$);
+		INSERT INTO rappel_conso.source (name, stream, ${\join(', ', @set)}) VALUES ('$name', '$name', ${\join(', ', @source{@set})});
+		EOC
+	return;
+}
+
+# What is wrong with the windows of the newest run, which must tile the whole of
+# it; then their number.
+my $tiles = <<~'EOC';
+	SELECT count(*) FILTER (WHERE t.window_from <> t.expected OR t.window_to <= t.window_from
+	                           OR t.next IS NULL AND t.window_to <> r.window_to), count(*)
+	  FROM (SELECT k.*, COALESCE(lag(k.window_to) OVER w, r.window_from) AS expected, lead(k.window_from) OVER w AS next
+	          FROM rappel_conso.task k JOIN rappel_conso.run r ON r.id = k.run
+	        WINDOW w AS (PARTITION BY k.run ORDER BY k.window_from)) t
+	  JOIN rappel_conso.run r ON r.id = t.run
+	 WHERE r.id = (SELECT max(id) FROM rappel_conso.run)
+	EOC
+
+make_source($_, $_ eq 'redefined' ? (filter => "'numero_version > 1'") : ()) foreach @broken;
+
+#
+# Queued
+#
+my $all = "SELECT rc_backfill('rappel_conso', '2023-12-01', '2026-08-01')";
+my $status = "SELECT state, detail FROM rc_status() WHERE component = 'source' AND name = 'rappel_conso'";
+is( said($all, 'WARNING'),
+	'01000: run 1 is queued, but no scheduler runs; rc_start() starts it.', 'a warning where nobody would start the run');
+is( run_row(1, 'source, state, trigger, full_sync, window_from, window_to, window_every, started_at IS NULL'),
+	'rappel_conso|queued|backfill|f|2023-12-01 00:00:00+00|2026-08-01 00:00:00+00|1 mon|t', 'the run is queued');
+is( value('SELECT min(name), max(name) FROM rappel_conso.task WHERE run = 1'),
+	'window 2023-12-01T00:00:00Z|window 2026-07-01T00:00:00Z', 'each month is a task');
+is(windows(1), "$MONTHS queued 0", 'that waits');
+is(value($status), "queued|run 1: 0 fetched, 0 inserted, 0 updated, 0 unchanged, 0 dead; 0 of $MONTHS windows done", 'rc_status() says so');
+is(value($all), 1, 'the same asked again is the same run');
+is( value("BEGIN; $all; SELECT rc_backfill('rappel_conso', '2023-12-01', '2026-08-01', '2 months') > 1; ROLLBACK"),
+	"1\nt", 'other windows are another run');
+is(value('SELECT count(*), count(DISTINCT run) FROM rappel_conso.run r JOIN rappel_conso.task t ON t.run = r.id'),
+	"$MONTHS|1", 'of which nothing stays when the transaction is rolled back');
+
+is(value("SELECT rc_cancel(${\backfill('failing', $YEAR)})"), 't', 'one that is queued is cancelled');
+is(value("SELECT state, count(*) FROM rappel_conso.task WHERE run > 1 GROUP BY 1"), 'cancelled|12', 'with all its windows');
+
+#
+# Under way, and what else is asked for meanwhile
+#
+$api->fault('gate', on => 'export', dataset => DATASET, skip => 3, lines => 1);
+value('SELECT rc_start()');
+$api->wait_held;
+is(windows(1), '3 success 1, 1 running 1, ' . ($MONTHS - 4) . ' queued 0', 'windows are read in turn');
+my $progress = "running|run 1: 21 fetched, 21 inserted, 0 updated, 0 unchanged, 0 dead; 3 of $MONTHS windows done";
+is(value($status), $progress, 'rc_status() tells how many are done');
+my $full = value('SELECT rc_trigger(full_sync => true)');
+my $overlap = backfill('rappel_conso', "'2025-01-15', '2025-06-01', '10 days'");
+is(value($status), $progress, 'also when other runs are queued');
+my $wait = start_session($node, "\\warn waiting\nSELECT run_id, state, fetched, inserted FROM rc_wait(1)");
+my $sync = start_session($node, 'SELECT run_id, state, fetched, inserted FROM rc_sync_now()');
+$wait->wait_for(qr/waiting/);
+$sync->wait_for(qr/NOTICE.*waiting for the run of source "rappel_conso"/);
+$node->poll_query_until('postgres', "SELECT count(*) = 1 FROM pg_stat_activity WHERE query ~ 'rc_wait' AND wait_event = 'Extension'")
+  or die 'rc_wait() does not wait';
+is(value("SELECT string_agg(state, ' ' ORDER BY id) FROM rappel_conso.run WHERE source = 'rappel_conso'"), 'running queued queued', 'they wait for it');
+$api->release;
+is($wait->finish->{out}, "1|success|$RECORDS|$RECORDS", 'rc_wait() gives the row of the run');
+is($sync->finish->{out}, $wait->{out}, 'rc_sync_now() waits for the run that is under way');
+like($wait->{err}, qr/NOTICE.*run 1: [1-9]\d* records, [1-9]\d* of $MONTHS windows done/, 'rc_wait() tells the progress');
+like(
+	slurp_file($node->logfile),
+	qr/NOTICE:  source "rappel_conso": window $MONTHS of $MONTHS, from 2026-07-01T00:00:00Z to 2026-08-01T00:00:00Z/,
+	'the log of the server does');
+is(windows(1), "$MONTHS success 1", 'every window is done');
+is_deeply(
+	[ (exports(DATASET))[ 0 .. $MONTHS - 1 ] ],
+	[ between('2023-12-01T00:00:00', '2024-01-01T00:00:00'), map { month($_) } (0 .. $MONTHS - 2) ],
+	'each month was read once, in order');
+
+# Four more sources, whose runs are to break off after four months.
+$api->fault('status', on => 'export', dataset => $_, status => 500, skip => $DONE, times => 2)
+  foreach ('failing', 'redefined');
+$api->fault('gate', on => 'export', dataset => $_, skip => $DONE, lines => 3) foreach ('cancelled', 'killed');
+my %first = map { $_ => backfill($_, $YEAR) } @broken;
+
+is(ended($full), 'success', 'the full sync that was asked for meanwhile begins then');
+is(run_row($full, 'fetched, inserted, updated, unchanged'), "$RECORDS|0|0|$RECORDS", 'and finds each row complete');
+is(ended($overlap), 'success', 'so does a backfill of months that were read');
+is(run_row($overlap, 'fetched > 40, inserted, updated, fetched - unchanged'), 't|0|0|0', 'which writes nothing');
+is(value('SELECT count(*), count(DISTINCT reference_fiche) FROM rappel_conso_table'), "$RECORDS|$RECORDS", 'no row is there twice');
+
+#
+# Broken off: what is done stays done
+#
+my $early = "date_de_publication >= '2024-01-01' AND date_de_publication < '2024-05-01'";
+my %rows = map { $_ => value("SELECT count(*) FROM rappel_conso_table WHERE $early") } @broken;
+my $rest = 12 - $DONE - 1;
+$rows{redefined} = value("SELECT count(*) FROM rappel_conso_table WHERE $early AND numero_de_version > 1");
+is(ended($first{$_}), 'failed', "$_: a window fails more often than it is tried again") foreach ('failing', 'redefined');
+is( value("SELECT state, attempt, sqlstate, error FROM rappel_conso.task WHERE run = $first{failing} AND name ~ ' 2024-05-01T'"),
+	'failed|2|08006|the API answered with HTTP status 500 for dataset "failing"', 'its task keeps the newest error');
+is( value("SELECT count(*), count(finished_at), count(error) FROM rappel_conso.task WHERE run = $first{failing} AND attempt = 0"),
+	"$rest|$rest|0", 'the tasks after it have ended without a try');
+is( failure("SELECT rc_wait($first{failing})"),
+	run_row($first{failing}, q{concat_ws('; ', sqlstate || ': ' || error, detail, hint)}), 'rc_wait() raises the error of the run');
+is(run_row($first{failing}, 'sqlstate, error'), '08006|the API answered with HTTP status 500 for dataset "failing"', 'which is that of the task');
+is( value("SELECT state, substring(detail FROM '; (.*)') FROM rc_status() WHERE component = 'source' AND name = 'failing'"),
+	"failed|$DONE of 12 windows done", 'rc_status() tells how many were done');
+$api->wait_held(2);
+is(value("SELECT rc_cancel($first{cancelled})"), 't', 'another is cancelled');
+is(ended($first{cancelled}), 'cancelled', 'and ends');
+is(windows($first{cancelled}), "$DONE success 1, 1 cancelled 1, $rest cancelled 0", 'with the windows that are left');
+is(failure("SELECT rc_wait($first{cancelled})"), "57014: run $first{cancelled} was cancelled", 'who waits for it is told');
+my $place = -s $node->logfile;
+is(kill('KILL', value("SELECT rappel_conso.worker_pid('run', 'killed')")), 1, 'the worker of a third is killed');
+$node->wait_for_log(qr/database system is ready to accept connections/, $place);
+foreach my $name (@broken)
+{
+	is(value("SELECT count(*), max(times) FROM $name"), "$rows{$name}|1", "$name: the rows of the windows before stay");
+	is(value("SELECT count(*) FROM rappel_conso.task WHERE run = $first{$name} AND state = 'success'"), $DONE, "$name: which are done");
+}
+
+#
+# The same asked again, for one with another filter
+#
+$api->clear_log;
+value(q{UPDATE rappel_conso.source SET filter = NULL WHERE name = 'redefined'});
+my %second = map { $_ => backfill($_, $YEAR) } @broken;
+my $queued = 12 - $DONE;
+is(windows($second{$_}), "$DONE success 0, $queued queued 0", "$_: the same again begins with what was done")
+  foreach ('failing', 'cancelled', 'killed');
+is(windows($second{redefined}), '12 queued 0', 'but not where the filter has changed');
+
+#
+# Borders, and fields that are no time
+#
+my @times = (
+	'2024-01-30T23:59:59', '2024-01-31T00:00:00', '2024-02-28T23:59:59', '2024-02-29T00:00:00',
+	'2024-03-30T23:59:59', '2024-03-31T00:00:00', '2024-04-30T00:00:00', '2024-05-14T23:59:59',
+	'2024-05-15T00:00:00', '2024-06-01T10:00:00.250');
+my @records = map { { numero_fiche => "$_", date_publication => "$times[$_]+00:00", libelle => "thing $_", id => $_ } }
+  (0 .. $#times);
+$api->control(
+	replace => {
+		dataset => 'borders',
+		records => [ @records, { numero_fiche => 'none', date_publication => undef, libelle => 'thing', id => 99 } ]
+	});
+make_source('borders');
+make_source('fraction', dataset => "'borders'");
+my %no_time = (plain => 'NULL', number => "'id'", words => "'libelle'", missing => "'no_such_field'");
+make_source($_, dataset => "'borders'", cursor_field => $no_time{$_}) foreach sort keys %no_time;
+my $borders = backfill('borders', "'2024-01-31', '2024-05-15'");
+my $fraction = backfill('fraction', "'2024-06-01 10:00:00', '2024-06-01 10:00:00.5'");
+my %without = map { $_ => backfill($_, $YEAR) } sort keys %no_time;
+
+#
+# Rows that a sync does not bring back, and a cursor that does not move
+#
+my @new = map {
+	{ numero_fiche => "2026-07-900$_", date_publication => "2026-07-1${_}T08:00:00+00:00", numero_version => 1, libelle => "thing $_" }
+} (1, 2);
+my $state = q{SELECT epoch, cursor_value, complete, data_processed, records_count, full_at, surplus
+	FROM rappel_conso.source_state WHERE source = 'rappel_conso'};
+is(value("WITH gone AS (DELETE FROM rappel_conso_table WHERE reference_fiche = '2024-03-0021' RETURNING 1) SELECT count(*) FROM gone"),
+	1, 'a row is deleted by hand');
+$api->control(append => { dataset => DATASET, records => [ $new[0] ] });
+is(value('SELECT inserted, updated FROM rc_sync_now()'), '1|0', 'which a sync does not bring back');
+$api->control(append => { dataset => DATASET, records => [ $new[1] ] });
+my $before = value($state);
+like($before, qr/^1\|2026-07-11T08:00:00\+00:00\|t\|/, 'the cursor stands at the newest recall');
+my $march = backfill('rappel_conso', "'2024-03-01', '2024-04-01'");
+my $future = backfill('rappel_conso', "'2026-07-01', '2100-01-01', '25 years'");
+
+value('SELECT rc_start()');
+is(ended($march), 'success', 'a backfill of its month');
+is(run_row($march, 'inserted, updated, fetched - unchanged'), '1|0|1', 'hands on what is equal, and brings it back');
+my $year = value(q{SELECT count(*) FROM rappel_conso_table WHERE date_de_publication >= '2024-01-01' AND date_de_publication < '2025-01-01'});
+foreach my $name (@broken)
+{
+	my $redefined = $name eq 'redefined';
+
+	is(ended($second{$name}), 'success', "$name: the same again succeeds");
+	is(value("SELECT count(*), max(times) FROM $name"), "$year|" . ($redefined ? 2 : 1), "$name: every row of the year is there");
+	is_deeply([ exports($name) ], [ map { month($_) } ($redefined ? 0 : $DONE) .. 11 ], "$name: only what was missing is read");
+}
+is( run_row($first{killed}, 'state, sqlstate, error'),
+	'failed|57P02|the process ended before the run did', 'the run that was killed is marked');
+is( value("SELECT count(*) FROM rappel_conso.task WHERE state NOT IN ('success', 'failed', 'upstream_failed', 'cancelled') AND run IN ("
+		  . join(', ', values %first) . ')'),
+	0, 'and no task of the four waits any more');
+
+is(ended($borders), 'success', 'months from the 31st on');
+is(run_row($borders, 'fetched'), 7, 'what lies before its start, at its end or nowhere is not read');
+is( value("SELECT string_agg(key || ':' || times, ' ' ORDER BY key) FROM borders"),
+	'1:1 2:1 3:1 4:1 5:1 6:1 7:1', 'what lies on a border is read once');
+is(ended($fraction), 'success', 'a window that ends within a second');
+is(value("SELECT string_agg(key, ' ') FROM fraction"), '9', 'has what comes before that end');
+foreach my $name (sort keys %no_time)
+{
+	my $error = $name eq 'missing'
+	  ? '42703|dataset "borders" has no field "no_such_field"|Check the column cursor_field of source "missing".'
+	  : qq{55000|cannot backfill source "$name" by time|A backfill needs a cursor_field that is a date or datetime.};
+
+	is(ended($without{$name}), 'failed', "$name: a cursor field that is no time");
+	is(run_row($without{$name}, 'sqlstate, error, hint'), $error, "$name: the run says so");
+	is(windows($without{$name}), '1 failed 1, 11 upstream_failed 0', "$name: it is not tried again");
+}
+is(ended($future), 'success', 'a backfill that ends in the future');
+is(run_row($future, 'fetched, inserted'), '3|1', 'reads what there is');
+is(value($state), $before, 'the cursor has not moved, forward or back');
+is(value('SELECT inserted, updated FROM rc_sync_now()'), '0|0', 'a sync finds nothing that it does not know');
+is( value("SELECT cursor_value FROM rappel_conso.source_state WHERE source = 'rappel_conso'"),
+	$new[1]->{date_publication}, 'and moves it');
+
+#
+# Windows, of runs that are never committed
+#
+foreach my $case (
+	[ 'months from the 31st', "'2023-10-31', '2025-03-31'", 17 ],
+	[ 'months that end within one', "'2024-01-31', '2024-03-05'", 2 ],
+	[ 'months from the 29th of February', "'2024-02-29', '2026-02-28'", 24 ],
+	[ 'months and days', "'2024-01-31', '2025-01-31', '1 month 3 days'", 11 ],
+	[ 'months of Paris', "'2024-01-31', '2024-12-31'", 11, 'Europe/Paris' ],
+	[ 'days where clocks are changed', "'2024-03-29', '2024-04-02', '1 day'", 4, 'Europe/Paris' ],
+	[ 'hours where clocks are put back', "'2024-10-26 20:00', '2024-10-27 12:00', '1 hour'", 17, 'Europe/Paris' ],
+	[ 'one window, longer than all', "'2024-01-01', '2024-01-02', '10 years'", 1 ],
+	[ 'one window, of a century', "'2024-01-01', '2024-01-02', '100 years'", 1 ],
+	[ 'the most windows', "'2024-01-01', timestamptz '2024-01-01' + interval '10000 hours', '1 hour'", 10000 ])
+{
+	my ($name, $arguments, $count, $zone) = @$case;
+	my $sql = "SET timezone = '" . ($zone // 'UTC') . "'; BEGIN; SELECT rc_backfill('borders', $arguments) IS NULL; $tiles; ROLLBACK";
+	my ($code, $out) = $node->psql('postgres', $sql);
+
+	is($out, "f\n0|$count", "$name: $count windows without gap or overlap");
+}
+
+#
+# What cannot be asked for
+#
+my $runs = value('SELECT count(*), max(id) FROM rappel_conso.run');
+my $reversed = '22023: the start of a backfill must be before its end;';
+my $too_long = '54000: a backfill must have at most 10000 windows; Use longer windows.';
+value('CREATE ROLE other; GRANT EXECUTE ON FUNCTION rc_backfill(text, timestamptz, timestamptz, interval) TO other');
+foreach my $case (
+	[ "'2024-01-01', '2024-01-01'", "$reversed It would go from 2024-01-01 00:00:00+00 to 2024-01-01 00:00:00+00." ],
+	[ "'2024-02-01', '2024-01-01'", "$reversed It would go from 2024-02-01 00:00:00+00 to 2024-01-01 00:00:00+00." ],
+	[ "'2100-01-01', '2101-01-01'", '22023: cannot backfill the future; It would begin at 2100-01-01 00:00:00+00.' ],
+	[ "'-infinity', '2024-01-01'", '22023: a backfill must have a start and an end' ],
+	[ "'2024-01-01', 'infinity'", '22023: a backfill must have a start and an end' ],
+	[ "'infinity', 'infinity'", qr/^22023: / ],
+	[ "$YEAR, '0'", '22023: a window of a backfill must be some whole seconds long, not 00:00:00' ],
+	[ "$YEAR, '-1 day'", '22023: a window of a backfill must be some whole seconds long, not -1 days' ],
+	[ "$YEAR, '1 month -31 days'", '22023: a window of a backfill must be some whole seconds long, not 1 mon -31 days' ],
+	[ "'2024-02-01', '2024-06-01', '-1 month 30 days'", qr/^22023: a window of a backfill must be some whole seconds long/ ],
+	[ "'2024-01-01', timestamptz '2024-01-01' + interval '10000 hours 1 second', '1 hour'", $too_long ],
+	[ "'2024-01-01', '2024-01-02', '1 microsecond'", '22023: a window of a backfill must be some whole seconds long, not 00:00:00.000001' ],
+	[ "'2025-01-01', '2026-01-01', '1 month -29 days'", qr/^22023: windows of 1 mon -29 days do not follow one another; One would begin at 2025-01-02 / ],
+	[ "'2024-01-01', '2024-01-01 00:00:01', '500 ms'", qr/^22023: / ],
+	[ "'0002-01-01 BC', '0002-01-01', '1 year'", qr/^22023: / ])
+{
+	my ($arguments, $expected) = @$case;
+
+	like(failure("SELECT rc_backfill('borders', $arguments)"), ref $expected ? $expected : qr/^\Q$expected\E$/, "refused: $arguments");
+}
+foreach my $case (
+	[ "SELECT rc_backfill('nobody', $YEAR)", '42704: source "nobody" does not exist; The sources are the rows of rappel_conso.source.' ],
+	[ "SET ROLE other; SELECT rc_backfill('borders', $YEAR)", qr/^42501: must be member of role "\w+" to use source "borders"$/ ],
+	[ "BEGIN READ ONLY; SELECT rc_backfill('borders', $YEAR)", '25006: cannot execute rc_backfill() in a read-only transaction' ])
+{
+	my ($sql, $expected) = @$case;
+
+	like(failure($sql), ref $expected ? $expected : qr/^\Q$expected\E$/, "refused: $sql");
+}
+is(value("SELECT rc_backfill('borders', $_) IS NULL"), 't', "nothing is asked for by $_")
+  foreach ("NULL, '2024-01-01'", "'2024-01-01', NULL", "$YEAR, NULL");
+is(value("SELECT rc_backfill(NULL, $YEAR) IS NULL"), 't', 'nor of no source');
+is(value('SELECT count(*), max(id) FROM rappel_conso.run'), $runs, 'no run was made');
+
+$node->stop;
+done_testing();
