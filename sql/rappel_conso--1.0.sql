@@ -237,6 +237,7 @@ CREATE TABLE rappel_conso.source_record (
   key bytea NOT NULL,
   hash bigint NOT NULL,
   version bytea,
+  run bigint,
   missed_at timestamptz,
   PRIMARY KEY (source, destination, key),
   FOREIGN KEY (source, destination) REFERENCES rappel_conso.source_state (source, destination)
@@ -250,6 +251,7 @@ COMMENT ON COLUMN rappel_conso.source_record.destination IS 'direct, or Kafka cl
 COMMENT ON COLUMN rappel_conso.source_record.key IS 'key of the record, as published';
 COMMENT ON COLUMN rappel_conso.source_record.hash IS 'hash of its value, as published';
 COMMENT ON COLUMN rappel_conso.source_record.version IS 'version of the recall, as bytes that sort as versions do; an older one is not published after it';
+COMMENT ON COLUMN rappel_conso.source_record.run IS 'run that handed it on';
 COMMENT ON COLUMN rappel_conso.source_record.missed_at IS 'when a full pass first missed it; null: it is there';
 
 CREATE TABLE rappel_conso.stream_offset (
@@ -1757,15 +1759,29 @@ BEGIN
 END
 $do$
 $setup$, $statement$
--- withdrawn: a record without a value
+-- A record without a value withdraws its fiche.  Such fiches are few; of each
+-- the last life in the batch counts: it begins after the offset "born" (null:
+-- before the batch), and may be over.
 WITH gone AS (
-  SELECT w.key, max(w.record_offset) AS last FROM records w
-   WHERE w.reference_fiche IS NULL AND w.key IS NOT NULL GROUP BY w.key
+  SELECT DISTINCT w.key AS fiche FROM records w WHERE w.reference_fiche IS NULL AND w.key IS NOT NULL
+), life AS (
+  SELECT p.fiche, max(p.gone_at) FILTER (WHERE p.live) AS born,
+         COALESCE(max(p.record_offset) FILTER (WHERE p.live) < max(p.gone_at), true) AS over
+    FROM (SELECT g.fiche, w.record_offset, w.reference_fiche IS NOT NULL AS live,
+                 max(w.record_offset) FILTER (WHERE w.reference_fiche IS NULL)
+                   OVER (PARTITION BY g.fiche ORDER BY w.record_offset) AS gone_at
+            FROM records w JOIN gone g ON g.fiche = COALESCE(w.reference_fiche, w.key)) p
+   GROUP BY p.fiche
 ), marked AS (
 UPDATE @extschema@.rappel_conso_table t SET withdrawn_at = now(), updated_at = now()
-  FROM gone g
- WHERE t.reference_fiche = g.key AND t.withdrawn_at IS NULL
-   AND NOT EXISTS (SELECT FROM records n WHERE n.reference_fiche = g.key)
+  FROM life l
+ WHERE l.over AND t.reference_fiche = l.fiche AND t.withdrawn_at IS NULL
+   -- else it is written below
+   AND NOT EXISTS (
+         SELECT FROM records n
+          WHERE n.reference_fiche = l.fiche
+            AND (l.born IS NOT NULL OR ROW(COALESCE(n.numero_de_version, -1), COALESCE(n.date_de_publication, '-infinity'), COALESCE(n.rappelguid, '') COLLATE "C")
+                                    >= ROW(COALESCE(t.numero_de_version, -1), COALESCE(t.date_de_publication, '-infinity'), COALESCE(t.rappelguid, '') COLLATE "C")))
 RETURNING false AS inserted
 ), written AS (
 INSERT INTO @extschema@.rappel_conso_table AS t (
@@ -1786,21 +1802,21 @@ SELECT
   r.informations_complementaires, r.date_debut_commercialisation, r.date_fin_commercialisation,
   r.liens_vers_les_images, r.lien_vers_la_liste_des_produits, r.lien_vers_la_liste_des_distributeurs,
   r.lien_vers_affichette_pdf, r.lien_vers_la_fiche_rappel, r.numero_de_version, r.nature_juridique_du_rappel,
-  r.marque_de_salubrite, r.libelle, r.id, r.rappelguid, r.gtin, CASE WHEN g.last > r.record_offset THEN now() END
+  r.marque_de_salubrite, r.libelle, r.id, r.rappelguid, r.gtin, CASE WHEN l.over THEN now() END
   FROM records r
-  LEFT JOIN gone g ON g.key = r.reference_fiche
- WHERE r.reference_fiche IS NOT NULL
+  LEFT JOIN life l ON l.fiche = r.reference_fiche
+ WHERE r.reference_fiche IS NOT NULL AND (l.born IS NULL OR r.record_offset > l.born)
    -- the winner, where the batch holds a fiche several times
    AND NOT EXISTS (
          SELECT FROM records n
-          WHERE n.reference_fiche = r.reference_fiche
+          WHERE n.reference_fiche = r.reference_fiche AND (l.born IS NULL OR n.record_offset > l.born)
             AND ROW(COALESCE(n.numero_de_version, -1), COALESCE(n.date_de_publication, '-infinity'), COALESCE(n.rappelguid, '') COLLATE "C", n.record_offset, n.partition)
               > ROW(COALESCE(r.numero_de_version, -1), COALESCE(r.date_de_publication, '-infinity'), COALESCE(r.rappelguid, '') COLLATE "C", r.record_offset, r.partition))
    -- older than what the table has, or equal: not even the row is locked;
-   -- a withdrawn row ends the life of its versions
+   -- but what was withdrawn is over, whatever its version was
    AND NOT EXISTS (
          SELECT FROM @extschema@.rappel_conso_table o
-          WHERE o.reference_fiche = r.reference_fiche
+          WHERE o.reference_fiche = r.reference_fiche AND l.born IS NULL
             AND (o.withdrawn_at IS NULL AND ROW(COALESCE(r.numero_de_version, -1), COALESCE(r.date_de_publication, '-infinity'), COALESCE(r.rappelguid, '') COLLATE "C")
                < ROW(COALESCE(o.numero_de_version, -1), COALESCE(o.date_de_publication, '-infinity'), COALESCE(o.rappelguid, '') COLLATE "C")
              OR ROW(
@@ -1823,7 +1839,7 @@ SELECT
   o.liens_vers_les_images, o.lien_vers_la_liste_des_produits, o.lien_vers_la_liste_des_distributeurs,
   o.lien_vers_affichette_pdf, o.lien_vers_la_fiche_rappel, o.numero_de_version, o.nature_juridique_du_rappel,
   o.marque_de_salubrite, o.libelle, o.id, o.rappelguid, o.gtin)
-                AND (o.withdrawn_at IS NOT NULL) = COALESCE(g.last > r.record_offset, false))
+                AND (o.withdrawn_at IS NOT NULL) = COALESCE(l.over, false))
           OFFSET 0)
     ON CONFLICT (reference_fiche) DO UPDATE SET
   date_de_publication = EXCLUDED.date_de_publication,
@@ -1854,6 +1870,7 @@ SELECT
   rappelguid = EXCLUDED.rappelguid, gtin = EXCLUDED.gtin, withdrawn_at = EXCLUDED.withdrawn_at,
   updated_at = now()
  WHERE t.withdrawn_at IS NOT NULL
+    OR EXCLUDED.reference_fiche IN (SELECT l.fiche FROM life l WHERE l.born IS NOT NULL)
     OR ROW(COALESCE(EXCLUDED.numero_de_version, -1), COALESCE(EXCLUDED.date_de_publication, '-infinity'), COALESCE(EXCLUDED.rappelguid, '') COLLATE "C")
     >= ROW(COALESCE(t.numero_de_version, -1), COALESCE(t.date_de_publication, '-infinity'), COALESCE(t.rappelguid, '') COLLATE "C")
 RETURNING xmax = 0 AS inserted

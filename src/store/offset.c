@@ -55,6 +55,28 @@ rc_offsets_load(const char *stream)
 }
 
 /*
+ * The topic is not the one that the stream's offsets belong to: have them
+ * looked at again.  False when the stream has not begun with it.
+ */
+bool
+rc_offset_outdate(const char *stream, const char *topic)
+{
+	RcParams	params = {0};
+	uint64		rows;
+
+	rc_param_text(&params, stream);
+	rc_param_text(&params, topic);
+	rc_query_begin();
+	rc_query("SELECT FROM rappel_conso.stream_offset WHERE stream = $1"
+			 " AND topic = $2 ORDER BY partition FOR UPDATE", &params);
+	rows = rc_query("UPDATE rappel_conso.stream_offset SET epoch = epoch + 1"
+					" WHERE stream = $1 AND topic = $2 AND next_offset > 0"
+					" AND seek_to IS NULL", &params);
+	rc_query_end();
+	return rows > 0;
+}
+
+/*
  * Write the start of a partition that has no offset yet.  Where another
  * worker was quicker its offset stands.
  */

@@ -16,6 +16,7 @@
 #include "common/hashfn.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/memutils.h"
 
 /* Memory of the keys of a full pass before they spill to a file, in kB. */
@@ -40,7 +41,7 @@ static void param_keys(RcParams *params, const RcRecord *records,
 					   const RcMemory *memory, int n);
 static void param_bytes(RcParams *params, const char *const *bytes,
 						const int *lens, int n);
-static void judge(RcMemory *now, const RcMemory *before, bool everything);
+static void judge(RcMemory *now, const RcMemory *before, RcHandOn mode);
 
 /* Begin to collect keys, in the current context, for longer than the transaction. */
 RcSeen *
@@ -78,14 +79,17 @@ rc_seen_add(RcSeen *seen, const RcRecord *records, int n)
  * is the version of records[i], or NULL.
  *
  * Sets memory[i].news where the record has to be handed on: it is new or
- * differs, and its version is not known to be older than the one before; or
- * "everything" is asked for, and it is not older.  memory[i].write says that
- * there is something for rc_remember().  Texts are in the current context.
+ * differs, and its version is not known to be older than the one before.
+ * With RC_HAND_ON_EQUAL it is handed on if it is equal, too; with
+ * RC_HAND_ON_ALL also if it is older than what another run than this has
+ * handed on, since the dataset may have gone back to it.  memory[i].write says
+ * that there is something for rc_remember().  Texts are in the current
+ * context.
  */
 void
 rc_remembered_compare(const RcSource *source, const char *destination,
 					  const RcRecord *records, RcMemory *memory, int n,
-					  bool everything)
+					  int64 run, RcHandOn mode)
 {
 	RcParams	params = {0};
 	int		   *previous = palloc(sizeof(int) * n);
@@ -95,6 +99,7 @@ rc_remembered_compare(const RcSource *source, const char *destination,
 	for (int i = 0; i < n; i++)
 	{
 		memory[i].known = can_remember(&records[i]);
+		memory[i].run = run;
 		memory[i].hash = (int64) hash_bytes_extended((const unsigned char *) records[i].value,
 													 records[i].value_len, 0);
 		previous[i] = -1;
@@ -103,14 +108,15 @@ rc_remembered_compare(const RcSource *source, const char *destination,
 	rc_param_text(&params, destination);
 	param_keys(&params, records, NULL, n);
 	rc_query_begin();
-	rows = rc_query("SELECT b.ord, b.previous, r.hash, r.version,"
+	rows = rc_query("SELECT b.ord, b.previous, r.hash, r.version, r.run,"
 					" r.missed_at IS NOT NULL, r.key IS NOT NULL"
 					" FROM (SELECT k.key, k.ord, pg_catalog.lag(k.ord)"
 					"  OVER (PARTITION BY k.key ORDER BY k.ord) AS previous"
 					"  FROM pg_catalog.unnest($3) WITH ORDINALITY AS k (key, ord)"
 					"  WHERE k.key IS NOT NULL) b"
-					" LEFT JOIN rappel_conso.source_record r"
-					" ON r.source = $1 AND r.destination = $2 AND r.key = b.key"
+					" LEFT JOIN LATERAL (SELECT * FROM rappel_conso.source_record"
+					"  WHERE source = $1 AND destination = $2 AND key = b.key"
+					"  LIMIT 1) r ON true"
 					" WHERE b.previous IS NOT NULL OR r.key IS NOT NULL",
 					&params);
 	for (uint64 row = 0; row < rows; row++)
@@ -121,8 +127,9 @@ rc_remembered_compare(const RcSource *source, const char *destination,
 		previous[i] = (int) rc_column_int8(row, 2, 0) - 1;
 		stored[i].hash = rc_column_int8(row, 3, 0);
 		stored[i].version = rc_column_bytes(row, 4, &len);
-		stored[i].missed = rc_column_bool(row, 5);
-		stored[i].known = rc_column_bool(row, 6);
+		stored[i].run = rc_column_int8(row, 5, 0);
+		stored[i].missed = rc_column_bool(row, 6);
+		stored[i].known = rc_column_bool(row, 7);
 	}
 	rc_query_end();
 
@@ -133,7 +140,7 @@ rc_remembered_compare(const RcSource *source, const char *destination,
 		else
 			judge(&memory[i],
 				  previous[i] >= 0 ? &memory[previous[i]] : &stored[i],
-				  everything);
+				  mode);
 	}
 	pfree(previous);
 	pfree(stored);
@@ -144,16 +151,18 @@ rc_remembered_compare(const RcSource *source, const char *destination,
  * the state that the next one is compared with.
  */
 static void
-judge(RcMemory *now, const RcMemory *before, bool everything)
+judge(RcMemory *now, const RcMemory *before, RcHandOn mode)
 {
 	bool		older = before->known && now->version && before->version &&
-	strcmp(now->version, before->version) < 0;
+	strcmp(now->version, before->version) < 0 &&
+	(mode != RC_HAND_ON_ALL || before->run == now->run);
 	bool		equal = before->known && now->hash == before->hash;
 
-	if (older || (equal && !everything))
+	if (older || (equal && mode == RC_HAND_ON_NEWS))
 	{
 		now->hash = before->hash;
 		now->version = before->version;
+		now->run = before->run;
 		now->write = before->missed;
 	}
 	else
@@ -171,6 +180,7 @@ rc_remember(const RcSource *source, const char *destination,
 {
 	RcParams	params = {0};
 	int64	   *hashes = palloc(sizeof(int64) * n);
+	int64	   *runs = palloc(sizeof(int64) * n);
 	const char **versions = palloc(sizeof(char *) * n);
 	int		   *lens = palloc(sizeof(int) * n);
 	int			writes = 0;
@@ -178,6 +188,7 @@ rc_remember(const RcSource *source, const char *destination,
 	for (int i = 0; i < n; i++)
 	{
 		hashes[i] = memory[i].hash;
+		runs[i] = memory[i].run;
 		versions[i] = memory[i].version;
 		lens[i] = versions[i] ? (int) strlen(versions[i]) : -1;
 		writes += memory[i].write;
@@ -189,16 +200,18 @@ rc_remember(const RcSource *source, const char *destination,
 		param_keys(&params, records, memory, n);
 		rc_param_ids(&params, hashes, n);
 		param_bytes(&params, versions, lens, n);
+		rc_param_ids(&params, runs, n);
 		rc_execute("INSERT INTO rappel_conso.source_record"
-				   " (source, destination, key, hash, version)"
-				   " SELECT DISTINCT ON (b.key) $1, $2, b.key, b.hash, b.version"
-				   " FROM unnest($3, $4, $5) WITH ORDINALITY AS b (key, hash, version, ord)"
+				   " (source, destination, key, hash, version, run)"
+				   " SELECT DISTINCT ON (b.key) $1, $2, b.key, b.hash, b.version, b.run"
+				   " FROM unnest($3, $4, $5, $6) WITH ORDINALITY AS b (key, hash, version, run, ord)"
 				   " WHERE b.key IS NOT NULL ORDER BY b.key, b.ord DESC"
 				   " ON CONFLICT (source, destination, key) DO UPDATE"
 				   " SET hash = EXCLUDED.hash, version = EXCLUDED.version,"
-				   " missed_at = NULL", &params);
+				   " run = EXCLUDED.run, missed_at = NULL", &params);
 	}
 	pfree(hashes);
+	pfree(runs);
 	pfree(versions);
 	pfree(lens);
 }
@@ -215,22 +228,6 @@ rc_forget(const RcSource *source, const char *destination,
 	param_keys(&params, records, NULL, n);
 	rc_execute("DELETE FROM rappel_conso.source_record WHERE source = $1"
 			   " AND destination = $2 AND key = ANY ($3)", &params);
-}
-
-/*
- * Whatever version comes next shall be handed on: somebody asks for everything
- * again, and the dataset may have gone back to older ones.
- */
-void
-rc_remembered_doubt(const RcSource *source, const char *destination)
-{
-	RcParams	params = {0};
-
-	rc_param_text(&params, source->name);
-	rc_param_text(&params, destination);
-	rc_execute("UPDATE rappel_conso.source_record SET version = NULL"
-			   " WHERE source = $1 AND destination = $2"
-			   " AND version IS NOT NULL", &params);
 }
 
 /* How many records are remembered: all, or those that are not missing. */
@@ -269,6 +266,10 @@ rc_remembered_miss(const RcSource *source, const char *destination,
 	rc_param_text(&params, destination);
 	rc_query_begin();
 	rc_relation_register("seen", seen->store, seen->desc, (double) seen->n);
+
+	/* a table that has grown since it was analyzed seems small */
+	(void) set_config_option("enable_nestloop", "off", PGC_USERSET,
+							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	rc_query("UPDATE rappel_conso.source_record r SET missed_at = pg_catalog.now()"
 			 " WHERE r.source = $1 AND r.destination = $2"
 			 " AND (r.missed_at IS NULL OR r.missed_at > pg_catalog.now())"

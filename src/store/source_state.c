@@ -236,6 +236,18 @@ rc_source_forget(const RcSource *source, const char *destination)
 	rc_execute("SELECT rappel_conso.forget($1, $2)", &params);
 }
 
+/* The same in direct mode, for all sources of a stream whose table is new. */
+void
+rc_stream_forget(const RcStream *stream)
+{
+	RcParams	params = {0};
+
+	rc_param_text(&params, stream->name);
+	rc_execute("SELECT rappel_conso.forget(s.name, 'direct')"
+			   " FROM rappel_conso.source s WHERE s.stream = $1"
+			   " ORDER BY s.name", &params);
+}
+
 /* The definition is not the one that the run has read: it must begin anew. */
 void
 rc_source_changed(const RcSource *source)

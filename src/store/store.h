@@ -188,6 +188,7 @@ extern void rc_source_missing(const RcSource *source, const char *destination,
 							  RcSourceState *state, bool refused,
 							  int64 accepted);
 extern void rc_source_forget(const RcSource *source, const char *destination);
+extern void rc_stream_forget(const RcStream *stream);
 
 /* ---- remembered.c: what was handed on, record by record ---- */
 
@@ -200,10 +201,19 @@ typedef struct RcMemory
 	bool		known;
 	int64		hash;			/* of the value */
 	char	   *version;		/* sorts as versions do; NULL: not known */
+	int64		run;			/* that handed it on */
 	bool		missed;			/* by an earlier full pass */
 	bool		news;			/* has to be handed on */
 	bool		write;			/* has to be remembered */
 } RcMemory;
+
+/* Which records have to be handed on. */
+typedef enum RcHandOn
+{
+	RC_HAND_ON_NEWS,			/* what is new or differs */
+	RC_HAND_ON_EQUAL,			/* what is known, too */
+	RC_HAND_ON_ALL				/* even what is older than known */
+} RcHandOn;
 
 typedef struct RcSeen RcSeen;
 
@@ -212,14 +222,12 @@ extern void rc_seen_add(RcSeen *seen, const RcRecord *records, int n);
 extern void rc_remembered_compare(const RcSource *source,
 								  const char *destination,
 								  const RcRecord *records, RcMemory *memory,
-								  int n, bool everything);
+								  int n, int64 run, RcHandOn mode);
 extern void rc_remember(const RcSource *source, const char *destination,
 						const RcRecord *records, const RcMemory *memory,
 						int n);
 extern void rc_forget(const RcSource *source, const char *destination,
 					  const RcRecord *records, int n);
-extern void rc_remembered_doubt(const RcSource *source,
-								const char *destination);
 extern int64 rc_remembered_count(const RcSource *source,
 								 const char *destination, bool with_missing);
 extern int64 rc_remembered_miss(const RcSource *source,
@@ -252,6 +260,7 @@ extern void rc_offset_advance(const char *stream, const RcOffset *from,
 							  int64 next_offset, int64 last_offset,
 							  int64 last_timestamp_ms, int64 applied,
 							  const RcCounts *counts);
+extern bool rc_offset_outdate(const char *stream, const char *topic);
 extern void rc_offset_started(const char *stream, const RcOffset *at);
 extern void rc_offset_totals(const char *stream, RcCounts *counts);
 extern void rc_offset_skip(const char *stream, const RcOffset *from,

@@ -29,8 +29,12 @@ rc_run_open_destination(RcRun *run)
 		{
 			rc_transaction_begin();
 			rc_source_forget(run->source, run->destination);
+			if (run->stream)
+				run->topic_anew = rc_offset_outdate(run->stream->name,
+													run->source->topic);
 			rc_transaction_commit();
 			MemoryContextSwitchTo(run->context);
+			wake_stream(run);
 			ereport(NOTICE,
 					(errmsg("topic \"%s\" was made anew: source \"%s\" publishes everything",
 							run->source->topic, run->source->name)));
@@ -41,7 +45,7 @@ rc_run_open_destination(RcRun *run)
 	rc_check_grants(run->stream->owner, NIL, run->stream->output_topic,
 					run->stream->name);
 	if (rc_applier_setup(run->stream))
-		rc_source_forget(run->source, run->destination);
+		rc_stream_forget(run->stream);
 	rc_transaction_commit();
 	MemoryContextSwitchTo(run->context);
 	run->applier = rc_applier_open(run->stream);

@@ -153,7 +153,8 @@ note_surplus(RcPass *pass, const RcDatasetMeta *meta)
 	RcRun	   *run = pass->run;
 	int64		known = rc_remembered_count(run->source, run->destination,
 											false);
-	bool		settled = pass->before == pass->after && !run->pass_resumed;
+	bool		settled = pass->before == pass->after &&
+	!run->pass_resumed && run->unreadable == 0;
 	int64		all = pass->before;
 
 	if (run->source->filter == NULL && meta->records_count >= 0)
@@ -331,14 +332,12 @@ begin_full_pass(RcPass *pass)
 		rc_transaction_begin();
 		MemoryContextSwitchTo(run->context);
 		run->seen = rc_seen_begin();
-		if (run->full_sync)
-			rc_remembered_doubt(run->source, run->destination);
 		rc_transaction_commit();
 		MemoryContextSwitchTo(run->context);
 	}
 	pass->ordered = true;
 	pass->last_cursor = NULL;
-	pass->received = pass->unreadable = 0;
+	pass->received = run->unreadable = 0;
 }
 
 /*

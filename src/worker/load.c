@@ -30,6 +30,14 @@ rc_run_load(RcRun *run)
 {
 	bool		woken = false;
 
+	if (run->topic_anew)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("topic \"%s\" was made anew, and stream \"%s\" stands in the old one",
+						run->source->topic, run->stream->name),
+				 errdetail("Everything is published in it again; nothing of that is applied yet."),
+				 errhint("SELECT rc_seek('%s', 'earliest').",
+						 run->stream->name)));
 	add_left_behind(run);
 	if (run->targets == NIL)
 		return;

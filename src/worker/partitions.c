@@ -76,10 +76,16 @@ rc_partitions_assign(RcConsumption *c)
 
 		foreach(lt, c->stream->topics)
 			read |= strcmp((char *) lfirst(lt), offset->topic) == 0;
-		if (read && is_ours(c, offset->partition) &&
-			offset->partition < count_partitions(c, offset->topic))
-			c->offsets[c->n++] = *offset;
+		if (!read || !is_ours(c, offset->partition) ||
+			offset->partition >= count_partitions(c, offset->topic))
+			continue;
+
+		/* rc_seek() came between: its epoch must not go with the old place */
+		c->stale |= offset->seek_to != NULL;
+		c->offsets[c->n++] = *offset;
 	}
+	if (c->stale)
+		return false;
 	c->partitions = palloc0(sizeof(RcPartition) * Max(c->n, 1));
 	c->verify = palloc0(sizeof(bool) * Max(c->n, 1));
 	for (int i = 0; i < c->n; i++)

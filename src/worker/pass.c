@@ -62,7 +62,7 @@ rc_pass_add_line(RcPass *pass, const char *line, size_t len)
 		bad->error = pstrdup(error);
 		batch->bad = lappend(batch->bad, bad);
 		if (!extracted.object)
-			pass->unreadable++;
+			pass->run->unreadable++;
 		MemoryContextSwitchTo(run->context);
 		return;
 	}
@@ -269,6 +269,8 @@ choose_news(RcPass *pass)
 	RcRun	   *run = pass->run;
 	RcBatch    *batch = &pass->batch;
 	bool		keyed = run->source->key_field != NULL && !batch->withdrawal;
+	RcHandOn	mode = run->full_sync ? RC_HAND_ON_ALL :
+	run->window_from ? RC_HAND_ON_EQUAL : RC_HAND_ON_NEWS;
 
 	MemoryContextSwitchTo(run->batch_context);
 	batch->news = palloc(sizeof(RcRecord) * Max(batch->n, 1));
@@ -278,8 +280,7 @@ choose_news(RcPass *pass)
 		rc_transaction_begin();
 		MemoryContextSwitchTo(run->batch_context);
 		rc_remembered_compare(run->source, run->destination, batch->records,
-							  batch->memory, batch->n,
-							  run->full_sync || run->window_from != NULL);
+							  batch->memory, batch->n, run->id, mode);
 		if (run->seen)
 			rc_seen_add(run->seen, batch->records, batch->n);
 		rc_transaction_commit();

@@ -49,7 +49,6 @@ typedef struct RcPass
 	char	   *last_cursor;	/* of the line before; NULL: none */
 	bool		ordered;		/* the API kept the order that was asked for */
 	int64		received;
-	int64		unreadable;		/* lines that are no JSON object */
 	int64		expected;
 	int64		before;			/* what the API counts, before and after */
 	int64		after;

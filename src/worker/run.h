@@ -47,6 +47,8 @@ typedef struct RcRun
 	char	   *resume;			/* last cursor value that is safe; NULL: none */
 	bool		pass_resumed;	/* it was not read at one go */
 	RcSeen	   *seen;			/* keys that a full pass has met; else NULL */
+	int64		unreadable;		/* lines that are no JSON object, in all tries */
+	bool		topic_anew;		/* but the stream stands in the old one */
 
 	/* records that a full pass has missed, if too many; else 0 */
 	int64		missing;

@@ -16,7 +16,7 @@
 #define MISSING_NUMBER	20
 #define MISSING_PERCENT 2
 
-static void withdraw(RcPass *pass);
+static void withdraw(RcPass *pass, int64 missing, int64 accepted);
 
 /*
  * To be called when a full pass has come to its end, with everything safe.
@@ -27,46 +27,47 @@ void
 rc_pass_withdraw(RcPass *pass)
 {
 	RcRun	   *run = pass->run;
+	RcSource   *source = run->source;
 	int64		accepted = pass->state->missing_accepted;
 	int64		missing;
 
-	if (pass->unreadable > 0)
-	{
-		ereport(NOTICE,
-				(errmsg("source \"%s\": no record is looked for that may have vanished",
-						run->source->name),
-				 errdetail("%lld lines of dataset \"%s\" could not be read.",
-						   (long long) pass->unreadable,
-						   run->source->dataset)));
-		return;
-	}
-
 	rc_transaction_begin();
-	missing = rc_remembered_miss(run->source, run->destination, run->seen);
-	run->known = rc_remembered_count(run->source, run->destination, true);
-	if (run->full_sync || missing == 0)
-		accepted = missing;
+	if (run->unreadable == 0)
+		missing = rc_remembered_miss(source, run->destination, run->seen);
+	else
+		missing = rc_remembered_count(source, run->destination, true) -
+			rc_remembered_count(source, run->destination, false);
+	run->known = rc_remembered_count(source, run->destination, true);
 	run->missing_limit = Max(MISSING_NUMBER,
 							 run->known * MISSING_PERCENT / 100);
+	accepted = run->full_sync ? missing : Min(accepted, missing);
 	run->missing = (missing > Max(run->missing_limit, accepted)) ? missing : 0;
-	rc_source_missing(run->source, run->destination, pass->state,
+	rc_source_missing(source, run->destination, pass->state,
 					  run->missing > 0, accepted);
 	rc_transaction_commit();
 	MemoryContextSwitchTo(run->context);
 
-	if (missing > 0 && run->missing == 0)
+	if (run->unreadable > 0)
+		ereport(NOTICE,
+				(errmsg("source \"%s\": no record is looked for that may have vanished",
+						source->name),
+				 errdetail("%lld lines of dataset \"%s\" could not be read.",
+						   (long long) run->unreadable, source->dataset)));
+	else if (missing > 0 && run->missing == 0)
 	{
 		ereport(NOTICE,
 				(errmsg("source \"%s\": %lld records are missing from dataset \"%s\"",
-						run->source->name, (long long) missing,
-						run->source->dataset)));
-		withdraw(pass);
+						source->name, (long long) missing, source->dataset)));
+		withdraw(pass, missing, accepted);
 	}
 }
 
-/* Withdraw those that were missed for long enough, batch by batch. */
+/*
+ * Withdraw those that were missed for long enough, batch by batch.  That they
+ * were accepted does not count for others.
+ */
 static void
-withdraw(RcPass *pass)
+withdraw(RcPass *pass, int64 missing, int64 accepted)
 {
 	RcRun	   *run = pass->run;
 	RcRecord	last;
@@ -92,10 +93,16 @@ withdraw(RcPass *pass)
 		last = gone[n - 1];
 		withdrawn += n;
 	}
-	if (withdrawn > 0)
-		ereport(NOTICE,
-				(errmsg("source \"%s\": %lld records are withdrawn",
-						run->source->name, (long long) withdrawn)));
+	if (withdrawn == 0)
+		return;
+	rc_transaction_begin();
+	rc_source_missing(run->source, run->destination, pass->state, false,
+					  Min(accepted, missing - withdrawn));
+	rc_transaction_commit();
+	MemoryContextSwitchTo(run->context);
+	ereport(NOTICE,
+			(errmsg("source \"%s\": %lld records are withdrawn",
+					run->source->name, (long long) withdrawn)));
 }
 
 /* The end of a run that has stored what is new, but misses too much. */

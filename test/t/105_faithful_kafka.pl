@@ -1,0 +1,250 @@
+# 105_faithful_kafka.pl
+#     What is remembered of records, and what becomes of those that vanish,
+#     with Kafka in the middle: what is not published again, what a tombstone
+#     looks like and does, and that whoever reads the topic from its start gets
+#     the same table.
+#
+# Time passes by moving what the state says of it.
+
+use strict;
+use warnings FATAL => 'all';
+
+use lib 'test/lib';
+
+use Encode ();
+use IPC::Run ();
+use JSON::PP ();
+use PostgreSQL::Test::Utils;
+use RappelConso;
+use Test::More;
+
+need_kafka();
+
+my $all = 300;    # recalls of the sample
+my $said = '';    # what the newest sync wrote to standard error
+my $api = start_api();
+my $kafka = start_kafka();
+my $node = new_node(
+	'main',
+	api => $api,
+	kafka => $kafka,
+	source => { retries => 1 },
+	conf => <<~'EOC');
+	max_worker_processes = 16
+	max_prepared_transactions = 1
+	restart_after_crash = on
+	EOC
+
+my @lines = split(/\n/, Encode::decode('UTF-8', slurp_file(sample_file('recalls.jsonl'))));
+my %line = map { /"numero_fiche": "([^"]+)"/ ? ($1 => $_) : () } @lines;
+my ($gone, @old) = grep { /^2024-/ } sort keys %line;    # long before the overlap
+my @many = @old[ 0 .. 20 ];
+
+sub value { return $node->safe_psql('postgres', $_[0]); }
+
+sub wait_for
+{
+	my ($what, $sql) = @_;
+
+	$node->poll_query_until('postgres', $sql) or die "has not come: $what";
+	return;
+}
+
+# A sync.  Its run: state, fetched, published, inserted, updated, unchanged,
+# dead, withdrawn; and keys that are missing after it.
+sub sync
+{
+	my ($code, $out, $err) = $node->psql(
+		'postgres', q{\set VERBOSITY verbose
+		SELECT rc_sync_now() \gset
+		SELECT format('%s %s %s %s %s %s %s %s; missing: %s', state, fetched, published, inserted, updated, unchanged, dead, withdrawn,
+		  (SELECT string_agg(convert_from(key, 'UTF8'), ' ' ORDER BY key) FROM rappel_conso.source_record WHERE missed_at IS NOT NULL))
+		FROM rappel_conso.run ORDER BY id DESC LIMIT 1},
+		on_error_stop => 0);
+
+	$said = $err =~ s/^psql:\S+ //mgr;
+	return $out;
+}
+
+# New times in the dataset, records that vanish from it, that come, that differ.
+sub touch { return $api->control(touch => DATASET); }
+sub these { return join(' or ', map { "numero_fiche = '$_'" } @_); }
+sub vanish { return $api->control(delete => { dataset => DATASET, where => these(@_) }); }
+sub come { return $api->control(append => { dataset => DATASET, records => [@_] }); }
+sub come_back { return come(@line{@_}); }
+
+sub change
+{
+	my ($libelle, @fiches) = @_;
+
+	return $api->control(update => { dataset => DATASET, where => these(@fiches), set => { libelle => $libelle } });
+}
+
+sub later { return value(q{UPDATE rappel_conso.source_record SET missed_at = missed_at - interval '2 hours'}); }
+
+# The messages of the topic from an offset on: key, length of the value (-1: it
+# has none) and names of the headers.
+sub messages
+{
+	my ($from) = @_;
+
+	return map { s/=[^,]*//gr } split(/\n/, $kafka->kcat('', '-C', '-e', '-t', 'rappel_conso', '-o', $from, '-f', '%k %S %h\n'));
+}
+
+# All rows without their times.
+sub stored
+{
+	return value(q{SELECT count(*), count(withdrawn_at), md5(string_agg((to_jsonb(t) - 'first_seen_at' - 'updated_at' - 'withdrawn_at')::text
+		|| (withdrawn_at IS NULL), ' ' ORDER BY reference_fiche)) FROM rappel_conso_table t});
+}
+
+# ---- nothing is published twice ----
+
+is(sync(), "success $all $all $all 0 0 0 0; missing: ", 'the first sync');
+is(scalar(messages(0)), $all, 'publishes each record');
+my $recent = value(q{SELECT count(*) FROM rappel_conso_table
+	WHERE date_de_publication >= (SELECT max(date_de_publication) - interval '30 days' FROM rappel_conso_table)});
+touch();
+is(sync(), "success $recent 0 0 0 $recent 0 0; missing: ", 'the second one publishes nothing');
+change('other words', '2026-07-0300');
+is(sync(), "success $recent 1 0 1 " . ($recent - 1) . ' 0 0; missing: ', 'one record changes');
+like(join('; ', messages($all)), qr/^2026-07-0300 \d{3,} content-type,rappel_conso-source,rappel_conso-run$/, 'one message');
+
+# ---- too many vanish, and no worker of the stream runs ----
+
+vanish(@many);
+come({ numero_fiche => '2026-07-0301', numero_version => 1, date_publication => '2026-07-03T00:00:00+00:00' });
+is(sync() =~ s/;.*//r, 'failed ' . ($recent + 1 + $all - 20) . ' 1 1 0 ' . ($recent + $all - 20) . ' 0 0', 'too many are missing: the run fails');
+like($said, qr/ERROR:  55000: dataset "\S+" misses 21 of 301 records\n/, 'and says so');
+is( value(q{SELECT string_agg(name || ' ' || state, ', ' ORDER BY name) FROM rappel_conso.task WHERE run = (SELECT max(id) FROM rappel_conso.run);
+	SELECT count(*) FROM rappel_conso_table WHERE reference_fiche = '2026-07-0301'}),
+	"extract success, load success\n1", 'what is new was published, and loaded');
+is(scalar(messages($all + 1)), 1, 'and nothing else');
+come_back(@many);
+is(sync(), 'success ' . ($all + 1) . ' 0 0 0 ' . ($all + 1) . ' 0 0; missing: ', 'they are back: it succeeds');
+$all++;
+$recent++;
+
+# ---- killed when Kafka has confirmed, before the commit ----
+
+my $end = messages(0);
+change('new words', '2026-07-0300', '2026-07-0301');
+value(q{BEGIN; SELECT FROM rappel_conso.source_state FOR UPDATE; PREPARE TRANSACTION 'held'});
+my $held = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('postgres'), '-c', 'SELECT rc_sync_now()' ], '<', \undef, '>', \my $out, '2>', \my $err);
+wait_for('the commit', q{SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'rappel_conso run' AND wait_event_type = 'Lock'});
+is(join(' ', map { (split)[0] } messages($end)), '2026-07-0300 2026-07-0301', 'Kafka has what is not committed');
+kill('KILL', value(q{SELECT rappel_conso.worker_pid('run', 'rappel_conso')}));
+$held->finish;
+foreach (1 .. 10)
+{
+	last if eval { $node->poll_query_until('postgres', 'SELECT true') };
+}
+value(q{ROLLBACK PREPARED 'held'});
+is(sync(), "success $recent 2 0 0 $recent 0 0; missing: ", 'the next run publishes it again');
+is(join(' ', map { (split)[0] } messages($end)), '2026-07-0300 2026-07-0301 2026-07-0300 2026-07-0301', 'nothing is lost');
+is( value(q{SELECT sum(updated) - 1 FROM rappel_conso.run; SELECT count(*) FROM rappel_conso_table WHERE libelle = 'new words'}),
+	"2\n2", 'and each change is in the table once');
+
+# ---- tombstones ----
+
+vanish($gone);
+is(sync(), 'success ' . ($recent + $all - 1) . ' 0 0 0 ' . ($recent + $all - 1) . " 0 0; missing: $gone", 'a record is missing: nothing is published');
+later();
+$end = messages(0);
+is(sync(), 'success ' . ($all - 1) . ' 1 0 1 ' . ($all - 1) . ' 0 1; missing: ', 'after the hour it is withdrawn');
+is(join('; ', messages($end)), "$gone -1 rappel_conso-source,rappel_conso-run", 'by its key, without a value and its type');
+is(value('SELECT reference_fiche FROM rappel_conso_table WHERE withdrawn_at = updated_at'), $gone, 'the row says so');
+touch();
+is(sync(), "success $recent 0 0 0 $recent 0 0; missing: ", 'once');
+
+value('SELECT rc_start()');
+wait_for('the worker', q{SELECT rappel_conso.worker_pid('stream', 'rappel_conso') IS NOT NULL});
+come_back($gone);
+is(sync(), 'success ' . ($recent + $all) . ' 1 0 1 ' . ($recent + $all - 1) . ' 0 0; missing: ', 'it comes back, through a worker of the stream');
+vanish(@old[ 0 .. 1 ]);
+sync();
+later();
+is(sync(), 'success ' . ($all - 2) . ' 2 0 2 ' . ($all - 2) . ' 0 2; missing: ', 'others go, through the worker');
+is(value('SELECT string_agg(reference_fiche, $$ $$ ORDER BY reference_fiche) FROM rappel_conso_table WHERE withdrawn_at = updated_at'), "@old[0 .. 1]", 'and their rows say so');
+come({ numero_fiche => $old[0], numero_version => 1, date_publication => '2024-01-01T00:00:00+00:00', libelle => 'the first' });
+is(sync(), 'success ' . ($recent + $all - 1) . ' 1 0 1 ' . ($recent + $all - 2) . ' 0 0; missing: ', 'one comes back in an older version');
+$all--;
+
+my $stored = stored();
+like($stored, qr/^301\|1\|/, 'all rows are there, one of them withdrawn');
+value(q{UPDATE rappel_conso.stream SET batch_size = 100; TRUNCATE rappel_conso_table; SELECT rc_seek('rappel_conso', 'earliest')});
+is($node->psql('postgres', q{SELECT rc_drain('rappel_conso', '1 minute')}), 0, 'the topic from its start, right after a change of the stream');
+is(stored(), $stored, 'gives the same table');
+
+# ---- any order, by hand ----
+
+# Every sequence of up to three messages of four kinds, and of four of three:
+# two versions, another text of the second one, and a tombstone.
+my %kind = (a => [ 1, 'a' ], b => [ 2, 'b' ], c => [ 2, 'c' ]);
+my @sequences = ('');
+my @longer = @sequences;
+foreach my $length (1 .. 4)
+{
+	@longer = map { my $first = $_; map { $first . $_ } ('a', 'b', 't', $length < 4 ? 'c' : ()) } grep { $length < 4 || !/c/ } @longer;
+	push @sequences, @longer;
+}
+
+# What a sequence leaves.
+sub outcome
+{
+	my ($version, $text, $withdrawn) = (0);
+
+	foreach my $kind (split(//, $_[0]))
+	{
+		if ($kind eq 't')
+		{
+			$withdrawn = 1;
+		}
+		elsif ($withdrawn || $kind{$kind}[0] >= $version)
+		{
+			($version, $text, $withdrawn) = (@{ $kind{$kind} }, 0);
+		}
+	}
+	return $text ? $text . ($withdrawn ? ' withdrawn' : '') : '';
+}
+
+my $json = JSON::PP->new->canonical;
+my @messages = ([ '', '' ]);    # a tombstone without a key
+foreach my $sequence (@sequences)
+{
+	push @messages, map { [ "k-$sequence", $kind{$_}
+			? $json->encode({ reference_fiche => "k-$sequence", numero_de_version => $kind{$_}[0], libelle => $kind{$_}[1] }) : '' ] } split(//, $sequence);
+}
+$kafka->produce_many('sequences', \@messages, '-Z');
+
+value('CREATE DATABASE sequences');
+RappelConso::create_extension($node, dbname => 'sequences');
+$node->safe_psql('sequences', q{UPDATE rappel_conso.stream SET topics = '{sequences}'});
+foreach my $batch_size (10000, 1, 2, 3)
+{
+	$node->safe_psql('sequences', qq{
+		UPDATE rappel_conso.stream SET batch_size = $batch_size;
+		DROP TABLE IF EXISTS rappel_conso_table;
+		SELECT rc_seek('rappel_conso', 'earliest')});
+	is( $node->safe_psql('sequences', q{SELECT applied, dead FROM rc_drain('rappel_conso', '3 minutes')}), @messages . '|0',
+		"sequences of messages in batches of $batch_size");
+	my %left = map { split(/ /, $_, 2) } split(/\n/, $node->safe_psql('sequences',
+		q{SELECT substr(reference_fiche, 3) || ' ' || libelle || CASE WHEN withdrawn_at IS NULL THEN '' ELSE ' withdrawn' END FROM rappel_conso_table}));
+	is( join(', ', map { "$_ " . ($left{$_} // 'nothing') } grep { ($left{$_} // '') ne outcome($_) } @sequences),
+		'', 'each leaves what its messages say one after the other');
+}
+
+# ---- another topic of the same name ----
+
+$kafka->tool('TopicCommand', '--delete', '--topic', 'rappel_conso');
+$kafka->produce('rappel_conso', 'stray', undef);
+like(sync(), qr/^failed $all /, 'a topic that was made anew: the run reads all, without news in the dataset');
+like($said, qr/NOTICE:  00000: topic "rappel_conso" was made anew: source "rappel_conso" publishes everything/, 'with a notice');
+like($said, qr/ERROR: .*topic "rappel_conso" was made anew, and stream "rappel_conso" stands in the old one.*rc_seek\('rappel_conso', 'earliest'\)/s, 'its stream asks for rc_seek()');
+is(join(' ', sort map { (split)[0] } messages(1)), join(' ', sort map { uc } grep { $_ ne $old[1] } keys %line, '2026-07-0301'), 'everything is in the new topic');
+value(q{SELECT rc_seek('rappel_conso', 'earliest')});
+like(sync(), qr/^success /, 'then it succeeds');
+wait_for('the end', 'SELECT bool_and(next_offset = high_watermark) FROM rappel_conso.stream_offset');
+is(stored(), $stored, 'and the table is the same');
+
+done_testing();
