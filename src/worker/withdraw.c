@@ -51,13 +51,18 @@ rc_pass_withdraw(RcPass *pass)
 		ereport(NOTICE,
 				(errmsg("source \"%s\": no record is looked for that may have vanished",
 						source->name),
-				 errdetail("%lld lines of dataset \"%s\" could not be read.",
-						   (long long) run->unreadable, source->dataset)));
+				 errdetail_plural("%lld line of dataset \"%s\" could not be read.",
+								  "%lld lines of dataset \"%s\" could not be read.",
+								  run->unreadable,
+								  (long long) run->unreadable,
+								  source->dataset)));
 	else if (missing > 0 && run->missing == 0)
 	{
 		ereport(NOTICE,
-				(errmsg("source \"%s\": %lld records are missing from dataset \"%s\"",
-						source->name, (long long) missing, source->dataset)));
+				(errmsg_plural("source \"%s\": %lld record is missing from dataset \"%s\"",
+							   "source \"%s\": %lld records are missing from dataset \"%s\"",
+							   missing, source->name, (long long) missing,
+							   source->dataset)));
 		withdraw(pass, missing, accepted);
 	}
 }
@@ -101,8 +106,10 @@ withdraw(RcPass *pass, int64 missing, int64 accepted)
 	rc_transaction_commit();
 	MemoryContextSwitchTo(run->context);
 	ereport(NOTICE,
-			(errmsg("source \"%s\": %lld records are withdrawn",
-					run->source->name, (long long) withdrawn)));
+			(errmsg_plural("source \"%s\": %lld record is withdrawn",
+						   "source \"%s\": %lld records are withdrawn",
+						   withdrawn, run->source->name,
+						   (long long) withdrawn)));
 }
 
 /* The end of a run that has stored what is new, but misses too much. */

@@ -128,7 +128,7 @@ is(sync(), success($recent, missing => [$gone]), 'a run within the hour reads no
 is(full(), success($all - 1, missing => [$gone]), 'and a full one withdraws nothing');
 later();
 is(sync(), success($all - 1, withdrawn => 1, gone => [$gone]), 'after the hour it is withdrawn, without news in the dataset');
-like($said, qr/NOTICE:  00000: source "rappel_conso": 1 records are withdrawn/, 'with a notice');
+like($said, qr/NOTICE:  00000: source "rappel_conso": 1 record is withdrawn/, 'with a notice');
 is( value(qq{SELECT withdrawn_at = updated_at, withdrawn_at > first_seen_at, numero_de_version FROM rappel_conso_table WHERE reference_fiche = '$gone';
 	SELECT count(*), count(withdrawn_at) FROM rappel_conso_history WHERE reference_fiche = '$gone'}),
 	"t|t|2\n1|0", 'the row stays, with the time; its history has it alive');
@@ -208,7 +208,7 @@ restore('empty');
 vanish($gone);
 $api->fault('garbage_line', on => 'export', lines => 5);
 is(full(), success($all - 1, dead => 1), 'an unreadable line: the run succeeds with a dead letter, and nothing is missing');
-like($said, qr/NOTICE:  00000: source "rappel_conso": no record is looked for that may have vanished\nDETAIL:  1 lines of dataset "\S+" could not be read/, 'with a notice');
+like($said, qr/NOTICE:  00000: source "rappel_conso": no record is looked for that may have vanished\nDETAIL:  1 line of dataset "\S+" could not be read/, 'with a notice');
 touch();
 is(sync(), success($recent + $all - 1, missing => [$gone]), 'the next run reads everything, and finds what has vanished');
 restore('unreadable');
