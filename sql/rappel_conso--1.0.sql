@@ -207,6 +207,7 @@ CREATE TABLE rappel_conso.source_state (
   surplus bigint,
   missing_refused boolean NOT NULL DEFAULT false,
   missing_accepted bigint NOT NULL DEFAULT 0,
+  record_timestamp timestamptz,
   checked_at timestamptz,
   quota_limit bigint,
   quota_remaining bigint,
@@ -226,6 +227,7 @@ COMMENT ON COLUMN rappel_conso.source_state.full_at IS 'when everything was last
 COMMENT ON COLUMN rappel_conso.source_state.surplus IS 'what the dataset counts beyond the records remembered, such as keys that occur twice, after the last full pass; another number makes a run read everything';
 COMMENT ON COLUMN rappel_conso.source_state.missing_refused IS 'true: more records were missing than may vanish at once, and the runs fail until they are back or full_sync is asked for';
 COMMENT ON COLUMN rappel_conso.source_state.missing_accepted IS 'number of missing records that full_sync has accepted';
+COMMENT ON COLUMN rappel_conso.source_state.record_timestamp IS 'timestamp of the last record handed on; none after it is earlier';
 COMMENT ON COLUMN rappel_conso.source_state.checked_at IS 'when the API was last asked with success';
 COMMENT ON COLUMN rappel_conso.source_state.quota_limit IS 'calls that the API allows, as it last said';
 COMMENT ON COLUMN rappel_conso.source_state.quota_remaining IS 'calls that were left then; under a tenth, polls come four times less often';
@@ -235,7 +237,7 @@ CREATE TABLE rappel_conso.source_record (
   source text NOT NULL,
   destination text NOT NULL,
   key bytea NOT NULL,
-  hash bigint NOT NULL,
+  hash bigint,
   version bytea,
   run bigint,
   missed_at timestamptz,
@@ -249,7 +251,7 @@ COMMENT ON TABLE rappel_conso.source_record IS 'what is remembered of each recor
 COMMENT ON COLUMN rappel_conso.source_record.source IS 'name of the source';
 COMMENT ON COLUMN rappel_conso.source_record.destination IS 'direct, or Kafka cluster id and topic';
 COMMENT ON COLUMN rappel_conso.source_record.key IS 'key of the record, as published';
-COMMENT ON COLUMN rappel_conso.source_record.hash IS 'hash of its value, as published';
+COMMENT ON COLUMN rappel_conso.source_record.hash IS 'hash of its value, as published; null while another one, or its withdrawal, is being published';
 COMMENT ON COLUMN rappel_conso.source_record.version IS 'version of the recall, as bytes that sort as versions do; an older one is not published after it';
 COMMENT ON COLUMN rappel_conso.source_record.run IS 'run that handed it on';
 COMMENT ON COLUMN rappel_conso.source_record.missed_at IS 'when a full pass first missed it; null: it is there';
@@ -741,8 +743,8 @@ COMMENT ON FUNCTION @extschema@.rc_trigger(text, boolean) IS 'asks for a run of 
 
 CREATE FUNCTION rappel_conso.reads(source text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-  SELECT md5(ROW(s.url, s.dataset, s.filter, s.key_field, s.cursor_field, s.transform, s.fold_accents, s.stream, s.topic,
-                 COALESCE(current_setting('rappel_conso.kafka_brokers', true), ''))::text)
+  SELECT hashtextextended(ROW(s.url, s.dataset, s.filter, s.key_field, s.cursor_field, s.transform, s.fold_accents, s.stream, s.topic,
+                 COALESCE(current_setting('rappel_conso.kafka_brokers', true), ''))::text, 0)::text
     FROM rappel_conso.source s WHERE s.name = $1
 $$;
 COMMENT ON FUNCTION rappel_conso.reads(text) IS 'hash of what a source reads and where it goes: it differs when windows have to be read again';
@@ -1127,14 +1129,16 @@ COMMENT ON FUNCTION @extschema@.rc_status() IS 'one row for each part: what it d
 -- The words of a recall, as an expression over the columns of
 -- rappel_conso_table.  It is made of nothing but PostgreSQL's own immutable
 -- functions, so that a column made of it outlives the extension.  A lexeme "@n"
--- is the month of publication, counted from the year 0.
+-- is the month of publication, counted from the year 0, "@@n" its year.
 CREATE FUNCTION rappel_conso.search_vector() RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
   SELECT string_agg(
            format($f$setweight(to_tsvector('pg_catalog.french'::regconfig, replace(replace(translate(%s, %L, %L), %L, 'oe'), %L, 'OE')), %L)$f$,
                   g.words, a.accented, a.plain, U&'\0153', U&'\0152', g.weight), ' || ' ORDER BY g.weight)
-         || $f$ || array_to_tsvector(ARRAY['@' || COALESCE((extract(year FROM date_de_publication AT TIME ZONE 'UTC') * 12
-              + extract(month FROM date_de_publication AT TIME ZONE 'UTC'))::integer::text, '')])$f$
+         || $f$ || array_to_tsvector(ARRAY[
+              '@' || COALESCE((extract(year FROM date_de_publication AT TIME ZONE 'UTC') * 12
+                               + extract(month FROM date_de_publication AT TIME ZONE 'UTC'))::integer::text, ''),
+              '@@' || COALESCE(GREATEST(extract(year FROM date_de_publication AT TIME ZONE 'UTC'), 1990)::integer::text, '')])$f$
     FROM (SELECT c.weight, string_agg(format('COALESCE(%I, %L)', c.name, ''), $f$ || ' ' || $f$ ORDER BY c.name) AS words
             FROM (VALUES ('A', 'nom_de_la_marque_du_produit'), ('A', 'noms_des_modeles_ou_references'), ('A', 'libelle'),
                          ('B', 'categorie_de_produit'), ('B', 'sous_categorie_de_produit'),
@@ -1177,6 +1181,11 @@ LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE ROWS 100 SET search_path = pg_catal
 #variable_conflict use_column
 DECLARE
   most CONSTANT integer := 500;
+  few CONSTANT integer := 1000;
+  year integer;
+  month integer;
+  oldest integer;
+  found text[];
   words CONSTANT tsquery := websearch_to_tsquery('pg_catalog.french', @extschema@.rc_fold(query));
 BEGIN
   IF to_regclass('@extschema@.rappel_conso_table') IS NULL THEN
@@ -1208,27 +1217,34 @@ BEGIN
     RETURN;
   END IF;
 
-  -- Month after month from the newest, until there are enough: words that
-  -- occur everywhere cost no more than others.
+  -- Few: the newest of all.  Many: month after month of the newest year, and
+  -- year after year before it, until there are enough.
+  found := ARRAY(
+    SELECT r.reference_fiche FROM @extschema@.rappel_conso_table r
+     WHERE r.mots @@ words AND r.withdrawn_at IS NULL LIMIT few + 1);
+  IF cardinality(found) <= few THEN
+    found := ARRAY(
+      SELECT r.reference_fiche FROM @extschema@.rappel_conso_table r WHERE r.reference_fiche = ANY (found)
+       ORDER BY r.date_de_publication DESC NULLS LAST, r.reference_fiche LIMIT most);
+  ELSE
+    SELECT extract(year FROM max(r.date_de_publication) AT TIME ZONE 'UTC'),
+           extract(month FROM max(r.date_de_publication) AT TIME ZONE 'UTC'),
+           GREATEST(extract(year FROM min(r.date_de_publication) AT TIME ZONE 'UTC'), 1990)
+      INTO year, month, oldest FROM @extschema@.rappel_conso_table r;
+    found := ARRAY(
+      SELECT f.reference_fiche
+        FROM unnest(ARRAY(SELECT '@' || year * 12 + m FROM generate_series(month, 1, -1) m)
+                    || ARRAY(SELECT '@@' || y FROM generate_series(year - 1, oldest, -1) y) || '@@'::text) AS time,
+             LATERAL (SELECT r.reference_fiche FROM @extschema@.rappel_conso_table r
+                       WHERE r.mots @@ (words && quote_literal(time)::tsquery) AND r.withdrawn_at IS NULL
+                       ORDER BY r.date_de_publication DESC, r.reference_fiche) f
+       LIMIT most);
+  END IF;
   RETURN QUERY
-  WITH RECURSIVE month (first) AS (
-    SELECT date_trunc('month', max(r.date_de_publication), 'UTC') FROM @extschema@.rappel_conso_table r
-     UNION ALL
-    SELECT (SELECT date_trunc('month', max(r.date_de_publication), 'UTC')
-              FROM @extschema@.rappel_conso_table r WHERE r.date_de_publication < m.first)
-      FROM month m WHERE m.first IS NOT NULL
-  )
-  SELECT n.reference_fiche, n.date_de_publication, n.nom_de_la_marque_du_produit, n.noms_des_modeles_ou_references,
-         n.libelle, n.categorie_de_produit, n.motif_du_rappel, n.lien_vers_la_fiche_rappel, ts_rank(n.mots, words)
-    FROM (SELECT f.*
-            FROM month m
-           CROSS JOIN LATERAL (
-                  SELECT r.* FROM @extschema@.rappel_conso_table r
-                   WHERE r.mots @@ (words && format('''@%s''', (extract(year FROM m.first AT TIME ZONE 'UTC') * 12
-                                                   + extract(month FROM m.first AT TIME ZONE 'UTC'))::integer)::tsquery)
-                     AND r.withdrawn_at IS NULL
-                   ORDER BY r.date_de_publication DESC, r.reference_fiche) f
-           LIMIT most) n
+  SELECT r.reference_fiche, r.date_de_publication, r.nom_de_la_marque_du_produit, r.noms_des_modeles_ou_references,
+         r.libelle, r.categorie_de_produit, r.motif_du_rappel, r.lien_vers_la_fiche_rappel, ts_rank(r.mots, words)
+    FROM @extschema@.rappel_conso_table r
+   WHERE r.reference_fiche = ANY (found)
    ORDER BY 9 DESC, 2 DESC NULLS LAST, 1;
 END
 $$;
@@ -1702,7 +1718,7 @@ BEGIN
     COMMENT ON COLUMN @extschema@.rappel_conso_table.gtin IS 'GTINs found in identification_des_produits, their check digits verified';
     COMMENT ON COLUMN @extschema@.rappel_conso_table.first_seen_at IS 'when the row was inserted';
     COMMENT ON COLUMN @extschema@.rappel_conso_table.updated_at IS 'when the row was last inserted or updated';
-    COMMENT ON COLUMN @extschema@.rappel_conso_table.withdrawn_at IS 'when the fiche had vanished from the dataset; null: it is there';
+    COMMENT ON COLUMN @extschema@.rappel_conso_table.withdrawn_at IS 'when it was found that the fiche had vanished from the dataset; null: it is there';
 
     IF pg_catalog.to_regclass('@extschema@.rappel_conso_history') IS NULL THEN
       CREATE TABLE @extschema@.rappel_conso_history (
@@ -1766,14 +1782,15 @@ WITH gone AS (
   SELECT DISTINCT w.key AS fiche FROM records w WHERE w.reference_fiche IS NULL AND w.key IS NOT NULL
 ), life AS (
   SELECT p.fiche, max(p.gone_at) FILTER (WHERE p.live) AS born,
-         COALESCE(max(p.record_offset) FILTER (WHERE p.live) < max(p.gone_at), true) AS over
-    FROM (SELECT g.fiche, w.record_offset, w.reference_fiche IS NOT NULL AS live,
+         COALESCE(max(p.record_offset) FILTER (WHERE p.live) < max(p.gone_at), true) AS over,
+         COALESCE(max(p.record_timestamp) FILTER (WHERE NOT p.live), now()) AS over_at
+    FROM (SELECT g.fiche, w.record_offset, w.record_timestamp, w.reference_fiche IS NOT NULL AS live,
                  max(w.record_offset) FILTER (WHERE w.reference_fiche IS NULL)
                    OVER (PARTITION BY g.fiche ORDER BY w.record_offset) AS gone_at
             FROM records w JOIN gone g ON g.fiche = COALESCE(w.reference_fiche, w.key)) p
    GROUP BY p.fiche
 ), marked AS (
-UPDATE @extschema@.rappel_conso_table t SET withdrawn_at = now(), updated_at = now()
+UPDATE @extschema@.rappel_conso_table t SET withdrawn_at = l.over_at, updated_at = now()
   FROM life l
  WHERE l.over AND t.reference_fiche = l.fiche AND t.withdrawn_at IS NULL
    -- else it is written below
@@ -1802,7 +1819,7 @@ SELECT
   r.informations_complementaires, r.date_debut_commercialisation, r.date_fin_commercialisation,
   r.liens_vers_les_images, r.lien_vers_la_liste_des_produits, r.lien_vers_la_liste_des_distributeurs,
   r.lien_vers_affichette_pdf, r.lien_vers_la_fiche_rappel, r.numero_de_version, r.nature_juridique_du_rappel,
-  r.marque_de_salubrite, r.libelle, r.id, r.rappelguid, r.gtin, CASE WHEN l.over THEN now() END
+  r.marque_de_salubrite, r.libelle, r.id, r.rappelguid, r.gtin, CASE WHEN l.over THEN l.over_at END
   FROM records r
   LEFT JOIN life l ON l.fiche = r.reference_fiche
  WHERE r.reference_fiche IS NOT NULL AND (l.born IS NULL OR r.record_offset > l.born)
@@ -1812,12 +1829,14 @@ SELECT
           WHERE n.reference_fiche = r.reference_fiche AND (l.born IS NULL OR n.record_offset > l.born)
             AND ROW(COALESCE(n.numero_de_version, -1), COALESCE(n.date_de_publication, '-infinity'), COALESCE(n.rappelguid, '') COLLATE "C", n.record_offset, n.partition)
               > ROW(COALESCE(r.numero_de_version, -1), COALESCE(r.date_de_publication, '-infinity'), COALESCE(r.rappelguid, '') COLLATE "C", r.record_offset, r.partition))
-   -- older than what the table has, or equal: not even the row is locked;
-   -- but what was withdrawn is over, whatever its version was
+   -- older than what the table has, or equal: not even the row is locked; a
+   -- withdrawn row gives way to what came after its withdrawal, whatever the
+   -- version
    AND NOT EXISTS (
          SELECT FROM @extschema@.rappel_conso_table o
-          WHERE o.reference_fiche = r.reference_fiche AND l.born IS NULL
-            AND (o.withdrawn_at IS NULL AND ROW(COALESCE(r.numero_de_version, -1), COALESCE(r.date_de_publication, '-infinity'), COALESCE(r.rappelguid, '') COLLATE "C")
+          WHERE o.reference_fiche = r.reference_fiche
+            AND (o.withdrawn_at > r.record_timestamp
+             OR o.withdrawn_at IS NULL AND l.born IS NULL AND ROW(COALESCE(r.numero_de_version, -1), COALESCE(r.date_de_publication, '-infinity'), COALESCE(r.rappelguid, '') COLLATE "C")
                < ROW(COALESCE(o.numero_de_version, -1), COALESCE(o.date_de_publication, '-infinity'), COALESCE(o.rappelguid, '') COLLATE "C")
              OR ROW(
   r.date_de_publication, r.date_de_fin_de_la_procedure_de_rappel, r.categorie_de_produit,

@@ -33,7 +33,7 @@ static const char *check_line(const char *line, size_t len,
  * then the reference of the recall.  The cursor is the text of the cursor
  * field as the source has it; NULL if it is absent, null or empty, or if it
  * is an object or array.  Of a line that is a JSON object, but no record,
- * only out->object is set.
+ * out->object is set, and the key if it can be read.
  *
  * Raises only out-of-memory errors.
  */
@@ -58,6 +58,11 @@ rc_extract(const char *line, size_t len, const RcExtractOptions *options,
 		error = rc_extract_key(&members, options->key_field, &result.key);
 	if (error != NULL)
 		return error;
+	out->key = result.key;
+	if (out->key && options->recall)
+		rc_recall_key(out->key);
+	if (members.flaw)
+		return members.flaw;
 
 	if (options->cursor_field != NULL)
 	{

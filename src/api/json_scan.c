@@ -38,6 +38,7 @@ static bool scan_after_value(JsonScan *scan, bool *another);
 static bool scan_scalar(JsonScan *scan);
 static bool scan_name(JsonScan *scan);
 static bool scan_string(JsonScan *scan);
+static void note_flaw(JsonScan *scan, char *flaw);
 static bool scan_escape(JsonScan *scan);
 static bool scan_number(JsonScan *scan);
 static bool scan_digits(JsonScan *scan);
@@ -67,6 +68,7 @@ rc_json_scan(const char *str, size_t len, RcJsonMembers *out)
 	scan.out = out;
 	scan.room = 64;
 	out->n = 0;
+	out->flaw = NULL;
 	out->kind = '\0';
 	out->member = palloc(scan.room * sizeof(RcJsonMember));
 
@@ -258,13 +260,13 @@ scan_escape(JsonScan *scan)
 	}
 	if (!rc_json_hex4(s + 2, scan->end, &code))
 		return invalid(scan);
+	scan->at += 6;
 	if (code == 0)
 	{
-		scan->error = psprintf("escape \"\\u0000\" at byte %zu: text in PostgreSQL cannot hold it",
-							   (size_t) (s - scan->start) + 1);
-		return false;
+		note_flaw(scan, psprintf("escape \"\\u0000\" at byte %zu: text in PostgreSQL cannot hold it",
+								 (size_t) (s - scan->start) + 1));
+		return true;
 	}
-	scan->at += 6;
 	if (code < 0xD800 || code > 0xDFFF)
 		return true;
 	if (is_utf16_surrogate_first(code) && scan->end - s >= 12 &&
@@ -274,9 +276,17 @@ scan_escape(JsonScan *scan)
 		scan->at += 6;
 		return true;
 	}
-	scan->error = psprintf("escape \"%.6s\" at byte %zu is half of a surrogate pair",
-						   s, (size_t) (s - scan->start) + 1);
-	return false;
+	note_flaw(scan, psprintf("escape \"%.6s\" at byte %zu is half of a surrogate pair",
+							 s, (size_t) (s - scan->start) + 1));
+	return true;
+}
+
+/* What JSON allows, but text in PostgreSQL does not; the first one counts. */
+static void
+note_flaw(JsonScan *scan, char *flaw)
+{
+	if (scan->out->flaw == NULL)
+		scan->out->flaw = flaw;
 }
 
 /* Scan a number: no leading zero or plus, digits on both sides of a point. */

@@ -118,8 +118,7 @@ rc_recall_convert(const char *line, size_t len, const RcJsonMembers *members,
 							   &recall.key);
 	if (error != NULL)
 		return error;
-	for (char *c = recall.key; *c != '\0'; c++)
-		*c = pg_ascii_toupper((unsigned char) *c);
+	rc_recall_key(recall.key);
 
 	initStringInfo(&recall.identification);
 	initStringInfo(&recall.str);
@@ -144,6 +143,17 @@ rc_recall_convert(const char *line, size_t len, const RcJsonMembers *members,
 	out->value_len = recall.out.len;
 	out->key = recall.key;
 	return NULL;
+}
+
+/*
+ * rc_recall_key
+ *		Bring a reference to the form that it has as a key, in place.
+ */
+void
+rc_recall_key(char *key)
+{
+	for (char *c = key; *c != '\0'; c++)
+		*c = pg_ascii_toupper((unsigned char) *c);
 }
 
 /*

@@ -37,6 +37,8 @@ typedef struct RcJsonMember
 typedef struct RcJsonMembers
 {
 	char		kind;			/* first byte of the outermost value */
+	char	   *flaw;			/* what text in PostgreSQL cannot hold; or
+								 * NULL */
 	int			n;
 	RcJsonMember *member;		/* in the order of the text */
 } RcJsonMembers;
@@ -58,6 +60,7 @@ extern const char *rc_extract_key(const RcJsonMembers *members,
 								  const char *field, char **key);
 
 /* recall.c */
+extern void rc_recall_key(char *key);
 extern const char *rc_recall_convert(const char *line, size_t len,
 									 const RcJsonMembers *members,
 									 bool fold_accents, RcExtracted *out);

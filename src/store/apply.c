@@ -151,14 +151,15 @@ rc_applier_retry(RcApplier *applier, const RcDeadLetter *letters)
 
 /*
  * Run a stream's setup as its owner, in the transaction of the caller.
- * Returns whether it has made a table: then nothing that was applied before is
- * there.
+ * Returns true when a table that the statement names was missing before: then
+ * nothing is there any more of what was applied, and sources that feed the
+ * stream in direct mode begin anew.
  */
 bool
 rc_applier_setup(const RcStream *stream)
 {
 	int			level;
-	bool		made;
+	bool		missing;
 
 	if (stream->setup == NULL)
 		return false;
@@ -167,6 +168,7 @@ rc_applier_setup(const RcStream *stream)
 		(void) set_config_option("search_path", stream->search_path,
 								 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE,
 								 true, 0, false);
+	missing = rc_statement_lacks_table(stream, false);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	if (SPI_execute(stream->setup, false, 0) < 0)
@@ -177,16 +179,9 @@ rc_applier_setup(const RcStream *stream)
 	SPI_finish();
 	fire_deferred_triggers();
 	AtEOXact_GUC(false, level);
-
-	/* the row type of a table is written when it is made, not when altered */
-	rc_query_begin();
-	made = rc_query("SELECT 1 FROM pg_catalog.pg_type t"
-					" JOIN pg_catalog.pg_class c ON c.oid = t.typrelid"
-					" WHERE t.xmin = pg_catalog.pg_current_xact_id_if_assigned()::xid"
-					" AND c.relkind IN ('r', 'p') AND c.relpersistence <> 't'",
-					NULL) > 0;
-	rc_query_end();
-	return made;
+	if (missing)
+		rc_stream_forget(stream);
+	return missing;
 }
 
 /*

@@ -51,9 +51,10 @@ static void check_start(const Row *row, const char *name);
 static void check_type(const Row *row, const char *name);
 static void check_statement(const Row *row, const char *name,
 							const char *search_path);
-static void plan_statement(RcStream *stream, RcDecoder *decoder);
-static void plan_before_setup(RcStream *stream, RcDecoder *decoder);
+static void plan_statement(const RcStream *stream, RcDecoder *decoder);
+static void plan_before_setup(RcStream *stream);
 static void check_plan(SPIPlanPtr plan, const char *name);
+static void check_commands(List *commands, const char *name);
 static bool selects_into(Node *command);
 static void start_plan(SPIPlanPtr plan, Tuplestorestate *store,
 					   TupleDesc desc);
@@ -288,7 +289,6 @@ static void
 check_statement(const Row *row, const char *name, const char *search_path)
 {
 	RcStream	stream = {0};
-	RcDecoder  *decoder;
 	Oid			user;
 	int			context;
 	int			level;
@@ -309,11 +309,10 @@ check_statement(const Row *row, const char *name, const char *search_path)
 	level = NewGUCNestLevel();
 	(void) set_config_option("search_path", search_path, PGC_USERSET,
 							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	decoder = rc_decoder_make(&stream);
 	if (stream.setup)
-		plan_before_setup(&stream, decoder);
+		plan_before_setup(&stream);
 	else
-		plan_statement(&stream, decoder);
+		plan_statement(&stream, rc_decoder_make(&stream));
 	AtEOXact_GUC(false, level);
 	SetUserIdAndSecContext(user, context);
 }
@@ -323,16 +322,33 @@ check_statement(const Row *row, const char *name, const char *search_path)
  * that may make it.
  */
 static void
-plan_before_setup(RcStream *stream, RcDecoder *decoder)
+plan_before_setup(RcStream *stream)
+{
+	if (!rc_statement_lacks_table(stream, true))
+		return;
+	check_commands(pg_parse_query(stream->statement), stream->name);
+	ereport(NOTICE,
+			(errmsg("statement of stream \"%s\" is checked when its setup has run",
+					stream->name)));
+}
+
+/*
+ * Whether a table is missing that the statement of a stream names; user and
+ * search_path are the caller's.  Other errors of its plan are raised if
+ * "strict", else setup may mend them, too.
+ */
+bool
+rc_statement_lacks_table(const RcStream *stream, bool strict)
 {
 	MemoryContext old = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
+	volatile bool missing = false;
 
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(old);
 	PG_TRY();
 	{
-		plan_statement(stream, decoder);
+		plan_statement(stream, rc_decoder_make(stream));
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();
@@ -343,20 +359,19 @@ plan_before_setup(RcStream *stream, RcDecoder *decoder)
 		error = CopyErrorData();
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
-		if (error->sqlerrcode != ERRCODE_UNDEFINED_TABLE)
+		missing = error->sqlerrcode == ERRCODE_UNDEFINED_TABLE;
+		if (!missing && (strict || rc_error_may_pass(error->sqlerrcode)))
 			ReThrowError(error);
-		ereport(NOTICE,
-				(errmsg("statement of stream \"%s\" is checked when its setup has run",
-						stream->name),
-				 errdetail_internal("%s", error->message)));
+		FreeErrorData(error);
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(old);
 	CurrentResourceOwner = owner;
+	return missing;
 }
 
 static void
-plan_statement(RcStream *stream, RcDecoder *decoder)
+plan_statement(const RcStream *stream, RcDecoder *decoder)
 {
 	Tuplestorestate *store = tuplestore_begin_heap(false, false, 64);
 	TupleDesc	desc = rc_decoder_desc(decoder);
@@ -387,20 +402,32 @@ plan_statement(RcStream *stream, RcDecoder *decoder)
 	tuplestore_end(store);
 }
 
-/* One command, and one that the planner knows. */
+/* The commands of a plan. */
 static void
 check_plan(SPIPlanPtr plan, const char *name)
 {
-	List	   *sources = SPI_plan_get_plan_sources(plan);
+	List	   *commands = NIL;
+	ListCell   *lc;
+
+	foreach(lc, SPI_plan_get_plan_sources(plan))
+		commands = lappend(commands,
+						   ((CachedPlanSource *) lfirst(lc))->raw_parse_tree);
+	check_commands(commands, name);
+}
+
+/* One command (RawStmt), and one that the planner knows. */
+static void
+check_commands(List *commands, const char *name)
+{
 	Node	   *command;
 
-	if (list_length(sources) != 1)
+	if (list_length(commands) != 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_SYNTAX_ERROR),
 				 errmsg("statement of stream \"%s\" must be one command, not %d",
-						name, list_length(sources)),
+						name, list_length(commands)),
 				 errhint("Use data-modifying CTEs to do several things with one batch.")));
-	command = ((CachedPlanSource *) linitial(sources))->raw_parse_tree->stmt;
+	command = linitial_node(RawStmt, commands)->stmt;
 	if ((!IsA(command, SelectStmt) && !IsA(command, InsertStmt) &&
 		 !IsA(command, UpdateStmt) && !IsA(command, DeleteStmt) &&
 		 !IsA(command, MergeStmt)) || selects_into(command))

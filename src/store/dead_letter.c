@@ -135,3 +135,27 @@ rc_dead_letter_resolve(const int64 *ids, int n)
 			   " SET resolved_at = pg_catalog.clock_timestamp(),"
 			   " attempts = attempts + 1 WHERE id = ANY ($1)", &params);
 }
+
+/*
+ * Withdrawals that a stream could not take, of records that their source has
+ * handed on again since, are resolved: to apply one now would undo that.
+ * "id" as for rc_dead_letters(); returns their number.
+ */
+int64
+rc_dead_letter_supersede(const RcStream *stream, int64 id)
+{
+	RcParams	params = {0};
+
+	rc_param_text(&params, stream->name);
+	rc_param_int8(&params, id > 0 ? id : -1);
+	rc_param_datum(&params, OIDOID, ObjectIdGetDatum(stream->owner));
+	return (int64) rc_execute("UPDATE rappel_conso.dead_letter d"
+							  " SET resolved_at = pg_catalog.clock_timestamp()"
+							  " FROM rappel_conso.run r JOIN rappel_conso.source_record s"
+							  " ON s.source = r.source AND s.destination = r.destination"
+							  " WHERE d.origin = 'stream' AND d.name = $1 AND d.owner = $3"
+							  " AND d.resolved_at IS NULL AND d.value IS NULL"
+							  " AND ($2 IS NULL OR d.id = $2) AND r.id = d.run"
+							  " AND s.key = d.key AND s.missed_at IS NULL",
+							  &params);
+}

@@ -109,7 +109,8 @@ rc_remembered_compare(const RcSource *source, const char *destination,
 	param_keys(&params, records, NULL, n);
 	rc_query_begin();
 	rows = rc_query("SELECT b.ord, b.previous, r.hash, r.version, r.run,"
-					" r.missed_at IS NOT NULL, r.key IS NOT NULL"
+					" r.missed_at IS NOT NULL, r.key IS NOT NULL,"
+					" r.hash IS NULL"
 					" FROM (SELECT k.key, k.ord, pg_catalog.lag(k.ord)"
 					"  OVER (PARTITION BY k.key ORDER BY k.ord) AS previous"
 					"  FROM pg_catalog.unnest($3) WITH ORDINALITY AS k (key, ord)"
@@ -130,6 +131,7 @@ rc_remembered_compare(const RcSource *source, const char *destination,
 		stored[i].run = rc_column_int8(row, 5, 0);
 		stored[i].missed = rc_column_bool(row, 6);
 		stored[i].known = rc_column_bool(row, 7);
+		stored[i].doubted = rc_column_bool(row, 8);
 	}
 	rc_query_end();
 
@@ -153,10 +155,12 @@ rc_remembered_compare(const RcSource *source, const char *destination,
 static void
 judge(RcMemory *now, const RcMemory *before, RcHandOn mode)
 {
-	bool		older = before->known && now->version && before->version &&
+	bool		older = before->known && !before->doubted &&
+	now->version && before->version &&
 	strcmp(now->version, before->version) < 0 &&
 	(mode != RC_HAND_ON_ALL || before->run == now->run);
-	bool		equal = before->known && now->hash == before->hash;
+	bool		equal = before->known && !before->doubted &&
+	now->hash == before->hash;
 
 	if (older || (equal && mode == RC_HAND_ON_NEWS))
 	{
@@ -166,8 +170,35 @@ judge(RcMemory *now, const RcMemory *before, RcHandOn mode)
 		now->write = before->missed;
 	}
 	else
+	{
 		now->news = now->write = true;
+		now->changed = before->known && !equal;
+	}
 	now->missed = false;
+}
+
+/*
+ * Before records that differ are published: what was published last is not
+ * known until rc_remember().
+ */
+void
+rc_remembered_doubt(const RcSource *source, const char *destination,
+					const RcRecord *records, const RcMemory *memory, int n)
+{
+	RcParams	params = {0};
+	RcRecord   *changed = palloc(sizeof(RcRecord) * n);
+	int			count = 0;
+
+	for (int i = 0; i < n; i++)
+		if (memory[i].changed)
+			changed[count++] = records[i];
+	rc_param_text(&params, source->name);
+	rc_param_text(&params, destination);
+	param_keys(&params, changed, NULL, count);
+	rc_execute("UPDATE rappel_conso.source_record SET hash = NULL"
+			   " WHERE source = $1 AND destination = $2 AND key = ANY ($3)",
+			   &params);
+	pfree(changed);
 }
 
 /*
@@ -230,6 +261,29 @@ rc_forget(const RcSource *source, const char *destination,
 			   " AND destination = $2 AND key = ANY ($3)", &params);
 }
 
+/* Whether no more than so many records are remembered. */
+bool
+rc_remembered_at_most(const RcSource *source, const char *destination,
+					  int64 most)
+{
+	RcParams	params = {0};
+	bool		at_most;
+
+	rc_param_text(&params, source->name);
+	rc_param_text(&params, destination);
+	rc_param_int8(&params, most);
+	rc_query_begin();
+
+	/* each record that was handed on has raised next_offset */
+	rc_query("SELECT COALESCE((SELECT next_offset FROM rappel_conso.source_state"
+			 "  WHERE source = $1 AND destination = $2), 0) <= $3"
+			 " OR (SELECT pg_catalog.count(*) FROM rappel_conso.source_record"
+			 "  WHERE source = $1 AND destination = $2) <= $3", &params);
+	at_most = rc_column_bool(0, 1);
+	rc_query_end();
+	return at_most;
+}
+
 /* How many records are remembered: all, or those that are not missing. */
 int64
 rc_remembered_count(const RcSource *source, const char *destination,
@@ -285,7 +339,8 @@ rc_remembered_miss(const RcSource *source, const char *destination,
 /*
  * Records that were missed for RC_MISSING_TIME, by their keys after "after"
  * (NULL: from the first), at most "limit": records with a key and nothing
- * else, in the current context.
+ * else, in the current context.  From now on they are in doubt, as by
+ * rc_remembered_doubt().
  */
 RcRecord *
 rc_remembered_missing(const RcSource *source, const char *destination,
@@ -299,10 +354,13 @@ rc_remembered_missing(const RcSource *source, const char *destination,
 	rc_param_bytea(&params, after ? after->key : "", after ? after->key_len : 0);
 	rc_param_int4(&params, limit);
 	rc_query_begin();
-	*n = (int) rc_query("SELECT key FROM rappel_conso.source_record"
-						" WHERE source = $1 AND destination = $2 AND key > $3"
-						" AND missed_at <= pg_catalog.now() - " RC_MISSING_TIME
-						" ORDER BY key LIMIT $4", &params);
+	*n = (int) rc_query("WITH gone AS (UPDATE rappel_conso.source_record r SET hash = NULL"
+						" WHERE r.source = $1 AND r.destination = $2 AND r.key = ANY (ARRAY("
+						" SELECT m.key FROM rappel_conso.source_record m"
+						" WHERE m.source = $1 AND m.destination = $2 AND m.key > $3"
+						" AND m.missed_at <= pg_catalog.now() - " RC_MISSING_TIME
+						" ORDER BY m.key LIMIT $4)) RETURNING r.key)"
+						" SELECT g.key FROM gone g ORDER BY g.key", &params);
 	records = SPI_palloc(sizeof(RcRecord) * Max(*n, 1));
 	memset(records, 0, sizeof(RcRecord) * Max(*n, 1));
 	for (int i = 0; i < *n; i++)

@@ -32,10 +32,17 @@ rc_source_state(const RcSource *source, const char *destination)
 			 "  OR t.full_at > pg_catalog.now(), false) OR t.missing_refused"
 			 " OR EXISTS (SELECT FROM rappel_conso.source_record m"
 			 "  WHERE m.source = $1 AND m.destination = $2"
-			 "  AND m.missed_at <= pg_catalog.now() - " RC_MISSING_TIME "),"
-			 " t.full_at IS NULL, t.surplus, t.missing_accepted"
+			 "  AND m.missed_at <= pg_catalog.now() - " RC_MISSING_TIME
+			 "  AND NOT t.full_at > pg_catalog.now() - " RC_MISSING_TIME ")"
+			 " OR COALESCE(l.destination <> $2, false),"
+			 " t.full_at IS NULL, t.surplus, t.missing_accepted, t.missing_refused,"
+			 " COALESCE(l.destination <> $2, false),"
+			 " (extract(epoch FROM t.record_timestamp) * 1000)::int8"
 			 " FROM rappel_conso.source_state t"
 			 " JOIN rappel_conso.source s ON s.name = t.source"
+			 " LEFT JOIN LATERAL (SELECT r.destination FROM rappel_conso.run r"
+			 "  WHERE r.source = $1 AND r.state = 'success'"
+			 "  AND r.destination IS NOT NULL ORDER BY r.id DESC LIMIT 1) l ON true"
 			 " WHERE t.source = $1 AND t.destination = $2", &params);
 	if (SPI_processed != 1)
 		ereport(ERROR,
@@ -51,6 +58,9 @@ rc_source_state(const RcSource *source, const char *destination)
 	state->first_pass = rc_column_bool(0, 8);
 	state->surplus = rc_column_int8(0, 9, 0);
 	state->missing_accepted = rc_column_int8(0, 10, 0);
+	state->missing_refused = rc_column_bool(0, 11);
+	state->moved = rc_column_bool(0, 12);
+	state->last_timestamp_ms = rc_column_int8(0, 13, 0);
 	rc_query_end();
 	return state;
 }
@@ -73,13 +83,34 @@ rc_source_advance(const RcSource *source, const char *destination,
 	rc_param_int8(&params, state->next_offset);
 	rc_param_text(&params, cursor);
 	rc_param_int8(&params, next_offset);
+	rc_param_kafka_time(&params, state->last_timestamp_ms > 0 ?
+						state->last_timestamp_ms : -1);
 	if (rc_execute("UPDATE rappel_conso.source_state"
 				   " SET cursor_value = COALESCE($5, cursor_value),"
-				   " next_offset = $6, complete = complete AND $5 IS NULL"
+				   " next_offset = $6, record_timestamp = $7, complete = complete AND $5 IS NULL"
 				   " WHERE source = $1 AND destination = $2 AND epoch = $3"
 				   " AND next_offset = $4", &params) != 1)
 		rc_source_changed(source);
 	state->next_offset = next_offset;
+}
+
+/*
+ * Lock the state of the source, as rc_source_advance() does, before anything
+ * of its records is changed; raises the same error.
+ */
+void
+rc_source_fence(const RcSource *source, const char *destination,
+				const RcSourceState *state)
+{
+	RcParams	params = {0};
+
+	rc_param_text(&params, source->name);
+	rc_param_text(&params, destination);
+	rc_param_int8(&params, state->epoch);
+	if (rc_execute("SELECT FROM rappel_conso.source_state WHERE source = $1"
+				   " AND destination = $2 AND epoch = $3 FOR NO KEY UPDATE",
+				   &params) != 1)
+		rc_source_changed(source);
 }
 
 /* The API was asked, and had nothing new. */

@@ -107,6 +107,7 @@ extern bool rc_source_reads_same(const RcSource *a, const RcSource *b);
 /* ---- check.c: the check when a stream is stored ---- */
 
 extern void rc_check_topic(const char *topic, const char *name);
+extern bool rc_statement_lacks_table(const RcStream *stream, bool strict);
 extern void rc_check_grants(Oid owner, List *topics, const char *output_topic,
 							const char *name);
 
@@ -138,7 +139,10 @@ typedef struct RcSourceState
 
 	int64		surplus;		/* what the dataset counts beyond the records
 								 * remembered; 0 when not known */
+	bool		missing_refused;	/* more than may vanish at once */
 	int64		missing_accepted;	/* by a full sync that was asked for */
+	bool		moved;			/* the last run went to another destination */
+	int64		last_timestamp_ms;	/* of the records handed on; 0: none */
 } RcSourceState;
 
 extern char *rc_run_prefix(void);
@@ -174,6 +178,8 @@ extern RcSourceState *rc_source_state(const RcSource *source,
 extern void rc_source_advance(const RcSource *source, const char *destination,
 							  RcSourceState *state, const char *cursor,
 							  int64 next_offset);
+extern void rc_source_fence(const RcSource *source, const char *destination,
+							const RcSourceState *state);
 extern void rc_source_changed(const RcSource *source);
 extern void rc_source_checked(const RcSource *source, const char *destination);
 extern void rc_source_quota(const RcSource *source, const char *destination,
@@ -203,6 +209,9 @@ typedef struct RcMemory
 	char	   *version;		/* sorts as versions do; NULL: not known */
 	int64		run;			/* that handed it on */
 	bool		missed;			/* by an earlier full pass */
+	bool		doubted;		/* nobody knows whether something else
+								 * followed */
+	bool		changed;		/* differs from what was handed on */
 	bool		news;			/* has to be handed on */
 	bool		write;			/* has to be remembered */
 } RcMemory;
@@ -223,11 +232,17 @@ extern void rc_remembered_compare(const RcSource *source,
 								  const char *destination,
 								  const RcRecord *records, RcMemory *memory,
 								  int n, int64 run, RcHandOn mode);
+extern void rc_remembered_doubt(const RcSource *source,
+								const char *destination,
+								const RcRecord *records,
+								const RcMemory *memory, int n);
 extern void rc_remember(const RcSource *source, const char *destination,
 						const RcRecord *records, const RcMemory *memory,
 						int n);
 extern void rc_forget(const RcSource *source, const char *destination,
 					  const RcRecord *records, int n);
+extern bool rc_remembered_at_most(const RcSource *source,
+								  const char *destination, int64 most);
 extern int64 rc_remembered_count(const RcSource *source,
 								 const char *destination, bool with_missing);
 extern int64 rc_remembered_miss(const RcSource *source,
@@ -324,6 +339,7 @@ typedef struct RcDeadLetter
 extern RcDeadLetter *rc_dead_letters(const RcStream *stream, int64 id,
 									 int64 after, int limit, int *n);
 extern void rc_dead_letter_again(int64 id, const ErrorData *error);
+extern int64 rc_dead_letter_supersede(const RcStream *stream, int64 id);
 extern void rc_dead_letter_resolve(const int64 *ids, int n);
 
 extern void rc_dead_letter_add(const char *origin, const char *name,

@@ -30,6 +30,7 @@ static RcKafka *consumer = NULL;
 static char *consumer_brokers = NULL;
 
 static bool open_stream(const char *name, int number, bool even_paused);
+static void say_table_made(const RcStream *stream);
 static void open_consumer(const char *name, int number);
 static bool definition_current(void);
 static int	apply_fetched(RcRecord *records, int n, RcCounts *counts);
@@ -147,7 +148,8 @@ open_stream(const char *name, int number, bool even_paused)
 	rc_transaction_begin();
 	rc_check_grants(c->stream->owner, c->stream->topics,
 					c->stream->output_topic, name);
-	(void) rc_applier_setup(c->stream);
+	if (rc_applier_setup(c->stream))
+		say_table_made(c->stream);
 	rc_transaction_commit();
 	MemoryContextSwitchTo(context);
 	c->applier = rc_applier_open(c->stream);
@@ -165,6 +167,29 @@ open_stream(const char *name, int number, bool even_paused)
 		return false;
 	say_trouble(NULL);
 	return true;
+}
+
+/*
+ * Setup has made a table that was there when records were applied: nobody
+ * but the user knows whether they shall come again.
+ */
+static void
+say_table_made(const RcStream *stream)
+{
+	static const char detail[] = "a table was missing and was made anew: what had been applied before is not in it";
+	ListCell   *lc;
+	bool		applied = false;
+
+	foreach(lc, rc_offsets_load(stream->name))
+		applied |= ((RcOffset *) lfirst(lc))->last_offset >= 0;
+	if (!applied)
+		return;
+	rc_stream_say(stream->name, "running", detail);
+	ereport(WARNING,
+			(errcode(ERRCODE_UNDEFINED_TABLE),
+			 errmsg("stream \"%s\": %s", stream->name, detail),
+			 errhint("SELECT rc_seek('%s', 'earliest') applies everything that is in its topics again.",
+					 stream->name)));
 }
 
 /* A consumer of the cluster that is set now. */

@@ -44,8 +44,7 @@ rc_run_open_destination(RcRun *run)
 	rc_transaction_begin();
 	rc_check_grants(run->stream->owner, NIL, run->stream->output_topic,
 					run->stream->name);
-	if (rc_applier_setup(run->stream))
-		rc_stream_forget(run->stream);
+	(void) rc_applier_setup(run->stream);
 	rc_transaction_commit();
 	MemoryContextSwitchTo(run->context);
 	run->applier = rc_applier_open(run->stream);
@@ -91,15 +90,9 @@ bool
 rc_run_topic_known(RcRun *run)
 {
 	int64		published = 0;
-	int64		remembered;
+	bool		known;
 
 	if (run->producer == NULL)
-		return true;
-	rc_transaction_begin();
-	remembered = rc_remembered_count(run->source, run->destination, true);
-	rc_transaction_commit();
-	MemoryContextSwitchTo(run->context);
-	if (remembered == 0)
 		return true;
 	for (int p = 0; p < run->topic_partitions; p++)
 	{
@@ -110,7 +103,11 @@ rc_run_topic_known(RcRun *run)
 							   &low, &high, RC_KAFKA_PATIENCE);
 		published += high;
 	}
-	return published >= remembered;
+	rc_transaction_begin();
+	known = rc_remembered_at_most(run->source, run->destination, published);
+	rc_transaction_commit();
+	MemoryContextSwitchTo(run->context);
+	return known;
 }
 
 static void

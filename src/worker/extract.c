@@ -459,6 +459,12 @@ check_count(RcPass *pass, const char *where)
 		return;
 	run->resume = NULL;
 	rc_transaction_begin();
+	MemoryContextSwitchTo(run->context);
+	if (run->seen)
+	{
+		run->seen = rc_seen_begin();
+		run->unreadable = 0;
+	}
 	if (run->window_from == NULL)
 		rc_source_rewind(run->source, run->destination, pass->state,
 						 run->pass_cursor);

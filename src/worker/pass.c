@@ -23,6 +23,7 @@ static void note_cursor(RcPass *pass, const char *cursor);
 static int	compare_cursors(RcFieldKind kind, const char *a, const char *b);
 static void check_stream(RcRun *run);
 static void choose_news(RcPass *pass);
+static void doubt(RcPass *pass);
 static void remember(RcPass *pass, List *refused);
 static void bury_lines(RcPass *pass);
 static void bury_refused(RcPass *pass, List *refused);
@@ -56,7 +57,8 @@ rc_pass_add_line(RcPass *pass, const char *line, size_t len)
 		bad->record.topic = source->topic;
 		bad->record.offset = -1;
 		bad->record.timestamp_ms = -1;
-		bad->record.key_len = -1;
+		bad->record.key = extracted.key;
+		bad->record.key_len = extracted.key ? (int) strlen(extracted.key) : -1;
 		bad->record.value = memcpy(palloc(len + 1), line, len);
 		bad->record.value_len = (int) len;
 		bad->error = pstrdup(error);
@@ -108,7 +110,10 @@ init_record(RcPass *pass, RcRecord *record)
 
 	record->topic = source->topic ? source->topic : source->name;
 	record->partition = 0;
-	record->timestamp_ms = rc_to_kafka_time(GetCurrentTimestamp());
+	/* never earlier than the one before, also when the clock was set back */
+	record->timestamp_ms = Max(rc_to_kafka_time(GetCurrentTimestamp()),
+							   pass->state->last_timestamp_ms);
+	pass->state->last_timestamp_ms = record->timestamp_ms;
 	record->headers = pass->batch.headers;
 	record->nheaders = lengthof(pass->batch.headers);
 }
@@ -270,7 +275,8 @@ choose_news(RcPass *pass)
 	RcBatch    *batch = &pass->batch;
 	bool		keyed = run->source->key_field != NULL && !batch->withdrawal;
 	RcHandOn	mode = run->full_sync ? RC_HAND_ON_ALL :
-	run->window_from ? RC_HAND_ON_EQUAL : RC_HAND_ON_NEWS;
+	run->window_from || pass->state->moved ? RC_HAND_ON_EQUAL :
+	RC_HAND_ON_NEWS;
 
 	MemoryContextSwitchTo(run->batch_context);
 	batch->news = palloc(sizeof(RcRecord) * Max(batch->n, 1));
@@ -283,7 +289,19 @@ choose_news(RcPass *pass)
 							  batch->memory, batch->n, run->id, mode);
 		if (run->seen)
 			rc_seen_add(run->seen, batch->records, batch->n);
+		doubt(pass);
 		rc_transaction_commit();
+	}
+	if (run->seen && batch->bad != NIL)
+	{
+		ListCell   *lc;
+
+		/* no record, but there */
+		rc_transaction_begin();
+		foreach(lc, batch->bad)
+			rc_seen_add(run->seen, &((RcBadLine *) lfirst(lc))->record, 1);
+		rc_transaction_commit();
+		MemoryContextSwitchTo(run->batch_context);
 	}
 	for (int i = 0; i < batch->n; i++)
 	{
@@ -296,6 +314,29 @@ choose_news(RcPass *pass)
 		batch->nnews++;
 	}
 	MemoryContextSwitchTo(run->context);
+}
+
+/*
+ * With Kafka there is a time in which a record is published and that is not
+ * written down yet.  Whoever dies in it must not leave behind that the one
+ * before was the last: what changes is in doubt until it is remembered.
+ */
+static void
+doubt(RcPass *pass)
+{
+	RcRun	   *run = pass->run;
+	RcBatch    *batch = &pass->batch;
+	bool		any = false;
+
+	if (run->direct)
+		return;
+	for (int i = 0; i < batch->n; i++)
+		any |= batch->memory[i].changed;
+	if (!any)
+		return;
+	rc_source_fence(run->source, run->destination, pass->state);
+	rc_remembered_doubt(run->source, run->destination, batch->records,
+						batch->memory, batch->n);
 }
 
 /* What is safe is remembered, or forgotten where it has gone. */

@@ -91,6 +91,10 @@ rc_retry_main(Datum arg)
 	rc_transaction_commit();
 	MemoryContextSwitchTo(context);
 	applier = rc_applier_open(stream);
+	rc_transaction_begin();
+	counts.fetched = rc_dead_letter_supersede(stream, args->id);
+	rc_transaction_commit();
+	MemoryContextSwitchTo(context);
 	while (retry_some(stream, applier, args->id, &after, &counts) > 0)
 		CHECK_FOR_INTERRUPTS();
 

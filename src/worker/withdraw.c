@@ -32,6 +32,7 @@ rc_pass_withdraw(RcPass *pass)
 	int64		missing;
 
 	rc_transaction_begin();
+	rc_source_fence(source, run->destination, pass->state);
 	if (run->unreadable == 0)
 		missing = rc_remembered_miss(source, run->destination, run->seen);
 	else
@@ -40,8 +41,14 @@ rc_pass_withdraw(RcPass *pass)
 	run->known = rc_remembered_count(source, run->destination, true);
 	run->missing_limit = Max(MISSING_NUMBER,
 							 run->known * MISSING_PERCENT / 100);
-	accepted = run->full_sync ? missing : Min(accepted, missing);
-	run->missing = (missing > Max(run->missing_limit, accepted)) ? missing : 0;
+
+	/* what was refused once is accepted when it is asked for again */
+	if (run->full_sync && pass->state->missing_refused)
+		accepted = missing;
+	accepted = Min(accepted, missing);
+	run->missing = (missing - accepted > run->missing_limit ||
+					(missing > accepted && missing == run->known)) ?
+		missing : 0;
 	rc_source_missing(source, run->destination, pass->state,
 					  run->missing > 0, accepted);
 	rc_transaction_commit();
@@ -75,7 +82,7 @@ static void
 withdraw(RcPass *pass, int64 missing, int64 accepted)
 {
 	RcRun	   *run = pass->run;
-	RcRecord	last;
+	RcRecord	last = {0};
 	int64		withdrawn = 0;
 	int			n = 0;
 
@@ -84,7 +91,8 @@ withdraw(RcPass *pass, int64 missing, int64 accepted)
 		RcRecord   *gone;
 
 		rc_transaction_begin();
-		MemoryContextSwitchTo(run->context);
+		rc_source_fence(run->source, run->destination, pass->state);
+		MemoryContextSwitchTo(run->batch_context);
 		gone = rc_remembered_missing(run->source, run->destination,
 									 withdrawn > 0 ? &last : NULL,
 									 pass->batch.max, &n);
@@ -94,13 +102,18 @@ withdraw(RcPass *pass, int64 missing, int64 accepted)
 			break;
 		for (int i = 0; i < n; i++)
 			rc_pass_add_withdrawn(pass, &gone[i]);
-		rc_pass_flush(pass);
+		if (last.key)
+			pfree(unconstify(char *, last.key));
 		last = gone[n - 1];
+		last.key = memcpy(MemoryContextAlloc(run->context, last.key_len + 1),
+						  last.key, last.key_len + 1);
+		rc_pass_flush(pass);
 		withdrawn += n;
 	}
 	if (withdrawn == 0)
 		return;
 	rc_transaction_begin();
+	rc_source_fence(run->source, run->destination, pass->state);
 	rc_source_missing(run->source, run->destination, pass->state, false,
 					  Min(accepted, missing - withdrawn));
 	rc_transaction_commit();
@@ -123,8 +136,10 @@ rc_run_check_missing(RcRun *run)
 			 errmsg("dataset \"%s\" misses %lld of %lld records",
 					run->source->dataset, (long long) run->missing,
 					(long long) run->known),
+			 run->missing > run->missing_limit ?
 			 errdetail("At most %lld may vanish at once.  What is new is stored; nothing was withdrawn.",
-					   (long long) run->missing_limit),
+					   (long long) run->missing_limit) :
+			 errdetail("Not all of them may vanish at once.  Nothing was withdrawn."),
 			 errhint("If they have gone for good, a full sync accepts it: SELECT * FROM rc_sync_now('%s', full_sync => true).",
 					 run->source->name)));
 }

@@ -115,6 +115,9 @@ rc_worker_connect(const RcWorkerArgs *args, const char *title)
 	SetConfigOption("lock_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
 	SetConfigOption("idle_in_transaction_session_timeout", "0", PGC_SUSET,
 					PGC_S_OVERRIDE);
+
+	/* Plans of batches look dear, and are quick: compiling them never pays. */
+	SetConfigOption("jit", "off", PGC_USERSET, PGC_S_DYNAMIC_DEFAULT);
 	SetConfigOption("application_name", title, PGC_USERSET, PGC_S_SESSION);
 	pgstat_report_appname(title);
 	pgstat_report_activity(STATE_IDLE, NULL);

@@ -23,6 +23,7 @@ import urllib.request
 import data
 import latency
 import proc
+import search
 from server import DATASET, Failure, Session, World
 
 MB = 1024 * 1024
@@ -99,10 +100,10 @@ class Bench:
         self.source = data.recorded(options.data)
         self.seed = None
 
-    def start(self, brokers=""):
+    def start(self, brokers="", settings=""):
         if self.report.sampler:
             self.report.sampler.stop()
-        self.world.server.start(brokers)
+        self.world.server.start(brokers, settings)
         self.report.sampler = proc.Sampler(self.world.server.postmaster)
         self.report.sampler.start()
 
@@ -374,11 +375,22 @@ class Bench:
                             "no snapshot")
         self.report.memory()
 
+    def search(self):
+        """rc_search() over many recalls."""
+        rows = self.options.rows
+        self.report.head(f"rc_search() over {rows} recalls")
+        self.start(settings=search.SETTINGS)
+        session, lines = search.seed(self.world, self.source, "search")
+        measured = search.measure(session, lines, rows, say=self.report.line)
+        search.table(measured, self.report.line)
+        self.report.require(*search.verdict(measured))
+        session.close()
+
 
 CASES = {"recalls": Bench.recalls, "direct": Bench.direct, "wall": Bench.wall,
          "latency": Bench.latency, "idle": Bench.idle,
-         "sensors": Bench.sensors}
-USUAL = ("recalls", "direct", "wall", "latency", "idle")
+         "sensors": Bench.sensors, "search": Bench.search}
+USUAL = ("recalls", "direct", "wall", "latency", "idle", "search")
 
 
 def parse():

@@ -111,13 +111,14 @@ class Server:
         with open(self.log, encoding="utf-8", errors="replace") as file:
             return "".join(file.readlines()[-20:])
 
-    def start(self, brokers=""):
+    def start(self, brokers="", settings=""):
         """Start, or start again; no brokers: direct mode."""
         self.stop()
         with open(os.path.join(self.data, "postgresql.auto.conf"), "w",
                   encoding="utf-8") as file:
             file.write(SETTINGS.format(folder=self.folder))
             file.write(f"rappel_conso.kafka_brokers = '{brokers}'\n")
+            file.write(settings)
         self.launch()
         self.running = True
         with open(os.path.join(self.data, "postmaster.pid"),

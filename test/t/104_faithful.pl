@@ -67,7 +67,12 @@ sub vanish { return $api->control(delete => { dataset => DATASET, where => join(
 sub come { return $api->control(append => { dataset => DATASET, records => [@_] }); }
 sub come_back { return come(@line{@_}); }
 sub change { return $api->control(update => { dataset => $_[0], where => $_[1], set => $_[2] }); }
-sub later { return value(q{UPDATE rappel_conso.source_record SET missed_at = missed_at - interval '2 hours'}); }
+sub later
+{
+	return value(q{
+		UPDATE rappel_conso.source_record SET missed_at = missed_at - interval '2 hours';
+		UPDATE rappel_conso.source_state SET full_at = full_at - interval '2 hours'});
+}
 sub week_later { return value(q{UPDATE rappel_conso.source_state SET full_at = full_at - interval '8 days'; } . ($_[0] // '')); }
 
 # All rows without their times, and what is remembered.
@@ -129,7 +134,7 @@ is(full(), success($all - 1, missing => [$gone]), 'and a full one withdraws noth
 later();
 is(sync(), success($all - 1, withdrawn => 1, gone => [$gone]), 'after the hour it is withdrawn, without news in the dataset');
 like($said, qr/NOTICE:  00000: source "rappel_conso": 1 record is withdrawn/, 'with a notice');
-is( value(qq{SELECT withdrawn_at = updated_at, withdrawn_at > first_seen_at, numero_de_version FROM rappel_conso_table WHERE reference_fiche = '$gone';
+is( value(qq{SELECT withdrawn_at <= updated_at, withdrawn_at > first_seen_at, numero_de_version FROM rappel_conso_table WHERE reference_fiche = '$gone';
 	SELECT count(*), count(withdrawn_at) FROM rappel_conso_history WHERE reference_fiche = '$gone'}),
 	"t|t|2\n1|0", 'the row stays, with the time; its history has it alive');
 like(value(q{SELECT state || ': ' || detail FROM rc_status() WHERE component = 'source'}),
