@@ -1177,11 +1177,12 @@ CREATE FUNCTION @extschema@.rc_search(query text,
   OUT noms_des_modeles_ou_references text, OUT libelle text, OUT categorie_de_produit text,
   OUT motif_du_rappel text, OUT lien_vers_la_fiche_rappel text, OUT rank real)
 RETURNS SETOF record
-LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE ROWS 100 SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE ROWS 100 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
 #variable_conflict use_column
 DECLARE
   most CONSTANT integer := 500;
   few CONSTANT integer := 1000;
+  often CONSTANT integer := 20;
   year integer;
   month integer;
   oldest integer;
@@ -1218,19 +1219,23 @@ BEGIN
   END IF;
 
   -- Few: the newest of all.  Many: month after month of the newest year, and
-  -- year after year before it, until there are enough.
-  found := ARRAY(
-    SELECT r.reference_fiche FROM @extschema@.rappel_conso_table r
-     WHERE r.mots @@ words AND r.withdrawn_at IS NULL LIMIT few + 1);
-  IF cardinality(found) <= few THEN
+  -- year after year before it, until there are enough.  What the newest two
+  -- months have often need not be counted.
+  SELECT extract(year FROM max(r.date_de_publication) AT TIME ZONE 'UTC'),
+         extract(month FROM max(r.date_de_publication) AT TIME ZONE 'UTC'),
+         GREATEST(extract(year FROM min(r.date_de_publication) AT TIME ZONE 'UTC'), 1990)
+    INTO year, month, oldest FROM @extschema@.rappel_conso_table r;
+  IF (SELECT count(*) FROM @extschema@.rappel_conso_table r
+       WHERE r.mots @@ (words && format('''@%s'' | ''@%s''', year * 12 + month, year * 12 + month - 1)::tsquery)) < often THEN
     found := ARRAY(
-      SELECT r.reference_fiche FROM @extschema@.rappel_conso_table r WHERE r.reference_fiche = ANY (found)
-       ORDER BY r.date_de_publication DESC NULLS LAST, r.reference_fiche LIMIT most);
+      SELECT h.reference_fiche
+        FROM (SELECT r.reference_fiche, r.date_de_publication FROM @extschema@.rappel_conso_table r
+               WHERE r.mots @@ words AND r.withdrawn_at IS NULL LIMIT few + 1) h
+       ORDER BY h.date_de_publication DESC NULLS LAST, h.reference_fiche);
+  END IF;
+  IF cardinality(found) <= few THEN
+    found := found[1:most];
   ELSE
-    SELECT extract(year FROM max(r.date_de_publication) AT TIME ZONE 'UTC'),
-           extract(month FROM max(r.date_de_publication) AT TIME ZONE 'UTC'),
-           GREATEST(extract(year FROM min(r.date_de_publication) AT TIME ZONE 'UTC'), 1990)
-      INTO year, month, oldest FROM @extschema@.rappel_conso_table r;
     found := ARRAY(
       SELECT f.reference_fiche
         FROM unnest(ARRAY(SELECT '@' || year * 12 + m FROM generate_series(month, 1, -1) m)

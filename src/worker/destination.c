@@ -10,7 +10,8 @@
 
 #include "utils/memutils.h"
 
-static void make_topic(RcRun *run);
+static bool make_topic(RcRun *run);
+static bool remembers_at_most(RcRun *run, int64 most);
 static void wake_stream(RcRun *run);
 static void note_targets(RcRun *run);
 
@@ -24,8 +25,8 @@ rc_run_open_destination(RcRun *run)
 	if (!run->direct)
 	{
 		rc_run_open_kafka(run);
-		make_topic(run);
-		if (!rc_run_topic_known(run))
+		if (make_topic(run) ? !remembers_at_most(run, 0) :
+			!rc_run_topic_known(run))
 		{
 			rc_transaction_begin();
 			rc_source_forget(run->source, run->destination);
@@ -90,9 +91,8 @@ bool
 rc_run_topic_known(RcRun *run)
 {
 	int64		published = 0;
-	bool		known;
 
-	if (run->producer == NULL)
+	if (run->producer == NULL || remembers_at_most(run, 0))
 		return true;
 	for (int p = 0; p < run->topic_partitions; p++)
 	{
@@ -103,29 +103,40 @@ rc_run_topic_known(RcRun *run)
 							   &low, &high, RC_KAFKA_PATIENCE);
 		published += high;
 	}
-	rc_transaction_begin();
-	known = rc_remembered_at_most(run->source, run->destination, published);
-	rc_transaction_commit();
-	MemoryContextSwitchTo(run->context);
-	return known;
+	return remembers_at_most(run, published);
 }
 
-static void
+static bool
+remembers_at_most(RcRun *run, int64 most)
+{
+	bool		at_most;
+
+	rc_transaction_begin();
+	at_most = rc_remembered_at_most(run->source, run->destination, most);
+	rc_transaction_commit();
+	MemoryContextSwitchTo(run->context);
+	return at_most;
+}
+
+/* Make the topic if it is missing; returns whether it was. */
+static bool
 make_topic(RcRun *run)
 {
 	RcSource   *source = run->source;
 
-	if (run->topic_partitions == 0)
-	{
-		rc_kafka_create_topic(run->producer, source->topic,
-							  source->partitions, source->replication,
-							  source->key_field != NULL, RC_KAFKA_PATIENCE);
-		run->topic_partitions = source->partitions;
-		ereport(NOTICE,
-				(errmsg("created topic \"%s\" with %d partitions",
-						source->topic, source->partitions)));
-		wake_stream(run);
-	}
+	if (run->topic_partitions > 0)
+		return false;
+	rc_kafka_create_topic(run->producer, source->topic,
+						  source->partitions, source->replication,
+						  source->key_field != NULL, RC_KAFKA_PATIENCE);
+	run->topic_partitions = source->partitions;
+	ereport(NOTICE,
+			(errmsg_plural("created topic \"%s\" with %d partition",
+						   "created topic \"%s\" with %d partitions",
+						   source->partitions, source->topic,
+						   source->partitions)));
+	wake_stream(run);
+	return true;
 }
 
 /*
