@@ -35,6 +35,9 @@
 /* Memory of a tuplestore before it spills, in kB: a batch is 8 MB of bytes. */
 #define STORE_KBYTES	(32 * 1024)
 
+/* How long a lock is waited for to see whether a table is there, in ms. */
+#define LOOK_LOCK_TIMEOUT	"10"
+
 /* A kept plan is made anew after 1, 2, 4, .. and then each 1024 uses. */
 #define REPLAN_USES		1024
 
@@ -78,6 +81,7 @@ static bool hook_installed = false;
 
 static void note_execution(RC_RUN_HOOK_ARGS);
 static void make_decoder(RcApplier *applier);
+static bool lacks_table(const RcStream *stream);
 static void drop_plan(SizedPlan *sized);
 static void apply_range(RcApplier *applier, int low, int high);
 static ErrorData *try_range(RcApplier *applier, int low, int high);
@@ -168,7 +172,7 @@ rc_applier_setup(const RcStream *stream)
 		(void) set_config_option("search_path", stream->search_path,
 								 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE,
 								 true, 0, false);
-	missing = rc_statement_lacks_table(stream, false);
+	missing = lacks_table(stream);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	if (SPI_execute(stream->setup, false, 0) < 0)
@@ -181,6 +185,20 @@ rc_applier_setup(const RcStream *stream)
 	AtEOXact_GUC(false, level);
 	if (missing)
 		rc_stream_forget(stream);
+	return missing;
+}
+
+/* Nobody shall be waited for to learn that. */
+static bool
+lacks_table(const RcStream *stream)
+{
+	int			level = NewGUCNestLevel();
+	bool		missing;
+
+	(void) set_config_option("lock_timeout", LOOK_LOCK_TIMEOUT, PGC_USERSET,
+							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	missing = rc_statement_lacks_table(stream, false);
+	AtEOXact_GUC(false, level);
 	return missing;
 }
 

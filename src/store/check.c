@@ -335,7 +335,7 @@ plan_before_setup(RcStream *stream)
 /*
  * Whether a table is missing that the statement of a stream names; user and
  * search_path are the caller's.  Other errors of its plan are raised if
- * "strict", else setup may mend them, too.
+ * "strict", else setup may mend them, too; and a table that is locked is there.
  */
 bool
 rc_statement_lacks_table(const RcStream *stream, bool strict)
@@ -360,7 +360,9 @@ rc_statement_lacks_table(const RcStream *stream, bool strict)
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
 		missing = error->sqlerrcode == ERRCODE_UNDEFINED_TABLE;
-		if (!missing && (strict || rc_error_may_pass(error->sqlerrcode)))
+		if (!missing &&
+			(strict || (rc_error_may_pass(error->sqlerrcode) &&
+						error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)))
 			ReThrowError(error);
 		FreeErrorData(error);
 	}

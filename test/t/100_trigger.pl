@@ -197,7 +197,7 @@ is( failure("SET statement_timeout = '1 ms'; SELECT rc_wait($running)"),
 	'57014: canceling statement due to statement timeout', 'a wait can be cancelled');
 is(run_row($running, 'state'), 'running', 'the run goes on');
 my @waiting = map {
-	my $call = { in => "BEGIN ISOLATION LEVEL $_; SELECT count(*) FROM orders; SELECT state FROM rc_wait($running, '1 day');\n", out => '' };
+	my $call = { in => "SET client_min_messages = warning; BEGIN ISOLATION LEVEL $_; SELECT count(*) FROM orders; SELECT state FROM rc_wait($running, '1 day');\n", out => '' };
 	$call->{psql} =
 	  IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('postgres') ], '<', \$call->{in}, '>', \$call->{out}, '2>', \$call->{out});
 	$call->{psql}->pump while $call->{out} !~ /20\n/;

@@ -155,6 +155,14 @@ $api->control(
 is(notified(), $records[6]{numero_fiche}, 'so is one that comes to match');
 is(sent(), "$records[6]{numero_fiche} changed [2]", 'as a change');
 
+$api->control(delete => { dataset => DATASET, where => "numero_fiche = '$records[4]{numero_fiche}'" });
+is(notified(), '', 'one that has vanished may come back');
+value(q{
+	UPDATE rappel_conso.source_record SET missed_at = missed_at - interval '2 hours';
+	UPDATE rappel_conso.source_state SET full_at = full_at - interval '2 hours'});
+is(notified(), $records[4]{numero_fiche}, 'when it is withdrawn it is announced');
+is(sent(), "$records[4]{numero_fiche} withdrawn [2]", 'as withdrawn');
+
 #
 # In the commit or not at all: a batch that is rolled back announces nothing,
 # and one bad record costs only its own message.
