@@ -1128,17 +1128,20 @@ COMMENT ON FUNCTION @extschema@.rc_status() IS 'one row for each part: what it d
 
 -- The words of a recall, as an expression over the columns of
 -- rappel_conso_table.  It is made of nothing but PostgreSQL's own immutable
--- functions, so that a column made of it outlives the extension.  A lexeme "@n"
--- is the month of publication, counted from the year 0, "@@n" its year.
+-- functions, so that a column made of it outlives the extension.  The lexemes
+-- "@b:n" are the time of publication: the n-th span of 2^b seconds since 1970,
+-- from 24 days to 17 years; "@" is none.
 CREATE FUNCTION rappel_conso.search_vector() RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
   SELECT string_agg(
            format($f$setweight(to_tsvector('pg_catalog.french'::regconfig, replace(replace(translate(%s, %L, %L), %L, 'oe'), %L, 'OE')), %L)$f$,
                   g.words, a.accented, a.plain, U&'\0153', U&'\0152', g.weight), ' || ' ORDER BY g.weight)
-         || $f$ || array_to_tsvector(ARRAY[
-              '@' || COALESCE((extract(year FROM date_de_publication AT TIME ZONE 'UTC') * 12
-                               + extract(month FROM date_de_publication AT TIME ZONE 'UTC'))::integer::text, ''),
-              '@@' || COALESCE(GREATEST(extract(year FROM date_de_publication AT TIME ZONE 'UTC'), 1990)::integer::text, '')])$f$
+         || ' || array_to_tsvector(ARRAY['
+         || (SELECT string_agg(format(
+                      $f$COALESCE('@%1$s:' || CASE WHEN isfinite(date_de_publication)
+                         THEN (floor(extract(epoch FROM date_de_publication AT TIME ZONE 'UTC'))::bigint >> %1$s)::text END, '@')$f$, b), ', ')
+               FROM generate_series(21, 29, 2) b)
+         || '])'
     FROM (SELECT c.weight, string_agg(format('COALESCE(%I, %L)', c.name, ''), $f$ || ' ' || $f$ ORDER BY c.name) AS words
             FROM (VALUES ('A', 'nom_de_la_marque_du_produit'), ('A', 'noms_des_modeles_ou_references'), ('A', 'libelle'),
                          ('B', 'categorie_de_produit'), ('B', 'sous_categorie_de_produit'),
@@ -1181,12 +1184,16 @@ LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE ROWS 100 SET search_path = pg_catal
 #variable_conflict use_column
 DECLARE
   most CONSTANT integer := 500;
-  few CONSTANT integer := 1000;
-  often CONSTANT integer := 20;
-  year integer;
-  month integer;
-  oldest integer;
-  found text[];
+  shortest CONSTANT integer := 21;
+  longest CONSTANT integer := 29;
+  bits integer := 23;
+  newest timestamptz;
+  until timestamptz;
+  first bigint;
+  span tsquery;
+  enough integer;
+  hits tid[];
+  found tid[] := '{}';
   words CONSTANT tsquery := websearch_to_tsquery('pg_catalog.french', @extschema@.rc_fold(query));
 BEGIN
   IF to_regclass('@extschema@.rappel_conso_table') IS NULL THEN
@@ -1218,38 +1225,41 @@ BEGIN
     RETURN;
   END IF;
 
-  -- Few: the newest of all.  Many: month after month of the newest year, and
-  -- year after year before it, until there are enough.  What the newest two
-  -- months have often need not be counted.
-  SELECT extract(year FROM max(r.date_de_publication) AT TIME ZONE 'UTC'),
-         extract(month FROM max(r.date_de_publication) AT TIME ZONE 'UTC'),
-         GREATEST(extract(year FROM min(r.date_de_publication) AT TIME ZONE 'UTC'), 1990)
-    INTO year, month, oldest FROM @extschema@.rappel_conso_table r;
-  IF (SELECT count(*) FROM @extschema@.rappel_conso_table r
-       WHERE r.mots @@ (words && format('''@%s'' | ''@%s''', year * 12 + month, year * 12 + month - 1)::tsquery)) < often THEN
-    found := ARRAY(
-      SELECT h.reference_fiche
-        FROM (SELECT r.reference_fiche, r.date_de_publication FROM @extschema@.rappel_conso_table r
-               WHERE r.mots @@ words AND r.withdrawn_at IS NULL LIMIT few + 1) h
+  -- From the newest on, span after span, each shorter than the last if that
+  -- had too many and longer if it had few: reading the index once for each is
+  -- what takes time, and so is reading rows that are not wanted.
+  LOOP
+    newest := (SELECT max(r.date_de_publication) FROM @extschema@.rappel_conso_table r
+                WHERE r.date_de_publication < COALESCE(until, 'infinity') AND r.date_de_publication > '-infinity');
+    IF newest IS NULL OR bits > longest THEN
+      span := words;
+    ELSE
+      first := floor(extract(epoch FROM newest))::bigint >> bits << bits;
+      span := words && quote_literal(format('@%s:%s', bits, first >> bits))::tsquery;
+    END IF;
+    enough := CASE WHEN newest IS NOT NULL AND bits > shortest THEN 2 * most END;
+    hits := ARRAY(
+      SELECT h.ctid
+        FROM (SELECT r.ctid, r.reference_fiche, r.date_de_publication FROM @extschema@.rappel_conso_table r
+               WHERE r.mots @@ span AND (NULLIF(r.date_de_publication, 'infinity') < until) IS NOT FALSE
+                 AND r.withdrawn_at IS NULL LIMIT enough + 1) h
        ORDER BY h.date_de_publication DESC NULLS LAST, h.reference_fiche);
-  END IF;
-  IF cardinality(found) <= few THEN
-    found := found[1:most];
-  ELSE
-    found := ARRAY(
-      SELECT f.reference_fiche
-        FROM unnest(ARRAY(SELECT '@' || year * 12 + m FROM generate_series(month, 1, -1) m)
-                    || ARRAY(SELECT '@@' || y FROM generate_series(year - 1, oldest, -1) y) || '@@'::text) AS time,
-             LATERAL (SELECT r.reference_fiche FROM @extschema@.rappel_conso_table r
-                       WHERE r.mots @@ (words && quote_literal(time)::tsquery) AND r.withdrawn_at IS NULL
-                       ORDER BY r.date_de_publication DESC, r.reference_fiche) f
-       LIMIT most);
-  END IF;
+    IF cardinality(hits) > enough THEN
+      bits := bits - 2;
+      CONTINUE;
+    END IF;
+    found := found || hits;
+    EXIT WHEN cardinality(found) >= most OR newest IS NULL OR bits > longest;
+    until := to_timestamp(first);
+    bits := LEAST(longest + 2, bits + CASE WHEN cardinality(hits) = 0 THEN 4
+                                           WHEN cardinality(hits) * 3 > most - cardinality(found) THEN 0
+                                           ELSE 2 END);
+  END LOOP;
   RETURN QUERY
   SELECT r.reference_fiche, r.date_de_publication, r.nom_de_la_marque_du_produit, r.noms_des_modeles_ou_references,
          r.libelle, r.categorie_de_produit, r.motif_du_rappel, r.lien_vers_la_fiche_rappel, ts_rank(r.mots, words)
     FROM @extschema@.rappel_conso_table r
-   WHERE r.reference_fiche = ANY (found)
+   WHERE r.ctid = ANY (found[1:most])
    ORDER BY 9 DESC, 2 DESC NULLS LAST, 1;
 END
 $$;

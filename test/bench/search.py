@@ -198,7 +198,7 @@ def measure(db, lines, rows, years=YEARS, say=lambda text: None):
     begin = time.monotonic()
     if db.ask("SELECT rc_search_index()") != "t":
         raise Failure("there is an index already")
-    db.ask("ANALYZE rappel_conso_table")
+    db.ask("VACUUM ANALYZE rappel_conso_table")
     say(f"indexed in {time.monotonic() - begin:.0f} s: table "
         + db.ask("""
         SELECT pg_size_pretty(pg_table_size('rappel_conso_table')) ||

@@ -79,7 +79,7 @@ my @queries = (
 	[ 'an apostrophe', "d'cœlacanthe", 'T5 T6' ],
 	[ 'stop words only', 'le la de', '' ],
 	[ 'nothing', '', '' ],
-	[ 'the mark of a month', '@24363', '' ],
+	[ 'the mark of a time', '@23:225', '' ],
 	[ 'operators', "zorblax & | ! : * ( ' \\", 'T4 T1 T2 T3' ]);
 
 sub check_all
@@ -134,6 +134,38 @@ is( value(q{SELECT string_agg(reference_fiche, ' ' ORDER BY reference_fiche) FRO
 		 WHERE date_de_publication > '2023-04-12'}),
 	'M1198 M1199 M1200',
 	'with the date of each');
+
+# However they lie in time: many at one instant, few and far between, all of
+# long ago, years away from each other, withdrawn, or without a date.
+value(<<~'EOC');
+	INSERT INTO rappel_conso_table (reference_fiche, date_de_publication, libelle, withdrawn_at)
+	SELECT 'N' || n, timestamptz '2015-06-01', 'turlutu carillon', NULL::timestamptz FROM generate_series(1, 2500) n
+	UNION ALL
+	SELECT 'O' || n, timestamptz '1999-01-01 00:00Z' + n * interval '1 day', 'turlutu' || repeat(' grelot', n % 2), NULL
+	  FROM generate_series(1, 1300) n
+	UNION ALL
+	SELECT 'P' || n, timestamptz '1965-01-01 00:00Z' + n * interval '50 days', 'carillon grelot', NULL
+	  FROM generate_series(1, 450) n
+	UNION ALL
+	SELECT 'Q' || n, '2029-12-31', 'turlutu grelot', CASE WHEN n % 3 > 0 THEN now() END FROM generate_series(1, 600) n
+	UNION ALL
+	SELECT 'R' || COALESCE(d::text, ''), d, 'crecelle pipeau', NULL
+	  FROM unnest('{infinity,-infinity,9999-12-31,2250-01-01,1969-12-31,"0044-03-15 BC",NULL}'::timestamptz[]) d
+	UNION ALL
+	SELECT 'S' || n, NULL, repeat('crecelle ', n % 2) || 'clavecin', NULL FROM generate_series(1, 1100) n;
+	EOC
+foreach my $query ('mirliton', 'turlutu', 'carillon', 'grelot', 'crecelle', 'clavecin', 'pipeau or clavecin', 'turlutu grelot',
+	'carillon -turlutu', 'mirliton or turlutu', 'grelot -turlutu', 'turlutu mirliton')
+{
+	my ($mine, $all) = map { value($_) } (
+		"SELECT reference_fiche FROM rc_search('$query') ORDER BY 1", qq{
+		SELECT reference_fiche FROM (
+		       SELECT reference_fiche FROM rappel_conso_table
+		        WHERE mots @@ websearch_to_tsquery('french', '$query') AND withdrawn_at IS NULL
+		        ORDER BY NULLIF(date_de_publication, 'infinity') DESC NULLS LAST, reference_fiche LIMIT $MOST) newest
+		 ORDER BY 1});
+	is($mine, $all, "$query: the newest of all that match");
+}
 
 # The index is used: no sequential scan, and its own scans are counted.
 value('VACUUM ANALYZE rappel_conso_table');
