@@ -10,6 +10,10 @@
  */
 #include "worker/worker.h"
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "catalog/pg_authid.h"
@@ -50,6 +54,9 @@ static const char *const titles[] = {
 /* Of the database that this worker is connected to. */
 static char database_name[NAMEDATALEN];
 
+/* Memory of at least so many bytes goes back to the system when it is freed. */
+#define MAPPED_BYTES	(1024 * 1024)
+
 /*
  * Start a dynamic worker; false when there is no free slot.  "handle" may be
  * NULL; else it is palloc'd in the current context, and this process is told
@@ -88,6 +95,22 @@ rc_worker_args(void)
 }
 
 /*
+ * Have large records leave nothing behind.  Once glibc's malloc has freed one,
+ * it takes the next of that size from a heap of its own, where freed memory
+ * stays between what is in use: mallopt(3), M_MMAP_THRESHOLD.  What the
+ * server's environment says of it is left alone.
+ */
+static void
+return_large_memory(void)
+{
+#ifdef __GLIBC__
+	if (getenv("MALLOC_MMAP_THRESHOLD_") == NULL &&
+		getenv("GLIBC_TUNABLES") == NULL)
+		(void) mallopt(M_MMAP_THRESHOLD, MAPPED_BYTES);
+#endif
+}
+
+/*
  * Handle signals, connect as the role (InvalidOid: the bootstrap superuser)
  * and show a title in pg_stat_activity.
  */
@@ -98,6 +121,7 @@ rc_worker_connect(const RcWorkerArgs *args, const char *title)
 	pqsignal(SIGTERM, die);
 	pqsignal(SIGINT, StatementCancelHandler);
 	BackgroundWorkerUnblockSignals();
+	return_large_memory();
 
 	BackgroundWorkerInitializeConnectionByOid(args->database, args->role,
 											  RC_CONNECT_FLAGS);
