@@ -172,31 +172,34 @@ judge(RcMemory *now, const RcMemory *before, RcHandOn mode)
 	else
 	{
 		now->news = now->write = true;
+		now->fresh = !before->known;
 		now->changed = before->known && !equal;
 	}
 	now->missed = false;
 }
 
 /*
- * Before records that differ are published: what was published last is not
- * known until rc_remember().
+ * Before records that differ are published and, with fresh_too, those of new
+ * keys: what was published last is not known until rc_remember().
  */
 void
 rc_remembered_doubt(const RcSource *source, const char *destination,
-					const RcRecord *records, const RcMemory *memory, int n)
+					const RcRecord *records, const RcMemory *memory, int n,
+					bool fresh_too)
 {
 	RcParams	params = {0};
 	RcRecord   *changed = palloc(sizeof(RcRecord) * n);
 	int			count = 0;
 
 	for (int i = 0; i < n; i++)
-		if (memory[i].changed)
+		if (memory[i].changed || (fresh_too && memory[i].fresh))
 			changed[count++] = records[i];
 	rc_param_text(&params, source->name);
 	rc_param_text(&params, destination);
 	param_keys(&params, changed, NULL, count);
-	rc_execute("UPDATE rappel_conso.source_record SET hash = NULL"
-			   " WHERE source = $1 AND destination = $2 AND key = ANY ($3)",
+	rc_execute("INSERT INTO rappel_conso.source_record (source, destination, key)"
+			   " SELECT DISTINCT $1, $2, k FROM pg_catalog.unnest($3) k"
+			   " ON CONFLICT (source, destination, key) DO UPDATE SET hash = NULL",
 			   &params);
 	pfree(changed);
 }
@@ -284,21 +287,23 @@ rc_remembered_at_most(const RcSource *source, const char *destination,
 	return at_most;
 }
 
-/* How many records are remembered: all, or those that are not missing. */
+/* How many records are remembered. */
 int64
 rc_remembered_count(const RcSource *source, const char *destination,
-					bool with_missing)
+					RcCountOf what)
 {
 	RcParams	params = {0};
 	int64		count;
 
 	rc_param_text(&params, source->name);
 	rc_param_text(&params, destination);
-	rc_param_bool(&params, with_missing);
+	rc_param_bool(&params, what == RC_COUNT_KNOWN);
+	rc_param_bool(&params, what == RC_COUNT_MISSING);
 	rc_query_begin();
 	rc_query("SELECT pg_catalog.count(*) FROM rappel_conso.source_record"
-			 " WHERE source = $1 AND destination = $2"
-			 " AND ($3 OR missed_at IS NULL)", &params);
+			 " WHERE source = $1 AND destination = $2 AND CASE"
+			 " WHEN $3 THEN missed_at IS NULL AND hash IS NOT NULL"
+			 " WHEN $4 THEN missed_at IS NOT NULL ELSE true END", &params);
 	count = rc_column_int8(0, 1, 0);
 	rc_query_end();
 	return count;

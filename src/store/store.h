@@ -211,6 +211,7 @@ typedef struct RcMemory
 	bool		missed;			/* by an earlier full pass */
 	bool		doubted;		/* nobody knows whether something else
 								 * followed */
+	bool		fresh;			/* nothing of its key was handed on */
 	bool		changed;		/* differs from what was handed on */
 	bool		news;			/* has to be handed on */
 	bool		write;			/* has to be remembered */
@@ -224,6 +225,14 @@ typedef enum RcHandOn
 	RC_HAND_ON_ALL				/* even what is older than known */
 } RcHandOn;
 
+/* Of which records of a source and destination. */
+typedef enum RcCountOf
+{
+	RC_COUNT_ALL,				/* that are remembered */
+	RC_COUNT_KNOWN,				/* not missing, and not in doubt */
+	RC_COUNT_MISSING			/* from the newest full pass */
+} RcCountOf;
+
 typedef struct RcSeen RcSeen;
 
 extern RcSeen *rc_seen_begin(void);
@@ -235,7 +244,8 @@ extern void rc_remembered_compare(const RcSource *source,
 extern void rc_remembered_doubt(const RcSource *source,
 								const char *destination,
 								const RcRecord *records,
-								const RcMemory *memory, int n);
+								const RcMemory *memory, int n,
+								bool fresh_too);
 extern void rc_remember(const RcSource *source, const char *destination,
 						const RcRecord *records, const RcMemory *memory,
 						int n);
@@ -244,7 +254,7 @@ extern void rc_forget(const RcSource *source, const char *destination,
 extern bool rc_remembered_at_most(const RcSource *source,
 								  const char *destination, int64 most);
 extern int64 rc_remembered_count(const RcSource *source,
-								 const char *destination, bool with_missing);
+								 const char *destination, RcCountOf what);
 extern int64 rc_remembered_miss(const RcSource *source,
 								const char *destination, RcSeen *seen);
 extern RcRecord *rc_remembered_missing(const RcSource *source,

@@ -132,7 +132,8 @@ count_differs(RcPass *pass, const RcDatasetMeta *meta)
 	int64		known;
 
 	rc_transaction_begin();
-	known = rc_remembered_count(run->source, run->destination, false);
+	known = rc_remembered_count(run->source, run->destination,
+								RC_COUNT_KNOWN);
 	rc_transaction_commit();
 	MemoryContextSwitchTo(run->context);
 	if (all - known == pass->state->surplus)
@@ -152,7 +153,7 @@ note_surplus(RcPass *pass, const RcDatasetMeta *meta)
 {
 	RcRun	   *run = pass->run;
 	int64		known = rc_remembered_count(run->source, run->destination,
-											false);
+											RC_COUNT_KNOWN);
 	bool		settled = pass->before == pass->after &&
 	!run->pass_resumed && run->unreadable == 0;
 	int64		all = pass->before;

@@ -319,24 +319,28 @@ choose_news(RcPass *pass)
 /*
  * With Kafka there is a time in which a record is published and that is not
  * written down yet.  Whoever dies in it must not leave behind that the one
- * before was the last: what changes is in doubt until it is remembered.
+ * before was the last, or that there was none: what changes is in doubt until
+ * it is remembered, and so is what is new, but for the first pass, which would
+ * write everything twice.
  */
 static void
 doubt(RcPass *pass)
 {
 	RcRun	   *run = pass->run;
 	RcBatch    *batch = &pass->batch;
+	bool		fresh_too = !pass->state->first_pass;
 	bool		any = false;
 
 	if (run->direct)
 		return;
 	for (int i = 0; i < batch->n; i++)
-		any |= batch->memory[i].changed;
+		any |= batch->memory[i].changed ||
+			(fresh_too && batch->memory[i].fresh);
 	if (!any)
 		return;
 	rc_source_fence(run->source, run->destination, pass->state);
 	rc_remembered_doubt(run->source, run->destination, batch->records,
-						batch->memory, batch->n);
+						batch->memory, batch->n, fresh_too);
 }
 
 /* What is safe is remembered, or forgotten where it has gone. */

@@ -36,9 +36,9 @@ rc_pass_withdraw(RcPass *pass)
 	if (run->unreadable == 0)
 		missing = rc_remembered_miss(source, run->destination, run->seen);
 	else
-		missing = rc_remembered_count(source, run->destination, true) -
-			rc_remembered_count(source, run->destination, false);
-	run->known = rc_remembered_count(source, run->destination, true);
+		missing = rc_remembered_count(source, run->destination,
+									  RC_COUNT_MISSING);
+	run->known = rc_remembered_count(source, run->destination, RC_COUNT_ALL);
 	run->missing_limit = Max(MISSING_NUMBER,
 							 run->known * MISSING_PERCENT / 100);
 

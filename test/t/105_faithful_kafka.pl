@@ -133,14 +133,16 @@ $recent++;
 # ---- killed when Kafka has confirmed, before the commit ----
 
 my $end = messages(0);
+my $short = '2026-07-0302';    # that is there no longer when somebody looks again
 change('new words', '2026-07-0300', '2026-07-0301');
+come({ numero_fiche => $short, numero_version => 1, date_publication => '2026-07-03T00:00:00+00:00' });
 $api->fault('gate', on => 'export');
 my $held = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('postgres'), '-c', 'SELECT rc_sync_now()' ], '<', \undef, '>', \my $out, '2>', \my $err);
 $api->wait_held;
 value(q{BEGIN; SELECT FROM rappel_conso.run WHERE state = 'running' FOR UPDATE; PREPARE TRANSACTION 'held'});
 $api->release;
 wait_for('the commit', q{SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'rappel_conso run' AND wait_event_type = 'Lock'});
-is(join(' ', map { (split)[0] } messages($end)), '2026-07-0300 2026-07-0301', 'Kafka has what is not committed');
+is(join(' ', map { (split)[0] } messages($end)), "2026-07-0300 2026-07-0301 $short", 'Kafka has what is not committed');
 kill('KILL', value(q{SELECT rappel_conso.worker_pid('run', 'rappel_conso')}));
 $held->finish;
 foreach (1 .. 10)
@@ -149,20 +151,21 @@ foreach (1 .. 10)
 }
 value(q{ROLLBACK PREPARED 'held'});
 change('other words', '2026-07-0300');
+vanish($short);
 like(sync(), qr/^success $recent 2 0 /, 'the next run publishes them again, also what is as it was before');
-is(join(' ', map { (split)[0] } messages($end)), '2026-07-0300 2026-07-0301 2026-07-0300 2026-07-0301', 'nothing is lost');
+is(join(' ', map { (split)[0] } messages($end)), "2026-07-0300 2026-07-0301 $short 2026-07-0300 2026-07-0301", 'nothing is lost');
 is( value(q{SELECT reference_fiche, libelle FROM rappel_conso_table WHERE reference_fiche ~ '^2026-07-030[01]$' ORDER BY 1}),
 	"2026-07-0300|other words\n2026-07-0301|new words", 'and the table is as the dataset is');
 
 # ---- tombstones ----
 
 vanish($gone);
-is(sync(), 'success ' . ($recent + $all - 1) . ' 0 0 0 ' . ($recent + $all - 1) . " 0 0; missing: $gone", 'a record is missing: nothing is published');
+is(sync(), 'success ' . ($recent + $all - 1) . ' 0 0 0 ' . ($recent + $all - 1) . " 0 0; missing: $gone $short", 'a record is missing, and the one that was published without a commit');
 later();
 $end = messages(0);
-is(sync(), 'success ' . ($all - 1) . ' 1 0 1 ' . ($all - 1) . ' 0 1; missing: ', 'after the hour it is withdrawn');
-is(join('; ', messages($end)), "$gone -1 rappel_conso-source,rappel_conso-run", 'by its key, without a value and its type');
-is(value('SELECT reference_fiche FROM rappel_conso_table WHERE withdrawn_at <= updated_at'), $gone, 'the row says so');
+is(sync(), 'success ' . ($all - 1) . ' 2 0 2 ' . ($all - 1) . ' 0 2; missing: ', 'after the hour they are withdrawn');
+is(join('; ', messages($end)), join('; ', map { "$_ -1 rappel_conso-source,rappel_conso-run" } $gone, $short), 'by their keys, without a value and its type');
+is(value('SELECT string_agg(reference_fiche, $$ $$ ORDER BY 1) FROM rappel_conso_table WHERE withdrawn_at <= updated_at'), "$gone $short", 'the rows say so');
 touch();
 is(sync(), "success $recent 0 0 0 $recent 0 0; missing: ", 'once');
 
@@ -174,13 +177,13 @@ vanish(@old[ 0 .. 1 ]);
 sync();
 later();
 is(sync(), 'success ' . ($all - 2) . ' 2 0 2 ' . ($all - 2) . ' 0 2; missing: ', 'others go, through the worker');
-is(value('SELECT string_agg(reference_fiche, $$ $$ ORDER BY reference_fiche) FROM rappel_conso_table WHERE withdrawn_at <= updated_at'), "@old[0 .. 1]", 'and their rows say so');
+is(value('SELECT string_agg(reference_fiche, $$ $$ ORDER BY reference_fiche) FROM rappel_conso_table WHERE withdrawn_at <= updated_at'), "@old[0 .. 1] $short", 'and their rows say so');
 come({ numero_fiche => $old[0], numero_version => 1, date_publication => '2024-01-01T00:00:00+00:00', libelle => 'the first' });
 is(sync(), 'success ' . ($recent + $all - 1) . ' 1 0 1 ' . ($recent + $all - 2) . ' 0 0; missing: ', 'one comes back in an older version');
 $all--;
 
 my $stored = stored();
-like($stored, qr/^301\|1\|/, 'all rows are there, one of them withdrawn');
+like($stored, qr/^302\|2\|/, 'all rows are there, two of them withdrawn');
 value(q{UPDATE rappel_conso.stream SET batch_size = 100; TRUNCATE rappel_conso_table; SELECT rc_seek('rappel_conso', 'earliest')});
 is($node->psql('postgres', q{SELECT rc_drain('rappel_conso', '1 minute')}), 0, 'the topic from its start, right after a change of the stream');
 is(stored(), $stored, 'gives the same table');
