@@ -57,6 +57,7 @@ rc_stream_consume(const char *name, int number, List *targets,
 {
 	RcConsumption *c;
 	RcRecord   *records;
+	bool		applied = false;
 
 	if (!open_stream(name, number, even_paused))
 		return;
@@ -71,6 +72,7 @@ rc_stream_consume(const char *name, int number, List *targets,
 		if (n > 0)
 		{
 			n = apply_fetched(records, n, counts);
+			applied = true;
 			rc_consumer_release(c->kafka);
 			if (number < 0)
 				ereport(NOTICE,
@@ -83,8 +85,8 @@ rc_stream_consume(const char *name, int number, List *targets,
 			if (passed(targets))
 			{
 				rc_partitions_observe(c, true);
-				/* an answer that comes after we have left is lost */
-				if (c->commit_again)
+				/* what the group has not been told when we leave is lost */
+				if (applied)
 					rc_partitions_commit(c, GROUP_PATIENCE);
 				return;
 			}
