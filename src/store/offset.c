@@ -14,6 +14,8 @@
 #include "utils/elog.h"
 #include "utils/timestamp.h"
 
+static void param_partition(RcParams *params, const char *stream,
+							const RcOffset *at);
 static void fence_failed(const char *stream, const RcOffset *from);
 
 /*
@@ -117,9 +119,7 @@ rc_offset_advance(const char *stream, const RcOffset *from, int64 next_offset,
 {
 	RcParams	params = {0};
 
-	rc_param_text(&params, stream);
-	rc_param_text(&params, from->topic);
-	rc_param_int4(&params, from->partition);
+	param_partition(&params, stream, from);
 	rc_param_int8(&params, from->next_offset);
 	rc_param_int8(&params, from->epoch);
 	rc_param_int8(&params, next_offset);
@@ -151,9 +151,7 @@ rc_offset_skip(const char *stream, const RcOffset *from, int64 next_offset)
 {
 	RcParams	params = {0};
 
-	rc_param_text(&params, stream);
-	rc_param_text(&params, from->topic);
-	rc_param_int4(&params, from->partition);
+	param_partition(&params, stream, from);
 	rc_param_int8(&params, from->next_offset);
 	rc_param_int8(&params, from->epoch);
 	rc_param_int8(&params, next_offset);
@@ -169,9 +167,7 @@ rc_offset_started(const char *stream, const RcOffset *at)
 {
 	RcParams	params = {0};
 
-	rc_param_text(&params, stream);
-	rc_param_text(&params, at->topic);
-	rc_param_int4(&params, at->partition);
+	param_partition(&params, stream, at);
 	rc_execute("UPDATE rappel_conso.stream_offset"
 			   " SET started_at = pg_catalog.clock_timestamp(),"
 			   " applied_before = applied"
@@ -199,6 +195,15 @@ rc_offset_totals(const char *stream, RcCounts *counts)
 		counts->updated - counts->dead;
 }
 
+/* The first three parameters, $1 to $3, of what is about a partition. */
+static void
+param_partition(RcParams *params, const char *stream, const RcOffset *at)
+{
+	rc_param_text(params, stream);
+	rc_param_text(params, at->topic);
+	rc_param_int4(params, at->partition);
+}
+
 static void
 fence_failed(const char *stream, const RcOffset *from)
 {
@@ -220,9 +225,7 @@ rc_offset_seek(const char *stream, const RcOffset *from, int64 next_offset,
 {
 	RcParams	params = {0};
 
-	rc_param_text(&params, stream);
-	rc_param_text(&params, from->topic);
-	rc_param_int4(&params, from->partition);
+	param_partition(&params, stream, from);
 	rc_param_int8(&params, from->epoch);
 	rc_param_int8(&params, next_offset);
 	rc_param_text(&params, cluster_id);
@@ -240,9 +243,7 @@ rc_offset_observe(const char *stream, const RcOffset *at, int64 high_watermark)
 {
 	RcParams	params = {0};
 
-	rc_param_text(&params, stream);
-	rc_param_text(&params, at->topic);
-	rc_param_int4(&params, at->partition);
+	param_partition(&params, stream, at);
 	rc_param_int8(&params, high_watermark);
 	rc_execute("UPDATE rappel_conso.stream_offset SET high_watermark = $4,"
 			   " observed_at = pg_catalog.clock_timestamp()"

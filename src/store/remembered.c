@@ -104,8 +104,7 @@ rc_remembered_compare(const RcSource *source, const char *destination,
 													 records[i].value_len, 0);
 		previous[i] = -1;
 	}
-	rc_param_text(&params, source->name);
-	rc_param_text(&params, destination);
+	rc_param_source(&params, source, destination);
 	param_keys(&params, records, NULL, n);
 	rc_query_begin();
 	rows = rc_query("SELECT b.ord, b.previous, r.hash, r.version, r.run,"
@@ -194,8 +193,7 @@ rc_remembered_doubt(const RcSource *source, const char *destination,
 	for (int i = 0; i < n; i++)
 		if (memory[i].changed || (fresh_too && memory[i].fresh))
 			changed[count++] = records[i];
-	rc_param_text(&params, source->name);
-	rc_param_text(&params, destination);
+	rc_param_source(&params, source, destination);
 	param_keys(&params, changed, NULL, count);
 	rc_execute("INSERT INTO rappel_conso.source_record (source, destination, key)"
 			   " SELECT DISTINCT $1, $2, k FROM pg_catalog.unnest($3) k"
@@ -229,8 +227,7 @@ rc_remember(const RcSource *source, const char *destination,
 	}
 	if (writes > 0)
 	{
-		rc_param_text(&params, source->name);
-		rc_param_text(&params, destination);
+		rc_param_source(&params, source, destination);
 		param_keys(&params, records, memory, n);
 		rc_param_ids(&params, hashes, n);
 		param_bytes(&params, versions, lens, n);
@@ -257,8 +254,7 @@ rc_forget(const RcSource *source, const char *destination,
 {
 	RcParams	params = {0};
 
-	rc_param_text(&params, source->name);
-	rc_param_text(&params, destination);
+	rc_param_source(&params, source, destination);
 	param_keys(&params, records, NULL, n);
 	rc_execute("DELETE FROM rappel_conso.source_record WHERE source = $1"
 			   " AND destination = $2 AND key = ANY ($3)", &params);
@@ -272,8 +268,7 @@ rc_remembered_at_most(const RcSource *source, const char *destination,
 	RcParams	params = {0};
 	bool		at_most;
 
-	rc_param_text(&params, source->name);
-	rc_param_text(&params, destination);
+	rc_param_source(&params, source, destination);
 	rc_param_int8(&params, most);
 	rc_query_begin();
 
@@ -295,8 +290,7 @@ rc_remembered_count(const RcSource *source, const char *destination,
 	RcParams	params = {0};
 	int64		count;
 
-	rc_param_text(&params, source->name);
-	rc_param_text(&params, destination);
+	rc_param_source(&params, source, destination);
 	rc_param_bool(&params, what == RC_COUNT_KNOWN);
 	rc_param_bool(&params, what == RC_COUNT_MISSING);
 	rc_query_begin();
@@ -321,8 +315,7 @@ rc_remembered_miss(const RcSource *source, const char *destination,
 	RcParams	params = {0};
 	int64		missing;
 
-	rc_param_text(&params, source->name);
-	rc_param_text(&params, destination);
+	rc_param_source(&params, source, destination);
 	rc_query_begin();
 	rc_relation_register("seen", seen->store, seen->desc, (double) seen->n);
 
@@ -354,8 +347,7 @@ rc_remembered_missing(const RcSource *source, const char *destination,
 	RcParams	params = {0};
 	RcRecord   *records;
 
-	rc_param_text(&params, source->name);
-	rc_param_text(&params, destination);
+	rc_param_source(&params, source, destination);
 	rc_param_bytea(&params, after ? after->key : "", after ? after->key_len : 0);
 	rc_param_int4(&params, limit);
 	rc_query_begin();

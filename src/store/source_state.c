@@ -11,6 +11,15 @@
  */
 #include "store/store.h"
 
+/* The first two parameters, $1 and $2, of what is about a source's state. */
+void
+rc_param_source(RcParams *params, const RcSource *source,
+				const char *destination)
+{
+	rc_param_text(params, source->name);
+	rc_param_text(params, destination);
+}
+
 /*
  * How far the source has been read for the destination, in the current
  * context; made where it is missing.
@@ -21,8 +30,7 @@ rc_source_state(const RcSource *source, const char *destination)
 	RcParams	params = {0};
 	RcSourceState *state = palloc0(sizeof(RcSourceState));
 
-	rc_param_text(&params, source->name);
-	rc_param_text(&params, destination);
+	rc_param_source(&params, source, destination);
 	rc_query_begin();
 	rc_query("INSERT INTO rappel_conso.source_state (source, destination)"
 			 " VALUES ($1, $2) ON CONFLICT DO NOTHING", &params);
@@ -77,8 +85,7 @@ rc_source_advance(const RcSource *source, const char *destination,
 {
 	RcParams	params = {0};
 
-	rc_param_text(&params, source->name);
-	rc_param_text(&params, destination);
+	rc_param_source(&params, source, destination);
 	rc_param_int8(&params, state->epoch);
 	rc_param_int8(&params, state->next_offset);
 	rc_param_text(&params, cursor);
@@ -104,8 +111,7 @@ rc_source_fence(const RcSource *source, const char *destination,
 {
 	RcParams	params = {0};
 
-	rc_param_text(&params, source->name);
-	rc_param_text(&params, destination);
+	rc_param_source(&params, source, destination);
 	rc_param_int8(&params, state->epoch);
 	if (rc_execute("SELECT FROM rappel_conso.source_state WHERE source = $1"
 				   " AND destination = $2 AND epoch = $3 FOR NO KEY UPDATE",
@@ -119,8 +125,7 @@ rc_source_checked(const RcSource *source, const char *destination)
 {
 	RcParams	params = {0};
 
-	rc_param_text(&params, source->name);
-	rc_param_text(&params, destination);
+	rc_param_source(&params, source, destination);
 	rc_execute("UPDATE rappel_conso.source_state"
 			   " SET checked_at = pg_catalog.clock_timestamp()"
 			   " WHERE source = $1 AND destination = $2", &params);
@@ -133,8 +138,7 @@ rc_source_quota(const RcSource *source, const char *destination, int64 limit,
 {
 	RcParams	params = {0};
 
-	rc_param_text(&params, source->name);
-	rc_param_text(&params, destination);
+	rc_param_source(&params, source, destination);
 	rc_param_int8(&params, limit);
 	rc_param_int8(&params, remaining);
 	rc_param_time(&params, reset);
@@ -155,8 +159,7 @@ rc_source_rewind(const RcSource *source, const char *destination,
 {
 	RcParams	params = {0};
 
-	rc_param_text(&params, source->name);
-	rc_param_text(&params, destination);
+	rc_param_source(&params, source, destination);
 	rc_param_int8(&params, state->epoch);
 	rc_param_text(&params, cursor);
 	rc_execute("UPDATE rappel_conso.source_state SET cursor_value = $4"
@@ -196,8 +199,7 @@ rc_source_complete(const RcSource *source, const char *destination,
 {
 	RcParams	params = {0};
 
-	rc_param_text(&params, source->name);
-	rc_param_text(&params, destination);
+	rc_param_source(&params, source, destination);
 	rc_param_int8(&params, state->epoch);
 	rc_param_text(&params, data_processed);
 	rc_param_int8(&params, records_count);
@@ -222,8 +224,7 @@ rc_source_surplus(const RcSource *source, const char *destination,
 {
 	RcParams	params = {0};
 
-	rc_param_text(&params, source->name);
-	rc_param_text(&params, destination);
+	rc_param_source(&params, source, destination);
 	rc_param_int8(&params, state->epoch);
 	rc_param_text(&params, known ? psprintf(INT64_FORMAT, surplus) : NULL);
 	rc_execute("UPDATE rappel_conso.source_state SET surplus = $4::int8"
@@ -241,8 +242,7 @@ rc_source_missing(const RcSource *source, const char *destination,
 {
 	RcParams	params = {0};
 
-	rc_param_text(&params, source->name);
-	rc_param_text(&params, destination);
+	rc_param_source(&params, source, destination);
 	rc_param_int8(&params, state->epoch);
 	rc_param_bool(&params, refused);
 	rc_param_int8(&params, accepted);
@@ -262,8 +262,7 @@ rc_source_forget(const RcSource *source, const char *destination)
 {
 	RcParams	params = {0};
 
-	rc_param_text(&params, source->name);
-	rc_param_text(&params, destination);
+	rc_param_source(&params, source, destination);
 	rc_execute("SELECT rappel_conso.forget($1, $2)", &params);
 }
 

@@ -173,6 +173,8 @@ extern void rc_task_set(int64 run, const char *task, const char *state,
 extern char *rc_cursor_before(const char *cursor, const RcSource *source);
 extern void rc_source_rewind(const RcSource *source, const char *destination,
 							 RcSourceState *state, const char *cursor);
+extern void rc_param_source(RcParams *params, const RcSource *source,
+							const char *destination);
 extern RcSourceState *rc_source_state(const RcSource *source,
 									  const char *destination);
 extern void rc_source_advance(const RcSource *source, const char *destination,

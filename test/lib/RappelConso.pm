@@ -30,8 +30,9 @@ use Test::More;
 use Time::HiRes ();
 
 our @EXPORT = qw(
-  start_api start_kafka start_session need_kafka new_node kill_server data_file
-  sample_file table_rows table_digest DATASET
+  start_api start_kafka start_session need_kafka new_node new_database
+  make_source kill_server data_file sample_file table_rows table_digest
+  table_fingerprint DATASET
 );
 
 # The dataset that the built-in source reads.
@@ -179,6 +180,58 @@ sub create_extension
 
 =pod
 
+=item new_database(node, name, api => api, source => {..})
+
+A database of that name with the extension, as by create_extension(); returns
+the name.
+
+=cut
+
+sub new_database
+{
+	my ($node, $dbname, %args) = @_;
+
+	$node->safe_psql('postgres', "CREATE DATABASE $dbname");
+	create_extension($node, dbname => $dbname, %args);
+	return $dbname;
+}
+
+=pod
+
+=item make_source(node, name, api => api, batch_size => n, dataset => "'..'", ..)
+
+A source with a stream and a table of its name.  The table has key, value and
+how often the record was handed on.  What is given besides the stream's
+batch_size is SQL for the source's columns.
+
+=cut
+
+sub make_source
+{
+	my ($node, $name, %columns) = @_;
+	my ($api, $batch_size) = delete @columns{ 'api', 'batch_size' };
+	my %source = (
+		url => "'" . $api->url . "'",
+		dataset => "'${\DATASET}'",
+		key_field => "'numero_fiche'",
+		cursor_field => "'date_publication'",
+		retries => 1,
+		retry_delay => "'0'",
+		%columns);
+	my @set = sort keys %source;
+
+	$node->safe_psql('postgres', <<~EOC);
+		CREATE TABLE IF NOT EXISTS $name (key text PRIMARY KEY, value jsonb, times integer NOT NULL DEFAULT 1);
+		INSERT INTO rappel_conso.stream (name, topics, batch_size, statement) VALUES ('$name', '{$name}', ${\($batch_size // 10000)}, \$\$
+		  INSERT INTO $name AS t SELECT key, value FROM records
+		      ON CONFLICT (key) DO UPDATE SET value = EXCLUDED.value, times = t.times + 1 \$\$);
+		INSERT INTO rappel_conso.source (name, stream, ${\join(', ', @set)}) VALUES ('$name', '$name', ${\join(', ', @source{@set})});
+		EOC
+	return;
+}
+
+=pod
+
 =item kill_server(node, pid, ..)
 
 kill -9 of the server itself, and its start when the processes that it leaves,
@@ -293,6 +346,25 @@ sub table_digest
 
 	return scalar(@rows) . ' rows, '
 	  . Digest::MD5::md5_hex(join("\n", @rows));
+}
+
+=pod
+
+=item table_fingerprint(node, dbname => 'postgres')
+
+Where each row of the recalls' table lies and who wrote, locked or deleted it:
+the same text means that nothing was done to it.
+
+=cut
+
+sub table_fingerprint
+{
+	my ($node, %args) = @_;
+
+	return $node->safe_psql(
+		$args{dbname} // 'postgres', q{
+		SELECT pg_relation_size('rappel_conso_table'),
+		       md5(string_agg(concat_ws(',', ctid, xmin, xmax), ' ' ORDER BY ctid)) FROM rappel_conso_table});
 }
 
 package RappelConso::Api;

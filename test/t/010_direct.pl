@@ -27,32 +27,6 @@ sub sync
 		   FROM rc_sync_now(" . join(', ', @arguments) . ')');
 }
 
-# A database with the extension, its source on the stand-in.
-sub new_database
-{
-	my ($dbname, %source) = @_;
-
-	$node->safe_psql('postgres', "CREATE DATABASE $dbname");
-	RappelConso::create_extension(
-		$node,
-		dbname => $dbname,
-		api => $api,
-		source => \%source);
-	return $dbname;
-}
-
-# Where each row of the table lies and who wrote, locked or deleted it: the
-# same text means that nothing was done to it.
-sub fingerprint
-{
-	my ($dbname) = @_;
-
-	return $node->safe_psql(
-		$dbname, q{
-		SELECT pg_relation_size('rappel_conso_table'),
-		       md5(string_agg(concat_ws(',', ctid, xmin, xmax), ' ' ORDER BY ctid)) FROM rappel_conso_table});
-}
-
 sub requests
 {
 	return join(' ', map { $_->{kind} } $api->log);
@@ -114,7 +88,7 @@ is( $node->safe_psql(
 # A second one does nothing
 #
 my $digest = table_digest($node);
-my $rows = fingerprint('postgres');
+my $rows = table_fingerprint($node);
 $node->safe_psql('postgres', 'CREATE EXTENSION pg_walinspect; CHECKPOINT');
 my $lsn = $node->safe_psql('postgres', 'SELECT pg_current_wal_flush_lsn()');
 $api->clear_log;
@@ -142,7 +116,7 @@ is( $node->safe_psql(
 	),
 	'300|0|0|0|0',
 	'no row was touched since it was inserted');
-is(fingerprint('postgres'), $rows, 'nor locked');
+is(table_fingerprint($node), $rows, 'nor locked');
 
 # New times at the API, the same records: what lies within the overlap is read.
 $api->clear_log;
@@ -162,7 +136,7 @@ is( "$export->{query}->{where}; $export->{query}->{order_by}",
 		              to_char((max(date_de_publication) - interval '30 days') AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'))
 		  FROM rappel_conso_table}),
 	'by a condition on the cursor, in its order');
-is(fingerprint('postgres'), $rows, 'the table is as it was');
+is(table_fingerprint($node), $rows, 'the table is as it was');
 cmp_ok($recent, '<', 100, 'the overlap is a part of the dataset');
 
 #
@@ -241,7 +215,7 @@ is( $node->safe_psql(
 	'300|t',
 	'the table is made in it');
 
-new_database('squatted');
+new_database($node, 'squatted', api => $api);
 $node->safe_psql(
 	'squatted', q{
 	CREATE ROLE squatter;
@@ -269,7 +243,7 @@ is(sync('squatted'), 'success|300|-|300|0|0|0', 'renamed, it does not matter');
 # Another dataset, as it comes, into a stream of one's own
 #
 # Another owner of source and stream, before anything is there.
-new_database('owned');
+new_database($node, 'owned', api => $api);
 $node->safe_psql(
 	'owned', q{
 	CREATE ROLE keeper LOGIN; GRANT CREATE ON SCHEMA public TO keeper;
@@ -280,7 +254,7 @@ $node->safe_psql(
 is(sync('owned'), 'success|300|-|300|0|0|0', 'source and stream of another role, from the first run on');
 is( $node->safe_psql('owned', q{SELECT DISTINCT relowner::regrole FROM pg_class WHERE relname ~ '^rappel_conso_(table|history)$'}),
 	'keeper', 'whose tables they are');
-new_database('menus');
+new_database($node, 'menus', api => $api);
 $api->control(
 	replace => {
 		dataset => 'menu',

@@ -27,32 +27,6 @@ sub sync
 		   FROM rc_sync_now(" . join(', ', @arguments) . ')');
 }
 
-# A database with the extension, its source on the stand-in.
-sub new_database
-{
-	my ($dbname, %source) = @_;
-
-	$node->safe_psql('postgres', "CREATE DATABASE $dbname");
-	RappelConso::create_extension(
-		$node,
-		dbname => $dbname,
-		api => $api,
-		source => \%source);
-	return $dbname;
-}
-
-# Where each row of the table lies and who wrote, locked or deleted it: the
-# same text means that nothing was done to it.
-sub fingerprint
-{
-	my ($dbname) = @_;
-
-	return $node->safe_psql(
-		$dbname, q{
-		SELECT pg_relation_size('rappel_conso_table'),
-		       md5(string_agg(concat_ws(',', ctid, xmin, xmax), ' ' ORDER BY ctid)) FROM rappel_conso_table});
-}
-
 #
 # Versions
 #
@@ -114,7 +88,7 @@ foreach my $case (
 	my ($dbname, $batch_size, @counts) = @$case;
 
 	$api->control(replace => { dataset => 'versions', records => \@first });
-	new_database($dbname, dataset => "'versions'");
+	new_database($node, $dbname, api => $api, source => { dataset => "'versions'" });
 	$node->safe_psql($dbname, "UPDATE rappel_conso.stream SET batch_size = $batch_size");
 	is(sync($dbname), "success|31|-|$counts[0]", "batches of $batch_size: each fiche is inserted once");
 	$api->control(append => { dataset => 'versions', records => \@second });
@@ -134,10 +108,13 @@ is( table_digest($node, dbname => 'versions'),
 # The older shape, by UPDATE, and then the newer one into the same table
 #
 new_database(
-	'archive',
-	dataset => "'rappelconso0'",
-	key_field => "'reference_fiche'",
-	cursor_field => "'date_de_publication'");
+	$node, 'archive',
+	api => $api,
+	source => {
+		dataset => "'rappelconso0'",
+		key_field => "'reference_fiche'",
+		cursor_field => "'date_de_publication'"
+	});
 my @v1 = do
 {
 	open(my $file, '<', sample_file('recalls_v1.jsonl')) or die $!;
@@ -189,17 +166,20 @@ SKIP:
 	close($pipe);
 	my $distinct = keys %distinct;
 
-	new_database('recorded', dataset => "'recorded_v2'");
+	new_database($node, 'recorded', api => $api, source => { dataset => "'recorded_v2'" });
 	is(sync('recorded'), 'success|10223|-|10223|0|0|0', 'V2 as recorded');
-	my $rows = fingerprint('recorded');
+	my $rows = table_fingerprint($node, dbname => 'recorded');
 	is(sync('recorded', 'full_sync => true'), 'success|10223|-|0|0|10223|0', 'read again');
-	is(fingerprint('recorded'), $rows, 'and left alone');
+	is(table_fingerprint($node, dbname => 'recorded'), $rows, 'and left alone');
 
 	new_database(
-		'recorded_v1',
-		dataset => "'recorded_v1'",
-		key_field => "'reference_fiche'",
-		cursor_field => "'date_de_publication'");
+		$node, 'recorded_v1',
+		api => $api,
+		source => {
+			dataset => "'recorded_v1'",
+			key_field => "'reference_fiche'",
+			cursor_field => "'date_de_publication'"
+		});
 	is( sync('recorded_v1'),
 		"success|10230|-|$distinct|0|" . (10230 - $distinct) . '|0',
 		'V1 as recorded: every distinct fiche');

@@ -109,29 +109,6 @@ sub month
 	return between(@at);
 }
 
-sub make_source
-{
-	my ($name, %columns) = @_;
-	my %source = (
-		url => "'" . $api->url . "'",
-		dataset => "'$name'",
-		key_field => "'numero_fiche'",
-		cursor_field => "'date_publication'",
-		retries => 1,
-		retry_delay => "'0'",
-		%columns);
-	my @set = sort keys %source;
-
-	value(<<~EOC);
-		CREATE TABLE $name (key text PRIMARY KEY, value jsonb, times integer NOT NULL DEFAULT 1);
-		INSERT INTO rappel_conso.stream (name, topics, statement) VALUES ('$name', '{$name}', \$\$
-		  INSERT INTO $name AS t SELECT key, value FROM records
-		      ON CONFLICT (key) DO UPDATE SET value = EXCLUDED.value, times = t.times + 1 \$\$);
-		INSERT INTO rappel_conso.source (name, stream, ${\join(', ', @set)}) VALUES ('$name', '$name', ${\join(', ', @source{@set})});
-		EOC
-	return;
-}
-
 # What is wrong with the windows of the newest run, which must tile the whole of
 # it; then their number.
 my $tiles = <<~'EOC';
@@ -144,7 +121,8 @@ my $tiles = <<~'EOC';
 	 WHERE r.id = (SELECT max(id) FROM rappel_conso.run)
 	EOC
 
-make_source($_, $_ eq 'redefined' ? (filter => "'numero_version > 1'") : ()) foreach @broken;
+make_source($node, $_, api => $api, dataset => "'$_'", $_ eq 'redefined' ? (filter => "'numero_version > 1'") : ())
+  foreach @broken;
 
 #
 # Queued
@@ -269,10 +247,10 @@ $api->control(
 		dataset => 'borders',
 		records => [ @records, { numero_fiche => 'none', date_publication => undef, libelle => 'thing', id => 99 } ]
 	});
-make_source('borders');
-make_source('fraction', dataset => "'borders'");
+make_source($node, 'borders', api => $api, dataset => "'borders'");
+make_source($node, 'fraction', api => $api, dataset => "'borders'");
 my %no_time = (plain => 'NULL', number => "'id'", words => "'libelle'", missing => "'no_such_field'");
-make_source($_, dataset => "'borders'", cursor_field => $no_time{$_}) foreach sort keys %no_time;
+make_source($node, $_, api => $api, dataset => "'borders'", cursor_field => $no_time{$_}) foreach sort keys %no_time;
 my $borders = backfill('borders', "'2024-01-31', '2024-05-15'");
 my $fraction = backfill('fraction', "'2024-06-01 10:00:00', '2024-06-01 10:00:00.5'");
 my %without = map { $_ => backfill($_, $YEAR) } sort keys %no_time;

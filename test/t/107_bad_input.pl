@@ -31,6 +31,8 @@ my $node = new_node(
 	rappel_conso.keep_history = 1
 	EOC
 
+my @small = (api => $api, batch_size => $BATCH);    # of make_source()
+
 sub value { return $node->safe_psql('postgres', $_[0]); }
 
 # The error of a statement: SQLSTATE, message, detail and hint.
@@ -40,29 +42,6 @@ sub failure
 	my ($status, $out, $err) = $node->psql('postgres', "\\set VERBOSITY verbose\n$sql");
 
 	return join('; ', $err =~ /^(?:psql:\S+ )?(?:ERROR|DETAIL|HINT):  (.*)$/mg);
-}
-
-sub make_source
-{
-	my ($name, %columns) = @_;
-	my %source = (
-		url => "'" . $api->url . "'",
-		dataset => "'${\DATASET}'",
-		key_field => "'numero_fiche'",
-		cursor_field => "'date_publication'",
-		retries => 1,
-		retry_delay => "'0'",
-		%columns);
-	my @set = sort keys %source;
-
-	value(<<~EOC);
-		CREATE TABLE IF NOT EXISTS $name (key text PRIMARY KEY, value jsonb, times integer NOT NULL DEFAULT 1);
-		INSERT INTO rappel_conso.stream (name, topics, batch_size, statement) VALUES ('$name', '{$name}', $BATCH, \$\$
-		  INSERT INTO $name AS t SELECT key, value FROM records
-		      ON CONFLICT (key) DO UPDATE SET value = EXCLUDED.value, times = t.times + 1 \$\$);
-		INSERT INTO rappel_conso.source (name, stream, ${\join(', ', @set)}) VALUES ('$name', '$name', ${\join(', ', @source{@set})});
-		EOC
-	return;
 }
 
 # A sync that was begun: its state, and what it fetched and inserted; or its
@@ -149,7 +128,7 @@ foreach my $case (
 {
 	my ($name, $change, $said, $next, $rows) = @$case;
 
-	make_source($name);
+	make_source($node, $name, @small);
 	is(in_the_middle($name, $change =~ s/NAME/$name/gr), $said =~ s/NAME/$name/gr, "$name changes in the middle: what the caller is told");
 	is( newest($name, q{state, inserted, (SELECT string_agg(t.state, ' ') FROM rappel_conso.task t WHERE t.run = run.id)}),
 		$said eq $whole ? "success|$RECORDS|success" : "failed|$BATCH|failed",
@@ -165,7 +144,7 @@ is(sync('owner', 'true'), "success|$RECORDS|$RECORDS", 'so does a source whose s
 is(table('owner'), "$RECORDS|2", 'and reads everything');
 
 # Another stream, at once or after none
-make_source($_) foreach ('other', 'spare', 'moved', 'orphan', 'deleted', 'old_name', 'patient', 'cancelled', 'refused', 'leaving', 'before');
+make_source($node, $_, @small) foreach ('other', 'spare', 'moved', 'orphan', 'deleted', 'old_name', 'patient', 'cancelled', 'refused', 'leaving', 'before');
 is(in_the_middle('moved', "$update stream = 'other' WHERE name = 'moved'"), $changed =~ s/NAME/moved/r, 'another stream in the middle');
 is(sync('moved'), $whole, 'the next run feeds that');
 is(table('other'), "$RECORDS|1", 'with everything');
@@ -194,7 +173,7 @@ is( value(q{SELECT (SELECT count(*) FROM rappel_conso.source_state WHERE source 
 is(newest('deleted', 'state, inserted'), "failed|$BATCH", 'but its run');
 is(table('deleted'), "$BATCH|1", 'and its rows');
 value("DELETE FROM rappel_conso.stream WHERE name = 'deleted'");
-make_source('deleted');
+make_source($node, 'deleted', @small);
 is(sync('deleted'), $whole, 'made again, it reads everything');
 is(table('deleted'), "$RECORDS|2", 'and no row is missing');
 is( in_the_middle('old_name', "$update name = 'new_name' WHERE name = 'old_name'"),
@@ -277,7 +256,7 @@ my @things = map {
 	{ numero_fiche => "$_", date_publication => sprintf('2026-03-%02dT08:02:00+00:00', $_), libelle => "thing $_" }
 } (11 .. 30);
 my $gate = { fault => 'gate', on => 'export', dataset => 'moving', lines => 5 };
-make_source('moving', dataset => "'moving'");
+make_source($node, 'moving', @small, dataset => "'moving'");
 $api->control(replace => { dataset => 'moving', records => [ @things[ 0 .. 9 ] ] });
 
 # The table is the dataset, but for the rows of what has vanished.
@@ -327,7 +306,7 @@ as_the_dataset('nothing is missing', @things[ 0 .. 16 ]);
 #
 foreach my $name ('early', 'hourly')
 {
-	make_source($name, dataset => "'$name'");
+	make_source($node, $name, @small, dataset => "'$name'");
 	$api->control(replace => { dataset => $name, records => \@things });
 	sync($name);
 }
