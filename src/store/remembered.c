@@ -260,7 +260,10 @@ rc_forget(const RcSource *source, const char *destination,
 			   " AND destination = $2 AND key = ANY ($3)", &params);
 }
 
-/* Whether no more than so many records are remembered; reads no more of them. */
+/*
+ * Whether no more than so many records were handed on for sure; reads no more
+ * of them.
+ */
 bool
 rc_remembered_at_most(const RcSource *source, const char *destination,
 					  int64 most)
@@ -276,7 +279,8 @@ rc_remembered_at_most(const RcSource *source, const char *destination,
 	rc_query("SELECT COALESCE((SELECT next_offset FROM rappel_conso.source_state"
 			 "  WHERE source = $1 AND destination = $2), 0) <= $3"
 			 " OR NOT EXISTS (SELECT FROM rappel_conso.source_record"
-			 "  WHERE source = $1 AND destination = $2 OFFSET $3)", &params);
+			 "  WHERE source = $1 AND destination = $2 AND hash IS NOT NULL"
+			 "  OFFSET $3)", &params);
 	at_most = rc_column_bool(0, 1);
 	rc_query_end();
 	return at_most;
