@@ -58,6 +58,7 @@ static RunRow *load_run(int64 run);
 static void check_member(const char *source);
 static void check_committed(int64 run);
 static bool run_has_ended(int64 run);
+static void check_alive(int64 run);
 static int64 tell_progress(int64 run, int64 told);
 static bool has_ended(const RunRow *row);
 
@@ -194,7 +195,10 @@ rc_wait(PG_FUNCTION_ARGS)
 	while (!run_has_ended(run))
 	{
 		if (looks++ % (TELL_INTERVAL / LOOK_INTERVAL) == 0)
+		{
+			check_alive(run);
 			told = tell_progress(run, told);
+		}
 		if (deadline != 0 && GetCurrentTimestamp() >= deadline)
 			ereport(ERROR,
 					(errcode(ERRCODE_QUERY_CANCELED),
@@ -319,6 +323,25 @@ run_has_ended(int64 run)
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(look);
 	return ended;
+}
+
+/*
+ * A run that says so while nobody runs it, before and after its lock was
+ * looked at, is dead, whether or not somebody has written that down yet.
+ */
+static void
+check_alive(int64 run)
+{
+	RunRow	   *row = load_run(run);
+
+	if (strcmp(row->state, "running") != 0 ||
+		rc_lock_holder(MyDatabaseId, RC_WORKER_RUN, row->source, 0) != 0 ||
+		strcmp(load_run(run)->state, "running") != 0)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_CRASH_SHUTDOWN),
+			 errmsg("the process ended before the run did"),
+			 errhint("The next run goes on from the last commit; see the server log for the cause.")));
 }
 
 /*

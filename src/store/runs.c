@@ -55,7 +55,8 @@ rc_run_start(const char *source, const char *trigger, bool full_sync,
 }
 
 /*
- * Begin a run that was queued; false when it is not queued any more.
+ * Begin a run that was queued; false when it is not queued any more, or when
+ * a transaction that is still open has asked for it once more.
  */
 bool
 rc_run_take(int64 run, const char *destination, bool *full_sync)
@@ -69,7 +70,9 @@ rc_run_take(int64 run, const char *destination, bool *full_sync)
 	taken = rc_query("UPDATE rappel_conso.run SET state = 'running',"
 					 " started_at = pg_catalog.clock_timestamp(), destination = $2,"
 					 " reads = rappel_conso.reads(source)"
-					 " WHERE id = $1 AND state = 'queued' RETURNING full_sync",
+					 " WHERE id = (SELECT id FROM rappel_conso.run WHERE id = $1"
+					 "  AND state = 'queued' FOR UPDATE SKIP LOCKED)"
+					 " RETURNING full_sync",
 					 &params) == 1;
 	if (taken)
 		*full_sync = rc_column_bool(0, 1);

@@ -53,6 +53,7 @@ static long next_look;			/* in ms from now */
 
 static bool may_run(bool by_hand);
 static void round_of_work(MemoryContext context);
+static void mark_dead_runs(MemoryContext context);
 static List *due_runs(List *starts);
 static List *idle_streams(List *starts);
 static List *idle_publisher(List *starts, MemoryContext context);
@@ -148,6 +149,7 @@ round_of_work(MemoryContext context)
 				(errmsg("rappel_conso scheduler leaves: the extension is gone, or has another version than the library")));
 		proc_exit(0);
 	}
+	mark_dead_runs(context);
 	starts = due_runs(starts);
 	if (rc_kafka_brokers[0] != '\0')
 	{
@@ -167,6 +169,42 @@ round_of_work(MemoryContext context)
 }
 
 /*
+ * Runs that say "running" while nobody runs them: a kill or a restart of the
+ * server has ended their worker.  The lock alone does not tell, since a
+ * stream's statement can let go of it.
+ */
+static void
+mark_dead_runs(MemoryContext context)
+{
+	List	   *sources = NIL;
+	ListCell   *lc;
+	uint64		n;
+
+	rc_query_begin();
+	n = rc_query("SELECT r.source FROM rappel_conso.run r WHERE r.state = 'running'"
+				 " AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_activity a"
+				 "  WHERE a.datname = pg_catalog.current_database()"
+				 "  AND a.application_name = 'rappel_conso run ' || r.source)",
+				 NULL);
+	for (uint64 i = 0; i < n; i++)
+		sources = lappend(sources, MemoryContextStrdup(context,
+													   rc_column_text(i, 1)));
+	rc_query_end();
+	foreach(lc, sources)
+	{
+		char	   *source = (char *) lfirst(lc);
+
+		if (!rc_lock_take(RC_WORKER_RUN, source, 0))
+			continue;
+		(void) rc_run_abandon(source);
+		rc_transaction_commit();
+		rc_lock_release(RC_WORKER_RUN, source, 0);
+		rc_transaction_begin();
+		MemoryContextSwitchTo(context);
+	}
+}
+
+/*
  * Runs that were asked for, and sources whose poll_interval has passed since
  * their last run started; a source that is not due yet brings the next look
  * forward.  After a clock that went ahead, times to come do not count.
@@ -182,8 +220,9 @@ due_runs(List *starts)
 				 "  pg_catalog.clock_timestamp() - l.at)) * 1000)::int8 END"
 				 " FROM rappel_conso.source s"
 				 " JOIN pg_catalog.pg_roles r ON r.oid = s.owner"
-				 " LEFT JOIN LATERAL (SELECT min(u.id) AS id FROM rappel_conso.run u"
-				 "  WHERE u.source = s.name AND u.state = 'queued') q ON true"
+				 " LEFT JOIN LATERAL (SELECT u.id FROM rappel_conso.run u"
+				 "  WHERE u.source = s.name AND u.state = 'queued'"
+				 "  ORDER BY u.id LIMIT 1 FOR SHARE SKIP LOCKED) q ON true"
 				 " CROSS JOIN LATERAL (SELECT extract(epoch FROM s.poll_interval) *"
 				 "  CASE WHEN EXISTS (SELECT FROM rappel_conso.source_state t"
 				 "   WHERE t.source = s.name AND t.quota_remaining * 10 < t.quota_limit"

@@ -26,6 +26,7 @@ static void check_visible(const char *sql, const char *what,
 						  const char *name);
 static bool start_and_wait(RcCall *call, int64 *run);
 static bool join(RcCall *call, int64 *run);
+static void look_again(long after_ms);
 static int64 newest_run(const char *source);
 
 /*
@@ -129,8 +130,9 @@ start_and_wait(RcCall *call, int64 *run)
 }
 
 /*
- * Wait for the run that is under way; false when it was cancelled, or ended
- * before it had a row, so that the caller has to start its own.
+ * Wait for the run that is under way; false when it was cancelled, ended
+ * before it had a row, or did less than is asked for: then the caller has to
+ * start its own.
  */
 static bool
 join(RcCall *call, int64 *run)
@@ -141,6 +143,13 @@ join(RcCall *call, int64 *run)
 	bool		told = false;
 	int			looks = 0;
 
+	/* the scheduler holds the lock while it marks a run that is dead */
+	if (rc_lock_holder(MyDatabaseId, RC_WORKER_RUN, source, 0) ==
+		rc_lock_holder(MyDatabaseId, RC_WORKER_SCHEDULER, "", 0))
+	{
+		look_again(JOIN_INTERVAL);
+		return false;
+	}
 	while (rc_lock_holder(MyDatabaseId, RC_WORKER_RUN, source, 0) != 0)
 	{
 		if (!told)
@@ -148,11 +157,7 @@ join(RcCall *call, int64 *run)
 					(errmsg("waiting for the run of source \"%s\" that is under way",
 							source)));
 		told = true;
-		(void) WaitLatch(MyLatch,
-						 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 JOIN_INTERVAL, PG_WAIT_EXTENSION);
-		ResetLatch(MyLatch);
-		CHECK_FOR_INTERRUPTS();
+		look_again(JOIN_INTERVAL);
 		if (++looks % (LOOK_INTERVAL / JOIN_INTERVAL) == 0)
 			rc_call_check_blocked(call);
 	}
@@ -160,14 +165,25 @@ join(RcCall *call, int64 *run)
 	/* a dead run's row may have said "running" until the one we waited for */
 	rc_param_text(&params, source);
 	rc_param_int8(&params, before);
+	rc_param_bool(&params, call->args.full_sync);
 	rc_query_begin();
-	if (rc_query_latest("SELECT id FROM rappel_conso.run"
-						" WHERE source = $1 AND id >= $2 AND state <> 'queued'"
+	if (rc_query_latest("SELECT id, window_from IS NULL AND (full_sync OR NOT $3)"
+						" FROM rappel_conso.run WHERE source = $1 AND id >= $2 AND state <> 'queued'"
 						" ORDER BY COALESCE(sqlstate, '') = '57P02', id LIMIT 1",
-						&params) > 0)
+						&params) > 0 && rc_column_bool(0, 2))
 		*run = rc_column_int8(0, 1, 0);
 	rc_query_end();
 	return *run != 0 && rc_sync_outcome(*run);
+}
+
+static void
+look_again(long after_ms)
+{
+	(void) WaitLatch(MyLatch,
+					 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+					 after_ms, PG_WAIT_EXTENSION);
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
 }
 
 /*

@@ -147,7 +147,8 @@ sub round
 
 	# one whose caller has seen the server die is cancelled
 	my $hit = value("SELECT count(*) FROM rappel_conso.run
-	                  WHERE id > $from AND state IN ('running', 'cancelled')");
+	                  WHERE id > $from AND (state IN ('running', 'cancelled')
+	                        OR sqlstate = '57P02')");
 	my $rows = value('SELECT count(*) FROM rappel_conso_table');
 	my $name = "$mode: $target killed at $rows rows, $what >= $least";
 

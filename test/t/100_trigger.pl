@@ -213,6 +213,69 @@ is( value("SELECT run_id, state, fetched, published IS NULL, inserted, updated, 
 	"$running|success|" . run_row($running, 'fetched') . '|t|0|0|0|t',
 	'a run that has ended gives its row at once');
 is(value("SELECT rc_wait($running, '0 s') IS NULL"), 'f', 'whatever the timeout');
+
+#
+# A run whose process has gone
+#
+gate();
+$running = value('SELECT rc_trigger()');
+$api->wait_held;
+value(q{SELECT pg_terminate_backend(rappel_conso.worker_pid('run', 'rappel_conso'))});
+my $died = '57P02: the process ended before the run did; The next run goes on from the last commit; see the server log for the cause.';
+is(failure("SELECT rc_wait($running)"), $died, 'a wait ends with the process of the run');
+is(ended($running), 'failed', 'the scheduler marks the run');
+is(run_row($running, 'sqlstate'), '57P02', 'and says why');
+
+gate();
+$running = value('SELECT rc_trigger()');
+$api->wait_held;
+value('SELECT rc_stop()');
+is(failure("SELECT rc_wait($running)"), $died, 'also without a scheduler');
+is(run_row($running, 'state'), 'running', 'when nobody is there to mark the run');
+value('SELECT rc_start()');
+is(ended($running), 'failed', 'but the next scheduler');
+is(run_row($running, 'sqlstate'), '57P02', 'in the same words');
+$api->release;
+
+#
+# Runs that wait for each other, or not
+#
+gate();
+$running = value('SELECT rc_trigger()');
+$api->wait_held;
+my $again = value('SELECT rc_trigger()');
+value("BEGIN; SELECT rc_trigger(); PREPARE TRANSACTION 'open'");
+$api->release;
+is(ended($running), 'success', 'a run ends, the next one is asked for in an open transaction, too');
+is(value('SELECT state FROM rc_sync_now()'), 'success', 'which is in nobody\'s way');
+is(run_row($again, 'state'), 'queued', 'but that of the run that it asked for');
+value("COMMIT PREPARED 'open'");
+is(ended($again), 'success', 'until it commits');
+
+# What is asked for while a run does less than that: the id of the run that was
+# waited for, and columns of the run that was got.
+sub meanwhile
+{
+	my ($first, $then, $columns) = @_;
+
+	gate();
+	$running = value("SELECT $first");
+	$api->wait_held;
+	my $call = start_session($node, "SELECT run_id FROM $then");
+	$node->poll_query_until('postgres',
+		q{SELECT count(*) = 1 FROM pg_stat_activity WHERE query ~ '^SELECT run_id FROM' AND wait_event = 'Extension'})
+	  or die 'nobody waits';
+	$api->release;
+	$call->finish;
+	is(ended($running), 'success', "$first, and meanwhile $then");
+	return ($running, run_row($call->{out}, 'id <> ' . $running . ", $columns"));
+}
+is((meanwhile("rc_backfill('rappel_conso', '2024-01-01', '2024-02-01')", 'rc_sync_now()', 'trigger, window_from IS NULL'))[1],
+	't|manual|t', 'a backfill is not what a sync is');
+is((meanwhile('rc_trigger()', 'rc_sync_now(full_sync => true)', 'trigger, full_sync'))[1],
+	't|manual|t', 'nor is a run that is not full a full one');
+is((meanwhile('rc_trigger()', 'rc_sync_now()', 'trigger, full_sync'))[1], 'f|trigger|f', 'the same is the same');
+is((meanwhile('rc_trigger(full_sync => true)', 'rc_sync_now()', 'trigger, full_sync'))[1], 'f|trigger|t', 'and a full one is more');
 is(value('SELECT rc_wait(NULL) IS NULL'), 't', 'null waits for nothing');
 is( failure("BEGIN; SELECT rc_trigger(); SELECT rc_wait(max(id)) FROM rappel_conso.run"),
 	'55006: run ' . value("SELECT last_value FROM rappel_conso.run_id_seq")

@@ -339,6 +339,8 @@ my $letters = q{SELECT string_agg(message, ', ' ORDER BY id) FROM rappel_conso.d
 my $polled = q{SELECT count(*) FROM rappel_conso.run WHERE source IN ('early', 'hourly')};
 is(value($runs), 'old success, old failure, old cancel, running, queued, young, newest, older, last', 'runs, young and old');
 my $before = value($polled);
+my $alive = $node->background_psql('postgres');    # what runs the one that says so
+$alive->query_safe(q{SET application_name = 'rappel_conso run kept'});
 value('SELECT rc_start()');
 ok($node->poll_query_until('postgres', "SELECT ($runs) = 'running, queued, young, newest, last'"),
 	'a scheduler that starts removes what is older than keep_history');
@@ -397,6 +399,7 @@ value('SELECT rc_start()');
 ok($node->poll_query_until('postgres', "SELECT ($runs) = 'running, queued, newest, last'"),
 	'without history the newest of each source stays, and what has not ended');
 is(value($letters), 'unresolved', 'and dead letters that are dead');
+$alive->quit;
 is(value(q{SELECT string_agg(id::text, ' ') FROM rappel_conso.run WHERE source = 'rappel_conso'}), $run, 'the last one of the recalls');
 is( value("SELECT state FROM rc_status() WHERE component = 'source' AND name = 'rappel_conso'"),
 	'success', 'which rc_status() knows');
