@@ -177,6 +177,13 @@ CREATE TABLE rappel_conso.task (
   next_try_at timestamptz,
   window_from timestamptz,
   window_to timestamptz,
+  fetched bigint NOT NULL DEFAULT 0,
+  published bigint NOT NULL DEFAULT 0,
+  inserted bigint NOT NULL DEFAULT 0,
+  updated bigint NOT NULL DEFAULT 0,
+  unchanged bigint NOT NULL DEFAULT 0,
+  dead bigint NOT NULL DEFAULT 0,
+  withdrawn bigint NOT NULL DEFAULT 0,
   sqlstate text,
   error text,
   PRIMARY KEY (run, name)
@@ -191,6 +198,13 @@ COMMENT ON COLUMN rappel_conso.task.finished_at IS 'when it ended';
 COMMENT ON COLUMN rappel_conso.task.next_try_at IS 'when it is tried again, while up_for_retry';
 COMMENT ON COLUMN rappel_conso.task.window_from IS 'start of the window of a backfill';
 COMMENT ON COLUMN rappel_conso.task.window_to IS 'end of the window, exclusive';
+COMMENT ON COLUMN rappel_conso.task.fetched IS 'records read from the API';
+COMMENT ON COLUMN rappel_conso.task.published IS 'records that Kafka has confirmed; 0 in direct mode';
+COMMENT ON COLUMN rappel_conso.task.inserted IS 'rows inserted by the source''s stream';
+COMMENT ON COLUMN rappel_conso.task.updated IS 'rows updated by the source''s stream';
+COMMENT ON COLUMN rappel_conso.task.unchanged IS 'records that changed nothing, those that were not handed on again among them';
+COMMENT ON COLUMN rappel_conso.task.dead IS 'records that went to rappel_conso.dead_letter';
+COMMENT ON COLUMN rappel_conso.task.withdrawn IS 'records that two full passes have missed: a record without a value each';
 COMMENT ON COLUMN rappel_conso.task.sqlstate IS 'SQLSTATE of the newest error';
 COMMENT ON COLUMN rappel_conso.task.error IS 'message of the newest error';
 
@@ -1390,7 +1404,9 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
            (array_agg(k.state ORDER BY array_position(ARRAY['running', 'failed', 'up_for_retry', 'upstream_failed',
                                                             'cancelled', 'queued', 'success'], k.state)))[1] AS state,
            count(*) FILTER (WHERE k.state = 'success') AS done, max(k.attempt) AS attempt,
-           COALESCE(max(k.finished_at), clock_timestamp()) - min(k.started_at) AS duration, max(k.error) AS error
+           COALESCE(max(k.finished_at), clock_timestamp()) - min(k.started_at) AS duration, max(k.error) AS error,
+           sum(k.fetched) AS fetched, sum(k.published) AS published, sum(k.inserted) AS inserted, sum(k.updated) AS updated,
+           sum(k.unchanged) AS unchanged, sum(k.dead) AS dead, sum(k.withdrawn) AS withdrawn
       FROM rappel_conso.task k WHERE k.run IN (SELECT h.id FROM shown h)
      GROUP BY 1, 2
   ), line AS (
@@ -1408,7 +1424,11 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
              concat_ws(', ', format('run %s, %s: %s', h.id, t.name, t.state),
                        CASE WHEN t.tasks > 1 THEN format('%s of %s done', t.done, t.tasks) END,
                        CASE WHEN t.attempt > 1 THEN format('%s tries', t.attempt) END,
-                       date_trunc('milliseconds', t.duration)::text, t.error)) END
+                       date_trunc('milliseconds', t.duration)::text,
+                       (SELECT string_agg(format('%s %s', c.n, c.what), ', ' ORDER BY c.place)
+                          FROM unnest(ARRAY['fetched', 'published', 'inserted', 'updated', 'unchanged', 'dead', 'withdrawn'],
+                                      ARRAY[t.fetched, t.published, t.inserted, t.updated, t.unchanged, t.dead, t.withdrawn])
+                               WITH ORDINALITY AS c (what, n, place) WHERE c.n > 0), t.error)) END
       FROM (SELECT DISTINCT s.name FROM step s) n
      CROSS JOIN shown h
       LEFT JOIN step t ON t.run = h.id AND t.name = n.name

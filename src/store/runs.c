@@ -108,29 +108,49 @@ rc_run_destination(int64 run, const char *destination)
 }
 
 /*
- * Add to the counters of a run; a run that is gone is no error.  Of streams
- * only the source's own one counts; "stream" is NULL for the run itself.
+ * Add to the counters of a run and of its task; a run that is gone is no
+ * error.  Of streams only the source's own one counts; "stream" is NULL for
+ * the run itself.  A run that awaited no stream has no task for what one
+ * applies later: it is made then.
+ *
+ * The run's row is locked before that of the task, here as everywhere.
  */
 void
-rc_run_add(int64 run, const char *stream, const RcCounts *counts)
+rc_run_add(int64 run, const char *task, const char *stream,
+		   const RcCounts *counts)
 {
 	RcParams	params = {0};
 
 	rc_param_int8(&params, run);
+	rc_param_text(&params, task);
+	rc_param_text(&params, stream);
 	rc_param_int8(&params, counts->fetched);
 	rc_param_int8(&params, counts->published);
 	rc_param_int8(&params, counts->inserted);
 	rc_param_int8(&params, counts->updated);
 	rc_param_int8(&params, counts->unchanged);
 	rc_param_int8(&params, counts->dead);
-	rc_param_text(&params, stream);
 	rc_param_int8(&params, counts->withdrawn);
-	rc_execute("UPDATE rappel_conso.run r SET fetched = fetched + $2,"
-			   " published = published + $3, inserted = inserted + $4,"
-			   " updated = updated + $5, unchanged = unchanged + $6,"
-			   " dead = dead + $7, withdrawn = withdrawn + $9 WHERE id = $1 AND ($8 IS NULL OR EXISTS"
+	rc_execute("WITH counted AS (UPDATE rappel_conso.run r"
+			   " SET fetched = fetched + $4, published = published + $5,"
+			   " inserted = inserted + $6, updated = updated + $7,"
+			   " unchanged = unchanged + $8, dead = dead + $9,"
+			   " withdrawn = withdrawn + $10 WHERE id = $1 AND ($3 IS NULL OR EXISTS"
 			   "  (SELECT FROM rappel_conso.source s"
-			   "   WHERE s.name = r.source AND s.stream = $8))", &params);
+			   "   WHERE s.name = r.source AND s.stream = $3)) RETURNING id)"
+			   " INSERT INTO rappel_conso.task AS t"
+			   " (run, name, state, started_at, finished_at, fetched, published,"
+			   "  inserted, updated, unchanged, dead, withdrawn)"
+			   " SELECT id, $2, 'success', pg_catalog.clock_timestamp(),"
+			   " pg_catalog.clock_timestamp(), $4, $5, $6, $7, $8, $9, $10 FROM counted"
+			   " ON CONFLICT (run, name) DO UPDATE SET"
+			   " fetched = t.fetched + EXCLUDED.fetched,"
+			   " published = t.published + EXCLUDED.published,"
+			   " inserted = t.inserted + EXCLUDED.inserted,"
+			   " updated = t.updated + EXCLUDED.updated,"
+			   " unchanged = t.unchanged + EXCLUDED.unchanged,"
+			   " dead = t.dead + EXCLUDED.dead,"
+			   " withdrawn = t.withdrawn + EXCLUDED.withdrawn", &params);
 }
 
 /* End a run as success, failed or cancelled; "error" is NULL for success. */
@@ -175,20 +195,20 @@ rc_run_abandon(const char *source)
 
 	rc_param_text(&params, source);
 	rc_query_begin();
-	rc_query("UPDATE rappel_conso.task SET finished_at = pg_catalog.clock_timestamp(),"
-			 " state = CASE state WHEN 'queued' THEN 'upstream_failed' ELSE 'failed' END,"
-			 " sqlstate = CASE state WHEN 'queued' THEN sqlstate ELSE '57P02' END,"
-			 " error = CASE state WHEN 'queued' THEN error"
-			 "  ELSE 'the process ended before the task did' END"
-			 " WHERE state IN ('queued', 'running', 'up_for_retry')"
-			 " AND run IN (SELECT id FROM rappel_conso.run"
-			 " WHERE source = $1 AND state = 'running')", &params);
-	rows = rc_query("UPDATE rappel_conso.run SET state = 'failed',"
+	rows = rc_query("WITH dead AS (UPDATE rappel_conso.run SET state = 'failed',"
 					" finished_at = pg_catalog.clock_timestamp(),"
 					" sqlstate = '57P02',"
 					" error = 'the process ended before the run did',"
 					" hint = 'The next run goes on from the last commit; see the server log for the cause.'"
-					" WHERE source = $1 AND state = 'running'", &params);
+					" WHERE source = $1 AND state = 'running' RETURNING id),"
+					" task AS (UPDATE rappel_conso.task SET finished_at = pg_catalog.clock_timestamp(),"
+					" state = CASE state WHEN 'queued' THEN 'upstream_failed' ELSE 'failed' END,"
+					" sqlstate = CASE state WHEN 'queued' THEN sqlstate ELSE '57P02' END,"
+					" error = CASE state WHEN 'queued' THEN error"
+					"  ELSE 'the process ended before the task did' END"
+					" WHERE state IN ('queued', 'running', 'up_for_retry')"
+					" AND run IN (SELECT id FROM dead))"
+					" SELECT FROM dead", &params);
 	rc_query_end();
 	return (int) rows;
 }

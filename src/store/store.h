@@ -113,7 +113,7 @@ extern void rc_check_grants(Oid owner, List *topics, const char *output_topic,
 
 /* ---- runs.c: runs, tasks, cursors ---- */
 
-/* Which counter of a run a number belongs to. */
+/* Which counter of a run and of its task a number belongs to. */
 typedef struct RcCounts
 {
 	int64		fetched;
@@ -159,7 +159,7 @@ typedef struct RcWindow
 extern int64 rc_run_start(const char *source, const char *trigger,
 						  bool full_sync, const char *destination);
 extern bool rc_run_take(int64 run, const char *destination, bool *full_sync);
-extern void rc_run_add(int64 run, const char *stream,
+extern void rc_run_add(int64 run, const char *task, const char *stream,
 					   const RcCounts *counts);
 extern void rc_run_finish(int64 run, const char *state,
 						  const ErrorData *error);

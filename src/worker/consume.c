@@ -266,7 +266,7 @@ apply_segment(RcRecord *records, int n, RcCounts *total)
 	rc_apply(c->applier, records, n, run, &counts);
 	advance_partitions(records, n, last, &counts);
 	if (run > 0)
-		rc_run_add(run, c->stream->name, &counts);
+		rc_run_add(run, "load", c->stream->name, &counts);
 	if (c->stream->output_topic)
 		rc_wake_at_commit(RC_WORKER_OUTBOX, "", 0);
 	rc_transaction_commit();

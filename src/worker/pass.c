@@ -232,7 +232,7 @@ rc_pass_flush(RcPass *pass)
 	counts.dead += list_length(batch->bad) + list_length(refused);
 	if (batch->withdrawal)
 		counts.withdrawn = batch->n - list_length(refused);
-	rc_run_add(run->id, NULL, &counts);
+	rc_run_add(run->id, run->task, NULL, &counts);
 	rc_transaction_commit();
 	MemoryContextSwitchTo(run->context);
 

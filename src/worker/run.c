@@ -281,6 +281,7 @@ extract(RcRun *run, const char *name)
 static void
 run_task(RcRun *run, const char *name, TaskFunction function)
 {
+	run->task = name;
 	for (int attempt = 1;; attempt++)
 	{
 		ErrorData  *error;

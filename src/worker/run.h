@@ -29,6 +29,7 @@ typedef struct RcRun
 	char	   *destination;	/* "direct", or cluster id and topic */
 
 	List	   *windows;		/* RcWindow, of a backfill; else NIL */
+	const char *task;			/* name of the task under way */
 
 	/* the window under way; NULL: everything that is new */
 	char	   *window_from;	/* ISO 8601 */

@@ -32,7 +32,7 @@ use Time::HiRes ();
 our @EXPORT = qw(
   start_api start_kafka start_session need_kafka new_node new_database
   make_source kill_server data_file sample_file table_rows table_digest
-  table_fingerprint DATASET
+  table_fingerprint miscounted_runs DATASET
 );
 
 # The dataset that the built-in source reads.
@@ -365,6 +365,31 @@ sub table_fingerprint
 		$args{dbname} // 'postgres', q{
 		SELECT pg_relation_size('rappel_conso_table'),
 		       md5(string_agg(concat_ws(',', ctid, xmin, xmax), ' ' ORDER BY ctid)) FROM rappel_conso_table});
+}
+
+=pod
+
+=item miscounted_runs(node, dbname => 'postgres')
+
+The runs whose counters are not the sums over their tasks; '' if there are
+none, and some that count.
+
+=cut
+
+sub miscounted_runs
+{
+	my ($node, %args) = @_;
+	my @names = qw(fetched published inserted updated unchanged dead withdrawn);
+	my $run = join(', ', map { "r.$_" } @names);
+	my $tasks = join(', ', map { "COALESCE(sum(t.$_), 0)" } @names);
+
+	return $node->safe_psql(
+		$args{dbname} // 'postgres', qq{
+		SELECT CASE WHEN NOT bool_or(fetched > 0) THEN 'no run has fetched anything'
+		            ELSE string_agg(format('run %s: %s, its tasks: %s', id, run, tasks), '; ' ORDER BY id)
+		                 FILTER (WHERE run IS DISTINCT FROM tasks) END
+		FROM (SELECT r.id, r.fetched, ARRAY[$run]::numeric[] AS run, ARRAY[$tasks] AS tasks
+		        FROM rappel_conso.run r LEFT JOIN rappel_conso.task t ON t.run = r.id GROUP BY r.id) counted});
 }
 
 package RappelConso::Api;

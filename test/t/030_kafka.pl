@@ -72,6 +72,8 @@ like($topic, qr/min\.compaction\.lag\.ms=604800000\b/, 'after 7 days');
 is(offsets('rappel_conso'), "$all|t|1|1", 'offsets are in rappel_conso.stream_offset');
 is( query(q{SELECT string_agg(name || ' ' || state || ' ' || attempt, ', ' ORDER BY name) FROM rappel_conso.task WHERE run = 2}),
 	'extract success 1, load success 1', 'tasks of the run');
+is( query(q{SELECT string_agg(concat_ws(' ', name, fetched, published, inserted, updated, unchanged, dead), ', ' ORDER BY name) FROM rappel_conso.task WHERE run = 2}),
+	"extract $all $all 0 0 0 0, load 0 0 $all 0 0 0", 'each counts what it did');
 
 my $system = query('SELECT system_identifier FROM pg_control_system()');
 my $prefix = "$system." . query(q{SELECT 'rappel_conso.run'::regclass::oid});
@@ -222,5 +224,6 @@ foreach my $offset (0 .. $#cases)
 }
 is(query(q{SELECT detail LIKE '%8 dead letters%' FROM rc_status() WHERE component = 'stream' AND name = 'rappel_conso'}),
 	't', 'rc_status() counts the dead letters');
+is(miscounted_runs($node), '', q{the counters of each run are the sums over its tasks});
 
 done_testing();

@@ -180,6 +180,7 @@ sub rounds
 		0, "$mode: none has failed by itself");
 	is(value('SELECT count(*) FROM rappel_conso.dead_letter'),
 		0, "$mode: nothing was refused");
+	is(miscounted_runs($node), '', "$mode: the counters of each run are the sums over its tasks");
 	return;
 }
 

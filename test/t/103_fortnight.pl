@@ -463,6 +463,7 @@ is($messages, $least_messages, 'and no other: one for each that was new, changed
 #
 # What it took
 #
+is(miscounted_runs($server{$_}), '', "$_: the counters of each run are the sums over its tasks") foreach @modes;
 cmp_ok($requests{$_}, '<=', 2.5 * $least_requests, "$_: requests") foreach @modes;
 diag(sprintf('%-22s %6s %6s', @$_))
   foreach [ '', 'made', 'least' ], map({ [ "requests, $_", $requests{$_}, $least_requests ] } @modes),

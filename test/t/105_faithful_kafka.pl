@@ -258,5 +258,6 @@ value(q{SELECT rc_seek('rappel_conso', 'earliest')});
 like(sync(), qr/^success /, 'then it succeeds');
 wait_for('the end', 'SELECT bool_and(next_offset = high_watermark) FROM rappel_conso.stream_offset');
 is(stored(), $stored, 'and the table is the same');
+is(miscounted_runs($node), '', 'the counters of each run are the sums over its tasks');
 
 done_testing();

@@ -293,6 +293,9 @@ is( value("SELECT count(*) FROM rappel_conso.task WHERE state NOT IN ('success',
 
 is(ended($borders), 'success', 'months from the 31st on');
 is(run_row($borders, 'fetched'), 7, 'what lies before its start, at its end or nowhere is not read');
+is( value("SELECT string_agg(concat_ws(' ', to_char(window_from, 'MM-DD'), fetched, inserted), ', ' ORDER BY window_from)
+		FROM rappel_conso.task WHERE run = $borders"),
+	'01-31 2 2, 02-29 2 2, 03-31 1 1, 04-30 2 2', 'each window counts what it read');
 is( value("SELECT string_agg(key || ':' || times, ' ' ORDER BY key) FROM borders"),
 	'1:1 2:1 3:1 4:1 5:1 6:1 7:1', 'what lies on a border is read once');
 is(ended($fraction), 'success', 'a window that ends within a second');
@@ -313,6 +316,7 @@ is(value($state), $before, 'the cursor has not moved, forward or back');
 is(value('SELECT inserted, updated FROM rc_sync_now()'), '0|0', 'a sync finds nothing that it does not know');
 is( value("SELECT cursor_value FROM rappel_conso.source_state WHERE source = 'rappel_conso'"),
 	$new[1]->{date_publication}, 'and moves it');
+is(miscounted_runs($node), '', 'the counters of each run, whatever ended it, are the sums over its tasks');
 
 #
 # Windows, of runs that are never committed

@@ -125,8 +125,8 @@ value(<<~EOC);
 	    FROM rappel_conso.run r, (VALUES ('extract', 'failed'), ('load', 'upstream_failed')) t (name, state)
 	   WHERE r.trigger = 'schedule';
 	WITH r AS (INSERT INTO rappel_conso.run (source, state, trigger) VALUES ('filled', 'running', 'backfill') RETURNING id)
-	INSERT INTO rappel_conso.task (run, name, state, window_from)
-	  SELECT r.id, 'window ' || n, CASE n WHEN 3 THEN 'up_for_retry' ELSE 'success' END, now() FROM r, generate_series(1, 5) n;
+	INSERT INTO rappel_conso.task (run, name, state, window_from, fetched, dead)
+	  SELECT r.id, 'window ' || n, CASE n WHEN 3 THEN 'up_for_retry' ELSE 'success' END, now(), n, 1 FROM r, generate_series(1, 5) n;
 	INSERT INTO rappel_conso.stream (name, topics, statement) VALUES ('s', '{t}', 'SELECT 1 FROM records');
 	INSERT INTO rappel_conso.stream_offset (stream, topic, partition, next_offset, high_watermark)
 	  SELECT 's', 't' || CASE n WHEN 60 THEN '$quoted' ELSE '' END, n, 100, 100 + n * 1000 FROM generate_series(1, 60) n;
@@ -162,7 +162,7 @@ is(scalar(() = $rows{extract} =~ m{<td><i class="bad" title="run \d+, extract: f
 is(scalar(() = $rows{load} =~ m{<i class="off" title="run \d+, load: upstream_failed}g), $SHOWN, 'a task that could not begin');
 my @heights = $rows{duration} =~ /height:(\d+)px/g;
 is("@heights", join(' ', map { sprintf('%.0f', 40 * $_ / 34) } 5 .. 34), 'durations are in proportion, in the order of runs');
-like($grids{filled}, qr{<th scope="row">windows</th><td><i class="wait" title="run \d+, windows: up_for_retry, 4 of 5 done}, 'a backfill has one row for its windows');
+like($grids{filled}, qr{<th scope="row">windows</th><td><i class="wait" title="run \d+, windows: up_for_retry, 4 of 5 done, 15 fetched, 5 dead"}, 'a backfill has one row for its windows, with their numbers');
 my $error = value("SELECT error FROM rappel_conso.run WHERE source = 'broken'");
 $error =~ s/"/&quot;/g;
 like(section($page, 'runs'), qr/<i class="bad">&#10007;<\/i> failed<.*<td class="w error">\Q$error\E</s, 'a failed run says why');
