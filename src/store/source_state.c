@@ -131,22 +131,27 @@ rc_source_checked(const RcSource *source, const char *destination)
 			   " WHERE source = $1 AND destination = $2", &params);
 }
 
-/* What the API said of our quota of calls; reset 0: it did not say when. */
+/*
+ * Note what the API said of our quota of calls, if it did.  That holds for
+ * whatever destination.  To be called before one of them is changed: all are
+ * locked in one order.
+ */
 void
-rc_source_quota(const RcSource *source, const char *destination, int64 limit,
-				int64 remaining, TimestampTz reset)
+rc_source_quota(const RcSource *source, const RcQuota *quota)
 {
 	RcParams	params = {0};
 
-	rc_param_source(&params, source, destination);
-	rc_param_int8(&params, limit);
-	rc_param_int8(&params, remaining);
-	rc_param_time(&params, reset);
-	rc_execute("UPDATE rappel_conso.source_state SET quota_limit = $3,"
-			   " quota_remaining = $4, quota_reset_at = $5"
-			   " WHERE source = $1 AND destination = $2"
-			   " AND (quota_limit, quota_remaining, quota_reset_at)"
-			   " IS DISTINCT FROM ($3, $4, $5)", &params);
+	if (!quota->said)
+		return;
+	rc_param_text(&params, source->name);
+	rc_param_int8(&params, quota->limit);
+	rc_param_int8(&params, quota->remaining);
+	rc_param_time(&params, quota->reset);
+	rc_execute("UPDATE rappel_conso.source_state"
+			   " SET quota_limit = COALESCE(NULLIF($2, -1), quota_limit),"
+			   " quota_remaining = $3, quota_reset_at = $4 WHERE source = $1"
+			   " AND (quota_limit, quota_remaining, quota_reset_at) IS DISTINCT FROM"
+			   " (COALESCE(NULLIF($2, -1), quota_limit), $3, $4)", &params);
 }
 
 /*

@@ -145,6 +145,15 @@ typedef struct RcSourceState
 	int64		last_timestamp_ms;	/* of the records handed on; 0: none */
 } RcSourceState;
 
+/* What the API said of our quota of calls. */
+typedef struct RcQuota
+{
+	bool		said;
+	int64		limit;			/* -1: it did not say */
+	int64		remaining;
+	TimestampTz reset;			/* 0: it did not say when */
+} RcQuota;
+
 extern char *rc_run_prefix(void);
 
 /* A window of a backfill. */
@@ -184,8 +193,7 @@ extern void rc_source_fence(const RcSource *source, const char *destination,
 							const RcSourceState *state);
 extern void rc_source_changed(const RcSource *source);
 extern void rc_source_checked(const RcSource *source, const char *destination);
-extern void rc_source_quota(const RcSource *source, const char *destination,
-							int64 limit, int64 remaining, TimestampTz reset);
+extern void rc_source_quota(const RcSource *source, const RcQuota *quota);
 extern void rc_source_complete(const RcSource *source, const char *destination,
 							   RcSourceState *state,
 							   const char *data_processed,

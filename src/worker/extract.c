@@ -76,13 +76,13 @@ rc_run_extract(RcRun *run)
 		rc_pass_withdraw(pass);
 
 	rc_transaction_begin();
+	note_quota(run);
 	if (run->window_from == NULL)
 		rc_source_complete(run->source, run->destination, pass->state,
 						   meta.data_processed, meta.records_count,
 						   run->pass_full || pass->state->first_pass);
 	if (whole)
 		note_surplus(pass, &meta);
-	note_quota(run);
 	rc_transaction_commit();
 	MemoryContextSwitchTo(run->context);
 	rc_pass_tell(pass, true);
@@ -209,25 +209,46 @@ rc_run_unchanged(RcRun *run)
 	MemoryContextSwitchTo(run->context);
 	state = rc_source_state(run->source, run->destination);
 	same = same_as_read(state, &meta);
+	note_quota(run);
 	if (same)
 		rc_source_checked(run->source, run->destination);
-	note_quota(run);
 	rc_transaction_commit();
 	MemoryContextSwitchTo(run->context);
 	return same;
 }
 
-/* What the API said of our quota. */
+/* Write down what the API said of our quota. */
 static void
 note_quota(RcRun *run)
 {
-	const RcHttpResponse *response = rc_explore_last_response(run->explore);
+	RcQuota		quota = rc_run_quota(run);
 
-	if (response != NULL && response->ratelimit_remaining >= 0)
-		rc_source_quota(run->source, run->destination,
-						response->ratelimit_limit,
-						response->ratelimit_remaining,
-						response->ratelimit_reset);
+	rc_source_quota(run->source, &quota);
+}
+
+/*
+ * What the API's last answer said of our quota.  One that refuses us for it
+ * means that nothing is left, whatever its headers say.
+ */
+RcQuota
+rc_run_quota(RcRun *run)
+{
+	RcQuota		quota = {0};
+	const RcHttpResponse *response;
+
+	if (run->explore == NULL)
+		return quota;
+	response = rc_explore_last_response(run->explore);
+	quota.limit = response->ratelimit_limit;
+	quota.remaining = response->ratelimit_remaining;
+	quota.reset = response->ratelimit_reset;
+	if (response->status == 429)
+	{
+		quota.remaining = 0;
+		quota.reset = rc_explore_retry_at(run->explore);
+	}
+	quota.said = response->status != 0 && quota.remaining >= 0;
+	return quota;
 }
 
 /* The dataset says that it is as it was when it was last read whole. */
@@ -252,8 +273,8 @@ nothing_new(RcPass *pass, const RcDatasetMeta *meta)
 		return false;
 
 	rc_transaction_begin();
-	rc_source_checked(run->source, run->destination);
 	note_quota(run);
+	rc_source_checked(run->source, run->destination);
 	rc_transaction_commit();
 	MemoryContextSwitchTo(run->context);
 	ereport(NOTICE,

@@ -296,6 +296,7 @@ run_task(RcRun *run, const char *name, TaskFunction function)
 			return;
 		}
 		not_before = run->explore ? rc_explore_retry_at(run->explore) : 0;
+		run->quota = rc_run_quota(run);
 		release(run);
 		if (!worth_a_retry(run, error, attempt))
 		{
@@ -402,12 +403,17 @@ wait_until(TimestampTz time)
 	}
 }
 
-/* Write down the state of a task, in a transaction of its own. */
+/*
+ * Write down the state of a task, in a transaction of its own; with an error
+ * also what the API said of the quota, which may be its cause.
+ */
 static void
 set_task(RcRun *run, const char *name, const char *state, int attempt,
 		 TimestampTz next_try, const ErrorData *error)
 {
 	rc_transaction_begin();
+	if (error)
+		rc_source_quota(run->source, &run->quota);
 	rc_task_set(run->id, name, state, attempt, next_try, error);
 	rc_transaction_commit();
 	MemoryContextSwitchTo(run->context);

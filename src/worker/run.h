@@ -39,6 +39,7 @@ typedef struct RcRun
 	RcExplore  *explore;
 	RcKafka    *producer;
 	RcApplier  *applier;
+	RcQuota		quota;			/* as the API said it when a try failed */
 
 	/* the pass over the dataset: stays from one try to the next */
 	bool		pass_begun;
@@ -60,6 +61,7 @@ typedef struct RcRun
 } RcRun;
 
 extern void rc_run_extract(RcRun *run);
+extern RcQuota rc_run_quota(RcRun *run);
 extern bool rc_run_unchanged(RcRun *run);
 extern void rc_run_open_destination(RcRun *run);
 extern void rc_run_open_kafka(RcRun *run);

@@ -396,6 +396,33 @@ is($node->safe_psql('postgres', "SELECT finished_at >= to_timestamp($reset) FROM
 sync();
 is(table_digest($node), $digest, '429: every record is there once');
 
+# What is left of a quota is known whatever becomes of the run.
+sub quota
+{
+	return $node->safe_psql(
+		'postgres', q{
+		SELECT quota_limit, quota_remaining, substring(detail FROM 'quota low: .* calls left')
+		  FROM rappel_conso.source_state, rc_status() WHERE component = 'source'});
+}
+
+start_again();
+set_source(retries => 0);
+$api->control(rate => { limit => 1000, remaining => 61 });
+sync();
+is(quota(), '1000|57|quota low: 57 of 1000 calls left', 'a quota that runs low');
+$api->control(rate => { limit => 1000, remaining => 0 });
+same_error(sync(), 'a quota that is used up');
+is(quota(), '1000|0|quota low: 0 of 1000 calls left', 'has nothing left');
+$api->control(rate => { limit => 1000, remaining => 90 });
+$api->fault('status', on => 'meta', status => 500);
+like(sync(), qr/HTTP status 500/, 'any error');
+is(quota(), '1000|89|quota low: 89 of 1000 calls left', 'tells of the quota');
+$api->fault('drop', on => 'meta');
+like(sync(), qr/ERROR/, 'no answer');
+is(quota(), '1000|89|quota low: 89 of 1000 calls left', 'tells nothing');
+set_source(retries => 1);
+$api->control(rate => { limit => 50000 });
+
 # A redirect on the same host is followed.
 start_again();
 $api->fault('redirect', on => 'meta', location => "$path?again");
