@@ -514,6 +514,9 @@ COMMENT ON TYPE rappel_conso.recall IS 'a recall as source rappel_conso publishe
 
 CREATE FUNCTION rappel_conso.source_check() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  longest CONSTANT interval := '1000 years';
+  too_long text;
 BEGIN
   IF TG_OP = 'DELETE' THEN
     IF OLD.name = 'rappel_conso' THEN
@@ -552,6 +555,14 @@ BEGIN
     RAISE EXCEPTION 'an interval of source "%" is too short', NEW.name
       USING ERRCODE = 'invalid_parameter_value',
             HINT = 'overlap and retry_delay must not be negative, full_interval must be positive, poll_interval at least one second.';
+  END IF;
+  too_long := CASE WHEN NEW."overlap" > longest THEN 'overlap'
+                   WHEN NEW.full_interval > longest THEN 'full_interval'
+                   WHEN NEW.poll_interval > longest THEN 'poll_interval'
+                   WHEN NEW.retry_delay > longest THEN 'retry_delay' END;
+  IF too_long IS NOT NULL THEN
+    RAISE EXCEPTION '% of source "%" is too long', too_long, NEW.name
+      USING ERRCODE = 'invalid_parameter_value', HINT = 'Use at most 1000 years.';
   END IF;
   IF (TG_OP = 'INSERT' OR NEW.owner <> OLD.owner)
      AND NOT pg_has_role(NEW.owner, 'MEMBER') THEN

@@ -118,8 +118,20 @@ SELECT source_with(c.name, c.setting) FROM (VALUES
   (18, 'poll_interval', '10 ms'),
   (19, 'retry_delay', '-1 s'),
   (20, 'retries', '-1'),
-  (21, 'retries', '101')) c (at, name, setting) ORDER BY c.at;
+  (21, 'retries', '101'),
+  (22, 'overlap', '1000 years 1 day'),
+  (23, 'full_interval', '1000000 years'),
+  (24, 'poll_interval', '170000000 years'),
+  (25, 'retry_delay', '1001 years')) c (at, name, setting) ORDER BY c.at;
 SELECT count(*) FROM rappel_conso.source;
+
+-- The longest that is allowed, and what a run makes of it.
+INSERT INTO rappel_conso.source (name, dataset, "overlap", full_interval, poll_interval, retry_delay)
+VALUES ('patient', 'd', '1000 years', '1000 years', '1000 years', '1000 years');
+SELECT now() + full_interval > now(), '0001-01-01'::timestamptz - "overlap" < now(),
+       (extract(epoch FROM poll_interval) * 4 * 1000)::int8 > 0
+  FROM rappel_conso.source WHERE name = 'patient';
+DELETE FROM rappel_conso.source WHERE name = 'patient';
 
 --
 -- The statement is planned when it is stored: errors point into it
