@@ -891,7 +891,8 @@ BEGIN
   -- in the order in which workers lock
   PERFORM FROM rappel_conso.stream s WHERE s.name = seek.stream FOR UPDATE;
   PERFORM FROM rappel_conso.stream_offset o WHERE o.stream = seek.stream ORDER BY o.topic, o.partition FOR UPDATE;
-  IF "to" ~ '^([A-Za-z0-9._-]+:)?\d+:\d+(,([A-Za-z0-9._-]+:)?\d+:\d+)*$' THEN
+  -- more digits no partition and no offset has
+  IF "to" ~ '^([A-Za-z0-9._-]+:)?\d{1,9}:\d{1,18}(,([A-Za-z0-9._-]+:)?\d{1,9}:\d{1,18})*$' THEN
     FOREACH part IN ARRAY string_to_array("to", ',') LOOP
       place := regexp_match(part, '^(?:([A-Za-z0-9._-]+):)?(\d+):(\d+)$');
       IF place[1] IS NULL

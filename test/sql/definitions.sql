@@ -360,6 +360,9 @@ SELECT rc_seek('select', '7:1');
 SELECT rc_seek('select', 'the end');
 SELECT rc_seek('no_such_stream', 'earliest');
 SELECT rc_seek('select', '0:1,');
+SELECT rc_seek('select', '0:99999999999999999999');
+SELECT rc_seek('select', 't:99999999999:1');
+SELECT rc_seek('select', '0:1,0:99999999999999999999');
 
 -- A table that setup is going to make may be missing, but nothing else be wrong.
 INSERT INTO rappel_conso.stream (name, topics, setup, statement)
