@@ -758,12 +758,12 @@ CREATE FUNCTION @extschema@.rc_sync_now(
   source text DEFAULT 'rappel_conso', full_sync boolean DEFAULT false,
   OUT run_id bigint, OUT state text, OUT fetched bigint, OUT published bigint, OUT inserted bigint,
   OUT updated bigint, OUT unchanged bigint, OUT dead bigint, OUT duration interval)
-AS 'MODULE_PATHNAME', 'rc_sync_now' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+AS 'MODULE_PATHNAME', 'rc_sync_now' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION @extschema@.rc_sync_now(text, boolean) IS 'runs a source now and waits for the end of the run';
 
 CREATE FUNCTION @extschema@.rc_trigger(source text DEFAULT 'rappel_conso', full_sync boolean DEFAULT false)
 RETURNS bigint
-AS 'MODULE_PATHNAME', 'rc_trigger' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+AS 'MODULE_PATHNAME', 'rc_trigger' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION @extschema@.rc_trigger(text, boolean) IS 'asks for a run of a source and returns its id; takes effect at commit';
 
 CREATE FUNCTION rappel_conso.reads(source text) RETURNS text
@@ -861,7 +861,7 @@ COMMENT ON FUNCTION rappel_conso.backfill(text, timestamptz, timestamptz, interv
 
 CREATE FUNCTION @extschema@.rc_backfill(source text, "from" timestamptz, "to" timestamptz, every interval DEFAULT '1 month')
 RETURNS bigint
-AS 'MODULE_PATHNAME', 'rc_backfill' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+AS 'MODULE_PATHNAME', 'rc_backfill' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION @extschema@.rc_backfill(text, timestamptz, timestamptz, interval) IS 'asks for a run that reads a source window by window, and returns its id';
 
 CREATE FUNCTION @extschema@.rc_wait(run bigint, timeout interval DEFAULT NULL,
@@ -871,7 +871,7 @@ AS 'MODULE_PATHNAME', 'rc_wait' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION @extschema@.rc_wait(bigint, interval) IS 'waits for the end of a run';
 
 CREATE FUNCTION @extschema@.rc_cancel(run_id bigint) RETURNS boolean
-AS 'MODULE_PATHNAME', 'rc_cancel' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+AS 'MODULE_PATHNAME', 'rc_cancel' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION @extschema@.rc_cancel(bigint) IS 'cancels a run that is queued or under way';
 
 CREATE FUNCTION @extschema@.rc_start() RETURNS boolean
@@ -1007,7 +1007,7 @@ $$;
 COMMENT ON FUNCTION @extschema@.rc_recalls_at(timestamptz) IS 'rappel_conso_table as it was known at that time';
 
 CREATE FUNCTION @extschema@.rc_seek(stream text, "to" text) RETURNS void
-AS 'MODULE_PATHNAME', 'rc_seek' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+AS 'MODULE_PATHNAME', 'rc_seek' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION @extschema@.rc_seek(text, text) IS 'sends a stream to another place: earliest, latest, a timestamp, or partition:offset,...';
 
 CREATE FUNCTION @extschema@.rc_publish(topic text, value bytea, key bytea DEFAULT NULL, headers jsonb DEFAULT NULL)

@@ -196,10 +196,7 @@ rc_publish(PG_FUNCTION_ARGS)
 	char	   *id;
 	Datum		uuid;
 
-	if (PG_ARGISNULL(0))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("topic must not be null")));
+	rc_call_check_null(fcinfo, 0, "topic");
 	topic = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	rc_check_topic(topic, "rc_publish()");
 	if (!rc_topic_allowed(GetUserId(), topic, true))
@@ -253,10 +250,16 @@ stream_for_caller(const char *name, const char *function)
 Datum
 rc_seek(PG_FUNCTION_ARGS)
 {
-	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	char	   *to = text_to_cstring(PG_GETARG_TEXT_PP(1));
-	RcStream   *stream = stream_for_caller(name, "rc_seek()");
+	char	   *name;
+	char	   *to;
+	RcStream   *stream;
 	RcParams	params = {0};
+
+	rc_call_check_null(fcinfo, 0, "stream");
+	rc_call_check_null(fcinfo, 1, "to");
+	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	to = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	stream = stream_for_caller(name, "rc_seek()");
 
 	rc_param_text(&params, name);
 	rc_param_text(&params, to);
@@ -275,8 +278,7 @@ rc_retry(PG_FUNCTION_ARGS)
 	RcStream   *stream;
 	RcCall		call = {0};
 
-	if (PG_ARGISNULL(0))
-		PG_RETURN_NULL();
+	rc_call_check_null(fcinfo, 0, "stream");
 	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	stream = stream_for_caller(name, "rc_retry()");
 	rc_sync_check_stream(name);
@@ -303,8 +305,7 @@ rc_drain(PG_FUNCTION_ARGS)
 	RcStream   *stream;
 	RcCall		call = {0};
 
-	if (PG_ARGISNULL(0))
-		PG_RETURN_NULL();
+	rc_call_check_null(fcinfo, 0, "stream");
 	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	stream = stream_for_caller(name, "rc_drain()");
 	rc_sync_check_stream(name);

@@ -66,8 +66,11 @@ static bool has_ended(const RunRow *row);
 Datum
 rc_sync_now(PG_FUNCTION_ARGS)
 {
-	char	   *source = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	char	   *source;
 
+	rc_call_check_null(fcinfo, 0, "source");
+	rc_call_check_null(fcinfo, 1, "full_sync");
+	source = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	return run_row(fcinfo, rc_sync(source, PG_GETARG_BOOL(1)));
 }
 
@@ -113,17 +116,19 @@ run_row(FunctionCallInfo fcinfo, int64 run)
 Datum
 rc_trigger(PG_FUNCTION_ARGS)
 {
-	char	   *source = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	bool		full_sync = PG_GETARG_BOOL(1);
+	char	   *source;
 	RcParams	params = {0};
 	int64		run;
 
 	PreventCommandDuringRecovery("rc_trigger()");
 	PreventCommandIfReadOnly("rc_trigger()");
+	rc_call_check_null(fcinfo, 0, "source");
+	rc_call_check_null(fcinfo, 1, "full_sync");
+	source = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	check_member(source);
 
 	rc_param_text(&params, source);
-	rc_param_bool(&params, full_sync);
+	rc_param_bool(&params, PG_GETARG_BOOL(1));
 	rc_query_begin();
 	rc_query("INSERT INTO rappel_conso.run AS r (source, state, trigger, full_sync, started_at)"
 			 " VALUES ($1, 'queued', 'trigger', $2, NULL)"
@@ -159,6 +164,10 @@ rc_backfill(PG_FUNCTION_ARGS)
 
 	PreventCommandDuringRecovery("rc_backfill()");
 	PreventCommandIfReadOnly("rc_backfill()");
+	rc_call_check_null(fcinfo, 0, "source");
+	rc_call_check_null(fcinfo, 1, "from");
+	rc_call_check_null(fcinfo, 2, "to");
+	rc_call_check_null(fcinfo, 3, "every");
 	source = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	check_member(source);
 
@@ -183,8 +192,7 @@ rc_wait(PG_FUNCTION_ARGS)
 	int64		told = 0;
 	uint32		looks = 0;
 
-	if (PG_ARGISNULL(0))
-		PG_RETURN_NULL();
+	rc_call_check_null(fcinfo, 0, "run");
 	run = PG_GETARG_INT64(0);
 	if (!PG_ARGISNULL(1))
 		deadline = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
@@ -221,11 +229,14 @@ rc_wait(PG_FUNCTION_ARGS)
 Datum
 rc_cancel(PG_FUNCTION_ARGS)
 {
-	int64		run = PG_GETARG_INT64(0);
-	RunRow	   *row = load_run(run);
+	int64		run;
+	RunRow	   *row;
 	RcParams	params = {0};
 	int			pid;
 
+	rc_call_check_null(fcinfo, 0, "run_id");
+	run = PG_GETARG_INT64(0);
+	row = load_run(run);
 	PreventCommandIfReadOnly("rc_cancel()");
 	check_member(row->source);
 	if (has_ended(row))

@@ -52,6 +52,18 @@ static void check_deadline(const RcCall *call);
 static bool blocked_by_us(int pid);
 
 /*
+ * An argument that says nothing: a job that passes it would seem to succeed.
+ */
+void
+rc_call_check_null(FunctionCallInfo fcinfo, int arg, const char *name)
+{
+	if (PG_ARGISNULL(arg))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("%s must not be null", name)));
+}
+
+/*
  * Whether a worker can work as the owner, and the caller may ask for it.
  */
 void

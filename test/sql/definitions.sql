@@ -364,6 +364,15 @@ SELECT rc_seek('select', '0:99999999999999999999');
 SELECT rc_seek('select', 't:99999999999:1');
 SELECT rc_seek('select', '0:1,0:99999999999999999999');
 
+-- What is null where something must be said is an error of each function.
+SELECT c.call, refused('SELECT ' || c.call) FROM unnest(ARRAY[
+  'rc_sync_now(NULL)', 'rc_sync_now(full_sync => NULL)', 'rc_trigger(NULL)', 'rc_trigger(full_sync => NULL)',
+  'rc_backfill(NULL, ''2023-02-01'', ''2023-03-01'')', 'rc_backfill(''rappel_conso'', NULL, ''2023-03-01'')',
+  'rc_backfill(''rappel_conso'', ''2023-02-01'', NULL)', 'rc_backfill(''rappel_conso'', ''2023-02-01'', ''2023-03-01'', NULL)',
+  'rc_wait(NULL)', 'rc_cancel(NULL)', 'rc_seek(NULL, ''earliest'')', 'rc_seek(''select'', NULL)', 'rc_drain(NULL)',
+  'rc_retry(NULL)', 'rc_retry(NULL, 1)', 'rc_publish(NULL, ''a''::text)', 'rc_publish(NULL, ''1''::jsonb)',
+  'rc_publish(NULL, ''a''::bytea)']) WITH ORDINALITY c (call, n) ORDER BY c.n;
+
 -- A table that setup is going to make may be missing, but nothing else be wrong.
 INSERT INTO rappel_conso.stream (name, topics, setup, statement)
 VALUES ('later', '{t}', 'CREATE TABLE IF NOT EXISTS larder (jar text)', 'INSERT INTO larder SELECT key FROM records');

@@ -83,7 +83,8 @@ is(value('SELECT rc_trigger(full_sync => true)'), 1, 'the next caller gets the s
 is(run_row(1, 'full_sync'), 't', 'which has become a full one');
 is(value('SELECT rc_trigger()'), 1, 'and so does a third');
 is(run_row(1, 'full_sync'), 't', 'which leaves it so');
-is(value('SELECT rc_trigger(NULL) IS NULL'), 't', 'null asks for nothing');
+my %null = ('NULL' => 'source', "'rappel_conso', NULL" => 'full_sync');
+is(failure("SELECT rc_trigger($_)"), "22004: $null{$_} must not be null", "rc_trigger($_) is an error") foreach sort keys %null;
 is(count_runs(), 1, 'there is one run');
 value('SELECT rc_start()');
 is(value('SELECT state, inserted FROM rc_wait(1)'), "success|$RECORDS", 'a scheduler starts it');
@@ -276,7 +277,7 @@ is((meanwhile('rc_trigger()', 'rc_sync_now(full_sync => true)', 'trigger, full_s
 	't|manual|t', 'nor is a run that is not full a full one');
 is((meanwhile('rc_trigger()', 'rc_sync_now()', 'trigger, full_sync'))[1], 'f|trigger|f', 'the same is the same');
 is((meanwhile('rc_trigger(full_sync => true)', 'rc_sync_now()', 'trigger, full_sync'))[1], 'f|trigger|t', 'and a full one is more');
-is(value('SELECT rc_wait(NULL) IS NULL'), 't', 'null waits for nothing');
+is(failure('SELECT rc_wait(NULL)'), '22004: run must not be null', 'nobody waits for null');
 is( failure("BEGIN; SELECT rc_trigger(); SELECT rc_wait(max(id)) FROM rappel_conso.run"),
 	'55006: run ' . value("SELECT last_value FROM rappel_conso.run_id_seq")
 	  . ' was asked for by this transaction; Commit first, then call rc_wait().',
@@ -330,7 +331,7 @@ foreach my $case (
 
 	like(failure($sql), ref $expected ? $expected : qr/^\Q$expected\E$/, $sql);
 }
-is(value('SELECT rc_cancel(NULL) IS NULL'), 't', 'null cancels nothing');
+is(failure('SELECT rc_cancel(NULL)'), '22004: run_id must not be null', 'nor cancels it');
 is(failure("BEGIN READ ONLY; SELECT rc_cancel($first)"), '25006: cannot execute rc_cancel() in a read-only transaction', 'not in a read-only transaction');
 
 # What was cut off comes with the next run.

@@ -377,9 +377,12 @@ foreach my $case (
 
 	like(failure($sql), ref $expected ? $expected : qr/^\Q$expected\E$/, "refused: $sql");
 }
-is(value("SELECT rc_backfill('borders', $_) IS NULL"), 't', "nothing is asked for by $_")
-  foreach ("NULL, '2024-01-01'", "'2024-01-01', NULL", "$YEAR, NULL");
-is(value("SELECT rc_backfill(NULL, $YEAR) IS NULL"), 't', 'nor of no source');
+my %null = (
+	"NULL, $YEAR" => 'source',
+	"'borders', NULL, '2024-01-01'" => 'from',
+	"'borders', '2024-01-01', NULL" => 'to',
+	"'borders', $YEAR, NULL" => 'every');
+is(failure("SELECT rc_backfill($_)"), "22004: $null{$_} must not be null", "refused: $_") foreach sort keys %null;
 is(value('SELECT count(*), max(id) FROM rappel_conso.run'), $runs, 'no run was made');
 
 $node->stop;
