@@ -933,6 +933,37 @@ END
 $$;
 COMMENT ON FUNCTION rappel_conso.seek(text, text) IS 'what rc_seek() does once it has checked its caller';
 
+-- Whoever may create something in the schema could put a view, or a table with
+-- code of his own, where ours is missing: it would run with the rights of
+-- whoever reads it.  So what reads under these names asks here first.
+CREATE FUNCTION @extschema@.rc_own_table(name text) RETURNS regclass
+LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  there record;
+BEGIN
+  SELECT c.oid::regclass AS relation, c.relkind IN ('r', 'p') AS is_table, c.relowner::regrole AS holder,
+         r.rolsuper OR c.relowner = (SELECT s.owner FROM rappel_conso.stream s WHERE s.name = 'rappel_conso') AS trusted
+    INTO there
+    FROM pg_class c JOIN pg_roles r ON r.oid = c.relowner
+   WHERE c.oid = to_regclass('@extschema@.' || quote_ident(rc_own_table.name));
+  IF NOT FOUND THEN
+    RETURN NULL;
+  END IF;
+  IF NOT there.is_table THEN
+    RAISE EXCEPTION '"%" is not a table', rc_own_table.name
+      USING ERRCODE = 'wrong_object_type',
+            HINT = 'Rename what stands there; the next run makes the table.';
+  END IF;
+  IF there.trusted IS NOT TRUE THEN
+    RAISE EXCEPTION 'table "%" belongs to role "%", not to the owner of the stream', rc_own_table.name, there.holder
+      USING ERRCODE = 'insufficient_privilege',
+            HINT = 'Rename that table, or give it to the owner of the stream.';
+  END IF;
+  RETURN there.relation;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.rc_own_table(text) IS 'rappel_conso_table or rappel_conso_history, if it is a table of the stream''s owner or of a superuser; null if it is missing';
+
 CREATE FUNCTION @extschema@.rc_recalls_at(
   at timestamptz,
   OUT reference_fiche text,
@@ -971,7 +1002,7 @@ CREATE FUNCTION @extschema@.rc_recalls_at(
 RETURNS SETOF record
 LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  IF to_regclass('@extschema@.rappel_conso_table') IS NULL OR to_regclass('@extschema@.rappel_conso_history') IS NULL THEN
+  IF @extschema@.rc_own_table('rappel_conso_table') IS NULL OR @extschema@.rc_own_table('rappel_conso_history') IS NULL THEN
     RAISE EXCEPTION 'there is no history of recalls'
       USING ERRCODE = 'undefined_table',
             HINT = 'The first run makes rappel_conso_table and, with it, rappel_conso_history.';
@@ -1183,7 +1214,7 @@ COMMENT ON FUNCTION rappel_conso.search_vector() IS 'expression for the words of
 CREATE FUNCTION @extschema@.rc_search_index() RETURNS boolean
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  IF to_regclass('@extschema@.rappel_conso_table') IS NULL THEN
+  IF @extschema@.rc_own_table('rappel_conso_table') IS NULL THEN
     RAISE EXCEPTION 'table "rappel_conso_table" does not exist yet'
       USING ERRCODE = 'undefined_table', HINT = 'The first run makes it: SELECT * FROM rc_sync_now().';
   END IF;
@@ -1222,7 +1253,7 @@ DECLARE
   found tid[] := '{}';
   words CONSTANT tsquery := websearch_to_tsquery('pg_catalog.french', @extschema@.rc_fold(query));
 BEGIN
-  IF to_regclass('@extschema@.rappel_conso_table') IS NULL THEN
+  IF @extschema@.rc_own_table('rappel_conso_table') IS NULL THEN
     RAISE EXCEPTION 'table "rappel_conso_table" does not exist yet'
       USING ERRCODE = 'undefined_table', HINT = 'The first run makes it: SELECT * FROM rc_sync_now().';
   END IF;
@@ -1526,21 +1557,26 @@ COMMENT ON FUNCTION rappel_conso.report_categories() IS 'recalls per category as
 CREATE FUNCTION rappel_conso.report_recalls() RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  relation CONSTANT regclass := to_regclass('@extschema@.rappel_conso_table');
+  charts text;
+  relation regclass;
 BEGIN
-  IF relation IS NULL THEN
-    RETURN '';
+  BEGIN
+    relation := @extschema@.rc_own_table('rappel_conso_table');
+  EXCEPTION WHEN wrong_object_type OR insufficient_privilege THEN
+    charts := format('<p class="error">Not read: %s.</p>', rappel_conso.html(SQLERRM));
+  END;
+  IF charts IS NULL THEN
+    IF relation IS NULL OR NOT has_column_privilege(relation, 'date_de_publication', 'SELECT')
+       OR NOT has_column_privilege(relation, 'categorie_de_produit', 'SELECT') THEN
+      RETURN '';
+    END IF;
+    charts := COALESCE(rappel_conso.report_days() || rappel_conso.report_categories(),
+                       rappel_conso.report_categories(), '<p class="dim">The table is empty.</p>');
   END IF;
-  IF NOT has_column_privilege(relation, 'date_de_publication', 'SELECT')
-     OR NOT has_column_privilege(relation, 'categorie_de_produit', 'SELECT') THEN
-    RETURN '';
-  END IF;
-  RETURN format('<section id="recalls"><h2>Recalls</h2>%s</section>',
-                COALESCE(rappel_conso.report_days() || rappel_conso.report_categories(),
-                         rappel_conso.report_categories(), '<p class="dim">The table is empty.</p>'));
+  RETURN format('<section id="recalls"><h2>Recalls</h2>%s</section>', charts);
 END
 $$;
-COMMENT ON FUNCTION rappel_conso.report_recalls() IS 'the charts of rc_report(): nothing where there is no table, or it may not be read';
+COMMENT ON FUNCTION rappel_conso.report_recalls() IS 'the charts of rc_report(): nothing where there is no table, or it may not be read; why, where it is not ours';
 
 CREATE FUNCTION rappel_conso.report_lag() RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -1608,7 +1644,7 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA rappel_conso FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.rc_fold(text), @extschema@.rc_sync_now(text, boolean),
   @extschema@.rc_backfill(text, timestamptz, timestamptz, interval),
   @extschema@.rc_trigger(text, boolean), @extschema@.rc_wait(bigint, interval), @extschema@.rc_cancel(bigint),
-  @extschema@.rc_recalls_at(timestamptz), @extschema@.rc_start(), @extschema@.rc_stop(), @extschema@.rc_status(), @extschema@.rc_seek(text, text),
+  @extschema@.rc_own_table(text), @extschema@.rc_recalls_at(timestamptz), @extschema@.rc_start(), @extschema@.rc_stop(), @extschema@.rc_status(), @extschema@.rc_seek(text, text),
   @extschema@.rc_publish(text, bytea, bytea, jsonb), @extschema@.rc_publish(text, text, text, jsonb),
   @extschema@.rc_publish(text, jsonb, text, jsonb), @extschema@.rc_retry(text, bigint),
   @extschema@.rc_drain(text, interval) FROM PUBLIC;
@@ -1618,7 +1654,7 @@ REVOKE ALL ON TYPE rappel_conso.recall, rappel_conso.reference_fiche FROM PUBLIC
 GRANT USAGE ON SCHEMA rappel_conso TO pg_monitor;
 GRANT EXECUTE ON FUNCTION @extschema@.rc_status(), rappel_conso.worker_pid(text, text, integer),
   rappel_conso.library_version() TO pg_monitor;
-GRANT EXECUTE ON FUNCTION @extschema@.rc_report(), rappel_conso.html(text), rappel_conso.html_time(timestamptz),
+GRANT EXECUTE ON FUNCTION @extschema@.rc_report(), @extschema@.rc_own_table(text), rappel_conso.html(text), rappel_conso.html_time(timestamptz),
   rappel_conso.html_number(numeric), rappel_conso.html_state(text, text), rappel_conso.report_style(),
   rappel_conso.report_parts(), rappel_conso.report_grid(text), rappel_conso.report_runs(), rappel_conso.report_days(),
   rappel_conso.report_categories(), rappel_conso.report_recalls(), rappel_conso.report_lag(),

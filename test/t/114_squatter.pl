@@ -1,0 +1,143 @@
+# 114_squatter.pl
+#     Where the tables of recalls are missing, a role that may create in the
+#     schema puts code of its own under their names: a view, or a table with a
+#     policy.  Nothing that reads recalls runs it.
+
+use strict;
+use warnings FATAL => 'all';
+
+use lib 'test/lib';
+
+use PostgreSQL::Test::Utils;
+use RappelConso;
+use Test::More;
+
+my $api = start_api();
+my $node = new_node('main', api => $api);
+
+# As a superuser, or with SET ROLE before it.
+sub value { return $node->safe_psql('postgres', $_[0]); }
+
+# Run SQL; returns what it prints, or SQLSTATE, message and hint.
+sub outcome
+{
+	my ($sql) = @_;
+	my ($status, $out, $err) = $node->psql('postgres', "\\set VERBOSITY verbose\n$sql");
+
+	return $status ? join('; ', $err =~ /(?:ERROR|HINT):  (.*)$/mg) : $out;
+}
+
+# What the roles became, and who ran what.
+sub prey
+{
+	return value('SELECT rolname FROM pg_roles WHERE rolname = \'mallory\' AND rolsuper; SELECT DISTINCT by FROM prey');
+}
+
+my %columns = map { /^(\w+) (.*?)( NOT NULL.*| PRIMARY KEY)?,?$/ ? ($1 => $2) : () }
+  value(q{SELECT setup FROM rappel_conso.stream}) =~ /^      (\w+ (?:text|timestamptz|date|integer|bigint)\S*.*)$/mg;
+my @view = map { "NULL::$columns{$_} AS $_" } grep { $_ ne 'reference_fiche' } sort keys %columns;
+
+value(q{
+	CREATE ROLE mallory; CREATE ROLE victim;
+	GRANT CREATE ON SCHEMA public TO mallory;
+	CREATE TABLE prey (by text); GRANT INSERT ON prey TO PUBLIC;
+	GRANT EXECUTE ON FUNCTION rc_search(text), rc_fold(text), rc_recalls_at(timestamptz), rc_own_table(text), rc_search_index() TO victim;
+	GRANT pg_monitor TO victim;
+	SET ROLE mallory;
+	CREATE FUNCTION bite() RETURNS text LANGUAGE plpgsql AS $$
+	BEGIN
+	  INSERT INTO public.prey VALUES (current_user);
+	  IF (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN ALTER ROLE mallory SUPERUSER; END IF;
+	  RETURN 'x';
+	END $$;
+	CREATE FUNCTION bite_all() RETURNS boolean LANGUAGE sql AS 'SELECT public.bite() IS NOT NULL'});
+
+sub put_views
+{
+	value('SET ROLE mallory; ' . join('; ', map {
+		"CREATE VIEW $_ AS SELECT public.bite() AS reference_fiche, " . join(', ', @view, "NULL::tsvector AS mots", "now() AS valid_from", "now() AS valid_to")
+		  . "; GRANT SELECT ON $_ TO PUBLIC" } @_));
+	return;
+}
+
+sub put_tables
+{
+	value('SET ROLE mallory; ' . join('; ', map {
+		"CREATE TABLE $_ (reference_fiche text, " . join(', ', map { "$_ $columns{$_}" } grep { $_ ne 'reference_fiche' } sort keys %columns)
+		  . ", mots tsvector, valid_from timestamptz, valid_to timestamptz); INSERT INTO $_ (reference_fiche) VALUES ('x'); "
+		  . "ALTER TABLE $_ ENABLE ROW LEVEL SECURITY; CREATE POLICY p ON $_ USING (public.bite_all()); GRANT SELECT ON $_ TO PUBLIC" } @_));
+	return;
+}
+
+my %calls = (
+	search => q{SELECT * FROM rc_search('x')},
+	past => q{SELECT * FROM rc_recalls_at(now())},
+	'index' => q{SELECT rc_search_index()});
+
+sub check
+{
+	my ($what, $role, $error) = @_;
+
+	is(outcome("SET ROLE $role; $calls{$_}"), $error, "$what: $_, called by $role") foreach sort keys %calls;
+	my ($message) = $error =~ /^\w+: (.*?);/;
+	$message =~ s/"/&quot;/g;
+	like(value("SET ROLE $role; SELECT rc_report()"),
+		qr{<section id="recalls"><h2>Recalls</h2><p class="error">Not read: \Q$message\E\.</p></section>}, "$what: report, called by $role");
+	is(prey(), '', "$what: nothing of it was run for $role");
+	return;
+}
+
+# A view as it is found before the first run; its columns are what is read.
+is(value(q{SELECT rc_own_table('rappel_conso_table') IS NULL, rc_own_table('rappel_conso_history') IS NULL}), 't|t', 'nothing is there');
+unlike(value('SELECT rc_report()'), qr/<section id="recalls">/, 'the page has no charts then');
+my $boss = value('SELECT current_user');
+put_views('rappel_conso_table');
+check('a view', $_, '42809: "rappel_conso_table" is not a table; Rename what stands there; the next run makes the table.') foreach $boss, 'victim';
+value('DROP VIEW rappel_conso_table');
+
+put_tables('rappel_conso_table');
+check('a table', $_, '42501: table "rappel_conso_table" belongs to role "mallory", not to the owner of the stream; Rename that table, or give it to the owner of the stream.')
+  foreach $boss, 'victim';
+is(value("SET ROLE victim; SELECT count(*) FROM rappel_conso_table; RESET ROLE; SELECT * FROM prey"), "1\nvictim", 'while it does run where it is read');
+value('DROP TABLE rappel_conso_table; TRUNCATE prey');
+
+# The table is ours, its history is not.
+like(value('SELECT rc_sync_now()'), qr/success/, 'a first run');
+value('GRANT SELECT ON rappel_conso_table TO victim; DROP TABLE rappel_conso_history');
+put_views('rappel_conso_history');
+foreach my $role ($boss, 'victim')
+{
+	is(outcome("SET ROLE $role; $calls{past}"),
+		'42809: "rappel_conso_history" is not a table; Rename what stands there; the next run makes the table.',
+		"a view for the history, read by $role");
+}
+value('DROP VIEW rappel_conso_history');
+put_tables('rappel_conso_history');
+foreach my $role ($boss, 'victim')
+{
+	is(outcome("SET ROLE $role; $calls{past}"),
+		'42501: table "rappel_conso_history" belongs to role "mallory", not to the owner of the stream; Rename that table, or give it to the owner of the stream.',
+		"a table for the history, read by $role");
+}
+is(prey(), '', 'nothing of it was run');
+like(value(q{SET ROLE victim; SELECT count(*) > 0 FROM rc_report() r WHERE r ~ 'Recalls by category'}), qr/^t$/, 'the charts need the table only');
+is(outcome(q{SET ROLE mallory; SELECT rc_own_table('rappel_conso_table')}), '42501: permission denied for function rc_own_table', 'not everybody may ask whose they are');
+
+# A stream of another role, and its table.
+value(q{
+	DROP TABLE rappel_conso_history, rappel_conso_table;
+	DROP FUNCTION rappel_conso_keep_history();
+	CREATE ROLE keeper LOGIN; GRANT CREATE ON SCHEMA public TO keeper;
+	INSERT INTO rappel_conso.topic_grant VALUES ('keeper', '*', true, true);
+	GRANT USAGE ON SCHEMA rappel_conso TO keeper; GRANT USAGE ON TYPE rappel_conso.recall, rappel_conso.reference_fiche TO keeper;
+	UPDATE rappel_conso.stream SET owner = 'keeper' WHERE name = 'rappel_conso';
+	UPDATE rappel_conso.source SET owner = 'keeper' WHERE name = 'rappel_conso'});
+like(value('SELECT rc_sync_now()'), qr/success/, 'a run of another owner');
+value('GRANT SELECT ON rappel_conso_table, rappel_conso_history TO victim; SELECT rc_search_index()');
+is(value(q{SET ROLE victim; SELECT count(*) > 0 FROM rc_search('alimentation')}), 't', 'rc_search() reads what is his');
+is(value(q{SET ROLE victim; SELECT count(*) > 0 FROM rc_recalls_at('infinity')}), 't', 'so does rc_recalls_at()');
+like(value('SET ROLE victim; SELECT rc_report()'), qr/Recalls by category/, 'and rc_report()');
+value(q{UPDATE rappel_conso.stream SET owner = current_user::regrole WHERE name = 'rappel_conso'});
+like(outcome($calls{search}), qr/^42501: table "rappel_conso_table" belongs to role "keeper"/, 'until the stream is no longer his');
+
+done_testing();
