@@ -1002,10 +1002,14 @@ CREATE FUNCTION @extschema@.rc_recalls_at(
 RETURNS SETOF record
 LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  IF @extschema@.rc_own_table('rappel_conso_table') IS NULL OR @extschema@.rc_own_table('rappel_conso_history') IS NULL THEN
+  IF @extschema@.rc_own_table('rappel_conso_table') IS NULL THEN
+    RAISE EXCEPTION 'table "rappel_conso_table" does not exist yet'
+      USING ERRCODE = 'undefined_table', HINT = 'The first run makes it: SELECT * FROM rc_sync_now().';
+  END IF;
+  IF @extschema@.rc_own_table('rappel_conso_history') IS NULL THEN
     RAISE EXCEPTION 'there is no history of recalls'
       USING ERRCODE = 'undefined_table',
-            HINT = 'The first run makes rappel_conso_table and, with it, rappel_conso_history.';
+            HINT = 'The next run makes it, where the triggers keep_superseded and keep_deleted of rappel_conso_table are enabled.';
   END IF;
   RETURN QUERY
     SELECT
@@ -1803,21 +1807,21 @@ BEGIN
     COMMENT ON COLUMN @extschema@.rappel_conso_table.updated_at IS 'when the row was last inserted or updated';
     COMMENT ON COLUMN @extschema@.rappel_conso_table.withdrawn_at IS 'when it was found that the fiche had vanished from the dataset; null: it is there';
 
-    IF pg_catalog.to_regclass('@extschema@.rappel_conso_history') IS NULL THEN
-      CREATE TABLE @extschema@.rappel_conso_history (
-        LIKE @extschema@.rappel_conso_table,
-        valid_from timestamptz NOT NULL,
-        valid_to timestamptz NOT NULL
-      );
-      CREATE INDEX ON @extschema@.rappel_conso_history (reference_fiche, valid_from);
-      COMMENT ON TABLE @extschema@.rappel_conso_history IS 'superseded rows of rappel_conso_table, with the time they were valid';
-      COMMENT ON COLUMN @extschema@.rappel_conso_history.valid_from IS 'when the row came into rappel_conso_table';
-      COMMENT ON COLUMN @extschema@.rappel_conso_history.valid_to IS 'when another took its place, or it was deleted';
-    END IF;
     IF pg_catalog.to_regprocedure('@extschema@.rappel_conso_keep_history()') IS NULL THEN
       CREATE FUNCTION @extschema@.rappel_conso_keep_history() RETURNS trigger
       LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $history$
       BEGIN
+        IF TG_WHEN = 'BEFORE' THEN
+          -- another transaction began later and was first
+          NEW.updated_at := OLD.updated_at + interval '1 microsecond';
+          RETURN NEW;
+        END IF;
+        IF pg_catalog.to_regclass('@extschema@.rappel_conso_history') IS NULL THEN
+          -- not the fault of one record: with this the stream begins anew, and its setup makes the table
+          RAISE EXCEPTION 'table "rappel_conso_history" is missing'
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                  HINT = 'The next run or start of the stream makes it. To keep no history: ALTER TABLE rappel_conso_table DISABLE TRIGGER keep_superseded, DISABLE TRIGGER keep_deleted.';
+        END IF;
         INSERT INTO @extschema@.rappel_conso_history (
           reference_fiche, date_de_publication, date_de_fin_de_la_procedure_de_rappel, categorie_de_produit,
           sous_categorie_de_produit, nom_de_la_marque_du_produit, noms_des_modeles_ou_references,
@@ -1839,12 +1843,16 @@ BEGIN
           OLD.lien_vers_la_liste_des_produits, OLD.lien_vers_la_liste_des_distributeurs,
           OLD.lien_vers_affichette_pdf, OLD.lien_vers_la_fiche_rappel, OLD.numero_de_version,
           OLD.nature_juridique_du_rappel, OLD.marque_de_salubrite, OLD.libelle, OLD.id, OLD.rappelguid,
-          OLD.gtin, OLD.first_seen_at, OLD.updated_at, OLD.withdrawn_at, OLD.updated_at, now());
+          OLD.gtin, OLD.first_seen_at, OLD.updated_at, OLD.withdrawn_at, OLD.updated_at,
+          COALESCE(NEW.updated_at, GREATEST(now(), OLD.updated_at)));
         RETURN NULL;
       END
       $history$;
-      COMMENT ON FUNCTION @extschema@.rappel_conso_keep_history() IS 'keeps the old row in rappel_conso_history';
+      COMMENT ON FUNCTION @extschema@.rappel_conso_keep_history() IS 'keeps the old row in rappel_conso_history, and the times of a row in order';
     END IF;
+    CREATE TRIGGER keep_order BEFORE UPDATE ON @extschema@.rappel_conso_table
+      FOR EACH ROW WHEN (NEW.updated_at < OLD.updated_at)
+      EXECUTE FUNCTION @extschema@.rappel_conso_keep_history();
     CREATE TRIGGER keep_superseded AFTER UPDATE ON @extschema@.rappel_conso_table
       FOR EACH ROW WHEN (OLD.updated_at IS DISTINCT FROM NEW.updated_at)
       EXECUTE FUNCTION @extschema@.rappel_conso_keep_history();
@@ -1854,6 +1862,28 @@ BEGIN
     RAISE EXCEPTION 'table "rappel_conso_table" belongs to role "%", not to the owner of the stream', holder
       USING ERRCODE = 'insufficient_privilege',
             HINT = 'Rename that table, or give it to the owner of the stream.';
+  END IF;
+
+  -- with the table, and again wherever it is missing and rows are to be kept
+  IF pg_catalog.to_regclass('@extschema@.rappel_conso_history') IS NULL
+     AND EXISTS (SELECT FROM pg_catalog.pg_trigger
+                  WHERE tgrelid OPERATOR(pg_catalog.=) '@extschema@.rappel_conso_table'::pg_catalog.regclass::pg_catalog.oid
+                    AND tgname OPERATOR(pg_catalog.=) ANY (ARRAY['keep_superseded', 'keep_deleted']::pg_catalog.name[])
+                    AND tgenabled OPERATOR(pg_catalog.<>) 'D') THEN
+    -- without what the user has added to the table
+    EXECUTE (SELECT pg_catalog.format('CREATE TABLE @extschema@.rappel_conso_history (%s, valid_from timestamptz NOT NULL, valid_to timestamptz NOT NULL)',
+                      pg_catalog.string_agg(pg_catalog.format('%I %s%s', attname, pg_catalog.format_type(atttypid, atttypmod),
+                        CASE WHEN attname OPERATOR(pg_catalog.=) ANY (ARRAY['reference_fiche', 'first_seen_at', 'updated_at']::pg_catalog.name[])
+                             THEN ' NOT NULL' END), ', ' ORDER BY attnum))
+               FROM pg_catalog.pg_attribute
+              WHERE attrelid OPERATOR(pg_catalog.=) '@extschema@.rappel_conso_table'::pg_catalog.regclass::pg_catalog.oid
+                AND (attname OPERATOR(pg_catalog.=) ANY (ARRAY['first_seen_at', 'updated_at', 'withdrawn_at']::pg_catalog.name[])
+                     OR attname OPERATOR(pg_catalog.=) ANY (SELECT r.attname FROM pg_catalog.pg_attribute r
+                                                             WHERE r.attrelid OPERATOR(pg_catalog.=) 'rappel_conso.recall'::pg_catalog.regclass::pg_catalog.oid)));
+    CREATE INDEX ON @extschema@.rappel_conso_history (reference_fiche, valid_from);
+    COMMENT ON TABLE @extschema@.rappel_conso_history IS 'superseded rows of rappel_conso_table, with the time they were valid';
+    COMMENT ON COLUMN @extschema@.rappel_conso_history.valid_from IS 'when the row came into rappel_conso_table';
+    COMMENT ON COLUMN @extschema@.rappel_conso_history.valid_to IS 'when another took its place, or it was deleted';
   END IF;
 END
 $do$
