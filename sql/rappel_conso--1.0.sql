@@ -928,7 +928,8 @@ BEGIN
       UPDATE rappel_conso.stream s SET start_at = "to" WHERE s.name = seek.stream;
     END IF;
   END IF;
-  UPDATE rappel_conso.stream_state t SET retry_at = NULL, failures = 0 WHERE t.stream = seek.stream;
+  -- what it says of a gap, or of a table made anew, is answered by this
+  UPDATE rappel_conso.stream_state t SET retry_at = NULL, failures = 0, detail = NULL WHERE t.stream = seek.stream;
 END
 $$;
 COMMENT ON FUNCTION rappel_conso.seek(text, text) IS 'what rc_seek() does once it has checked its caller';
