@@ -1192,12 +1192,27 @@ COMMENT ON FUNCTION @extschema@.rc_status() IS 'one row for each part: what it d
 -- rappel_conso_table.  It is made of nothing but PostgreSQL's own immutable
 -- functions, so that a column made of it outlives the extension.  The lexemes
 -- "@b:n" are the time of publication: the n-th span of 2^b seconds since 1970,
--- from 24 days to 17 years; "@" is none.
+-- from 24 days to 17 years; "@" is none.  Accents and ligatures are those that
+-- the database's encoding has; in SQL_ASCII there are no such characters.
 CREATE FUNCTION rappel_conso.search_vector() RETURNS text
-LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  plain text := '%s';
+BEGIN
+  IF getdatabaseencoding() IN ('UTF8', 'LATIN1', 'LATIN5', 'LATIN9', 'WIN1252', 'WIN1254') THEN
+    plain := format('translate(%s, %L, %L)', plain,
+                    convert_from('\xc380c381c382c383c384c385c387c388c389c38ac38bc38cc38dc38ec38fc391c392c393c394c395c396c399c39ac39bc39c'
+                                 'c3a0c3a1c3a2c3a3c3a4c3a5c3a7c3a8c3a9c3aac3abc3acc3adc3aec3afc3b1c3b2c3b3c3b4c3b5c3b6c3b9c3bac3bbc3bc', 'UTF8'),
+                    'AAAAAACEEEEIIIINOOOOOUUUUaaaaaaceeeeiiiinooooouuuu');
+  END IF;
+  IF getdatabaseencoding() IN ('UTF8', 'LATIN9', 'WIN1252', 'WIN1254') THEN
+    plain := format('replace(replace(%s, %L, %L), %L, %L)', plain,
+                    convert_from('\xc593', 'UTF8'), 'oe', convert_from('\xc592', 'UTF8'), 'OE');
+  END IF;
+  RETURN (
   SELECT string_agg(
-           format($f$setweight(to_tsvector('pg_catalog.french'::regconfig, replace(replace(translate(%s, %L, %L), %L, 'oe'), %L, 'OE')), %L)$f$,
-                  g.words, a.accented, a.plain, U&'\0153', U&'\0152', g.weight), ' || ' ORDER BY g.weight)
+           format($f$setweight(to_tsvector('pg_catalog.french'::regconfig, %s), %L)$f$, format(plain, g.words), g.weight),
+           ' || ' ORDER BY g.weight)
          || ' || array_to_tsvector(ARRAY['
          || (SELECT string_agg(format(
                       $f$COALESCE('@%1$s:' || CASE WHEN isfinite(date_de_publication)
@@ -1209,10 +1224,8 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
                          ('B', 'categorie_de_produit'), ('B', 'sous_categorie_de_produit'),
                          ('C', 'motif_du_rappel'), ('C', 'risques_pour_le_consommateur'),
                          ('D', 'distributeurs')) AS c (weight, name)
-           GROUP BY c.weight) g,
-         (SELECT U&'\00c0\00c1\00c2\00c3\00c4\00c5\00c7\00c8\00c9\00ca\00cb\00cc\00cd\00ce\00cf\00d1\00d2\00d3\00d4\00d5\00d6\00d9\00da\00db\00dc'
-                 || U&'\00e0\00e1\00e2\00e3\00e4\00e5\00e7\00e8\00e9\00ea\00eb\00ec\00ed\00ee\00ef\00f1\00f2\00f3\00f4\00f5\00f6\00f9\00fa\00fb\00fc' AS accented,
-                 'AAAAAACEEEEIIIINOOOOOUUUUaaaaaaceeeeiiiinooooouuuu' AS plain) a
+           GROUP BY c.weight) g);
+END
 $$;
 COMMENT ON FUNCTION rappel_conso.search_vector() IS 'expression for the words of a row of rappel_conso_table, as rc_search() compares them';
 

@@ -225,6 +225,39 @@ is(value("SET ROLE reader; SELECT count(*) FROM rc_search('zorblax')"), 4, 'who 
 like(failure('SET ROLE reader; SELECT rc_search_index()'), qr/^42501: permission denied for function/, 'the index is not everybody\'s');
 
 #
+# Databases of other encodings: what they cannot hold was never in them
+#
+foreach my $encoding ('LATIN1', 'WIN1254', 'SQL_ASCII')
+{
+	my $dbname = lc $encoding;
+	my $has = $encoding eq 'LATIN1' ? 'a' : $encoding eq 'SQL_ASCII' ? '' : 'al';    # accents, ligatures
+	my $search = sub {
+		my ($query) = @_;
+
+		utf8::encode($query);
+		return $node->safe_psql($dbname,
+			"SET client_encoding = 'UTF8'; SELECT string_agg(reference_fiche, ' ') FROM rc_search('$query')");
+	};
+
+	value("CREATE DATABASE $dbname TEMPLATE template0 ENCODING '$encoding' LC_COLLATE 'C' LC_CTYPE 'C'");
+	RappelConso::create_extension($node, dbname => $dbname, api => $api);
+	is($node->safe_psql($dbname, 'SELECT state, inserted + dead FROM rc_sync_now()'), 'success|300', "$encoding: a sync");
+	my $insert = "INSERT INTO rappel_conso_table (reference_fiche, date_de_publication, libelle) VALUES ('T1', '2030-01-01', 'pates frenetiques, coelacanthe')";
+	$insert .= ", ('T2', '2030-01-02', 'pâtés FRÉNÉTIQUES')" if $has =~ /a/;
+	$insert .= ", ('T3', '2030-01-03', 'grand CŒLACANTHE, cœlacanthe')" if $has =~ /l/;
+	utf8::encode($insert);
+	$node->safe_psql($dbname, "SET client_encoding = 'UTF8'; $insert");
+	foreach my $how ('without an index', 'with the index')
+	{
+		is(join(' ', sort split(/ /, $search->('pates frenetiques'))), $has =~ /a/ ? 'T1 T2' : 'T1', "$encoding, $how: words");
+		is(join(' ', sort split(/ /, $search->('coelacanthe'))), $has =~ /l/ ? 'T1 T3' : 'T1', "$encoding, $how: a ligature");
+		is($search->('PÂTÉS'), $search->('pates'), "$encoding, $how: accents of the query");
+		is($search->('cœlacanthe'), $search->('coelacanthe'), "$encoding, $how: a ligature of the query") if $encoding ne 'LATIN1';
+		is($node->safe_psql($dbname, 'SELECT rc_search_index()'), 't', "$encoding: the index") if $how =~ /without/;
+	}
+}
+
+#
 # Without the extension
 #
 value('REVOKE ALL ON FUNCTION rc_search(text), rc_fold(text), rc_own_table(text) FROM reader; DROP EXTENSION rappel_conso');
