@@ -1164,7 +1164,7 @@ LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
                         THEN format('%s records/s since %s', round(p.rate, 1), p.started_at) END,
                    p.detail,
                    CASE WHEN p.said = 'failed' AND p.retry_at IS NOT NULL THEN format('tried again at %s', p.retry_at) END,
-                   CASE WHEN p.dead > 0 THEN format('%s dead letters', p.dead) END),
+                   CASE WHEN p.dead > 0 THEN format('%s dead letter%s', p.dead, CASE WHEN p.dead > 1 THEN 's' END) END),
          CASE WHEN w.brokers <> '' THEN p.lag END, p.applied_at,
          p.error || COALESCE(E'\n' || p.error_detail, '') || COALESCE(E'\nHINT: ' || p.hint, ''), p.last_error_at
     FROM stream_part p, world w
@@ -1176,7 +1176,8 @@ LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
               WHEN o.n = 0 THEN 'idle'
               WHEN w.scheduler IS NOT NULL THEN 'waiting'
               ELSE 'stopped' END,
-         CASE WHEN o.n > 0 THEN format('%s messages wait, the oldest since %s', o.n, o.oldest) END,
+         CASE WHEN o.n = 1 THEN format('1 message waits, since %s', o.oldest)
+              WHEN o.n > 0 THEN format('%s messages wait, the oldest since %s', o.n, o.oldest) END,
          o.n, NULL, (SELECT t.error FROM rappel_conso.outbox_state t),
          (SELECT t.last_error_at FROM rappel_conso.outbox_state t)
     FROM world w, (SELECT count(*) AS n, min(m.created_at) AS oldest FROM rappel_conso.outbox m) o
@@ -1495,7 +1496,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
       LEFT JOIN step t ON t.run = h.id AND t.name = n.name
   )
   SELECT format('<table class="grid" style="max-width:calc(4.4rem + %s * 1.4rem)"><tbody>%s</tbody></table>',
-                max(l.runs), string_agg(format('<tr><th scope="row">%s</th>%s</tr>', l.name, l.cells), '' ORDER BY l.place))
+                max(l.runs), string_agg(format('<tr><th scope="row">%s</th>%s</tr>', rappel_conso.html(l.name), l.cells), '' ORDER BY l.place))
     FROM (SELECT i.place, i.name, count(*) AS runs,
                  string_agg('<td>' || i.cell || '</td>', '' ORDER BY i.id) AS cells
             FROM line i GROUP BY i.place, i.name) l
@@ -1512,16 +1513,17 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
                    WITH ORDINALITY AS w (n, o)))
     FROM (SELECT DISTINCT r.source AS name FROM rappel_conso.run r) s
    CROSS JOIN LATERAL (
-          SELECT format('<div class="scroll"><table class="cards"><thead><tr><th>Run</th><th>Started</th><th>State</th><th class="n">Duration</th><th class="n">Fetched</th>'
-                        '<th class="n">Inserted</th><th class="n">Updated</th><th class="n">Unchanged</th><th class="n">Dead</th><th>Error</th></tr></thead><tbody>%s</tbody></table></div>',
+          SELECT format('<div class="scroll"><table class="cards"><thead><tr><th>Run</th><th>Started</th><th>State</th><th class="n">Duration</th><th class="n">Fetched</th><th class="n">Published</th>'
+                        '<th class="n">Inserted</th><th class="n">Updated</th><th class="n">Unchanged</th><th class="n">Withdrawn</th><th class="n">Dead</th><th>Error</th></tr></thead><tbody>%s</tbody></table></div>',
                    string_agg(format('<tr><td class="k">%s (%s)</td><td>%s</td><td class="state">%s %s</td><td class="n" data-name="duration">%s</td><td class="n" data-name="fetched">%s'
-                                     '</td><td class="n" data-name="inserted">%s</td><td class="n" data-name="updated">%s</td><td class="n" data-name="unchanged">%s'
-                                     '</td><td class="n" data-name="dead">%s</td><td class="w error">%s</td></tr>',
+                                     '</td><td class="n" data-name="published">%s</td><td class="n" data-name="inserted">%s</td><td class="n" data-name="updated">%s</td><td class="n" data-name="unchanged">%s'
+                                     '</td><td class="n" data-name="withdrawn">%s</td><td class="n" data-name="dead">%s</td><td class="w error">%s</td></tr>',
                                 r.id, rappel_conso.html(r.trigger), rappel_conso.html_time(r.started_at),
                                 rappel_conso.html_state(r.state), rappel_conso.html(r.state),
                                 date_trunc('milliseconds', r.finished_at - r.started_at), rappel_conso.html_number(r.fetched),
-                                rappel_conso.html_number(r.inserted), rappel_conso.html_number(r.updated),
-                                rappel_conso.html_number(r.unchanged), rappel_conso.html_number(r.dead), rappel_conso.html(r.error)), '' ORDER BY r.id DESC)) AS runs
+                                rappel_conso.html_number(NULLIF(r.published, 0)), rappel_conso.html_number(r.inserted),
+                                rappel_conso.html_number(r.updated), rappel_conso.html_number(r.unchanged),
+                                rappel_conso.html_number(NULLIF(r.withdrawn, 0)), rappel_conso.html_number(r.dead), rappel_conso.html(r.error)), '' ORDER BY r.id DESC)) AS runs
             FROM (SELECT * FROM rappel_conso.run u WHERE u.source = s.name ORDER BY u.id DESC LIMIT 5) r) l
 $$;
 COMMENT ON FUNCTION rappel_conso.report_runs() IS 'the runs of rc_report()';
@@ -1613,14 +1615,17 @@ COMMENT ON FUNCTION rappel_conso.report_lag() IS 'the lag of rc_report()';
 
 CREATE FUNCTION rappel_conso.report_dead_letters() RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-  SELECT format('<section id="dead"><h2>Dead letters</h2><p>%s wait to be retried, %s are resolved.</p>%s</section>', n.dead, n.resolved,
+  SELECT format('<section id="dead"><h2>Dead letters</h2><p>%s %s to be retried, %s %s resolved.</p>%s</section>',
+           rappel_conso.html_number(n.dead), CASE n.dead WHEN 1 THEN 'waits' ELSE 'wait' END,
+           rappel_conso.html_number(n.resolved), CASE n.resolved WHEN 1 THEN 'is' ELSE 'are' END,
            '<table class="cards"><thead><tr><th>Number</th><th>Of</th><th>Place</th><th>Failed first</th><th class="n">Tries</th><th>Error</th></tr></thead><tbody>' || d.letters || '</tbody></table>')
-    FROM (SELECT rappel_conso.html_number(count(*) FILTER (WHERE t.resolved_at IS NULL)) AS dead,
-                 rappel_conso.html_number(count(t.resolved_at)) AS resolved FROM rappel_conso.dead_letter t) n,
+    FROM (SELECT count(*) FILTER (WHERE t.resolved_at IS NULL) AS dead, count(t.resolved_at) AS resolved
+            FROM rappel_conso.dead_letter t) n,
          (SELECT string_agg(format('<tr><td data-name="number">%s</td><td class="w">%s %s</td><td class="w">%s</td><td>%s</td><td class="n" data-name="tries">%s</td><td class="w error">%s %s</td></tr>',
                               e.id, e.origin, rappel_conso.html(e.name),
                               rappel_conso.html(concat_ws(' ', e.topic, 'partition ' || e.partition, 'offset ' || e.record_offset, 'run ' || e.run)),
-                              rappel_conso.html_time(e.created_at), e.attempts, rappel_conso.html(e.sqlstate), rappel_conso.html(e.message)), '' ORDER BY e.id DESC) AS letters
+                              rappel_conso.html_time(e.created_at), e.attempts, rappel_conso.html(e.sqlstate),
+                              rappel_conso.html(CASE WHEN char_length(e.message) > 200 THEN left(e.message, 199) || '...' ELSE e.message END)), '' ORDER BY e.id DESC) AS letters
             FROM (SELECT t.id, t.origin, t.name, t.topic, t.partition, t.record_offset, t.run, t.created_at, t.attempts, t.sqlstate, t.message
                     FROM rappel_conso.dead_letter t WHERE t.resolved_at IS NULL ORDER BY t.id DESC LIMIT 20) e) d
 $$;

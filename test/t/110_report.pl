@@ -134,6 +134,10 @@ value(<<~EOC);
 	INSERT INTO rappel_conso.dead_letter (origin, name, topic, partition, record_offset, sqlstate, message, detail, key, value, headers)
 	  SELECT 'stream', '$quoted', 't', 0, n, '22P02', 'bad: $quoted', 'SECRET', 'SECRET', 'SECRET', '{"a": "SECRET"}'
 	    FROM generate_series(1, 24) n;
+	UPDATE rappel_conso.run SET published = 12345, withdrawn = 7 WHERE id = (SELECT max(id) FROM rappel_conso.run WHERE trigger = 'schedule');
+	ALTER TABLE rappel_conso.task DROP CONSTRAINT task_name_check;
+	UPDATE rappel_conso.task SET name = '$quoted' WHERE run = (SELECT max(id) FROM rappel_conso.run WHERE source = 'broken');
+	UPDATE rappel_conso.dead_letter SET message = repeat('long ', 60) || 'END' WHERE record_offset = 22 AND name <> 'rappel_conso';
 	UPDATE rappel_conso.dead_letter SET resolved_at = now() WHERE record_offset = 24 AND name <> 'rappel_conso';
 	INSERT INTO rappel_conso.outbox (topic, key, value, headers, owner) VALUES ('$quoted', 'SECRET', 'SECRET', '{"a": "SECRET"}', current_user::regrole);
 	SELECT rc_publish('alerts', 'SECRET'::text) FROM generate_series(1, 3);
@@ -168,6 +172,10 @@ $error =~ s/"/&quot;/g;
 like(section($page, 'runs'), qr/<i class="bad">&#10007;<\/i> failed<.*<td class="w error">\Q$error\E</s, 'a failed run says why');
 like(section($page, 'runs'), qr/data-name="fetched">1,234,567</, 'with its numbers');
 
+like(section($page, 'runs'), qr/data-name="published">12,345<.*data-name="withdrawn">7</, 'what was published and withdrawn, too');
+like(section($page, 'runs'), qr/data-name="published"><.*data-name="withdrawn"></, 'where there was something');
+like($grids{broken}, qr{<th scope="row">\Q$ESCAPED\E</th>}, 'the name of a task is no markup');
+
 # Recalls: each bar of the charts
 my $recalls = section($page, 'recalls');
 is( join(', ', $recalls =~ m{<title>(\d{4}-\d\d-\d\d: \d+)</title>}g),
@@ -188,8 +196,9 @@ is(scalar(() = $lag =~ /data-name="lag">/g), 50, 'lag of 50 partitions');
 like($lag, qr/data-name="lag">60,000<.*data-name="lag">59,000</s, 'the greatest first');
 like($lag, qr/The 50 greatest of 60/, 'and how many there are');
 my $dead = section($page, 'dead');
-like($dead, qr/<p>24 wait to be retried, 1 are resolved\.<\/p>/, 'dead letters are counted');
+like($dead, qr/<p>24 wait to be retried, 1 is resolved\.<\/p>/, 'dead letters are counted');
 is(scalar(() = $dead =~ /<tr><td data-name="number">/g), 20, 'the newest are shown');
+like($dead, qr/22P02 (?:long ){39}long\.\.\.</, 'a long message is cut');
 like($dead, qr/22P02 bad: \Q$ESCAPED\E</, 'with their error');
 like($dead, qr/>t partition 0 offset 23</, 'and their place');
 like(section($page, 'outbox'), qr{<td class="w">alerts</td><td class="w" data-name="from">rc_publish</td><td class="n" data-name="messages">3</td>}, 'messages per topic');
@@ -209,6 +218,8 @@ value('GRANT SELECT ON rappel_conso_table TO monitor');
 is(join(' ', page('monitor') =~ /<section id="(\w+)">/g), 'parts runs recalls lag dead outbox', 'and the charts, where he may read the table');
 value('REVOKE SELECT ON rappel_conso_table FROM monitor; GRANT SELECT (date_de_publication, categorie_de_produit) ON rappel_conso_table TO monitor');
 like(page('monitor'), qr/<section id="recalls">/, 'or the two columns that they need');
+value(q{DELETE FROM rappel_conso.dead_letter WHERE resolved_at IS NULL AND name <> 'rappel_conso' OR record_offset = 24});
+like(section(page(), 'dead'), qr/<p>1 waits to be retried, 0 are resolved\.<\/p>/, 'one dead letter is one');
 value('TRUNCATE rappel_conso_table');
 like(section(page(), 'recalls'), qr/The table is empty/, 'an empty table');
 $api->control(touch => DATASET);
