@@ -57,7 +57,6 @@ static void warn_of_queue(int64 run);
 static RunRow *load_run(int64 run);
 static void check_member(const char *source);
 static void check_committed(int64 run);
-static bool run_has_ended(int64 run);
 static void check_alive(int64 run);
 static int64 tell_progress(int64 run, int64 told);
 static bool has_ended(const RunRow *row);
@@ -191,6 +190,8 @@ rc_wait(PG_FUNCTION_ARGS)
 	TimestampTz deadline = 0;
 	int64		told = 0;
 	uint32		looks = 0;
+	MemoryContext look;
+	MemoryContext old;
 
 	rc_call_check_null(fcinfo, 0, "run");
 	run = PG_GETARG_INT64(0);
@@ -200,7 +201,10 @@ rc_wait(PG_FUNCTION_ARGS)
 														   PG_GETARG_DATUM(1)));
 	check_member(load_run(run)->source);
 	check_committed(run);
-	while (!run_has_ended(run))
+	look = AllocSetContextCreate(CurrentMemoryContext, "rappel_conso look",
+								 ALLOCSET_SMALL_SIZES);
+	old = MemoryContextSwitchTo(look);
+	while (!has_ended(load_run(run)))
 	{
 		if (looks++ % (TELL_INTERVAL / LOOK_INTERVAL) == 0)
 		{
@@ -217,7 +221,10 @@ rc_wait(PG_FUNCTION_ARGS)
 						 LOOK_INTERVAL, PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
+		MemoryContextReset(look);
 	}
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(look);
 	if (!rc_sync_outcome(run))
 		ereport(ERROR,
 				(errcode(ERRCODE_QUERY_CANCELED),
@@ -319,21 +326,6 @@ check_committed(int64 run)
 				 errmsg("run %lld was asked for by this transaction",
 						(long long) run),
 				 errhint("Commit first, then call rc_wait().")));
-}
-
-/* One of many looks: it must leave nothing behind. */
-static bool
-run_has_ended(int64 run)
-{
-	MemoryContext look = AllocSetContextCreate(CurrentMemoryContext,
-											   "rappel_conso look",
-											   ALLOCSET_SMALL_SIZES);
-	MemoryContext old = MemoryContextSwitchTo(look);
-	bool		ended = has_ended(load_run(run));
-
-	MemoryContextSwitchTo(old);
-	MemoryContextDelete(look);
-	return ended;
 }
 
 /*

@@ -54,6 +54,7 @@ static long next_look;			/* in ms from now */
 static bool may_run(bool by_hand);
 static void round_of_work(MemoryContext context);
 static void mark_dead_runs(MemoryContext context);
+static void mark_dead_run(const char *source);
 static List *due_runs(List *starts);
 static List *idle_streams(List *starts);
 static List *idle_publisher(List *starts, MemoryContext context);
@@ -196,12 +197,28 @@ mark_dead_runs(MemoryContext context)
 
 		if (!rc_lock_take(RC_WORKER_RUN, source, 0))
 			continue;
-		(void) rc_run_abandon(source);
-		rc_transaction_commit();
-		rc_lock_release(RC_WORKER_RUN, source, 0);
+		mark_dead_run(source);
 		rc_transaction_begin();
 		MemoryContextSwitchTo(context);
 	}
+}
+
+/* Under the source's lock, which must not stay with us; ends the transaction. */
+static void
+mark_dead_run(const char *source)
+{
+	PG_TRY();
+	{
+		(void) rc_run_abandon(source);
+		rc_transaction_commit();
+	}
+	PG_CATCH();
+	{
+		rc_lock_release(RC_WORKER_RUN, source, 0);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	rc_lock_release(RC_WORKER_RUN, source, 0);
 }
 
 /*
