@@ -188,8 +188,13 @@ mark_dead_runs(MemoryContext context)
 				 "  AND a.application_name = 'rappel_conso run ' || r.source)",
 				 NULL);
 	for (uint64 i = 0; i < n; i++)
-		sources = lappend(sources, MemoryContextStrdup(context,
-													   rc_column_text(i, 1)));
+	{
+		char	   *source = rc_column_text(i, 1);
+		MemoryContext old = MemoryContextSwitchTo(context);
+
+		sources = lappend(sources, pstrdup(source));
+		MemoryContextSwitchTo(old);
+	}
 	rc_query_end();
 	foreach(lc, sources)
 	{
