@@ -3,6 +3,11 @@
 -- complain if script is sourced in psql, rather than via CREATE EXTENSION
 \echo Use "CREATE EXTENSION rappel_conso" to load this file. \quit
 
+-- Every object is made by its full name.  Names inside expressions are looked
+-- up in pg_catalog only: in the target schema somebody may have put a function
+-- or an operator whose arguments fit better.
+SET LOCAL search_path = pg_catalog, pg_temp;
+
 CREATE SCHEMA rappel_conso;
 COMMENT ON SCHEMA rappel_conso IS 'definitions and state of the pipelines of rappel_conso';
 

@@ -191,6 +191,7 @@ rc_definition_changed(PG_FUNCTION_ARGS)
 Datum
 rc_publish(PG_FUNCTION_ARGS)
 {
+	RcQueryScope scope;
 	RcParams	params = {0};
 	char	   *topic;
 	char	   *id;
@@ -217,11 +218,11 @@ rc_publish(PG_FUNCTION_ARGS)
 	rc_param_jsonb(&params, PG_ARGISNULL(3) ? (Datum) 0 : PG_GETARG_DATUM(3),
 				   PG_ARGISNULL(3));
 	rc_param_datum(&params, OIDOID, ObjectIdGetDatum(GetUserId()));
-	rc_query_begin();
+	rc_query_begin(&scope);
 	rc_query("INSERT INTO rappel_conso.outbox (topic, value, key, headers, owner)"
 			 " VALUES ($1, $2, $3, $4, $5) RETURNING message_id", &params);
 	id = rc_column_text(0, 1);
-	rc_query_end();
+	rc_query_end(&scope);
 	uuid = DirectFunctionCall1(uuid_in, CStringGetDatum(id));
 
 	rc_wake_at_commit(RC_WORKER_OUTBOX, "", 0);

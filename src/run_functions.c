@@ -77,6 +77,7 @@ rc_sync_now(PG_FUNCTION_ARGS)
 static Datum
 run_row(FunctionCallInfo fcinfo, int64 run)
 {
+	RcQueryScope scope;
 	MemoryContext context = CurrentMemoryContext;
 	RcParams	params = {0};
 	TupleDesc	desc;
@@ -87,7 +88,7 @@ run_row(FunctionCallInfo fcinfo, int64 run)
 	desc = BlessTupleDesc(desc);
 
 	rc_param_int8(&params, run);
-	rc_query_begin();
+	rc_query_begin(&scope);
 	if (rc_query_latest("SELECT id, state, fetched,"
 						" CASE WHEN destination <> 'direct' THEN published END,"
 						" inserted, updated, unchanged, dead,"
@@ -105,7 +106,7 @@ run_row(FunctionCallInfo fcinfo, int64 run)
 		tuple = heap_form_tuple(desc, values, nulls);
 		MemoryContextSwitchTo(old);
 	}
-	rc_query_end();
+	rc_query_end(&scope);
 	if (tuple == NULL)
 		elog(ERROR, "run %lld has no row", (long long) run);
 	return HeapTupleGetDatum(tuple);
@@ -115,6 +116,7 @@ run_row(FunctionCallInfo fcinfo, int64 run)
 Datum
 rc_trigger(PG_FUNCTION_ARGS)
 {
+	RcQueryScope scope;
 	char	   *source;
 	RcParams	params = {0};
 	int64		run;
@@ -128,14 +130,14 @@ rc_trigger(PG_FUNCTION_ARGS)
 
 	rc_param_text(&params, source);
 	rc_param_bool(&params, PG_GETARG_BOOL(1));
-	rc_query_begin();
+	rc_query_begin(&scope);
 	rc_query("INSERT INTO rappel_conso.run AS r (source, state, trigger, full_sync, started_at)"
 			 " VALUES ($1, 'queued', 'trigger', $2, NULL)"
 			 " ON CONFLICT (source) WHERE state = 'queued' AND trigger = 'trigger'"
 			 " DO UPDATE SET full_sync = r.full_sync OR EXCLUDED.full_sync"
 			 " RETURNING id", &params);
 	run = rc_column_int8(0, 1, 0);
-	rc_query_end();
+	rc_query_end(&scope);
 
 	warn_of_queue(run);
 	PG_RETURN_INT64(run);
@@ -157,6 +159,7 @@ warn_of_queue(int64 run)
 Datum
 rc_backfill(PG_FUNCTION_ARGS)
 {
+	RcQueryScope scope;
 	char	   *source;
 	RcParams	params = {0};
 	int64		run;
@@ -174,10 +177,10 @@ rc_backfill(PG_FUNCTION_ARGS)
 	rc_param_datum(&params, TIMESTAMPTZOID, PG_GETARG_DATUM(1));
 	rc_param_datum(&params, TIMESTAMPTZOID, PG_GETARG_DATUM(2));
 	rc_param_datum(&params, INTERVALOID, PG_GETARG_DATUM(3));
-	rc_query_begin();
+	rc_query_begin(&scope);
 	rc_query("SELECT rappel_conso.backfill($1, $2, $3, $4)", &params);
 	run = rc_column_int8(0, 1, 0);
-	rc_query_end();
+	rc_query_end(&scope);
 	warn_of_queue(run);
 	PG_RETURN_INT64(run);
 }
@@ -272,11 +275,12 @@ rc_cancel(PG_FUNCTION_ARGS)
 static RunRow *
 load_run(int64 run)
 {
+	RcQueryScope scope;
 	RcParams	params = {0};
 	RunRow	   *row = palloc0(sizeof(RunRow));
 
 	rc_param_int8(&params, run);
-	rc_query_begin();
+	rc_query_begin(&scope);
 	if (rc_query_latest("SELECT source, state FROM rappel_conso.run"
 						" WHERE id = $1", &params) != 1)
 		ereport(ERROR,
@@ -285,7 +289,7 @@ load_run(int64 run)
 				 errhint("A run that was triggered exists for others when the transaction has committed; old runs are removed after rappel_conso.keep_history days.")));
 	row->source = rc_column_text(0, 1);
 	row->state = rc_column_text(0, 2);
-	rc_query_end();
+	rc_query_end(&scope);
 	return row;
 }
 
@@ -310,15 +314,16 @@ check_member(const char *source)
 static void
 check_committed(int64 run)
 {
+	RcQueryScope scope;
 	RcParams	params = {0};
 	TransactionId xmin = InvalidTransactionId;
 
 	rc_param_int8(&params, run);
-	rc_query_begin();
+	rc_query_begin(&scope);
 	if (rc_query("SELECT xmin::text FROM rappel_conso.run"
 				 " WHERE id = $1 AND state = 'queued'", &params) == 1)
 		xmin = (TransactionId) strtoul(rc_column_text(0, 1), NULL, 10);
-	rc_query_end();
+	rc_query_end(&scope);
 	if (TransactionIdIsNormal(xmin) &&
 		TransactionIdIsCurrentTransactionId(xmin))
 		ereport(ERROR,
@@ -354,13 +359,14 @@ check_alive(int64 run)
 static int64
 tell_progress(int64 run, int64 told)
 {
+	RcQueryScope scope;
 	RcParams	params = {0};
 	int64		fetched = 0;
 	int64		windows = 0;
 	int64		done = 0;
 
 	rc_param_int8(&params, run);
-	rc_query_begin();
+	rc_query_begin(&scope);
 	if (rc_query_latest("SELECT r.fetched, pg_catalog.count(t.window_from),"
 						" pg_catalog.count(*) FILTER (WHERE t.window_from IS NOT NULL"
 						"  AND t.state = 'success')"
@@ -373,7 +379,7 @@ tell_progress(int64 run, int64 told)
 		windows = rc_column_int8(0, 2, 0);
 		done = rc_column_int8(0, 3, 0);
 	}
-	rc_query_end();
+	rc_query_end(&scope);
 	if (fetched + done <= told)
 		return told;
 	if (windows > 0)

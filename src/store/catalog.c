@@ -49,12 +49,13 @@ rc_extension_present(void)
 RcStream *
 rc_stream_load(const char *name)
 {
+	RcQueryScope scope;
 	RcParams	params = {0};
 	RcStream   *stream = palloc0(sizeof(RcStream));
 	uint64		rows;
 
 	rc_param_text(&params, name);
-	rc_query_begin();
+	rc_query_begin(&scope);
 	rows = rc_query("SELECT s.topics, s.statement, s.setup,"
 					" s.value_type::oid, s.key_type::oid, s.start_at,"
 					" s.batch_size, s.workers, s.on_error = 'stop',"
@@ -79,7 +80,7 @@ rc_stream_load(const char *name)
 		stream->version = rc_column_text(0, 14);
 		stream->output_topic = rc_column_text(0, 15);
 	}
-	rc_query_end();
+	rc_query_end(&scope);
 	if (rows != 1)
 		return NULL;
 	stream->name = pstrdup(name);
@@ -103,12 +104,13 @@ rc_stream_lock(const char *name)
 RcSource *
 rc_source_load(const char *name)
 {
+	RcQueryScope scope;
 	RcParams	params = {0};
 	RcSource   *source = palloc0(sizeof(RcSource));
 	uint64		rows;
 
 	rc_param_text(&params, name);
-	rc_query_begin();
+	rc_query_begin(&scope);
 	rows = rc_query("SELECT s.url, s.dataset, s.filter, s.key_field,"
 					" s.cursor_field, s.transform, s.fold_accents, s.topic,"
 					" s.partitions, s.replication, s.stream,"
@@ -138,7 +140,7 @@ rc_source_load(const char *name)
 		source->owner = (Oid) rc_column_int8(0, 16, InvalidOid);
 		source->version = rc_column_text(0, 17);
 	}
-	rc_query_end();
+	rc_query_end(&scope);
 	if (rows != 1)
 		return NULL;
 	source->name = pstrdup(name);

@@ -23,6 +23,7 @@ void
 rc_dead_letter_add(const char *origin, const char *name, int64 run,
 				   const RcRecord *record, const ErrorData *error, Oid owner)
 {
+	RcQueryScope scope;
 	RcParams	params = {0};
 
 	rc_param_text(&params, origin);
@@ -40,7 +41,7 @@ rc_dead_letter_add(const char *origin, const char *name, int64 run,
 	rc_param_text(&params, error->detail);
 	rc_param_text(&params, error->context);
 	rc_param_datum(&params, OIDOID, ObjectIdGetDatum(owner));
-	rc_query_begin();
+	rc_query_begin(&scope);
 	/* what a source reads again in each run is one dead letter, not many */
 	if (run <= 0 ||
 		rc_query("UPDATE rappel_conso.dead_letter SET run = $3, topic = $4,"
@@ -62,7 +63,7 @@ rc_dead_letter_add(const char *origin, const char *name, int64 run,
 				 " VALUES ($1, $2, $3, $4, CASE WHEN $6 IS NOT NULL THEN $5 END,"
 				 " $6, $7, $8, $9, $10, $11,"
 				 " $12, $13, $14, $15)", &params);
-	rc_query_end();
+	rc_query_end(&scope);
 }
 
 /*
@@ -73,6 +74,7 @@ rc_dead_letter_add(const char *origin, const char *name, int64 run,
 RcDeadLetter *
 rc_dead_letters(const RcStream *stream, int64 id, int64 after, int limit, int *n)
 {
+	RcQueryScope scope;
 	RcParams	params = {0};
 	RcDeadLetter *letters;
 
@@ -81,7 +83,7 @@ rc_dead_letters(const RcStream *stream, int64 id, int64 after, int limit, int *n
 	rc_param_int8(&params, after);
 	rc_param_int4(&params, limit);
 	rc_param_datum(&params, OIDOID, ObjectIdGetDatum(stream->owner));
-	rc_query_begin();
+	rc_query_begin(&scope);
 	*n = (int) rc_query("SELECT id, topic, partition, record_offset,"
 						" (extract(epoch FROM record_timestamp) * 1000)::int8,"
 						" key, value, headers FROM rappel_conso.dead_letter"
@@ -104,7 +106,7 @@ rc_dead_letters(const RcStream *stream, int64 id, int64 after, int limit, int *n
 		record->value = rc_column_bytes(i, 7, &record->value_len);
 		record->headers = rc_column_headers(i, 8, &record->nheaders);
 	}
-	rc_query_end();
+	rc_query_end(&scope);
 	return letters;
 }
 

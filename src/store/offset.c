@@ -24,13 +24,14 @@ static void fence_failed(const char *stream, const RcOffset *from);
 List *
 rc_offsets_load(const char *stream)
 {
+	RcQueryScope scope;
 	RcParams	params = {0};
 	List	   *offsets = NIL;
 	RcOffset   *array;
 	uint64		n;
 
 	rc_param_text(&params, stream);
-	rc_query_begin();
+	rc_query_begin(&scope);
 	n = rc_query("SELECT topic, partition, next_offset, epoch, cluster_id,"
 				 " last_offset,"
 				 " (extract(epoch FROM record_timestamp) * 1000)::int8,"
@@ -50,7 +51,7 @@ rc_offsets_load(const char *stream)
 		array[i].high_watermark = rc_column_int8(i, 8, -1);
 		array[i].seek_to = rc_column_text(i, 9);
 	}
-	rc_query_end();
+	rc_query_end(&scope);
 	for (uint64 i = 0; i < n; i++)
 		offsets = lappend(offsets, &array[i]);
 	return offsets;
@@ -63,18 +64,19 @@ rc_offsets_load(const char *stream)
 bool
 rc_offset_outdate(const char *stream, const char *topic)
 {
+	RcQueryScope scope;
 	RcParams	params = {0};
 	uint64		rows;
 
 	rc_param_text(&params, stream);
 	rc_param_text(&params, topic);
-	rc_query_begin();
+	rc_query_begin(&scope);
 	rc_query("SELECT FROM rappel_conso.stream_offset WHERE stream = $1"
 			 " AND topic = $2 ORDER BY partition FOR UPDATE", &params);
 	rows = rc_query("UPDATE rappel_conso.stream_offset SET epoch = epoch + 1"
 					" WHERE stream = $1 AND topic = $2 AND next_offset > 0"
 					" AND seek_to IS NULL", &params);
-	rc_query_end();
+	rc_query_end(&scope);
 	return rows > 0;
 }
 
@@ -178,11 +180,12 @@ rc_offset_started(const char *stream, const RcOffset *at)
 void
 rc_offset_totals(const char *stream, RcCounts *counts)
 {
+	RcQueryScope scope;
 	RcParams	params = {0};
 
 	memset(counts, 0, sizeof(RcCounts));
 	rc_param_text(&params, stream);
-	rc_query_begin();
+	rc_query_begin(&scope);
 	rc_query("SELECT sum(applied)::int8, sum(inserted)::int8,"
 			 " sum(updated)::int8, sum(dead)::int8"
 			 " FROM rappel_conso.stream_offset WHERE stream = $1", &params);
@@ -190,7 +193,7 @@ rc_offset_totals(const char *stream, RcCounts *counts)
 	counts->inserted = rc_column_int8(0, 2, 0);
 	counts->updated = rc_column_int8(0, 3, 0);
 	counts->dead = rc_column_int8(0, 4, 0);
-	rc_query_end();
+	rc_query_end(&scope);
 	counts->unchanged = counts->fetched - counts->inserted -
 		counts->updated - counts->dead;
 }
@@ -259,12 +262,13 @@ rc_offset_observe(const char *stream, const RcOffset *at, int64 high_watermark)
 void
 rc_stream_say(const char *stream, const char *state, const char *detail)
 {
+	RcQueryScope scope;
 	RcParams	params = {0};
 
 	rc_param_text(&params, stream);
 	rc_param_text(&params, state);
 	rc_param_text(&params, detail);
-	rc_query_begin();
+	rc_query_begin(&scope);
 	if (rc_query("SELECT 1 FROM rappel_conso.stream_state WHERE stream = $1"
 				 " AND state = $2 AND detail IS NOT DISTINCT FROM $3"
 				 " AND failures = 0", &params) == 0)
@@ -273,7 +277,7 @@ rc_stream_say(const char *stream, const char *state, const char *detail)
 				 " WHERE s.name = $1 ON CONFLICT (stream) DO UPDATE"
 				 " SET state = $2, detail = $3, failures = 0, retry_at = NULL",
 				 &params);
-	rc_query_end();
+	rc_query_end(&scope);
 }
 
 /*
@@ -284,11 +288,12 @@ rc_stream_say(const char *stream, const char *state, const char *detail)
 void
 rc_stream_run(const char *stream, bool cured)
 {
+	RcQueryScope scope;
 	RcParams	params = {0};
 
 	rc_param_text(&params, stream);
 	rc_param_bool(&params, cured);
-	rc_query_begin();
+	rc_query_begin(&scope);
 	if (rc_query("SELECT 1 FROM rappel_conso.stream_state WHERE stream = $1"
 				 " AND (state = 'running' AND failures = 0"
 				 "  OR state = 'failed' AND NOT $2)", &params) == 0)
@@ -297,7 +302,7 @@ rc_stream_run(const char *stream, bool cured)
 				 " WHERE s.name = $1 ON CONFLICT (stream) DO UPDATE"
 				 " SET state = 'running', detail = NULL, failures = 0,"
 				 " retry_at = NULL", &params);
-	rc_query_end();
+	rc_query_end(&scope);
 }
 
 /*
@@ -307,6 +312,7 @@ rc_stream_run(const char *stream, bool cured)
 int
 rc_stream_fail(const char *stream, const ErrorData *error)
 {
+	RcQueryScope scope;
 	RcParams	params = {0};
 	int			seconds = 0;
 
@@ -316,7 +322,7 @@ rc_stream_fail(const char *stream, const ErrorData *error)
 	rc_param_text(&params, error->detail);
 	rc_param_text(&params, error->hint);
 	rc_param_text(&params, error->context);
-	rc_query_begin();
+	rc_query_begin(&scope);
 	if (rc_query("INSERT INTO rappel_conso.stream_state AS t (stream, state,"
 				 " failures, retry_at, last_error_at, sqlstate, error,"
 				 " error_detail, hint, context)"
@@ -333,6 +339,6 @@ rc_stream_fail(const char *stream, const ErrorData *error)
 				 " RETURNING least(300, 2 ^ least(t.failures - 1, 9))::int4",
 				 &params) == 1)
 		seconds = (int) rc_column_int8(0, 1, 1);
-	rc_query_end();
+	rc_query_end(&scope);
 	return seconds;
 }

@@ -172,11 +172,12 @@ make_array(Datum *values, bool *nulls, int n, Oid type)
 RcMessage *
 rc_outbox_read(int limit, int *n)
 {
+	RcQueryScope scope;
 	RcParams	params = {0};
 	RcMessage  *messages;
 
 	rc_param_int4(&params, limit);
-	rc_query_begin();
+	rc_query_begin(&scope);
 	*n = (int) rc_query("SELECT id, topic, key, value,"
 						" pg_catalog.jsonb_build_object('rappel_conso-id', message_id)"
 						"  || COALESCE(headers, '{}'), origin, owner::oid"
@@ -201,7 +202,7 @@ rc_outbox_read(int limit, int *n)
 		messages[i].origin = rc_column_text(i, 6);
 		messages[i].owner = (Oid) rc_column_int8(i, 7, InvalidOid);
 	}
-	rc_query_end();
+	rc_query_end(&scope);
 	return messages;
 }
 
@@ -238,13 +239,14 @@ rc_outbox_say(const char *state, const char *error)
 bool
 rc_topic_allowed(Oid role, const char *topic, bool write)
 {
+	RcQueryScope scope;
 	RcParams	params = {0};
 	bool		allowed;
 
 	rc_param_datum(&params, OIDOID, ObjectIdGetDatum(role));
 	rc_param_text(&params, topic);
 	rc_param_bool(&params, write);
-	rc_query_begin();
+	rc_query_begin(&scope);
 	rc_query("SELECT EXISTS (SELECT FROM pg_catalog.pg_roles"
 			 "  WHERE oid = $1 AND rolsuper)"
 			 " OR EXISTS (SELECT FROM rappel_conso.topic_grant g"
@@ -253,6 +255,6 @@ rc_topic_allowed(Oid role, const char *topic, bool write)
 			 "  AND $2 ~ ('^' || pg_catalog.replace(pg_catalog.replace(g.topic, '.', '\\.'), '*', '.*') || '$'))",
 			 &params);
 	allowed = rc_column_bool(0, 1);
-	rc_query_end();
+	rc_query_end(&scope);
 	return allowed;
 }

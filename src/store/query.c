@@ -30,32 +30,70 @@ typedef struct KeptPlan
 
 static List *kept_plans = NIL;
 
-/* What rc_query_begin saves for rc_query_end. */
-static Oid	saved_user;
-static int	saved_context;
-static int	saved_guc_level;
+/*
+ * Settings that change what our SQL means or what it returns, and the value
+ * that it was written for.  A session, a role or a database may have set any
+ * of them; one that this server does not know is passed over.
+ */
+static const struct
+{
+	const char *name;
+	const char *value;
+}			pinned_settings[] =
+{
+	{"search_path", "pg_catalog, pg_temp"},
+	{"standard_conforming_strings", "on"},
+	{"backslash_quote", "safe_encoding"},
+	{"array_nulls", "on"},
+	{"bytea_output", "hex"},
+	{"DateStyle", "ISO, MDY"},
+	{"extra_float_digits", "1"},
+	{"IntervalStyle", "postgres"},
+	{"quote_all_identifiers", "off"},
+	{"restrict_nonsystem_relation_kind", ""},
+	{"row_security", "on"},
+	{"transform_null_equals", "off"},
+	{"xmloption", "content"}
+};
 
+static void pin_settings(void);
 static SPIPlanPtr find_plan(const char *sql, RcParams *params);
 static void add_param(RcParams *params, Oid type, Datum value, bool isnull);
 
 /*
  * Connect to SPI and switch up.  Between this and rc_query_end only rc_query
- * may run SQL.  An error in between needs no cleaning up: the abort of the
- * (sub)transaction restores user, settings and SPI.  Calls do not nest.
+ * may run SQL of ours.  What has to be restored is kept in *scope, on the
+ * caller's stack: a trigger on one of our tables may call a function that
+ * comes here again.  An error in between needs no cleaning up, since the
+ * abort of the (sub)transaction restores user, settings and SPI.
  */
 void
-rc_query_begin(void)
+rc_query_begin(RcQueryScope *scope)
 {
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	GetUserIdAndSecContext(&saved_user, &saved_context);
+	GetUserIdAndSecContext(&scope->user, &scope->sec_context);
 	SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID,
-						   saved_context | SECURITY_LOCAL_USERID_CHANGE |
+						   scope->sec_context | SECURITY_LOCAL_USERID_CHANGE |
 						   SECURITY_NOFORCE_RLS);
-	saved_guc_level = NewGUCNestLevel();
-	(void) set_config_option("search_path", "pg_catalog, pg_temp",
-							 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE,
-							 true, 0, false);
+	scope->guc_level = NewGUCNestLevel();
+	pin_settings();
+}
+
+/* Give our SQL the settings that it was written for, until rc_query_end. */
+static void
+pin_settings(void)
+{
+	for (int i = 0; i < lengthof(pinned_settings); i++)
+	{
+		const char *name = pinned_settings[i].name;
+		const char *now = GetConfigOption(name, true, false);
+
+		if (now != NULL && strcmp(now, pinned_settings[i].value) != 0)
+			(void) set_config_option(name, pinned_settings[i].value,
+									 PGC_USERSET, PGC_S_SESSION,
+									 GUC_ACTION_SAVE, true, 0, false);
+	}
 }
 
 /*
@@ -98,10 +136,10 @@ rc_query_latest(const char *sql, RcParams *params)
 
 /* Switch down again and leave SPI; results are gone after it. */
 void
-rc_query_end(void)
+rc_query_end(RcQueryScope *scope)
 {
-	AtEOXact_GUC(false, saved_guc_level);
-	SetUserIdAndSecContext(saved_user, saved_context);
+	AtEOXact_GUC(false, scope->guc_level);
+	SetUserIdAndSecContext(scope->user, scope->sec_context);
 	SPI_finish();
 }
 
@@ -109,11 +147,12 @@ rc_query_end(void)
 uint64
 rc_execute(const char *sql, RcParams *params)
 {
+	RcQueryScope scope;
 	uint64		rows;
 
-	rc_query_begin();
+	rc_query_begin(&scope);
 	rows = rc_query(sql, params);
-	rc_query_end();
+	rc_query_end(&scope);
 	return rows;
 }
 

@@ -91,6 +91,7 @@ rc_remembered_compare(const RcSource *source, const char *destination,
 					  const RcRecord *records, RcMemory *memory, int n,
 					  int64 run, RcHandOn mode)
 {
+	RcQueryScope scope;
 	RcParams	params = {0};
 	int		   *previous = palloc(sizeof(int) * n);
 	RcMemory   *stored = palloc0(sizeof(RcMemory) * n);
@@ -106,7 +107,7 @@ rc_remembered_compare(const RcSource *source, const char *destination,
 	}
 	rc_param_source(&params, source, destination);
 	param_keys(&params, records, NULL, n);
-	rc_query_begin();
+	rc_query_begin(&scope);
 	rows = rc_query("SELECT b.ord, b.previous, r.hash, r.version, r.run,"
 					" r.missed_at IS NOT NULL, r.key IS NOT NULL,"
 					" r.hash IS NULL"
@@ -132,7 +133,7 @@ rc_remembered_compare(const RcSource *source, const char *destination,
 		stored[i].known = rc_column_bool(row, 7);
 		stored[i].doubted = rc_column_bool(row, 8);
 	}
-	rc_query_end();
+	rc_query_end(&scope);
 
 	for (int i = 0; i < n; i++)
 	{
@@ -268,12 +269,13 @@ bool
 rc_remembered_at_most(const RcSource *source, const char *destination,
 					  int64 most)
 {
+	RcQueryScope scope;
 	RcParams	params = {0};
 	bool		at_most;
 
 	rc_param_source(&params, source, destination);
 	rc_param_int8(&params, most);
-	rc_query_begin();
+	rc_query_begin(&scope);
 
 	/* each record that was handed on has raised next_offset */
 	rc_query("SELECT COALESCE((SELECT next_offset FROM rappel_conso.source_state"
@@ -282,7 +284,7 @@ rc_remembered_at_most(const RcSource *source, const char *destination,
 			 "  WHERE source = $1 AND destination = $2 AND hash IS NOT NULL"
 			 "  OFFSET $3)", &params);
 	at_most = rc_column_bool(0, 1);
-	rc_query_end();
+	rc_query_end(&scope);
 	return at_most;
 }
 
@@ -291,19 +293,20 @@ int64
 rc_remembered_count(const RcSource *source, const char *destination,
 					RcCountOf what)
 {
+	RcQueryScope scope;
 	RcParams	params = {0};
 	int64		count;
 
 	rc_param_source(&params, source, destination);
 	rc_param_bool(&params, what == RC_COUNT_KNOWN);
 	rc_param_bool(&params, what == RC_COUNT_MISSING);
-	rc_query_begin();
+	rc_query_begin(&scope);
 	rc_query("SELECT pg_catalog.count(*) FROM rappel_conso.source_record"
 			 " WHERE source = $1 AND destination = $2 AND CASE"
 			 " WHEN $3 THEN missed_at IS NULL AND hash IS NOT NULL"
 			 " WHEN $4 THEN missed_at IS NOT NULL ELSE true END", &params);
 	count = rc_column_int8(0, 1, 0);
-	rc_query_end();
+	rc_query_end(&scope);
 	return count;
 }
 
@@ -316,11 +319,12 @@ int64
 rc_remembered_miss(const RcSource *source, const char *destination,
 				   RcSeen *seen)
 {
+	RcQueryScope scope;
 	RcParams	params = {0};
 	int64		missing;
 
 	rc_param_source(&params, source, destination);
-	rc_query_begin();
+	rc_query_begin(&scope);
 	rc_relation_register("seen", seen->store, seen->desc, (double) seen->n);
 
 	/* a table that has grown since it was analyzed seems small */
@@ -334,7 +338,7 @@ rc_remembered_miss(const RcSource *source, const char *destination,
 			 " WHERE source = $1 AND destination = $2 AND missed_at IS NOT NULL",
 			 &params);
 	missing = rc_column_int8(0, 1, 0);
-	rc_query_end();
+	rc_query_end(&scope);
 	return missing;
 }
 
@@ -348,13 +352,14 @@ RcRecord *
 rc_remembered_missing(const RcSource *source, const char *destination,
 					  const RcRecord *after, int limit, int *n)
 {
+	RcQueryScope scope;
 	RcParams	params = {0};
 	RcRecord   *records;
 
 	rc_param_source(&params, source, destination);
 	rc_param_bytea(&params, after ? after->key : "", after ? after->key_len : 0);
 	rc_param_int4(&params, limit);
-	rc_query_begin();
+	rc_query_begin(&scope);
 	*n = (int) rc_query("WITH gone AS (UPDATE rappel_conso.source_record r SET hash = NULL"
 						" WHERE r.source = $1 AND r.destination = $2 AND r.key = ANY (ARRAY("
 						" SELECT m.key FROM rappel_conso.source_record m"
@@ -369,7 +374,7 @@ rc_remembered_missing(const RcSource *source, const char *destination,
 		records[i].key = rc_column_bytes(i, 1, &records[i].key_len);
 		records[i].value_len = -1;
 	}
-	rc_query_end();
+	rc_query_end(&scope);
 	return records;
 }
 

@@ -38,6 +38,7 @@ int64
 rc_run_start(const char *source, const char *trigger, bool full_sync,
 			 const char *destination)
 {
+	RcQueryScope scope;
 	RcParams	params = {0};
 	int64		run;
 
@@ -45,12 +46,12 @@ rc_run_start(const char *source, const char *trigger, bool full_sync,
 	rc_param_text(&params, trigger);
 	rc_param_bool(&params, full_sync);
 	rc_param_text(&params, destination);
-	rc_query_begin();
+	rc_query_begin(&scope);
 	rc_query("INSERT INTO rappel_conso.run"
 			 " (source, state, trigger, full_sync, destination)"
 			 " VALUES ($1, 'running', $2, $3, $4) RETURNING id", &params);
 	run = rc_column_int8(0, 1, 0);
-	rc_query_end();
+	rc_query_end(&scope);
 	return run;
 }
 
@@ -61,12 +62,13 @@ rc_run_start(const char *source, const char *trigger, bool full_sync,
 bool
 rc_run_take(int64 run, const char *destination, bool *full_sync)
 {
+	RcQueryScope scope;
 	RcParams	params = {0};
 	bool		taken;
 
 	rc_param_int8(&params, run);
 	rc_param_text(&params, destination);
-	rc_query_begin();
+	rc_query_begin(&scope);
 	taken = rc_query("UPDATE rappel_conso.run SET state = 'running',"
 					 " started_at = pg_catalog.clock_timestamp(), destination = $2,"
 					 " reads = rappel_conso.reads(source)"
@@ -76,7 +78,7 @@ rc_run_take(int64 run, const char *destination, bool *full_sync)
 					 &params) == 1;
 	if (taken)
 		*full_sync = rc_column_bool(0, 1);
-	rc_query_end();
+	rc_query_end(&scope);
 	return taken;
 }
 
@@ -190,11 +192,12 @@ rc_run_finish(int64 run, const char *state, const ErrorData *error)
 int
 rc_run_abandon(const char *source)
 {
+	RcQueryScope scope;
 	RcParams	params = {0};
 	uint64		rows;
 
 	rc_param_text(&params, source);
-	rc_query_begin();
+	rc_query_begin(&scope);
 	rows = rc_query("WITH dead AS (UPDATE rappel_conso.run SET state = 'failed',"
 					" finished_at = pg_catalog.clock_timestamp(),"
 					" sqlstate = '57P02',"
@@ -209,7 +212,7 @@ rc_run_abandon(const char *source)
 					" WHERE state IN ('queued', 'running', 'up_for_retry')"
 					" AND run IN (SELECT id FROM dead))"
 					" SELECT FROM dead", &params);
-	rc_query_end();
+	rc_query_end(&scope);
 	return (int) rows;
 }
 
@@ -256,13 +259,14 @@ param_error(RcParams *params, const ErrorData *error)
 List *
 rc_run_windows(int64 run)
 {
+	RcQueryScope scope;
 	RcParams	params = {0};
 	List	   *windows = NIL;
 	RcWindow   *array;
 	uint64		n;
 
 	rc_param_int8(&params, run);
-	rc_query_begin();
+	rc_query_begin(&scope);
 	n = rc_query("SELECT name,"
 				 " pg_catalog.to_char(window_from AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'),"
 				 " pg_catalog.to_char(window_to AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'),"
@@ -277,7 +281,7 @@ rc_run_windows(int64 run)
 		array[i].to = rc_column_text(i, 3);
 		array[i].done = rc_column_bool(i, 4);
 	}
-	rc_query_end();
+	rc_query_end(&scope);
 	for (uint64 i = 0; i < n; i++)
 		windows = lappend(windows, &array[i]);
 	return windows;

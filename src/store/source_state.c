@@ -27,11 +27,12 @@ rc_param_source(RcParams *params, const RcSource *source,
 RcSourceState *
 rc_source_state(const RcSource *source, const char *destination)
 {
+	RcQueryScope scope;
 	RcParams	params = {0};
 	RcSourceState *state = palloc0(sizeof(RcSourceState));
 
 	rc_param_source(&params, source, destination);
-	rc_query_begin();
+	rc_query_begin(&scope);
 	rc_query("INSERT INTO rappel_conso.source_state (source, destination)"
 			 " VALUES ($1, $2) ON CONFLICT DO NOTHING", &params);
 	rc_query("SELECT t.epoch, t.cursor_value, t.next_offset, t.complete,"
@@ -69,7 +70,7 @@ rc_source_state(const RcSource *source, const char *destination)
 	state->missing_refused = rc_column_bool(0, 11);
 	state->moved = rc_column_bool(0, 12);
 	state->last_timestamp_ms = rc_column_int8(0, 13, 0);
-	rc_query_end();
+	rc_query_end(&scope);
 	return state;
 }
 
@@ -179,17 +180,18 @@ rc_source_rewind(const RcSource *source, const char *destination,
 char *
 rc_cursor_before(const char *cursor, const RcSource *source)
 {
+	RcQueryScope scope;
 	RcParams	params = {0};
 	char	   *before;
 
 	rc_param_text(&params, cursor);
 	rc_param_text(&params, source->name);
-	rc_query_begin();
+	rc_query_begin(&scope);
 	rc_query("SELECT pg_catalog.to_char(($1::timestamptz - s.\"overlap\")"
 			 " AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')"
 			 " FROM rappel_conso.source s WHERE s.name = $2", &params);
 	before = SPI_processed == 1 ? rc_column_text(0, 1) : NULL;
-	rc_query_end();
+	rc_query_end(&scope);
 	return before;
 }
 

@@ -29,10 +29,18 @@ typedef struct RcParams
 	char		nulls[RC_MAX_PARAMS];
 } RcParams;
 
-extern void rc_query_begin(void);
+/* What rc_query_begin changes and rc_query_end restores. */
+typedef struct RcQueryScope
+{
+	Oid			user;
+	int			sec_context;
+	int			guc_level;
+} RcQueryScope;
+
+extern void rc_query_begin(RcQueryScope *scope);
 extern uint64 rc_query(const char *sql, RcParams *params);
 extern uint64 rc_query_latest(const char *sql, RcParams *params);
-extern void rc_query_end(void);
+extern void rc_query_end(RcQueryScope *scope);
 extern uint64 rc_execute(const char *sql, RcParams *params);
 
 extern void rc_param_text(RcParams *params, const char *value);

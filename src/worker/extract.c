@@ -451,11 +451,8 @@ next_line(RcPass *pass, char **line, size_t *len)
 	}
 	PG_CATCH();
 	{
-		ErrorData  *error;
+		ErrorData  *error = rc_worker_recover(pass->run->context, false);
 
-		MemoryContextSwitchTo(pass->run->context);
-		error = CopyErrorData();
-		FlushErrorState();
 		if (error->sqlerrcode != ERRCODE_QUERY_CANCELED)
 			rc_pass_flush(pass);
 		ReThrowError(error);

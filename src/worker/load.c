@@ -81,18 +81,19 @@ rc_run_load(RcRun *run)
 static void
 add_left_behind(RcRun *run)
 {
+	RcQueryScope scope;
 	RcParams	params = {0};
 	bool		whole;
 
 	rc_transaction_begin();
 	rc_param_text(&params, run->source->name);
 	rc_param_int8(&params, run->id);
-	rc_query_begin();
+	rc_query_begin(&scope);
 	whole = rc_query("SELECT state = 'success' FROM rappel_conso.run"
 					 " WHERE source = $1 AND id < $2"
 					 " ORDER BY id DESC LIMIT 1", &params) == 0 ||
 		rc_column_bool(0, 1);
-	rc_query_end();
+	rc_query_end(&scope);
 	rc_transaction_commit();
 	MemoryContextSwitchTo(run->context);
 	if (whole)
@@ -110,6 +111,7 @@ add_left_behind(RcRun *run)
 static void
 check_stream(RcRun *run, bool worked)
 {
+	RcQueryScope scope;
 	RcStream   *stream = rc_stream_load(run->stream->name);
 	RcParams	params = {0};
 
@@ -128,7 +130,7 @@ check_stream(RcRun *run, bool worked)
 		rc_lock_holder(MyDatabaseId, RC_WORKER_SCHEDULER, "", 0) == 0)
 		return;
 	rc_param_text(&params, stream->name);
-	rc_query_begin();
+	rc_query_begin(&scope);
 	if (rc_query("SELECT sqlstate, error, error_detail, hint"
 				 " FROM rappel_conso.stream_state"
 				 " WHERE stream = $1 AND state = 'failed'"
@@ -146,7 +148,7 @@ check_stream(RcRun *run, bool worked)
 				 detail ? errdetail_internal("%s", detail) : 0,
 				 hint ? errhint("%s", hint) : 0));
 	}
-	rc_query_end();
+	rc_query_end(&scope);
 }
 
 /* The stream must read what the source publishes. */

@@ -78,18 +78,9 @@ rc_outbox_main(Datum arg)
 		}
 		PG_CATCH();
 		{
-			ErrorData  *error;
+			ErrorData  *error = rc_worker_recover(context, true);
 
-			MemoryContextSwitchTo(context);
-			HOLD_INTERRUPTS();
-			error = CopyErrorData();
-			EmitErrorReport();
-			AbortCurrentTransaction();
-			FlushErrorState();
-			pgstat_report_activity(STATE_IDLE, NULL);
-			MemoryContextSwitchTo(context);
 			close_producer();
-			RESUME_INTERRUPTS();
 			backoff = Min(MAX_BACKOFF, Max(500, backoff * 2));
 			if (wanted())
 				say_waiting(error->message);

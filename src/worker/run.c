@@ -75,14 +75,8 @@ rc_run_main(Datum arg)
 	}
 	PG_CATCH();
 	{
-		MemoryContextSwitchTo(run->context);
-		HOLD_INTERRUPTS();
-		error = CopyErrorData();
-		FlushErrorState();
-		AbortCurrentTransaction();
-		MemoryContextSwitchTo(run->context);
+		error = rc_worker_recover(run->context, false);
 		release(run);
-		RESUME_INTERRUPTS();
 	}
 	PG_END_TRY();
 
@@ -146,11 +140,7 @@ poll_is_idle(RcRun *run)
 	{
 		if (geterrcode() == ERRCODE_QUERY_CANCELED)
 			PG_RE_THROW();
-		MemoryContextSwitchTo(run->context);
-		HOLD_INTERRUPTS();
-		FlushErrorState();
-		AbortCurrentTransaction();
-		RESUME_INTERRUPTS();
+		(void) rc_worker_recover(run->context, false);
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(run->context);
@@ -229,11 +219,8 @@ run_tasks(RcRun *run)
 	}
 	PG_CATCH();
 	{
-		ErrorData  *error;
+		ErrorData  *error = rc_worker_recover(run->context, false);
 
-		MemoryContextSwitchTo(run->context);
-		error = CopyErrorData();
-		FlushErrorState();
 		if (run->stream != NULL)
 			set_task(run, "load",
 					 error->sqlerrcode == ERRCODE_QUERY_CANCELED ?
@@ -330,12 +317,7 @@ try_task(RcRun *run, TaskFunction function)
 	}
 	PG_CATCH();
 	{
-		MemoryContextSwitchTo(run->context);
-		HOLD_INTERRUPTS();
-		error = CopyErrorData();
-		FlushErrorState();
-		AbortCurrentTransaction();
-		RESUME_INTERRUPTS();
+		error = rc_worker_recover(run->context, false);
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(run->context);

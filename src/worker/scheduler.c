@@ -93,13 +93,7 @@ rc_scheduler_main(Datum arg)
 		}
 		PG_CATCH();
 		{
-			MemoryContextSwitchTo(context);
-			HOLD_INTERRUPTS();
-			EmitErrorReport();
-			AbortCurrentTransaction();
-			FlushErrorState();
-			pgstat_report_activity(STATE_IDLE, NULL);
-			RESUME_INTERRUPTS();
+			(void) rc_worker_recover(context, true);
 		}
 		PG_END_TRY();
 		rc_worker_wait(next_look);
@@ -113,6 +107,7 @@ rc_scheduler_main(Datum arg)
 static bool
 may_run(bool by_hand)
 {
+	RcQueryScope scope;
 	RcParams	params = {0};
 	bool		may;
 
@@ -123,10 +118,10 @@ may_run(bool by_hand)
 	else if (may)
 	{
 		rc_param_time(&params, PgStartTime);
-		rc_query_begin();
+		rc_query_begin(&scope);
 		may = rc_query("SELECT 1 FROM rappel_conso.stopped"
 					   " WHERE stopped_at >= $1", &params) == 0;
-		rc_query_end();
+		rc_query_end(&scope);
 	}
 	rc_transaction_commit();
 	return may;
@@ -177,11 +172,12 @@ round_of_work(MemoryContext context)
 static void
 mark_dead_runs(MemoryContext context)
 {
+	RcQueryScope scope;
 	List	   *sources = NIL;
 	ListCell   *lc;
 	uint64		n;
 
-	rc_query_begin();
+	rc_query_begin(&scope);
 	n = rc_query("SELECT r.source FROM rappel_conso.run r WHERE r.state = 'running'"
 				 " AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_activity a"
 				 "  WHERE a.datname = pg_catalog.current_database()"
@@ -195,7 +191,7 @@ mark_dead_runs(MemoryContext context)
 		sources = lappend(sources, pstrdup(source));
 		MemoryContextSwitchTo(old);
 	}
-	rc_query_end();
+	rc_query_end(&scope);
 	foreach(lc, sources)
 	{
 		char	   *source = (char *) lfirst(lc);
@@ -234,9 +230,10 @@ mark_dead_run(const char *source)
 static List *
 due_runs(List *starts)
 {
+	RcQueryScope scope;
 	uint64		n;
 
-	rc_query_begin();
+	rc_query_begin(&scope);
 	n = rc_query("SELECT s.name, s.owner::oid, r.rolcanlogin, q.id,"
 				 " CASE WHEN q.id IS NULL THEN ((p.every - extract(epoch FROM"
 				 "  pg_catalog.clock_timestamp() - l.at)) * 1000)::int8 END"
@@ -285,7 +282,7 @@ due_runs(List *starts)
 			MemoryContextSwitchTo(old);
 		}
 	}
-	rc_query_end();
+	rc_query_end(&scope);
 	return starts;
 }
 
@@ -293,9 +290,10 @@ due_runs(List *starts)
 static List *
 idle_streams(List *starts)
 {
+	RcQueryScope scope;
 	uint64		n;
 
-	rc_query_begin();
+	rc_query_begin(&scope);
 	n = rc_query("SELECT s.name, w.number, s.owner::oid, r.rolcanlogin"
 				 " FROM rappel_conso.stream s"
 				 " JOIN pg_catalog.pg_roles r ON r.oid = s.owner"
@@ -325,7 +323,7 @@ idle_streams(List *starts)
 			MemoryContextSwitchTo(old);
 		}
 	}
-	rc_query_end();
+	rc_query_end(&scope);
 	return starts;
 }
 
@@ -468,11 +466,12 @@ forget_ended(void)
 static void
 remove_history(void)
 {
+	RcQueryScope scope;
 	RcParams	params = {0};
 
 	rc_transaction_begin();
 	rc_param_int4(&params, rc_keep_history);
-	rc_query_begin();
+	rc_query_begin(&scope);
 	rc_query("DELETE FROM rappel_conso.run WHERE state <> 'running'"
 			 " AND finished_at < pg_catalog.now() - $1 * '1 day'::interval"
 			 " AND id NOT IN (SELECT max(id) FROM rappel_conso.run GROUP BY source)",
@@ -480,6 +479,6 @@ remove_history(void)
 	rc_query("DELETE FROM rappel_conso.dead_letter"
 			 " WHERE resolved_at < pg_catalog.now() - $1 * '1 day'::interval",
 			 &params);
-	rc_query_end();
+	rc_query_end(&scope);
 	rc_transaction_commit();
 }

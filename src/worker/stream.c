@@ -55,14 +55,7 @@ rc_stream_main(Datum arg)
 		}
 		PG_CATCH();
 		{
-			MemoryContextSwitchTo(TopMemoryContext);
-			HOLD_INTERRUPTS();
-			error = CopyErrorData();
-			EmitErrorReport();
-			AbortCurrentTransaction();
-			FlushErrorState();
-			pgstat_report_activity(STATE_IDLE, NULL);
-			RESUME_INTERRUPTS();
+			error = rc_worker_recover(TopMemoryContext, true);
 		}
 		PG_END_TRY();
 

@@ -99,14 +99,15 @@ rc_sync_check_stream(const char *name)
 static void
 check_visible(const char *sql, const char *what, const char *name)
 {
+	RcQueryScope scope;
 	RcParams	params = {0};
 	TransactionId xmin = InvalidTransactionId;
 
 	rc_param_text(&params, name);
-	rc_query_begin();
+	rc_query_begin(&scope);
 	if (rc_query(sql, &params) > 0)
 		xmin = (TransactionId) strtoul(rc_column_text(0, 1), NULL, 10);
-	rc_query_end();
+	rc_query_end(&scope);
 	if (TransactionIdIsNormal(xmin) &&
 		TransactionIdIsCurrentTransactionId(xmin))
 		ereport(ERROR,
@@ -137,6 +138,7 @@ start_and_wait(RcCall *call, int64 *run)
 static bool
 join(RcCall *call, int64 *run)
 {
+	RcQueryScope scope;
 	const char *source = call->args.name;
 	int64		before = newest_run(source);
 	RcParams	params = {0};
@@ -166,13 +168,13 @@ join(RcCall *call, int64 *run)
 	rc_param_text(&params, source);
 	rc_param_int8(&params, before);
 	rc_param_bool(&params, call->args.full_sync);
-	rc_query_begin();
+	rc_query_begin(&scope);
 	if (rc_query_latest("SELECT id, window_from IS NULL AND (full_sync OR NOT $3)"
 						" FROM rappel_conso.run WHERE source = $1 AND id >= $2 AND state <> 'queued'"
 						" ORDER BY COALESCE(sqlstate, '') = '57P02', id LIMIT 1",
 						&params) > 0 && rc_column_bool(0, 2))
 		*run = rc_column_int8(0, 1, 0);
-	rc_query_end();
+	rc_query_end(&scope);
 	return *run != 0 && rc_sync_outcome(*run);
 }
 
@@ -193,6 +195,7 @@ look_again(long after_ms)
 bool
 rc_sync_outcome(int64 run)
 {
+	RcQueryScope scope;
 	RcParams	params = {0};
 	ErrorData	error = {0};
 	char	   *state;
@@ -200,7 +203,7 @@ rc_sync_outcome(int64 run)
 	char	   *code;
 
 	rc_param_int8(&params, run);
-	rc_query_begin();
+	rc_query_begin(&scope);
 	if (rc_query_latest("SELECT state, sqlstate, error, detail, hint, source"
 						" FROM rappel_conso.run WHERE id = $1", &params) != 1)
 		elog(ERROR, "run %lld has no row", (long long) run);
@@ -210,7 +213,7 @@ rc_sync_outcome(int64 run)
 	error.detail = rc_column_text(0, 4);
 	error.hint = rc_column_text(0, 5);
 	source = rc_column_text(0, 6);
-	rc_query_end();
+	rc_query_end(&scope);
 
 	if (strcmp(state, "success") == 0)
 		return true;
@@ -235,15 +238,16 @@ rc_sync_outcome(int64 run)
 static int64
 newest_run(const char *source)
 {
+	RcQueryScope scope;
 	RcParams	params = {0};
 	int64		run;
 
 	rc_param_text(&params, source);
-	rc_query_begin();
+	rc_query_begin(&scope);
 	rc_query_latest("SELECT COALESCE(max(id) FILTER (WHERE state = 'running'),"
 					" max(id) + 1, 1) FROM rappel_conso.run WHERE source = $1",
 					&params);
 	run = rc_column_int8(0, 1, 1);
-	rc_query_end();
+	rc_query_end(&scope);
 	return run;
 }

@@ -111,6 +111,43 @@ return_large_memory(void)
 }
 
 /*
+ * What postgresql.conf, the database or the role sets for sessions is not for
+ * a worker where it would end it, or change what our own work means.  Other
+ * settings of the role are its statement's to have.
+ */
+static void
+override_settings(void)
+{
+	static const struct
+	{
+		const char *name;
+		const char *value;
+	}			settings[] =
+	{
+		{"role", "none"},
+		{"default_tablespace", ""},
+		{"default_transaction_deferrable", "off"},
+		{"default_transaction_isolation", "read committed"},
+		{"default_transaction_read_only", "off"},
+		{"exit_on_error", "off"},
+		{"idle_in_transaction_session_timeout", "0"},
+		{"lock_timeout", "0"},
+		{"restrict_nonsystem_relation_kind", ""},
+		{"session_replication_role", "origin"},
+		{"transaction_timeout", "0"},
+		{"transform_null_equals", "off"}
+	};
+
+	for (int i = 0; i < lengthof(settings); i++)
+	{
+		/* not every version has each of them */
+		if (GetConfigOption(settings[i].name, true, false) != NULL)
+			SetConfigOption(settings[i].name, settings[i].value, PGC_SUSET,
+							PGC_S_OVERRIDE);
+	}
+}
+
+/*
  * Handle signals, connect as the role (InvalidOid: the bootstrap superuser)
  * and show a title in pg_stat_activity.
  */
@@ -131,16 +168,7 @@ rc_worker_connect(const RcWorkerArgs *args, const char *title)
 			sizeof(database_name));
 	CommitTransactionCommand();
 
-	/* What postgresql.conf sets for sessions is not for us. */
-	SetConfigOption("default_transaction_read_only", "off", PGC_SUSET,
-					PGC_S_OVERRIDE);
-	SetConfigOption("default_transaction_isolation", "read committed",
-					PGC_SUSET, PGC_S_OVERRIDE);
-	SetConfigOption("lock_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
-	SetConfigOption("session_replication_role", "origin", PGC_SUSET,
-					PGC_S_OVERRIDE);
-	SetConfigOption("idle_in_transaction_session_timeout", "0", PGC_SUSET,
-					PGC_S_OVERRIDE);
+	override_settings();
 
 	/* Plans of batches look dear, and are quick: compiling them never pays. */
 	SetConfigOption("jit", "off", PGC_USERSET, PGC_S_DYNAMIC_DEFAULT);
@@ -216,6 +244,31 @@ rc_transaction_commit(void)
 	CommitTransactionCommand();
 	pgstat_report_stat(false);
 	pgstat_report_activity(STATE_IDLE, NULL);
+}
+
+/*
+ * In a PG_CATCH of a worker that goes on: take the error, in "keep", which is
+ * made the current context, and abort whatever transaction it left, so that
+ * no code runs in a failed one.  With "report" the error goes to the log and
+ * to the waiting backend, too.
+ */
+ErrorData *
+rc_worker_recover(MemoryContext keep, bool report)
+{
+	ErrorData  *error;
+
+	HOLD_INTERRUPTS();
+	MemoryContextSwitchTo(keep);
+	error = CopyErrorData();
+	if (report)
+		EmitErrorReport();
+	AbortOutOfAnyTransaction();
+	FlushErrorState();
+	MemoryContextSwitchTo(keep);
+	debug_query_string = NULL;
+	pgstat_report_activity(STATE_IDLE, NULL);
+	RESUME_INTERRUPTS();
+	return error;
 }
 
 /*
