@@ -53,6 +53,11 @@
 #define RC_RUN_HOOK_PASS		queryDesc, direction, count, execute_once
 #endif
 
+/* 18: a function that does not return says so in front of its declaration. */
+#if PG_VERSION_NUM < 180000
+#define pg_noreturn				pg_attribute_noreturn()
+#endif
+
 /* 18: base64 works on unsigned bytes. */
 #if PG_VERSION_NUM >= 180000
 #define RC_BASE64_BYTE			uint8

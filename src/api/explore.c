@@ -37,8 +37,8 @@ static char *copy_text(const cJSON *object, const char *name);
 static int64 get_number(const cJSON *object, const char *name);
 static RcFieldKind kind_of_type(const char *type);
 static const char *find_interruption(const char *line, size_t len);
-static void raise_interruption(RcExplore *explore, const char *words,
-							   size_t len) pg_attribute_noreturn();
+pg_noreturn static void raise_interruption(RcExplore *explore,
+										   const char *words, size_t len);
 
 /*
  * Prepare to read a dataset.  url is the API's base, such as

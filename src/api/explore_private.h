@@ -30,10 +30,10 @@ struct RcExplore
 };
 
 /* explore_error.c */
-extern void rc_explore_raise_status(RcExplore *explore) pg_attribute_noreturn();
-extern void rc_explore_raise_rubbish(RcExplore *explore) pg_attribute_noreturn();
-extern void rc_explore_raise_body(RcExplore *explore, const char *body,
-								  size_t len) pg_attribute_noreturn();
+pg_noreturn extern void rc_explore_raise_status(RcExplore *explore);
+pg_noreturn extern void rc_explore_raise_rubbish(RcExplore *explore);
+pg_noreturn extern void rc_explore_raise_body(RcExplore *explore,
+											  const char *body, size_t len);
 extern char *rc_explore_clip(const char *text, size_t len, int max);
 
 #endif							/* RC_EXPLORE_PRIVATE_H */

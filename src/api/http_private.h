@@ -123,7 +123,7 @@ extern void rc_http_start(RcHttp *http, const char *url);
 extern void rc_http_pump(RcHttp *http);
 
 /* http_error.c */
-extern void rc_http_raise(RcHttp *http) pg_attribute_noreturn();
+pg_noreturn extern void rc_http_raise(RcHttp *http);
 extern void rc_http_show_url(RcHttp *http, const char *url);
 extern void rc_http_read_headers(RcHttp *http);
 extern char *rc_http_redirect(RcHttp *http, const char *url);

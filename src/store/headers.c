@@ -130,7 +130,7 @@ encode_base64(const char *bytes, int len)
 	int			size = pg_b64_enc_len(len);
 	char	   *base64 = palloc(size + 1);
 
-	len = pg_b64_encode(bytes, len, base64, size);
+	len = pg_b64_encode((const RC_BASE64_BYTE *) bytes, len, base64, size);
 	if (len < 0)
 		elog(ERROR, "could not encode a header");
 	base64[len] = '\0';

@@ -172,7 +172,7 @@ SELECT stream_with('statement', c.statement) FROM (VALUES
   (22, 'INSERT INTO dish (id, name) SELECT 1, key FROM records ON CONFLICT (name) DO NOTHING'),
   (23, 'SELECT key FROM records GROUP BY partition'),
   (24, 'SELECT offset FROM records'),
-  (25, 'INSERT INTO cellar SELECT (key::bytea)::int FROM records')) c (at, statement) ORDER BY c.at;
+  (25, 'INSERT INTO cellar SELECT (key::bytea)::date FROM records')) c (at, statement) ORDER BY c.at;
 
 -- Every command that the planner knows, and each of the columns.
 INSERT INTO rappel_conso.stream (name, topics, statement) VALUES

@@ -20,9 +20,11 @@ CREATE FUNCTION sneak() RETURNS int LANGUAGE sql SET rappel_conso.user_agent = '
 -- A name that is none of ours.
 SET rappel_conso.password = 'secret';
 SET rappel_conso.kafka_broker = '';
--- Values out of range.
+-- Values out of range.  The words differ between the server's versions.
+\set VERBOSITY sqlstate
 ALTER SYSTEM SET rappel_conso.http_timeout = 0;
 ALTER SYSTEM SET rappel_conso.http_timeout = '2h';
+\set VERBOSITY default
 ALTER SYSTEM SET rappel_conso.http_timeout = 'soon';
 ALTER SYSTEM SET rappel_conso.keep_history = -1;
 ALTER SYSTEM SET rappel_conso.keep_history = 36501;
@@ -31,8 +33,10 @@ ALTER SYSTEM SET rappel_conso.keep_history = 36501;
 CREATE ROLE regress_rc_visitor;
 SET ROLE regress_rc_visitor;
 SELECT current_setting('rappel_conso.http_timeout') IS NOT NULL, current_setting('rappel_conso.kafka_brokers') IS NOT NULL;
+\set VERBOSITY sqlstate
 SHOW rappel_conso.kafka_config_file;
 SHOW rappel_conso.http_config_file;
+\set VERBOSITY default
 SELECT name FROM pg_settings WHERE name ~ '^rappel_conso\..*_config_file$';
 ALTER SYSTEM SET rappel_conso.http_timeout = 10;
 RESET ROLE;
