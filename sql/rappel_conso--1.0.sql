@@ -535,7 +535,7 @@ BEGIN
     RAISE EXCEPTION 'cannot rename the built-in source "rappel_conso"'
       USING ERRCODE = 'dependent_objects_still_exist';
   END IF;
-  IF NEW.url !~ '^https?://[^/\s]+' THEN
+  IF NEW.url !~ '^https?://[^/[:space:]]+' THEN
     RAISE EXCEPTION 'url of source "%" is not an HTTP address: "%"', NEW.name, NEW.url
       USING ERRCODE = 'invalid_parameter_value',
             HINT = 'An Explore API''s base looks like https://data.economie.gouv.fr/api/explore/v2.1.';
@@ -897,9 +897,9 @@ BEGIN
   PERFORM FROM rappel_conso.stream s WHERE s.name = seek.stream FOR UPDATE;
   PERFORM FROM rappel_conso.stream_offset o WHERE o.stream = seek.stream ORDER BY o.topic, o.partition FOR UPDATE;
   -- more digits no partition and no offset has
-  IF "to" ~ '^([A-Za-z0-9._-]+:)?\d{1,9}:\d{1,18}(,([A-Za-z0-9._-]+:)?\d{1,9}:\d{1,18})*$' THEN
+  IF "to" ~ '^([A-Za-z0-9._-]+:)?[0-9]{1,9}:[0-9]{1,18}(,([A-Za-z0-9._-]+:)?[0-9]{1,9}:[0-9]{1,18})*$' THEN
     FOREACH part IN ARRAY string_to_array("to", ',') LOOP
-      place := regexp_match(part, '^(?:([A-Za-z0-9._-]+):)?(\d+):(\d+)$');
+      place := regexp_match(part, '^(?:([A-Za-z0-9._-]+):)?([0-9]+):([0-9]+)$');
       IF place[1] IS NULL
          AND (SELECT count(DISTINCT o.topic) FROM rappel_conso.stream_offset o WHERE o.stream = seek.stream) > 1 THEN
         RAISE EXCEPTION 'stream "%" reads several topics', stream
@@ -1171,7 +1171,7 @@ LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
                    CASE WHEN p.said = 'failed' AND p.retry_at IS NOT NULL THEN format('tried again at %s', p.retry_at) END,
                    CASE WHEN p.dead > 0 THEN format('%s dead letter%s', p.dead, CASE WHEN p.dead > 1 THEN 's' END) END),
          CASE WHEN w.brokers <> '' THEN p.lag END, p.applied_at,
-         p.error || COALESCE(E'\n' || p.error_detail, '') || COALESCE(E'\nHINT: ' || p.hint, ''), p.last_error_at
+         p.error || COALESCE(chr(10) || p.error_detail, '') || COALESCE(chr(10) || 'HINT: ' || p.hint, ''), p.last_error_at
     FROM stream_part p, world w
   UNION ALL
   SELECT 'outbox', current_database()::text,
@@ -1207,13 +1207,13 @@ DECLARE
 BEGIN
   IF getdatabaseencoding() IN ('UTF8', 'LATIN1', 'LATIN5', 'LATIN9', 'WIN1252', 'WIN1254') THEN
     plain := format('translate(%s, %L, %L)', plain,
-                    convert_from('\xc380c381c382c383c384c385c387c388c389c38ac38bc38cc38dc38ec38fc391c392c393c394c395c396c399c39ac39bc39c'
-                                 'c3a0c3a1c3a2c3a3c3a4c3a5c3a7c3a8c3a9c3aac3abc3acc3adc3aec3afc3b1c3b2c3b3c3b4c3b5c3b6c3b9c3bac3bbc3bc', 'UTF8'),
+                    convert_from(decode('c380c381c382c383c384c385c387c388c389c38ac38bc38cc38dc38ec38fc391c392c393c394c395c396c399c39ac39bc39c'
+                                        'c3a0c3a1c3a2c3a3c3a4c3a5c3a7c3a8c3a9c3aac3abc3acc3adc3aec3afc3b1c3b2c3b3c3b4c3b5c3b6c3b9c3bac3bbc3bc', 'hex'), 'UTF8'),
                     'AAAAAACEEEEIIIINOOOOOUUUUaaaaaaceeeeiiiinooooouuuu');
   END IF;
   IF getdatabaseencoding() IN ('UTF8', 'LATIN9', 'WIN1252', 'WIN1254') THEN
     plain := format('replace(replace(%s, %L, %L), %L, %L)', plain,
-                    convert_from('\xc593', 'UTF8'), 'oe', convert_from('\xc592', 'UTF8'), 'OE');
+                    convert_from(decode('c593', 'hex'), 'UTF8'), 'oe', convert_from(decode('c592', 'hex'), 'UTF8'), 'OE');
   END IF;
   RETURN (
   SELECT string_agg(
@@ -1353,7 +1353,7 @@ COMMENT ON FUNCTION @extschema@.rc_search(text) IS 'recalls by words, best first
 CREATE FUNCTION rappel_conso.html(text) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN replace(replace(replace(replace(replace(
-         regexp_replace(COALESCE($1, ''), '[\x01-\x08\x0b-\x1f\x7f]', ' ', 'g'),
+         translate(COALESCE($1, ''), convert_from(decode('01020304050607080b0c0d0e0f101112131415161718191a1b1c1d1e1f7f', 'hex'), 'UTF8'), repeat(' ', 30)),
          '&', '&amp;'), '<', '&lt;'), '>', '&gt;'), '"', '&quot;'), '''', '&#39;');
 COMMENT ON FUNCTION rappel_conso.html(text) IS 'text for a page: what HTML would take for its own is escaped';
 
@@ -1453,7 +1453,7 @@ LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
                         rappel_conso.html(s.component), rappel_conso.html(s.name), rappel_conso.html_state(s.state),
                         rappel_conso.html(s.state), rappel_conso.html(s.detail), rappel_conso.html_number(s.lag),
                         rappel_conso.html_time(s.last_success),
-                        concat_ws(E'\n', NULLIF(rappel_conso.html_time(s.last_error_at), ''), NULLIF(rappel_conso.html(s.last_error), ''))), ''
+                        concat_ws(chr(10), NULLIF(rappel_conso.html_time(s.last_error_at), ''), NULLIF(rappel_conso.html(s.last_error), ''))), ''
                       ORDER BY array_position(ARRAY['scheduler', 'kafka', 'source', 'stream', 'outbox'], s.component), s.name))
     FROM @extschema@.rc_status() s
 $$;
@@ -1651,16 +1651,16 @@ COMMENT ON FUNCTION rappel_conso.report_outbox() IS 'the outbox of rc_report()';
 
 CREATE FUNCTION @extschema@.rc_report() RETURNS text
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
-  SELECT concat('<!DOCTYPE html>', E'\n',
+  SELECT concat('<!DOCTYPE html>', chr(10),
            '<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">',
            '<meta http-equiv="Content-Security-Policy" content="default-src ''none''; style-src ''unsafe-inline''">',
            '<title>rappel_conso: ', rappel_conso.html(current_database()), '</title><style>', rappel_conso.report_style(), '</style></head><body>',
            '<header><h1>rappel_conso in ', rappel_conso.html(current_database()), '</h1><p class="dim">',
            rappel_conso.html_time(now()), ' ', rappel_conso.html(current_setting('TimeZone')), ', version ', rappel_conso.library_version(),
-           ', PostgreSQL ', rappel_conso.html(split_part(current_setting('server_version'), ' ', 1)), '</p></header>', E'\n',
-           rappel_conso.report_parts(), E'\n', rappel_conso.report_runs(), E'\n', rappel_conso.report_recalls(), E'\n',
-           rappel_conso.report_lag(), E'\n', rappel_conso.report_dead_letters(), E'\n', rappel_conso.report_outbox(), E'\n',
-           '</body></html>', E'\n')
+           ', PostgreSQL ', rappel_conso.html(split_part(current_setting('server_version'), ' ', 1)), '</p></header>', chr(10),
+           rappel_conso.report_parts(), chr(10), rappel_conso.report_runs(), chr(10), rappel_conso.report_recalls(), chr(10),
+           rappel_conso.report_lag(), chr(10), rappel_conso.report_dead_letters(), chr(10), rappel_conso.report_outbox(), chr(10),
+           '</body></html>', chr(10))
 $$;
 COMMENT ON FUNCTION @extschema@.rc_report() IS 'one HTML page: parts, runs, charts, lag, dead letters, outbox';
 

@@ -252,7 +252,7 @@ rc_topic_allowed(Oid role, const char *topic, bool write)
 			 " OR EXISTS (SELECT FROM rappel_conso.topic_grant g"
 			 "  WHERE pg_catalog.pg_has_role($1, g.role::oid, 'USAGE')"
 			 "  AND CASE WHEN $3 THEN g.can_write ELSE g.can_read END"
-			 "  AND $2 ~ ('^' || pg_catalog.replace(pg_catalog.replace(g.topic, '.', '\\.'), '*', '.*') || '$'))",
+			 "  AND $2 ~ ('^' || pg_catalog.replace(pg_catalog.replace(g.topic, '.', '[.]'), '*', '.*') || '$'))",
 			 &params);
 	allowed = rc_column_bool(0, 1);
 	rc_query_end(&scope);
