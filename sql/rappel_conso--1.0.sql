@@ -8,6 +8,28 @@
 -- or an operator whose arguments fit better.
 SET LOCAL search_path = pg_catalog, pg_temp;
 
+-- Whoever may create functions beside ours can add one that fits a call better.
+DO $$
+DECLARE
+  others text;
+BEGIN
+  SELECT string_agg(w.name, ', ' ORDER BY w.name) INTO others
+    FROM (SELECT DISTINCT CASE WHEN r.oid IS NULL THEN 'PUBLIC' ELSE quote_ident(r.rolname) END AS name
+            FROM pg_namespace n
+           CROSS JOIN LATERAL (SELECT a.grantee FROM aclexplode(n.nspacl) a WHERE a.privilege_type = 'CREATE'
+                               UNION SELECT n.nspowner) g (role)
+            LEFT JOIN pg_roles r
+                   ON r.oid = CASE WHEN g.role = 'pg_database_owner'::regrole
+                                   THEN (SELECT d.datdba FROM pg_database d WHERE d.datname = current_database()) ELSE g.role END
+           WHERE n.oid = '@extschema@'::regnamespace AND r.rolsuper IS NOT TRUE) w;
+  IF others IS NOT NULL THEN
+    RAISE WARNING 'roles that are not superusers may create objects in the schema of extension "rappel_conso"'
+      USING DETAIL = format('In schema %s these may: %s. A function that one of them adds can make a call of ours ambiguous, or take its place.', '@extschema@', others),
+            HINT = 'REVOKE CREATE ON SCHEMA, or create the extension in a schema of its own.';
+  END IF;
+END
+$$;
+
 CREATE SCHEMA rappel_conso;
 COMMENT ON SCHEMA rappel_conso IS 'definitions and state of the pipelines of rappel_conso';
 
@@ -599,13 +621,14 @@ CREATE TRIGGER source_check BEFORE INSERT OR UPDATE OR DELETE ON rappel_conso.so
 COMMENT ON TRIGGER source_check ON rappel_conso.source IS 'checks a source, and keeps the built-in one';
 
 CREATE FUNCTION rappel_conso.forget(source text, destination text DEFAULT NULL) RETURNS void
-LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE sql SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
   UPDATE rappel_conso.source_state s
      SET cursor_value = NULL, complete = false, data_processed = NULL, records_count = NULL, full_at = NULL,
          surplus = NULL, missing_refused = false, missing_accepted = 0, epoch = s.epoch + 1
    WHERE s.source = $1 AND s.destination = COALESCE($2, s.destination);
   DELETE FROM rappel_conso.source_record r WHERE r.source = $1 AND r.destination = COALESCE($2, r.destination);
-$$;
+END;
 COMMENT ON FUNCTION rappel_conso.forget(text, text) IS 'resets the cursor and what is remembered of the records of a source, for one destination or all';
 
 -- Restored rows are copied: what is copied into a definition is taken as it is,
@@ -639,11 +662,11 @@ BEGIN
   IF TG_NAME = 'source_fed' THEN
     -- another stream has got nothing yet; one that was renamed has
     IF NEW.stream IS NULL OR EXISTS (SELECT FROM rappel_conso.stream s WHERE s.name = OLD.stream) THEN
-      PERFORM rappel_conso.forget(NEW.name, 'direct');
+      PERFORM rappel_conso.forget(NEW.name, 'direct'::text);
     END IF;
     RETURN NULL;
   END IF;
-  PERFORM rappel_conso.forget(NEW.name);
+  PERFORM rappel_conso.forget(NEW.name, NULL::text);
   RETURN NULL;
 END
 $$;
@@ -772,11 +795,12 @@ AS 'MODULE_PATHNAME', 'rc_trigger' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION @extschema@.rc_trigger(text, boolean) IS 'asks for a run of a source and returns its id; takes effect at commit';
 
 CREATE FUNCTION rappel_conso.reads(source text) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
   SELECT hashtextextended(ROW(s.url, s.dataset, s.filter, s.key_field, s.cursor_field, s.transform, s.fold_accents, s.stream, s.topic,
                  COALESCE(current_setting('rappel_conso.kafka_brokers', true), ''))::text, 0)::text
-    FROM rappel_conso.source s WHERE s.name = $1
-$$;
+    FROM rappel_conso.source s WHERE s.name = $1;
+END;
 COMMENT ON FUNCTION rappel_conso.reads(text) IS 'hash of what a source reads and where it goes: it differs when windows have to be read again';
 
 CREATE FUNCTION rappel_conso.backfill(source text, "from" timestamptz, "to" timestamptz, every interval)
@@ -855,7 +879,7 @@ BEGIN
                    WHERE r.source = backfill.source AND r.reads = rappel_conso.reads(backfill.source)
                      AND (r.window_from, r.window_to, r.window_every) = ("from", "to", every)
                      AND (r.state IN ('failed', 'cancelled')
-                          OR r.state = 'running' AND rappel_conso.worker_pid('run', r.source) IS NULL)
+                          OR r.state = 'running' AND rappel_conso.worker_pid('run'::text, r.source, 0) IS NULL)
                      AND r.id > COALESCE((SELECT max(p.id) FROM rappel_conso.run p
                                            WHERE p.source = backfill.source AND p.state = 'success'
                                              AND (p.window_from, p.window_to, p.window_every) = ("from", "to", every)), 0));
@@ -946,8 +970,9 @@ CREATE FUNCTION @extschema@.rc_own_table(name text) RETURNS regclass
 LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   there record;
+  need_of_other record;
 BEGIN
-  SELECT c.oid::regclass AS relation, c.relkind IN ('r', 'p') AS is_table, c.relowner::regrole AS holder,
+  SELECT c.oid::regclass AS relation, c.relkind IN ('r', 'p') AS is_table, r.rolname AS holder, r.rolsuper AS of_superuser,
          r.rolsuper OR c.relowner = (SELECT s.owner FROM rappel_conso.stream s WHERE s.name = 'rappel_conso') AS trusted
     INTO there
     FROM pg_class c JOIN pg_roles r ON r.oid = c.relowner
@@ -965,10 +990,40 @@ BEGIN
       USING ERRCODE = 'insufficient_privilege',
             HINT = 'Rename that table, or give it to the owner of the stream.';
   END IF;
+  IF NOT there.of_superuser THEN
+    -- to plan a query is enough to run what its indexes and constraints call
+    WITH RECURSIVE kin (relation) AS (
+      SELECT there.relation::oid UNION SELECT i.inhrelid FROM kin k JOIN pg_inherits i ON i.inhparent = k.relation
+    ), part (class, object) AS (
+      SELECT 'pg_class'::regclass, k.relation FROM kin k
+       UNION
+      SELECT d.classid, d.objid FROM kin k JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = k.relation
+       WHERE d.classid IN ('pg_constraint'::regclass, 'pg_policy'::regclass, 'pg_statistic_ext'::regclass)
+       UNION
+      SELECT 'pg_class'::regclass, x.indexrelid FROM kin k JOIN pg_index x ON x.indrelid = k.relation
+    ), need (what, holder) AS (
+      SELECT pg_describe_object(d.refclassid, d.refobjid, 0), COALESCE(p.proowner, o.oprowner, t.typowner)
+        FROM part JOIN pg_depend d ON d.classid = part.class AND d.objid = part.object
+        LEFT JOIN pg_proc p ON d.refclassid = 'pg_proc'::regclass AND p.oid = d.refobjid
+        LEFT JOIN pg_operator o ON d.refclassid = 'pg_operator'::regclass AND o.oid = d.refobjid
+        LEFT JOIN pg_type t ON d.refclassid = 'pg_type'::regclass AND t.oid = d.refobjid
+       UNION ALL
+      SELECT pg_describe_object('pg_class'::regclass, k.relation, 0), c.relowner
+        FROM kin k JOIN pg_class c ON c.oid = k.relation WHERE c.relkind NOT IN ('r', 'p')
+    )
+    SELECT n.what, r.rolname AS holder INTO need_of_other FROM need n JOIN pg_roles r ON r.oid = n.holder
+     WHERE NOT r.rolsuper ORDER BY 1 LIMIT 1;
+    IF FOUND THEN
+      RAISE EXCEPTION 'table "%" cannot be read safely: it uses % of role "%"', rc_own_table.name, need_of_other.what, need_of_other.holder
+        USING ERRCODE = 'insufficient_privilege',
+              DETAIL = 'That could run with the rights of whoever reads the table.',
+              HINT = 'Give it to a superuser, or drop what uses it.';
+    END IF;
+  END IF;
   RETURN there.relation;
 END
 $$;
-COMMENT ON FUNCTION @extschema@.rc_own_table(text) IS 'rappel_conso_table or rappel_conso_history, if it is a table of the stream''s owner or of a superuser; null if it is missing';
+COMMENT ON FUNCTION @extschema@.rc_own_table(text) IS 'rappel_conso_table or rappel_conso_history, if it is a table of the stream''s owner, without code of his, or of a superuser; null if it is missing';
 
 CREATE FUNCTION @extschema@.rc_recalls_at(
   at timestamptz,
@@ -1008,11 +1063,11 @@ CREATE FUNCTION @extschema@.rc_recalls_at(
 RETURNS SETOF record
 LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  IF @extschema@.rc_own_table('rappel_conso_table') IS NULL THEN
+  IF @extschema@.rc_own_table('rappel_conso_table'::text) IS NULL THEN
     RAISE EXCEPTION 'table "rappel_conso_table" does not exist yet'
       USING ERRCODE = 'undefined_table', HINT = 'The first run makes it: SELECT * FROM rc_sync_now().';
   END IF;
-  IF @extschema@.rc_own_table('rappel_conso_history') IS NULL THEN
+  IF @extschema@.rc_own_table('rappel_conso_history'::text) IS NULL THEN
     RAISE EXCEPTION 'there is no history of recalls'
       USING ERRCODE = 'undefined_table',
             HINT = 'The next run makes it, where the triggers keep_superseded and keep_deleted of rappel_conso_table are enabled.';
@@ -1088,7 +1143,8 @@ CREATE FUNCTION @extschema@.rc_status(
   OUT component text, OUT name text, OUT state text, OUT detail text, OUT lag bigint,
   OUT last_success timestamptz, OUT last_error text, OUT last_error_at timestamptz)
 RETURNS SETOF record
-LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp SET row_security = on SET datestyle = iso
+BEGIN ATOMIC
   WITH world AS (
     SELECT rappel_conso.worker_pid('scheduler') AS scheduler,
            COALESCE(current_setting('rappel_conso.kafka_brokers', true), '') AS brokers,
@@ -1110,24 +1166,24 @@ LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
       LEFT JOIN LATERAL (SELECT count(*) AS dead FROM rappel_conso.dead_letter d
                           WHERE d.origin = 'stream' AND d.name = s.name AND d.resolved_at IS NULL) d ON true
   )
-  SELECT 'scheduler', current_database()::text,
+  SELECT 'scheduler' AS component, current_database()::text AS name,
          CASE WHEN w.library <> w.installed THEN 'restart needed'
               WHEN w.scheduler IS NOT NULL THEN 'running' ELSE 'stopped' END,
          CASE WHEN w.library <> w.installed
               THEN format('the library is version %s, the extension %s; restart the server', w.library, w.installed)
               WHEN w.scheduler IS NOT NULL THEN format('process %s', w.scheduler)
               ELSE 'rc_start() starts it; or preload the library and list this database in rappel_conso.databases' END,
-         NULL::bigint, NULL::timestamptz, NULL::text, NULL::timestamptz
+         NULL::bigint AS lag, NULL::timestamptz AS last_success, NULL::text AS last_error, NULL::timestamptz AS last_error_at
     FROM world w
   UNION ALL
-  SELECT 'kafka', CASE WHEN w.brokers = '' THEN 'none' ELSE w.brokers END,
+  SELECT 'kafka' AS component, CASE WHEN w.brokers = '' THEN 'none' ELSE w.brokers END,
          CASE WHEN w.brokers = '' THEN 'direct mode' ELSE 'configured' END,
          CASE WHEN w.brokers = '' THEN 'sources feed their streams without Kafka'
               ELSE (SELECT 'cluster ' || string_agg(DISTINCT o.cluster_id, ', ') FROM rappel_conso.stream_offset o) END,
-         NULL, (SELECT max(o.observed_at) FROM rappel_conso.stream_offset o), NULL, NULL
+         NULL AS lag, (SELECT max(o.observed_at) FROM rappel_conso.stream_offset o), NULL AS last_error, NULL AS last_error_at
     FROM world w
   UNION ALL
-  SELECT 'source', s.name,
+  SELECT 'source' AS component, s.name,
          CASE WHEN rappel_conso.worker_pid('run', s.name) IS NOT NULL THEN 'running'
               WHEN s.paused THEN 'paused'
               WHEN r.id IS NULL THEN 'never run'
@@ -1147,7 +1203,7 @@ LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
                                  WHERE t.source = s.name AND t.quota_remaining * 10 < t.quota_limit
                                    AND t.quota_reset_at > clock_timestamp() LIMIT 1), '')
               ELSE s.dataset END,
-         NULL, ok.finished_at, bad.error, bad.finished_at
+         NULL AS lag, ok.finished_at, bad.error, bad.finished_at
     FROM rappel_conso.source s
     LEFT JOIN LATERAL (SELECT * FROM rappel_conso.run r WHERE r.source = s.name
                         ORDER BY r.state = 'running' DESC, r.id DESC LIMIT 1) r ON true
@@ -1156,7 +1212,7 @@ LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
     LEFT JOIN LATERAL (SELECT * FROM rappel_conso.run r WHERE r.source = s.name AND r.state = 'failed'
                         ORDER BY r.id DESC LIMIT 1) bad ON true
   UNION ALL
-  SELECT 'stream', p.name,
+  SELECT 'stream' AS component, p.name,
          CASE WHEN p.paused THEN 'paused'
               WHEN p.said = 'failed' THEN 'failed'
               WHEN w.brokers = '' THEN 'direct mode'
@@ -1174,7 +1230,7 @@ LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
          p.error || COALESCE(chr(10) || p.error_detail, '') || COALESCE(chr(10) || 'HINT: ' || p.hint, ''), p.last_error_at
     FROM stream_part p, world w
   UNION ALL
-  SELECT 'outbox', current_database()::text,
+  SELECT 'outbox' AS component, current_database()::text AS name,
          CASE WHEN w.brokers = '' THEN 'direct mode'
               WHEN rappel_conso.worker_pid('outbox') IS NOT NULL
               THEN COALESCE((SELECT t.state FROM rappel_conso.outbox_state t), 'running')
@@ -1183,10 +1239,10 @@ LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
               ELSE 'stopped' END,
          CASE WHEN o.n = 1 THEN format('1 message waits, since %s', o.oldest)
               WHEN o.n > 0 THEN format('%s messages wait, the oldest since %s', o.n, o.oldest) END,
-         o.n, NULL, (SELECT t.error FROM rappel_conso.outbox_state t),
+         o.n, NULL AS last_success, (SELECT t.error FROM rappel_conso.outbox_state t),
          (SELECT t.last_error_at FROM rappel_conso.outbox_state t)
-    FROM world w, (SELECT count(*) AS n, min(m.created_at) AS oldest FROM rappel_conso.outbox m) o
-$$;
+    FROM world w, (SELECT count(*) AS n, min(m.created_at) AS oldest FROM rappel_conso.outbox m) o;
+END;
 COMMENT ON FUNCTION @extschema@.rc_status() IS 'one row for each part: what it does, how far it is, what failed last';
 
 
@@ -1238,7 +1294,7 @@ COMMENT ON FUNCTION rappel_conso.search_vector() IS 'expression for the words of
 CREATE FUNCTION @extschema@.rc_search_index() RETURNS boolean
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  IF @extschema@.rc_own_table('rappel_conso_table') IS NULL THEN
+  IF @extschema@.rc_own_table('rappel_conso_table'::text) IS NULL THEN
     RAISE EXCEPTION 'table "rappel_conso_table" does not exist yet'
       USING ERRCODE = 'undefined_table', HINT = 'The first run makes it: SELECT * FROM rc_sync_now().';
   END IF;
@@ -1247,8 +1303,8 @@ BEGIN
                 AND a.atttypid = 'tsvector'::regtype) THEN
     RETURN false;
   END IF;
-  EXECUTE format('ALTER TABLE @extschema@.rappel_conso_table ADD COLUMN mots tsvector GENERATED ALWAYS AS (%s) STORED',
-                 rappel_conso.search_vector());
+  EXECUTE format('ALTER TABLE %s ADD COLUMN mots tsvector GENERATED ALWAYS AS (%s) STORED',
+                 '@extschema@.rappel_conso_table', rappel_conso.search_vector());
   CREATE INDEX ON @extschema@.rappel_conso_table USING gin (mots) WITH (fastupdate = off);
   COMMENT ON COLUMN @extschema@.rappel_conso_table.mots IS 'words that rc_search() finds the row by';
   RETURN true;
@@ -1277,7 +1333,7 @@ DECLARE
   found tid[] := '{}';
   words CONSTANT tsquery := websearch_to_tsquery('pg_catalog.french', @extschema@.rc_fold(query));
 BEGIN
-  IF @extschema@.rc_own_table('rappel_conso_table') IS NULL THEN
+  IF @extschema@.rc_own_table('rappel_conso_table'::text) IS NULL THEN
     RAISE EXCEPTION 'table "rappel_conso_table" does not exist yet'
       USING ERRCODE = 'undefined_table', HINT = 'The first run makes it: SELECT * FROM rc_sync_now().';
   END IF;
@@ -1299,10 +1355,10 @@ BEGIN
       'SELECT reference_fiche, date_de_publication, nom_de_la_marque_du_produit, noms_des_modeles_ou_references,
               libelle, categorie_de_produit, motif_du_rappel, lien_vers_la_fiche_rappel, ts_rank(mots, $1)
          FROM (SELECT r.*, v.mots
-                 FROM @extschema@.rappel_conso_table r, LATERAL (SELECT %s AS mots OFFSET 0) v
+                 FROM %s r, LATERAL (SELECT %s AS mots OFFSET 0) v
                 WHERE v.mots @@ $1 AND r.withdrawn_at IS NULL
                 ORDER BY r.date_de_publication DESC NULLS LAST, r.reference_fiche LIMIT %s) newest
-        ORDER BY 9 DESC, 2 DESC NULLS LAST, 1', rappel_conso.search_vector(), most) USING words;
+        ORDER BY 9 DESC, 2 DESC NULLS LAST, 1', '@extschema@.rappel_conso_table', rappel_conso.search_vector(), most) USING words;
     RETURN;
   END IF;
 
@@ -1368,7 +1424,8 @@ RETURN COALESCE(to_char($1, 'FM999,999,999,999,990'), '');
 COMMENT ON FUNCTION rappel_conso.html_number(numeric) IS 'a number for a page';
 
 CREATE FUNCTION rappel_conso.html_state(state text, title text DEFAULT NULL) RETURNS text
-LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
   SELECT format('<i class="%s"%s>%s</i>',
                 CASE WHEN state IN ('success', 'configured', 'direct mode', 'idle') THEN 'good'
                      WHEN state IN ('failed', 'restart needed') THEN 'bad'
@@ -1382,8 +1439,8 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
                      WHEN state = 'up_for_retry' THEN '&#8635;'
                      WHEN state IN ('queued', 'waiting') THEN '&#8230;'
                      WHEN state = 'upstream_failed' THEN '&#8593;'
-                     ELSE '&#8211;' END)
-$$;
+                     ELSE '&#8211;' END);
+END;
 COMMENT ON FUNCTION rappel_conso.html_state(text, text) IS 'a state for a page: a sign in the colour of its kind';
 
 CREATE FUNCTION rappel_conso.report_style() RETURNS text
@@ -1445,7 +1502,8 @@ $css$;
 COMMENT ON FUNCTION rappel_conso.report_style() IS 'the style sheet of the page of rc_report()';
 
 CREATE FUNCTION rappel_conso.report_parts() RETURNS text
-LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp SET row_security = on
+BEGIN ATOMIC
   SELECT format('<section id="parts"><h2>Parts</h2><table class="cards"><thead><tr><th>Part</th><th>Name</th><th>State</th><th>Detail</th><th class="n">Lag</th>'
                 '<th>Last success</th><th>Last error</th></tr></thead><tbody>%s</tbody></table></section>',
            string_agg(format('<tr><td class="k">%s</td><td class="k">%s</td><td class="state">%s %s</td><td class="w">%s'
@@ -1455,13 +1513,14 @@ LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
                         rappel_conso.html_time(s.last_success),
                         concat_ws(chr(10), NULLIF(rappel_conso.html_time(s.last_error_at), ''), NULLIF(rappel_conso.html(s.last_error), ''))), ''
                       ORDER BY array_position(ARRAY['scheduler', 'kafka', 'source', 'stream', 'outbox'], s.component), s.name))
-    FROM @extschema@.rc_status() s
-$$;
+    FROM @extschema@.rc_status() s;
+END;
 COMMENT ON FUNCTION rappel_conso.report_parts() IS 'the parts of rc_report()';
 
 -- A backfill has a task for each window: one row stands for them all.
 CREATE FUNCTION rappel_conso.report_grid(source text) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET row_security = on SET datestyle = iso SET intervalstyle = postgres
+BEGIN ATOMIC
   WITH shown AS (
     SELECT r.id, r.state, r.trigger, r.started_at, r.finished_at,
            COALESCE(r.finished_at, clock_timestamp()) - r.started_at AS duration
@@ -1483,7 +1542,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
                   COALESCE(rappel_conso.html(format('run %s: %s', h.id, date_trunc('milliseconds', h.duration))), '')) AS cell
       FROM shown h
      UNION ALL
-    SELECT 0, 'run', h.id,
+    SELECT 0 AS place, 'run' AS name, h.id,
            rappel_conso.html_state(h.state, format('run %s (%s): %s, %s', h.id, h.trigger, h.state, h.started_at)) FROM shown h
      UNION ALL
     SELECT CASE n.name WHEN 'extract' THEN 1 WHEN 'load' THEN 2 WHEN 'sync' THEN 3 ELSE 4 END, n.name, h.id,
@@ -1504,12 +1563,13 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
                 max(l.runs), string_agg(format('<tr><th scope="row">%s</th>%s</tr>', rappel_conso.html(l.name), l.cells), '' ORDER BY l.place))
     FROM (SELECT i.place, i.name, count(*) AS runs,
                  string_agg('<td>' || i.cell || '</td>', '' ORDER BY i.id) AS cells
-            FROM line i GROUP BY i.place, i.name) l
-$$;
+            FROM line i GROUP BY i.place, i.name) l;
+END;
 COMMENT ON FUNCTION rappel_conso.report_grid(text) IS 'the last 30 runs of a source for rc_report(): a column for each run, a row for each task';
 
 CREATE FUNCTION rappel_conso.report_runs() RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET row_security = on SET datestyle = iso SET intervalstyle = postgres
+BEGIN ATOMIC
   SELECT format('<section id="runs"><h2>Runs</h2>%s<p class="dim">%s</p></section>',
            COALESCE(string_agg(format('<h3>%s</h3>%s%s', rappel_conso.html(s.name), rappel_conso.report_grid(s.name), l.runs), ''
                                ORDER BY s.name), '<p class="dim">There has been no run yet.</p>'),
@@ -1529,12 +1589,12 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
                                 rappel_conso.html_number(NULLIF(r.published, 0)), rappel_conso.html_number(r.inserted),
                                 rappel_conso.html_number(r.updated), rappel_conso.html_number(r.unchanged),
                                 rappel_conso.html_number(NULLIF(r.withdrawn, 0)), rappel_conso.html_number(r.dead), rappel_conso.html(r.error)), '' ORDER BY r.id DESC)) AS runs
-            FROM (SELECT * FROM rappel_conso.run u WHERE u.source = s.name ORDER BY u.id DESC LIMIT 5) r) l
-$$;
+            FROM (SELECT * FROM rappel_conso.run u WHERE u.source = s.name ORDER BY u.id DESC LIMIT 5) r) l;
+END;
 COMMENT ON FUNCTION rappel_conso.report_runs() IS 'the runs of rc_report()';
 
 CREATE FUNCTION rappel_conso.report_days() RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET datestyle = iso AS $$
   WITH recall AS (
     SELECT (t.date_de_publication AT TIME ZONE 'UTC')::date AS day, count(*) AS n
       FROM @extschema@.rappel_conso_table t
@@ -1569,7 +1629,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
            string_agg(format('<text class="name" x="0" y="%s">%s</text><text x="100%%" y="%s" text-anchor="end">%s</text>'
                              '<rect x="0" y="%s" width="%s%%" height="9" rx="2"><title>%s: %s</title></rect>',
                         34 * c.place - 20, rappel_conso.html(CASE WHEN char_length(c.name) > 40 THEN left(c.name, 39) || '...' ELSE c.name END),
-                        34 * c.place - 20, rappel_conso.html_number(c.n), 34 * c.place - 15, round(100.0 * c.n / c.most, 2),
+                        34 * c.place - 20, rappel_conso.html_number(c.n::numeric), 34 * c.place - 15, round(100.0 * c.n / c.most, 2),
                         rappel_conso.html(c.name), c.n), '' ORDER BY c.place))
     FROM (SELECT COALESCE(t.categorie_de_produit, '(none)') AS name, count(*) AS n, max(count(*)) OVER () AS most,
                  count(*) OVER () AS categories, row_number() OVER (ORDER BY count(*) DESC, t.categorie_de_produit) AS place
@@ -1586,7 +1646,7 @@ DECLARE
   relation regclass;
 BEGIN
   BEGIN
-    relation := @extschema@.rc_own_table('rappel_conso_table');
+    relation := @extschema@.rc_own_table('rappel_conso_table'::text);
   EXCEPTION WHEN wrong_object_type OR insufficient_privilege THEN
     charts := format('<p class="error">Not read: %s.</p>', rappel_conso.html(SQLERRM));
   END;
@@ -1604,7 +1664,8 @@ $$;
 COMMENT ON FUNCTION rappel_conso.report_recalls() IS 'the charts of rc_report(): nothing where there is no table, or it may not be read; why, where it is not ours';
 
 CREATE FUNCTION rappel_conso.report_lag() RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET row_security = on
+BEGIN ATOMIC
   SELECT format('<section id="lag"><h2>Lag</h2><table class="cards"><thead><tr><th>Stream</th><th>Topic</th><th class="n">Partition</th><th class="n">Next offset</th>'
                 '<th class="n">End</th><th class="n">Lag</th><th>Last applied</th><th>End seen</th></tr></thead><tbody>%s</tbody></table>%s</section>',
            string_agg(format('<tr><td class="w">%s</td><td class="w" data-name="topic">%s</td><td class="n" data-name="partition">%s</td><td class="n" data-name="next offset">%s'
@@ -1614,12 +1675,13 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
            CASE WHEN count(*) > 50 THEN format('<p class="dim">The 50 greatest of %s.</p>', count(*)) END)
     FROM (SELECT *, row_number() OVER (ORDER BY g.lag DESC NULLS LAST, g.stream, g.topic, g.partition) AS place
             FROM rappel_conso.lag g) l
-  HAVING count(*) > 0
-$$;
+  HAVING count(*) > 0;
+END;
 COMMENT ON FUNCTION rappel_conso.report_lag() IS 'the lag of rc_report()';
 
 CREATE FUNCTION rappel_conso.report_dead_letters() RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET row_security = on
+BEGIN ATOMIC
   SELECT format('<section id="dead"><h2>Dead letters</h2><p>%s %s to be retried, %s %s resolved.</p>%s</section>',
            rappel_conso.html_number(n.dead), CASE n.dead WHEN 1 THEN 'waits' ELSE 'wait' END,
            rappel_conso.html_number(n.resolved), CASE n.resolved WHEN 1 THEN 'is' ELSE 'are' END,
@@ -1632,12 +1694,13 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
                               rappel_conso.html_time(e.created_at), e.attempts, rappel_conso.html(e.sqlstate),
                               rappel_conso.html(CASE WHEN char_length(e.message) > 200 THEN left(e.message, 199) || '...' ELSE e.message END)), '' ORDER BY e.id DESC) AS letters
             FROM (SELECT t.id, t.origin, t.name, t.topic, t.partition, t.record_offset, t.run, t.created_at, t.attempts, t.sqlstate, t.message
-                    FROM rappel_conso.dead_letter t WHERE t.resolved_at IS NULL ORDER BY t.id DESC LIMIT 20) e) d
-$$;
+                    FROM rappel_conso.dead_letter t WHERE t.resolved_at IS NULL ORDER BY t.id DESC LIMIT 20) e) d;
+END;
 COMMENT ON FUNCTION rappel_conso.report_dead_letters() IS 'the newest dead letters for rc_report(), without keys, values and headers';
 
 CREATE FUNCTION rappel_conso.report_outbox() RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET row_security = on
+BEGIN ATOMIC
   SELECT format('<section id="outbox"><h2>Outbox</h2>%s</section>',
            COALESCE('<table class="cards"><thead><tr><th>Topic</th><th>From</th><th class="n">Messages</th><th>Oldest</th></tr></thead><tbody>'
                     || string_agg(format('<tr><td class="w">%s</td><td class="w" data-name="from">%s</td><td class="n" data-name="messages">%s</td><td data-name="oldest">%s</td></tr>',
@@ -1645,12 +1708,13 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
                                          rappel_conso.html_time(o.oldest)), '' ORDER BY o.n DESC, o.topic, o.origin)
                     || '</tbody></table>', '<p class="dim">No message waits to be published.</p>'))
     FROM (SELECT m.topic, m.origin, count(*) AS n, min(m.created_at) AS oldest
-            FROM rappel_conso.outbox m GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2 LIMIT 50) o
-$$;
+            FROM rappel_conso.outbox m GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2 LIMIT 50) o;
+END;
 COMMENT ON FUNCTION rappel_conso.report_outbox() IS 'the outbox of rc_report()';
 
 CREATE FUNCTION @extschema@.rc_report() RETURNS text
-LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp SET row_security = on
+BEGIN ATOMIC
   SELECT concat('<!DOCTYPE html>', chr(10),
            '<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">',
            '<meta http-equiv="Content-Security-Policy" content="default-src ''none''; style-src ''unsafe-inline''">',
@@ -1660,8 +1724,8 @@ LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
            ', PostgreSQL ', rappel_conso.html(split_part(current_setting('server_version'), ' ', 1)), '</p></header>', chr(10),
            rappel_conso.report_parts(), chr(10), rappel_conso.report_runs(), chr(10), rappel_conso.report_recalls(), chr(10),
            rappel_conso.report_lag(), chr(10), rappel_conso.report_dead_letters(), chr(10), rappel_conso.report_outbox(), chr(10),
-           '</body></html>', chr(10))
-$$;
+           '</body></html>', chr(10));
+END;
 COMMENT ON FUNCTION @extschema@.rc_report() IS 'one HTML page: parts, runs, charts, lag, dead letters, outbox';
 
 --
@@ -1767,8 +1831,64 @@ INSERT INTO rappel_conso.stream (name, topics, value_type, search_path, setup, s
 VALUES ('rappel_conso', '{rappel_conso}', 'rappel_conso.recall', 'pg_catalog, pg_temp', $setup$
 DO $do$
 DECLARE
-  holder pg_catalog.regrole;
+  me CONSTANT pg_catalog.oid := (SELECT oid FROM pg_catalog.pg_roles WHERE rolname OPERATOR(pg_catalog.=) current_user);
+  holder pg_catalog.oid;
+  holder_of_table pg_catalog.oid;
 BEGIN
+  SELECT relowner INTO holder_of_table FROM pg_catalog.pg_class
+   WHERE oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass('@extschema@.rappel_conso_table')::pg_catalog.oid;
+  IF holder_of_table IS NULL AND pg_catalog.to_regprocedure('@extschema@.rappel_conso_keep_history()') IS NULL THEN
+    CREATE FUNCTION @extschema@.rappel_conso_keep_history() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $history$
+    BEGIN
+      IF TG_WHEN = 'BEFORE' THEN
+        -- another transaction began later and was first
+        NEW.updated_at := OLD.updated_at + interval '1 microsecond';
+        RETURN NEW;
+      END IF;
+      IF pg_catalog.to_regclass('@extschema@.rappel_conso_history') IS NULL THEN
+        -- not the fault of one record: with this the stream begins anew, and its setup makes the table
+        RAISE EXCEPTION 'table "rappel_conso_history" is missing'
+          USING ERRCODE = 'object_not_in_prerequisite_state',
+                HINT = 'The next run or start of the stream makes it. To keep no history: ALTER TABLE rappel_conso_table DISABLE TRIGGER keep_superseded, DISABLE TRIGGER keep_deleted.';
+      END IF;
+      -- somebody may have put another there since setup looked
+      IF NOT EXISTS (SELECT FROM pg_catalog.pg_class h JOIN pg_catalog.pg_class t ON t.oid = TG_RELID JOIN pg_catalog.pg_roles r ON r.oid = h.relowner
+                      WHERE h.oid = pg_catalog.to_regclass('@extschema@.rappel_conso_history') AND h.relkind IN ('r', 'p')
+                        AND (h.relowner = t.relowner OR r.rolsuper)) THEN
+        RAISE EXCEPTION '"rappel_conso_history" is not a table of the owner of table "%"', TG_TABLE_NAME
+          USING ERRCODE = 'insufficient_privilege',
+                HINT = 'Rename it, or give it to that role.';
+      END IF;
+      INSERT INTO @extschema@.rappel_conso_history (
+        reference_fiche, date_de_publication, date_de_fin_de_la_procedure_de_rappel, categorie_de_produit,
+        sous_categorie_de_produit, nom_de_la_marque_du_produit, noms_des_modeles_ou_references,
+        identification_des_produits, conditionnements, temperature_de_conservation,
+        zone_geographique_de_vente, distributeurs, motif_du_rappel, numero_de_contact,
+        modalites_de_compensation, risques_pour_le_consommateur, recommandations_sante,
+        informations_complementaires, date_debut_commercialisation, date_fin_commercialisation,
+        liens_vers_les_images, lien_vers_la_liste_des_produits, lien_vers_la_liste_des_distributeurs,
+        lien_vers_affichette_pdf, lien_vers_la_fiche_rappel, numero_de_version, nature_juridique_du_rappel,
+        marque_de_salubrite, libelle, id, rappelguid, gtin, first_seen_at, updated_at, withdrawn_at, valid_from, valid_to)
+      VALUES (
+        OLD.reference_fiche, OLD.date_de_publication, OLD.date_de_fin_de_la_procedure_de_rappel,
+        OLD.categorie_de_produit, OLD.sous_categorie_de_produit, OLD.nom_de_la_marque_du_produit,
+        OLD.noms_des_modeles_ou_references, OLD.identification_des_produits, OLD.conditionnements,
+        OLD.temperature_de_conservation, OLD.zone_geographique_de_vente, OLD.distributeurs,
+        OLD.motif_du_rappel, OLD.numero_de_contact, OLD.modalites_de_compensation,
+        OLD.risques_pour_le_consommateur, OLD.recommandations_sante, OLD.informations_complementaires,
+        OLD.date_debut_commercialisation, OLD.date_fin_commercialisation, OLD.liens_vers_les_images,
+        OLD.lien_vers_la_liste_des_produits, OLD.lien_vers_la_liste_des_distributeurs,
+        OLD.lien_vers_affichette_pdf, OLD.lien_vers_la_fiche_rappel, OLD.numero_de_version,
+        OLD.nature_juridique_du_rappel, OLD.marque_de_salubrite, OLD.libelle, OLD.id, OLD.rappelguid,
+        OLD.gtin, OLD.first_seen_at, OLD.updated_at, OLD.withdrawn_at, OLD.updated_at,
+        COALESCE(NEW.updated_at, GREATEST(now(), OLD.updated_at)));
+      RETURN NULL;
+    END
+    $history$;
+    COMMENT ON FUNCTION @extschema@.rappel_conso_keep_history() IS 'keeps the old row in rappel_conso_history, and the times of a row in order';
+  END IF;
+
   -- what stands there under our names must be ours: it will run, or be written, with our rights
   SELECT o.owner INTO holder
     FROM (SELECT relowner FROM pg_catalog.pg_class
@@ -1776,16 +1896,14 @@ BEGIN
           UNION ALL
           SELECT proowner FROM pg_catalog.pg_proc
            WHERE oid OPERATOR(pg_catalog.=) pg_catalog.to_regprocedure('@extschema@.rappel_conso_keep_history()')::pg_catalog.oid) o (owner)
-   WHERE o.owner OPERATOR(pg_catalog.<>) current_user::pg_catalog.regrole::pg_catalog.oid LIMIT 1;
+   WHERE o.owner OPERATOR(pg_catalog.<>) me LIMIT 1;
   IF FOUND THEN
-    RAISE EXCEPTION 'rappel_conso_history or rappel_conso_keep_history() belongs to role "%", not to the owner of the stream', holder
+    RAISE EXCEPTION 'rappel_conso_history or rappel_conso_keep_history() belongs to role "%", not to the owner of the stream', pg_catalog.pg_get_userbyid(holder)
       USING ERRCODE = 'insufficient_privilege',
             HINT = 'Rename it, or give it to the owner of the stream.';
   END IF;
 
-  SELECT relowner INTO holder FROM pg_catalog.pg_class
-   WHERE oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass('@extschema@.rappel_conso_table')::pg_catalog.oid;
-  IF NOT FOUND THEN
+  IF holder_of_table IS NULL THEN
     CREATE TABLE @extschema@.rappel_conso_table (
       reference_fiche text PRIMARY KEY,
       date_de_publication timestamptz,
@@ -1831,49 +1949,6 @@ BEGIN
     COMMENT ON COLUMN @extschema@.rappel_conso_table.updated_at IS 'when the row was last inserted or updated';
     COMMENT ON COLUMN @extschema@.rappel_conso_table.withdrawn_at IS 'when it was found that the fiche had vanished from the dataset; null: it is there';
 
-    IF pg_catalog.to_regprocedure('@extschema@.rappel_conso_keep_history()') IS NULL THEN
-      CREATE FUNCTION @extschema@.rappel_conso_keep_history() RETURNS trigger
-      LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $history$
-      BEGIN
-        IF TG_WHEN = 'BEFORE' THEN
-          -- another transaction began later and was first
-          NEW.updated_at := OLD.updated_at + interval '1 microsecond';
-          RETURN NEW;
-        END IF;
-        IF pg_catalog.to_regclass('@extschema@.rappel_conso_history') IS NULL THEN
-          -- not the fault of one record: with this the stream begins anew, and its setup makes the table
-          RAISE EXCEPTION 'table "rappel_conso_history" is missing'
-            USING ERRCODE = 'object_not_in_prerequisite_state',
-                  HINT = 'The next run or start of the stream makes it. To keep no history: ALTER TABLE rappel_conso_table DISABLE TRIGGER keep_superseded, DISABLE TRIGGER keep_deleted.';
-        END IF;
-        INSERT INTO @extschema@.rappel_conso_history (
-          reference_fiche, date_de_publication, date_de_fin_de_la_procedure_de_rappel, categorie_de_produit,
-          sous_categorie_de_produit, nom_de_la_marque_du_produit, noms_des_modeles_ou_references,
-          identification_des_produits, conditionnements, temperature_de_conservation,
-          zone_geographique_de_vente, distributeurs, motif_du_rappel, numero_de_contact,
-          modalites_de_compensation, risques_pour_le_consommateur, recommandations_sante,
-          informations_complementaires, date_debut_commercialisation, date_fin_commercialisation,
-          liens_vers_les_images, lien_vers_la_liste_des_produits, lien_vers_la_liste_des_distributeurs,
-          lien_vers_affichette_pdf, lien_vers_la_fiche_rappel, numero_de_version, nature_juridique_du_rappel,
-          marque_de_salubrite, libelle, id, rappelguid, gtin, first_seen_at, updated_at, withdrawn_at, valid_from, valid_to)
-        VALUES (
-          OLD.reference_fiche, OLD.date_de_publication, OLD.date_de_fin_de_la_procedure_de_rappel,
-          OLD.categorie_de_produit, OLD.sous_categorie_de_produit, OLD.nom_de_la_marque_du_produit,
-          OLD.noms_des_modeles_ou_references, OLD.identification_des_produits, OLD.conditionnements,
-          OLD.temperature_de_conservation, OLD.zone_geographique_de_vente, OLD.distributeurs,
-          OLD.motif_du_rappel, OLD.numero_de_contact, OLD.modalites_de_compensation,
-          OLD.risques_pour_le_consommateur, OLD.recommandations_sante, OLD.informations_complementaires,
-          OLD.date_debut_commercialisation, OLD.date_fin_commercialisation, OLD.liens_vers_les_images,
-          OLD.lien_vers_la_liste_des_produits, OLD.lien_vers_la_liste_des_distributeurs,
-          OLD.lien_vers_affichette_pdf, OLD.lien_vers_la_fiche_rappel, OLD.numero_de_version,
-          OLD.nature_juridique_du_rappel, OLD.marque_de_salubrite, OLD.libelle, OLD.id, OLD.rappelguid,
-          OLD.gtin, OLD.first_seen_at, OLD.updated_at, OLD.withdrawn_at, OLD.updated_at,
-          COALESCE(NEW.updated_at, GREATEST(now(), OLD.updated_at)));
-        RETURN NULL;
-      END
-      $history$;
-      COMMENT ON FUNCTION @extschema@.rappel_conso_keep_history() IS 'keeps the old row in rappel_conso_history, and the times of a row in order';
-    END IF;
     CREATE TRIGGER keep_order BEFORE UPDATE ON @extschema@.rappel_conso_table
       FOR EACH ROW WHEN (NEW.updated_at < OLD.updated_at)
       EXECUTE FUNCTION @extschema@.rappel_conso_keep_history();
@@ -1882,8 +1957,8 @@ BEGIN
       EXECUTE FUNCTION @extschema@.rappel_conso_keep_history();
     CREATE TRIGGER keep_deleted AFTER DELETE ON @extschema@.rappel_conso_table
       FOR EACH ROW EXECUTE FUNCTION @extschema@.rappel_conso_keep_history();
-  ELSIF holder::pg_catalog.oid OPERATOR(pg_catalog.<>) current_user::pg_catalog.regrole::pg_catalog.oid THEN
-    RAISE EXCEPTION 'table "rappel_conso_table" belongs to role "%", not to the owner of the stream', holder
+  ELSIF holder_of_table OPERATOR(pg_catalog.<>) me THEN
+    RAISE EXCEPTION 'table "rappel_conso_table" belongs to role "%", not to the owner of the stream', pg_catalog.pg_get_userbyid(holder_of_table)
       USING ERRCODE = 'insufficient_privilege',
             HINT = 'Rename that table, or give it to the owner of the stream.';
   END IF;
@@ -1895,8 +1970,8 @@ BEGIN
                     AND tgname OPERATOR(pg_catalog.=) ANY (ARRAY['keep_superseded', 'keep_deleted']::pg_catalog.name[])
                     AND tgenabled OPERATOR(pg_catalog.<>) 'D') THEN
     -- without what the user has added to the table
-    EXECUTE (SELECT pg_catalog.format('CREATE TABLE @extschema@.rappel_conso_history (%s, valid_from timestamptz NOT NULL, valid_to timestamptz NOT NULL)',
-                      pg_catalog.string_agg(pg_catalog.format('%I %s%s', attname, pg_catalog.format_type(atttypid, atttypmod),
+    EXECUTE (SELECT pg_catalog.format('CREATE TABLE %s (%s, valid_from timestamptz NOT NULL, valid_to timestamptz NOT NULL)',
+                      '@extschema@.rappel_conso_history', pg_catalog.string_agg(pg_catalog.format('%I %s%s', attname, pg_catalog.format_type(atttypid, atttypmod),
                         CASE WHEN attname OPERATOR(pg_catalog.=) ANY (ARRAY['reference_fiche', 'first_seen_at', 'updated_at']::pg_catalog.name[])
                              THEN ' NOT NULL' END), ', ' ORDER BY attnum))
                FROM pg_catalog.pg_attribute

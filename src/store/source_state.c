@@ -280,7 +280,7 @@ rc_stream_forget(const RcStream *stream)
 	RcParams	params = {0};
 
 	rc_param_text(&params, stream->name);
-	rc_execute("SELECT rappel_conso.forget(s.name, 'direct')"
+	rc_execute("SELECT rappel_conso.forget(s.name, 'direct'::text)"
 			   " FROM rappel_conso.source s WHERE s.stream = $1"
 			   " ORDER BY s.name", &params);
 }
