@@ -72,6 +72,7 @@ extern const RcHttpResponse *rc_explore_last_response(RcExplore *explore);
 /* ---- odsql.c: the API's query language ---- */
 
 extern bool rc_explore_comparable(RcFieldKind kind, const char *value);
+extern char *rc_explore_utc(const char *value);
 extern char *rc_explore_condition(const char *field, RcFieldKind kind,
 								  const char *op, const char *value);
 extern char *rc_explore_and(const char *a, const char *b);

@@ -45,6 +45,23 @@ rc_explore_comparable(RcFieldKind kind, const char *value)
 }
 
 /*
+ * A value that is comparable as RC_FIELD_TIME as an ISO time in UTC: palloc'd.
+ * The server's input would read one without a zone by the setting TimeZone.
+ */
+char *
+rc_explore_utc(const char *value)
+{
+	char		iso[RC_DATE_ROOM];
+
+	if (!rc_explore_comparable(RC_FIELD_TIME, value))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_DATETIME_FORMAT),
+				 errmsg("invalid time: \"%s\"", value)));
+	(void) rc_recall_timestamp(value, iso);
+	return pstrdup(iso);
+}
+
+/*
  * Write a comparison such as "date_publication >= date'2026-04-17T08:02:00Z'":
  * palloc'd.  op is one of = != < <= > >=; value is text as the API writes it.
  *

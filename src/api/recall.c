@@ -6,15 +6,19 @@
  *
  * Both shapes were read off real records of the datasets "rappelconso0" (V1)
  * and "rappelconso-v2-gtin-espaces" (V2).  A value that cannot be brought to
- * its column's type travels as it came, so that the stream makes a dead
- * letter of the record: this file must never make a null of it, nor refuse
- * the record.
+ * its column's type travels on so that the stream makes a dead letter of the
+ * record: as it came where the type is sure to refuse it, else behind words
+ * that no type but text takes.  This file must never make a null of it, nor
+ * refuse the record, nor leave it to the type to guess.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "api/recall_fields.h"
+
+#define NO_DATE		"not a date: "
+#define NO_INTEGER	"not an integer: "
 
 typedef struct Column Column;
 
@@ -31,10 +35,13 @@ static const char *parse_line(const char *line, size_t len, cJSON **tree);
 static void write_recall(RcRecall *recall, const cJSON *tree,
 						 const RcJsonMembers *members);
 static void write_raw(RcRecall *recall, RcRecallField field);
+static void write_unread(RcRecall *recall, RcRecallField field,
+						 const char *words);
+static void write_no_date(RcRecall *recall, RcRecallField field);
 static void write_folded(RcRecall *recall, const char *str, size_t len,
 						 bool fold);
-static void write_date_or_raw(RcRecall *recall, RcRecallField field,
-							  bool (*read) (const char *, char *));
+static void write_date_of(RcRecall *recall, RcRecallField field,
+						  bool (*read) (const char *, char *));
 static void write_reference(RcRecall *recall, const Column *column);
 static void write_text(RcRecall *recall, const Column *column);
 static void write_identification(RcRecall *recall, const Column *column);
@@ -203,6 +210,38 @@ write_raw(RcRecall *recall, RcRecallField field)
 						   recall->raw[field]->value_len);
 }
 
+/*
+ * Write a field that is not what its column takes: its text, or its JSON,
+ * behind words that the server's input of the column's type refuses.  Without
+ * them it would make something of "today" or "0x10", by settings or version.
+ */
+static void
+write_unread(RcRecall *recall, RcRecallField field, const char *words)
+{
+	const RcJsonMember *raw = recall->raw[field];
+	const cJSON *item = recall->item[field];
+
+	resetStringInfo(&recall->str);
+	appendStringInfoString(&recall->str, words);
+	if (cJSON_IsString(item))
+		appendStringInfoString(&recall->str, item->valuestring);
+	else
+		appendBinaryStringInfo(&recall->str, raw->value, raw->value_len);
+	rc_json_write_string(&recall->out, recall->str.data, recall->str.len);
+}
+
+/* Write a field that is no date; one that the server names so as it came. */
+static void
+write_no_date(RcRecall *recall, RcRecallField field)
+{
+	const cJSON *item = recall->item[field];
+
+	if (cJSON_IsString(item) && rc_recall_no_date(item->valuestring))
+		write_raw(recall, field);
+	else
+		write_unread(recall, field, NO_DATE);
+}
+
 /* Write a text, folded if its column is; null if nothing is left of it. */
 static void
 write_folded(RcRecall *recall, const char *str, size_t len, bool fold)
@@ -221,8 +260,8 @@ write_folded(RcRecall *recall, const char *str, size_t len, bool fold)
 
 /* Write a field as the date that read makes of it. */
 static void
-write_date_or_raw(RcRecall *recall, RcRecallField field,
-				  bool (*read) (const char *, char *))
+write_date_of(RcRecall *recall, RcRecallField field,
+			  bool (*read) (const char *, char *))
 {
 	char		iso[RC_DATE_ROOM];
 	bool		fits;
@@ -233,7 +272,7 @@ write_date_or_raw(RcRecall *recall, RcRecallField field,
 	else if (cJSON_IsString(recall->item[field]) && read(str, iso))
 		rc_json_write_string(&recall->out, iso, strlen(iso));
 	else
-		write_raw(recall, field);
+		write_no_date(recall, field);
 }
 
 /* Column writer: the key of the record. */
@@ -248,25 +287,26 @@ static void
 write_text(RcRecall *recall, const Column *column)
 {
 	const RcRecallField parts[2] = {column->field, column->second};
+	StringInfo	str = &recall->str;
 
-	resetStringInfo(&recall->str);
+	resetStringInfo(str);
 	for (int i = 0; i < 2 && parts[i] != RC_NO_FIELD; i++)
 	{
-		bool		fits;
-		const char *part = rc_recall_field_text(recall, parts[i], &fits);
+		int			before = str->len;
+		int			start;
 
-		if (!fits)
+		if (before > 0)
+			appendStringInfoChar(str, '\n');
+		start = str->len;
+		if (!rc_recall_append_text(recall, parts[i], str))
 		{
 			write_raw(recall, parts[i]);
 			return;
 		}
-		if (part == NULL)
-			continue;
-		if (recall->str.len > 0)
-			appendStringInfoChar(&recall->str, '\n');
-		rc_recall_lines(&recall->str, part, rc_recall_field_is_list(parts[i]));
+		if (str->len == start)
+			str->data[str->len = before] = '\0';
 	}
-	write_folded(recall, recall->str.data, recall->str.len, column->fold);
+	write_folded(recall, str->data, str->len, column->fold);
 }
 
 /* Column writer: the identification of the products. */
@@ -284,14 +324,14 @@ write_identification(RcRecall *recall, const Column *column)
 static void
 write_timestamp(RcRecall *recall, const Column *column)
 {
-	write_date_or_raw(recall, column->field, rc_recall_timestamp);
+	write_date_of(recall, column->field, rc_recall_timestamp);
 }
 
 /* Column writer: a date. */
 static void
 write_date(RcRecall *recall, const Column *column)
 {
-	write_date_or_raw(recall, column->field, rc_recall_date);
+	write_date_of(recall, column->field, rc_recall_date);
 }
 
 /*
@@ -317,7 +357,7 @@ write_period(RcRecall *recall, const Column *column)
 		appendStringInfoString(&recall->out, "null");
 	else if (!cJSON_IsString(recall->item[RC_F_PERIODE]) ||
 			 !rc_recall_period(str, from, to))
-		write_raw(recall, RC_F_PERIODE);
+		write_no_date(recall, RC_F_PERIODE);
 	else if (iso[0] == '\0')
 		appendStringInfoString(&recall->out, "null");
 	else
@@ -325,8 +365,9 @@ write_period(RcRecall *recall, const Column *column)
 }
 
 /*
- * Column writer: an integer.  A number keeps its digits as they are written;
- * a string that is one is written as a number.
+ * Column writer: an integer.  A number keeps its digits as they are written,
+ * and so do those of a string; whether they are too many is for the column's
+ * type to say.
  */
 static void
 write_integer(RcRecall *recall, const Column *column)
@@ -337,12 +378,16 @@ write_integer(RcRecall *recall, const Column *column)
 
 	if (fits && str == NULL)
 		appendStringInfoString(&recall->out, "null");
-	else if (cJSON_IsString(item) && strlen(str) <= 18 &&
-			 strspn(str, "0123456789") == strlen(str))
+	else if (!cJSON_IsString(item) && fits)
+		write_raw(recall, column->field);
+	else if (!cJSON_IsString(item) ||
+			 strspn(str, "0123456789") != strlen(str))
+		write_unread(recall, column->field, NO_INTEGER);
+	else if (strlen(str) > 18)
+		write_raw(recall, column->field);
+	else
 		appendStringInfo(&recall->out, INT64_FORMAT,
 						 (int64) strtoll(str, NULL, 10));
-	else
-		write_raw(recall, column->field);
 }
 
 /* Column writer: the GTINs in the identification. */

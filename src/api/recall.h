@@ -77,6 +77,7 @@ extern void rc_recall_gtins(StringInfo out, const char *str);
 
 extern bool rc_recall_date(const char *str, char *iso);
 extern bool rc_recall_timestamp(const char *str, char *iso);
+extern bool rc_recall_no_date(const char *str);
 extern bool rc_recall_period(const char *str, char *from, char *to);
 
 #endif							/* RC_RECALL_H */

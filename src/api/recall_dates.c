@@ -8,7 +8,8 @@
  * Only dates of the calendar are taken, from year 1 to 9999; a typo such as
  * year 2323 is one of them and is kept.  A weekday is not compared with its
  * date.  It must depend on no clock, time zone or locale, and must not guess:
- * a text of another form is for the caller to pass on as it is.
+ * a text of another form is none, and nobody else may read it: the server's
+ * own input takes "today", and "01/02/26" by its DateStyle.
  *
  *-------------------------------------------------------------------------
  */
@@ -33,6 +34,9 @@ typedef struct Time
 } Time;
 
 static char *simplify(const char *str);
+static const char *simplify_character(const char *from, int len);
+static bool read_date_and_time(const char *str, Date *date, Time *time);
+static bool read_iso_date(const char **at, Date *date);
 static bool read_date(const char **at, Date *date);
 static bool read_french_date(const char **at, Date *date);
 static bool read_time(const char **at, Time *time);
@@ -55,18 +59,13 @@ static void write_date(const Date *date, char *iso);
 bool
 rc_recall_date(const char *str, char *iso)
 {
-	char	   *simple = simplify(str);
-	const char *at = simple;
 	Date		date;
 	Time		time;
-	bool		ok;
 
-	ok = read_date(&at, &date) &&
-		(*at == '\0' || (read_time(&at, &time) && *at == '\0'));
-	if (ok)
-		write_date(&date, iso);
-	pfree(simple);
-	return ok;
+	if (!read_date_and_time(str, &date, &time))
+		return false;
+	write_date(&date, iso);
+	return true;
 }
 
 /*
@@ -80,18 +79,11 @@ rc_recall_date(const char *str, char *iso)
 bool
 rc_recall_timestamp(const char *str, char *iso)
 {
-	char	   *simple = simplify(str);
-	const char *at = simple;
 	Date		date;
-	Time		time = {0};
-	bool		ok;
+	Time		time;
 
-	ok = read_date(&at, &date) &&
-		(*at == '\0' || (read_time(&at, &time) && *at == '\0'));
-	pfree(simple);
-	if (!ok)
+	if (!read_date_and_time(str, &date, &time))
 		return false;
-
 	if (time.minute < 0 || time.minute >= 24 * 60)
 	{
 		int			days = time.minute < 0 ? -1 : 1;
@@ -107,6 +99,23 @@ rc_recall_timestamp(const char *str, char *iso)
 			 "T%02d:%02d:%02d%s+00:00", time.minute / 60, time.minute % 60,
 			 time.second, time.fraction);
 	return true;
+}
+
+/*
+ * rc_recall_no_date
+ *		Is str written as an ISO date or timestamp, of a day that no calendar
+ *		has?
+ *
+ * Such a text is refused by the server whatever its settings.
+ */
+bool
+rc_recall_no_date(const char *str)
+{
+	const char *at = str;
+	Date		date;
+
+	return read_iso_date(&at, &date) && !date_exists(&date) &&
+		at[strspn(at, "0123456789:.+-TZ")] == '\0';
 }
 
 /*
@@ -134,10 +143,9 @@ rc_recall_period(const char *str, char *from, char *to)
 		ok = read_date(&at, &start) && read_word(&at, " au ") &&
 			read_date(&at, &end);
 	}
-	else if (read_word(&at, "depuis "))
+	else if (read_word(&at, "depuis le "))
 	{
 		has_start = true;
-		(void) read_word(&at, "le ");
 		ok = read_date(&at, &start);
 	}
 	else
@@ -160,20 +168,36 @@ rc_recall_period(const char *str, char *from, char *to)
 
 /*
  * Make a palloc'd copy of str that is easy to read: ASCII, small letters,
- * one space between words, none at the ends.
+ * one space between words, none at the ends.  What has no place in a date
+ * stays, and ends its reading.
  */
 static char *
 simplify(const char *str)
 {
-	char	   *simple = rc_fold_utf8(str, strlen(str), NULL);
+	char	   *simple = palloc(strlen(str) + 1);
 	char	   *to = simple;
 
-	for (const char *from = simple; *from != '\0'; from++)
+	while (*str != '\0')
 	{
-		if (strchr(" \t\r\n", *from) == NULL)
-			*to++ = pg_ascii_tolower((unsigned char) *from);
-		else if (to > simple && to[-1] != ' ')
+		int			len = pg_utf_mblen((const unsigned char *) str);
+		const char *plain = simplify_character(str, len);
+		bool		space;
+
+		if (plain != NULL)
+			space = *plain == ' ';
+		else
+			space = strchr(" \t\r\n", *str) != NULL;
+		if (space && to > simple && to[-1] != ' ')
 			*to++ = ' ';
+		else if (!space && plain != NULL)
+			*to++ = *plain;
+		else if (!space)
+		{
+			memcpy(to, str, len);
+			*to = pg_ascii_tolower((unsigned char) *to);
+			to += len;
+		}
+		str += len;
 	}
 	if (to > simple && to[-1] == ' ')
 		to--;
@@ -181,25 +205,80 @@ simplify(const char *str)
 	return simple;
 }
 
-/* Read a date of any form; *at moves only if there is one. */
+/*
+ * What stands for a character that French dates are written with beside ASCII;
+ * NULL for another one.  Folding accents would take more for a date than is
+ * one: digits of other scripts, and letters that it leaves out.
+ */
+static const char *
+simplify_character(const char *from, int len)
+{
+	static const char *const pairs[][2] = {
+		{"\xC3\xA9", "e"},		/* e acute, as in fevrier */
+		{"\xC3\x89", "e"},
+		{"\xC3\xBB", "u"},		/* u circumflex, as in aout */
+		{"\xC3\x9B", "u"},
+		{"\xE2\x80\x99", "'"},	/* apostrophe, as in jusqu'au */
+		{"\xC2\xA0", " "},		/* no-break space, and the narrow one */
+		{"\xE2\x80\xAF", " "}
+	};
+
+	for (int i = 0; i < lengthof(pairs); i++)
+	{
+		if (strlen(pairs[i][0]) == len && memcmp(pairs[i][0], from, len) == 0)
+			return pairs[i][1];
+	}
+	return NULL;
+}
+
+/*
+ * Read a whole text as a date, or as an ISO date with a time; without one it
+ * is midnight.
+ */
 static bool
-read_date(const char **at, Date *date)
+read_date_and_time(const char *str, Date *date, Time *time)
+{
+	char	   *simple = simplify(str);
+	const char *at = simple;
+	bool		ok;
+
+	memset(time, 0, sizeof(*time));
+	if (read_iso_date(&at, date))
+		ok = date_exists(date) && (*at == '\0' || read_time(&at, time));
+	else
+		ok = read_date(&at, date);
+	ok = ok && *at == '\0';
+	pfree(simple);
+	return ok;
+}
+
+/* Read "2021-09-29", of whatever calendar; *at moves only if there is one. */
+static bool
+read_iso_date(const char **at, Date *date)
 {
 	const char *s = *at;
 
 	if (!(read_number(&s, 4, 4, &date->year) && read_word(&s, "-") &&
 		  read_number(&s, 2, 2, &date->month) && read_word(&s, "-") &&
 		  read_number(&s, 2, 2, &date->day)))
+		return false;
+	*at = s;
+	return true;
+}
+
+/* Read "29/09/2021" or a date in French; *at moves only if there is one. */
+static bool
+read_date(const char **at, Date *date)
+{
+	const char *s = *at;
+
+	if (!(read_number(&s, 2, 2, &date->day) && read_word(&s, "/") &&
+		  read_number(&s, 2, 2, &date->month) && read_word(&s, "/") &&
+		  read_number(&s, 4, 4, &date->year)))
 	{
 		s = *at;
-		if (!(read_number(&s, 1, 2, &date->day) && read_word(&s, "/") &&
-			  read_number(&s, 1, 2, &date->month) && read_word(&s, "/") &&
-			  read_number(&s, 4, 4, &date->year)))
-		{
-			s = *at;
-			if (!read_french_date(&s, date))
-				return false;
-		}
+		if (!read_french_date(&s, date))
+			return false;
 	}
 	if (!date_exists(date))
 		return false;
@@ -238,7 +317,6 @@ read_time(const char **at, Time *time)
 	int			minute;
 	int			zone;
 
-	memset(time, 0, sizeof(*time));
 	if (!read_word(at, "t") && !read_word(at, " "))
 		return false;
 	if (!(read_number(at, 2, 2, &hour) && read_word(at, ":") &&
@@ -256,21 +334,23 @@ read_time(const char **at, Time *time)
 
 /*
  * Read a fraction of a second, if there is one, without the zeros at its end.
- * One longer than any clock's is left to the server to read.
+ * Of more digits than any clock has the first ones count.
  */
 static bool
 read_fraction(const char **at, char *fraction)
 {
+	size_t		there;
 	size_t		digits;
 
 	fraction[0] = '\0';
 	if (**at != '.')
 		return true;
-	digits = strspn(*at + 1, "0123456789");
-	if (digits < 1 || digits > 9)
+	there = strspn(*at + 1, "0123456789");
+	if (there < 1)
 		return false;
+	digits = Min(there, 9);
 	memcpy(fraction, *at, digits + 1);
-	*at += digits + 1;
+	*at += there + 1;
 	while (fraction[digits] == '0')
 		digits--;
 	fraction[digits == 0 ? 0 : digits + 1] = '\0';
@@ -288,7 +368,6 @@ read_zone(const char **at, int *minutes)
 	*minutes = 0;
 	if (**at == '\0' || read_word(at, "z"))
 		return true;
-	(void) read_word(at, " ");
 	if (**at != '+' && **at != '-')
 		return false;
 	sign = *(*at)++ == '+' ? 1 : -1;

@@ -75,7 +75,8 @@ static const struct
 	[RC_F_ID] = {{"id", "id"}},
 };
 
-static bool append_elements(StringInfo str, const RcJsonMember *raw);
+static bool append_elements(StringInfo str, const RcJsonMember *raw,
+							char separator, bool is_list);
 
 /*
  * rc_recall_shape
@@ -105,16 +106,6 @@ const char *
 rc_recall_field_name(RcRecallField field, RcRecallShape shape)
 {
 	return fields[field].name[shape];
-}
-
-/*
- * rc_recall_field_is_list
- *		Does "|" separate items in this field?
- */
-bool
-rc_recall_field_is_list(RcRecallField field)
-{
-	return fields[field].is_list;
 }
 
 /*
@@ -164,12 +155,8 @@ rc_recall_read_identification(RcRecall *recall)
 	bool		fits = true;
 
 	if (cJSON_IsArray(item))
-	{
-		resetStringInfo(&recall->str);
-		fits = append_elements(&recall->str,
-							   recall->raw[RC_F_IDENTIFICATION]);
-		rc_recall_lines(str, recall->str.data, false);
-	}
+		fits = append_elements(str, recall->raw[RC_F_IDENTIFICATION], ' ',
+							   false);
 	else
 	{
 		const char *value = rc_recall_field_text(recall, RC_F_IDENTIFICATION,
@@ -184,13 +171,16 @@ rc_recall_read_identification(RcRecall *recall)
 }
 
 /*
- * Append the elements of an array, joined by one space; nulls are left out.
- * Returns false if one is no text.
+ * Append the elements of an array, each with its line breaks as LF, and the
+ * separator between them; null and empty ones are left out.  Returns false if
+ * one is no text.
  */
 static bool
-append_elements(StringInfo str, const RcJsonMember *raw)
+append_elements(StringInfo str, const RcJsonMember *raw, char separator,
+				bool is_list)
 {
 	RcJsonMembers elements;
+	int			start = str->len;
 
 	(void) rc_json_scan(raw->value, raw->value_len, &elements);
 	for (int i = 0; i < elements.n; i++)
@@ -198,18 +188,48 @@ append_elements(StringInfo str, const RcJsonMember *raw)
 		const RcJsonMember *element = &elements.member[i];
 		char	   *value = rc_json_scalar(element->value, element->value_len);
 
-		if (value != NULL)
+		if (value == NULL)
 		{
-			if (str->len > 0)
-				appendStringInfoChar(str, ' ');
-			appendStringInfoString(str, value);
-			pfree(value);
+			if (element->value[0] != 'n')
+				return false;
+			continue;
 		}
-		else if (element->value[0] != 'n')
-			return false;
+		if (value[0] != '\0')
+		{
+			if (str->len > start)
+				appendStringInfoChar(str, separator);
+			rc_recall_lines(str, value, is_list);
+		}
+		pfree(value);
 	}
 	pfree(elements.member);
 	return true;
+}
+
+/*
+ * rc_recall_append_text
+ *		Append the text of a field, its line breaks as LF; nothing if it is
+ *		absent, null or empty.
+ *
+ * Fields that are lists have come as one text with "|" between the items, and
+ * the identification has turned into an array one day: any other may, too, and
+ * has its elements on lines of their own, as the items of a list.  Returns
+ * false if the field is an object, or an array that holds more than texts.
+ */
+bool
+rc_recall_append_text(const RcRecall *recall, RcRecallField field,
+					  StringInfo str)
+{
+	bool		is_list = fields[field].is_list;
+	bool		fits;
+	const char *text;
+
+	if (cJSON_IsArray(recall->item[field]))
+		return append_elements(str, recall->raw[field], '\n', is_list);
+	text = rc_recall_field_text(recall, field, &fits);
+	if (text != NULL)
+		rc_recall_lines(str, text, is_list);
+	return fits;
 }
 
 /*

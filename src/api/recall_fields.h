@@ -59,10 +59,11 @@ extern RcRecallShape rc_recall_shape(const RcJsonMembers *members,
 									 const char **error);
 extern const char *rc_recall_field_name(RcRecallField field,
 										RcRecallShape shape);
-extern bool rc_recall_field_is_list(RcRecallField field);
 extern void rc_recall_collect(RcRecall *recall, const cJSON *tree,
 							  const RcJsonMembers *members);
 extern void rc_recall_read_identification(RcRecall *recall);
+extern bool rc_recall_append_text(const RcRecall *recall, RcRecallField field,
+								  StringInfo str);
 extern const char *rc_recall_field_text(const RcRecall *recall,
 										RcRecallField field, bool *fits);
 

@@ -175,7 +175,8 @@ rc_source_rewind(const RcSource *source, const char *destination,
 
 /*
  * A cursor that is a time, moved back by the source's overlap: ISO 8601 in
- * UTC, in the current context.
+ * UTC, in the current context.  The cursor must say its zone, and days are
+ * those of UTC: whatever the setting TimeZone is.
  */
 char *
 rc_cursor_before(const char *cursor, const RcSource *source)
@@ -187,8 +188,8 @@ rc_cursor_before(const char *cursor, const RcSource *source)
 	rc_param_text(&params, cursor);
 	rc_param_text(&params, source->name);
 	rc_query_begin(&scope);
-	rc_query("SELECT pg_catalog.to_char(($1::timestamptz - s.\"overlap\")"
-			 " AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')"
+	rc_query("SELECT pg_catalog.to_char(($1::timestamptz AT TIME ZONE 'UTC')"
+			 " - s.\"overlap\", 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')"
 			 " FROM rappel_conso.source s WHERE s.name = $2", &params);
 	before = SPI_processed == 1 ? rc_column_text(0, 1) : NULL;
 	rc_query_end(&scope);

@@ -333,7 +333,8 @@ begin_pass(RcPass *pass, const RcDatasetMeta *meta)
 	{
 		rc_transaction_begin();
 		MemoryContextSwitchTo(run->context);
-		run->pass_from = rc_cursor_before(state->cursor, source);
+		run->pass_from = rc_cursor_before(rc_explore_utc(state->cursor),
+										  source);
 		rc_transaction_commit();
 		MemoryContextSwitchTo(run->context);
 	}
