@@ -207,6 +207,7 @@ rc_publish(PG_FUNCTION_ARGS)
 						GetUserNameFromId(GetUserId(), false), topic),
 				 errhint("A superuser can allow it with a row of rappel_conso.topic_grant.")));
 
+	rc_message_check(fcinfo->args[2], fcinfo->args[1], fcinfo->args[3]);
 	rc_param_text(&params, topic);
 	for (int i = 1; i <= 2; i++)
 	{

@@ -19,6 +19,7 @@
 #include "utils/memutils.h"
 
 static int	find_column(TupleDesc desc, const char *name);
+static void check_output(const RcOutput *output, int i);
 static Datum to_bytes(Oid type, Datum value);
 static Datum make_array(Datum *values, bool *nulls, int n, Oid type);
 
@@ -107,9 +108,19 @@ rc_output_collect(const char *stream)
 			if (!output->header_nulls[i])
 				output->headers[i] = PointerGetDatum(PG_DETOAST_DATUM_COPY(value));
 		}
+		check_output(output, i);
 	}
 	MemoryContextSwitchTo(old);
 	return output;
+}
+
+/* A row that makes no message is its record's fault: see apply.c. */
+static void
+check_output(const RcOutput *output, int i)
+{
+	rc_message_check((NullableDatum) {output->keys[i], output->key_nulls[i]},
+					 (NullableDatum) {output->values[i], output->value_nulls[i]},
+					 (NullableDatum) {output->headers[i], output->header_nulls[i]});
 }
 
 /* A value as the bytes that go to Kafka: bytea as it is, else UTF-8 text. */

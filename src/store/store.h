@@ -356,6 +356,16 @@ extern void rc_outbox_delete(const int64 *ids, int n);
 extern void rc_outbox_say(const char *state, const char *error);
 extern bool rc_topic_allowed(Oid role, const char *topic, bool write);
 
+/* ---- message.c: what a message may be ---- */
+
+/* Limits of a message, in bytes; headers count as text. */
+#define RC_MAX_KEY		1048576
+#define RC_MAX_HEADERS	1048576
+#define RC_MAX_MESSAGE	16777216	/* key, value and headers together */
+
+extern void rc_message_check(NullableDatum key, NullableDatum value,
+							 NullableDatum headers);
+
 /* ---- dead_letter.c ---- */
 
 typedef struct RcDeadLetter

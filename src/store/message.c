@@ -1,0 +1,195 @@
+/*-------------------------------------------------------------------------
+ *
+ * message.c
+ *	  What a message of the outbox may be: how large, and which headers are
+ *	  ours.
+ *
+ * It must not read the outbox: what is asked of it comes as datums, and none
+ * is expanded before its size is known.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "store/store.h"
+
+#include "access/detoast.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/jsonb.h"
+
+/*
+ * Headers whose binary form is larger than this have more than
+ * RC_MAX_HEADERS bytes as text, since no value is more than five times as
+ * large in binary: they are never expanded.
+ */
+#define MAX_BINARY_HEADERS	(8 * RC_MAX_HEADERS)
+
+static int64 bytes_of(Datum value, bool isnull);
+static int64 headers_size(Datum headers, int64 enough);
+static int64 scalar_size(JsonbValue *value);
+static int64 string_size(const char *string, int len);
+
+/*
+ * Raise an error if the message is larger than its limits, or its headers are
+ * no object.  Key and value are bytea, headers jsonb, of any storage.
+ *
+ * Errors: 54000 names the limit and the size, 22023 the headers.
+ */
+void
+rc_message_check(NullableDatum key, NullableDatum value, NullableDatum headers)
+{
+	int64		key_bytes = bytes_of(key.value, key.isnull);
+	int64		header_bytes = 0;
+	int64		all;
+
+	if (key_bytes > RC_MAX_KEY)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("key of a message has %lld bytes, its limit is %d",
+						(long long) key_bytes, RC_MAX_KEY)));
+	if (!headers.isnull)
+	{
+		header_bytes = bytes_of(headers.value, false);
+		if (header_bytes <= MAX_BINARY_HEADERS)
+			header_bytes = headers_size(headers.value, PG_INT64_MAX);
+		if (header_bytes > RC_MAX_HEADERS)
+			ereport(ERROR,
+					(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+					 errmsg("headers of a message have %lld bytes, their limit is %d",
+							(long long) header_bytes, RC_MAX_HEADERS),
+					 errdetail("Headers count as text, and a name counts for each value of its array.")));
+	}
+	all = key_bytes + bytes_of(value.value, value.isnull) + header_bytes;
+	if (all > RC_MAX_MESSAGE)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("key, value and headers of a message have %lld bytes, their limit is %d",
+						(long long) all, RC_MAX_MESSAGE)));
+}
+
+/* Bytes of a bytea, or of what jsonb is stored as, without expanding it. */
+static int64
+bytes_of(Datum value, bool isnull)
+{
+	return isnull ? 0 : (int64) toast_raw_datum_size(value) - VARHDRSZ;
+}
+
+/*
+ * Bytes of headers as text, as jsonb_out() writes them, with a name counted
+ * for each value of its array, since Kafka repeats it.  Counts until it knows
+ * that there are more than "enough".
+ */
+static int64
+headers_size(Datum headers, int64 enough)
+{
+	Jsonb	   *jsonb = DatumGetJsonbP(headers);
+	JsonbIterator *iterator = JsonbIteratorInit(&jsonb->root);
+	JsonbIteratorToken token;
+	JsonbValue	value;
+	int64		size = 0;
+	int			depth = 0;
+	int			name_len = 0;
+	int			nvalues = 0;
+	bool		first = true;	/* of its container: no comma before it */
+
+	if (!JB_ROOT_IS_OBJECT(jsonb))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("headers of a message must be a JSON object"),
+				 errhint("Pass an object of names and values, such as {\"kind\": \"order\"}.")));
+
+	while ((token = JsonbIteratorNext(&iterator, &value, false)) != WJB_DONE)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (size > enough)
+			break;
+		switch (token)
+		{
+			case WJB_BEGIN_ARRAY:
+			case WJB_BEGIN_OBJECT:
+				size += first ? 1 : 3;
+				first = true;
+				depth++;
+				break;
+			case WJB_END_ARRAY:
+			case WJB_END_OBJECT:
+				size++;
+				first = false;
+				depth--;
+				break;
+			case WJB_KEY:
+				size += scalar_size(&value) + (first ? 2 : 4);
+				first = true;	/* its value follows without a comma */
+				if (depth == 1)
+				{
+					name_len = value.val.string.len;
+					nvalues = 0;
+				}
+				break;
+			default:
+				size += scalar_size(&value) + (first ? 0 : 2);
+				first = false;
+				break;
+		}
+		/* one more value of the array that a name holds */
+		if (depth >= 2 && (token == WJB_ELEM ? depth == 2 :
+						   (token == WJB_BEGIN_ARRAY ||
+							token == WJB_BEGIN_OBJECT) && depth == 3) &&
+			nvalues++ > 0)
+			size += name_len;
+	}
+	if ((Pointer) jsonb != DatumGetPointer(headers))
+		pfree(jsonb);
+	return size;
+}
+
+static int64
+scalar_size(JsonbValue *value)
+{
+	char	   *text;
+	int64		size;
+
+	switch (value->type)
+	{
+		case jbvNull:
+			return strlen("null");
+		case jbvBool:
+			return value->val.boolean ? strlen("true") : strlen("false");
+		case jbvNumeric:
+			/* 1e131071 is a few bytes, and 131072 digits */
+			text = DatumGetCString(DirectFunctionCall1(numeric_out,
+													   NumericGetDatum(value->val.numeric)));
+			size = strlen(text);
+			pfree(text);
+			return size;
+		default:
+			return string_size(value->val.string.val, value->val.string.len);
+	}
+}
+
+/* With its quotes, and what escape_json() escapes. */
+static int64
+string_size(const char *string, int len)
+{
+	int64		size = 2;
+
+	for (int i = 0; i < len; i++)
+	{
+		switch (string[i])
+		{
+			case '"':
+			case '\\':
+			case '\b':
+			case '\f':
+			case '\n':
+			case '\r':
+			case '\t':
+				size += 2;
+				break;
+			default:
+				size += (unsigned char) string[i] < ' ' ? 6 : 1;
+				break;
+		}
+	}
+	return size;
+}
