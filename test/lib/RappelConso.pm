@@ -70,18 +70,20 @@ sub start_api
 
 =pod
 
-=item need_kafka()
+=item need_kafka(program, ..)
 
-Skips the whole test where a real Kafka cannot be run.  To be called before the
-first test.
+Skips the whole test where a real Kafka cannot be run, or one of the programs is
+absent: 'openssl' for a cluster with certificates.  To be called before the first
+test.
 
 =cut
 
 sub need_kafka
 {
+	my @programs = ('java', 'kcat', @_);
 	my $cache = $ENV{RAPPEL_CONSO_CACHE} || "$top/.cache";
 
-	foreach my $program ('java', 'kcat')
+	foreach my $program (@programs)
 	{
 		plan(skip_all => "$program is not installed")
 		  unless grep { -x "$_/$program" } split(/:/, $ENV{PATH});
@@ -94,10 +96,11 @@ sub need_kafka
 
 =pod
 
-=item start_kafka(brokers => 1, plain => 0, scram => 0, properties => {..})
+=item start_kafka(brokers => 1, plain => 0, scram => 0, tls => 0, mtls => 0,
+acls => 0, listeners => {name => 'word,..'}, properties => {..})
 
-Starts test/servers/kafka and waits until it answers.  Returns a
-RappelConso::Kafka.
+Starts test/servers/kafka, whose head says what these mean, and waits until it
+answers.  Returns a RappelConso::Kafka.
 
 =cut
 
@@ -582,12 +585,14 @@ sub start
 	my $self = bless { dir => PostgreSQL::Test::Utils::tempdir('kafka') },
 	  $class;
 	my %properties = %{ $args{properties} // {} };
+	my %listeners = %{ $args{listeners} // {} };
 
 	push @running, $self;
 	$self->script(
 		'start', $self->{dir},
 		'--brokers', $args{brokers} // 1,
-		($args{plain} ? '--plain' : ()), ($args{scram} ? '--scram' : ()),
+		(map { "--$_" } grep { $args{$_} } qw(plain scram tls mtls acls)),
+		(map { ('--listener', "$_=$listeners{$_}") } sort keys %listeners),
 		(map { ('--property', "$_=$properties{$_}") } sort keys %properties));
 	return $self;
 }
@@ -613,15 +618,75 @@ sub slurp
 	return $text;
 }
 
-# The bootstrap list, for rappel_conso.kafka_brokers.
-sub brokers { return $_[0]->slurp('brokers'); }
+# The bootstrap list, for rappel_conso.kafka_brokers: by the listener for
+# clients, or by another one.
+sub brokers
+{
+	my ($self, $listener) = @_;
+
+	return $self->slurp(defined $listener ? "brokers.$listener" : 'brokers');
+}
 
 # The same by listeners that never ask for a password.
 sub open_brokers { return $_[0]->slurp('brokers.open'); }
 
-# A librdkafka configuration that logs in, of a cluster made with plain or
-# scram.
-sub config_file { return "$_[0]->{dir}/client.properties"; }
+# A librdkafka configuration that comes in by the listener for clients, or by
+# another one.
+sub config_file
+{
+	my ($self, $listener) = @_;
+
+	return "$self->{dir}/client"
+	  . (defined $listener ? ".$listener" : '') . '.properties';
+}
+
+# The same as a hash.
+sub config
+{
+	my ($self, $listener) = @_;
+	my $text =
+	  PostgreSQL::Test::Utils::slurp_file($self->config_file($listener));
+
+	return { $text =~ /^([^=\n]+)=(.*)$/mg };
+}
+
+# Write a configuration as whoever renews a secret does: by rename.
+sub write_config
+{
+	my ($self, $path, $config) = @_;
+
+	PostgreSQL::Test::Utils::append_to_file("$path.new",
+		join('', map { "$_=$config->{$_}\n" } sort keys %$config));
+	chmod(0600, "$path.new") or die "$path.new: $!";
+	rename("$path.new", $path) or die "$path: $!";
+	return $path;
+}
+
+# Give and take rights: acl('add', 'app', 'read,write', 'topic', 't').
+sub acl { my $self = shift; return $self->script('acl', $self->{dir}, @_); }
+
+# What a user logs in with, and another password for him.
+sub password { return $_[0]->slurp("password.$_[1]"); }
+
+sub change_password
+{
+	my ($self, $user, $password) = @_;
+
+	return $self->script('password', $self->{dir}, $user, $password);
+}
+
+# Make a certificate, or renew it: certificate('app', expired => 1, ca =>
+# 'stranger', cn => 'app', host => '127.0.0.1', passphrase => '..').  Returns
+# the paths of certificate and key.
+sub certificate
+{
+	my ($self, $name, %args) = @_;
+	my @options = delete $args{expired} ? ('--expired') : ();
+
+	$self->script('certificate', $self->{dir}, $name, @options,
+		map { ("--$_", $args{$_}) } sort keys %args);
+	return map { "$self->{dir}/tls/$name.$_" } ('pem', 'key');
+}
 
 # kill -9 of a broker, and its return on the same port and data.
 sub kill { return $_[0]->script('kill', $_[0]->{dir}, $_[1]); }
