@@ -42,6 +42,14 @@
 #define RC_NEEDS_LOGIN			true
 #endif
 
+/* 16: one function for the privileges on objects of all kinds. */
+#if PG_VERSION_NUM >= 160000
+#define rc_type_aclcheck(type, role) \
+	object_aclcheck(TypeRelationId, type, role, ACL_USAGE)
+#else
+#define rc_type_aclcheck(type, role)	pg_type_aclcheck(type, role, ACL_USAGE)
+#endif
+
 /* 18: the executor's run hook has lost its last argument. */
 #if PG_VERSION_NUM >= 180000
 #define RC_RUN_HOOK_ARGS \

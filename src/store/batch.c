@@ -13,6 +13,8 @@
 
 #include "catalog/pg_type.h"
 #include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
@@ -46,6 +48,7 @@ struct RcDecoder
 	MemoryContext cache_context;
 };
 
+static void check_usage(Oid type);
 static TupleDesc row_desc(RcDecoder *decoder);
 static void copy_value_columns(TupleDesc to, TupleDesc from);
 static Datum decode_scalar(Oid type, const char *bytes, int len);
@@ -55,8 +58,9 @@ static void put_headers(RcDecoder *decoder, const RcRecord *record,
 /*
  * Make a decoder for a stream's records, in the current context, which must
  * live as long.  Errors: ERRCODE_DUPLICATE_COLUMN when a column of the row
- * type has the name of a column of "records"; what the catalogs say of types
- * that are gone.
+ * type has the name of a column of "records"; ERRCODE_INSUFFICIENT_PRIVILEGE
+ * when the current role, the stream's owner, may not use the type or one of
+ * its columns'; what the catalogs say of types that are gone.
  */
 RcDecoder *
 rc_decoder_make(const RcStream *stream)
@@ -74,6 +78,7 @@ rc_decoder_make(const RcStream *stream)
 				 errmsg("value type of stream \"%s\" does not exist any more",
 						stream->name),
 				 errhint("Set the stream's column value_type.")));
+	check_usage(stream->value_type);
 	if (get_typtype(stream->value_type) == TYPTYPE_COMPOSITE)
 		row = row_desc(decoder);
 	decoder->value_columns = row ? row->natts : 1;
@@ -105,6 +110,16 @@ rc_decoder_make(const RcStream *stream)
 							  ALLOCSET_SMALL_SIZES);
 	initStringInfo(&decoder->headers_seen);
 	return decoder;
+}
+
+/* The rule of CREATE TABLE OF (DefineRelation(), BuildDescForRelation()). */
+static void
+check_usage(Oid type)
+{
+	AclResult	result = rc_type_aclcheck(type, GetUserId());
+
+	if (result != ACLCHECK_OK)
+		aclcheck_error_type(result, type);
 }
 
 /* The row type's descriptor, copied without what is dropped. */
@@ -141,6 +156,7 @@ copy_value_columns(TupleDesc to, TupleDesc from)
 							   INT4OID, -1, 0);
 			continue;
 		}
+		check_usage(attribute->atttypid);
 		for (int k = 0; k < lengthof(taken); k++)
 		{
 			if (strcmp(NameStr(attribute->attname), taken[k]) == 0)
