@@ -28,10 +28,10 @@ int			rc_keep_history = 30;
 
 static void define_string(const char *name, const char *description,
 						  const char *detail, char **variable, int flags);
-static List *read_config_lines(FILE *file, const char *path);
-static void check_config_file(const char *path, const char *setting, int fd);
+static List *read_config_lines(FILE *file, const char *setting);
+static void check_config_file(const char *setting, int fd);
 static RcConfigLine *parse_config_line(char *text, int number,
-									   const char *path);
+									   const char *setting);
 static char *trim(char *text);
 
 /*
@@ -86,7 +86,9 @@ define_string(const char *name, const char *description, const char *detail,
  * Lines are "key = value"; empty lines and those that begin with '#' are
  * skipped.  Returns a List of RcConfigLine, palloc'd in the current context.
  * Raises ERRCODE_CONFIG_FILE_ERROR when the file is missing, open to others
- * or has a line of another form; no value is ever shown.
+ * or has a line of another form.  The error may reach whoever owns a stream or
+ * a source: it names the setting, which superusers may read; neither the path
+ * nor a key, and never a value.
  */
 List *
 rc_config_file_read(const char *path, const char *setting)
@@ -98,12 +100,13 @@ rc_config_file_read(const char *path, const char *setting)
 	if (file == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_CONFIG_FILE_ERROR),
-				 errmsg("could not open file \"%s\": %m", path),
-				 errhint("Check the setting \"%s\".", setting)));
+				 errmsg("could not open the file that \"%s\" names: %m",
+						setting),
+				 errdetail_log("The file is \"%s\".", path)));
 	PG_TRY();
 	{
-		check_config_file(path, setting, fileno(file));
-		lines = read_config_lines(file, path);
+		check_config_file(setting, fileno(file));
+		lines = read_config_lines(file, setting);
 	}
 	PG_FINALLY();
 	{
@@ -115,7 +118,7 @@ rc_config_file_read(const char *path, const char *setting)
 
 /* All lines of an open file. */
 static List *
-read_config_lines(FILE *file, const char *path)
+read_config_lines(FILE *file, const char *setting)
 {
 	List	   *lines = NIL;
 	char		buffer[4096];
@@ -129,16 +132,17 @@ read_config_lines(FILE *file, const char *path)
 		if (strchr(buffer, '\n') == NULL && !feof(file))
 			ereport(ERROR,
 					(errcode(ERRCODE_CONFIG_FILE_ERROR),
-					 errmsg("line %d of file \"%s\" is too long",
-							number, path)));
-		line = parse_config_line(buffer, number, path);
+					 errmsg("line %d of the file that \"%s\" names is too long",
+							number, setting)));
+		line = parse_config_line(buffer, number, setting);
 		if (line != NULL)
 			lines = lappend(lines, line);
 	}
 	if (ferror(file))
 		ereport(ERROR,
 				(errcode_for_file_access(),
-				 errmsg("could not read file \"%s\": %m", path)));
+				 errmsg("could not read the file that \"%s\" names: %m",
+						setting)));
 	return lines;
 }
 
@@ -147,35 +151,36 @@ read_config_lines(FILE *file, const char *path)
  * ssl_key_file (src/backend/libpq/be-secure-common.c).
  */
 static void
-check_config_file(const char *path, const char *setting, int fd)
+check_config_file(const char *setting, int fd)
 {
 	struct stat st;
 
 	if (fstat(fd, &st) != 0)
 		ereport(ERROR,
 				(errcode_for_file_access(),
-				 errmsg("could not stat file \"%s\": %m", path)));
+				 errmsg("could not stat the file that \"%s\" names: %m",
+						setting)));
 	if (!S_ISREG(st.st_mode))
 		ereport(ERROR,
 				(errcode(ERRCODE_CONFIG_FILE_ERROR),
-				 errmsg("\"%s\" is not a regular file", path),
-				 errhint("Check the setting \"%s\".", setting)));
+				 errmsg("what \"%s\" names is not a regular file", setting)));
 	if (st.st_uid != geteuid() && st.st_uid != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_CONFIG_FILE_ERROR),
-				 errmsg("file \"%s\" must be owned by the database user or root",
-						path)));
+				 errmsg("the file that \"%s\" names must be owned by the database user or root",
+						setting)));
 	if ((st.st_uid == geteuid() && (st.st_mode & (S_IRWXG | S_IRWXO))) ||
 		(st.st_uid == 0 && (st.st_mode & (S_IWGRP | S_IXGRP | S_IRWXO))))
 		ereport(ERROR,
 				(errcode(ERRCODE_CONFIG_FILE_ERROR),
-				 errmsg("file \"%s\" has group or world access", path),
+				 errmsg("the file that \"%s\" names has group or world access",
+						setting),
 				 errdetail("File must have permissions u=rw (0600) or less if owned by the database user, or permissions u=rw,g=r (0640) or less if owned by root.")));
 }
 
 /* One line to a key and a value, or NULL for a comment. */
 static RcConfigLine *
-parse_config_line(char *text, int number, const char *path)
+parse_config_line(char *text, int number, const char *setting)
 {
 	RcConfigLine *line;
 	char	   *equals;
@@ -187,8 +192,8 @@ parse_config_line(char *text, int number, const char *path)
 	if (equals == NULL || equals == text)
 		ereport(ERROR,
 				(errcode(ERRCODE_CONFIG_FILE_ERROR),
-				 errmsg("line %d of file \"%s\" is not of the form key = value",
-						number, path)));
+				 errmsg("line %d of the file that \"%s\" names is not of the form key = value",
+						number, setting)));
 	*equals = '\0';
 
 	line = palloc0(sizeof(RcConfigLine));

@@ -419,8 +419,9 @@ apply_config_line(RcHttp *http, const RcConfigLine *line)
 	else
 		ereport(ERROR,
 				(errcode(ERRCODE_CONFIG_FILE_ERROR),
-				 errmsg("unrecognized key \"%s\" in file \"%s\" line %d",
-						line->key, rc_http_config_file, line->line),
+				 errmsg("unrecognized key in line %d of the file that \"%s\" names",
+						line->line, "rappel_conso.http_config_file"),
+				 errdetail_log("The key is \"%s\".", line->key),
 				 errhint("Keys are api_key, proxy, proxy_user, proxy_password and ca_file.")));
 }
 

@@ -324,6 +324,7 @@ rc_http_raise(RcHttp *http)
 {
 	char	   *reason;
 	bool		untrusted = http->result == CURLE_PEER_FAILED_VERIFICATION;
+	bool		private = false;
 
 	if (http->stalled && http->silent_ms >= rc_http_timeout * 1000.0)
 		reason = psprintf("the server sent nothing for %d seconds",
@@ -335,6 +336,13 @@ rc_http_raise(RcHttp *http)
 		reason = pstrdup("out of memory");
 	else if (http->result == CURLE_OK)
 		reason = pstrdup("the answer has no headers");
+	else if (http->result == CURLE_SSL_CACERT_BADFILE ||
+			 http->result == CURLE_COULDNT_RESOLVE_PROXY)
+	{
+		/* what follows is in the configuration file: not for everybody */
+		private = true;
+		reason = pstrdup(curl_easy_strerror(http->result));
+	}
 	else if (http->error[0] != '\0')
 		reason = rc_http_printable(http->error, strlen(http->error));
 	else
@@ -348,6 +356,9 @@ rc_http_raise(RcHttp *http)
 			 http->headers_done ?
 			 errdetail("%lld bytes and %lld whole lines of the answer had come.",
 					   (long long) http->bytes, (long long) http->lines) : 0,
+			 private && http->error[0] != '\0' ?
+			 errdetail_log("%s", rc_http_printable(http->error,
+												   strlen(http->error))) : 0,
 			 untrusted ?
 			 errhint("A file of trusted certificates can be given as \"ca_file\" in the file that \"%s\" names.",
 					 "rappel_conso.http_config_file") : 0));

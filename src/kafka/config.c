@@ -232,9 +232,10 @@ set_from_file(rd_kafka_conf_t *conf, RcKafkaKind kind, List *lines)
 		if (key_in(line->key, refused_keys))
 			ereport(ERROR,
 					(errcode(ERRCODE_CONFIG_FILE_ERROR),
-					 errmsg("property \"%s\" in line %d of file \"%s\" cannot be set there",
-							line->key, line->line, rc_kafka_config_file),
+					 errmsg("the property in line %d of the file that \"%s\" names cannot be set there",
+							line->line, CONFIG_FILE_SETTING),
 					 errdetail("The extension depends on its own value of this property."),
+					 errdetail_log("The property is \"%s\".", line->key),
 					 errhint("Remove the line.")));
 		if (key_in(line->key, kind == RC_KAFKA_PRODUCER ?
 				   consumer_keys : producer_keys))
@@ -243,9 +244,11 @@ set_from_file(rd_kafka_conf_t *conf, RcKafkaKind kind, List *lines)
 							  words, sizeof(words)) != RD_KAFKA_CONF_OK)
 			ereport(ERROR,
 					(errcode(ERRCODE_CONFIG_FILE_ERROR),
-					 errmsg("could not use property \"%s\" in line %d of file \"%s\": %s",
-							line->key, line->line, rc_kafka_config_file,
-							words)));
+					 errmsg("could not use the property in line %d of the file that \"%s\" names",
+							line->line, CONFIG_FILE_SETTING),
+					 errdetail_log("The property is \"%s\": %s.", line->key,
+								   words),
+					 errhint("The server log names the property and what is wrong with it.")));
 	}
 }
 
