@@ -22,15 +22,9 @@
 #define RC_SCHEMA	"rappel_conso"
 #define RC_VERSION	"1.0"
 
-/*
- * Headers that our own messages carry.  The run is written as
- * "<system identifier>.<oid of rappel_conso.run>.<run id>", so that runs of
- * another server, database or life of the extension on the same topic are
- * never mistaken for ours.
- */
+/* Headers that our own messages carry, besides that of run_header.h. */
 #define RC_HEADER_CONTENT_TYPE	"content-type"
 #define RC_HEADER_SOURCE		"rappel_conso-source"
-#define RC_HEADER_RUN			"rappel_conso-run"
 
 /* One header of a record.  value_len is -1 for a null value. */
 typedef struct RcHeader

@@ -166,11 +166,12 @@ parse_zone(const char *text, int *seconds)
 {
 	int			hours;
 	int			minutes = 0;
-	char		sign = *text;
+	char		sign;
 
 	*seconds = 0;
 	while (*text == ' ')
 		text++;
+	sign = *text;
 	if (*text == '\0' || *text == 'Z' || strcmp(text, "UTC") == 0 ||
 		strcmp(text, "GMT") == 0)
 		return true;

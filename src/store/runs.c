@@ -10,25 +10,9 @@
  */
 #include "store/store.h"
 
-#include "access/xlog.h"
-#include "catalog/namespace.h"
 #include "utils/elog.h"
-#include "utils/lsyscache.h"
 
 static void param_error(RcParams *params, const ErrorData *error);
-
-/*
- * What the run header of our own messages begins with, in the current
- * context; the run's id follows.
- */
-char *
-rc_run_prefix(void)
-{
-	Oid			schema = get_namespace_oid(RC_SCHEMA, false);
-
-	return psprintf(UINT64_FORMAT ".%u.", GetSystemIdentifier(),
-					get_relname_relid("run", schema));
-}
 
 /*
  * Make a run that is running; returns its id.  "destination" may be NULL

@@ -162,8 +162,6 @@ typedef struct RcQuota
 	TimestampTz reset;			/* 0: it did not say when */
 } RcQuota;
 
-extern char *rc_run_prefix(void);
-
 /* A window of a backfill. */
 typedef struct RcWindow
 {

@@ -13,6 +13,7 @@
 
 #include "miscadmin.h"
 #include "postmaster/interrupt.h"
+#include "run_header.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -38,8 +39,6 @@ static void apply_segment(RcRecord *records, int n, RcCounts *counts);
 static void keep_lock(void);
 static void advance_partitions(RcRecord *records, int n, int *last,
 							   const RcCounts *counts);
-static const char *run_of(const RcRecord *record, int *len);
-static int64 own_run(const RcRecord *record);
 static bool idle(bool at_end);
 static bool passed(List *targets);
 static void say_trouble(const char *trouble);
@@ -141,7 +140,7 @@ open_stream(const char *name, int number, bool even_paused)
 	rc_transaction_begin();
 	MemoryContextSwitchTo(context);
 	c->stream = rc_stream_load(name);
-	c->run_prefix = rc_run_prefix();
+	c->run_prefix = rc_run_header_prefix();
 	rc_transaction_commit();
 	MemoryContextSwitchTo(context);
 	if (c->stream == NULL || (c->stream->paused && !even_paused))
@@ -228,18 +227,9 @@ apply_fetched(RcRecord *records, int n, RcCounts *counts)
 	while (start < n)
 	{
 		int			end = start + 1;
-		int			len;
-		const char *run = run_of(&records[start], &len);
 
-		while (end < n)
-		{
-			int			other_len;
-			const char *other = run_of(&records[end], &other_len);
-
-			if (len != other_len || (len > 0 && memcmp(run, other, len) != 0))
-				break;
+		while (end < n && rc_run_header_equal(&records[start], &records[end]))
 			end++;
-		}
 		apply_segment(records + start, end - start, counts);
 		start = end;
 	}
@@ -252,7 +242,7 @@ apply_segment(RcRecord *records, int n, RcCounts *total)
 {
 	RcConsumption *c = current;
 	RcCounts	counts = {0};
-	int64		run = own_run(&records[0]);
+	int64		run = rc_run_header_read(&records[0], c->run_prefix);
 	int		   *last;
 	RcPartition *done;
 	int			ndone = 0;
@@ -344,39 +334,6 @@ advance_partitions(RcRecord *records, int n, int *last,
 						  records[last[i]].timestamp_ms, applied[i], counts);
 		counts = NULL;
 	}
-}
-
-/* The run's header of a record; length 0 if it has none. */
-static const char *
-run_of(const RcRecord *record, int *len)
-{
-	for (int i = 0; i < record->nheaders; i++)
-	{
-		if (strcmp(record->headers[i].name, RC_HEADER_RUN) == 0)
-		{
-			*len = Max(record->headers[i].value_len, 0);
-			return record->headers[i].value;
-		}
-	}
-	*len = 0;
-	return NULL;
-}
-
-/* The run of this database that published the record; 0 if none did. */
-static int64
-own_run(const RcRecord *record)
-{
-	int			len;
-	const char *run = run_of(record, &len);
-	int			prefix = strlen(current->run_prefix);
-	char		digits[20];
-
-	if (len <= prefix || len - prefix >= sizeof(digits) ||
-		memcmp(run, current->run_prefix, prefix) != 0)
-		return 0;
-	memcpy(digits, run + prefix, len - prefix);
-	digits[len - prefix] = '\0';
-	return strtoll(digits, NULL, 10);
 }
 
 /*

@@ -10,6 +10,7 @@
  */
 #include "worker/pass.h"
 
+#include "run_header.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 

@@ -14,6 +14,7 @@
 #include "access/xact.h"
 #include "common/pg_prng.h"
 #include "miscadmin.h"
+#include "run_header.h"
 #include "storage/ipc.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -172,7 +173,7 @@ begin_run(RcRun *run, const RcWorkerArgs *args)
 		return false;
 	}
 	run->windows = rc_run_windows(run->id);
-	run->label = psprintf("%s%lld", rc_run_prefix(), (long long) run->id);
+	run->label = rc_run_header_write(run->id);
 	rc_transaction_commit();
 	MemoryContextSwitchTo(run->context);
 	return true;

@@ -1,0 +1,90 @@
+/*-------------------------------------------------------------------------
+ *
+ * run_header.c
+ *	  Writes and reads the header that says which run has published a message:
+ *	  "<system identifier>.<oid of rappel_conso.run>.<run id>".
+ *
+ * So runs of another server, database or life of the extension on the same
+ * topic are never mistaken for ours.  No other file may know the format, and
+ * this one must not trust a header: anybody who may write to the topic can
+ * have written it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "run_header.h"
+
+#include "access/xlog.h"
+#include "catalog/namespace.h"
+#include "utils/lsyscache.h"
+
+static const RcHeader *find_header(const RcRecord *record);
+
+/*
+ * What the header of every run of this database begins with; palloc'd.  Needs
+ * a transaction.
+ */
+char *
+rc_run_header_prefix(void)
+{
+	Oid			schema = get_namespace_oid(RC_SCHEMA, false);
+
+	return psprintf(UINT64_FORMAT ".%u.", GetSystemIdentifier(),
+					get_relname_relid("run", schema));
+}
+
+/* The header's value for a run of this database; palloc'd, as above. */
+char *
+rc_run_header_write(int64 run)
+{
+	return psprintf("%s" INT64_FORMAT, rc_run_header_prefix(), run);
+}
+
+/*
+ * The run of this database that published the record, by a prefix of
+ * rc_run_header_prefix(); 0 if none did.  A run's id is written in one way
+ * only: digits, without a zero before them.
+ */
+int64
+rc_run_header_read(const RcRecord *record, const char *prefix)
+{
+	const RcHeader *header = find_header(record);
+	size_t		skip = strlen(prefix);
+	int64		run = 0;
+
+	if (header == NULL || header->value_len <= (int) skip ||
+		header->value_len - skip > 18 || header->value[skip] == '0' ||
+		memcmp(header->value, prefix, skip) != 0)
+		return 0;
+	for (int i = (int) skip; i < header->value_len; i++)
+	{
+		if (header->value[i] < '0' || header->value[i] > '9')
+			return 0;
+		run = run * 10 + (header->value[i] - '0');
+	}
+	return run;
+}
+
+/* Are two records of one run, or both of none? */
+bool
+rc_run_header_equal(const RcRecord *a, const RcRecord *b)
+{
+	const RcHeader *x = find_header(a);
+	const RcHeader *y = find_header(b);
+	int			len = x != NULL ? Max(x->value_len, 0) : 0;
+
+	if (len != (y != NULL ? Max(y->value_len, 0) : 0))
+		return false;
+	return len == 0 || memcmp(x->value, y->value, len) == 0;
+}
+
+/* The header of a record; NULL if it has none.  Of several the last counts. */
+static const RcHeader *
+find_header(const RcRecord *record)
+{
+	for (int i = record->nheaders - 1; i >= 0; i--)
+	{
+		if (strcmp(record->headers[i].name, RC_HEADER_RUN) == 0)
+			return &record->headers[i];
+	}
+	return NULL;
+}
