@@ -57,7 +57,7 @@ CREATE TABLE rappel_conso.stream (
   stop_after integer NOT NULL DEFAULT 100
     CONSTRAINT stream_stop_after_check CHECK (stop_after OPERATOR(pg_catalog.>=) 1),
   paused boolean NOT NULL DEFAULT false,
-  owner regrole NOT NULL DEFAULT current_user::regrole,
+  owner name NOT NULL DEFAULT current_user,
   search_path text
 );
 COMMENT ON TABLE rappel_conso.stream IS 'streams: topics and the SQL statement that is applied to each batch of their records';
@@ -74,7 +74,7 @@ COMMENT ON COLUMN rappel_conso.stream.workers IS 'number of worker processes tha
 COMMENT ON COLUMN rappel_conso.stream.on_error IS 'what a record that fails alone does: dead_letter, or stop the stream';
 COMMENT ON COLUMN rappel_conso.stream.stop_after IS 'number of failed records in a row that stops the stream';
 COMMENT ON COLUMN rappel_conso.stream.paused IS 'true: nothing is consumed';
-COMMENT ON COLUMN rappel_conso.stream.owner IS 'role that the statement runs as';
+COMMENT ON COLUMN rappel_conso.stream.owner IS 'name of the role that the statement runs as; it gives no right to another role that takes the name later';
 COMMENT ON COLUMN rappel_conso.stream.search_path IS 'search_path of the statement; null: that of whoever stores it';
 
 CREATE TABLE rappel_conso.source (
@@ -100,7 +100,7 @@ CREATE TABLE rappel_conso.source (
     CONSTRAINT source_retries_check CHECK (retries OPERATOR(pg_catalog.>=) 0 AND retries OPERATOR(pg_catalog.<=) 100),
   retry_delay interval NOT NULL DEFAULT '5 seconds',
   paused boolean NOT NULL DEFAULT false,
-  owner regrole NOT NULL DEFAULT current_user::regrole
+  owner name NOT NULL DEFAULT current_user
 );
 COMMENT ON TABLE rappel_conso.source IS 'sources: Explore API datasets whose records are polled';
 COMMENT ON COLUMN rappel_conso.source.name IS 'name of the source, the key';
@@ -121,7 +121,7 @@ COMMENT ON COLUMN rappel_conso.source.poll_interval IS 'how often the scheduler 
 COMMENT ON COLUMN rappel_conso.source.retries IS 'how often a failed task is tried again';
 COMMENT ON COLUMN rappel_conso.source.retry_delay IS 'wait before the first retry; doubled for each further one, at most 10 minutes';
 COMMENT ON COLUMN rappel_conso.source.paused IS 'true: the scheduler does not poll it; rc_sync_now() and rc_trigger() work';
-COMMENT ON COLUMN rappel_conso.source.owner IS 'role that the source''s runs connect as';
+COMMENT ON COLUMN rappel_conso.source.owner IS 'name of the role that the source''s runs connect as; it gives no right to another role that takes the name later';
 
 CREATE INDEX source_stream_idx ON rappel_conso.source (stream);
 
@@ -382,7 +382,7 @@ CREATE TABLE rappel_conso.dead_letter (
   message text NOT NULL,
   detail text,
   context text,
-  owner regrole,
+  owner name,
   attempts integer NOT NULL DEFAULT 1,
   created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   resolved_at timestamptz
@@ -407,7 +407,7 @@ COMMENT ON COLUMN rappel_conso.dead_letter.sqlstate IS 'SQLSTATE of the error';
 COMMENT ON COLUMN rappel_conso.dead_letter.message IS 'message of the error';
 COMMENT ON COLUMN rappel_conso.dead_letter.detail IS 'detail of the error';
 COMMENT ON COLUMN rappel_conso.dead_letter.context IS 'context of the error';
-COMMENT ON COLUMN rappel_conso.dead_letter.owner IS 'role that the record belonged to: owner of the source, stream or message';
+COMMENT ON COLUMN rappel_conso.dead_letter.owner IS 'name of the role that the record belonged to: owner of the source, stream or message';
 COMMENT ON COLUMN rappel_conso.dead_letter.attempts IS 'how often it was tried';
 COMMENT ON COLUMN rappel_conso.dead_letter.created_at IS 'when it failed first';
 COMMENT ON COLUMN rappel_conso.dead_letter.resolved_at IS 'when it was applied after all; null: still dead';
@@ -423,7 +423,7 @@ CREATE TABLE rappel_conso.outbox (
   headers jsonb
     CONSTRAINT outbox_headers_check CHECK (jsonb_typeof(headers) OPERATOR(pg_catalog.=) 'object'),
   origin text NOT NULL DEFAULT 'rc_publish',
-  owner regrole NOT NULL,
+  owner name NOT NULL,
   created_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 COMMENT ON TABLE rappel_conso.outbox IS 'messages that wait to be published; deleted when Kafka has confirmed them';
@@ -435,7 +435,7 @@ COMMENT ON COLUMN rappel_conso.outbox.key IS 'key of the message';
 COMMENT ON COLUMN rappel_conso.outbox.value IS 'value of the message';
 COMMENT ON COLUMN rappel_conso.outbox.headers IS 'headers of the message, in the form of records.headers';
 COMMENT ON COLUMN rappel_conso.outbox.origin IS 'stream that emitted it, or rc_publish';
-COMMENT ON COLUMN rappel_conso.outbox.owner IS 'role that emitted it';
+COMMENT ON COLUMN rappel_conso.outbox.owner IS 'name of the role that emitted it';
 COMMENT ON COLUMN rappel_conso.outbox.created_at IS 'when it was emitted';
 
 CREATE TABLE rappel_conso.outbox_state (
@@ -451,7 +451,7 @@ COMMENT ON COLUMN rappel_conso.outbox_state.error IS 'message of the newest erro
 COMMENT ON COLUMN rappel_conso.outbox_state.last_error_at IS 'when it happened';
 
 CREATE TABLE rappel_conso.topic_grant (
-  role regrole NOT NULL,
+  role name NOT NULL,
   topic text NOT NULL
     CONSTRAINT topic_grant_topic_check CHECK (topic OPERATOR(pg_catalog.~) '^[A-Za-z0-9._*-]+$'),
   can_read boolean NOT NULL DEFAULT false,
@@ -459,10 +459,18 @@ CREATE TABLE rappel_conso.topic_grant (
   PRIMARY KEY (role, topic)
 );
 COMMENT ON TABLE rappel_conso.topic_grant IS 'which topics a role that is not superuser may read and write';
-COMMENT ON COLUMN rappel_conso.topic_grant.role IS 'the role, or one that it is a member of';
+COMMENT ON COLUMN rappel_conso.topic_grant.role IS 'name of the role, or of one that it is a member of; it gives no right to another role that takes the name later';
 COMMENT ON COLUMN rappel_conso.topic_grant.topic IS 'name of the topic; * stands for any characters';
 COMMENT ON COLUMN rappel_conso.topic_grant.can_read IS 'streams of the role may consume it';
 COMMENT ON COLUMN rappel_conso.topic_grant.can_write IS 'streams of the role and rc_publish() may write to it';
+
+CREATE TABLE rappel_conso.known_role (
+  name name PRIMARY KEY,
+  oid oid NOT NULL
+);
+COMMENT ON TABLE rappel_conso.known_role IS 'which role a name meant when it was stored as an owner or in a grant; not dumped: in another cluster the names are looked up anew';
+COMMENT ON COLUMN rappel_conso.known_role.name IS 'name of the role';
+COMMENT ON COLUMN rappel_conso.known_role.oid IS 'OID of the role; 0: there was none. A name whose role has another OID now gives no right';
 
 CREATE TABLE rappel_conso.stopped (
   one boolean PRIMARY KEY DEFAULT true CONSTRAINT stopped_one_check CHECK (one),
@@ -590,11 +598,6 @@ BEGIN
   IF too_long IS NOT NULL THEN
     RAISE EXCEPTION '% of source "%" is too long', too_long, NEW.name
       USING ERRCODE = 'invalid_parameter_value', HINT = 'Use at most 1000 years.';
-  END IF;
-  IF (TG_OP = 'INSERT' OR NEW.owner <> OLD.owner)
-     AND NOT pg_has_role(NEW.owner, 'MEMBER') THEN
-    RAISE EXCEPTION 'must be member of role "%" to make it the owner of source "%"', NEW.owner, NEW.name
-      USING ERRCODE = 'insufficient_privilege';
   END IF;
 
   -- a restored built-in row updates the fresh one
@@ -733,6 +736,28 @@ COMMENT ON FUNCTION rappel_conso.stream_builtin() IS 'keeps the built-in stream,
 CREATE TRIGGER a_stream_builtin BEFORE INSERT OR UPDATE OR DELETE ON rappel_conso.stream
   FOR EACH ROW EXECUTE FUNCTION rappel_conso.stream_builtin();
 COMMENT ON TRIGGER a_stream_builtin ON rappel_conso.stream IS 'keeps the built-in stream, and lets a restored one update it';
+
+CREATE FUNCTION rappel_conso.role_check() RETURNS trigger
+AS 'MODULE_PATHNAME', 'rc_role_check' LANGUAGE C;
+COMMENT ON FUNCTION rappel_conso.role_check() IS 'checks that the caller may name this role, and notes which one is meant';
+
+CREATE TRIGGER b_role_check BEFORE INSERT OR UPDATE OF owner ON rappel_conso.stream
+  FOR EACH ROW EXECUTE FUNCTION rappel_conso.role_check('owner', 'name');
+COMMENT ON TRIGGER b_role_check ON rappel_conso.stream IS 'checks that the caller may name this role, and notes which one is meant';
+CREATE TRIGGER source_role BEFORE INSERT OR UPDATE OF owner ON rappel_conso.source
+  FOR EACH ROW EXECUTE FUNCTION rappel_conso.role_check('owner', 'name');
+COMMENT ON TRIGGER source_role ON rappel_conso.source IS 'checks that the caller may name this role, and notes which one is meant';
+CREATE TRIGGER topic_grant_role BEFORE INSERT OR UPDATE OF role ON rappel_conso.topic_grant
+  FOR EACH ROW EXECUTE FUNCTION rappel_conso.role_check('role', 'topic');
+COMMENT ON TRIGGER topic_grant_role ON rappel_conso.topic_grant IS 'notes which role is meant';
+
+CREATE FUNCTION rappel_conso.topic_grant_changed() RETURNS trigger
+AS 'MODULE_PATHNAME', 'rc_topic_grant_changed' LANGUAGE C;
+COMMENT ON FUNCTION rappel_conso.topic_grant_changed() IS 'has all stream workers look whether they may still read and write their topics, and tries those again that might not';
+
+CREATE TRIGGER wake AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON rappel_conso.topic_grant
+  FOR EACH STATEMENT EXECUTE FUNCTION rappel_conso.topic_grant_changed();
+COMMENT ON TRIGGER wake ON rappel_conso.topic_grant IS 'has all stream workers look whether they may still read and write their topics';
 
 CREATE FUNCTION rappel_conso.stream_check() RETURNS trigger
 AS 'MODULE_PATHNAME', 'rc_stream_check' LANGUAGE C;
@@ -973,7 +998,8 @@ DECLARE
   need_of_other record;
 BEGIN
   SELECT c.oid::regclass AS relation, c.relkind IN ('r', 'p') AS is_table, r.rolname AS holder, r.rolsuper AS of_superuser,
-         r.rolsuper OR c.relowner = (SELECT s.owner FROM rappel_conso.stream s WHERE s.name = 'rappel_conso') AS trusted
+         r.rolsuper OR EXISTS (SELECT FROM rappel_conso.stream s JOIN rappel_conso.known_role k ON k.name = s.owner
+                                WHERE s.name = 'rappel_conso' AND s.owner = r.rolname AND k.oid = r.oid) AS trusted
     INTO there
     FROM pg_class c JOIN pg_roles r ON r.oid = c.relowner
    WHERE c.oid = to_regclass('@extschema@.' || quote_ident(rc_own_table.name));
@@ -1772,10 +1798,48 @@ ALTER TABLE rappel_conso.stream_state ENABLE ROW LEVEL SECURITY;
 ALTER TABLE rappel_conso.dead_letter ENABLE ROW LEVEL SECURITY;
 ALTER TABLE rappel_conso.outbox ENABLE ROW LEVEL SECURITY;
 
-CREATE POLICY own ON rappel_conso.stream
-  USING (pg_catalog.pg_has_role(owner, 'MEMBER')) WITH CHECK (pg_catalog.pg_has_role(owner, 'MEMBER'));
-CREATE POLICY own ON rappel_conso.source
-  USING (pg_catalog.pg_has_role(owner, 'MEMBER')) WITH CHECK (pg_catalog.pg_has_role(owner, 'MEMBER'));
+-- In PostgreSQL 16 and newer a membership says of its own whether the member
+-- has the role's rights (USAGE: to see its rows) and may become it (SET: to
+-- store what runs as it).  Not pg_has_role(name, ..): it raises for a role
+-- that is gone, and one such row would hide all others.
+CREATE POLICY own ON rappel_conso.stream FOR SELECT
+  USING (owner OPERATOR(pg_catalog.=) ANY (SELECT r.rolname FROM pg_catalog.pg_roles r
+           WHERE pg_catalog.pg_has_role(r.oid, CASE WHEN pg_catalog.current_setting('server_version_num')::integer >= 160000
+                                                    THEN 'USAGE' ELSE 'MEMBER' END)));
+CREATE POLICY store ON rappel_conso.stream FOR INSERT
+  WITH CHECK (owner OPERATOR(pg_catalog.=) ANY (SELECT r.rolname FROM pg_catalog.pg_roles r
+           WHERE pg_catalog.pg_has_role(r.oid, CASE WHEN pg_catalog.current_setting('server_version_num')::integer >= 160000
+                                                    THEN 'SET' ELSE 'MEMBER' END)));
+CREATE POLICY change ON rappel_conso.stream FOR UPDATE
+  USING (owner OPERATOR(pg_catalog.=) ANY (SELECT r.rolname FROM pg_catalog.pg_roles r
+           WHERE pg_catalog.pg_has_role(r.oid, CASE WHEN pg_catalog.current_setting('server_version_num')::integer >= 160000
+                                                    THEN 'SET' ELSE 'MEMBER' END)))
+  WITH CHECK (owner OPERATOR(pg_catalog.=) ANY (SELECT r.rolname FROM pg_catalog.pg_roles r
+           WHERE pg_catalog.pg_has_role(r.oid, CASE WHEN pg_catalog.current_setting('server_version_num')::integer >= 160000
+                                                    THEN 'SET' ELSE 'MEMBER' END)));
+CREATE POLICY remove ON rappel_conso.stream FOR DELETE
+  USING (owner OPERATOR(pg_catalog.=) ANY (SELECT r.rolname FROM pg_catalog.pg_roles r
+           WHERE pg_catalog.pg_has_role(r.oid, CASE WHEN pg_catalog.current_setting('server_version_num')::integer >= 160000
+                                                    THEN 'SET' ELSE 'MEMBER' END)));
+CREATE POLICY own ON rappel_conso.source FOR SELECT
+  USING (owner OPERATOR(pg_catalog.=) ANY (SELECT r.rolname FROM pg_catalog.pg_roles r
+           WHERE pg_catalog.pg_has_role(r.oid, CASE WHEN pg_catalog.current_setting('server_version_num')::integer >= 160000
+                                                    THEN 'USAGE' ELSE 'MEMBER' END)));
+CREATE POLICY store ON rappel_conso.source FOR INSERT
+  WITH CHECK (owner OPERATOR(pg_catalog.=) ANY (SELECT r.rolname FROM pg_catalog.pg_roles r
+           WHERE pg_catalog.pg_has_role(r.oid, CASE WHEN pg_catalog.current_setting('server_version_num')::integer >= 160000
+                                                    THEN 'SET' ELSE 'MEMBER' END)));
+CREATE POLICY change ON rappel_conso.source FOR UPDATE
+  USING (owner OPERATOR(pg_catalog.=) ANY (SELECT r.rolname FROM pg_catalog.pg_roles r
+           WHERE pg_catalog.pg_has_role(r.oid, CASE WHEN pg_catalog.current_setting('server_version_num')::integer >= 160000
+                                                    THEN 'SET' ELSE 'MEMBER' END)))
+  WITH CHECK (owner OPERATOR(pg_catalog.=) ANY (SELECT r.rolname FROM pg_catalog.pg_roles r
+           WHERE pg_catalog.pg_has_role(r.oid, CASE WHEN pg_catalog.current_setting('server_version_num')::integer >= 160000
+                                                    THEN 'SET' ELSE 'MEMBER' END)));
+CREATE POLICY remove ON rappel_conso.source FOR DELETE
+  USING (owner OPERATOR(pg_catalog.=) ANY (SELECT r.rolname FROM pg_catalog.pg_roles r
+           WHERE pg_catalog.pg_has_role(r.oid, CASE WHEN pg_catalog.current_setting('server_version_num')::integer >= 160000
+                                                    THEN 'SET' ELSE 'MEMBER' END)));
 CREATE POLICY own ON rappel_conso.run FOR SELECT
   USING (source OPERATOR(pg_catalog.=) ANY (SELECT s.name FROM rappel_conso.source s));
 CREATE POLICY own ON rappel_conso.task FOR SELECT
@@ -1789,10 +1853,14 @@ CREATE POLICY own ON rappel_conso.stream_offset FOR SELECT
 CREATE POLICY own ON rappel_conso.stream_state FOR SELECT
   USING (stream OPERATOR(pg_catalog.=) ANY (SELECT s.name FROM rappel_conso.stream s));
 CREATE POLICY own ON rappel_conso.dead_letter FOR SELECT
-  USING (pg_catalog.pg_has_role(owner, 'MEMBER'));
+  USING (owner OPERATOR(pg_catalog.=) ANY (SELECT r.rolname FROM pg_catalog.pg_roles r
+           WHERE pg_catalog.pg_has_role(r.oid, CASE WHEN pg_catalog.current_setting('server_version_num')::integer >= 160000
+                                                    THEN 'USAGE' ELSE 'MEMBER' END)));
 
 CREATE POLICY own ON rappel_conso.outbox FOR SELECT
-  USING (pg_catalog.pg_has_role(owner, 'MEMBER'));
+  USING (owner OPERATOR(pg_catalog.=) ANY (SELECT r.rolname FROM pg_catalog.pg_roles r
+           WHERE pg_catalog.pg_has_role(r.oid, CASE WHEN pg_catalog.current_setting('server_version_num')::integer >= 160000
+                                                    THEN 'USAGE' ELSE 'MEMBER' END)));
 COMMENT ON POLICY own ON rappel_conso.outbox IS 'roles see the messages that they emitted';
 CREATE POLICY monitor ON rappel_conso.outbox FOR SELECT TO pg_monitor USING (true);
 COMMENT ON POLICY monitor ON rappel_conso.outbox IS 'pg_monitor sees all rows, but neither keys, values nor headers';
@@ -1805,8 +1873,14 @@ CREATE POLICY monitor ON rappel_conso.stream_offset FOR SELECT TO pg_monitor USI
 CREATE POLICY monitor ON rappel_conso.stream_state FOR SELECT TO pg_monitor USING (true);
 CREATE POLICY monitor ON rappel_conso.dead_letter FOR SELECT TO pg_monitor USING (true);
 
-COMMENT ON POLICY own ON rappel_conso.stream IS 'members of the owner see and change what is theirs';
-COMMENT ON POLICY own ON rappel_conso.source IS 'members of the owner see and change what is theirs';
+COMMENT ON POLICY own ON rappel_conso.stream IS 'members of the owner see what is theirs';
+COMMENT ON POLICY store ON rappel_conso.stream IS 'who can become the owner may store what runs as it';
+COMMENT ON POLICY change ON rappel_conso.stream IS 'who can become the owner may change what runs as it';
+COMMENT ON POLICY remove ON rappel_conso.stream IS 'who can become the owner may delete what runs as it';
+COMMENT ON POLICY own ON rappel_conso.source IS 'members of the owner see what is theirs';
+COMMENT ON POLICY store ON rappel_conso.source IS 'who can become the owner may store what runs as it';
+COMMENT ON POLICY change ON rappel_conso.source IS 'who can become the owner may change what runs as it';
+COMMENT ON POLICY remove ON rappel_conso.source IS 'who can become the owner may delete what runs as it';
 COMMENT ON POLICY own ON rappel_conso.run IS 'members of the owner see what is theirs';
 COMMENT ON POLICY own ON rappel_conso.task IS 'members of the owner see what is theirs';
 COMMENT ON POLICY own ON rappel_conso.source_state IS 'members of the owner see what is theirs';

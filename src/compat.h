@@ -50,6 +50,18 @@
 #define rc_type_aclcheck(type, role)	pg_type_aclcheck(type, role, ACL_USAGE)
 #endif
 
+/*
+ * 16: that a member may become the role is an option of the membership of its
+ * own (SET), and so is that it has its rights without that (INHERIT).
+ */
+#if PG_VERSION_NUM >= 160000
+#define rc_may_make_owner(member, role)	member_can_set_role(member, role)
+#define rc_may_act_for(member, role)	member_can_set_role(member, role)
+#else
+#define rc_may_make_owner(member, role)	is_member_of_role(member, role)
+#define rc_may_act_for(member, role)	has_privs_of_role(member, role)
+#endif
+
 /* 18: the executor's run hook has lost its last argument. */
 #if PG_VERSION_NUM >= 180000
 #define RC_RUN_HOOK_ARGS \

@@ -33,6 +33,7 @@ PG_FUNCTION_INFO_V1(rc_stop);
 PG_FUNCTION_INFO_V1(rc_worker_pid);
 PG_FUNCTION_INFO_V1(rc_library_version);
 PG_FUNCTION_INFO_V1(rc_definition_changed);
+PG_FUNCTION_INFO_V1(rc_topic_grant_changed);
 PG_FUNCTION_INFO_V1(rc_publish);
 PG_FUNCTION_INFO_V1(rc_seek);
 PG_FUNCTION_INFO_V1(rc_retry);
@@ -184,6 +185,37 @@ rc_definition_changed(PG_FUNCTION_ARGS)
 }
 
 /*
+ * Trigger function: AFTER any change of rappel_conso.topic_grant, for each
+ * statement.  Workers look at their grants when they are woken; a stream that
+ * has failed for want of one is tried again at once.
+ */
+Datum
+rc_topic_grant_changed(PG_FUNCTION_ARGS)
+{
+	RcQueryScope scope;
+	uint64		n;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		elog(ERROR, "topic_grant_changed() is a trigger function");
+	rc_wake_at_commit(RC_WORKER_SCHEDULER, "", 0);
+	rc_query_begin(&scope);
+	rc_query("UPDATE rappel_conso.stream_state SET retry_at = NULL"
+			 " WHERE state = 'failed' AND sqlstate = '42501'"
+			 " AND retry_at IS NOT NULL", NULL);
+	n = rc_query("SELECT name, workers FROM rappel_conso.stream"
+				 " WHERE NOT paused", NULL);
+	for (uint64 i = 0; i < n; i++)
+	{
+		char	   *name = rc_column_text(i, 1);
+
+		for (int k = 0; k < rc_column_int8(i, 2, 0); k++)
+			rc_wake_at_commit(RC_WORKER_STREAM, name, k);
+	}
+	rc_query_end(&scope);
+	return PointerGetDatum(NULL);
+}
+
+/*
  * rc_publish(topic, value, key, headers): a message into the outbox, in the
  * caller's transaction; returns its uuid.  Value and key are bytes here: the
  * SQL functions over text and jsonb convert.
@@ -218,7 +250,7 @@ rc_publish(PG_FUNCTION_ARGS)
 	}
 	rc_param_jsonb(&params, PG_ARGISNULL(3) ? (Datum) 0 : PG_GETARG_DATUM(3),
 				   PG_ARGISNULL(3));
-	rc_param_datum(&params, OIDOID, ObjectIdGetDatum(GetUserId()));
+	rc_param_text(&params, GetUserNameFromId(GetUserId(), false));
 	rc_query_begin(&scope);
 	rc_query("INSERT INTO rappel_conso.outbox (topic, value, key, headers, owner)"
 			 " VALUES ($1, $2, $3, $4, $5) RETURNING message_id", &params);
@@ -244,7 +276,7 @@ stream_for_caller(const char *name, const char *function)
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("stream \"%s\" does not exist", name),
 				 errhint("The streams are the rows of rappel_conso.stream.")));
-	rc_call_check_owner(stream->owner, "stream", name);
+	rc_call_check_owner(stream->owner, stream->owner_name, "stream", name);
 	return stream;
 }
 

@@ -303,11 +303,11 @@ check_member(const char *source)
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("source \"%s\" does not exist", source),
 				 errhint("The sources are the rows of rappel_conso.source.")));
-	if (!has_privs_of_role(GetUserId(), loaded->owner))
+	if (!rc_may_act_for(GetUserId(), loaded->owner))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("must be member of role \"%s\" to use source \"%s\"",
-						GetUserNameFromId(loaded->owner, false), source)));
+						loaded->owner_name, source)));
 }
 
 /* What this transaction has asked for cannot begin before it commits. */

@@ -546,6 +546,6 @@ bury(RcApplier *applier, int at, ErrorData *error)
 	applier->dead_in_row++;
 	applier->counts->dead++;
 	rc_dead_letter_add("stream", stream->name, applier->run, record, error,
-					   stream->owner);
+					   stream->owner_name);
 	FreeErrorData(error);
 }

@@ -52,6 +52,7 @@ rc_stream_load(const char *name)
 	RcQueryScope scope;
 	RcParams	params = {0};
 	RcStream   *stream = palloc0(sizeof(RcStream));
+	int64		known = -1;
 	uint64		rows;
 
 	rc_param_text(&params, name);
@@ -59,9 +60,10 @@ rc_stream_load(const char *name)
 	rows = rc_query("SELECT s.topics, s.statement, s.setup,"
 					" s.value_type::oid, s.key_type::oid, s.start_at,"
 					" s.batch_size, s.workers, s.on_error = 'stop',"
-					" s.stop_after, s.paused, s.owner::oid, s.search_path, "
-					VERSION_OF("s") ", s.output_topic"
-					" FROM rappel_conso.stream s WHERE s.name = $1", &params);
+					" s.stop_after, s.paused, s.owner, s.search_path, "
+					VERSION_OF("s") ", s.output_topic, k.oid"
+					" FROM rappel_conso.stream s LEFT JOIN rappel_conso.known_role k"
+					" ON k.name = s.owner WHERE s.name = $1", &params);
 	if (rows == 1)
 	{
 		stream->topics = column_text_list(0, 1);
@@ -75,14 +77,16 @@ rc_stream_load(const char *name)
 		stream->stop_on_error = rc_column_bool(0, 9);
 		stream->stop_after = (int) rc_column_int8(0, 10, 0);
 		stream->paused = rc_column_bool(0, 11);
-		stream->owner = (Oid) rc_column_int8(0, 12, InvalidOid);
+		stream->owner_name = rc_column_text(0, 12);
 		stream->search_path = rc_column_text(0, 13);
 		stream->version = rc_column_text(0, 14);
 		stream->output_topic = rc_column_text(0, 15);
+		known = rc_column_int8(0, 16, -1);
 	}
 	rc_query_end(&scope);
 	if (rows != 1)
 		return NULL;
+	stream->owner = rc_role_resolve(stream->owner_name, (Oid) known, known >= 0);
 	stream->name = pstrdup(name);
 	return stream;
 }
@@ -107,6 +111,7 @@ rc_source_load(const char *name)
 	RcQueryScope scope;
 	RcParams	params = {0};
 	RcSource   *source = palloc0(sizeof(RcSource));
+	int64		known = -1;
 	uint64		rows;
 
 	rc_param_text(&params, name);
@@ -117,9 +122,10 @@ rc_source_load(const char *name)
 					" (extract(epoch FROM s.poll_interval) * 1000)::int8,"
 					" s.retries,"
 					" (extract(epoch FROM s.retry_delay) * 1000)::int8,"
-					" s.paused, s.owner::oid, "
-					VERSION_OF("s")
-					" FROM rappel_conso.source s WHERE s.name = $1", &params);
+					" s.paused, s.owner, "
+					VERSION_OF("s") ", k.oid"
+					" FROM rappel_conso.source s LEFT JOIN rappel_conso.known_role k"
+					" ON k.name = s.owner WHERE s.name = $1", &params);
 	if (rows == 1)
 	{
 		source->url = rc_column_text(0, 1);
@@ -137,12 +143,14 @@ rc_source_load(const char *name)
 		source->retries = (int) rc_column_int8(0, 13, 0);
 		source->retry_delay_ms = rc_column_int8(0, 14, 0);
 		source->paused = rc_column_bool(0, 15);
-		source->owner = (Oid) rc_column_int8(0, 16, InvalidOid);
+		source->owner_name = rc_column_text(0, 16);
 		source->version = rc_column_text(0, 17);
+		known = rc_column_int8(0, 18, -1);
 	}
 	rc_query_end(&scope);
 	if (rows != 1)
 		return NULL;
+	source->owner = rc_role_resolve(source->owner_name, (Oid) known, known >= 0);
 	source->name = pstrdup(name);
 	return source;
 }

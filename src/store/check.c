@@ -44,7 +44,7 @@ typedef struct Row
 static char *row_text(const Row *row, const char *column);
 static Oid	row_oid(const Row *row, const char *column);
 static bool changed(const Row *old, const Row *new, const char *column);
-static void check_owner(const Row *row, const char *name);
+static Oid	row_owner(const Row *row);
 static void check_topics(const Row *row, const char *name);
 static void check_row_grants(const Row *row, const char *name);
 static void check_start(const Row *row, const char *name);
@@ -83,13 +83,12 @@ rc_stream_check(PG_FUNCTION_ARGS)
 	result = new.tuple;
 	name = row_text(&new, "name");
 
-	if (!update || changed(&old, &new, "owner"))
-		check_owner(&new, name);
 	check_topics(&new, name);
 	check_start(&new, name);
 	check_type(&new, name);
 
-	restored = !update && row_text(&new, "search_path") != NULL;
+	restored = rc_is_restore() ||
+		(!update && row_text(&new, "search_path") != NULL);
 	if (!restored && (!update || changed(&old, &new, "topics") ||
 					  changed(&old, &new, "output_topic") ||
 					  changed(&old, &new, "owner")))
@@ -148,16 +147,11 @@ changed(const Row *old, const Row *new, const char *column)
 	return strcmp(a, b) != 0;
 }
 
-static void
-check_owner(const Row *row, const char *name)
+/* There is one: rc_role_check has seen to it. */
+static Oid
+row_owner(const Row *row)
 {
-	Oid			owner = row_oid(row, "owner");
-
-	if (!is_member_of_role(GetUserId(), owner))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("must be member of role \"%s\" to make it the owner of stream \"%s\"",
-						GetUserNameFromId(owner, false), name)));
+	return get_role_oid(row_text(row, "owner"), false);
 }
 
 static void
@@ -187,13 +181,28 @@ check_topics(const Row *row, const char *name)
 		rc_check_topic(output, psprintf("stream \"%s\"", name));
 }
 
+/* Whether the owner still has all grants that a stream needs. */
+bool
+rc_grants_suffice(const RcStream *stream)
+{
+	ListCell   *lc;
+
+	foreach(lc, stream->topics)
+	{
+		if (!rc_topic_allowed(stream->owner, (const char *) lfirst(lc), false))
+			return false;
+	}
+	return stream->output_topic == NULL ||
+		rc_topic_allowed(stream->owner, stream->output_topic, true);
+}
+
 /*
  * The owner needs a grant for each topic, unless he is a superuser.  Checked
  * again when a worker starts.
  */
 void
-rc_check_grants(Oid owner, List *topics, const char *output_topic,
-				const char *name)
+rc_check_grants(Oid owner, const char *owner_name, List *topics,
+				const char *output_topic, const char *name)
 {
 	ListCell   *lc;
 	const char *missing = NULL;
@@ -209,7 +218,7 @@ rc_check_grants(Oid owner, List *topics, const char *output_topic,
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("owner \"%s\" of stream \"%s\" may not %s",
-						GetUserNameFromId(owner, true), name, missing),
+						owner_name, name, missing),
 				 errhint("A superuser can allow it with a row of rappel_conso.topic_grant.")));
 }
 
@@ -230,7 +239,7 @@ check_row_grants(const Row *row, const char *name)
 					  TYPALIGN_INT, &topics, NULL, &n);
 	for (int i = 0; i < n; i++)
 		list = lappend(list, TextDatumGetCString(topics[i]));
-	rc_check_grants(row_oid(row, "owner"), list,
+	rc_check_grants(row_owner(row), row_text(row, "owner"), list,
 					row_text(row, "output_topic"), name);
 }
 
@@ -303,7 +312,7 @@ check_statement(const Row *row, const char *name, const char *search_path)
 		return;					/* the table's own check says it */
 
 	GetUserIdAndSecContext(&user, &context);
-	SetUserIdAndSecContext(row_oid(row, "owner"),
+	SetUserIdAndSecContext(row_owner(row),
 						   context | SECURITY_LOCAL_USERID_CHANGE |
 						   SECURITY_RESTRICTED_OPERATION);
 	level = NewGUCNestLevel();

@@ -21,7 +21,8 @@
  */
 void
 rc_dead_letter_add(const char *origin, const char *name, int64 run,
-				   const RcRecord *record, const ErrorData *error, Oid owner)
+				   const RcRecord *record, const ErrorData *error,
+				   const char *owner)
 {
 	RcQueryScope scope;
 	RcParams	params = {0};
@@ -40,7 +41,7 @@ rc_dead_letter_add(const char *origin, const char *name, int64 run,
 	rc_param_text(&params, error->message);
 	rc_param_text(&params, error->detail);
 	rc_param_text(&params, error->context);
-	rc_param_datum(&params, OIDOID, ObjectIdGetDatum(owner));
+	rc_param_text(&params, owner);
 	rc_query_begin(&scope);
 	/* what a source reads again in each run is one dead letter, not many */
 	if (run <= 0 ||
@@ -82,7 +83,7 @@ rc_dead_letters(const RcStream *stream, int64 id, int64 after, int limit, int *n
 	rc_param_int8(&params, id > 0 ? id : -1);
 	rc_param_int8(&params, after);
 	rc_param_int4(&params, limit);
-	rc_param_datum(&params, OIDOID, ObjectIdGetDatum(stream->owner));
+	rc_param_text(&params, stream->owner_name);
 	rc_query_begin(&scope);
 	*n = (int) rc_query("SELECT id, topic, partition, record_offset,"
 						" (extract(epoch FROM record_timestamp) * 1000)::int8,"
@@ -150,7 +151,7 @@ rc_dead_letter_supersede(const RcStream *stream, int64 id)
 
 	rc_param_text(&params, stream->name);
 	rc_param_int8(&params, id > 0 ? id : -1);
-	rc_param_datum(&params, OIDOID, ObjectIdGetDatum(stream->owner));
+	rc_param_text(&params, stream->owner_name);
 	return (int64) rc_execute("UPDATE rappel_conso.dead_letter d"
 							  " SET resolved_at = pg_catalog.clock_timestamp()"
 							  " FROM rappel_conso.run r JOIN rappel_conso.source_record s"

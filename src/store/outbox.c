@@ -157,7 +157,7 @@ rc_outbox_insert(const RcStream *stream, const RcOutput *output)
 				   make_array(output->headers, output->header_nulls,
 							  output->n, JSONBOID));
 	rc_param_text(&params, stream->name);
-	rc_param_datum(&params, OIDOID, ObjectIdGetDatum(stream->owner));
+	rc_param_text(&params, stream->owner_name);
 	rc_execute("INSERT INTO rappel_conso.outbox"
 			   " (topic, key, value, headers, origin, owner)"
 			   " SELECT $1, u.k, u.v, u.h, $5, $6"
@@ -191,7 +191,7 @@ rc_outbox_read(int limit, int *n)
 	rc_query_begin(&scope);
 	*n = (int) rc_query("SELECT id, topic, key, value,"
 						" pg_catalog.jsonb_build_object('rappel_conso-id', message_id)"
-						"  || COALESCE(headers, '{}'), origin, owner::oid"
+						"  || COALESCE(headers, '{}'), origin, owner"
 						" FROM (SELECT o.*, pg_catalog.sum(pg_catalog.octet_length(value)) OVER (ORDER BY id) AS bytes"
 						"  FROM (SELECT * FROM rappel_conso.outbox ORDER BY id LIMIT $1) o) o"
 						" WHERE bytes - pg_catalog.octet_length(value) < 8388608 OR bytes IS NULL"
@@ -211,7 +211,7 @@ rc_outbox_read(int limit, int *n)
 		record->offset = -1;
 		record->timestamp_ms = -1;
 		messages[i].origin = rc_column_text(i, 6);
-		messages[i].owner = (Oid) rc_column_int8(i, 7, InvalidOid);
+		messages[i].owner = rc_column_text(i, 7);
 	}
 	rc_query_end(&scope);
 	return messages;
@@ -245,7 +245,9 @@ rc_outbox_say(const char *state, const char *error)
 
 /*
  * Whether a role may read or write a topic: superusers may, others what
- * rappel_conso.topic_grant gives to them or to a role that they are in.
+ * rappel_conso.topic_grant gives to them or to a role whose rights they have.
+ * A grant to a name that means no role, or another one than when it was given,
+ * is void.
  */
 bool
 rc_topic_allowed(Oid role, const char *topic, bool write)
@@ -261,11 +263,17 @@ rc_topic_allowed(Oid role, const char *topic, bool write)
 	rc_query("SELECT EXISTS (SELECT FROM pg_catalog.pg_roles"
 			 "  WHERE oid = $1 AND rolsuper)"
 			 " OR EXISTS (SELECT FROM rappel_conso.topic_grant g"
-			 "  WHERE pg_catalog.pg_has_role($1, g.role::oid, 'USAGE')"
+			 "  JOIN rappel_conso.known_role k ON k.name = g.role"
+			 "  JOIN pg_catalog.pg_roles r ON r.rolname = k.name AND r.oid = k.oid"
+			 "  WHERE pg_catalog.pg_has_role($1, r.oid, 'USAGE')"
 			 "  AND CASE WHEN $3 THEN g.can_write ELSE g.can_read END"
 			 "  AND $2 ~ ('^' || pg_catalog.replace(pg_catalog.replace(g.topic, '.', '[.]'), '*', '.*') || '$'))",
 			 &params);
 	allowed = rc_column_bool(0, 1);
 	rc_query_end(&scope);
+
+	/* a grant that was restored may be of a role that nobody has noted yet */
+	if (!allowed && rc_roles_fill() > 0)
+		return rc_topic_allowed(role, topic, write);
 	return allowed;
 }

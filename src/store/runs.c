@@ -66,19 +66,38 @@ rc_run_take(int64 run, const char *destination, bool *full_sync)
 	return taken;
 }
 
-/* End a run that is queued and cannot begin. */
+/*
+ * End a run that is queued and cannot begin.  Run 0 is one that was not asked
+ * for: it gets a row only where the newest run does not say the same.
+ */
 void
-rc_run_refuse(int64 run, const ErrorData *error)
+rc_run_refuse(int64 run, const char *source, const ErrorData *error)
 {
+	RcQueryScope scope;
 	RcParams	params = {0};
 
 	rc_param_int8(&params, run);
 	param_error(&params, error);
 	rc_param_text(&params, error->hint);
-	rc_execute("UPDATE rappel_conso.run SET state = 'failed',"
-			   " finished_at = pg_catalog.clock_timestamp(), sqlstate = $2,"
-			   " error = $3, hint = $4 WHERE id = $1 AND state = 'queued'",
-			   &params);
+	rc_param_text(&params, error->detail);
+	rc_param_text(&params, source);
+	rc_query_begin(&scope);
+	if (run > 0)
+		rc_query("UPDATE rappel_conso.run SET state = 'failed',"
+				 " finished_at = pg_catalog.clock_timestamp(), sqlstate = $2,"
+				 " error = $3, hint = $4, detail = $5"
+				 " WHERE id = $1 AND state = 'queued' AND source = $6",
+				 &params);
+	else
+		rc_query("INSERT INTO rappel_conso.run (source, state, trigger,"
+				 " finished_at, sqlstate, error, hint, detail)"
+				 " SELECT $6, 'failed', 'schedule',"
+				 " pg_catalog.clock_timestamp(), $2, $3, $4, $5"
+				 " WHERE $1 = 0 AND NOT EXISTS (SELECT FROM ("
+				 "  SELECT r.state, r.error FROM rappel_conso.run r"
+				 "  WHERE r.source = $6 ORDER BY r.id DESC LIMIT 1) r"
+				 "  WHERE r.state = 'failed' AND r.error = $3)", &params);
+	rc_query_end(&scope);
 }
 
 /* Write down where the records of a run go. */

@@ -79,7 +79,8 @@ typedef struct RcStream
 	bool		stop_on_error;	/* on_error = stop */
 	int			stop_after;
 	bool		paused;
-	Oid			owner;
+	char	   *owner_name;
+	Oid			owner;			/* InvalidOid: the name means no role now */
 	char	   *search_path;
 	char	   *version;		/* differs after each change of the row */
 } RcStream;
@@ -102,7 +103,8 @@ typedef struct RcSource
 	int			retries;
 	int64		retry_delay_ms;
 	bool		paused;
-	Oid			owner;
+	char	   *owner_name;
+	Oid			owner;			/* InvalidOid: the name means no role now */
 	char	   *version;
 } RcSource;
 
@@ -112,12 +114,21 @@ extern void rc_stream_lock(const char *name);
 extern RcSource *rc_source_load(const char *name);
 extern bool rc_source_reads_same(const RcSource *a, const RcSource *b);
 
+/* ---- known_role.c: which role an owner's name means ---- */
+
+extern Oid	rc_role_resolve(const char *role_name, Oid known, bool is_known);
+extern uint64 rc_roles_fill(void);
+extern void rc_role_lost(const char *role_name, const char *what,
+						 const char *name, ErrorData *error);
+extern bool rc_is_restore(void);
+
 /* ---- check.c: the check when a stream is stored ---- */
 
 extern void rc_check_topic(const char *topic, const char *name);
 extern bool rc_statement_lacks_table(const RcStream *stream, bool strict);
-extern void rc_check_grants(Oid owner, List *topics, const char *output_topic,
-							const char *name);
+extern bool rc_grants_suffice(const RcStream *stream);
+extern void rc_check_grants(Oid owner, const char *owner_name, List *topics,
+							const char *output_topic, const char *name);
 
 /* ---- runs.c: runs, tasks, cursors ---- */
 
@@ -178,7 +189,8 @@ extern void rc_run_add(int64 run, const char *task, const char *stream,
 					   const RcCounts *counts);
 extern void rc_run_finish(int64 run, const char *state,
 						  const ErrorData *error);
-extern void rc_run_refuse(int64 run, const ErrorData *error);
+extern void rc_run_refuse(int64 run, const char *source,
+						  const ErrorData *error);
 extern void rc_run_destination(int64 run, const char *destination);
 extern int	rc_run_abandon(const char *source);
 extern List *rc_run_windows(int64 run);
@@ -342,7 +354,7 @@ typedef struct RcMessage
 {
 	int64		id;
 	char	   *origin;			/* stream, or rc_publish */
-	Oid			owner;
+	char	   *owner;			/* name of the role that emitted it */
 	RcRecord	record;
 } RcMessage;
 
@@ -380,7 +392,8 @@ extern void rc_dead_letter_resolve(const int64 *ids, int n);
 
 extern void rc_dead_letter_add(const char *origin, const char *name,
 							   int64 run, const RcRecord *record,
-							   const ErrorData *error, Oid owner);
+							   const ErrorData *error,
+							   const char *owner);
 
 /* ---- batch.c: records as a relation ---- */
 

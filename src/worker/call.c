@@ -67,18 +67,30 @@ rc_call_check_null(FunctionCallInfo fcinfo, int arg, const char *name)
  * Whether a worker can work as the owner, and the caller may ask for it.
  */
 void
-rc_call_check_owner(Oid owner, const char *what, const char *name)
+rc_call_check_owner(Oid owner, const char *owner_name, const char *what,
+					const char *name)
 {
-	if (!has_privs_of_role(GetUserId(), owner))
+	if (!rc_may_act_for(GetUserId(), owner))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("must be member of role \"%s\" to use %s \"%s\"",
-						GetUserNameFromId(owner, false), what, name)));
+						owner_name, what, name)));
+	if (!OidIsValid(owner))
+	{
+		ErrorData	error;
+
+		rc_role_lost(owner_name, what, name, &error);
+		ereport(ERROR,
+				(errcode(error.sqlerrcode),
+				 errmsg_internal("%s", error.message),
+				 errdetail_internal("%s", error.detail),
+				 errhint("%s", error.hint)));
+	}
 	if (!rc_role_can_login(owner))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("owner \"%s\" of %s \"%s\" is not permitted to log in",
-						GetUserNameFromId(owner, false), what, name),
+						owner_name, what, name),
 				 errhint("Workers connect as the owner: give it LOGIN, or make another role the owner.")));
 }
 

@@ -34,6 +34,7 @@ static bool open_stream(const char *name, int number, bool even_paused);
 static void say_table_made(const RcStream *stream);
 static void open_consumer(const char *name, int number);
 static bool definition_current(void);
+static bool granted(void);
 static int	apply_fetched(RcRecord *records, int n, RcCounts *counts);
 static void apply_segment(RcRecord *records, int n, RcCounts *counts);
 static void keep_lock(void);
@@ -147,8 +148,8 @@ open_stream(const char *name, int number, bool even_paused)
 		return false;
 
 	rc_transaction_begin();
-	rc_check_grants(c->stream->owner, c->stream->topics,
-					c->stream->output_topic, name);
+	rc_check_grants(c->stream->owner, c->stream->owner_name,
+					c->stream->topics, c->stream->output_topic, name);
 	if (rc_applier_setup(c->stream))
 		say_table_made(c->stream);
 	rc_transaction_commit();
@@ -359,7 +360,7 @@ idle(bool at_end)
 	if (rc_time_passed(c->looked_at, LOOK_INTERVAL))
 	{
 		c->looked_at = now;
-		if (!definition_current())
+		if (!definition_current() || !granted())
 			return false;
 		c->cured |= at_end && rc_partitions_at_end(c);
 		say_trouble(rc_kafka_trouble(c->kafka));
@@ -385,7 +386,10 @@ rc_stream_stale(void)
 		!definition_current();
 }
 
-/* Whether the row of the stream, and its offsets, are those we opened. */
+/*
+ * Whether the row of the stream, and its offsets, are those we opened, and its
+ * owner is the role that it was.
+ */
 static bool
 definition_current(void)
 {
@@ -397,7 +401,8 @@ definition_current(void)
 	MemoryContextSwitchTo(c->batch_context);
 	if (rc_extension_present())
 		now = rc_stream_load(c->stream->name);
-	same = now != NULL && strcmp(now->version, c->stream->version) == 0;
+	same = now != NULL && strcmp(now->version, c->stream->version) == 0 &&
+		now->owner == c->stream->owner;
 	if (same)
 	{
 		ListCell   *lc;
@@ -419,6 +424,19 @@ definition_current(void)
 	MemoryContextSwitchTo(c->context);
 	MemoryContextReset(c->batch_context);
 	return same;
+}
+
+/* Whether the owner may still read and write the stream's topics. */
+static bool
+granted(void)
+{
+	bool		granted;
+
+	rc_transaction_begin();
+	granted = rc_grants_suffice(current->stream);
+	rc_transaction_commit();
+	MemoryContextSwitchTo(current->context);
+	return granted;
 }
 
 /* Whether the partitions have passed the targets, by what is in memory. */

@@ -43,8 +43,8 @@ rc_run_open_destination(RcRun *run)
 		return;
 	}
 	rc_transaction_begin();
-	rc_check_grants(run->stream->owner, NIL, run->stream->output_topic,
-					run->stream->name);
+	rc_check_grants(run->stream->owner, run->stream->owner_name, NIL,
+					run->stream->output_topic, run->stream->name);
 	(void) rc_applier_setup(run->stream);
 	rc_transaction_commit();
 	MemoryContextSwitchTo(run->context);

@@ -403,7 +403,7 @@ bury_lines(RcPass *pass)
 								 pass->run->source->dataset);
 		rc_dead_letter_add("source", pass->run->source->name, pass->run->id,
 						   &bad->record, &error,
-						   pass->run->source->owner);
+						   pass->run->source->owner_name);
 	}
 }
 
@@ -424,6 +424,6 @@ bury_refused(RcPass *pass, List *refused)
 		error.message = psprintf("Kafka refused the record: %s",
 								 message->error);
 		rc_dead_letter_add("source", pass->run->source->name, pass->run->id,
-						   &record, &error, pass->run->source->owner);
+						   &record, &error, pass->run->source->owner_name);
 	}
 }

@@ -44,8 +44,8 @@ typedef struct Start
 	char	   *name;
 	int			number;
 	int64		run;			/* that was queued; 0: none */
-	Oid			owner;
-	bool		can_login;
+	char	   *owner_name;		/* NULL: the bootstrap superuser */
+	Oid			owner;			/* InvalidOid with a name: it means no role */
 } Start;
 
 static List *children = NIL;
@@ -56,11 +56,12 @@ static void round_of_work(MemoryContext context);
 static void mark_dead_runs(MemoryContext context);
 static void mark_dead_run(const char *source);
 static List *due_runs(List *starts);
+static void set_owner(Start *what, int row, int column);
 static List *idle_streams(List *starts);
 static List *idle_publisher(List *starts, MemoryContext context);
 static void start(const Start *what);
 static void say_waiting(const Start *what);
-static void refuse_owner(const Start *what);
+static bool refuse_owner(const Start *what);
 static bool is_child(RcWorkerKind kind, const char *name, int number);
 static void forget_ended(void);
 static void remove_history(void);
@@ -146,6 +147,7 @@ round_of_work(MemoryContext context)
 		proc_exit(0);
 	}
 	mark_dead_runs(context);
+	(void) rc_roles_fill();
 	starts = due_runs(starts);
 	if (rc_kafka_brokers[0] != '\0')
 	{
@@ -234,11 +236,11 @@ due_runs(List *starts)
 	uint64		n;
 
 	rc_query_begin(&scope);
-	n = rc_query("SELECT s.name, s.owner::oid, r.rolcanlogin, q.id,"
+	n = rc_query("SELECT s.name, s.owner, k.oid, q.id,"
 				 " CASE WHEN q.id IS NULL THEN ((p.every - extract(epoch FROM"
 				 "  pg_catalog.clock_timestamp() - l.at)) * 1000)::int8 END"
 				 " FROM rappel_conso.source s"
-				 " JOIN pg_catalog.pg_roles r ON r.oid = s.owner"
+				 " JOIN rappel_conso.known_role k ON k.name = s.owner"
 				 " LEFT JOIN LATERAL (SELECT u.id FROM rappel_conso.run u"
 				 "  WHERE u.source = s.name AND u.state = 'queued'"
 				 "  ORDER BY u.id LIMIT 1 FOR SHARE SKIP LOCKED) q ON true"
@@ -254,6 +256,8 @@ due_runs(List *starts)
 				 "    WHERE t.source = s.name) o"
 				 "  WHERE o.at <= pg_catalog.clock_timestamp()) l"
 				 " WHERE q.id IS NOT NULL"
+				 " OR NOT EXISTS (SELECT FROM pg_catalog.pg_roles r"
+				 "  WHERE r.rolname = k.name AND r.oid = k.oid)"
 				 " OR NOT s.paused AND s.poll_interval IS NOT NULL"
 				 " ORDER BY q.id NULLS LAST, s.name", NULL);
 	for (uint64 i = 0; i < n; i++)
@@ -270,8 +274,7 @@ due_runs(List *starts)
 		what->kind = RC_WORKER_RUN;
 		what->name = rc_column_text(i, 1);
 		what->number = 0;
-		what->owner = (Oid) rc_column_int8(i, 2, InvalidOid);
-		what->can_login = !RC_NEEDS_LOGIN || rc_column_bool(i, 3);
+		set_owner(what, i, 2);
 		what->run = rc_column_int8(i, 4, 0);
 		if (rc_lock_holder(MyDatabaseId, RC_WORKER_RUN, what->name, 0) == 0 &&
 			!is_child(RC_WORKER_RUN, what->name, 0))
@@ -286,6 +289,16 @@ due_runs(List *starts)
 	return starts;
 }
 
+/* The owner of a definition, from its name and the OID that is known of it. */
+static void
+set_owner(Start *what, int row, int column)
+{
+	what->owner_name = rc_column_text(row, column);
+	what->owner = rc_role_resolve(what->owner_name,
+								  (Oid) rc_column_int8(row, column + 1, 0),
+								  true);
+}
+
 /* Streams whose workers do not run though they should. */
 static List *
 idle_streams(List *starts)
@@ -294,9 +307,9 @@ idle_streams(List *starts)
 	uint64		n;
 
 	rc_query_begin(&scope);
-	n = rc_query("SELECT s.name, w.number, s.owner::oid, r.rolcanlogin"
+	n = rc_query("SELECT s.name, w.number, s.owner, k.oid"
 				 " FROM rappel_conso.stream s"
-				 " JOIN pg_catalog.pg_roles r ON r.oid = s.owner"
+				 " JOIN rappel_conso.known_role k ON k.name = s.owner"
 				 " CROSS JOIN LATERAL pg_catalog.generate_series(0, s.workers - 1) AS w (number)"
 				 " LEFT JOIN rappel_conso.stream_state t ON t.stream = s.name"
 				 " WHERE NOT s.paused AND pg_catalog.cardinality(s.topics) > 0"
@@ -311,8 +324,7 @@ idle_streams(List *starts)
 		what->name = rc_column_text(i, 1);
 		what->number = (int) rc_column_int8(i, 2, 0);
 		what->run = 0;
-		what->owner = (Oid) rc_column_int8(i, 3, InvalidOid);
-		what->can_login = !RC_NEEDS_LOGIN || rc_column_bool(i, 4);
+		set_owner(what, i, 3);
 		if (rc_lock_holder(MyDatabaseId, RC_WORKER_STREAM, what->name,
 						   what->number) == 0 &&
 			!is_child(RC_WORKER_STREAM, what->name, what->number))
@@ -342,8 +354,6 @@ idle_publisher(List *starts, MemoryContext context)
 	what = palloc0(sizeof(Start));
 	what->kind = RC_WORKER_OUTBOX;
 	what->name = "";
-	what->owner = InvalidOid;
-	what->can_login = true;
 	starts = lappend(starts, what);
 	MemoryContextSwitchTo(old);
 	return starts;
@@ -357,11 +367,8 @@ start(const Start *what)
 	Child	   *child;
 	MemoryContext old;
 
-	if (!what->can_login)
-	{
-		refuse_owner(what);
+	if (what->owner_name != NULL && refuse_owner(what))
 		return;
-	}
 	args.database = MyDatabaseId;
 	args.role = what->owner;
 	args.number = what->number;
@@ -397,26 +404,34 @@ say_waiting(const Start *what)
 	rc_transaction_commit();
 }
 
-/* Before PostgreSQL 17 no worker can connect as a role without LOGIN. */
-static void
+/*
+ * Whether no worker can connect as the owner: then the stream or the run has
+ * failed with that.
+ */
+static bool
 refuse_owner(const Start *what)
 {
+	bool		stream = (what->kind == RC_WORKER_STREAM);
 	ErrorData	error = {0};
 
-	error.sqlerrcode = ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
-	error.hint = "Workers connect as the owner: give it LOGIN, or make another role the owner.";
 	rc_transaction_begin();
-	if (what->kind == RC_WORKER_STREAM)
+	if (!OidIsValid(what->owner))
+		rc_role_lost(what->owner_name, stream ? "stream" : "source",
+					 what->name, &error);
+	else if (!rc_role_can_login(what->owner))
 	{
-		error.message = "the owner of the stream is not permitted to log in";
+		error.sqlerrcode = ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
+		error.message = stream ?
+			"the owner of the stream is not permitted to log in" :
+			"the owner of the source is not permitted to log in";
+		error.hint = "Workers connect as the owner: give it LOGIN, or make another role the owner.";
+	}
+	if (error.message != NULL && stream)
 		(void) rc_stream_fail(what->name, &error);
-	}
-	else if (what->run != 0)
-	{
-		error.message = "the owner of the source is not permitted to log in";
-		rc_run_refuse(what->run, &error);
-	}
+	else if (error.message != NULL)
+		rc_run_refuse(what->run, what->name, &error);
 	rc_transaction_commit();
+	return error.message != NULL;
 }
 
 static bool

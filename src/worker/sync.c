@@ -78,7 +78,8 @@ rc_sync(const char *name, bool full_sync)
 static void
 check_caller(const RcSource *source)
 {
-	rc_call_check_owner(source->owner, "source", source->name);
+	rc_call_check_owner(source->owner, source->owner_name, "source",
+						source->name);
 	check_visible("SELECT xmin::text FROM pg_catalog.pg_extension"
 				  " WHERE extname = $1::name", "extension", RC_NAME);
 	check_visible("SELECT xmin::text FROM rappel_conso.source"

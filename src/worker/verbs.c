@@ -85,8 +85,8 @@ rc_retry_main(Datum arg)
 		proc_exit(0);
 	}
 	rc_transaction_begin();
-	rc_check_grants(stream->owner, stream->topics, stream->output_topic,
-					stream->name);
+	rc_check_grants(stream->owner, stream->owner_name, stream->topics,
+					stream->output_topic, stream->name);
 	(void) rc_applier_setup(stream);
 	rc_transaction_commit();
 	MemoryContextSwitchTo(context);
@@ -179,8 +179,8 @@ rc_drain_main(Datum arg)
 						stream->name),
 				 errhint("Set rappel_conso.kafka_brokers.")));
 	rc_transaction_begin();
-	rc_check_grants(stream->owner, stream->topics, stream->output_topic,
-					stream->name);
+	rc_check_grants(stream->owner, stream->owner_name, stream->topics,
+					stream->output_topic, stream->name);
 	rc_transaction_commit();
 	get_totals(stream, &before);
 	MemoryContextSwitchTo(context);

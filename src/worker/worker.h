@@ -98,7 +98,8 @@ extern void rc_call_worker(RcCall *call);
 extern void rc_call_check_blocked(const RcCall *call);
 extern void rc_call_check_null(FunctionCallInfo fcinfo, int arg,
 							   const char *name);
-extern void rc_call_check_owner(Oid owner, const char *what, const char *name);
+extern void rc_call_check_owner(Oid owner, const char *owner_name,
+								const char *what, const char *name);
 
 /* ---- stream.c ---- */
 

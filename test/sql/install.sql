@@ -113,11 +113,11 @@ SELECT c.oid::regclass AS not_kept FROM pg_class c
 
 -- What comes built in.
 SELECT name, topics, value_type, key_type, start_at, batch_size, workers, on_error, stop_after, paused,
-       owner = current_user::regrole AS mine, search_path
+       owner = current_user AS mine, search_path
   FROM rappel_conso.stream \gx
 SELECT name, url, dataset, filter, key_field, cursor_field, "overlap", full_interval, transform, fold_accents,
        topic, partitions, replication, stream, poll_interval, retries, retry_delay, paused,
-       owner = current_user::regrole AS mine
+       owner = current_user AS mine
   FROM rappel_conso.source \gx
 SELECT to_regclass('rappel_conso_table') IS NULL AS made_by_the_first_run;
 

@@ -210,9 +210,9 @@ is(query(q{SELECT place, who FROM sales.log WHERE place LIKE 'again%' ORDER BY n
 
 my @refused = (
 	[ 'sales', q{INSERT INTO rappel_conso.stream (name, topics, statement, owner) VALUES ('x', '{x}', 'SELECT 1 FROM records', 'stock')},
-		'42501: must be member of role "stock" to make it the owner of stream "x"' ],
+		'42501: must be able to SET ROLE "stock" to make it the owner of stream "x"' ],
 	[ 'sales', qq{UPDATE rappel_conso.stream SET owner = '$root' WHERE name = 'who'},
-		qq{42501: must be member of role "$root" to make it the owner of stream "who"} ],
+		qq{42501: must be able to SET ROLE "$root" to make it the owner of stream "who"} ],
 	[ 'sales', q{INSERT INTO rappel_conso.stream (name, topics, statement) VALUES ('x', '{x}', 'SELECT word FROM public.secret, records')},
 		'42501: permission denied for table secret' ],
 	[ 'stock', q{SELECT rc_sync_now()}, qq{42501: must be member of role "$root" to use source "rappel_conso"} ],

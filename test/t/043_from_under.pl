@@ -81,7 +81,7 @@ my %taken = (
 	},
 	rights => {
 		owner => 'app',
-		take => q{DELETE FROM rappel_conso.topic_grant WHERE role = 'app'::regrole;
+		take => q{DELETE FROM rappel_conso.topic_grant WHERE role = 'app';
 			UPDATE rappel_conso.stream SET batch_size = 8 WHERE name = 'rights'},
 		error => '42501|owner "app" of stream "rights" may not read topic "rights"',
 		mend => q{INSERT INTO rappel_conso.topic_grant VALUES ('app', '*', true, false);

@@ -194,7 +194,7 @@ is_deeply([ sort(messages('refused')) ], [ sort(map { "k=small $_" } 1 .. 15) ],
 	'a message that Kafka refuses does not keep back the others');
 is( query(q{
 		SELECT origin, name, topic, partition, record_offset, convert_from(key, 'UTF8'), length(value),
-			headers->>'a', headers ? 'rappel_conso-id', sqlstate, attempts, resolved_at, owner = current_user::regrole
+			headers->>'a', headers ? 'rappel_conso-id', sqlstate, attempts, resolved_at, owner = current_user
 		FROM rappel_conso.dead_letter ORDER BY length(value)}),
 	"outbox|rc_publish|refused.too|||k|20||t|54000|1||t\n" . "outbox|rc_publish|refused|||big|160000|b|t|54000|1||t",
 	'they are dead letters of the outbox: one too large, one whose topic cannot be');

@@ -97,7 +97,7 @@ my @attacks = (
 	[ q{SELECT * FROM rappel_conso.topic_grant}, "$denied table topic_grant" ],
 
 	# streams
-	[ q{SELECT count(*) FROM rappel_conso.stream WHERE owner <> 'mallory'::regrole}, '0' ],
+	[ q{SELECT count(*) FROM rappel_conso.stream WHERE owner <> 'mallory'}, '0' ],
 	[ q{UPDATE rappel_conso.stream SET paused = true WHERE name <> 'mallory'}, 'UPDATE 0' ],
 	[ q{DELETE FROM rappel_conso.stream WHERE name <> 'mallory'}, 'DELETE 0' ],
 	[ q{INSERT INTO rappel_conso.stream (name, topics, statement) VALUES ('alice', '{mallory.in}', 'SELECT 1 FROM records')},
@@ -114,7 +114,7 @@ my @attacks = (
 		"$member make it the owner of stream \"evil\"" ],
 	[ q{UPDATE rappel_conso.stream SET owner = 'alice' WHERE name = 'mallory'}, "$member make it the owner of stream \"mallory\"" ],
 	[ qq{UPDATE rappel_conso.stream SET owner = '$boss' WHERE name = 'mallory'},
-		"42501: must be member of role \"$boss\" to make it the owner of stream \"mallory\"" ],
+		"42501: must be able to SET ROLE \"$boss\" to make it the owner of stream \"mallory\"" ],
 
 	# built-ins
 	[ q{INSERT INTO rappel_conso.stream (name, topics, statement) VALUES ('rappel_conso', '{mallory.in}', 'SELECT 1 FROM records')},

@@ -139,7 +139,7 @@ value(<<~EOC);
 	UPDATE rappel_conso.task SET name = '$quoted' WHERE run = (SELECT max(id) FROM rappel_conso.run WHERE source = 'broken');
 	UPDATE rappel_conso.dead_letter SET message = repeat('long ', 60) || 'END' WHERE record_offset = 22 AND name <> 'rappel_conso';
 	UPDATE rappel_conso.dead_letter SET resolved_at = now() WHERE record_offset = 24 AND name <> 'rappel_conso';
-	INSERT INTO rappel_conso.outbox (topic, key, value, headers, owner) VALUES ('$quoted', 'SECRET', 'SECRET', '{"a": "SECRET"}', current_user::regrole);
+	INSERT INTO rappel_conso.outbox (topic, key, value, headers, owner) VALUES ('$quoted', 'SECRET', 'SECRET', '{"a": "SECRET"}', current_user);
 	SELECT rc_publish('alerts', 'SECRET'::text) FROM generate_series(1, 3);
 	UPDATE rappel_conso_table SET categorie_de_produit = '$quoted' WHERE reference_fiche = '2024-01-0001';
 	EOC

@@ -1,0 +1,253 @@
+/*-------------------------------------------------------------------------
+ *
+ * known_role.c
+ *	  Which role an owner's name means.  Definitions, dead letters and grants
+ *	  name roles by their names, so that a dump means the same roles in
+ *	  another cluster; rappel_conso.known_role holds the OID that a name had
+ *	  when it was stored, so that a name gives no right to another role that
+ *	  took it later.
+ *
+ * Nothing here may give a right to a role that is missing, or that is not the
+ * one that was meant: in doubt the answer is InvalidOid.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "store/store.h"
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "tcop/cmdtag.h"
+#include "tcop/pquery.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/portal.h"
+#include "utils/rel.h"
+
+PG_FUNCTION_INFO_V1(rc_role_check);
+
+static bool is_restored(TriggerData *data);
+static void check_membership(Oid role, const char *role_name,
+							 const char *table, const char *name);
+static void check_same_role(TriggerData *data, const char *role_name,
+							Oid role, const char *name);
+static int64 count_others(TriggerData *data, const char *role_name,
+						  const char *name);
+static void remember_role(const char *role_name, Oid role);
+
+/*
+ * The role that an owner's name means: InvalidOid when it is missing, or is
+ * not the one that was known by this name.  "known" is the OID in
+ * rappel_conso.known_role; with "is_known" false it has none there, as after
+ * a restore, and the role that has the name now is written down as meant.
+ */
+Oid
+rc_role_resolve(const char *role_name, Oid known, bool is_known)
+{
+	Oid			role = get_role_oid(role_name, true);
+
+	if (is_known)
+		return OidIsValid(role) && role == known ? role : InvalidOid;
+	if (!RecoveryInProgress() && !XactReadOnly)
+		remember_role(role_name, role);
+	return role;
+}
+
+/*
+ * Write down whom the names mean that nobody has stored here, as after a
+ * restore without triggers: a role that is missing as 0, so that one who is
+ * made later gets nothing.  Returns the number of such names.
+ */
+uint64
+rc_roles_fill(void)
+{
+	if (RecoveryInProgress() || XactReadOnly)
+		return 0;
+	return rc_execute("INSERT INTO rappel_conso.known_role (name, oid)"
+					  " SELECT n.name, COALESCE(r.oid, 0)"
+					  " FROM (SELECT owner FROM rappel_conso.stream"
+					  "  UNION SELECT owner FROM rappel_conso.source"
+					  "  UNION SELECT role FROM rappel_conso.topic_grant) n (name)"
+					  " LEFT JOIN pg_catalog.pg_roles r ON r.rolname = n.name"
+					  " WHERE NOT EXISTS (SELECT FROM rappel_conso.known_role k"
+					  "  WHERE k.name = n.name) ON CONFLICT DO NOTHING",
+					  NULL);
+}
+
+/*
+ * The error of a stream or source ("what") whose owner means no role any
+ * more; its strings are allocated in the current context.
+ */
+void
+rc_role_lost(const char *role_name, const char *what, const char *name,
+			 ErrorData *error)
+{
+	memset(error, 0, sizeof(ErrorData));
+	error->sqlerrcode = ERRCODE_UNDEFINED_OBJECT;
+	error->message = psprintf("role \"%s\" was dropped or renamed", role_name);
+	error->detail = psprintf("It was the owner of %s \"%s\". A role that takes its name later has no right to it.",
+							 what, name);
+	error->hint = psprintf("UPDATE rappel_conso.%s SET owner = '...' WHERE name = '%s' gives it to a role that exists.",
+						   what, name);
+}
+
+/*
+ * Whether the running command is a COPY: rows of a dump are stored as they
+ * are, for an error would leave the whole table empty.
+ */
+bool
+rc_is_restore(void)
+{
+	return ActivePortal != NULL && ActivePortal->commandTag == CMDTAG_COPY;
+}
+
+/*
+ * Trigger function: BEFORE INSERT OR UPDATE OF the column, named by its first
+ * argument, that holds a role's name; the second one names the key.  Setting
+ * the column, to the same name too, says that the role of now is meant.
+ */
+Datum
+rc_role_check(PG_FUNCTION_ARGS)
+{
+	TriggerData *data = (TriggerData *) fcinfo->context;
+	TupleDesc	desc;
+	HeapTuple	row;
+	char	   *role_name;
+	char	   *name;
+	char	   *table;
+	Oid			role;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		elog(ERROR, "role_check() is a trigger function");
+	desc = RelationGetDescr(data->tg_relation);
+	row = TRIGGER_FIRED_BY_UPDATE(data->tg_event) ? data->tg_newtuple :
+		data->tg_trigtuple;
+	table = RelationGetRelationName(data->tg_relation);
+	role_name = SPI_getvalue(row, desc,
+							 SPI_fnumber(desc, data->tg_trigger->tgargs[0]));
+	name = SPI_getvalue(row, desc,
+						SPI_fnumber(desc, data->tg_trigger->tgargs[1]));
+	if (role_name == NULL || name == NULL)
+		return PointerGetDatum(row);	/* the table's own check says it */
+
+	role = get_role_oid(role_name, true);
+	if (!OidIsValid(role))
+	{
+		ereport(is_restored(data) ? WARNING : ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("role \"%s\" of %s \"%s\" does not exist", role_name,
+						table, name),
+				 errhint("Set the column \"%s\" to a role that exists.",
+						 data->tg_trigger->tgargs[0])));
+		remember_role(role_name, InvalidOid);
+		return PointerGetDatum(row);
+	}
+	if (strcmp(data->tg_trigger->tgargs[0], "owner") == 0)
+		check_membership(role, role_name, table, name);
+	check_same_role(data, role_name, role, name);
+	return PointerGetDatum(row);
+}
+
+/* By COPY, or as pg_dump --inserts writes a stream, with all its columns. */
+static bool
+is_restored(TriggerData *data)
+{
+	TupleDesc	desc = RelationGetDescr(data->tg_relation);
+	int			column = SPI_fnumber(desc, "search_path");
+
+	return rc_is_restore() ||
+		(TRIGGER_FIRED_BY_INSERT(data->tg_event) && column > 0 &&
+		 SPI_getvalue(data->tg_trigtuple, desc, column) != NULL);
+}
+
+static void
+check_membership(Oid role, const char *role_name, const char *table,
+				 const char *name)
+{
+	if (!rc_may_make_owner(GetUserId(), role))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be able to SET ROLE \"%s\" to make it the owner of %s \"%s\"",
+						role_name, table, name)));
+}
+
+/*
+ * What still carries the name of an earlier role would come to life with the
+ * rights of this one, and grants of that one would be this one's: only a
+ * superuser may want that.
+ */
+static void
+check_same_role(TriggerData *data, const char *role_name, Oid role,
+				const char *name)
+{
+	RcQueryScope scope;
+	RcParams	params = {0};
+	Oid			known = InvalidOid;
+	bool		is_known;
+	int64		others;
+
+	rc_param_text(&params, role_name);
+	rc_query_begin(&scope);
+	is_known = rc_query("SELECT oid FROM rappel_conso.known_role"
+						" WHERE name = $1", &params) == 1;
+	if (is_known)
+		known = (Oid) rc_column_int8(0, 1, InvalidOid);
+	rc_query_end(&scope);
+	if (is_known && known == role)
+		return;
+
+	others = is_known ? count_others(data, role_name, name) : 0;
+	if (others > 0 && !superuser())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("name \"%s\" is still used by what an earlier role of this name has left",
+						role_name),
+				 errdetail("It is in %lld other rows of rappel_conso.stream, source and topic_grant.",
+						   (long long) others),
+				 errhint("A superuser must delete these rows, or set their owner or role again.")));
+	if (others > 0)
+		ereport(NOTICE,
+				(errmsg("%lld other rows of rappel_conso.stream, source and topic_grant now mean the role \"%s\" of today, too",
+						(long long) others, role_name)));
+	remember_role(role_name, role);
+}
+
+/* Rows that carry the name, but for the one that is being stored. */
+static int64
+count_others(TriggerData *data, const char *role_name, const char *name)
+{
+	RcQueryScope scope;
+	RcParams	params = {0};
+	int64		n;
+
+	rc_param_text(&params, role_name);
+	rc_param_text(&params, RelationGetRelationName(data->tg_relation));
+	rc_param_text(&params, name);
+	rc_query_begin(&scope);
+	rc_query("SELECT (SELECT pg_catalog.count(*) FROM rappel_conso.stream s"
+			 "  WHERE s.owner = $1 AND (s.name <> $3 OR $2 <> 'stream'))"
+			 " + (SELECT pg_catalog.count(*) FROM rappel_conso.source s"
+			 "  WHERE s.owner = $1 AND (s.name <> $3 OR $2 <> 'source'))"
+			 " + (SELECT pg_catalog.count(*) FROM rappel_conso.topic_grant g"
+			 "  WHERE g.role = $1 AND (g.topic <> $3 OR $2 <> 'topic_grant'))",
+			 &params);
+	n = rc_column_int8(0, 1, 0);
+	rc_query_end(&scope);
+	return n;
+}
+
+/* From now on the name means this role; InvalidOid: none. */
+static void
+remember_role(const char *role_name, Oid role)
+{
+	RcParams	params = {0};
+
+	rc_param_text(&params, role_name);
+	rc_param_datum(&params, OIDOID, ObjectIdGetDatum(role));
+	rc_execute("INSERT INTO rappel_conso.known_role AS k (name, oid)"
+			   " VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET oid = $2"
+			   " WHERE k.oid <> $2", &params);
+}
