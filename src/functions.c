@@ -272,10 +272,7 @@ stream_for_caller(const char *name, const char *function)
 	PreventCommandIfReadOnly(function);
 	stream = rc_stream_load(name);
 	if (stream == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("stream \"%s\" does not exist", name),
-				 errhint("The streams are the rows of rappel_conso.stream.")));
+		rc_call_raise_missing("stream", name);
 	rc_call_check_owner(stream->owner, stream->owner_name, "stream", name);
 	return stream;
 }

@@ -55,7 +55,9 @@ typedef struct RunRow
 static Datum run_row(FunctionCallInfo fcinfo, int64 run);
 static void warn_of_queue(int64 run);
 static RunRow *load_run(int64 run);
-static void check_member(const char *source);
+pg_noreturn static void raise_missing_run(int64 run);
+static void check_source(const char *name);
+static RunRow *load_own_run(int64 run);
 static void check_committed(int64 run);
 static void check_alive(int64 run);
 static int64 tell_progress(int64 run, int64 told);
@@ -126,7 +128,7 @@ rc_trigger(PG_FUNCTION_ARGS)
 	rc_call_check_null(fcinfo, 0, "source");
 	rc_call_check_null(fcinfo, 1, "full_sync");
 	source = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	check_member(source);
+	check_source(source);
 
 	rc_param_text(&params, source);
 	rc_param_bool(&params, PG_GETARG_BOOL(1));
@@ -171,7 +173,7 @@ rc_backfill(PG_FUNCTION_ARGS)
 	rc_call_check_null(fcinfo, 2, "to");
 	rc_call_check_null(fcinfo, 3, "every");
 	source = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	check_member(source);
+	check_source(source);
 
 	rc_param_text(&params, source);
 	rc_param_datum(&params, TIMESTAMPTZOID, PG_GETARG_DATUM(1));
@@ -202,7 +204,7 @@ rc_wait(PG_FUNCTION_ARGS)
 		deadline = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
 														   TimestampTzGetDatum(GetCurrentTimestamp()),
 														   PG_GETARG_DATUM(1)));
-	check_member(load_run(run)->source);
+	(void) load_own_run(run);
 	check_committed(run);
 	look = AllocSetContextCreate(CurrentMemoryContext, "rappel_conso look",
 								 ALLOCSET_SMALL_SIZES);
@@ -246,9 +248,8 @@ rc_cancel(PG_FUNCTION_ARGS)
 
 	rc_call_check_null(fcinfo, 0, "run_id");
 	run = PG_GETARG_INT64(0);
-	row = load_run(run);
+	row = load_own_run(run);
 	PreventCommandIfReadOnly("rc_cancel()");
-	check_member(row->source);
 	if (has_ended(row))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -283,31 +284,50 @@ load_run(int64 run)
 	rc_query_begin(&scope);
 	if (rc_query_latest("SELECT source, state FROM rappel_conso.run"
 						" WHERE id = $1", &params) != 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("run %lld does not exist", (long long) run),
-				 errhint("A run that was triggered exists for others when the transaction has committed; old runs are removed after rappel_conso.keep_history days.")));
+		raise_missing_run(run);
 	row->source = rc_column_text(0, 1);
 	row->state = rc_column_text(0, 2);
 	rc_query_end(&scope);
 	return row;
 }
 
+/* The same words where there is none, and where the caller may not know. */
 static void
-check_member(const char *source)
+raise_missing_run(int64 run)
 {
-	RcSource   *loaded = rc_source_load(source);
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("run %lld does not exist", (long long) run),
+			 errhint("A run that was triggered exists for others when the transaction has committed; old runs are removed after rappel_conso.keep_history days.")));
+}
 
-	if (loaded == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("source \"%s\" does not exist", source),
-				 errhint("The sources are the rows of rappel_conso.source.")));
-	if (!rc_may_act_for(GetUserId(), loaded->owner))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("must be member of role \"%s\" to use source \"%s\"",
-						loaded->owner_name, source)));
+/* Whether the caller may ask for a run of the source. */
+static void
+check_source(const char *name)
+{
+	RcSource   *source = rc_source_load(name);
+
+	if (source == NULL)
+		rc_call_raise_missing("source", name);
+	rc_call_check_member(source->owner, source->owner_name, "source", name);
+}
+
+/* A run whose source the caller may use. */
+static RunRow *
+load_own_run(int64 run)
+{
+	RunRow	   *row = load_run(run);
+
+	if (!rc_call_sees_all())
+	{
+		RcSource   *source = rc_source_load(row->source);
+
+		if (source == NULL || !rc_may_act_for(GetUserId(), source->owner))
+			raise_missing_run(run);
+	}
+	else
+		check_source(row->source);
+	return row;
 }
 
 /* What this transaction has asked for cannot begin before it commits. */

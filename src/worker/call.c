@@ -14,6 +14,7 @@
 
 #include <signal.h>
 
+#include "catalog/pg_authid.h"
 #include "libpq/pqformat.h"
 #include "libpq/pqmq.h"
 #include "miscadmin.h"
@@ -63,6 +64,42 @@ rc_call_check_null(FunctionCallInfo fcinfo, int arg, const char *name)
 				 errmsg("%s must not be null", name)));
 }
 
+/* Whether the caller sees all streams, sources and runs, whosever they are. */
+bool
+rc_call_sees_all(void)
+{
+	return has_privs_of_role(GetUserId(), ROLE_PG_MONITOR);
+}
+
+/*
+ * A stream or source ("what") that does not exist, or that the caller may not
+ * know of: the words are the same.
+ */
+void
+rc_call_raise_missing(const char *what, const char *name)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("%s \"%s\" does not exist", what, name),
+			 errhint("The %ss are the rows of rappel_conso.%s.", what, what)));
+	pg_unreachable();
+}
+
+/* Whether the caller may ask for what is done as the owner. */
+void
+rc_call_check_member(Oid owner, const char *owner_name, const char *what,
+					 const char *name)
+{
+	if (rc_may_act_for(GetUserId(), owner))
+		return;
+	if (!rc_call_sees_all())
+		rc_call_raise_missing(what, name);
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("must be member of role \"%s\" to use %s \"%s\"",
+					owner_name, what, name)));
+}
+
 /*
  * Whether a worker can work as the owner, and the caller may ask for it.
  */
@@ -70,11 +107,7 @@ void
 rc_call_check_owner(Oid owner, const char *owner_name, const char *what,
 					const char *name)
 {
-	if (!rc_may_act_for(GetUserId(), owner))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("must be member of role \"%s\" to use %s \"%s\"",
-						owner_name, what, name)));
+	rc_call_check_member(owner, owner_name, what, name);
 	if (!OidIsValid(owner))
 	{
 		ErrorData	error;

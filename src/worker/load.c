@@ -11,6 +11,7 @@
 #include "worker/run.h"
 
 #include "miscadmin.h"
+#include "utils/acl.h"
 #include "utils/memutils.h"
 
 /* How often the stream's offsets are looked at, in ms. */
@@ -140,6 +141,13 @@ check_stream(RcRun *run, bool worked)
 		char	   *detail = rc_column_text(0, 3);
 		char	   *hint = rc_column_text(0, 4);
 
+		/* its words are for its owner, not for who reads the run's */
+		if (!rc_may_act_for(run->source->owner, stream->owner))
+			ereport(ERROR,
+					(errcode(MAKE_SQLSTATE(code[0], code[1], code[2], code[3],
+										   code[4])),
+					 errmsg("stream \"%s\" has failed", stream->name),
+					 errhint("Its owner sees the error in rappel_conso.stream_state.")));
 		ereport(ERROR,
 				(errcode(MAKE_SQLSTATE(code[0], code[1], code[2], code[3],
 									   code[4])),

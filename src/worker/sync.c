@@ -50,10 +50,7 @@ rc_sync(const char *name, bool full_sync)
 
 	source = rc_source_load(name);
 	if (source == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("source \"%s\" does not exist", name),
-				 errhint("The sources are the rows of rappel_conso.source.")));
+		rc_call_raise_missing("source", name);
 	check_caller(source);
 
 	call.kind = RC_WORKER_RUN;

@@ -98,6 +98,11 @@ extern void rc_call_worker(RcCall *call);
 extern void rc_call_check_blocked(const RcCall *call);
 extern void rc_call_check_null(FunctionCallInfo fcinfo, int arg,
 							   const char *name);
+extern bool rc_call_sees_all(void);
+pg_noreturn extern void rc_call_raise_missing(const char *what,
+											  const char *name);
+extern void rc_call_check_member(Oid owner, const char *owner_name,
+								 const char *what, const char *name);
 extern void rc_call_check_owner(Oid owner, const char *owner_name,
 								const char *what, const char *name);
 

@@ -215,8 +215,8 @@ my @refused = (
 		qq{42501: must be able to SET ROLE "$root" to make it the owner of stream "who"} ],
 	[ 'sales', q{INSERT INTO rappel_conso.stream (name, topics, statement) VALUES ('x', '{x}', 'SELECT word FROM public.secret, records')},
 		'42501: permission denied for table secret' ],
-	[ 'stock', q{SELECT rc_sync_now()}, qq{42501: must be member of role "$root" to use source "rappel_conso"} ],
-	[ 'stock', q{SELECT rc_seek('who', 'earliest')}, '42501: must be member of role "sales" to use stream "who"' ],
+	[ 'stock', q{SELECT rc_sync_now()}, q{42704: source "rappel_conso" does not exist} ],
+	[ 'stock', q{SELECT rc_seek('who', 'earliest')}, '42704: stream "who" does not exist' ],
 	[ 'stock', q{SELECT rc_start()}, '42501: permission denied for function rc_start' ],
 	[ 'stock', q{SELECT * FROM rc_status()}, '42501: permission denied for function rc_status' ],
 	[ 'stock', q{UPDATE rappel_conso.stream_offset SET next_offset = 0}, '42501: permission denied for table stream_offset' ],
@@ -234,7 +234,7 @@ foreach my $case (@refused)
 	is(as($role, $sql), $error, "$role may not: $sql");
 }
 query(q{GRANT SELECT ON rappel_conso.source TO sales; UPDATE rappel_conso.source SET owner = 'stock' WHERE name = 'rappel_conso'});
-is(as('sales', 'SELECT rc_sync_now()'), '42501: must be member of role "stock" to use source "rappel_conso"', 'who is not its owner may not run a source');
+is(as('sales', 'SELECT rc_sync_now()'), '42704: source "rappel_conso" does not exist', 'R12: who is not its owner may not run a source');
 is( as('stock', 'SELECT rc_sync_now()'),
 	'55000: stream "rappel_conso" is paused', 'its owner may');
 query(qq{UPDATE rappel_conso.source SET owner = '$root'});

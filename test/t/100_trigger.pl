@@ -125,7 +125,7 @@ foreach my $case (
 	[ 'BEGIN READ ONLY; SELECT rc_trigger()', '25006: cannot execute rc_trigger() in a read-only transaction' ],
 	[ 'CREATE ROLE other; GRANT EXECUTE ON FUNCTION rc_trigger(text, boolean), rc_wait(bigint, interval), rc_cancel(bigint) TO other;
 	   SET ROLE other; SELECT rc_trigger()',
-		qr/^42501: must be member of role "\w+" to use source "rappel_conso"$/ ])
+		qr/^42704: source "rappel_conso" does not exist;/ ])
 {
 	my ($sql, $expected) = @$case;
 	my $before = count_runs();
@@ -323,7 +323,7 @@ foreach my $case (
 			'42704: run 999999 does not exist; A run that was triggered exists for others when the transaction has committed; '
 			  . 'old runs are removed after rappel_conso.keep_history days.' ],
 		[ $_, -1, qr/^42704: run -1 does not exist/ ],
-		[ "SET ROLE other; SELECT $_", $first, qr/^42501: must be member of role "\w+" to use source "rappel_conso"$/ ]
+		[ "SET ROLE other; SELECT $_", $first, qr/^42704: run $first does not exist;/ ]
 	} ('rc_cancel', 'rc_wait'))
 {
 	my ($function, $run, $expected) = @$case;
