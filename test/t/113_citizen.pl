@@ -353,6 +353,8 @@ is(value($new, 'SELECT rappel_conso.worker_pid(\'scheduler\') IS NOT NULL'), 't'
 is(dump_of($new), $before{dump}, 'the new server has the same definitions and rows');
 is(members($new), $before{members}, 'the extension has the same members, with their rights');
 is(table_digest($new), $before{rows}, 'recalls are the same');
+is(value($new, q{SELECT count(*) > 1, bool_and(k.oid = r.oid) FROM rappel_conso.known_role k LEFT JOIN pg_roles r ON r.rolname = k.name}),
+	't|t', 'R3: and each owner is the role that it was');
 $api->control(faults => [], release => JSON::PP::true);
 
 value($new, q{UPDATE rappel_conso.source SET poll_interval = NULL WHERE name = 'rappel_conso'});

@@ -1,0 +1,268 @@
+# 053_owner_names.pl
+#     Owners and grantees are names (R3, R13), and a name gives a right only to
+#     the role that it meant when it was stored: after DROP ROLE, a new role of
+#     the same name, RENAME, and in another cluster, where the role is missing or
+#     another one has its OID.  A grant that is revoked stops a running worker
+#     (R10); on PostgreSQL 16 and newer SET and USAGE are told apart (R14).
+
+use strict;
+use warnings FATAL => 'all';
+
+use lib 'test/lib';
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use RappelConso;
+use Test::More;
+
+need_kafka();
+
+my $LOST = 'role "%s" was dropped or renamed';
+my $kafka = start_kafka();
+my $api = start_api();
+my $node = new_node(
+	'main',
+	kafka => $kafka,
+	api => $api,
+	preload => 1,
+	conf => "max_worker_processes = 30\n");
+my $major = int($node->safe_psql('postgres', 'SHOW server_version_num') / 10000);
+
+sub query { my ($sql, $on) = @_; return ($on // $node)->safe_psql('postgres', $sql); }
+
+sub wait_for
+{
+	my ($sql, $what, $on) = @_;
+
+	($on // $node)->poll_query_until('postgres', $sql) or die "$what: not in time";
+	return;
+}
+
+# What a role gets: its rows, or the error with its SQLSTATE.
+sub as
+{
+	my ($role, $sql, $on) = @_;
+	my ($code, $out, $err) = ($on // $node)->psql('postgres', "\\set VERBOSITY verbose\n$sql",
+		extra_params => [ '-U', $role ]);
+
+	return $err =~ /ERROR:  (.*)/ ? $1 : $out;
+}
+
+sub quoted { return '"' . $_[0] . '"'; }
+
+# A role that may own streams and publish to what begins with its number.
+sub make_role
+{
+	my ($role, $topics, $on) = @_;
+
+	query(qq{
+		CREATE ROLE ${\quoted($role)} LOGIN;
+		GRANT USAGE ON SCHEMA rappel_conso TO ${\quoted($role)};
+		GRANT SELECT, INSERT, UPDATE, DELETE ON rappel_conso.stream TO ${\quoted($role)};
+		GRANT SELECT ON rappel_conso.dead_letter, rappel_conso.outbox, rappel_conso.source TO ${\quoted($role)};
+		GRANT INSERT ON seen TO ${\quoted($role)};
+		GRANT EXECUTE ON FUNCTION rc_publish(text, text, text, jsonb),
+			rc_publish(text, bytea, bytea, jsonb), rc_seek, rc_sync_now TO ${\quoted($role)}}, $on);
+	query("INSERT INTO rappel_conso.topic_grant VALUES ('$role', '$topics', true, true)", $on) if $topics;
+	return;
+}
+
+my $WHO = q{INSERT INTO seen SELECT current_user, value FROM records};
+
+# A stream that says who it runs as; stored by its owner, who is the default.
+sub make_stream
+{
+	my ($role, $name, $topic) = @_;
+
+	$kafka->create_topic($topic);
+	return as($role, qq{INSERT INTO rappel_conso.stream (name, topics, value_type, statement)
+		VALUES ('$name', '{$topic}', 'text', '$WHO')});
+}
+
+sub runs_as
+{
+	my ($role, $topic, $what) = @_;
+	my $value = "$topic " . rand();
+
+	$kafka->produce($topic, 'k', $value);
+	wait_for("SELECT count(*) = 1 FROM seen WHERE value = '$value'", $what);
+	is(query("SELECT who FROM seen WHERE value = '$value'"), $role, $what);
+	return;
+}
+
+sub fails_as_lost
+{
+	my ($stream, $role, $what) = @_;
+
+	wait_for(qq{SELECT count(*) = 1 FROM rc_status() WHERE component = 'stream' AND name = '$stream' AND state = 'failed'}, $what);
+	like(query("SELECT sqlstate || ' ' || error FROM rappel_conso.stream_state WHERE stream = '$stream'"),
+		qr/^42704 \Q${\sprintf($LOST, $role)}\E$/, $what);
+	wait_for("SELECT rappel_conso.worker_pid('stream', '$stream') IS NULL", "$what: the end of the worker");
+	return;
+}
+
+query(q{CREATE TABLE seen (who text, value text); UPDATE rappel_conso.stream SET paused = true});
+
+#
+# Names that a regrole would fold, or read as a number
+#
+my $n = 0;
+foreach my $role ('Ana', '10', 'a b', '-', "o''brien")
+{
+	my $real = $role =~ s/''/'/gr;
+
+	$n++;
+	query(qq{CREATE TABLE IF NOT EXISTS seen (who text, value text)});
+	make_role($real =~ s/'/'/gr, undef);
+	query("INSERT INTO rappel_conso.topic_grant VALUES ('$role', 'odd$n.*', true, true)");
+	is(make_stream($real, "odd$n", "odd$n.in"), '', "R13: role \"$real\" stores a stream");
+	is(query("SELECT owner = '$role' FROM rappel_conso.stream WHERE name = 'odd$n'"), 't', 'R13: and owns it');
+	runs_as($real, "odd$n.in", "R13: which runs as \"$real\"");
+	is(as($real, "SELECT rc_publish('odd$n.out', 'x'::text) IS NOT NULL"), 't', 'R13: and its grant is its own');
+	like(as($real, "SELECT rc_publish('odd9.out', 'x'::text)"), qr/^42501: .*topic/, 'R13: and no other');
+}
+query(q{UPDATE rappel_conso.stream SET paused = true});
+
+#
+# DROP ROLE while the stream runs; then another role of the same name
+#
+make_role('clerk', 'clerk.*');
+make_role('other', 'other.*');
+is(make_stream('clerk', 'clerk', 'clerk.in'), '', 'a stream');
+is(make_stream('clerk', 'clerk2', 'clerk.in2'), '', 'and another one of the same owner');
+runs_as('clerk', 'clerk.in', 'it runs as its owner');
+query(q{INSERT INTO rappel_conso.source (name, dataset, owner) VALUES ('clerks', 'd', 'clerk')});
+query('DROP OWNED BY clerk; DROP ROLE clerk');
+fails_as_lost('clerk', 'clerk', 'R3: the owner was dropped');
+fails_as_lost('clerk2', 'clerk', 'R3: so is the other stream of it');
+wait_for(q{SELECT state = 'failed' FROM rc_status() WHERE component = 'source' AND name = 'clerks'}, 'R3: its source fails, too');
+like(query(q{SELECT error FROM rappel_conso.run WHERE source = 'clerks'}), qr/^\Q${\sprintf($LOST, 'clerk')}\E$/, 'R3: with the same words, once');
+my ($code, $out, $err) = $node->psql('postgres', q{SELECT rc_sync_now('clerks')});
+like($err, qr/\Q${\sprintf($LOST, 'clerk')}\E.*SET owner/s, 'R3: rc_sync_now() says so and what to do');
+($code, $out, $err) = $node->psql('postgres', q{SELECT rc_seek('clerk', 'earliest')});
+like($err, qr/\Q${\sprintf($LOST, 'clerk')}\E/, 'R3: so does rc_seek()');
+
+make_role('clerk', undef);
+$kafka->produce('clerk.in', 'k', 'for the dropped one');
+query(q{UPDATE rappel_conso.stream_state SET retry_at = NULL WHERE stream = 'clerk'; UPDATE rappel_conso.stream SET batch_size = 99 WHERE name = 'clerk'});
+wait_for(q{SELECT failures > 0 FROM rappel_conso.stream_state WHERE stream = 'clerk' AND state = 'failed'}, 'another try');
+is(query(q{SELECT count(*) FROM seen WHERE value = 'for the dropped one'}), '0', 'R3: a new role of that name does not get the stream');
+like(as('clerk', q{SELECT rc_publish('clerk.out', 'x'::text)}), qr/^42501: .*topic/, 'R3: nor the grants');
+like(as('clerk', q{SELECT rc_seek('clerk', 'latest')}), qr/^42/, 'R3: nor a verb over the stream');
+like(as('clerk', q{INSERT INTO rappel_conso.stream (name, topics, statement) VALUES ('mine', '{clerk.in}', 'SELECT key FROM records')}),
+	qr/^42501: name "clerk" is still used by what an earlier role/, 'R3: nor can it bring all that to life with a stream of its own');
+like(as('clerk', q{UPDATE rappel_conso.stream SET owner = 'clerk' WHERE name = 'clerk'}), qr/^42501/, 'R3: or by setting the owner');
+
+query(q{UPDATE rappel_conso.topic_grant SET role = 'clerk' WHERE role = 'clerk';
+	UPDATE rappel_conso.stream SET owner = 'clerk' WHERE name = 'clerk'});
+wait_for(q{SELECT count(*) = 1 FROM seen WHERE value = 'for the dropped one'}, 'the new owner');
+runs_as('clerk', 'clerk.in', 'R3: until a superuser sets owner and grant again');
+is(as('clerk', q{SELECT rc_publish('clerk.out', 'x'::text) IS NOT NULL}), 't', 'R3: then the grant is its own');
+
+#
+# RENAME, and a role that takes the old name
+#
+query('ALTER ROLE clerk RENAME TO scribe');
+fails_as_lost('clerk', 'clerk', 'R3: the owner was renamed');
+query('ALTER ROLE other RENAME TO clerk');
+like(as('clerk', q{SELECT rc_publish('clerk.out', 'x'::text)}), qr/^42501: .*topic/, 'R3: who is renamed to that name has no grants of it');
+query(q{UPDATE rappel_conso.topic_grant SET role = 'scribe' WHERE topic = 'clerk.*';
+	UPDATE rappel_conso.stream SET owner = 'scribe' WHERE name = 'clerk'});
+runs_as('scribe', 'clerk.in', 'R3: the new name set, it runs');
+
+#
+# R10: a grant that goes stops a running worker, one that comes starts it
+#
+query(q{DELETE FROM rappel_conso.topic_grant WHERE topic = 'clerk.*'});
+wait_for(q{SELECT state = 'failed' AND sqlstate = '42501' FROM rappel_conso.stream_state WHERE stream = 'clerk'}, 'the end');
+$kafka->produce('clerk.in', 'k', 'after the grant');
+is(query(q{SELECT count(*) FROM seen WHERE value = 'after the grant'}), '0', 'R10: without its grant a stream reads nothing more');
+query(q{INSERT INTO rappel_conso.topic_grant VALUES ('scribe', 'clerk.*', true, true)});
+wait_for(q{SELECT count(*) = 1 FROM seen WHERE value = 'after the grant'}, 'R10: the grant is back');
+query(q{TRUNCATE rappel_conso.topic_grant});
+wait_for(q{SELECT state = 'failed' AND sqlstate = '42501' FROM rappel_conso.stream_state WHERE stream = 'clerk'}, 'R10: TRUNCATE');
+query(q{INSERT INTO rappel_conso.topic_grant VALUES ('scribe', 'clerk.*', true, true)});
+runs_as('scribe', 'clerk.in', 'R10: and it runs again');
+
+#
+# R14: memberships without SET or INHERIT
+#
+SKIP:
+{
+	skip 'memberships have no options before PostgreSQL 16', 6 if $major < 16;
+	make_role('insider', undef);
+	query(q{GRANT scribe TO insider WITH INHERIT FALSE, SET FALSE});
+	like(as('insider', q{INSERT INTO rappel_conso.stream (name, topics, statement, owner) VALUES ('steal', '{clerk.in}', 'SELECT key FROM records', 'scribe')}),
+		qr/^42501/, 'R14: who may not SET ROLE stores nothing for it');
+	is(as('insider', q{SELECT count(*) FROM rappel_conso.stream WHERE owner = 'scribe'}), '0', 'R14: and sees nothing of it');
+	like(as('insider', q{SELECT rc_seek('clerk', 'latest')}), qr/^42/, 'R14: nor has it a verb');
+	query(q{GRANT scribe TO insider WITH INHERIT TRUE, SET FALSE});
+	is(as('insider', q{WITH u AS (UPDATE rappel_conso.stream SET paused = false WHERE owner = 'scribe' RETURNING 1) SELECT count(*) FROM u}),
+		'0', 'R14: INHERIT alone changes nothing');
+	is(as('insider', q{SELECT count(*) > 0 FROM rappel_conso.stream WHERE owner = 'scribe'}), 't', 'R14: but sees it');
+	query(q{GRANT scribe TO insider WITH INHERIT FALSE, SET TRUE});
+	is(as('insider', q{SELECT rc_seek('clerk', 'latest')}), '', 'R14: SET is enough for a verb');
+}
+
+#
+# Another cluster: a role is missing, another has its OID
+#
+my $oid = query(q{SELECT oid FROM pg_roles WHERE rolname = 'scribe'});
+my $dump = "$PostgreSQL::Test::Utils::tmp_check/dump.sql";
+my $data = "$PostgreSQL::Test::Utils::tmp_check/data.sql";
+my $copy = new_node('copy', kafka => $kafka, extension => 0, conf => "max_worker_processes = 30\n");
+
+$node->command_ok([ 'pg_dump', '-f', $dump, '--no-privileges', '--exclude-table=seen', 'postgres' ], 'a dump');
+$node->command_ok([ 'pg_dump', '-f', $data, '--data-only', '--disable-triggers', '--exclude-table=seen', 'postgres' ], 'and one of the data alone');
+unlike(slurp_file($dump), qr/\b$oid\b/, 'R3: no OID of a role is in it');
+
+# the same OID, of a superuser
+query(qq{
+	DO \$\$
+	BEGIN
+	  LOOP
+	    CREATE ROLE squatter SUPERUSER LOGIN;
+	    EXIT WHEN (SELECT oid >= $oid FROM pg_roles WHERE rolname = 'squatter');
+	    DROP ROLE squatter;
+	  END LOOP;
+	END
+	\$\$}, $copy);
+is(query(q{SELECT oid FROM pg_roles WHERE rolname = 'squatter'}, $copy), $oid, 'a superuser has the OID of the owner');
+query(q{CREATE ROLE "Ana" LOGIN; CREATE ROLE "10" LOGIN; CREATE TABLE seen (who text, value text)}, $copy);
+$copy->command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-f', $dump, 'postgres' ], 'R3: the dump is restored, missing roles or not');
+is(query(q{SELECT string_agg(DISTINCT owner, ',' ORDER BY owner) FROM rappel_conso.stream WHERE name <> 'rappel_conso'}, $copy),
+	query(q{SELECT string_agg(DISTINCT owner, ',' ORDER BY owner) FROM rappel_conso.stream WHERE name <> 'rappel_conso'}), 'R3: all rows are there');
+is(query(q{SELECT string_agg(name || ' ' || (oid = 0), ',' ORDER BY name) FROM rappel_conso.known_role WHERE name IN ('Ana', '10', 'scribe', 'clerk')}, $copy),
+	'10 false,Ana false,clerk true,scribe true', 'R3: who is missing is noted as nobody');
+query(q{UPDATE rappel_conso.stream SET paused = false WHERE name = 'clerk'; SELECT rc_start()}, $copy);
+wait_for(q{SELECT state = 'failed' AND error = 'role "scribe" was dropped or renamed' FROM rappel_conso.stream_state WHERE stream = 'clerk'},
+	'R3: a stream of a role that is missing fails', $copy);
+is(query(q{SELECT count(*) FROM seen}, $copy), '0', 'R3: who has the OID did not run it');
+make_role('scribe', undef, $copy);
+like(as('scribe', q{SELECT rc_publish('clerk.out', 'x'::text)}, $copy), qr/^42501: .*topic/, 'R3: who is made later gets no grant');
+query(q{UPDATE rappel_conso.stream_state SET retry_at = NULL; UPDATE rappel_conso.stream SET batch_size = 98 WHERE name = 'clerk'}, $copy);
+wait_for(q{SELECT failures > 0 FROM rappel_conso.stream_state WHERE stream = 'clerk' AND state = 'failed'}, 'another try', $copy);
+is(query(q{SELECT count(*) FROM seen}, $copy), '0', 'R3: and no stream');
+query(q{UPDATE rappel_conso.topic_grant SET role = role; UPDATE rappel_conso.stream SET owner = owner WHERE name = 'clerk'}, $copy);
+$kafka->produce('clerk.in', 'k', 'for the copy');
+wait_for(q{SELECT count(*) > 0 FROM seen WHERE who = 'scribe' AND value = 'for the copy'}, 'R3: until both are set again', $copy);
+query(q{SELECT rc_stop()}, $copy);
+
+#
+# The data alone, without triggers: the scheduler notes whom the names mean
+#
+query(q{CREATE DATABASE later}, $copy);
+$copy->safe_psql('later', q{
+	CREATE EXTENSION rappel_conso; CREATE TABLE seen (who text, value text);
+	SET session_replication_role = replica;
+	DELETE FROM rappel_conso.source; DELETE FROM rappel_conso.stream; TRUNCATE rappel_conso.known_role});
+$copy->command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-f', $data, 'later' ], 'R3: data without triggers are restored');
+is($copy->safe_psql('later', 'SELECT count(*) FROM rappel_conso.known_role'), '0', 'nobody has noted the roles yet');
+$copy->safe_psql('later', q{UPDATE rappel_conso.stream SET paused = true; SELECT rc_start()});
+$copy->poll_query_until('later', q{SELECT count(*) > 0 FROM rappel_conso.known_role}) or die 'not noted';
+is($copy->safe_psql('later', q{SELECT string_agg(name || ' ' || (oid = 0), ',' ORDER BY name) FROM rappel_conso.known_role WHERE name IN ('Ana', 'a b', 'scribe')}),
+	'Ana false,a b true,scribe false', 'R3: the scheduler notes them, missing ones as nobody');
+$copy->safe_psql('later', 'SELECT rc_stop()');
+
+$copy->stop;
+$node->stop;
+done_testing();
