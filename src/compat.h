@@ -24,6 +24,22 @@
 #define RC_JSON_RETURN			return
 #endif
 
+/* 16: lists in shared memory are those of lib/ilist.h. */
+#if PG_VERSION_NUM >= 160000
+#define rc_proclock_first(list) \
+	(dlist_is_empty(list) ? NULL : dlist_head_element(PROCLOCK, procLink, list))
+#define rc_proclock_next(list, proclock) \
+	(dlist_has_next(list, &(proclock)->procLink) ? \
+	 dlist_container(PROCLOCK, procLink, \
+					 dlist_next_node(list, &(proclock)->procLink)) : NULL)
+#else
+#define rc_proclock_first(list) \
+	((PROCLOCK *) SHMQueueNext(list, list, offsetof(PROCLOCK, procLink)))
+#define rc_proclock_next(list, proclock) \
+	((PROCLOCK *) SHMQueueNext(list, &(proclock)->procLink, \
+							   offsetof(PROCLOCK, procLink)))
+#endif
+
 /* 17: the lexer can be given; NULL allocates one as before. */
 #if PG_VERSION_NUM >= 170000
 #define rc_make_json_lexer(json, len, encoding) \

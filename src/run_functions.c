@@ -58,6 +58,8 @@ static RunRow *load_run(int64 run);
 pg_noreturn static void raise_missing_run(int64 run);
 static void check_source(const char *name);
 static RunRow *load_own_run(int64 run);
+static void prepare_wait(RcCall *call, int64 run);
+static void check_not_ended(int64 run);
 static void check_committed(int64 run);
 static void check_alive(int64 run);
 static int64 tell_progress(int64 run, int64 told);
@@ -197,6 +199,7 @@ rc_wait(PG_FUNCTION_ARGS)
 	uint32		looks = 0;
 	MemoryContext look;
 	MemoryContext old;
+	RcCall		call = {0};
 
 	rc_call_check_null(fcinfo, 0, "run");
 	run = PG_GETARG_INT64(0);
@@ -204,17 +207,19 @@ rc_wait(PG_FUNCTION_ARGS)
 		deadline = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
 														   TimestampTzGetDatum(GetCurrentTimestamp()),
 														   PG_GETARG_DATUM(1)));
-	(void) load_own_run(run);
+	prepare_wait(&call, run);
 	check_committed(run);
 	look = AllocSetContextCreate(CurrentMemoryContext, "rappel_conso look",
 								 ALLOCSET_SMALL_SIZES);
 	old = MemoryContextSwitchTo(look);
+	rc_lock_mark(RC_WORKER_RUN, call.args.name);
 	while (!has_ended(load_run(run)))
 	{
 		if (looks++ % (TELL_INTERVAL / LOOK_INTERVAL) == 0)
 		{
 			check_alive(run);
 			told = tell_progress(run, told);
+			rc_call_check_blocked(&call);
 		}
 		if (deadline != 0 && GetCurrentTimestamp() >= deadline)
 			ereport(ERROR,
@@ -228,6 +233,7 @@ rc_wait(PG_FUNCTION_ARGS)
 		CHECK_FOR_INTERRUPTS();
 		MemoryContextReset(look);
 	}
+	rc_lock_unmark(RC_WORKER_RUN, call.args.name);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(look);
 	if (!rc_sync_outcome(run))
@@ -237,24 +243,32 @@ rc_wait(PG_FUNCTION_ARGS)
 	return run_row(fcinfo, run);
 }
 
+/* What rc_call_check_blocked() has to know of the run's worker. */
+static void
+prepare_wait(RcCall *call, int64 run)
+{
+	RunRow	   *row = load_own_run(run);
+	RcSource   *source = rc_source_load(row->source);
+
+	call->kind = RC_WORKER_RUN;
+	strlcpy(call->args.name, row->source, sizeof(call->args.name));
+	call->what = psprintf("run worker of source \"%s\"", row->source);
+	call->stream = source ? source->stream : NULL;
+}
+
 /* rc_cancel(run_id): true when it was told to end, or will not begin. */
 Datum
 rc_cancel(PG_FUNCTION_ARGS)
 {
 	int64		run;
-	RunRow	   *row;
 	RcParams	params = {0};
 	int			pid;
 
 	rc_call_check_null(fcinfo, 0, "run_id");
 	run = PG_GETARG_INT64(0);
-	row = load_own_run(run);
+	(void) load_own_run(run);
 	PreventCommandIfReadOnly("rc_cancel()");
-	if (has_ended(row))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("run %lld has already ended", (long long) run),
-				 errdetail("Its state is %s.", row->state)));
+	check_not_ended(run);
 
 	rc_param_int8(&params, run);
 	if (rc_execute("UPDATE rappel_conso.run SET state = 'cancelled',"
@@ -268,8 +282,27 @@ rc_cancel(PG_FUNCTION_ARGS)
 		PG_RETURN_BOOL(true);
 	}
 
-	pid = rc_lock_holder(MyDatabaseId, RC_WORKER_RUN, row->source, 0);
+	/*
+	 * By the number of the run: the worker of the source may be that of the
+	 * next run by now, or the scheduler, which ends what is dead.
+	 */
+	pid = rc_lock_holder(MyDatabaseId, RC_WORKER_RUN_ID,
+						 psprintf("%lld", (long long) run), 0);
+	if (pid == 0)
+		check_not_ended(run);
 	PG_RETURN_BOOL(pid != 0 && kill(pid, SIGINT) == 0);
+}
+
+static void
+check_not_ended(int64 run)
+{
+	RunRow	   *row = load_run(run);
+
+	if (has_ended(row))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("run %lld has already ended", (long long) run),
+				 errdetail("Its state is %s.", row->state)));
 }
 
 /* The newest state of a run, whatever the isolation level. */

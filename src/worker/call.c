@@ -23,9 +23,7 @@
 #include "storage/proc.h"
 #include "storage/shm_mq.h"
 #include "utils/acl.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
@@ -50,7 +48,7 @@ static void handle_message(StringInfo message, StartedWorker *started,
 static void rethrow(StringInfo message, StartedWorker *started);
 static void cancel_worker(dsm_segment *segment, Datum arg);
 static void check_deadline(const RcCall *call);
-static bool blocked_by_us(int pid);
+static List *add_pid(List *pids, int pid);
 
 /*
  * An argument that says nothing: a job that passes it would seem to succeed.
@@ -150,6 +148,7 @@ rc_call_worker(RcCall *call)
 	started = launch(call, segment);
 	shm_mq_set_handle(handle, started->handle);
 
+	rc_lock_mark(call->kind, call->args.name);
 	while (!receive(handle, started, call))
 	{
 		(void) WaitLatch(MyLatch,
@@ -162,6 +161,7 @@ rc_call_worker(RcCall *call)
 			call->worker = 0;
 		rc_call_check_blocked(call);
 	}
+	rc_lock_unmark(call->kind, call->args.name);
 	call->worker = 0;
 	started->ended = true;
 	dsm_detach(segment);
@@ -298,25 +298,28 @@ check_deadline(const RcCall *call)
 
 /*
  * Look whether the worker, or a worker of the stream, waits for a lock that
- * this session holds: it would wait for ever.
+ * this session holds, by way of others perhaps: it would wait for ever.
  */
 void
-rc_call_check_blocked(const RcCall *call)
+rc_call_check_blocked(RcCall *call)
 {
 	MemoryContext look = AllocSetContextCreate(CurrentMemoryContext,
 											   "rappel_conso look",
 											   ALLOCSET_SMALL_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(look);
 	RcStream   *stream = call->stream ? rc_stream_load(call->stream) : NULL;
+	List	   *pids = NIL;
 	bool		blocked;
+	bool		prepared;
 
 	/* ours may wait before it holds its lock: while it connects */
-	blocked = blocked_by_us(call->worker) ||
-		blocked_by_us(rc_lock_holder(MyDatabaseId, call->kind,
-									 call->args.name, 0));
-	for (int i = 0; stream != NULL && i < stream->workers && !blocked; i++)
-		blocked = blocked_by_us(rc_lock_holder(MyDatabaseId, RC_WORKER_STREAM,
-											   stream->name, i));
+	pids = add_pid(pids, call->worker);
+	pids = add_pid(pids, rc_lock_holder(MyDatabaseId, call->kind,
+										call->args.name, 0));
+	for (int i = 0; stream != NULL && i < stream->workers; i++)
+		pids = add_pid(pids, rc_lock_holder(MyDatabaseId, RC_WORKER_STREAM,
+											stream->name, i));
+	blocked = rc_waits_for_us(pids, &prepared);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(look);
 	if (blocked)
@@ -325,25 +328,18 @@ rc_call_check_blocked(const RcCall *call)
 				 errmsg("the %s waits for a lock that this session holds",
 						call->what),
 				 errhint("Commit or roll back first, then call the function again.")));
+	if (prepared && !call->told_prepared)
+	{
+		call->told_prepared = true;
+		ereport(NOTICE,
+				(errmsg("the %s waits for a lock that a prepared transaction holds",
+						call->what),
+				 errhint("The prepared transactions are the rows of pg_prepared_xacts: COMMIT PREPARED or ROLLBACK PREPARED ends one.")));
+	}
 }
 
-static bool
-blocked_by_us(int pid)
+static List *
+add_pid(List *pids, int pid)
 {
-	ArrayType  *blockers;
-	int32	   *pids;
-	int			n;
-
-	if (pid == 0)
-		return false;
-	blockers = DatumGetArrayTypeP(DirectFunctionCall1(pg_blocking_pids,
-													  Int32GetDatum(pid)));
-	n = ArrayGetNItems(ARR_NDIM(blockers), ARR_DIMS(blockers));
-	pids = (int32 *) ARR_DATA_PTR(blockers);
-	for (int i = 0; i < n; i++)
-	{
-		if (pids[i] == MyProcPid)
-			return true;
-	}
-	return false;
+	return pid == 0 ? pids : list_append_unique_int(pids, pid);
 }

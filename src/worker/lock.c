@@ -17,6 +17,7 @@
 #include "storage/latch.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
+#include "storage/lwlock.h"
 #include "storage/proc.h"
 #include "storage/procarray.h"
 #include "utils/memutils.h"
@@ -27,6 +28,12 @@
  * standard session lock would be let go when a transaction aborts.
  */
 #define LOCK_SPACE		0x5243
+
+/* Bits of the third field that belong to the name; the others: the number. */
+#define NAME_BITS		0xFFFFFF00
+
+/* Added to the kind: somebody waits for the workers of that kind and name. */
+#define LOCK_MARK		0x20
 
 /* A worker to be woken when this transaction commits. */
 typedef struct Wake
@@ -42,6 +49,7 @@ static bool callback_registered = false;
 
 static void make_tag(LOCKTAG *tag, Oid database, RcWorkerKind kind,
 					 const char *name, int number);
+static bool holds(PGPROC *proc, int partition, const LOCKTAG *tag);
 static void wake_callback(XactEvent event, void *arg);
 
 static void
@@ -52,7 +60,7 @@ make_tag(LOCKTAG *tag, Oid database, RcWorkerKind kind, const char *name,
 														strlen(name), 0));
 
 	SET_LOCKTAG_ADVISORY(*tag, database, (uint32) (hash >> 32),
-						 ((uint32) hash & 0xFFFFFF00) | (number & 0xFF),
+						 ((uint32) hash & NAME_BITS) | (number & ~NAME_BITS),
 						 LOCK_SPACE + kind);
 }
 
@@ -102,26 +110,93 @@ rc_lock_keep(RcWorkerKind kind, const char *name, int number)
 }
 
 /*
- * Process id of the holder; 0 if there is none.  GetLockConflicts would pass
- * over a holder that is outside a transaction, as an idle worker is.
+ * Process id of the holder; 0 if there is none.
+ *
+ * This happens at each commit that wakes somebody, so it looks at no more than
+ * the one partition of the lock table that the lock is in, and at the
+ * processes of the one database.  GetLockStatusData() would copy every lock of
+ * the server, and GetLockConflicts() pass over a holder that is outside a
+ * transaction, as an idle worker is.
  */
 int
 rc_lock_holder(Oid database, RcWorkerKind kind, const char *name, int number)
 {
 	LOCKTAG		tag;
-	LockData   *data = GetLockStatusData();
+	uint32		hash;
 	int			pid = 0;
 
 	make_tag(&tag, database, kind, name, number);
-	for (int i = 0; i < data->nelements; i++)
+	hash = LockTagHashCode(&tag);
+	LWLockAcquire(LockHashPartitionLock(hash), LW_SHARED);
+	for (uint32 i = 0; i < ProcGlobal->allProcCount && pid == 0; i++)
 	{
-		if (memcmp(&data->locks[i].locktag, &tag, sizeof(LOCKTAG)) == 0 &&
-			data->locks[i].holdMask != 0)
-			pid = data->locks[i].pid;
+		PGPROC	   *proc = &ProcGlobal->allProcs[i];
+
+		if (proc->databaseId == database &&
+			holds(proc, LockHashPartition(hash), &tag))
+			pid = proc->pid;
 	}
-	pfree(data->locks);
-	pfree(data);
+	LWLockRelease(LockHashPartitionLock(hash));
 	return pid;
+}
+
+/* Whether a process holds a lock of that partition, which we have locked. */
+static bool
+holds(PGPROC *proc, int partition, const LOCKTAG *tag)
+{
+	PROCLOCK   *proclock = rc_proclock_first(&proc->myProcLocks[partition]);
+
+	while (proclock != NULL)
+	{
+		if (proclock->holdMask != 0 &&
+			memcmp(&proclock->tag.myLock->tag, tag, sizeof(LOCKTAG)) == 0)
+			return true;
+		proclock = rc_proclock_next(&proc->myProcLocks[partition], proclock);
+	}
+	return false;
+}
+
+/*
+ * Say that this process waits for the workers of that kind and name (their
+ * numbers count for nothing), until it says that it does not any more or its
+ * transaction aborts.  See blocked.c.
+ */
+void
+rc_lock_mark(RcWorkerKind kind, const char *name)
+{
+	LOCKTAG		tag;
+
+	make_tag(&tag, MyDatabaseId, kind + LOCK_MARK, name, 0);
+	(void) LockAcquire(&tag, AccessShareLock, false, true);
+}
+
+void
+rc_lock_unmark(RcWorkerKind kind, const char *name)
+{
+	LOCKTAG		tag;
+
+	make_tag(&tag, MyDatabaseId, kind + LOCK_MARK, name, 0);
+	LockRelease(&tag, AccessShareLock, false);
+}
+
+/* Whether a lock is such a mark. */
+bool
+rc_lock_is_mark(const LOCKTAG *tag)
+{
+	return tag->locktag_type == LOCKTAG_ADVISORY &&
+		tag->locktag_field4 > LOCK_SPACE + LOCK_MARK &&
+		tag->locktag_field4 <= LOCK_SPACE + LOCK_MARK + RC_WORKER_LAST;
+}
+
+/* Whether a lock is that of a worker whom the mark says to be waited for. */
+bool
+rc_lock_is_marked(const LOCKTAG *tag, const LOCKTAG *mark)
+{
+	return tag->locktag_type == LOCKTAG_ADVISORY &&
+		tag->locktag_field1 == mark->locktag_field1 &&
+		tag->locktag_field2 == mark->locktag_field2 &&
+		(tag->locktag_field3 & NAME_BITS) == mark->locktag_field3 &&
+		tag->locktag_field4 + LOCK_MARK == mark->locktag_field4;
 }
 
 /*
@@ -140,7 +215,7 @@ rc_lock_holders(Oid database)
 
 		if (lock->locktag.locktag_type != LOCKTAG_ADVISORY ||
 			lock->locktag.locktag_field1 != database ||
-			kind < RC_WORKER_SCHEDULER || kind > RC_WORKER_DRAIN ||
+			kind < RC_WORKER_SCHEDULER || kind > RC_WORKER_LAST ||
 			lock->holdMask == 0)
 			continue;
 		if (kind == RC_WORKER_SCHEDULER)

@@ -172,6 +172,10 @@ begin_run(RcRun *run, const RcWorkerArgs *args)
 		rc_transaction_commit();
 		return false;
 	}
+
+	/* as nobody else is, so it is by this number that rc_cancel() finds us */
+	(void) rc_lock_take(RC_WORKER_RUN_ID,
+						psprintf("%lld", (long long) run->id), 0);
 	run->windows = rc_run_windows(run->id);
 	run->label = rc_run_header_write(run->id);
 	rc_transaction_commit();
@@ -402,15 +406,18 @@ set_task(RcRun *run, const char *name, const char *state, int attempt,
 	MemoryContextSwitchTo(run->context);
 }
 
-/* Write down the end of the run; a late cancel does not matter any more. */
+/*
+ * Write down the end of the run.  A late cancel does not matter any more; but
+ * the wait for who has locked the run's row must end with the worker.
+ */
 static void
 finish_run(RcRun *run, const char *state, const ErrorData *error)
 {
-	HOLD_INTERRUPTS();
-	QueryCancelPending = false;
+	HOLD_CANCEL_INTERRUPTS();
 	rc_transaction_begin();
 	rc_run_finish(run->id, state, error);
 	rc_transaction_commit();
 	MemoryContextSwitchTo(run->context);
-	RESUME_INTERRUPTS();
+	QueryCancelPending = false;
+	RESUME_CANCEL_INTERRUPTS();
 }

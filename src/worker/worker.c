@@ -51,6 +51,8 @@ static const char *const titles[] = {
 	[RC_WORKER_DRAIN] = "rappel_conso drain"
 };
 
+static emit_log_hook_type next_log_hook = NULL;
+
 /* Of the database that this worker is connected to. */
 static char database_name[NAMEDATALEN];
 
@@ -148,6 +150,38 @@ override_settings(void)
 }
 
 /*
+ * That a worker is told to end is no failure: one line for the log, without
+ * the statement that it was in, in place of the server's FATAL.  A backend
+ * that waits for it is told the latter all the same.
+ */
+static void
+log_shutdown(ErrorData *error)
+{
+	if (error->elevel == FATAL && error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN &&
+		error->output_to_server)
+	{
+		ErrorContextCallback *callbacks = error_context_stack;
+
+		error->output_to_server = false;
+		error_context_stack = NULL;
+		ereport(LOG,
+				(errmsg("%s is shutting down", MyBgworkerEntry->bgw_name),
+				 errhidestmt(true)));
+		error_context_stack = callbacks;
+	}
+	if (next_log_hook)
+		next_log_hook(error);
+}
+
+/* Have the end of this process logged by log_shutdown(). */
+void
+rc_worker_log_shutdown(void)
+{
+	next_log_hook = emit_log_hook;
+	emit_log_hook = log_shutdown;
+}
+
+/*
  * Handle signals, connect as the role (InvalidOid: the bootstrap superuser)
  * and show a title in pg_stat_activity.
  */
@@ -157,6 +191,7 @@ rc_worker_connect(const RcWorkerArgs *args, const char *title)
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
 	pqsignal(SIGINT, StatementCancelHandler);
+	rc_worker_log_shutdown();
 	BackgroundWorkerUnblockSignals();
 	return_large_memory();
 

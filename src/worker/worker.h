@@ -15,6 +15,7 @@
 
 #include "postmaster/bgworker.h"
 #include "storage/dsm.h"
+#include "storage/lock.h"
 
 #include "store/store.h"
 
@@ -26,8 +27,11 @@ typedef enum RcWorkerKind
 	RC_WORKER_STREAM = 3,
 	RC_WORKER_OUTBOX = 4,
 	RC_WORKER_RETRY = 5,
-	RC_WORKER_DRAIN = 6
+	RC_WORKER_DRAIN = 6,
+	RC_WORKER_RUN_ID = 7		/* the run worker again, by its run's number */
 } RcWorkerKind;
+
+#define RC_WORKER_LAST	RC_WORKER_RUN_ID
 
 /* What a worker is told; travels in bgw_extra. */
 typedef struct RcWorkerArgs
@@ -53,6 +57,7 @@ extern bool rc_worker_launch(RcWorkerKind kind, const RcWorkerArgs *args,
 							 BackgroundWorkerHandle **handle);
 extern RcWorkerArgs *rc_worker_args(void);
 extern void rc_worker_connect(const RcWorkerArgs *args, const char *title);
+extern void rc_worker_log_shutdown(void);
 extern void rc_worker_wait(long timeout_ms);
 extern bool rc_time_passed(TimestampTz since, int ms);
 extern char *rc_client_id(const char *name);
@@ -69,7 +74,15 @@ extern bool rc_lock_keep(RcWorkerKind kind, const char *name, int number);
 extern int	rc_lock_holder(Oid database, RcWorkerKind kind, const char *name,
 						   int number);
 extern List *rc_lock_holders(Oid database);
+extern void rc_lock_mark(RcWorkerKind kind, const char *name);
+extern void rc_lock_unmark(RcWorkerKind kind, const char *name);
+extern bool rc_lock_is_mark(const LOCKTAG *tag);
+extern bool rc_lock_is_marked(const LOCKTAG *tag, const LOCKTAG *mark);
 extern void rc_wake_at_commit(RcWorkerKind kind, const char *name, int number);
+
+/* ---- blocked.c: who waits for whom ---- */
+
+extern bool rc_waits_for_us(List *pids, bool *prepared);
 
 /* ---- queue.c: from a run worker to the backend that waits ---- */
 
@@ -91,11 +104,12 @@ typedef struct RcCall
 	pid_t		worker;			/* process that was started; 0: none */
 	bool		busy;			/* another process does it */
 	bool		ended;			/* values are there */
+	bool		told_prepared;	/* that a prepared transaction is in its way */
 	int64		values[RC_CALL_VALUES];
 } RcCall;
 
 extern void rc_call_worker(RcCall *call);
-extern void rc_call_check_blocked(const RcCall *call);
+extern void rc_call_check_blocked(RcCall *call);
 extern void rc_call_check_null(FunctionCallInfo fcinfo, int arg,
 							   const char *name);
 extern bool rc_call_sees_all(void);

@@ -1,0 +1,282 @@
+# 062_control.pl
+#     Telling workers to end, at the waits that hide from it: a row lock of
+#     another session, a statement that never ends; who waits for whom in a
+#     circle; and cancelling that run and no other.
+#
+# The stand-in of the API holds a request wherever a test acts in the middle of
+# a run, so nothing here depends on speed.
+
+use strict;
+use warnings FATAL => 'all';
+
+use lib 'test/lib';
+
+use PostgreSQL::Test::Utils;
+use RappelConso;
+use Test::More;
+
+my $api = start_api();
+my $node = new_node(
+	'main',
+	api => $api,
+	conf => <<~'EOC');
+	max_prepared_transactions = 2
+	max_worker_processes = 20
+	EOC
+my $blocked = qr/waits for a lock that this session holds/;
+
+sub call { return start_session($node, @_); }
+
+sub value { return $node->safe_psql('postgres', $_[0]); }
+
+# Whether it comes true within a second or so: the first looks of the poll.
+sub soon
+{
+	my ($sql, $name) = @_;
+
+	return ok($node->poll_query_until('postgres', "SELECT $sql"), $name);
+}
+
+# A worker that waits for a heavyweight lock.
+my $waits = "EXISTS (SELECT FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+                      WHERE NOT l.granted AND a.backend_type LIKE 'rappel_conso%')";
+my $gone = "NOT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type LIKE 'rappel_conso%')";
+
+# A gate is shut until it is opened; GATE waits for that.
+my $GATE = 'SELECT pg_advisory_xact_lock_shared(1)';
+
+sub shut_gate
+{
+	my $gate = call("SELECT pg_advisory_lock(1);\n\\warn shut\nSELECT pg_sleep(1000)");
+
+	$gate->wait_for(qr/shut/);
+	return $gate;
+}
+
+sub open_gate
+{
+	my ($gate) = @_;
+
+	value("SELECT pg_terminate_backend(pid) FROM pg_locks
+	        WHERE locktype = 'advisory' AND objid = 1 AND mode = 'ExclusiveLock' AND granted");
+	$gate->finish;
+	return;
+}
+
+# A transaction that has done something, and does the rest behind the gate.
+sub transaction
+{
+	my ($first, $rest) = @_;
+	my $session = call("BEGIN;\n$first;\n\\warn holds\n" . ($rest // "$GATE") . ";\nCOMMIT");
+
+	$session->wait_for(qr/holds/);
+	return $session;
+}
+
+# Begin a call whose run stands at the first line of the export.
+sub call_into_export
+{
+	my $call;
+
+	$api->control(faults => [ { fault => 'gate', on => 'export', lines => 1 } ]);
+	$call = call('SELECT * FROM rc_sync_now(full_sync => true)');
+	$api->wait_held;
+	$api->control(faults => []);
+	return $call;
+}
+
+value('SELECT rc_sync_now()');
+
+#
+# C2: the end of a run waits for who has locked its row
+#
+
+sub run_that_cannot_end
+{
+	my $gate = shut_gate();
+	my $call;
+	my $holder;
+
+	# nothing is new, so the run's end is the first that changes its row
+	$api->control(faults => [ { fault => 'gate', on => 'meta' } ]);
+	$call = call('SELECT * FROM rc_sync_now()');
+	$api->wait_held;
+	$api->control(faults => []);
+	$holder = transaction("SELECT FROM rappel_conso.run WHERE state = 'running' FOR UPDATE");
+	$api->release;
+	soon($waits, 'a run waits for who has locked its row');
+	return ($gate, $call, $holder);
+}
+
+foreach my $case (
+	[ 'rc_stop()', 'SELECT rc_stop()' ],
+	[
+		'pg_terminate_backend()',
+		"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE backend_type = 'rappel_conso run'"
+	],
+	[
+		'DROP DATABASE of another database',
+		"CREATE DATABASE brief;\nDROP DATABASE brief;\n"
+		  . "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE backend_type = 'rappel_conso run'"
+	])
+{
+	my ($name, $sql) = @$case;
+	my ($gate, $call, $holder) = run_that_cannot_end();
+
+	is($node->psql('postgres', "SET statement_timeout = '20s';\n$sql"), 0, "C2: $name does not wait");
+	soon($gone, "C2: after $name the worker has gone while the row is locked");
+	is($call->finish->{sqlstate}, '57P01', 'C2: its caller is told');
+	open_gate($gate);
+	$holder->finish;
+}
+is(value('SELECT state FROM rc_sync_now()'), 'success', 'the next run works');
+is( value("SELECT count(*) FROM rappel_conso.run WHERE state = 'failed' AND sqlstate = '57P02'"),
+	3, 'and has marked those that could not write their end');
+
+# a cancel that comes while the end is written is too late, and harmless
+{
+	my ($gate, $call, $holder) = run_that_cannot_end();
+
+	value("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE backend_type = 'rappel_conso run'");
+	ok(value("SELECT $waits") eq 't', 'C2: a late cancel does not end the wait');
+	open_gate($gate);
+	like($call->finish->{out}, qr/\|success\|/, 'C2: the run ends as it was');
+}
+
+#
+# C1: a cancel while a task's state waits for a lock
+#
+
+{
+	my $gate = shut_gate();
+	my $call = call_into_export();
+	my $holder = transaction("SELECT FROM rappel_conso.task WHERE state = 'running' FOR UPDATE");
+
+	$api->release;
+	soon($waits, 'a task waits for who has locked its row');
+	is(value("SELECT rc_cancel(id) FROM rappel_conso.run WHERE state = 'running'"), 't', 'it is cancelled');
+	open_gate($gate);
+	is($call->finish->{sqlstate}, '57014', 'C1: a run that is cancelled at a lock of its task is an ordinary cancel');
+	$holder->finish;
+	is(value("SELECT state || ' ' || sqlstate FROM rappel_conso.run ORDER BY id DESC LIMIT 1"),
+		'cancelled 57014', 'C1: its row says so');
+	is(value('SELECT state FROM rc_sync_now()'), 'success', 'the next run works');
+}
+
+#
+# C3: circles of those who wait
+#
+
+value('CREATE TABLE other (id integer PRIMARY KEY); INSERT INTO other VALUES (1), (2), (3), (4), (5)');
+
+# The worker waits for the last of the chain, each of which waits for the one
+# before it, and the first for us.
+foreach my $length (1, 2, 4)
+{
+	my $gate = shut_gate();
+	my $row = 'SELECT FROM other WHERE id = %d FOR UPDATE';
+	my $us = transaction(sprintf($row, 1), "$GATE;\nSELECT rc_sync_now(full_sync => true)");
+	my @chain;
+
+	foreach my $n (1 .. $length)
+	{
+		push @chain, transaction(
+			$n == $length ? 'LOCK TABLE rappel_conso_table' : sprintf($row, $n + 1),
+			sprintf($row, $n));
+	}
+	soon("(SELECT count(*) = $length FROM pg_stat_activity WHERE wait_event = 'transactionid' OR wait_event = 'tuple')",
+		"a chain of $length");
+	open_gate($gate);
+	$us->finish;
+	is($us->{sqlstate}, '55006', "C3: a circle over $length other sessions is an error");
+	like($us->{message}, $blocked, 'that says so');
+	like($us->{hint}, qr/^Commit or roll back first/, 'and what to do');
+	$_->finish foreach @chain;
+	soon($gone, 'the worker has gone');
+}
+
+# Two callers, each of whom locks what the other's run needs.
+{
+	my $gate = shut_gate();
+	my @callers;
+
+	make_source($node, $_, api => $api) foreach ('one', 'two');
+	foreach my $pair ([ 'one', 'two' ], [ 'two', 'one' ])
+	{
+		push @callers, transaction("LOCK TABLE $pair->[0]", "$GATE;\nSELECT rc_sync_now('$pair->[1]')");
+	}
+	open_gate($gate);
+	$_->finish foreach @callers;
+	my @errors = grep { defined } map { $_->{sqlstate} } @callers;
+	ok(@errors > 0, 'C3: two callers in a circle do not hang');
+	is(join(' ', grep { $_ ne '55006' } @errors), '', 'C3: with the same error');
+	is(value("SELECT state FROM rc_sync_now('$_')"), 'success', "the run of $_ works") foreach ('one', 'two');
+}
+
+# A prepared transaction is nobody's: it is told, and waited for.
+{
+	my $call;
+
+	value("BEGIN; LOCK TABLE rappel_conso_table; PREPARE TRANSACTION 'p'");
+	$call = call('SELECT * FROM rc_sync_now(full_sync => true)');
+	$call->wait_for(qr/waits for a lock that a prepared transaction holds/);
+	value("ROLLBACK PREPARED 'p'");
+	like($call->finish->{out}, qr/\|success\|/, 'C3: what a prepared transaction blocks goes on after it');
+}
+
+# rc_wait() may stand in the way just as well.
+value('SELECT rc_start()');
+{
+	my $gate = shut_gate();
+	my $us = transaction('LOCK TABLE rappel_conso_table', "$GATE;\nSELECT rc_wait(max(id)) FROM rappel_conso.run");
+
+	value('SELECT rc_trigger(full_sync => true)');
+	soon($waits, 'a triggered run waits for a table');
+	open_gate($gate);
+	is($us->finish->{sqlstate}, '55006', 'C3: rc_wait() for a run that waits for us');
+	is(value('SELECT state FROM rc_wait((SELECT max(id) FROM rappel_conso.run))'), 'success', 'which goes on');
+}
+
+#
+# C6: cancelling a run ends no other
+#
+
+{
+	my $call = call_into_export();
+	my ($old, $new) = split(/\|/, value("SELECT min(id), max(id) FROM rappel_conso.run WHERE source = 'rappel_conso'"));
+
+	# as if the old one's process had died: nobody has marked it yet
+	value("UPDATE rappel_conso.run SET state = 'failed' WHERE id = $new;
+	       UPDATE rappel_conso.run SET state = 'running' WHERE id = $old");
+	is(value("SELECT rc_cancel($old)"), 'f', 'C6: a run whose process is another one cannot be cancelled');
+	value("UPDATE rappel_conso.run SET state = 'failed' WHERE id = $old;
+	       UPDATE rappel_conso.run SET state = 'running' WHERE id = $new");
+	$api->release;
+	like($call->finish->{out}, qr/^$new\|success\|/, 'C6: the one under way ends well');
+	my ($result, $out, $err) = $node->psql('postgres', "SELECT rc_cancel($new)");
+	like($err, qr/run $new has already ended/, 'one that has ended is an error');
+}
+
+#
+# C9: being told to end is no failure
+#
+
+{
+	my $place = -s $node->logfile;
+	my $gate = shut_gate();
+	my $holder = transaction('LOCK TABLE rappel_conso_table');
+	my $call = call('SELECT * FROM rc_sync_now(full_sync => true)');
+
+	soon($waits, 'a run in the middle of its statement');
+	is(value('SELECT rc_stop()'), 2, 'it and the scheduler are stopped');
+	is($call->finish->{sqlstate}, '57P01', 'its caller is told');
+	open_gate($gate);
+	$holder->finish;
+	my $log = slurp_file($node->logfile, $place);
+	like($log, qr/LOG:  $_ is shutting down$/m, "C9: $_ says one line")
+	  foreach ('rappel_conso run rappel_conso', 'rappel_conso scheduler');
+	my @lines = grep { /\] rappel_conso / } split(/\n/, $log);
+	is(join("\n", grep { /FATAL|CONTEXT|STATEMENT/ } @lines), '', 'C9: and nothing else');
+}
+
+done_testing();
