@@ -68,7 +68,7 @@ COMMENT ON COLUMN rappel_conso.stream.setup IS 'SQL run as the owner before cons
 COMMENT ON COLUMN rappel_conso.stream.value_type IS 'type of a record''s value: jsonb, text, bytea, or a row type whose columns stand in place of "value"';
 COMMENT ON COLUMN rappel_conso.stream.key_type IS 'type of a record''s key: text or bytea';
 COMMENT ON COLUMN rappel_conso.stream.output_topic IS 'topic that the rows returned by the statement go to';
-COMMENT ON COLUMN rappel_conso.stream.start_at IS 'where a partition without offset starts: earliest, latest or a timestamp';
+COMMENT ON COLUMN rappel_conso.stream.start_at IS 'where a partition without offset starts: earliest, latest or a timestamp, which is stored in UTC';
 COMMENT ON COLUMN rappel_conso.stream.batch_size IS 'greatest number of records in one transaction';
 COMMENT ON COLUMN rappel_conso.stream.workers IS 'number of worker processes that share the partitions';
 COMMENT ON COLUMN rappel_conso.stream.on_error IS 'what a record that fails alone does: dead_letter, or stop the stream';
@@ -325,7 +325,7 @@ COMMENT ON COLUMN rappel_conso.stream_offset.partition IS 'partition of the topi
 COMMENT ON COLUMN rappel_conso.stream_offset.next_offset IS 'offset of the next record to apply';
 COMMENT ON COLUMN rappel_conso.stream_offset.epoch IS 'raised when the stream changes or is sought; a batch that was read before can no longer commit';
 COMMENT ON COLUMN rappel_conso.stream_offset.cluster_id IS 'Kafka cluster that the offsets belong to';
-COMMENT ON COLUMN rappel_conso.stream_offset.seek_to IS 'where rc_seek() sends it: the worker resolves earliest, latest or a timestamp; null: nowhere';
+COMMENT ON COLUMN rappel_conso.stream_offset.seek_to IS 'where rc_seek() sends it: the worker resolves earliest, latest or a timestamp (ISO 8601, UTC); null: nowhere';
 COMMENT ON COLUMN rappel_conso.stream_offset.last_offset IS 'offset of the last record applied';
 COMMENT ON COLUMN rappel_conso.stream_offset.record_timestamp IS 'timestamp of the last record applied';
 COMMENT ON COLUMN rappel_conso.stream_offset.applied_at IS 'when the last batch was committed';
@@ -936,57 +936,62 @@ CREATE FUNCTION @extschema@.rc_stop() RETURNS integer
 AS 'MODULE_PATHNAME', 'rc_stop' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION @extschema@.rc_stop() IS 'stops this database''s workers and returns how many ran';
 
-CREATE FUNCTION rappel_conso.seek(stream text, "to" text) RETURNS void
+CREATE FUNCTION rappel_conso.seek(stream text, topics text[], partitions integer[], offsets bigint[]) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-  part text;
-  place text[];
+  single text;
+  wrong record;
 BEGIN
   -- in the order in which workers lock
   PERFORM FROM rappel_conso.stream s WHERE s.name = seek.stream FOR UPDATE;
   PERFORM FROM rappel_conso.stream_offset o WHERE o.stream = seek.stream ORDER BY o.topic, o.partition FOR UPDATE;
-  -- more digits no partition and no offset has
-  IF "to" ~ '^([A-Za-z0-9._-]+:)?[0-9]{1,9}:[0-9]{1,18}(,([A-Za-z0-9._-]+:)?[0-9]{1,9}:[0-9]{1,18})*$' THEN
-    FOREACH part IN ARRAY string_to_array("to", ',') LOOP
-      place := regexp_match(part, '^(?:([A-Za-z0-9._-]+):)?([0-9]+):([0-9]+)$');
-      IF place[1] IS NULL
-         AND (SELECT count(DISTINCT o.topic) FROM rappel_conso.stream_offset o WHERE o.stream = seek.stream) > 1 THEN
-        RAISE EXCEPTION 'stream "%" reads several topics', stream
-          USING ERRCODE = 'invalid_parameter_value', HINT = 'Say which one: topic:partition:offset,...';
-      END IF;
-      UPDATE rappel_conso.stream_offset o
-         SET next_offset = place[3]::bigint, epoch = o.epoch + 1, seek_to = NULL,
-             last_offset = NULL, record_timestamp = NULL, cluster_id = NULL
-       WHERE o.stream = seek.stream AND o.partition = place[2]::integer
-         AND o.topic = COALESCE(place[1], o.topic);
-      IF NOT FOUND THEN
-        RAISE EXCEPTION 'stream "%" has no offset for partition %', stream, place[2]
-          USING ERRCODE = 'undefined_object',
-                HINT = 'A partition gets its offset when a worker first sees it.';
-      END IF;
-    END LOOP;
-  ELSE
-    IF "to" NOT IN ('earliest', 'latest') THEN
-      BEGIN
-        "to" := "to"::timestamptz::text;
-      EXCEPTION WHEN data_exception THEN
-        RAISE EXCEPTION 'cannot seek to "%"', "to"
-          USING ERRCODE = 'invalid_parameter_value',
-                HINT = 'Use earliest, latest, a timestamp, or partition:offset,...';
-      END;
-    END IF;
-    UPDATE rappel_conso.stream_offset o
-       SET seek_to = "to", epoch = o.epoch + 1
-     WHERE o.stream = seek.stream;
-    IF NOT FOUND THEN
-      UPDATE rappel_conso.stream s SET start_at = "to" WHERE s.name = seek.stream;
-    END IF;
+  single := (SELECT min(o.topic) FROM rappel_conso.stream_offset o WHERE o.stream = seek.stream HAVING min(o.topic) = max(o.topic));
+  IF single IS NULL AND array_position(topics, NULL) > 0
+     AND EXISTS (SELECT FROM rappel_conso.stream_offset o WHERE o.stream = seek.stream) THEN
+    RAISE EXCEPTION 'stream "%" reads several topics', stream
+      USING ERRCODE = 'invalid_parameter_value', HINT = 'Say which one: topic:partition:offset,...';
   END IF;
+  SELECT p.partition, count(*) AS times, count(o.stream) AS known INTO wrong
+    FROM unnest(topics, partitions) AS p (topic, partition)
+    LEFT JOIN rappel_conso.stream_offset o
+      ON o.stream = seek.stream AND o.topic = COALESCE(p.topic, single) AND o.partition = p.partition
+   GROUP BY COALESCE(p.topic, single), p.partition
+  HAVING count(*) > 1 OR count(o.stream) = 0
+   ORDER BY count(o.stream), COALESCE(p.topic, single), p.partition LIMIT 1;
+  IF wrong.known = 0 THEN
+    RAISE EXCEPTION 'stream "%" has no offset for partition %', stream, wrong.partition
+      USING ERRCODE = 'undefined_object',
+            HINT = 'A partition gets its offset when a worker first sees it.';
+  ELSIF wrong.times > 1 THEN
+    RAISE EXCEPTION 'partition % is given % times', wrong.partition, wrong.times
+      USING ERRCODE = 'invalid_parameter_value', HINT = 'Give one offset for each partition.';
+  END IF;
+  UPDATE rappel_conso.stream_offset o
+     SET next_offset = p.next_offset, epoch = o.epoch + 1, seek_to = NULL,
+         last_offset = NULL, record_timestamp = NULL, cluster_id = NULL
+    FROM unnest(topics, partitions, offsets) AS p (topic, partition, next_offset)
+   WHERE o.stream = seek.stream AND o.topic = COALESCE(p.topic, single) AND o.partition = p.partition;
   -- what it says of a gap, or of a table made anew, is answered by this
   UPDATE rappel_conso.stream_state t SET retry_at = NULL, failures = 0, detail = NULL WHERE t.stream = seek.stream;
 END
 $$;
-COMMENT ON FUNCTION rappel_conso.seek(text, text) IS 'what rc_seek() does once it has checked its caller';
+COMMENT ON FUNCTION rappel_conso.seek(text, text[], integer[], bigint[]) IS 'what rc_seek() does for partition:offset,...';
+
+CREATE FUNCTION rappel_conso.seek(stream text, "to" text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  PERFORM FROM rappel_conso.stream s WHERE s.name = seek.stream FOR UPDATE;
+  PERFORM FROM rappel_conso.stream_offset o WHERE o.stream = seek.stream ORDER BY o.topic, o.partition FOR UPDATE;
+  UPDATE rappel_conso.stream_offset o
+     SET seek_to = "to", epoch = o.epoch + 1
+   WHERE o.stream = seek.stream;
+  IF NOT FOUND THEN
+    UPDATE rappel_conso.stream s SET start_at = "to" WHERE s.name = seek.stream;
+  END IF;
+  UPDATE rappel_conso.stream_state t SET retry_at = NULL, failures = 0, detail = NULL WHERE t.stream = seek.stream;
+END
+$$;
+COMMENT ON FUNCTION rappel_conso.seek(text, text) IS 'what rc_seek() does for earliest, latest and times, which are in ISO 8601 and UTC';
 
 -- Whoever may create something in the schema could put a view, or a table with
 -- code of his own, where ours is missing: it would run with the rights of

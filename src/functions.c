@@ -35,7 +35,6 @@ PG_FUNCTION_INFO_V1(rc_library_version);
 PG_FUNCTION_INFO_V1(rc_definition_changed);
 PG_FUNCTION_INFO_V1(rc_topic_grant_changed);
 PG_FUNCTION_INFO_V1(rc_publish);
-PG_FUNCTION_INFO_V1(rc_seek);
 PG_FUNCTION_INFO_V1(rc_retry);
 PG_FUNCTION_INFO_V1(rc_drain);
 
@@ -43,7 +42,6 @@ PG_FUNCTION_INFO_V1(rc_drain);
 #define WORKER_WAIT_STEPS	500
 
 static void wait_a_little(void);
-static RcStream *stream_for_caller(const char *name, const char *function);
 static Datum values_row(FunctionCallInfo fcinfo, const int64 *values, int n);
 
 /* rc_start(): true if the scheduler was started, false if it ran. */
@@ -262,45 +260,6 @@ rc_publish(PG_FUNCTION_ARGS)
 	return uuid;
 }
 
-/* The stream, if it exists and the caller may use it. */
-static RcStream *
-stream_for_caller(const char *name, const char *function)
-{
-	RcStream   *stream;
-
-	PreventCommandDuringRecovery(function);
-	PreventCommandIfReadOnly(function);
-	stream = rc_stream_load(name);
-	if (stream == NULL)
-		rc_call_raise_missing("stream", name);
-	rc_call_check_owner(stream->owner, stream->owner_name, "stream", name);
-	return stream;
-}
-
-/* rc_seek(stream, "to"): the offsets move at commit. */
-Datum
-rc_seek(PG_FUNCTION_ARGS)
-{
-	char	   *name;
-	char	   *to;
-	RcStream   *stream;
-	RcParams	params = {0};
-
-	rc_call_check_null(fcinfo, 0, "stream");
-	rc_call_check_null(fcinfo, 1, "to");
-	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	to = text_to_cstring(PG_GETARG_TEXT_PP(1));
-	stream = stream_for_caller(name, "rc_seek()");
-
-	rc_param_text(&params, name);
-	rc_param_text(&params, to);
-	rc_execute("SELECT rappel_conso.seek($1, $2)", &params);
-	rc_wake_at_commit(RC_WORKER_SCHEDULER, "", 0);
-	for (int i = 0; i < stream->workers; i++)
-		rc_wake_at_commit(RC_WORKER_STREAM, name, i);
-	PG_RETURN_VOID();
-}
-
 /* rc_retry(stream, id): (retried, resolved, still_dead). */
 Datum
 rc_retry(PG_FUNCTION_ARGS)
@@ -311,7 +270,7 @@ rc_retry(PG_FUNCTION_ARGS)
 
 	rc_call_check_null(fcinfo, 0, "stream");
 	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	stream = stream_for_caller(name, "rc_retry()");
+	stream = rc_call_stream(name, "rc_retry()");
 	rc_sync_check_stream(name);
 
 	call.kind = RC_WORKER_RETRY;
@@ -338,7 +297,7 @@ rc_drain(PG_FUNCTION_ARGS)
 
 	rc_call_check_null(fcinfo, 0, "stream");
 	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	stream = stream_for_caller(name, "rc_drain()");
+	stream = rc_call_stream(name, "rc_drain()");
 	rc_sync_check_stream(name);
 
 	call.kind = RC_WORKER_DRAIN;

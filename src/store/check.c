@@ -47,7 +47,7 @@ static bool changed(const Row *old, const Row *new, const char *column);
 static Oid	row_owner(const Row *row);
 static void check_topics(const Row *row, const char *name);
 static void check_row_grants(const Row *row, const char *name);
-static void check_start(const Row *row, const char *name);
+static void settle_start(Row *row);
 static void check_type(const Row *row, const char *name);
 static void check_statement(const Row *row, const char *name,
 							const char *search_path);
@@ -80,11 +80,12 @@ rc_stream_check(PG_FUNCTION_ARGS)
 	new.tuple = update ? data->tg_newtuple : data->tg_trigtuple;
 	old.tuple = data->tg_trigtuple;
 	new.desc = old.desc = RelationGetDescr(data->tg_relation);
+	if (!update || changed(&old, &new, "start_at"))
+		settle_start(&new);
 	result = new.tuple;
 	name = row_text(&new, "name");
 
 	check_topics(&new, name);
-	check_start(&new, name);
 	check_type(&new, name);
 
 	restored = rc_is_restore() ||
@@ -262,18 +263,20 @@ rc_check_topic(const char *topic, const char *name)
 				 errhint("Use up to 249 letters, digits, dots, underscores and hyphens.")));
 }
 
+/* Store a time that it starts at so that workers read the same. */
 static void
-check_start(const Row *row, const char *name)
+settle_start(Row *row)
 {
 	char	   *start = row_text(row, "start_at");
+	int			column = SPI_fnumber(row->desc, "start_at");
+	bool		isnull = false;
+	Datum		value;
 
-	if (start == NULL || strcmp(start, "earliest") == 0 ||
-		strcmp(start, "latest") == 0)
+	if (start == NULL)
 		return;
-	/* raises its own words for what is no timestamp */
-	(void) DirectFunctionCall3(timestamptz_in, CStringGetDatum(start),
-							   ObjectIdGetDatum(InvalidOid),
-							   Int32GetDatum(-1));
+	value = CStringGetTextDatum(rc_time_place(start));
+	row->tuple = heap_modify_tuple_by_cols(row->tuple, row->desc, 1, &column,
+										   &value, &isnull);
 }
 
 static void

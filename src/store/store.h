@@ -290,6 +290,10 @@ extern RcRecord *rc_remembered_missing(const RcSource *source,
 									   const RcRecord *after, int limit,
 									   int *n);
 
+/* ---- time_place.c: where a stream starts ---- */
+
+extern char *rc_time_place(const char *text);
+
 /* ---- offset.c: offsets and states of streams ---- */
 
 typedef struct RcOffset

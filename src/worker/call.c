@@ -125,6 +125,21 @@ rc_call_check_owner(Oid owner, const char *owner_name, const char *what,
 				 errhint("Workers connect as the owner: give it LOGIN, or make another role the owner.")));
 }
 
+/* The stream, if it exists and the caller may use it. */
+RcStream *
+rc_call_stream(const char *name, const char *function)
+{
+	RcStream   *stream;
+
+	PreventCommandDuringRecovery(function);
+	PreventCommandIfReadOnly(function);
+	stream = rc_stream_load(name);
+	if (stream == NULL)
+		rc_call_raise_missing("stream", name);
+	rc_call_check_owner(stream->owner, stream->owner_name, "stream", name);
+	return stream;
+}
+
 /*
  * Start call->kind and wait for its end: then either call->busy, or
  * call->ended with its values.  The worker's error is raised as ours; so is

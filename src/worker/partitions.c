@@ -228,6 +228,10 @@ resolve(RcConsumption *c, const char *topic, int partition, const char *where)
 												   CStringGetDatum(where),
 												   ObjectIdGetDatum(InvalidOid),
 												   Int32GetDatum(-1)));
+	/* to the library, times before 1970 are words of another meaning */
+	if (TIMESTAMP_NOT_FINITE(time) || time < rc_from_kafka_time(0))
+		return resolve(c, topic, partition,
+					   TIMESTAMP_IS_NOEND(time) ? "latest" : "earliest");
 	return rc_consumer_resolve(c->kafka, topic, partition,
 							   RC_OFFSET_TIMESTAMP, rc_to_kafka_time(time),
 							   RC_CONSUME_PATIENCE);

@@ -119,6 +119,7 @@ extern void rc_call_check_member(Oid owner, const char *owner_name,
 								 const char *what, const char *name);
 extern void rc_call_check_owner(Oid owner, const char *owner_name,
 								const char *what, const char *name);
+extern RcStream *rc_call_stream(const char *name, const char *function);
 
 /* ---- stream.c ---- */
 

@@ -1,0 +1,202 @@
+/*-------------------------------------------------------------------------
+ *
+ * seek_function.c
+ *	  rc_seek(): where a stream is sent to, read from the caller's text in the
+ *	  caller's settings, and written down so that it means the same to every
+ *	  process.
+ *
+ * It needs no network: a worker finds the offset that a time stands for.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "rappel_conso.h"
+
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+
+#include "worker/worker.h"
+
+PG_FUNCTION_INFO_V1(rc_seek);
+
+/* More digits no partition and no offset has. */
+#define PARTITION_DIGITS	9
+#define OFFSET_DIGITS		18
+
+/* The places of a text, in three arrays of one length. */
+typedef struct Places
+{
+	int			n;
+	Datum	   *topics;			/* text; null: the only one */
+	bool	   *no_topic;
+	Datum	   *partitions;		/* integer */
+	Datum	   *offsets;		/* bigint */
+} Places;
+
+static bool read_places(const char *to, const RcStream *stream,
+						Places *places);
+static bool read_place(char *part, const RcStream *stream, Places *places);
+static bool read_number(const char *text, int most_digits, int64 *number);
+static void param_places(RcParams *params, Places *places);
+static char *read_time(const char *to);
+
+/* rc_seek(stream, "to"): the offsets move at commit. */
+Datum
+rc_seek(PG_FUNCTION_ARGS)
+{
+	char	   *name;
+	char	   *to;
+	RcStream   *stream;
+	Places		places = {0};
+	RcParams	params = {0};
+
+	rc_call_check_null(fcinfo, 0, "stream");
+	rc_call_check_null(fcinfo, 1, "to");
+	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	to = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	stream = rc_call_stream(name, "rc_seek()");
+
+	rc_param_text(&params, name);
+	if (read_places(to, stream, &places))
+	{
+		param_places(&params, &places);
+		rc_execute("SELECT rappel_conso.seek($1, $2, $3, $4)", &params);
+	}
+	else
+	{
+		rc_param_text(&params, read_time(to));
+		rc_execute("SELECT rappel_conso.seek($1, $2)", &params);
+	}
+	rc_wake_at_commit(RC_WORKER_SCHEDULER, "", 0);
+	for (int i = 0; i < stream->workers; i++)
+		rc_wake_at_commit(RC_WORKER_STREAM, name, i);
+	PG_RETURN_VOID();
+}
+
+/*
+ * Whether the text is [topic:]partition:offset,..; a topic that the stream
+ * does not read is none: 2026-01-02T03:04:05 is a time.
+ */
+static bool
+read_places(const char *to, const RcStream *stream, Places *places)
+{
+	char	   *part = pstrdup(to);
+	int			most = 1;
+
+	for (const char *p = to; *p != '\0'; p++)
+		most += *p == ',' ? 1 : 0;
+	places->topics = palloc(sizeof(Datum) * most);
+	places->no_topic = palloc(sizeof(bool) * most);
+	places->partitions = palloc(sizeof(Datum) * most);
+	places->offsets = palloc(sizeof(Datum) * most);
+	while (part != NULL)
+	{
+		char	   *comma = strchr(part, ',');
+
+		if (comma != NULL)
+			*comma = '\0';
+		if (!read_place(part, stream, places))
+			return false;
+		part = comma == NULL ? NULL : comma + 1;
+	}
+	return true;
+}
+
+static bool
+read_place(char *part, const RcStream *stream, Places *places)
+{
+	char	   *offset = strrchr(part, ':');
+	char	   *partition;
+	char	   *topic = NULL;
+	int64		numbers[2];
+	int			n = places->n;
+	ListCell   *lc;
+
+	if (offset == NULL)
+		return false;
+	*offset++ = '\0';
+	partition = strrchr(part, ':');
+	if (partition != NULL)
+	{
+		*partition++ = '\0';
+		foreach(lc, stream->topics)
+		{
+			if (strcmp((char *) lfirst(lc), part) == 0)
+				topic = part;
+		}
+		if (topic == NULL)
+			return false;
+	}
+	else
+		partition = part;
+	if (!read_number(partition, PARTITION_DIGITS, &numbers[0]) ||
+		!read_number(offset, OFFSET_DIGITS, &numbers[1]))
+		return false;
+	places->no_topic[n] = topic == NULL;
+	places->topics[n] = topic ? CStringGetTextDatum(topic) : (Datum) 0;
+	places->partitions[n] = Int32GetDatum((int32) numbers[0]);
+	places->offsets[n] = Int64GetDatum(numbers[1]);
+	places->n++;
+	return true;
+}
+
+static bool
+read_number(const char *text, int most_digits, int64 *number)
+{
+	size_t		len = strlen(text);
+
+	if (len == 0 || len > most_digits || strspn(text, "0123456789") != len)
+		return false;
+	*number = strtoll(text, NULL, 10);
+	return true;
+}
+
+static void
+param_places(RcParams *params, Places *places)
+{
+	int			dim = places->n;
+	int			from = 1;
+
+	rc_param_datum(params, TEXTARRAYOID,
+				   PointerGetDatum(construct_md_array(places->topics,
+													  places->no_topic, 1,
+													  &dim, &from, TEXTOID, -1,
+													  false, TYPALIGN_INT)));
+	rc_param_datum(params, INT4ARRAYOID,
+				   PointerGetDatum(construct_array(places->partitions, dim,
+												   INT4OID, 4, true,
+												   TYPALIGN_INT)));
+	rc_param_datum(params, INT8ARRAYOID,
+				   PointerGetDatum(construct_array(places->offsets, dim,
+												   INT8OID, 8, FLOAT8PASSBYVAL,
+												   TYPALIGN_DOUBLE)));
+}
+
+/* As rc_time_place(); what is none of it either is an error of ours. */
+static char *
+read_time(const char *to)
+{
+	MemoryContext context = CurrentMemoryContext;
+	char	   *place = NULL;
+
+	PG_TRY();
+	{
+		place = rc_time_place(to);
+	}
+	PG_CATCH();
+	{
+		if (ERRCODE_TO_CATEGORY(geterrcode()) != ERRCODE_DATA_EXCEPTION)
+			PG_RE_THROW();
+		/* the transaction fails with another error: nothing goes on in it */
+		MemoryContextSwitchTo(context);
+		FlushErrorState();
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("cannot seek to \"%s\"", to),
+				 errhint("Use earliest, latest, a timestamp, or partition:offset,...")));
+	}
+	PG_END_TRY();
+	return place;
+}

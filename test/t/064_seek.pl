@@ -1,0 +1,128 @@
+# 064_seek.pl
+#     What rc_seek() and start_at store: many places in one statement, and times
+#     that mean the same whatever the settings of caller and worker are.
+#
+# No Kafka is needed: a worker would do the rest.
+
+use strict;
+use warnings FATAL => 'all';
+
+use lib 'test/lib';
+
+use PostgreSQL::Test::Utils;
+use RappelConso;
+use Test::More;
+
+my $PLACES = 8000;
+my $node = new_node('main');
+
+sub value { return $node->safe_psql('postgres', $_[0]); }
+
+sub error_of
+{
+	my ($sql) = @_;
+	my ($result, $out, $err) =
+	  $node->psql('postgres', "\\set VERBOSITY verbose\n$sql");
+	my ($error) = $err =~ /ERROR:  (.*)$/m;
+
+	return $error // "no error: $out";
+}
+
+value(<<~'EOC');
+	CREATE TABLE t (v jsonb);
+	INSERT INTO rappel_conso.stream (name, topics, paused, statement)
+	SELECT n, ts::text[], true, 'INSERT INTO public.t SELECT value FROM records'
+	  FROM (VALUES ('many', '{many}'), ('two', '{one,2026-01-02T03}'), ('fresh', '{fresh}')) s (n, ts);
+	EOC
+
+#
+# D6: many places
+#
+
+value("INSERT INTO rappel_conso.stream_offset (stream, topic, partition, next_offset)
+       SELECT 'many', 'many', n, 0 FROM generate_series(0, $PLACES - 1) n");
+my $places = "(SELECT string_agg(n || ':' || n + 1, ',' ORDER BY n DESC) FROM generate_series(0, $PLACES - 1) n)";
+value("SET statement_timeout = '10s'; SELECT rc_seek('many', $places)");
+is(value("SELECT count(*), min(epoch), max(epoch) FROM rappel_conso.stream_offset WHERE stream = 'many' AND next_offset = partition + 1"),
+	"$PLACES|2|2", "D6: $PLACES places in one statement");
+
+my %refused = (
+	'3:1,4:2,3:5' => '22023: partition 3 is given 2 times',
+	'3:1,many:3:1' => '22023: partition 3 is given 2 times',
+	"1:1,$PLACES:0" => qq(42704: stream "many" has no offset for partition $PLACES),
+	'999999999:0' => '42704: stream "many" has no offset for partition 999999999',
+	'1000000000:0' => '22023: cannot seek to "1000000000:0"',
+	'0:1000000000000000000' => '22023: cannot seek to "0:1000000000000000000"',
+	'other:0:1' => '22023: cannot seek to "other:0:1"',
+	'0:1,,1:1' => '22023: cannot seek to "0:1,,1:1"',
+	' 0:1' => '22023: cannot seek to " 0:1"',
+	'0:+1' => '22023: cannot seek to "0:+1"',
+	':0:1' => '22023: cannot seek to ":0:1"',
+	'0:1,latest' => '22023: cannot seek to "0:1,latest"',
+	'EARLIEST' => '22023: cannot seek to "EARLIEST"',
+	'2026-13-01' => '22023: cannot seek to "2026-13-01"');
+is(error_of("SELECT rc_seek('many', '$_')"), $refused{$_}, "D6: \"$_\" is refused") foreach sort keys %refused;
+is(value("SELECT count(*) FROM rappel_conso.stream_offset WHERE stream = 'many' AND (next_offset, epoch) = (partition + 1, 2)"),
+	$PLACES, 'and moves nothing');
+is(error_of("SELECT rc_seek('fresh', '0:1')"), '42704: stream "fresh" has no offset for partition 0', 'a stream without offsets');
+
+value("INSERT INTO rappel_conso.stream_offset (stream, topic, partition, next_offset)
+       SELECT 'two', topic, n, 0 FROM unnest(ARRAY['one', '2026-01-02T03']) topic, generate_series(0, 1) n");
+is(error_of("SELECT rc_seek('two', '0:1')"), '22023: stream "two" reads several topics', 'of several topics one has to be named');
+is(error_of("SELECT rc_seek('two', 'one:0:1,1:7')"), '22023: stream "two" reads several topics', 'for each place');
+my $two = "SELECT string_agg(next_offset || COALESCE(seek_to, ''), ' ' ORDER BY topic, partition) FROM rappel_conso.stream_offset WHERE stream = 'two'";
+value("SELECT rc_seek('two', 'one:1:5,2026-01-02T03:01:0')");
+is(value($two), '0 0 0 5', 'a topic whose name looks like a time is a topic');
+value("SELECT rc_seek('two', '2026-01-02T04:05:06Z')");
+is(value($two), join(' ', map { $_ . '2026-01-02T04:05:06Z' } 0, 0, 0, 5), 'a time that looks like a place is a time');
+
+#
+# V9: times
+#
+
+my @times = (
+	[ 'ISO, MDY', 'UTC', '2026-03-02 04:05:06', '2026-03-02T04:05:06Z' ],
+	[ 'ISO, MDY', 'UTC', '03/02/2026', '2026-03-02T00:00:00Z' ],
+	[ 'SQL, DMY', 'UTC', '03/02/2026', '2026-02-03T00:00:00Z' ],
+	[ 'German', 'Europe/Paris', '03.02.2026 04:05', '2026-02-03T03:05:00Z' ],
+	[ 'Postgres, YMD', 'America/New_York', '26/03/02 23:59:59.25', '2026-03-03T04:59:59.250000Z' ],
+	[ 'ISO, DMY', 'Asia/Kolkata', '2026-03-02T04:05:06.000001', '2026-03-01T22:35:06.000001Z' ],
+	[ 'ISO, MDY', 'Asia/Tokyo', '2026-03-02 04:05:06-08', '2026-03-02T12:05:06Z' ],
+	[ 'ISO, MDY', 'UTC', 'infinity', 'latest' ],
+	[ 'ISO, MDY', 'UTC', '-infinity', 'earliest' ],
+	[ 'ISO, MDY', 'UTC', '1969-12-31 23:59:59.999', 'earliest' ],
+	[ 'ISO, MDY', 'UTC', '0044-03-15 BC', 'earliest' ],
+	[ 'ISO, MDY', 'UTC', '1970-01-01', '1970-01-01T00:00:00Z' ],
+	[ 'ISO, MDY', 'UTC', '12026-01-01', '12026-01-01T00:00:00Z' ],
+	[ 'SQL, DMY', 'Asia/Tokyo', 'earliest', 'earliest' ]);
+foreach my $time (@times)
+{
+	my ($style, $zone, $text, $stored) = @$time;
+	my $set = "SET DateStyle = '$style'; SET TimeZone = '$zone'";
+
+	value("$set; SELECT rc_seek('two', '$text')");
+	is(value("SELECT DISTINCT seek_to FROM rappel_conso.stream_offset WHERE stream = 'two'"),
+		$stored, "V9: rc_seek() to $text in $style and $zone");
+	value("$set; SELECT rc_seek('fresh', '$text')");
+	is(value("SELECT start_at FROM rappel_conso.stream WHERE name = 'fresh'"), $stored, 'of a stream without offsets, too');
+	value("$set; UPDATE rappel_conso.stream SET start_at = '$text' WHERE name = 'many';
+	       INSERT INTO rappel_conso.stream (name, topics, paused, start_at, statement)
+	       VALUES ('new', '{new}', true, '$text', 'INSERT INTO public.t SELECT value FROM records')");
+	is(value("SELECT DISTINCT start_at FROM rappel_conso.stream WHERE name IN ('many', 'new')"),
+		$stored, 'and start_at of INSERT and UPDATE');
+	value("DELETE FROM rappel_conso.stream WHERE name = 'new'");
+
+	# what is stored is read as it is
+	foreach my $other ('German', 'SQL, DMY')
+	{
+		next unless $stored =~ /Z/;
+		is( value("SET DateStyle = '$other'; SET TimeZone = 'Asia/Kolkata';
+		           UPDATE rappel_conso.stream SET start_at = start_at || '' WHERE name = 'many';
+		           SELECT start_at FROM rappel_conso.stream WHERE name = 'many'"),
+			$stored, "which stays in $other");
+	}
+}
+like(error_of("UPDATE rappel_conso.stream SET start_at = 'the end' WHERE name = 'many'"),
+	qr/^22007: invalid input syntax for type timestamp with time zone: "the end"/, 'nonsense is refused');
+
+done_testing();
