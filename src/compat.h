@@ -40,6 +40,13 @@
 							   offsetof(PROCLOCK, procLink)))
 #endif
 
+/* 16: an error of the JSON parser can be saved instead of raised. */
+#if PG_VERSION_NUM >= 160000
+#define rc_json_raise(error, lex)	json_errsave_error(error, lex, NULL)
+#else
+#define rc_json_raise(error, lex)	json_ereport_error(error, lex)
+#endif
+
 /* 17: the lexer can be given; NULL allocates one as before. */
 #if PG_VERSION_NUM >= 170000
 #define rc_make_json_lexer(json, len, encoding) \

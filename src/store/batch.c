@@ -4,8 +4,8 @@
  *	  Records as a relation: decodes keys, values and headers and fills the
  *	  tuplestore that a stream's statement sees as "records".
  *
- * It must not let a byte into the database that pg_any_to_server has not
- * verified, and must not catch an error: apply.c isolates the record.
+ * It must not let a byte into the database that has not been verified, and
+ * must not catch an error: apply.c isolates the record.
  *
  *-------------------------------------------------------------------------
  */
@@ -27,6 +27,12 @@
 /* Columns of "records" before and after the value. */
 #define COLUMNS_BEFORE	5
 #define COLUMNS_AFTER	1
+
+#define BYTE_ORDER_MARK		"\xEF\xBB\xBF"
+#define BYTE_ORDER_MARK_LEN	3
+
+/* A zero byte and the number of a schema. */
+#define REGISTRY_PREFIX_LEN	5
 
 struct RcDecoder
 {
@@ -51,7 +57,14 @@ struct RcDecoder
 static void check_usage(Oid type);
 static TupleDesc row_desc(RcDecoder *decoder);
 static void copy_value_columns(TupleDesc to, TupleDesc from);
-static Datum decode_scalar(Oid type, const char *bytes, int len);
+static Datum topic_datum(RcDecoder *decoder, const char *topic);
+static void put_key_and_value(RcDecoder *decoder, const RcRecord *record);
+static void name_part(void *arg);
+static Datum decode_scalar(Oid type, const char *part, const char *bytes,
+						   int len);
+static char *decode_text(const char *part, const char *bytes, int *len,
+						 bool json);
+static void refuse_bytes(const char *part, const char *bytes, int len);
 static void put_headers(RcDecoder *decoder, const RcRecord *record,
 						Datum *value, bool *isnull);
 
@@ -179,7 +192,7 @@ rc_decoder_desc(RcDecoder *decoder)
 	return decoder->desc;
 }
 
-/* False when the row type has been altered since: make another decoder. */
+/* False when a row type has been altered since: make another decoder. */
 bool
 rc_decoder_current(RcDecoder *decoder)
 {
@@ -189,7 +202,8 @@ rc_decoder_current(RcDecoder *decoder)
 		return false;
 	return lookup_type_cache(decoder->value_type,
 							 TYPECACHE_TUPDESC)->tupDesc_identifier ==
-		decoder->row_identifier;
+		decoder->row_identifier &&
+		rc_row_decoder_current(decoder->row);
 }
 
 /*
@@ -202,52 +216,20 @@ rc_decoder_put(RcDecoder *decoder, Tuplestorestate *store,
 {
 	Datum	   *values = decoder->values;
 	bool	   *nulls = decoder->nulls;
-	int			at = COLUMNS_BEFORE;
+	int			headers = COLUMNS_BEFORE + decoder->value_columns;
 	MemoryContext old;
 
 	MemoryContextReset(decoder->record_context);
 	old = MemoryContextSwitchTo(decoder->record_context);
 	memset(nulls, false, sizeof(bool) * decoder->desc->natts);
 
-	if (decoder->topic == NULL || strcmp(decoder->topic, record->topic) != 0)
-	{
-		MemoryContextSwitchTo(decoder->cache_context);
-		if (decoder->topic != NULL)
-		{
-			pfree(decoder->topic);
-			pfree(DatumGetPointer(decoder->topic_datum));
-			decoder->topic = NULL;
-		}
-		decoder->topic = pstrdup(record->topic);
-		decoder->topic_datum = CStringGetTextDatum(record->topic);
-		MemoryContextSwitchTo(decoder->record_context);
-	}
-	values[0] = decoder->topic_datum;
+	values[0] = topic_datum(decoder, record->topic);
 	values[1] = Int32GetDatum(record->partition);
 	values[2] = Int64GetDatum(record->offset);
 	values[3] = TimestampTzGetDatum(rc_from_kafka_time(record->timestamp_ms));
 	nulls[3] = (record->timestamp_ms < 0);
-	nulls[4] = (record->key_len < 0);
-	if (!nulls[4])
-		values[4] = decode_scalar(decoder->key_type, record->key,
-								  record->key_len);
-
-	if (record->value_len < 0)
-		memset(nulls + at, true, sizeof(bool) * decoder->value_columns);
-	else if (decoder->row)
-	{
-		char	   *json = pg_any_to_server(record->value, record->value_len,
-											PG_UTF8);
-		int			len = (json == record->value) ? record->value_len :
-		(int) strlen(json);
-
-		rc_row_decode(decoder->row, json, len, values + at, nulls + at);
-	}
-	else
-		values[at] = decode_scalar(decoder->value_type, record->value,
-								   record->value_len);
-	at += decoder->value_columns;
-	put_headers(decoder, record, &values[at], &nulls[at]);
+	put_key_and_value(decoder, record);
+	put_headers(decoder, record, &values[headers], &nulls[headers]);
 
 	MemoryContextSwitchTo(old);
 	tuplestore_putvalues(store, decoder->desc, values, nulls);
@@ -256,18 +238,80 @@ rc_decoder_put(RcDecoder *decoder, Tuplestorestate *store,
 	MemoryContextReset(decoder->record_context);
 }
 
-/* A key or value as text, bytea or jsonb. */
+/* The topic is mostly that of the record before. */
 static Datum
-decode_scalar(Oid type, const char *bytes, int len)
+topic_datum(RcDecoder *decoder, const char *topic)
+{
+	MemoryContext old;
+
+	if (decoder->topic != NULL && strcmp(decoder->topic, topic) == 0)
+		return decoder->topic_datum;
+	old = MemoryContextSwitchTo(decoder->cache_context);
+	if (decoder->topic != NULL)
+	{
+		pfree(decoder->topic);
+		pfree(DatumGetPointer(decoder->topic_datum));
+		decoder->topic = NULL;
+	}
+	decoder->topic = pstrdup(topic);
+	decoder->topic_datum = CStringGetTextDatum(topic);
+	MemoryContextSwitchTo(old);
+	return decoder->topic_datum;
+}
+
+static void
+put_key_and_value(RcDecoder *decoder, const RcRecord *record)
+{
+	Datum	   *values = decoder->values + COLUMNS_BEFORE;
+	bool	   *nulls = decoder->nulls + COLUMNS_BEFORE;
+	const char *part = "key";
+	ErrorContextCallback callback;
+
+	callback.callback = name_part;
+	callback.arg = &part;
+	callback.previous = error_context_stack;
+	error_context_stack = &callback;
+
+	nulls[-1] = (record->key_len < 0);
+	if (record->key_len >= 0)
+		values[-1] = decode_scalar(decoder->key_type, part, record->key,
+								   record->key_len);
+	part = "value";
+	if (record->value_len < 0)
+		memset(nulls, true, sizeof(bool) * decoder->value_columns);
+	else if (decoder->row)
+	{
+		int			len = record->value_len;
+		char	   *json = decode_text(part, record->value, &len, true);
+
+		part = NULL;			/* that says more */
+		rc_row_decode(decoder->row, json, len, values, nulls);
+	}
+	else
+		values[0] = decode_scalar(decoder->value_type, part, record->value,
+								  record->value_len);
+	error_context_stack = callback.previous;
+}
+
+static void
+name_part(void *arg)
+{
+	const char *part = *(const char **) arg;
+
+	if (part != NULL)
+		errcontext("%s of the record", part);
+}
+
+/* "part", the key or the value, as text, bytea or jsonb. */
+static Datum
+decode_scalar(Oid type, const char *part, const char *bytes, int len)
 {
 	char	   *text;
 
 	if (type == BYTEAOID)
 		return PointerGetDatum(cstring_to_text_with_len(bytes, len));
 
-	text = pg_any_to_server(bytes, len, PG_UTF8);
-	if (text != bytes)
-		len = strlen(text);
+	text = decode_text(part, bytes, &len, type == JSONBOID);
 	if (type == TEXTOID)
 		return PointerGetDatum(cstring_to_text_with_len(text, len));
 	if (type == JSONBOID)
@@ -281,6 +325,67 @@ decode_scalar(Oid type, const char *bytes, int len)
 	}
 	elog(ERROR, "type %u cannot hold a record's value", type);
 	return (Datum) 0;			/* keep compiler quiet */
+}
+
+/*
+ * Verified text in the server's encoding, not null-terminated; *len becomes
+ * its length.  A byte order mark before JSON is no part of it.
+ */
+static char *
+decode_text(const char *part, const char *bytes, int *len, bool json)
+{
+	char	   *text;
+
+	if (!pg_verify_mbstr(PG_UTF8, bytes, *len, true))
+		refuse_bytes(part, bytes, *len);
+	if (json && *len >= BYTE_ORDER_MARK_LEN &&
+		memcmp(bytes, BYTE_ORDER_MARK, BYTE_ORDER_MARK_LEN) == 0)
+	{
+		bytes += BYTE_ORDER_MARK_LEN;
+		*len -= BYTE_ORDER_MARK_LEN;
+	}
+	if (GetDatabaseEncoding() == PG_UTF8)
+		return unconstify(char *, bytes);	/* it has just been verified */
+	text = pg_any_to_server(bytes, *len, PG_UTF8);
+	if (text != bytes)
+		*len = strlen(text);
+	return text;
+}
+
+/*
+ * Bytes that are not UTF-8 are mostly those of some other format.  A dead
+ * letter keeps the detail, not the hint.
+ */
+static void
+refuse_bytes(const char *part, const char *bytes, int len)
+{
+	const unsigned char *b = (const unsigned char *) bytes;
+	bool		registry = (len > REGISTRY_PREFIX_LEN && b[0] == 0);
+	StringInfoData detail;
+
+	initStringInfo(&detail);
+	if (registry)
+		appendStringInfo(&detail, "It begins with %02x %02x %02x %02x %02x, as serializers of a schema registry write it (Avro, Protobuf, JSON Schema), here of schema %u.",
+						 b[0], b[1], b[2], b[3], b[4],
+						 ((uint32) b[1] << 24) | (b[2] << 16) | (b[3] << 8) | b[4]);
+	else
+	{
+		int			valid = pg_encoding_verifymbstr(PG_UTF8, bytes, len);
+
+		appendStringInfo(&detail, "From byte %d on it has", valid + 1);
+		for (int i = valid; i < Min(len, valid + 4); i++)
+			appendStringInfo(&detail, " 0x%02x", b[i]);
+		appendStringInfoChar(&detail, '.');
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_CHARACTER_NOT_IN_REPERTOIRE),
+			 errmsg("%s of the record is not UTF-8", part),
+			 errdetail_internal("%s", detail.data),
+			 registry ?
+			 errhint("Let the producer write without a registry, or set the stream's %s_type to bytea.",
+					 part) :
+			 errhint("Let the producer write UTF-8, or set the stream's %s_type to bytea.",
+					 part)));
 }
 
 /*

@@ -4,21 +4,23 @@
  *	  A JSON object straight into the columns of a row type, with the
  *	  server's own SAX parser: numbers keep every digit, and no tree is built.
  *
- * Missing keys are null, keys without a column are passed over, nested
- * objects and arrays go to json, jsonb, text or array columns.  It must not
- * guess: a value that its column's type does not take is an error that names
- * the column.
+ * What comes out is what json_populate_record() makes of the same text, or an
+ * error: missing keys are null, keys without a column are passed over, the
+ * last of equal keys counts.  Scalars and plain arrays are done here, the
+ * rest by that function itself (json_populate.c).  It must not guess: a kind
+ * of value that its column's type does not take is an error (json_kind.c).
  *
  *-------------------------------------------------------------------------
  */
 #include "store/store.h"
 
 #include "catalog/pg_type.h"
-#include "common/jsonapi.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "store/json_row.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/json.h"
 #include "utils/lsyscache.h"
 
 /* How a column takes its value. */
@@ -26,54 +28,78 @@ typedef enum ColumnKind
 {
 	COLUMN_TEXT,				/* text or unlimited varchar: no input
 								 * function */
-	COLUMN_JSON,				/* json or jsonb: the raw JSON */
-	COLUMN_ARRAY,				/* of scalars */
-	COLUMN_OTHER				/* by its input function */
+	COLUMN_SCALAR,				/* by its input function */
+	COLUMN_ARRAY,				/* of scalars, each by its input function */
+	COLUMN_OTHER				/* by json_populate_record() */
 } ColumnKind;
 
 typedef struct RowColumn
 {
 	char	   *name;			/* NULL: dropped */
 	ColumnKind	kind;
+	RcJsonType *type;
+	bool		json;			/* json, jsonb or a domain over them */
+	bool		domain;			/* may refuse null */
 	FmgrInfo	input;			/* of the type, or of the array's elements */
 	Oid			ioparam;
 	int32		typmod;
-	FmgrInfo	array_input;	/* of the array type, for a string */
-	Oid			array_ioparam;
+	RcPopulator *populator;		/* of arrays and other kinds */
+
+	/* of an array */
 	Oid			element;
-	int16		element_len;
-	bool		element_byval;
-	char		element_align;
+	RcJsonType *element_type;
 } RowColumn;
+
+/* A token that is no string, or a string without quotes and escapes. */
+typedef struct RowToken
+{
+	JsonTokenType kind;
+	char	   *text;
+} RowToken;
+
+/* What has come for a column: the last of equal keys. */
+typedef struct RowValue
+{
+	RowToken	token;			/* kind JSON_TOKEN_INVALID: nothing */
+	const char *start;			/* of the JSON */
+	int			len;
+	bool		plain;			/* of an array: scalars alone */
+	int			first;			/* of its elements */
+	int			nelements;
+} RowValue;
 
 struct RcRowDecoder
 {
 	int			natts;
 	RowColumn  *columns;
+	RowValue   *row;			/* by column */
 
 	/* while a record is decoded */
 	JsonLexContext *lex;
-	Datum	   *values;
-	bool	   *nulls;
 	int			expected;		/* column to look at first for the next key */
 	int			column;			/* of the value under way; -1: none */
-	const char *raw;			/* where a nested or JSON value begins */
-	bool		in_array;
-	ArrayBuildState *array;
+	int			named;			/* column for errors; -1: not one alone */
+	RowToken   *elements;		/* of all plain arrays */
+	int			nelements;
+	int			room;
 };
 
 static void init_column(RowColumn *column, Form_pg_attribute attribute);
 static int	find_column(RcRowDecoder *decoder, const char *name);
-static void put_text(RcRowDecoder *decoder, char *text, int len);
-static void put_array(RcRowDecoder *decoder);
-static void raise_parse_error(JsonParseErrorType error, JsonLexContext *lex);
+static Datum make_value(RcRowDecoder *decoder, RowColumn *column,
+						RowValue *value);
+static Datum make_scalar(RowColumn *column, RowValue *value);
+static Datum make_array(RcRowDecoder *decoder, RowColumn *column,
+						RowValue *value);
+static void refuse_null(RowColumn *column);
+static void add_element(RcRowDecoder *decoder, RowValue *value,
+						char *token, JsonTokenType kind);
 static void name_column(void *arg);
 static RC_JSON_RESULT on_object_start(void *state);
 static RC_JSON_RESULT on_array_start(void *state);
-static RC_JSON_RESULT on_array_end(void *state);
 static RC_JSON_RESULT on_field_start(void *state, char *name, bool isnull);
 static RC_JSON_RESULT on_field_end(void *state, char *name, bool isnull);
-static RC_JSON_RESULT on_scalar(void *state, char *token, JsonTokenType type);
+static RC_JSON_RESULT on_scalar(void *state, char *token, JsonTokenType kind);
 
 /*
  * Make a decoder for the columns of "desc", in the current context; it keeps
@@ -85,44 +111,71 @@ rc_row_decoder_make(TupleDesc desc)
 	RcRowDecoder *decoder = palloc0(sizeof(RcRowDecoder));
 
 	decoder->natts = desc->natts;
-	decoder->columns = palloc0(sizeof(RowColumn) * desc->natts);
+	decoder->columns = palloc0(sizeof(RowColumn) * (desc->natts + 1));
+	decoder->row = palloc0(sizeof(RowValue) * (desc->natts + 1));
 	for (int i = 0; i < desc->natts; i++)
 		init_column(&decoder->columns[i], TupleDescAttr(desc, i));
 	return decoder;
 }
 
+/* False when the type of a column has been altered since: make another one. */
+bool
+rc_row_decoder_current(const RcRowDecoder *decoder)
+{
+	for (int i = 0; i < decoder->natts; i++)
+	{
+		const RowColumn *column = &decoder->columns[i];
+
+		if (column->kind == COLUMN_OTHER && !rc_json_type_current(column->type))
+			return false;
+	}
+	return true;
+}
+
 static void
 init_column(RowColumn *column, Form_pg_attribute attribute)
 {
+	Oid			base;
 	Oid			input;
 
 	if (attribute->attisdropped)
 		return;
+	base = getBaseType(attribute->atttypid);
 	column->name = pstrdup(NameStr(attribute->attname));
 	column->typmod = attribute->atttypmod;
-	column->element = get_element_type(attribute->atttypid);
+	column->type = rc_json_type_make(attribute->atttypid);
+	column->domain = (base != attribute->atttypid);
+	column->json = (base == JSONOID || base == JSONBOID);
 
-	if (attribute->atttypid == JSONOID || attribute->atttypid == JSONBOID)
-		column->kind = COLUMN_JSON;
-	else if (OidIsValid(column->element))
-		column->kind = COLUMN_ARRAY;
-	else if (attribute->atttypid == TEXTOID ||
-			 (attribute->atttypid == VARCHAROID && column->typmod < 0))
+	if (attribute->atttypid == TEXTOID ||
+		(attribute->atttypid == VARCHAROID && column->typmod < 0))
 		column->kind = COLUMN_TEXT;
-	else
+	else if (OidIsValid(get_element_type(base)) ||
+			 get_typtype(base) == TYPTYPE_COMPOSITE)
 		column->kind = COLUMN_OTHER;
-
+	else
+		column->kind = COLUMN_SCALAR;
 	getTypeInputInfo(attribute->atttypid, &input, &column->ioparam);
-	fmgr_info(input, &column->input);
-	if (column->kind == COLUMN_ARRAY)
+
+	if (column->kind == COLUMN_OTHER)
 	{
-		column->array_input = column->input;
-		column->array_ioparam = column->ioparam;
-		getTypeInputInfo(column->element, &input, &column->ioparam);
-		fmgr_info(input, &column->input);
-		get_typlenbyvalalign(column->element, &column->element_len,
-							 &column->element_byval, &column->element_align);
+		Oid			element = get_element_type(attribute->atttypid);
+		char		typtype = OidIsValid(element) ? get_typtype(element) : '\0';
+
+		column->populator = rc_populator_make(column->name,
+											  attribute->atttypid,
+											  column->typmod);
+		if (OidIsValid(element) && element != JSONOID && element != JSONBOID &&
+			!OidIsValid(get_element_type(element)) &&
+			typtype != TYPTYPE_COMPOSITE && typtype != TYPTYPE_DOMAIN)
+		{
+			column->kind = COLUMN_ARRAY;
+			column->element = element;
+			column->element_type = rc_json_type_make(element);
+			getTypeInputInfo(element, &input, &column->ioparam);
+		}
 	}
+	fmgr_info(input, &column->input);
 }
 
 /*
@@ -131,7 +184,7 @@ init_column(RowColumn *column, Form_pg_attribute attribute)
  * "json" is in the server's encoding and need not be null-terminated.  What
  * is allocated stays in the current context.  Errors: class 22 for text that
  * is no JSON object or a value that does not fit, with the column in the
- * context.
+ * context; what domains raise.
  */
 void
 rc_row_decode(RcRowDecoder *decoder, const char *json, int len,
@@ -141,7 +194,6 @@ rc_row_decode(RcRowDecoder *decoder, const char *json, int len,
 		.semstate = decoder,
 		.object_start = on_object_start,
 		.array_start = on_array_start,
-		.array_end = on_array_end,
 		.object_field_start = on_field_start,
 		.object_field_end = on_field_end,
 		.scalar = on_scalar
@@ -150,12 +202,11 @@ rc_row_decode(RcRowDecoder *decoder, const char *json, int len,
 	JsonParseErrorType result;
 
 	decoder->lex = rc_make_json_lexer(json, len, GetDatabaseEncoding());
-	decoder->values = values;
-	decoder->nulls = nulls;
 	decoder->expected = 0;
-	decoder->column = -1;
-	decoder->in_array = false;
-	memset(nulls, true, sizeof(bool) * decoder->natts);
+	decoder->column = decoder->named = -1;
+	decoder->elements = NULL;
+	decoder->nelements = decoder->room = 0;
+	memset(decoder->row, 0, sizeof(RowValue) * decoder->natts);
 
 	callback.callback = name_column;
 	callback.arg = decoder;
@@ -164,40 +215,21 @@ rc_row_decode(RcRowDecoder *decoder, const char *json, int len,
 
 	result = pg_parse_json(decoder->lex, &actions);
 	if (result != JSON_SUCCESS)
-	{
-		decoder->column = -1;
-		raise_parse_error(result, decoder->lex);
-	}
-
-	/* A domain may refuse the null of a key that is missing. */
+		rc_json_raise(result, decoder->lex);
 	for (int i = 0; i < decoder->natts; i++)
 	{
-		if (nulls[i] && decoder->columns[i].kind == COLUMN_OTHER &&
-			!decoder->columns[i].input.fn_strict)
-		{
-			decoder->column = i;
-			(void) InputFunctionCall(&decoder->columns[i].input, NULL,
-									 decoder->columns[i].ioparam,
-									 decoder->columns[i].typmod);
-		}
+		RowColumn  *column = &decoder->columns[i];
+		RowValue   *value = &decoder->row[i];
+
+		decoder->named = i;
+		nulls[i] = (value->token.kind == JSON_TOKEN_INVALID ||
+					value->token.kind == JSON_TOKEN_NULL);
+		if (!nulls[i])
+			values[i] = make_value(decoder, column, value);
+		else if (column->domain)
+			refuse_null(column);
 	}
 	error_context_stack = callback.previous;
-}
-
-/* The words of json_in for text that is no JSON. */
-static void
-raise_parse_error(JsonParseErrorType error, JsonLexContext *lex)
-{
-	if (error == JSON_UNICODE_HIGH_ESCAPE ||
-		error == JSON_UNICODE_CODE_POINT_ZERO)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNTRANSLATABLE_CHARACTER),
-				 errmsg("unsupported Unicode escape sequence"),
-				 errdetail_internal("%s", json_errdetail(error, lex))));
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
-			 errmsg("invalid input syntax for type %s", "json"),
-			 errdetail_internal("%s", json_errdetail(error, lex))));
 }
 
 static void
@@ -205,9 +237,11 @@ name_column(void *arg)
 {
 	RcRowDecoder *decoder = (RcRowDecoder *) arg;
 
-	if (decoder->column >= 0)
+	if (decoder->named < 0)
+		errcontext("value of the record");
+	else
 		errcontext("column \"%s\" of the record",
-				   decoder->columns[decoder->column].name);
+				   decoder->columns[decoder->named].name);
 }
 
 /* Keys mostly come in the order of the columns: look there first. */
@@ -230,56 +264,93 @@ find_column(RcRowDecoder *decoder, const char *name)
 	return -1;
 }
 
-/* Put the text of a scalar, or the raw JSON, into the column under way. */
-static void
-put_text(RcRowDecoder *decoder, char *text, int len)
-{
-	RowColumn  *column = &decoder->columns[decoder->column];
-	Datum		value;
+/* ---- values ---- */
 
-	switch (column->kind)
+static Datum
+make_value(RcRowDecoder *decoder, RowColumn *column, RowValue *value)
+{
+	if (column->kind == COLUMN_ARRAY && value->plain)
+		return make_array(decoder, column, value);
+	if (column->kind == COLUMN_ARRAY || column->kind == COLUMN_OTHER ||
+		!rc_json_type_takes(column->type, value->token.kind))
+		rc_json_type_check(column->type, column->name, value->token.kind,
+						   value->start, value->len);
+	if (column->kind == COLUMN_ARRAY || column->kind == COLUMN_OTHER)
+		return rc_populate(column->populator, value->start, value->len);
+	return make_scalar(column, value);
+}
+
+/* By the text of a scalar, or the JSON as it stands. */
+static Datum
+make_scalar(RowColumn *column, RowValue *value)
+{
+	char	   *text = value->token.text;
+
+	if (text == NULL)			/* an object or array */
 	{
-		case COLUMN_TEXT:
-			value = PointerGetDatum(cstring_to_text_with_len(text, len));
-			break;
-		case COLUMN_ARRAY:
-			value = InputFunctionCall(&column->array_input, text,
-									  column->array_ioparam, column->typmod);
-			break;
-		default:
-			value = InputFunctionCall(&column->input, text, column->ioparam,
-									  column->typmod);
+		if (column->kind == COLUMN_TEXT)
+			return PointerGetDatum(cstring_to_text_with_len(value->start,
+															value->len));
+		text = pnstrdup(value->start, value->len);
 	}
-	decoder->values[decoder->column] = value;
-	decoder->nulls[decoder->column] = false;
+	else if (column->kind == COLUMN_TEXT)
+		return PointerGetDatum(cstring_to_text(text));
+	else if (column->json && value->token.kind == JSON_TOKEN_STRING)
+	{
+		StringInfoData json;
+
+		initStringInfo(&json);
+		escape_json(&json, text);
+		text = json.data;
+	}
+	return InputFunctionCall(&column->input, text, column->ioparam,
+							 column->typmod);
 }
 
-static void
-put_array(RcRowDecoder *decoder)
+static Datum
+make_array(RcRowDecoder *decoder, RowColumn *column, RowValue *value)
 {
-	RowColumn  *column = &decoder->columns[decoder->column];
-	Datum		value;
+	ArrayBuildState *array = NULL;
 
-	if (decoder->array == NULL)
-		value = PointerGetDatum(construct_empty_array(column->element));
-	else
-		value = makeArrayResult(decoder->array, CurrentMemoryContext);
-	decoder->values[decoder->column] = value;
-	decoder->nulls[decoder->column] = false;
+	for (int i = 0; i < value->nelements; i++)
+	{
+		RowToken   *token = &decoder->elements[value->first + i];
+		bool		isnull = (token->kind == JSON_TOKEN_NULL);
+		Datum		element = (Datum) 0;
+
+		if (!rc_json_type_takes(column->element_type, token->kind))
+			rc_json_type_check(column->type, column->name,
+							   JSON_TOKEN_ARRAY_START, value->start,
+							   value->len);
+		if (!isnull)
+			element = InputFunctionCall(&column->input, token->text,
+										column->ioparam, column->typmod);
+		array = accumArrayResult(array, element, isnull, column->element,
+								 CurrentMemoryContext);
+	}
+	if (array == NULL)
+		return PointerGetDatum(construct_empty_array(column->element));
+	return makeArrayResult(array, CurrentMemoryContext);
 }
 
-/* The record itself, or an object where an array's element belongs. */
+/* A domain may refuse null, also that of a key that is missing. */
+static void
+refuse_null(RowColumn *column)
+{
+	(void) InputFunctionCall(&column->input, NULL, column->ioparam,
+							 column->typmod);
+}
+
+/* ---- callbacks of the parser ---- */
+
+/* Levels: 0 is the record itself, 1 its keys, 2 the elements of an array. */
 static RC_JSON_RESULT
 on_object_start(void *state)
 {
 	RcRowDecoder *decoder = (RcRowDecoder *) state;
 
-	if (decoder->in_array ||
-		(decoder->lex->lex_level == 1 && decoder->column >= 0 &&
-		 decoder->columns[decoder->column].kind == COLUMN_ARRAY))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
-				 errmsg("cannot put a JSON object into an array of scalars")));
+	if (decoder->lex->lex_level == 2 && decoder->column >= 0)
+		decoder->row[decoder->column].plain = false;
 	RC_JSON_RETURN;
 }
 
@@ -293,31 +364,7 @@ on_array_start(void *state)
 				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
 				 errmsg("the record's value is not a JSON object"),
 				 errdetail("It is an array.")));
-	if (decoder->in_array)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
-				 errmsg("cannot put a nested JSON array into an array of scalars")));
-	if (decoder->lex->lex_level == 1 && decoder->column >= 0 &&
-		decoder->columns[decoder->column].kind == COLUMN_ARRAY)
-	{
-		decoder->in_array = true;
-		decoder->array = NULL;
-	}
-	RC_JSON_RETURN;
-}
-
-static RC_JSON_RESULT
-on_array_end(void *state)
-{
-	RcRowDecoder *decoder = (RcRowDecoder *) state;
-
-	if (decoder->in_array)
-	{
-		put_array(decoder);
-		decoder->in_array = false;
-		decoder->raw = NULL;
-	}
-	RC_JSON_RETURN;
+	return on_object_start(state);
 }
 
 /* A key of the record: its value's first token has been read. */
@@ -325,72 +372,74 @@ static RC_JSON_RESULT
 on_field_start(void *state, char *name, bool isnull)
 {
 	RcRowDecoder *decoder = (RcRowDecoder *) state;
-	JsonTokenType type = decoder->lex->token_type;
-	ColumnKind	kind;
+	RowValue   *value;
 
 	if (decoder->lex->lex_level != 1)
 		RC_JSON_RETURN;
-	decoder->raw = NULL;
 	decoder->column = find_column(decoder, name);
-	if (decoder->column < 0 || isnull)
+	if (decoder->column < 0)
 		RC_JSON_RETURN;
 
-	kind = decoder->columns[decoder->column].kind;
-	if (kind == COLUMN_JSON || type == JSON_TOKEN_OBJECT_START ||
-		(type == JSON_TOKEN_ARRAY_START && kind != COLUMN_ARRAY))
-		decoder->raw = decoder->lex->token_start;
+	value = &decoder->row[decoder->column];
+	value->token.kind = decoder->lex->token_type;
+	value->token.text = NULL;
+	value->start = decoder->lex->token_start;
+	value->plain = (value->token.kind == JSON_TOKEN_ARRAY_START &&
+					decoder->columns[decoder->column].kind == COLUMN_ARRAY);
+	value->first = decoder->nelements;
+	value->nelements = 0;
 	RC_JSON_RETURN;
 }
 
-/* The end of a key's value: raw JSON is put as it stands. */
 static RC_JSON_RESULT
 on_field_end(void *state, char *name, bool isnull)
 {
 	RcRowDecoder *decoder = (RcRowDecoder *) state;
 
-	if (decoder->lex->lex_level != 1)
+	if (decoder->lex->lex_level != 1 || decoder->column < 0)
 		RC_JSON_RETURN;
-	if (decoder->column >= 0 && decoder->raw != NULL)
-	{
-		int			len = decoder->lex->prev_token_terminator - decoder->raw;
-
-		put_text(decoder, pnstrdup(decoder->raw, len), len);
-	}
+	decoder->row[decoder->column].len = decoder->lex->prev_token_terminator -
+		decoder->row[decoder->column].start;
 	decoder->column = -1;
-	decoder->raw = NULL;
 	RC_JSON_RETURN;
 }
 
 static RC_JSON_RESULT
-on_scalar(void *state, char *token, JsonTokenType type)
+on_scalar(void *state, char *token, JsonTokenType kind)
 {
 	RcRowDecoder *decoder = (RcRowDecoder *) state;
-	bool		isnull = (type == JSON_TOKEN_NULL);
+	RowValue   *value;
 
 	if (decoder->lex->lex_level == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
 				 errmsg("the record's value is not a JSON object"),
 				 errdetail("It is a scalar.")));
-	if (decoder->column < 0 || decoder->raw != NULL)
+	if (decoder->column < 0)
 		RC_JSON_RETURN;
-	if (decoder->in_array)
-	{
-		RowColumn  *column = &decoder->columns[decoder->column];
-		Datum		value = isnull ? (Datum) 0 :
-		InputFunctionCall(&column->input, token, column->ioparam,
-						  column->typmod);
-
-		decoder->array = accumArrayResult(decoder->array, value, isnull,
-										  column->element,
-										  CurrentMemoryContext);
-	}
-	else if (isnull)
-	{
-		/* the last of repeated keys counts */
-		decoder->nulls[decoder->column] = true;
-	}
-	else if (decoder->lex->lex_level == 1)
-		put_text(decoder, token, strlen(token));
+	value = &decoder->row[decoder->column];
+	if (decoder->lex->lex_level == 1)
+		value->token.text = token;
+	else if (value->plain)
+		add_element(decoder, value, token, kind);
 	RC_JSON_RETURN;
+}
+
+static void
+add_element(RcRowDecoder *decoder, RowValue *value, char *token,
+			JsonTokenType kind)
+{
+	if (decoder->elements == NULL)
+	{
+		decoder->room = 16;
+		decoder->elements = palloc(sizeof(RowToken) * decoder->room);
+	}
+	else if (decoder->nelements == decoder->room)
+	{
+		decoder->room *= 2;
+		decoder->elements = repalloc_huge(decoder->elements,
+										  sizeof(RowToken) * decoder->room);
+	}
+	decoder->elements[decoder->nelements++] = (RowToken) {kind, token};
+	value->nelements++;
 }

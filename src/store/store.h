@@ -421,6 +421,7 @@ extern RcHeader *rc_headers_from_jsonb(Datum headers, int *n);
 typedef struct RcRowDecoder RcRowDecoder;
 
 extern RcRowDecoder *rc_row_decoder_make(TupleDesc desc);
+extern bool rc_row_decoder_current(const RcRowDecoder *decoder);
 extern void rc_row_decode(RcRowDecoder *decoder, const char *json, int len,
 						  Datum *values, bool *nulls);
 

@@ -183,11 +183,11 @@ my %recall = (reference_fiche => '2025-01-0001', numero_de_version => 3, libelle
 my @cases = (
 	[ 'without a key', undef, $json->encode({ %recall, reference_fiche => '2025-01-0002' }) ],
 	[ 'a tombstone', '2024-01-0003', undef ],
-	[ 'no JSON', 'k1', 'not { json', '22P02|invalid input syntax for type json|' ],
-	[ 'an empty value', 'k2', '', '22P02|invalid input syntax for type json|' ],
-	[ 'no object', 'k3', '["2025-01-0003"]', q{22P02|the record's value is not a JSON object|} ],
-	[ 'no UTF-8', 'k4', qq({"reference_fiche": "\xe9"}), '22021|invalid byte sequence for encoding "UTF8": 0xe9 0x22 0x7d|' ],
-	[ 'a zero', 'k5', '{"reference_fiche": "\u0000"}', '22P05|unsupported Unicode escape sequence|' ],
+	[ 'no JSON', 'k1', 'not { json', '22P02|invalid input syntax for type json|JSON data, line 1: not... / value of the record' ],
+	[ 'an empty value', 'k2', '', '22P02|invalid input syntax for type json|JSON data, line 1:  / value of the record' ],
+	[ 'no object', 'k3', '["2025-01-0003"]', q{22P02|the record's value is not a JSON object|value of the record} ],
+	[ 'no UTF-8', 'k4', qq({"reference_fiche": "\xe9"}), '22021|value of the record is not UTF-8|value of the record' ],
+	[ 'a zero', 'k5', '{"reference_fiche": "\u0000"}', '22P05|unsupported Unicode escape sequence|JSON data, line 1: {"reference_fiche": "\u0000... / value of the record' ],
 	[ 'a wrong type', 'k6', $json->encode({ %recall, numero_de_version => 'three' }),
 		'22P02|invalid input syntax for type integer: "three"|column "numero_de_version" of the record' ],
 	[ 'no date', 'k7', $json->encode({ %recall, date_debut_commercialisation => 'bientôt' }),
@@ -210,7 +210,7 @@ is(query('SELECT reference_fiche, libelle, length(motif_du_rappel) FROM rappel_c
 	"2024-01-0003|of the tombstone|\n2025-01-0001|by hand|\n2025-01-0002|by hand|\n2025-01-0004|by hand|5000000",
 	'all good messages are applied, a tombstone deletes nothing');
 my %dead = map { (split(/\|/, $_, 2)) } split(/\n/, query(q{
-	SELECT record_offset, encode(key, 'escape'), md5(value), headers, topic, partition, run, sqlstate, message, context
+	SELECT record_offset, encode(key, 'escape'), md5(value), headers, topic, partition, run, sqlstate, message, replace(context, chr(10), ' / ')
 	FROM rappel_conso.dead_letter WHERE origin = 'stream' AND topic = 'others'}));
 foreach my $offset (0 .. $#cases)
 {

@@ -86,13 +86,13 @@ my %headers = (
 	0 => '{"h": ["1", "2"], "content-type": "application/json"}',
 	1 => '{"none": null, "empty": "", "binary": {"base64": "//4B"}}',
 	7 => '{"n": [{"base64": "6Q=="}, null], "base64:bmH/bWU=": "x"}');
-my %bad_key = (4 => '22021|invalid byte sequence for encoding "UTF8": 0xff');
+my %bad_key = (4 => '22021|key of the record is not UTF-8');
 my %bad_value = (
 	bytea => {},
-	text => { 5 => '22021|invalid byte sequence for encoding "UTF8": 0xff' },
+	text => { 5 => '22021|value of the record is not UTF-8' },
 	jsonb => {
 		3 => '22P02|invalid input syntax for type json',
-		5 => '22021|invalid byte sequence for encoding "UTF8": 0xff',
+		5 => '22021|value of the record is not UTF-8',
 		6 => '22P05|unsupported Unicode escape sequence',
 		7 => '22P02|invalid input syntax for type json',
 		8 => '22P02|invalid input syntax for type json'
@@ -126,7 +126,7 @@ foreach my $value ('jsonb', 'text', 'bytea')
 			join("\n", @rows), "$name: keys, values and headers");
 		is( query(qq{
 				SELECT record_offset, sqlstate, message FROM rappel_conso.dead_letter
-				WHERE name = '$name' ORDER BY 1}) =~ s/ 0xff.*/ 0xff/gr,
+				WHERE name = '$name' ORDER BY 1}),
 			join("\n", map { "$_|$dead{$_}" } sort keys %dead), "$name: what cannot be decoded is a dead letter");
 		is( query(qq{
 				SELECT record_offset, COALESCE(md5(key), 'null'), COALESCE(md5(value), 'null'), headers
@@ -139,7 +139,7 @@ foreach my $value ('jsonb', 'text', 'bytea')
 
 # ---- typed records ----
 
-my $not_json = "22P02|invalid input syntax for type json|";
+my $not_json = "22P02|invalid input syntax for type json|JSON data, line 1: ";
 my @typed = (
 	[ '{"i": 1, "n": 12345678901234567890.123456789012345678901234567890, "t": "x", "b": true}',
 		'{"b": true, "i": 1, "n": 12345678901234567890.123456789012345678901234567890, "t": "x"}' ],
@@ -160,19 +160,19 @@ my @typed = (
 	[ '{"p": 3}', undef, '23514|value for domain even violates check constraint "even_check"|column "p" of the record' ],
 	[ '{"e": "uneven"}', undef, '22P02|invalid input value for enum parity: "uneven"|column "e" of the record' ],
 	[ '{"v": "too long"}', undef, '22001|value too long for type character varying(3)|column "v" of the record' ],
-	[ '{"i": {"a": 1}}', undef, '22P02|invalid input syntax for type integer: "{"a": 1}"|column "i" of the record' ],
-	[ '{"ia": [1, [2]]}', undef, '22P02|cannot put a nested JSON array into an array of scalars|column "ia" of the record' ],
-	[ '{"ia": [{}]}', undef, '22P02|cannot put a JSON object into an array of scalars|column "ia" of the record' ],
-	[ '{"ia": {}}', undef, '22P02|cannot put a JSON object into an array of scalars|column "ia" of the record' ],
+	[ '{"i": {"a": 1}}', undef, '22P02|cannot put a JSON object into type integer in column "i"|column "i" of the record' ],
+	[ '{"ia": [1, [2]]}', undef, '22P02|cannot put a JSON array into type integer in column "ia"|column "ia" of the record' ],
+	[ '{"ia": [{}]}', undef, '22P02|cannot put a JSON object into type integer in column "ia"|column "ia" of the record' ],
+	[ '{"ia": {}}', undef, '22P02|cannot put a JSON object into type integer[] in column "ia"|column "ia" of the record' ],
 	[ '{"ia": [1, "x"]}', undef, '22P02|invalid input syntax for type integer: "x"|column "ia" of the record' ],
 	[ '{"a": "x"}', undef, '22P02|malformed array literal: "x"|column "a" of the record' ],
-	[ '[{"i": 1}]', undef, "22P02|the record's value is not a JSON object|" ],
-	[ '"text"', undef, "22P02|the record's value is not a JSON object|" ],
-	[ 'null', undef, "22P02|the record's value is not a JSON object|" ],
-	[ '{"i": 1', undef, $not_json ],
-	[ '{"i": 1} x', undef, $not_json ],
-	[ '{"t": "\u0000"}', undef, '22P05|unsupported Unicode escape sequence|' ],
-	[ "{\"t\": \"\xff\"}", undef, '22021|invalid byte sequence for encoding "UTF8": 0xff|' ]);
+	[ '[{"i": 1}]', undef, "22P02|the record's value is not a JSON object|value of the record" ],
+	[ '"text"', undef, "22P02|the record's value is not a JSON object|value of the record" ],
+	[ 'null', undef, "22P02|the record's value is not a JSON object|value of the record" ],
+	[ '{"i": 1', undef, $not_json . '{"i": 1 / value of the record' ],
+	[ '{"i": 1} x', undef, $not_json . '{"i": 1} x / value of the record' ],
+	[ '{"t": "\u0000"}', undef, '22P05|unsupported Unicode escape sequence|JSON data, line 1: {"t": "\u0000... / value of the record' ],
+	[ "{\"t\": \"\xff\"}", undef, '22021|value of the record is not UTF-8|value of the record' ]);
 
 $kafka->produce_many('typed', [ map { [ 'k', $_->[0] ] } @typed ]);
 query(q{
@@ -189,13 +189,13 @@ query(q{
 wait_applied('typed', scalar @typed);
 my @rows = split(/\n/, query('SELECT record_offset, content FROM typed_rows ORDER BY 1'));
 my @dead = split(/\n/, query(q{
-	SELECT record_offset, sqlstate, message, context FROM rappel_conso.dead_letter WHERE name = 'typed' ORDER BY 1}));
+	SELECT record_offset, sqlstate, message, replace(context, chr(10), ' / ') FROM rappel_conso.dead_letter WHERE name = 'typed' ORDER BY 1}));
 my %got = map { /^(\d+)\|(.*)$/s } @rows, @dead;
 foreach my $offset (0 .. $#typed)
 {
 	my ($json, $row, $error) = @{ $typed[$offset] };
 
-	is(($got{$offset} // 'nothing') =~ s/ 0xff.*?\|/ 0xff|/r, $row // $error, "typed: $json");
+	is($got{$offset} // 'nothing', $row // $error, "typed: $json");
 }
 is(@rows + @dead, scalar @typed, 'typed: each record is somewhere, once');
 is(query('SELECT raw FROM typed_rows WHERE record_offset = 1'), '[1,  2]', 'typed: json keeps its text');
@@ -204,7 +204,8 @@ is(query('SELECT raw FROM typed_rows WHERE record_offset = 1'), '[1,  2]', 'type
 
 $kafka->produce_many('growing', [ [ 'k', '{"a": 1}' ] ]);
 query(q{
-	CREATE TYPE growing AS (a int);
+	CREATE TYPE grown_part AS (x int);
+	CREATE TYPE growing AS (a int, parts grown_part[]);
 	CREATE TABLE grown (record_offset bigint, content jsonb);
 	INSERT INTO rappel_conso.stream (name, topics, value_type, statement) VALUES ('growing', '{growing}', 'growing', $$
 	  INSERT INTO grown SELECT record_offset, to_jsonb(r) - '{topic,partition,record_offset,record_timestamp,key,headers}'::text[] FROM records r $$);
@@ -217,19 +218,22 @@ my @steps = (
 	[ '', undef, '1||' ],
 	[ 'ALTER TYPE growing ADD ATTRIBUTE b text; ALTER TABLE target ADD COLUMN c int', '{"a": 1, "b": "two"}', '1|two|' ],
 	[ 'ALTER TYPE growing ALTER ATTRIBUTE a TYPE text; ALTER TABLE target ALTER a TYPE bigint', '{"a": 1, "b": "three"}', '"1"|three|' ],
-	[ 'ALTER TYPE growing DROP ATTRIBUTE a; ALTER TABLE target DROP COLUMN c', '{"a": 1, "b": "four"}', '|four|' ]);
+	[ 'ALTER TYPE growing DROP ATTRIBUTE a; ALTER TABLE target DROP COLUMN c', '{"a": 1, "b": "four"}', '|four|' ],
+	[ '', '{"b": "five", "c": 1, "parts": [{"x": 1, "y": 2}]}', '|five|', '[{"x": 1}]' ],
+	[ 'ALTER TYPE grown_part ADD ATTRIBUTE y int', '{"b": "six", "parts": [{"x": 1, "y": 2}]}', '|six|', '[{"x": 1, "y": 2}]' ]);
 foreach my $step (0 .. $#steps)
 {
-	my ($sql, $json, $expected) = @{ $steps[$step] };
+	my ($sql, $json, $expected, $parts) = @{ $steps[$step] };
 
 	query($sql);
 	$kafka->produce_many('growing', [ [ 'k', $json ] ]) if defined $json;
 	wait_applied($_, $step + 1) foreach 'growing', 'of_table';
 	is(query("SELECT content->'a', content->>'b', content->>'c' FROM grown WHERE record_offset = $step"),
 		$expected, 'altered type: ' . ($sql || 'before'));
+	is(query("SELECT content->'parts' FROM grown WHERE record_offset = $step"), $parts, 'altered type of a part: ' . ($sql || 'before')) if $parts;
 }
 is(query('SELECT a, b FROM grown_table ORDER BY b NULLS FIRST'),
-	"1|\n1|four\n1|three\n1|two", 'altered table as row type: all rows are there');
+	"1|\n|five\n1|four\n|six\n1|three\n1|two", 'altered table as row type: all rows are there');
 is(query(q{SELECT count(*) FROM rappel_conso.dead_letter WHERE name IN ('growing', 'of_table')}), '0', 'and no dead letters');
 
 done_testing();
