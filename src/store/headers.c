@@ -2,13 +2,16 @@
  *
  * headers.c
  *	  Headers of a record as jsonb, and back: an object; a name that occurs
- *	  several times holds an array, a value that is not UTF-8 is
+ *	  several times holds an array, a value that is no text of the server is
  *	  {"base64": ..}.
+ *
+ * Whatever bytes they have, they must come back as they were, and no error.
  *
  *-------------------------------------------------------------------------
  */
 #include "store/store.h"
 
+#include "catalog/namespace.h"
 #include "common/base64.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
@@ -17,11 +20,17 @@
 #include "utils/json.h"
 #include "utils/jsonb.h"
 
+/* What a name begins with that is no text of the server. */
+#define BASE64_NAME		"base64:"
+
 static char *headers_json(const RcRecord *record);
 static void append_header_name(StringInfo json, const char *name);
 static void append_header_value(StringInfo json, const RcHeader *header);
+static char *server_text(const char *bytes, int len);
 static char *encode_base64(const char *bytes, int len);
 static int	compare_headers(const void *a, const void *b, void *arg);
+static char *header_name(const char *name, int len);
+static char *decode_base64(const char *base64, int len, int *out_len);
 static RcHeader *add_header(RcHeader *headers, int *n, const char *name,
 							JsonbValue *value);
 static void set_value(RcHeader *header, JsonbValue *value);
@@ -29,9 +38,10 @@ static void set_base64(RcHeader *header, JsonbContainer *object);
 
 /*
  * The headers of a record as jsonb: an object; a name that occurs several
- * times holds an array, a value that is not UTF-8 (or holds a zero byte) is
- * {"base64": ..}, and a name that is not UTF-8 "base64:..".  No header is an
- * error: the dead letter that it would make has headers, too.
+ * times holds an array, a value that is not UTF-8 (or holds a zero byte, or a
+ * character that the database's encoding lacks) is {"base64": ..}, and such a
+ * name "base64:..".  No header is an error: the dead letter that it would make
+ * has headers, too.
  */
 Datum
 rc_headers_jsonb(const RcRecord *record)
@@ -94,34 +104,71 @@ compare_headers(const void *a, const void *b, void *arg)
 	return order != 0 ? order : x - y;
 }
 
+/* A name that begins like an encoded one is encoded, to come back as it was. */
 static void
 append_header_name(StringInfo json, const char *name)
 {
 	int			len = strlen(name);
+	char	   *text = NULL;
 
-	if (pg_verify_mbstr(PG_UTF8, name, len, true))
-		escape_json(json, pg_any_to_server(name, len, PG_UTF8));
+	if (strncmp(name, BASE64_NAME, strlen(BASE64_NAME)) != 0)
+		text = server_text(name, len);
+	if (text != NULL)
+		escape_json(json, text);
 	else
-		appendStringInfo(json, "\"base64:%s\"", encode_base64(name, len));
+		appendStringInfo(json, "\"" BASE64_NAME "%s\"",
+						 encode_base64(name, len));
 }
 
 static void
 append_header_value(StringInfo json, const RcHeader *header)
 {
+	char	   *text;
+
 	if (header->value_len < 0)
 	{
 		appendStringInfoString(json, "null");
 		return;
 	}
-	if (pg_verify_mbstr(PG_UTF8, header->value, header->value_len, true))
-	{
-		char	   *text = pnstrdup(header->value, header->value_len);
+	text = server_text(header->value, header->value_len);
+	if (text != NULL)
+		escape_json(json, text);
+	else
+		appendStringInfo(json, "{\"base64\":\"%s\"}",
+						 encode_base64(header->value, header->value_len));
+}
 
-		escape_json(json, pg_any_to_server(text, header->value_len, PG_UTF8));
-		return;
+/*
+ * UTF-8 as null-terminated text of the server; NULL for what is no UTF-8, or
+ * has a character that the server's encoding lacks.
+ */
+static char *
+server_text(const char *bytes, int len)
+{
+	int			encoding = GetDatabaseEncoding();
+	Oid			conversion;
+	char	   *text;
+	Size		size;
+
+	if (!pg_verify_mbstr(PG_UTF8, bytes, len, true))
+		return NULL;
+	if (encoding == PG_UTF8 || encoding == PG_SQL_ASCII || len == 0)
+		return pnstrdup(bytes, len);
+
+	conversion = FindDefaultConversionProc(PG_UTF8, encoding);
+	if (!OidIsValid(conversion))
+		return NULL;
+	size = (Size) len * MAX_CONVERSION_GROWTH + 1;
+	text = MemoryContextAllocHuge(CurrentMemoryContext, size);
+	if (pg_do_encoding_conversion_buf(conversion, PG_UTF8, encoding,
+									  (unsigned char *) unconstify(char *, bytes),
+									  len, (unsigned char *) text,
+									  (int) Min(size, INT_MAX), true) < len)
+	{
+		pfree(text);
+		return NULL;
 	}
-	appendStringInfo(json, "{\"base64\":\"%s\"}",
-					 encode_base64(header->value, header->value_len));
+	return text;
 }
 
 static char *
@@ -155,9 +202,7 @@ rc_headers_from_jsonb(Datum jsonb, int *n)
 	while ((token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE)
 	{
 		if (token == WJB_KEY)
-			name = pg_server_to_any(pnstrdup(value.val.string.val,
-											 value.val.string.len),
-									value.val.string.len, PG_UTF8);
+			name = header_name(value.val.string.val, value.val.string.len);
 		else if (token == WJB_VALUE && value.type == jbvBinary &&
 				 JsonContainerIsArray(value.val.binary.data))
 		{
@@ -174,6 +219,39 @@ rc_headers_from_jsonb(Datum jsonb, int *n)
 			headers = add_header(headers, n, name, &value);
 	}
 	return headers;
+}
+
+/* A name for Kafka, which wants UTF-8 but takes any bytes but zero. */
+static char *
+header_name(const char *name, int len)
+{
+	const int	prefix = strlen(BASE64_NAME);
+	char	   *text;
+
+	if (len >= prefix && strncmp(name, BASE64_NAME, prefix) == 0)
+	{
+		int			out_len;
+
+		text = decode_base64(name + prefix, len - prefix, &out_len);
+		if (text != NULL && strlen(text) == out_len)
+			return text;
+	}
+	text = pnstrdup(name, len);
+	return pg_server_to_any(text, len, PG_UTF8);
+}
+
+/* NULL for what is no base64. */
+static char *
+decode_base64(const char *base64, int len, int *out_len)
+{
+	int			size = pg_b64_dec_len(len);
+	char	   *bytes = palloc(size + 1);
+
+	*out_len = pg_b64_decode(base64, len, (RC_BASE64_BYTE *) bytes, size);
+	if (*out_len < 0)
+		return NULL;
+	bytes[*out_len] = '\0';
+	return bytes;
 }
 
 static RcHeader *
@@ -224,21 +302,18 @@ static void
 set_base64(RcHeader *header, JsonbContainer *object)
 {
 	JsonbValue *base64 = NULL;
-	char	   *bytes;
-	int			len = -1;
+	char	   *bytes = NULL;
+	int			len;
 
 	if (JsonContainerIsObject(object) && JsonContainerSize(object) == 1)
 		base64 = getKeyJsonValueFromContainer(object, "base64", 6, NULL);
 	if (base64 != NULL && base64->type == jbvString)
-	{
-		len = pg_b64_dec_len(base64->val.string.len);
-		bytes = palloc(len + 1);
-		len = pg_b64_decode(base64->val.string.val, base64->val.string.len,
-							(RC_BASE64_BYTE *) bytes, len);
-	}
-	if (len < 0)
+		bytes = decode_base64(base64->val.string.val, base64->val.string.len,
+							  &len);
+	if (bytes == NULL)
 	{
 		bytes = JsonbToCString(NULL, object, 0);
+		bytes = pg_server_to_any(bytes, strlen(bytes), PG_UTF8);
 		len = strlen(bytes);
 	}
 	header->value = bytes;
