@@ -94,6 +94,20 @@ rc_role_lost(const char *role_name, const char *what, const char *name,
 						   what, name);
 }
 
+/* The same, raised. */
+void
+rc_role_lost_error(const char *role_name, const char *what, const char *name)
+{
+	ErrorData	error;
+
+	rc_role_lost(role_name, what, name, &error);
+	ereport(ERROR,
+			(errcode(error.sqlerrcode),
+			 errmsg_internal("%s", error.message),
+			 errdetail_internal("%s", error.detail),
+			 errhint("%s", error.hint)));
+}
+
 /*
  * Whether the running command is a COPY: rows of a dump are stored as they
  * are, for an error would leave the whole table empty.

@@ -11,6 +11,10 @@
  */
 #include "store/store.h"
 
+#include "utils/acl.h"
+
+static void check_owner(const RcSource *source);
+
 /* The first two parameters, $1 and $2, of what is about a source's state. */
 void
 rc_param_source(RcParams *params, const RcSource *source,
@@ -99,12 +103,31 @@ rc_source_advance(const RcSource *source, const char *destination,
 				   " WHERE source = $1 AND destination = $2 AND epoch = $3"
 				   " AND next_offset = $4", &params) != 1)
 		rc_source_changed(source);
+	check_owner(source);
 	state->next_offset = next_offset;
 }
 
 /*
+ * A run goes on as the role that it has connected as: not when the source has
+ * been given to another one, nor when that role is gone.
+ */
+static void
+check_owner(const RcSource *source)
+{
+	RcParams	params = {0};
+
+	rc_param_text(&params, source->name);
+	rc_param_text(&params, source->owner_name);
+	if (rc_execute("SELECT FROM rappel_conso.source"
+				   " WHERE name = $1 AND owner = $2", &params) != 1)
+		rc_source_changed(source);
+	if (get_role_oid(source->owner_name, true) != source->owner)
+		rc_role_lost_error(source->owner_name, "source", source->name);
+}
+
+/*
  * Lock the state of the source, as rc_source_advance() does, before anything
- * of its records is changed; raises the same error.
+ * of its records is changed; raises the same errors.
  */
 void
 rc_source_fence(const RcSource *source, const char *destination,
@@ -118,6 +141,7 @@ rc_source_fence(const RcSource *source, const char *destination,
 				   " AND destination = $2 AND epoch = $3 FOR NO KEY UPDATE",
 				   &params) != 1)
 		rc_source_changed(source);
+	check_owner(source);
 }
 
 /* The API was asked, and had nothing new. */

@@ -120,6 +120,9 @@ extern Oid	rc_role_resolve(const char *role_name, Oid known, bool is_known);
 extern uint64 rc_roles_fill(void);
 extern void rc_role_lost(const char *role_name, const char *what,
 						 const char *name, ErrorData *error);
+pg_noreturn extern void rc_role_lost_error(const char *role_name,
+										   const char *what,
+										   const char *name);
 extern bool rc_is_restore(void);
 
 /* ---- check.c: the check when a stream is stored ---- */

@@ -107,16 +107,7 @@ rc_call_check_owner(Oid owner, const char *owner_name, const char *what,
 {
 	rc_call_check_member(owner, owner_name, what, name);
 	if (!OidIsValid(owner))
-	{
-		ErrorData	error;
-
-		rc_role_lost(owner_name, what, name, &error);
-		ereport(ERROR,
-				(errcode(error.sqlerrcode),
-				 errmsg_internal("%s", error.message),
-				 errdetail_internal("%s", error.detail),
-				 errhint("%s", error.hint)));
-	}
+		rc_role_lost_error(owner_name, what, name);
 	if (!rc_role_can_login(owner))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

@@ -9,6 +9,7 @@ use strict;
 use warnings FATAL => 'all';
 
 use lib 'test/lib';
+use JSON::PP ();
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use RappelConso;
@@ -140,6 +141,22 @@ my ($code, $out, $err) = $node->psql('postgres', q{SELECT rc_sync_now('clerks')}
 like($err, qr/\Q${\sprintf($LOST, 'clerk')}\E.*SET owner/s, 'R3: rc_sync_now() says so and what to do');
 ($code, $out, $err) = $node->psql('postgres', q{SELECT rc_seek('clerk', 'earliest')});
 like($err, qr/\Q${\sprintf($LOST, 'clerk')}\E/, 'R3: so does rc_seek()');
+
+# a run that goes on, as its owner goes
+query(q{CREATE ROLE runner LOGIN IN ROLE pg_read_all_settings; GRANT USAGE ON SCHEMA rappel_conso TO runner});
+make_source($node, 'running', api => $api);
+query(q{INSERT INTO rappel_conso.topic_grant VALUES ('runner', 'running', true, true);
+	UPDATE rappel_conso.stream SET paused = true WHERE name = 'running';
+	UPDATE rappel_conso.source SET owner = 'runner', topic = 'running', stream = NULL WHERE name = 'running'});
+$api->fault('gate', on => 'export', lines => 150);
+query(q{SELECT rc_trigger('running')});
+$api->wait_held;
+query('DROP OWNED BY runner; DROP ROLE runner');
+$api->control(faults => [], release => JSON::PP::true);
+wait_for(q{SELECT finished_at IS NOT NULL FROM rappel_conso.run WHERE source = 'running' ORDER BY id LIMIT 1}, 'the end of the run');
+like(query(q{SELECT state || ' ' || error FROM rappel_conso.run WHERE source = 'running' ORDER BY id LIMIT 1}),
+	qr/^failed .*runner/, 'R3: a run ends with its owner');
+query(q{DELETE FROM rappel_conso.source WHERE name = 'running'; DELETE FROM rappel_conso.stream WHERE name = 'running'; DROP TABLE running});
 
 make_role('clerk', undef);
 $kafka->produce('clerk.in', 'k', 'for the dropped one');
