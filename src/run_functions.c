@@ -93,9 +93,8 @@ run_row(FunctionCallInfo fcinfo, int64 run)
 
 	rc_param_int8(&params, run);
 	rc_query_begin(&scope);
-	if (rc_query_latest("SELECT id, state, fetched,"
-						" CASE WHEN destination <> 'direct' THEN published END,"
-						" inserted, updated, unchanged, dead,"
+	if (rc_query_latest("SELECT id, state, fetched, published, inserted,"
+						" updated, unchanged, dead,"
 						" finished_at - started_at"
 						" FROM rappel_conso.run WHERE id = $1", &params) == 1)
 	{

@@ -55,7 +55,7 @@ sub offsets
 
 # ---- from direct mode to Kafka, without workers ----
 
-is(sync(''), "success|$all||$all|0|0|0", 'direct mode');
+is(sync(''), "success|$all|0|$all|0|0|0", 'direct mode');
 my $digest = table_digest($node);
 
 $node->append_conf('postgresql.conf', "rappel_conso.kafka_brokers = '" . $kafka->brokers . "'\n");

@@ -124,7 +124,7 @@ sub from_every_place
 
 my $first = call("SELECT state, fetched, published, inserted, updated, unchanged, dead,
 	             duration > '0' FROM rc_sync_now()")->finish;
-is($first->{out}, "success|$RECORDS||$RECORDS|0|0|0|t",
+is($first->{out}, "success|$RECORDS|0|$RECORDS|0|0|0|t",
 	'the first sync fills the table');
 my $digest = table_digest($node);
 
@@ -277,7 +277,7 @@ my $runs = value('SELECT count(*) FROM rappel_conso.run');
 my ($one, $other) = two_callers();
 $api->release;
 $_->finish foreach ($one, $other);
-like($one->{out}, qr/^\d+\|success\|300\|\|0\|0\|300\|0\|/,
+like($one->{out}, qr/^\d+\|success\|300\|0\|0\|0\|300\|0\|/,
 	'two callers: the first gets its result');
 is($other->{out}, $one->{out}, 'and the other one the same row');
 is(value('SELECT count(*) FROM rappel_conso.run') - $runs,

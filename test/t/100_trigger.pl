@@ -210,7 +210,7 @@ foreach my $call (@waiting)
 	$call->{psql}->finish;
 	is($call->{out}, "20\nsuccess\n", 'a wait ends with the run');
 }
-is( value("SELECT run_id, state, fetched, published IS NULL, inserted, updated, dead, duration > '0' FROM rc_wait($running)"),
+is( value("SELECT run_id, state, fetched, published = 0, inserted, updated, dead, duration > '0' FROM rc_wait($running)"),
 	"$running|success|" . run_row($running, 'fetched') . '|t|0|0|0|t',
 	'a run that has ended gives its row at once');
 is(value("SELECT rc_wait($running, '0 s') IS NULL"), 'f', 'whatever the timeout');
