@@ -42,6 +42,7 @@ PG_FUNCTION_INFO_V1(rc_drain);
 #define WORKER_WAIT_STEPS	500
 
 static void wait_a_little(void);
+static void cancel_stream(const char *name, int workers);
 static Datum values_row(FunctionCallInfo fcinfo, const int64 *values, int n);
 
 /* rc_start(): true if the scheduler was started, false if it ran. */
@@ -155,6 +156,30 @@ rc_library_version(PG_FUNCTION_ARGS)
 }
 
 /*
+ * When this is committed, whoever runs a statement of the stream is cancelled:
+ * its workers, or who works in their place, a retry, and runs that feed it in
+ * direct mode.
+ */
+static void
+cancel_stream(const char *name, int workers)
+{
+	RcQueryScope scope;
+	RcParams	params = {0};
+	uint64		n;
+
+	for (int i = 0; i < workers; i++)
+		rc_cancel_at_commit(RC_WORKER_STREAM, name, i);
+	rc_cancel_at_commit(RC_WORKER_RETRY, name, 0);
+	rc_param_text(&params, name);
+	rc_query_begin(&scope);
+	n = rc_query("SELECT name FROM rappel_conso.source WHERE stream = $1",
+				 &params);
+	for (uint64 i = 0; i < n; i++)
+		rc_cancel_at_commit(RC_WORKER_RUN, rc_column_text(i, 1), 0);
+	rc_query_end(&scope);
+}
+
+/*
  * Trigger function: AFTER INSERT OR UPDATE OR DELETE on the definitions.
  * Wakes whom it concerns when the change is committed.
  */
@@ -176,8 +201,7 @@ rc_definition_changed(PG_FUNCTION_ARGS)
 		name = SPI_getvalue(data->tg_trigtuple, desc, SPI_fnumber(desc, "name"));
 		workers = SPI_getvalue(data->tg_trigtuple, desc,
 							   SPI_fnumber(desc, "workers"));
-		for (int i = 0; i < atoi(workers); i++)
-			rc_wake_at_commit(RC_WORKER_STREAM, name, i);
+		cancel_stream(name, atoi(workers));
 	}
 	return PointerGetDatum(NULL);
 }
@@ -275,7 +299,12 @@ rc_retry(PG_FUNCTION_ARGS)
 
 	call.kind = RC_WORKER_RETRY;
 	call.args.role = stream->owner;
-	call.args.id = PG_ARGISNULL(1) ? 0 : PG_GETARG_INT64(1);
+	if (!PG_ARGISNULL(1))
+	{
+		call.args.id = PG_GETARG_INT64(1);
+		if (call.args.id <= 0)
+			rc_dead_letter_missing(name, call.args.id);
+	}
 	strlcpy(call.args.name, name, sizeof(call.args.name));
 	call.what = psprintf("retry of stream \"%s\"", name);
 	rc_call_worker(&call);

@@ -71,7 +71,7 @@ rc_seek(PG_FUNCTION_ARGS)
 	}
 	rc_wake_at_commit(RC_WORKER_SCHEDULER, "", 0);
 	for (int i = 0; i < stream->workers; i++)
-		rc_wake_at_commit(RC_WORKER_STREAM, name, i);
+		rc_cancel_at_commit(RC_WORKER_STREAM, name, i);
 	PG_RETURN_VOID();
 }
 

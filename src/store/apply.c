@@ -1,97 +1,74 @@
 /*-------------------------------------------------------------------------
  *
  * apply.c
- *	  Applies a batch: runs the stream's statement over "records" in a
- *	  sub-transaction, halves the batch where a record spoils it, and sends
- *	  the record that fails alone to the dead letters.
+ *	  Applies a batch: tries the stream's statement over ranges of records,
+ *	  bisects a range that fails, and decides what becomes of a record that
+ *	  fails alone.
  *
- * Here, and only here, a user's SQL runs.  It must run as the stream's owner
- * with nothing of ours switched on, and leave neither a setting nor a
- * deferred trigger behind.
+ * A record may be blamed only for what is its fault (verdict.c).  Where that
+ * is not clear there must be proof in the same transaction: it failed alone,
+ * and a later one was applied.  So that nothing is proven by a cause that was
+ * mended between the two, it must have failed again after a later one could
+ * be applied.
  *
  *-------------------------------------------------------------------------
  */
-#include "store/store.h"
+#include "store/applier.h"
 
-#include "access/xact.h"
-#include "catalog/pg_type.h"
-#include "commands/trigger.h"
-#include "executor/executor.h"
 #include "miscadmin.h"
-#include "nodes/parsenodes.h"
-#include "storage/proc.h"
-#include "tcop/tcopprot.h"
-#include "utils/builtins.h"
-#include "utils/guc.h"
 #include "utils/memutils.h"
-#include "utils/queryenvironment.h"
-#include "utils/resowner.h"
-#include "utils/timeout.h"
 #include "utils/timestamp.h"
 
-/* Below this number of records the plan for small batches is used. */
-#define SMALL_BATCH		100
+/* After so long a part of a batch that is bisected is committed, in ms. */
+#define BISECTING_TIME	5000
 
-/* Memory of a tuplestore before it spills, in kB: a batch is 8 MB of bytes. */
-#define STORE_KBYTES	(32 * 1024)
+/* So many ranges of a size have to pass before it is doubled. */
+#define PASSES_TO_DOUBLE	4
 
-/* How long a lock is waited for to see whether a table is there, in ms. */
-#define LOOK_LOCK_TIMEOUT	"10"
-
-/* A kept plan is made anew after 1, 2, 4, .. and then each 1024 uses. */
-#define REPLAN_USES		1024
-
-typedef enum ApplyPhase
+/* A record that failed alone. */
+typedef struct Failure
 {
-	PHASE_DECODE,
-	PHASE_PREPARE,				/* parse, plan, start the executor */
-	PHASE_EXECUTE
-} ApplyPhase;
+	int			at;
+	RcPart	   *part;
+	int			part_end;
+	ErrorData  *error;
+} Failure;
 
-typedef struct SizedPlan
+/* A batch under way. */
+typedef struct Batch
 {
-	SPIPlanPtr	plan;
-	uint64		uses;
-	uint64		replan_at;
-} SizedPlan;
-
-struct RcApplier
-{
-	const RcStream *stream;
-	MemoryContext context;		/* lives as long as the applier */
-	MemoryContext range_context;	/* of one try */
-	RcDecoder  *decoder;
-	SizedPlan	small;
-	SizedPlan	full;
-	int			dead_in_row;
-
-	/* of the batch under way */
+	RcApplier  *applier;
 	const RcRecord *records;
-	const RcDeadLetter *letters;	/* they are tried again; NULL: no */
-	int64		run;
-	RcCounts   *counts;
-	int			decoding;		/* record under way in PHASE_DECODE */
-	TimestampTz statement_start;
-};
+	int			n;
+	int			at;				/* what is before it has been tried */
+	RcPart	   *part;			/* that "at" is in */
+	int			part_end;
+	int			bad;			/* known not to be decodable; -1: none */
+	ErrorData  *bad_error;
+	List	   *failures;		/* of Failure *, that nothing is proven of; the
+								 * first one needs proof */
+	int			unconfirmed;	/* those of them that failed but once */
+	int			probed;			/* a record before this one could be applied
+								 * after those before it had failed */
+	int			dead_in_row;	/* when the first of them failed */
+	TimestampTz bisecting_since;	/* 0: nothing was bisected */
+	int			repeats;		/* ranges that met a row twice */
+} Batch;
 
-/* The phase is static since a hook of the executor sets it. */
-static ApplyPhase phase;
-static ExecutorRun_hook_type previous_run_hook = NULL;
-static bool hook_installed = false;
-
-static void note_execution(RC_RUN_HOOK_ARGS);
-static void make_decoder(RcApplier *applier);
-static bool lacks_table(const RcStream *stream);
-static void drop_plan(SizedPlan *sized);
-static void apply_range(RcApplier *applier, int low, int high);
-static ErrorData *try_range(RcApplier *applier, int low, int high);
-static void run_range(RcApplier *applier, int low, int high);
-static void run_statement(RcApplier *applier, Tuplestorestate *store, int n);
-static SPIPlanPtr get_plan(RcApplier *applier, int n);
-static void count_result(RcApplier *applier, int n);
-static void fire_deferred_triggers(void);
-static bool spoils_one_record(RcApplier *applier, const ErrorData *error);
-static void bury(RcApplier *applier, int at, ErrorData *error);
+static bool time_is_up(const Batch *batch);
+static int	decided(const Batch *batch);
+static void enter_part(Batch *batch);
+static void try_next(Batch *batch);
+static void try_failures_again(Batch *batch);
+static void range_failed(Batch *batch, int n, ErrorData *error);
+static void record_failed(Batch *batch, ErrorData *error);
+static void check_limits(Batch *batch, const Failure *failure);
+static void stop_for_record(Batch *batch, const Failure *failure);
+static int	stop_code(const ErrorData *error);
+static void settle(Batch *batch);
+static void bury(Batch *batch, Failure *failure);
+static void note_tail(Batch *batch);
+static void tell_repeats(Batch *batch);
 
 /*
  * Open an applier for a stream, whose struct must live as long.
@@ -104,16 +81,10 @@ rc_applier_open(const RcStream *stream)
 												  ALLOCSET_DEFAULT_SIZES);
 	RcApplier  *applier = MemoryContextAllocZero(context, sizeof(RcApplier));
 
-	if (!hook_installed)
-	{
-		previous_run_hook = ExecutorRun_hook;
-		ExecutorRun_hook = note_execution;
-		hook_installed = true;
-	}
 	applier->stream = stream;
 	applier->context = context;
 	applier->range_context = AllocSetContextCreate(context,
-												   "rappel_conso batch",
+												   "rappel_conso range",
 												   ALLOCSET_DEFAULT_SIZES);
 	return applier;
 }
@@ -122,25 +93,8 @@ rc_applier_open(const RcStream *stream)
 void
 rc_applier_close(RcApplier *applier)
 {
-	drop_plan(&applier->small);
-	drop_plan(&applier->full);
+	rc_statement_forget(applier);
 	MemoryContextDelete(applier->context);
-}
-
-/*
- * The statement has got past planning: errors are now those of records.
- * Functions that are run while it is planned have no "records".
- */
-static void
-note_execution(RC_RUN_HOOK_ARGS)
-{
-	if (queryDesc->queryEnv != NULL &&
-		get_ENR(queryDesc->queryEnv, "records") != NULL)
-		phase = PHASE_EXECUTE;
-	if (previous_run_hook)
-		previous_run_hook(RC_RUN_HOOK_PASS);
-	else
-		standard_ExecutorRun(RC_RUN_HOOK_PASS);
 }
 
 /*
@@ -148,404 +102,435 @@ note_execution(RC_RUN_HOOK_ARGS)
  * again stays dead, with its new error, and stops nothing.  NULL ends that.
  */
 void
-rc_applier_retry(RcApplier *applier, const RcDeadLetter *letters)
+rc_applier_retry(RcApplier *applier, RcDeadLetter *letters)
 {
 	applier->letters = letters;
 }
 
 /*
- * Run a stream's setup as its owner, in the transaction of the caller.
- * Returns true when a table that the statement names was missing before: then
- * nothing is there any more of what was applied, and sources that feed the
- * stream in direct mode begin anew.
- */
-bool
-rc_applier_setup(const RcStream *stream)
-{
-	int			level;
-	bool		missing;
-
-	if (stream->setup == NULL)
-		return false;
-	level = NewGUCNestLevel();
-	if (stream->search_path)
-		(void) set_config_option("search_path", stream->search_path,
-								 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE,
-								 true, 0, false);
-	missing = lacks_table(stream);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	if (SPI_execute(stream->setup, false, 0) < 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("setup of stream \"%s\" has a command that cannot run there",
-						stream->name)));
-	SPI_finish();
-	fire_deferred_triggers();
-	AtEOXact_GUC(false, level);
-	if (missing)
-		rc_stream_forget(stream);
-	return missing;
-}
-
-/* Nobody shall be waited for to learn that. */
-static bool
-lacks_table(const RcStream *stream)
-{
-	int			level = NewGUCNestLevel();
-	bool		missing;
-
-	(void) set_config_option("lock_timeout", LOOK_LOCK_TIMEOUT, PGC_USERSET,
-							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	missing = rc_statement_lacks_table(stream, false);
-	AtEOXact_GUC(false, level);
-	return missing;
-}
-
-/*
- * Apply n records in the caller's transaction, in order.
+ * Apply the records of a batch in the caller's transaction, in order.  They
+ * come in parts, one after the other; no range is of two of them.
  *
- * Adds to *counts: inserted and updated by a statement that returns a single
- * boolean column "inserted", else the rows written as inserted; dead; and
- * what is left as unchanged.  Dead letters are written in the same
- * transaction.  Errors that are not one record's fault are thrown, as are
- * those that stop the stream (stop_after, on_error); then the caller must
- * abort, and nothing has happened.
+ * Returns how many have been dealt with: offsets and cursors may move over so
+ * many, and the parts' "applied" and "counts" are about them.  It is fewer
+ * than there are when bisecting took too long: then the caller commits and
+ * comes again with the rest.  Or the last ones failed, and nothing proves
+ * whose fault that is: then the caller commits, calls rc_applier_check(), and
+ * comes again with more records behind them.
+ *
+ * Adds to a part's counts: inserted and updated by a statement that returns a
+ * single boolean column "inserted", else the rows written as inserted; dead;
+ * and what is left as unchanged.  Dead letters are written in the same
+ * transaction.  Errors that are no record's fault are thrown, as are those
+ * that stop the stream (stop_after, on_error); then the caller must abort, and
+ * nothing has happened.
  */
-void
-rc_apply(RcApplier *applier, const RcRecord *records, int n, int64 run,
-		 RcCounts *counts)
+int
+rc_apply(RcApplier *applier, const RcRecord *records, RcPart *parts, int nparts)
 {
-	RcCounts	before = *counts;
-	int			dead_in_row = applier->dead_in_row;
+	Batch		batch = {0};
+	int			left;
 
-	applier->records = records;
-	applier->run = run;
-	applier->counts = counts;
+	batch.applier = applier;
+	batch.records = records;
+	batch.bad = -1;
+	batch.part = parts;
+	for (int i = 0; i < nparts; i++)
+		batch.n += parts[i].n;
+	batch.part_end = parts[0].n;
+	if (applier->size > 0)
+		batch.bisecting_since = GetCurrentTimestamp();
 
-	PG_TRY();
+	applier->outcome = RC_OUTCOME_CODE;
+	applier->tail_length = 0;
+	rc_statement_prepare(applier);
+	while (batch.at < batch.n && !time_is_up(&batch))
 	{
-		make_decoder(applier);
-		apply_range(applier, 0, n);
-	}
-	PG_CATCH();
-	{
-		/* the same batch may come again */
-		*counts = before;
-		applier->dead_in_row = dead_in_row;
-		PG_RE_THROW();
-	}
-	PG_END_TRY();
-
-	counts->unchanged += n - (counts->inserted - before.inserted) -
-		(counts->updated - before.updated) - (counts->dead - before.dead);
-	if (counts->unchanged < before.unchanged)
-		counts->unchanged = before.unchanged;
-}
-
-/* The decoder, made anew with the plans when the row type was altered. */
-static void
-make_decoder(RcApplier *applier)
-{
-	MemoryContext old;
-
-	phase = PHASE_PREPARE;
-	if (applier->decoder != NULL && rc_decoder_current(applier->decoder))
-		return;
-	drop_plan(&applier->small);
-	drop_plan(&applier->full);
-	old = MemoryContextSwitchTo(applier->context);
-	applier->decoder = rc_decoder_make(applier->stream);
-	MemoryContextSwitchTo(old);
-}
-
-static void
-drop_plan(SizedPlan *sized)
-{
-	if (sized->plan != NULL)
-		SPI_freeplan(sized->plan);
-	memset(sized, 0, sizeof(SizedPlan));
-}
-
-/*
- * Apply records low .. high - 1.  Where decoding fails the culprit is known;
- * else the range is halved until it is alone.
- */
-static void
-apply_range(RcApplier *applier, int low, int high)
-{
-	while (low < high)
-	{
-		ErrorData  *error;
-		int			middle;
-
 		CHECK_FOR_INTERRUPTS();
-		error = try_range(applier, low, high);
-		if (error == NULL)
-		{
-			applier->dead_in_row = 0;
-			return;
-		}
-		if (!spoils_one_record(applier, error))
-			ReThrowError(error);
-
-		if (phase == PHASE_DECODE)
-			middle = applier->decoding;
-		else if (high - low == 1)
-			middle = low;
-		else
-		{
-			FreeErrorData(error);
-			middle = low + (high - low) / 2;
-			apply_range(applier, low, middle);
-			low = middle;
-			continue;
-		}
-		apply_range(applier, low, middle);
-		bury(applier, middle, error);
-		low = middle + 1;
+		enter_part(&batch);
+		try_next(&batch);
 	}
+	note_tail(&batch);
+	tell_repeats(&batch);
+
+	left = decided(&batch);
+	for (int i = 0; i < nparts; i++)
+	{
+		RcCounts   *counts = &parts[i].counts;
+
+		parts[i].applied = Min(left, parts[i].n);
+		left -= parts[i].applied;
+		counts->unchanged += Max(0, parts[i].applied - counts->inserted -
+								 counts->updated - counts->dead);
+	}
+	return decided(&batch);
 }
 
 /*
- * One try in a sub-transaction; returns its error, or NULL.
- */
-static ErrorData *
-try_range(RcApplier *applier, int low, int high)
-{
-	MemoryContext old = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	RcCounts	before = *applier->counts;
-	ErrorData  *volatile error = NULL;
-
-	BeginInternalSubTransaction(NULL);
-	PG_TRY();
-	{
-		MemoryContextReset(applier->range_context);
-		MemoryContextSwitchTo(applier->range_context);
-		run_range(applier, low, high);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(old);
-		error = CopyErrorData();
-		FlushErrorState();
-		disable_timeout(STATEMENT_TIMEOUT, false);
-		debug_query_string = NULL;
-		RollbackAndReleaseCurrentSubTransaction();
-		*applier->counts = before;
-	}
-	PG_END_TRY();
-
-	MemoryContextSwitchTo(old);
-	CurrentResourceOwner = owner;
-	return error;
-}
-
-/* Decode the records into a tuplestore and run the statement over it. */
-static void
-run_range(RcApplier *applier, int low, int high)
-{
-	Tuplestorestate *store;
-
-	phase = PHASE_DECODE;
-	store = tuplestore_begin_heap(false, false, STORE_KBYTES);
-	for (int i = low; i < high; i++)
-	{
-		applier->decoding = i;
-		rc_decoder_put(applier->decoder, store, &applier->records[i]);
-	}
-	phase = PHASE_PREPARE;
-	run_statement(applier, store, high - low);
-	tuplestore_end(store);
-}
-
-/*
- * Run the statement, then what it deferred, then undo what it did to
- * settings; all of it as the owner.
- */
-static void
-run_statement(RcApplier *applier, Tuplestorestate *store, int n)
-{
-	int			level = NewGUCNestLevel();
-	int			result;
-	RcOutput   *output = NULL;
-
-	if (applier->stream->search_path)
-		(void) set_config_option("search_path", applier->stream->search_path,
-								 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE,
-								 true, 0, false);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	rc_relation_register("records", store, rc_decoder_desc(applier->decoder), n);
-
-	applier->statement_start = GetCurrentTimestamp();
-	if (StatementTimeout > 0)
-		enable_timeout_after(STATEMENT_TIMEOUT, StatementTimeout);
-	debug_query_string = applier->stream->statement;
-	result = SPI_execute_plan(get_plan(applier, n), NULL, NULL, false, 0);
-	if (result < 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("statement of stream \"%s\" cannot run over records: %s",
-						applier->stream->name,
-						SPI_result_code_string(result))));
-	count_result(applier, n);
-	if (applier->stream->output_topic)
-		output = rc_output_collect(applier->stream->name);
-	SPI_finish();
-
-	fire_deferred_triggers();
-	debug_query_string = NULL;
-	disable_timeout(STATEMENT_TIMEOUT, false);
-	AtEOXact_GUC(false, level);
-	if (output)
-		rc_outbox_insert(applier->stream, output);
-}
-
-/*
- * The kept plan for a batch of n.  An ephemeral relation's size is frozen
- * into its plan, so there are two; and tables grow under a kept plan without
- * a word, so it is made anew now and then.
- */
-static SPIPlanPtr
-get_plan(RcApplier *applier, int n)
-{
-	SizedPlan  *sized = (n < SMALL_BATCH) ? &applier->small : &applier->full;
-
-	if (sized->plan != NULL && sized->uses >= sized->replan_at)
-	{
-		uint64		next = Min(sized->replan_at * 2,
-							   sized->replan_at + REPLAN_USES);
-		uint64		uses = sized->uses;
-
-		drop_plan(sized);
-		sized->uses = uses;
-		sized->replan_at = next;
-	}
-	if (sized->plan == NULL)
-	{
-		SPIPlanPtr	plan = SPI_prepare(applier->stream->statement, 0, NULL);
-
-		if (plan == NULL)
-			elog(ERROR, "SPI_prepare failed: %s",
-				 SPI_result_code_string(SPI_result));
-		SPI_keepplan(plan);
-		sized->plan = plan;
-		if (sized->replan_at == 0)
-			sized->replan_at = 1;
-	}
-	sized->uses++;
-	return sized->plan;
-}
-
-/* Count inserted and updated by the statement's rows. */
-static void
-count_result(RcApplier *applier, int n)
-{
-	SPITupleTable *table = SPI_tuptable;
-	TupleDesc	desc = table ? table->tupdesc : NULL;
-
-	if (desc == NULL || desc->natts != 1 ||
-		TupleDescAttr(desc, 0)->atttypid != BOOLOID ||
-		strcmp(NameStr(TupleDescAttr(desc, 0)->attname), "inserted") != 0)
-	{
-		applier->counts->inserted += SPI_processed;
-		return;
-	}
-	for (uint64 i = 0; i < SPI_processed; i++)
-	{
-		if (rc_column_bool(i, 1))
-			applier->counts->inserted++;
-		else
-			applier->counts->updated++;
-	}
-}
-
-/*
- * SET CONSTRAINTS ALL IMMEDIATE: before PostgreSQL 18 a deferred trigger
- * would fire as whoever commits, and its error would be the whole batch's.
- */
-static void
-fire_deferred_triggers(void)
-{
-	ConstraintsSetStmt *statement = makeNode(ConstraintsSetStmt);
-
-	statement->constraints = NIL;
-	statement->deferred = false;
-	AfterTriggerSetState(statement);
-}
-
-/*
- * Whether an error of the last try can be one record's fault: a value that
- * cannot be decoded, an error while executing of a class that speaks of
- * data, or the owner's statement timeout.
+ * Whether what has been decided is to be committed now.  Where nothing has
+ * been, there has to be a fair chance of proof first.
  */
 static bool
-spoils_one_record(RcApplier *applier, const ErrorData *error)
+time_is_up(const Batch *batch)
 {
-	if (phase == PHASE_PREPARE)
+	if (batch->bisecting_since == 0 ||
+		!TimestampDifferenceExceeds(batch->bisecting_since,
+									GetCurrentTimestamp(), BISECTING_TIME))
 		return false;
-	if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
-		return phase == PHASE_EXECUTE && StatementTimeout > 0 &&
-			TimestampDifferenceExceeds(applier->statement_start,
-									   GetCurrentTimestamp(),
-									   StatementTimeout);
-	switch (ERRCODE_TO_CATEGORY(error->sqlerrcode))
-	{
-		case MAKE_SQLSTATE('2', '1', '0', '0', '0'):
-		case MAKE_SQLSTATE('2', '2', '0', '0', '0'):
-		case MAKE_SQLSTATE('2', '3', '0', '0', '0'):
-		case MAKE_SQLSTATE('4', '2', '0', '0', '0'):
-		case MAKE_SQLSTATE('4', '4', '0', '0', '0'):
-		case MAKE_SQLSTATE('5', '4', '0', '0', '0'):
-		case MAKE_SQLSTATE('P', '0', '0', '0', '0'):
-			return true;
-		default:
-			return false;
-	}
+	return decided(batch) > 0 || batch->at >= RC_PROOF_RECORDS;
 }
 
-/* Send one record to the dead letters, or stop the stream. */
-static void
-bury(RcApplier *applier, int at, ErrorData *error)
+/* So many records from the first on have been applied or buried. */
+static int
+decided(const Batch *batch)
 {
+	if (batch->failures == NIL)
+		return batch->at;
+	return ((Failure *) linitial(batch->failures))->at;
+}
+
+/* Go on to the part that the next record is in. */
+static void
+enter_part(Batch *batch)
+{
+	while (batch->at >= batch->part_end)
+		batch->part_end += (++batch->part)->n;
+}
+
+/* Try the next range, or take what is known of the next record. */
+static void
+try_next(Batch *batch)
+{
+	RcApplier  *applier = batch->applier;
+	int			high = batch->part_end;
+	bool		probe = batch->unconfirmed > 0;
+	ErrorData  *error;
+
+	if (batch->at == batch->bad)
+	{
+		batch->bad = -1;
+		record_failed(batch, batch->bad_error);
+		return;
+	}
+	if (probe)
+		high = batch->at + 1;
+	if (applier->size > 0)
+		high = Min(high, batch->at + applier->size);
+	if (batch->bad >= 0)
+		high = Min(high, batch->bad);
+	error = rc_statement_try(applier, batch->records + batch->at,
+							 high - batch->at, probe, &batch->part->counts);
+	if (error != NULL)
+	{
+		range_failed(batch, high - batch->at, error);
+		return;
+	}
+	if (probe)
+	{
+		try_failures_again(batch);
+		return;
+	}
+	batch->at = high;
+	applier->dead_in_row = 0;
+	settle(batch);
+	if (applier->size == 0 || ++applier->passed < PASSES_TO_DOUBLE)
+		return;
+	applier->passed = 0;
+	applier->size *= 2;
+	if (applier->size >= applier->stream->batch_size)
+		applier->size = 0;
+}
+
+/*
+ * The record at "at" could be applied, and that was undone: go back to the
+ * first of those before it that failed.  One that fails once more does so by
+ * its own fault.
+ */
+static void
+try_failures_again(Batch *batch)
+{
+	Failure    *first = (Failure *) linitial(batch->failures);
+
+	batch->probed = batch->at + 1;
+	batch->at = first->at;
+	batch->part = first->part;
+	batch->part_end = first->part_end;
+	batch->bad = -1;
+	batch->unconfirmed = 0;
+	batch->applier->dead_in_row = batch->dead_in_row;
+	batch->failures = NIL;
+}
+
+/*
+ * A range has failed.  Where decoding did, the culprit is known; else the
+ * next range is half as long, until it is one record.  That size stays, also
+ * for the batches that follow, until it has passed some times: where records
+ * do not go together, others will not either.
+ */
+static void
+range_failed(Batch *batch, int n, ErrorData *error)
+{
+	RcApplier  *applier = batch->applier;
+
+	if (rc_statement_phase() == RC_PHASE_PREPARE)
+		ReThrowError(error);
+	if (rc_error_fault(error) == RC_FAULT_NOBODY)
+	{
+		applier->outcome = RC_OUTCOME_WAITS;
+		ReThrowError(error);
+	}
+	if (batch->bisecting_since == 0)
+		batch->bisecting_since = GetCurrentTimestamp();
+	if (rc_statement_phase() == RC_PHASE_DECODE)
+	{
+		batch->bad = batch->at + applier->decoding;
+		batch->bad_error = error;
+		return;
+	}
+	applier->size = Max(n / 2, 1);
+	applier->passed = 0;
+	if (n == 1)
+	{
+		record_failed(batch, error);
+		return;
+	}
+	if (error->sqlerrcode == ERRCODE_CARDINALITY_VIOLATION)
+		batch->repeats++;
+	FreeErrorData(error);
+}
+
+/* The record at "at" has failed alone. */
+static void
+record_failed(Batch *batch, ErrorData *error)
+{
+	RcApplier  *applier = batch->applier;
+	bool		unproven = rc_error_fault(error) == RC_FAULT_UNPROVEN;
+	Failure    *failure = palloc0(sizeof(Failure));
+
+	failure->at = batch->at++;
+	failure->part = batch->part;
+	failure->part_end = batch->part_end;
+	failure->error = error;
+	if (error->sqlerrcode == ERRCODE_CARDINALITY_VIOLATION)
+		batch->repeats = INT_MIN;
+	if (batch->failures == NIL)
+		batch->dead_in_row = applier->dead_in_row;
+	if (applier->letters == NULL && !unproven)
+		check_limits(batch, failure);
+	if (applier->letters != NULL || (!unproven && batch->failures == NIL))
+	{
+		bury(batch, failure);
+		return;
+	}
+	batch->failures = lappend(batch->failures, failure);
+	if (unproven && failure->at >= batch->probed)
+		batch->unconfirmed++;
+}
+
+/* Too many dead in a row stop the stream, before they are committed. */
+static void
+check_limits(Batch *batch, const Failure *failure)
+{
+	RcApplier  *applier = batch->applier;
 	const RcStream *stream = applier->stream;
-	const RcRecord *record = &applier->records[at];
-	int			code = error->sqlerrcode;
+	const RcRecord *record = &batch->records[failure->at];
 
-	/* of a statement timeout nobody shall think that it may pass */
-	if (rc_error_may_pass(code))
-		code = ERRCODE_PROGRAM_LIMIT_EXCEEDED;
+	if (stream->stop_on_error)
+		stop_for_record(batch, failure);
+	if (++applier->dead_in_row < stream->stop_after)
+		return;
+	applier->outcome = RC_OUTCOME_FAILED;
+	ereport(ERROR,
+			(errcode(stop_code(failure->error)),
+			 errmsg("%d records in a row failed, the last one with: %s",
+					stream->stop_after, failure->error->message),
+			 errdetail("The last one is at offset %lld of topic \"%s\", partition %d.",
+					   (long long) record->offset, record->topic,
+					   record->partition),
+			 errhint("Something is wrong with stream \"%s\" rather than with its records.  Its column stop_after sets the limit.",
+					 stream->name)));
+}
 
+/* on_error = stop */
+static void
+stop_for_record(Batch *batch, const Failure *failure)
+{
+	const RcRecord *record = &batch->records[failure->at];
+	const ErrorData *error = failure->error;
+
+	batch->applier->outcome = RC_OUTCOME_FAILED;
+	ereport(ERROR,
+			(errcode(stop_code(error)),
+			 errmsg("record at offset %lld of topic \"%s\", partition %d failed: %s",
+					(long long) record->offset, record->topic,
+					record->partition, error->message),
+			 error->detail ? errdetail_internal("%s", error->detail) : 0,
+			 errhint("Stream \"%s\" has on_error = stop.",
+					 batch->applier->stream->name)));
+}
+
+/* Of a statement timeout nobody shall think that it may pass. */
+static int
+stop_code(const ErrorData *error)
+{
+	return rc_error_is_timeout(error) ? ERRCODE_PROGRAM_LIMIT_EXCEEDED :
+		error->sqlerrcode;
+}
+
+/* A later record was applied: those that failed did so by their own fault. */
+static void
+settle(Batch *batch)
+{
+	ListCell   *lc;
+
+	foreach(lc, batch->failures)
+	{
+		Failure    *failure = (Failure *) lfirst(lc);
+
+		if (batch->applier->stream->stop_on_error)
+			stop_for_record(batch, failure);
+		bury(batch, failure);
+	}
+	list_free(batch->failures);
+	batch->failures = NIL;
+}
+
+/* Send one record to the dead letters. */
+static void
+bury(Batch *batch, Failure *failure)
+{
+	RcApplier  *applier = batch->applier;
+
+	failure->part->counts.dead++;
 	if (applier->letters)
 	{
-		applier->counts->dead++;
-		rc_dead_letter_again(applier->letters[at].id, error);
-		return;
+		applier->letters[failure->at].still_dead = true;
+		rc_dead_letter_again(applier->letters[failure->at].id,
+							 failure->error);
 	}
-	if (stream->stop_on_error)
+	else
+		rc_dead_letter_add("stream", applier->stream->name,
+						   failure->part->run, &batch->records[failure->at],
+						   failure->error, applier->stream->owner_name);
+	FreeErrorData(failure->error);
+	pfree(failure);
+}
+
+/*
+ * Remember a tail of failures.  Where it is all that there was, and that was
+ * enough to expect a record that can be applied, the stream has failed.
+ */
+static void
+note_tail(Batch *batch)
+{
+	RcApplier  *applier = batch->applier;
+	int			enough = rc_applier_proof_records(applier);
+	Failure    *first;
+	const ErrorData *error;
+
+	if (batch->failures == NIL)
+		return;
+	applier->dead_in_row = batch->dead_in_row;
+	if (batch->at < batch->n && decided(batch) > 0)
+		return;
+	first = (Failure *) linitial(batch->failures);
+	applier->tail_failed = first->at == 0 && batch->n >= enough;
+	applier->tail_record = &batch->records[first->at];
+	applier->tail_length = batch->at - first->at;
+	error = applier->tail_failed ?
+		((Failure *) llast(batch->failures))->error : first->error;
+	applier->tail_code = error->sqlerrcode;
+	if (applier->tail_message)
+		pfree(applier->tail_message);
+	applier->tail_message = MemoryContextStrdup(applier->context,
+												error->message);
+}
+
+/* So many records a tail has to be tried with, for proof to be possible. */
+int
+rc_applier_proof_records(const RcApplier *applier)
+{
+	return Max(applier->stream->batch_size, RC_PROOF_RECORDS);
+}
+
+/*
+ * Whether the last batch has left a tail that nothing is proven of.  *at is
+ * its first record, which must still be there, unless "at" is NULL.
+ */
+bool
+rc_applier_undecided(const RcApplier *applier, const RcRecord **at)
+{
+	if (applier->tail_length > 0 && at != NULL)
+		*at = applier->tail_record;
+	return applier->tail_length > 0;
+}
+
+/*
+ * Throw the error of such a tail: when the stream has failed, or, with
+ * "at_end", when no more records are there to be tried with it.  "sought"
+ * says that rc_seek() can pass over it.  To be called after the commit.
+ */
+void
+rc_applier_check(RcApplier *applier, bool at_end, bool sought)
+{
+	const RcRecord *record = applier->tail_record;
+	const char *stream = applier->stream->name;
+	const char *error = applier->tail_message;
+
+	if (applier->tail_length == 0 || !(at_end || applier->tail_failed))
+		return;
+	applier->outcome = applier->tail_failed ? RC_OUTCOME_FAILED :
+		RC_OUTCOME_WAITS;
+	if (applier->tail_failed)
 		ereport(ERROR,
-				(errcode(code),
-				 errmsg("record at offset %lld of topic \"%s\", partition %d failed: %s",
-						(long long) record->offset, record->topic,
-						record->partition, error->message),
-				 error->detail ? errdetail_internal("%s", error->detail) : 0,
-				 errhint("Stream \"%s\" has on_error = stop.", stream->name)));
-	if (applier->dead_in_row + 1 >= stream->stop_after)
-		ereport(ERROR,
-				(errcode(code),
+				(errcode(applier->tail_code),
 				 errmsg("%d records in a row failed, the last one with: %s",
-						stream->stop_after, error->message),
-				 errdetail("The last one is at offset %lld of topic \"%s\", partition %d.",
+						applier->tail_length, error),
+				 errdetail("The first one is at offset %lld of topic \"%s\", partition %d.",
 						   (long long) record->offset, record->topic,
 						   record->partition),
-				 errhint("Something is wrong with stream \"%s\" rather than with its records.  Its column stop_after sets the limit.",
-						 stream->name)));
-	applier->dead_in_row++;
-	applier->counts->dead++;
-	rc_dead_letter_add("stream", stream->name, applier->run, record, error,
-					   stream->owner_name);
-	FreeErrorData(error);
+				 errhint("Something is wrong with stream \"%s\" rather than with its records.",
+						 stream)));
+	ereport(ERROR,
+			(errcode(applier->tail_code),
+			 errmsg("record at offset %lld of topic \"%s\", partition %d failed: %s",
+					(long long) record->offset, record->topic,
+					record->partition, error),
+			 errdetail("It is tried again with the records that come after it: if one of them can be applied, it becomes a dead letter."),
+			 sought ?
+			 errhint("SELECT rc_seek('%s', '%s%d:%lld') passes over it.",
+					 stream,
+					 list_length(applier->stream->topics) > 1 ?
+					 psprintf("%s:", record->topic) : "",
+					 record->partition, (long long) record->offset + 1) :
+			 errhint("Mend what stream \"%s\" needs, or wait for a newer record.",
+					 stream)));
+}
+
+/*
+ * Whether an error that left rc_apply() or rc_applier_check() may be gone at
+ * the next try.
+ */
+bool
+rc_applier_may_pass(const RcApplier *applier, const ErrorData *error)
+{
+	if (applier->outcome == RC_OUTCOME_CODE)
+		return rc_error_may_pass(error->sqlerrcode);
+	return applier->outcome == RC_OUTCOME_WAITS;
+}
+
+/*
+ * A statement such as INSERT .. ON CONFLICT DO UPDATE that meets a row twice
+ * in one batch works, but slowly; say so once.
+ */
+static void
+tell_repeats(Batch *batch)
+{
+	RcApplier  *applier = batch->applier;
+
+	if (batch->repeats <= 0 || applier->told || applier->letters)
+		return;
+	applier->told = true;
+	rc_stream_say(applier->stream->name, "running",
+				  "records of one batch change the same row, so they are applied in small groups, which is slow; hint: SELECT DISTINCT ON (key) .. FROM records ORDER BY key, record_offset DESC in the statement keeps the last one of each key");
 }

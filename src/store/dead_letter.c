@@ -14,10 +14,22 @@
 #include "utils/elog.h"
 #include "utils/timestamp.h"
 
+/* With the parameters of rc_dead_letter_add(). */
+#define UPDATE_KNOWN \
+	"UPDATE rappel_conso.dead_letter SET run = COALESCE($3, run), topic = $4," \
+	" partition = CASE WHEN $6 IS NOT NULL THEN $5 END, record_offset = $6," \
+	" record_timestamp = $7, headers = $10, sqlstate = $11, message = $12," \
+	" detail = $13, context = $15, owner = $16, attempts = attempts + 1"
+
+static bool same_place(RcParams *params);
+static bool same_bytes(RcParams *params);
+
 /*
  * Put a record into rappel_conso.dead_letter.  "origin" is source, stream or
  * outbox, "name" its name; run 0: of no run.  A record's topic may be NULL.
  * "owner" is who may see it besides the owner of the source or stream.
+ *
+ * A record that is there and not resolved is tried once more, not twice dead.
  */
 void
 rc_dead_letter_add(const char *origin, const char *name, int64 run,
@@ -26,6 +38,7 @@ rc_dead_letter_add(const char *origin, const char *name, int64 run,
 {
 	RcQueryScope scope;
 	RcParams	params = {0};
+	bool		placed = strcmp(origin, "stream") == 0 && record->offset >= 0;
 
 	rc_param_text(&params, origin);
 	rc_param_text(&params, name);
@@ -37,40 +50,53 @@ rc_dead_letter_add(const char *origin, const char *name, int64 run,
 	rc_param_bytea(&params, record->key, record->key_len);
 	rc_param_bytea(&params, record->value, record->value_len);
 	rc_param_jsonb(&params, rc_headers_jsonb(record), record->nheaders == 0);
-	rc_param_text(&params, unpack_sql_state(error->sqlerrcode));
-	rc_param_text(&params, error->message);
-	rc_param_text(&params, error->detail);
-	rc_param_text(&params, error->context);
+	rc_param_error(&params, error);
 	rc_param_text(&params, owner);
 	rc_query_begin(&scope);
-	/* what a source reads again in each run is one dead letter, not many */
-	if (run <= 0 ||
-		rc_query("UPDATE rappel_conso.dead_letter SET run = $3, topic = $4,"
-				 " partition = CASE WHEN $6 IS NOT NULL THEN $5 END,"
-				 " record_offset = $6,"
-				 " record_timestamp = $7,"
-				 " headers = $10, sqlstate = $11, message = $12, detail = $13,"
-				 " context = $14, owner = $15, attempts = attempts + 1"
-				 " WHERE id = (SELECT min(id) FROM rappel_conso.dead_letter"
-				 "  WHERE origin = $1 AND name = $2 AND resolved_at IS NULL"
-				 "  AND run IS NOT NULL AND run <> $3"
-				 "  AND pg_catalog.md5(COALESCE(value, '')) = pg_catalog.md5(COALESCE($9, ''))"
-				 "  AND value IS NOT DISTINCT FROM $9"
-				 "  AND key IS NOT DISTINCT FROM $8)",
-				 &params) == 0)
+	if (!(placed && same_place(&params)) && !(run > 0 && same_bytes(&params)))
 		rc_query("INSERT INTO rappel_conso.dead_letter (origin, name, run,"
 				 " topic, partition, record_offset, record_timestamp, key,"
 				 " value, headers, sqlstate, message, detail, context, owner)"
 				 " VALUES ($1, $2, $3, $4, CASE WHEN $6 IS NOT NULL THEN $5 END,"
-				 " $6, $7, $8, $9, $10, $11,"
-				 " $12, $13, $14, $15)", &params);
+				 " $6, $7, $8, $9, $10, $11, $12, $13, $15, $16)", &params);
 	rc_query_end(&scope);
 }
 
 /*
- * The next unresolved dead letters of a stream that belong to its owner, in the order of their places
- * within "limit": those with an id above "after", or just "id" when it is not
- * 0.  In the current context; locked until the end of the transaction.
+ * Whether the record of a place in a topic is there: rc_seek() went back, or
+ * what followed it was not committed.  What stands at the same place of a
+ * topic that was made anew is another record.
+ */
+static bool
+same_place(RcParams *params)
+{
+	return rc_query(UPDATE_KNOWN
+					" WHERE id = (SELECT id FROM rappel_conso.dead_letter"
+					"  WHERE origin = 'stream' AND name = $2 AND topic = $4"
+					"  AND partition = $5 AND record_offset = $6"
+					"  AND resolved_at IS NULL AND owner = $16"
+					"  AND value IS NOT DISTINCT FROM $9"
+					"  AND key IS NOT DISTINCT FROM $8 LIMIT 1)", params) > 0;
+}
+
+/* What a source reads again in each run is one dead letter, not many. */
+static bool
+same_bytes(RcParams *params)
+{
+	return rc_query(UPDATE_KNOWN
+					" WHERE id = (SELECT min(id) FROM rappel_conso.dead_letter"
+					"  WHERE origin = $1 AND name = $2 AND resolved_at IS NULL"
+					"  AND run IS NOT NULL AND run <> $3"
+					"  AND pg_catalog.md5(COALESCE(value, '')) = pg_catalog.md5(COALESCE($9, ''))"
+					"  AND value IS NOT DISTINCT FROM $9"
+					"  AND key IS NOT DISTINCT FROM $8)", params) > 0;
+}
+
+/*
+ * The next unresolved dead letters of a stream that belong to its owner, in
+ * the order in which they came: at most "limit" with an id above "after", or
+ * just "id" when it is not 0.  In the current context; locked until the end of
+ * the transaction.
  */
 RcDeadLetter *
 rc_dead_letters(const RcStream *stream, int64 id, int64 after, int limit, int *n)
@@ -97,7 +123,7 @@ rc_dead_letters(const RcStream *stream, int64 id, int64 after, int limit, int *n
 	{
 		RcRecord   *record = &letters[i].record;
 
-		memset(record, 0, sizeof(RcRecord));
+		memset(&letters[i], 0, sizeof(RcDeadLetter));
 		letters[i].id = rc_column_int8(i, 1, 0);
 		record->topic = rc_column_text(i, 2);
 		record->partition = (int32) rc_column_int8(i, 3, 0);
@@ -118,12 +144,9 @@ rc_dead_letter_again(int64 id, const ErrorData *error)
 	RcParams	params = {0};
 
 	rc_param_int8(&params, id);
-	rc_param_text(&params, unpack_sql_state(error->sqlerrcode));
-	rc_param_text(&params, error->message);
-	rc_param_text(&params, error->detail);
-	rc_param_text(&params, error->context);
-	rc_execute("UPDATE rappel_conso.dead_letter SET resolved_at = NULL,"
-			   " sqlstate = $2, message = $3, detail = $4, context = $5"
+	rc_param_error(&params, error);
+	rc_execute("UPDATE rappel_conso.dead_letter SET attempts = attempts + 1,"
+			   " sqlstate = $2, message = $3, detail = $4, context = $6"
 			   " WHERE id = $1", &params);
 }
 
@@ -161,4 +184,15 @@ rc_dead_letter_supersede(const RcStream *stream, int64 id)
 							  " AND ($2 IS NULL OR d.id = $2) AND r.id = d.run"
 							  " AND s.key = d.key AND s.missed_at IS NULL",
 							  &params);
+}
+
+/* Raise that there is no such dead letter to be tried again. */
+void
+rc_dead_letter_missing(const char *stream, int64 id)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("stream \"%s\" has no dead letter %lld", stream,
+					(long long) id),
+			 errhint("Dead letters that can be retried are rows of rappel_conso.dead_letter with origin \"stream\", the stream's name, and no resolved_at.")));
 }

@@ -267,7 +267,7 @@ rc_stream_say(const char *stream, const char *state, const char *detail)
 
 	rc_param_text(&params, stream);
 	rc_param_text(&params, state);
-	rc_param_text(&params, detail);
+	rc_param_words(&params, detail);
 	rc_query_begin(&scope);
 	if (rc_query("SELECT 1 FROM rappel_conso.stream_state WHERE stream = $1"
 				 " AND state = $2 AND detail IS NOT DISTINCT FROM $3"
@@ -305,6 +305,73 @@ rc_stream_run(const char *stream, bool cured)
 	rc_query_end(&scope);
 }
 
+/* A worker begins with the stream: the first one has said nothing yet. */
+void
+rc_stream_begin(const char *stream)
+{
+	RcParams	params = {0};
+
+	rc_param_text(&params, stream);
+	rc_execute("INSERT INTO rappel_conso.stream_state (stream, state)"
+			   " SELECT s.name, 'running' FROM rappel_conso.stream s"
+			   " WHERE s.name = $1 AND NOT EXISTS"
+			   "  (SELECT FROM rappel_conso.stream_state t WHERE t.stream = $1)"
+			   " ON CONFLICT DO NOTHING", &params);
+}
+
+/*
+ * Write down that a stream waits because of this error, of which nobody knows
+ * yet whose fault it is.
+ */
+void
+rc_stream_wait(const char *stream, const ErrorData *error)
+{
+	RcParams	params = {0};
+
+	rc_param_text(&params, stream);
+	rc_param_error(&params, error);
+	rc_param_words(&params, psprintf("%s; %s %s", error->message,
+									 error->detail ? error->detail : "",
+									 error->hint ? error->hint : ""));
+	rc_execute("INSERT INTO rappel_conso.stream_state (stream, state, detail,"
+			   " last_error_at, sqlstate, error, error_detail, hint, context)"
+			   " SELECT s.name, 'waiting', $7, pg_catalog.clock_timestamp(),"
+			   " $2, $3, $4, $5, $6"
+			   " FROM rappel_conso.stream s WHERE s.name = $1"
+			   " ON CONFLICT (stream) DO UPDATE SET state = 'waiting',"
+			   " detail = $7, failures = 0, retry_at = NULL,"
+			   " last_error_at = EXCLUDED.last_error_at, sqlstate = $2,"
+			   " error = $3, error_detail = $4, hint = $5, context = $6",
+			   &params);
+}
+
+/*
+ * Whether a stream stands before records that have failed, of which nothing
+ * is proven.
+ */
+bool
+rc_stream_unproven(const char *stream)
+{
+	RcQueryScope scope;
+	RcParams	params = {0};
+	bool		unproven = false;
+
+	rc_param_text(&params, stream);
+	rc_query_begin(&scope);
+	if (rc_query("SELECT sqlstate FROM rappel_conso.stream_state"
+				 " WHERE stream = $1 AND state IN ('waiting', 'failed')"
+				 " AND sqlstate IS NOT NULL", &params) == 1)
+	{
+		const char *code = rc_column_text(0, 1);
+
+		unproven = rc_error_needs_proof(MAKE_SQLSTATE(code[0], code[1],
+													  code[2], code[3],
+													  code[4]));
+	}
+	rc_query_end(&scope);
+	return unproven;
+}
+
 /*
  * Write down that a stream has failed; returns the seconds until it may be
  * tried again: 1, doubled with each failure in a row, at most 300.
@@ -317,11 +384,7 @@ rc_stream_fail(const char *stream, const ErrorData *error)
 	int			seconds = 0;
 
 	rc_param_text(&params, stream);
-	rc_param_text(&params, unpack_sql_state(error->sqlerrcode));
-	rc_param_text(&params, error->message);
-	rc_param_text(&params, error->detail);
-	rc_param_text(&params, error->hint);
-	rc_param_text(&params, error->context);
+	rc_param_error(&params, error);
 	rc_query_begin(&scope);
 	if (rc_query("INSERT INTO rappel_conso.stream_state AS t (stream, state,"
 				 " failures, retry_at, last_error_at, sqlstate, error,"

@@ -234,7 +234,7 @@ rc_outbox_say(const char *state, const char *error)
 	RcParams	params = {0};
 
 	rc_param_text(&params, state);
-	rc_param_text(&params, error);
+	rc_param_words(&params, error);
 	rc_execute("INSERT INTO rappel_conso.outbox_state AS t (state, error, last_error_at)"
 			   " VALUES ($1, $2, CASE WHEN $2 IS NOT NULL THEN pg_catalog.clock_timestamp() END)"
 			   " ON CONFLICT (one) DO UPDATE SET state = $1,"

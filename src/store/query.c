@@ -13,6 +13,7 @@
 
 #include "catalog/pg_authid.h"
 #include "catalog/pg_type.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -241,6 +242,41 @@ rc_param_kafka_time(RcParams *params, int64 ms)
 	add_param(params, TIMESTAMPTZOID,
 			  ms < 0 ? (Datum) 0 :
 			  TimestampTzGetDatum(rc_from_kafka_time(ms)), ms < 0);
+}
+
+/*
+ * The words of an error, or what else may be of any length since others wrote
+ * it: what is stored of it is cut.
+ */
+void
+rc_param_words(RcParams *params, const char *words)
+{
+	char	   *cut;
+	int			len;
+
+	if (words == NULL || strlen(words) <= RC_WORDS_BYTES)
+	{
+		rc_param_text(params, words);
+		return;
+	}
+	len = pg_mbcliplen(words, strlen(words), RC_WORDS_BYTES - 3);
+	cut = palloc(len + 4);
+	memcpy(cut, words, len);
+	strcpy(cut + len, "...");
+	rc_param_text(params, cut);
+}
+
+/*
+ * SQLSTATE, message, detail, hint and context of an error; all null for none.
+ */
+void
+rc_param_error(RcParams *params, const ErrorData *error)
+{
+	rc_param_text(params, error ? unpack_sql_state(error->sqlerrcode) : NULL);
+	rc_param_words(params, error ? error->message : NULL);
+	rc_param_words(params, error ? error->detail : NULL);
+	rc_param_words(params, error ? error->hint : NULL);
+	rc_param_words(params, error ? error->context : NULL);
 }
 
 /* A negative length is SQL's null. */

@@ -12,8 +12,6 @@
 
 #include "utils/elog.h"
 
-static void param_error(RcParams *params, const ErrorData *error);
-
 /*
  * Make a run that is running; returns its id.  "destination" may be NULL
  * while it is not known yet.
@@ -77,25 +75,23 @@ rc_run_refuse(int64 run, const char *source, const ErrorData *error)
 	RcParams	params = {0};
 
 	rc_param_int8(&params, run);
-	param_error(&params, error);
-	rc_param_text(&params, error->hint);
-	rc_param_text(&params, error->detail);
+	rc_param_error(&params, error);
 	rc_param_text(&params, source);
 	rc_query_begin(&scope);
 	if (run > 0)
 		rc_query("UPDATE rappel_conso.run SET state = 'failed',"
 				 " finished_at = pg_catalog.clock_timestamp(), sqlstate = $2,"
-				 " error = $3, hint = $4, detail = $5"
-				 " WHERE id = $1 AND state = 'queued' AND source = $6",
+				 " error = $3, detail = $4, hint = $5, context = $6"
+				 " WHERE id = $1 AND state = 'queued' AND source = $7",
 				 &params);
 	else
 		rc_query("INSERT INTO rappel_conso.run (source, state, trigger,"
-				 " finished_at, sqlstate, error, hint, detail)"
-				 " SELECT $6, 'failed', 'schedule',"
-				 " pg_catalog.clock_timestamp(), $2, $3, $4, $5"
+				 " finished_at, sqlstate, error, detail, hint, context)"
+				 " SELECT $7, 'failed', 'schedule',"
+				 " pg_catalog.clock_timestamp(), $2, $3, $4, $5, $6"
 				 " WHERE $1 = 0 AND NOT EXISTS (SELECT FROM ("
 				 "  SELECT r.state, r.error FROM rappel_conso.run r"
-				 "  WHERE r.source = $6 ORDER BY r.id DESC LIMIT 1) r"
+				 "  WHERE r.source = $7 ORDER BY r.id DESC LIMIT 1) r"
 				 "  WHERE r.state = 'failed' AND r.error = $3)", &params);
 	rc_query_end(&scope);
 }
@@ -110,6 +106,19 @@ rc_run_destination(int64 run, const char *destination)
 	rc_param_text(&params, destination);
 	rc_execute("UPDATE rappel_conso.run SET destination = $2"
 			   " WHERE id = $1 AND destination IS DISTINCT FROM $2", &params);
+}
+
+/* Add what was counted. */
+void
+rc_counts_add(RcCounts *to, const RcCounts *more)
+{
+	to->fetched += more->fetched;
+	to->published += more->published;
+	to->inserted += more->inserted;
+	to->updated += more->updated;
+	to->unchanged += more->unchanged;
+	to->dead += more->dead;
+	to->withdrawn += more->withdrawn;
 }
 
 /*
@@ -166,10 +175,7 @@ rc_run_finish(int64 run, const char *state, const ErrorData *error)
 
 	rc_param_int8(&params, run);
 	rc_param_text(&params, state);
-	param_error(&params, error);
-	rc_param_text(&params, error ? error->detail : NULL);
-	rc_param_text(&params, error ? error->hint : NULL);
-	rc_param_text(&params, error ? error->context : NULL);
+	rc_param_error(&params, error);
 	rc_execute("UPDATE rappel_conso.run SET state = $2,"
 			   " finished_at = pg_catalog.clock_timestamp(), sqlstate = $3,"
 			   " error = $4, detail = $5, hint = $6, context = $7"
@@ -234,7 +240,8 @@ rc_task_set(int64 run, const char *task, const char *state, int attempt,
 	rc_param_text(&params, state);
 	rc_param_int4(&params, attempt);
 	rc_param_time(&params, next_try);
-	param_error(&params, error);
+	rc_param_text(&params, error ? unpack_sql_state(error->sqlerrcode) : NULL);
+	rc_param_words(&params, error ? error->message : NULL);
 	rc_execute("INSERT INTO rappel_conso.task AS t"
 			   " (run, name, state, attempt, next_try_at, sqlstate, error, started_at, finished_at)"
 			   " VALUES ($1, $2, $3, $4, $5, $6, $7,"
@@ -245,14 +252,6 @@ rc_task_set(int64 run, const char *task, const char *state, int attempt,
 			   "  error = COALESCE($7, t.error),"
 			   "  started_at = COALESCE(t.started_at, EXCLUDED.started_at),"
 			   "  finished_at = EXCLUDED.finished_at", &params);
-}
-
-/* SQLSTATE and message of an error, or two nulls. */
-static void
-param_error(RcParams *params, const ErrorData *error)
-{
-	rc_param_text(params, error ? unpack_sql_state(error->sqlerrcode) : NULL);
-	rc_param_text(params, error ? error->message : NULL);
 }
 
 /*

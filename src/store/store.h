@@ -21,6 +21,9 @@
 
 #define RC_MAX_PARAMS 24
 
+/* What is stored of the words of an error, in bytes. */
+#define RC_WORDS_BYTES	8192
+
 typedef struct RcParams
 {
 	int			n;
@@ -44,6 +47,8 @@ extern void rc_query_end(RcQueryScope *scope);
 extern uint64 rc_execute(const char *sql, RcParams *params);
 
 extern void rc_param_text(RcParams *params, const char *value);
+extern void rc_param_words(RcParams *params, const char *words);
+extern void rc_param_error(RcParams *params, const ErrorData *error);
 extern void rc_param_int4(RcParams *params, int32 value);
 extern void rc_param_int8(RcParams *params, int64 value);
 extern void rc_param_bool(RcParams *params, bool value);
@@ -188,6 +193,7 @@ typedef struct RcWindow
 extern int64 rc_run_start(const char *source, const char *trigger,
 						  bool full_sync, const char *destination);
 extern bool rc_run_take(int64 run, const char *destination, bool *full_sync);
+extern void rc_counts_add(RcCounts *to, const RcCounts *more);
 extern void rc_run_add(int64 run, const char *task, const char *stream,
 					   const RcCounts *counts);
 extern void rc_run_finish(int64 run, const char *state,
@@ -340,7 +346,10 @@ extern void rc_offset_observe(const char *stream, const RcOffset *at,
 
 extern void rc_stream_say(const char *stream, const char *state,
 						  const char *detail);
+extern void rc_stream_begin(const char *stream);
 extern void rc_stream_run(const char *stream, bool cured);
+extern void rc_stream_wait(const char *stream, const ErrorData *error);
+extern bool rc_stream_unproven(const char *stream);
 extern int	rc_stream_fail(const char *stream, const ErrorData *error);
 
 /* ---- outbox.c: messages that wait to be published ---- */
@@ -389,6 +398,7 @@ typedef struct RcDeadLetter
 {
 	int64		id;
 	RcRecord	record;
+	bool		still_dead;		/* it has failed again */
 } RcDeadLetter;
 
 extern RcDeadLetter *rc_dead_letters(const RcStream *stream, int64 id,
@@ -396,6 +406,7 @@ extern RcDeadLetter *rc_dead_letters(const RcStream *stream, int64 id,
 extern void rc_dead_letter_again(int64 id, const ErrorData *error);
 extern int64 rc_dead_letter_supersede(const RcStream *stream, int64 id);
 extern void rc_dead_letter_resolve(const int64 *ids, int n);
+pg_noreturn extern void rc_dead_letter_missing(const char *stream, int64 id);
 
 extern void rc_dead_letter_add(const char *origin, const char *name,
 							   int64 run, const RcRecord *record,
@@ -430,23 +441,50 @@ extern void rc_row_decode(RcRowDecoder *decoder, const char *json, int len,
 
 /* ---- apply.c: a batch to tables ---- */
 
+/* With so many records behind it at least a record that failed is tried. */
+#define RC_PROOF_RECORDS	100
+
 typedef struct RcApplier RcApplier;
+
+/* Records of a batch that belong to one run. */
+typedef struct RcPart
+{
+	int			n;
+	int64		run;			/* that handed them on; 0: none */
+	int			applied;		/* so many of them, from the first on */
+	RcCounts	counts;			/* what became of those */
+} RcPart;
+
+/* What the error that a batch has left means for its stream. */
+typedef enum RcOutcome
+{
+	RC_OUTCOME_CODE,			/* what its SQLSTATE says */
+	RC_OUTCOME_WAITS,			/* may pass: the same batch again */
+	RC_OUTCOME_FAILED			/* would fail for all records */
+} RcOutcome;
 
 extern RcApplier *rc_applier_open(const RcStream *stream);
 extern void rc_applier_close(RcApplier *applier);
+extern void rc_applier_retry(RcApplier *applier, RcDeadLetter *letters);
+extern int	rc_apply(RcApplier *applier, const RcRecord *records,
+					 RcPart *parts, int nparts);
+extern int	rc_applier_proof_records(const RcApplier *applier);
+extern bool rc_applier_undecided(const RcApplier *applier,
+								 const RcRecord **at);
+extern void rc_applier_check(RcApplier *applier, bool at_end, bool sought);
+extern bool rc_applier_may_pass(const RcApplier *applier,
+								const ErrorData *error);
+
+/* ---- statement_run.c: a user's SQL ---- */
+
 extern bool rc_applier_setup(const RcStream *stream);
-extern void rc_applier_retry(RcApplier *applier, const RcDeadLetter *letters);
-extern void rc_apply(RcApplier *applier, const RcRecord *records, int n,
-					 int64 run, RcCounts *counts);
+extern void rc_statement_expect(void);
+extern void rc_statement_cancel(SIGNAL_ARGS);
 
-/* What an error means for the stream that it ended. */
-typedef enum RcVerdict
-{
-	RC_VERDICT_RETRY,			/* may pass: the same batch again */
-	RC_VERDICT_FAILED			/* would fail for all records */
-} RcVerdict;
+/* ---- verdict.c: what an error means ---- */
 
-extern RcVerdict rc_error_verdict(const ErrorData *error);
 extern bool rc_error_may_pass(int sqlstate);
+extern bool rc_error_needs_proof(int sqlstate);
+extern bool rc_error_is_timeout(const ErrorData *error);
 
 #endif							/* RC_STORE_H */

@@ -1,25 +1,22 @@
 /*-------------------------------------------------------------------------
  *
  * verdict.c
- *	  What an error means: whether the same thing may succeed later, or
- *	  somebody has to mend something first.
+ *	  What an error means: whether the same thing may succeed later, and
+ *	  whether it can be the fault of one record.
+ *
+ * It knows classes of SQLSTATEs only.  In which phase an error was raised, and
+ * whether there is proof, is for apply.c to say.
  *
  *-------------------------------------------------------------------------
  */
-#include "store/store.h"
+#include "store/applier.h"
 
 #include "utils/elog.h"
 
-/*
- * What an error that left rc_apply means: whether the batch may pass next
- * time, or the stream has failed.
- */
-RcVerdict
-rc_error_verdict(const ErrorData *error)
-{
-	return rc_error_may_pass(error->sqlerrcode) ? RC_VERDICT_RETRY :
-		RC_VERDICT_FAILED;
-}
+#define CLASS(a, b)		MAKE_SQLSTATE(a, b, '0', '0', '0')
+
+static bool speaks_of_data(int sqlstate);
+static bool speaks_of_objects(int sqlstate);
 
 /*
  * Whether an error of this SQLSTATE may be gone at the next try: connections,
@@ -31,19 +28,111 @@ rc_error_may_pass(int sqlstate)
 {
 	switch (ERRCODE_TO_CATEGORY(sqlstate))
 	{
-		case MAKE_SQLSTATE('0', '8', '0', '0', '0'):
-		case MAKE_SQLSTATE('2', '5', '0', '0', '0'):
-		case MAKE_SQLSTATE('4', '0', '0', '0', '0'):
-		case MAKE_SQLSTATE('5', '3', '0', '0', '0'):
-		case MAKE_SQLSTATE('5', '7', '0', '0', '0'):
-		case MAKE_SQLSTATE('5', '8', '0', '0', '0'):
-		case MAKE_SQLSTATE('H', 'V', '0', '0', '0'):
-		case MAKE_SQLSTATE('X', 'X', '0', '0', '0'):
+		case CLASS('0', '8'):
+		case CLASS('2', '5'):
+		case CLASS('4', '0'):
+		case CLASS('5', '3'):
+		case CLASS('5', '7'):
+		case CLASS('5', '8'):
+		case CLASS('H', 'V'):
+		case CLASS('X', 'X'):
 			return true;
-		case MAKE_SQLSTATE('5', '5', '0', '0', '0'):
+		default:
 			return sqlstate == ERRCODE_LOCK_NOT_AVAILABLE ||
 				sqlstate == ERRCODE_OBJECT_IN_USE;
+	}
+}
+
+/*
+ * Whose fault an error is that was raised while records were decoded or the
+ * statement was executed.  What may pass for all records is nobody's.  What
+ * speaks of data is the record's.  All else can be either: a function that
+ * does not like the record, or one that is broken.
+ */
+RcFault
+rc_error_fault(const ErrorData *error)
+{
+	if (rc_error_is_timeout(error))
+		return RC_FAULT_RECORD;
+	if (rc_error_needs_proof(error->sqlerrcode))
+		return RC_FAULT_UNPROVEN;
+	return speaks_of_data(error->sqlerrcode) ? RC_FAULT_RECORD :
+		RC_FAULT_NOBODY;
+}
+
+/* Classes that are a record's fault without more ado. */
+static bool
+speaks_of_data(int sqlstate)
+{
+	switch (ERRCODE_TO_CATEGORY(sqlstate))
+	{
+		case CLASS('2', '1'):
+		case CLASS('2', '2'):
+		case CLASS('2', '3'):
+		case CLASS('4', '2'):
+		case CLASS('4', '4'):
+		case CLASS('5', '4'):
+		case CLASS('P', '0'):
+			return !speaks_of_objects(sqlstate);
 		default:
 			return false;
 	}
+}
+
+/*
+ * Whether an error of this SQLSTATE is a record's fault only if a later one
+ * can be applied.
+ */
+bool
+rc_error_needs_proof(int sqlstate)
+{
+	if (speaks_of_data(sqlstate))
+		return false;
+	switch (ERRCODE_TO_CATEGORY(sqlstate))
+	{
+		case CLASS('F', '0'):
+			return false;
+		case CLASS('X', 'X'):
+			return sqlstate != ERRCODE_DATA_CORRUPTED &&
+				sqlstate != ERRCODE_INDEX_CORRUPTED;
+		default:
+			return !rc_error_may_pass(sqlstate);
+	}
+}
+
+/*
+ * An object that is gone, changed or not permitted: a name that the record
+ * brought, or a table that a trigger of the user needs for each of them.
+ */
+static bool
+speaks_of_objects(int sqlstate)
+{
+	switch (sqlstate)
+	{
+		case ERRCODE_INSUFFICIENT_PRIVILEGE:
+		case ERRCODE_UNDEFINED_TABLE:
+		case ERRCODE_UNDEFINED_COLUMN:
+		case ERRCODE_UNDEFINED_FUNCTION:
+		case ERRCODE_UNDEFINED_OBJECT:
+		case ERRCODE_UNDEFINED_PARAMETER:
+		case ERRCODE_AMBIGUOUS_COLUMN:
+		case ERRCODE_AMBIGUOUS_FUNCTION:
+		case ERRCODE_WRONG_OBJECT_TYPE:
+			return true;
+		default:
+			return false;
+	}
+}
+
+/*
+ * Whether it is the owner's statement_timeout: a cancel by somebody else has
+ * the same SQLSTATE, and so has what a user's code raises.
+ */
+bool
+rc_error_is_timeout(const ErrorData *error)
+{
+	return error->sqlerrcode == ERRCODE_QUERY_CANCELED &&
+		error->message_id != NULL &&
+		strcmp(error->message_id,
+			   "canceling statement due to statement timeout") == 0;
 }

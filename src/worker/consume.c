@@ -26,6 +26,21 @@
 /* How long a run waits until Kafka's group has its offsets, in ms. */
 #define GROUP_PATIENCE		3000
 
+/* How long more records are waited for that may prove something, in ms. */
+#define PROOF_PATIENCE		3000
+
+/* The first wait before records that nothing is proven of are tried again. */
+#define PROOF_PAUSE			500
+
+/*
+ * The stream stands before records that have failed, and nothing proves yet
+ * whose fault that is: they are tried again with those that come behind them.
+ * The partition of the first of them, if it is known.
+ */
+static bool proving = false;
+static char proving_topic[256];
+static int32 proving_partition;
+
 static RcConsumption *current = NULL;
 static RcKafka *consumer = NULL;
 static char *consumer_brokers = NULL;
@@ -35,8 +50,13 @@ static void say_table_made(const RcStream *stream);
 static void open_consumer(const char *name, int number);
 static bool definition_current(void);
 static bool granted(void);
+static int	fetch(RcRecord *records);
+static int	fetch_for_proof(RcRecord *records, int max);
 static int	apply_fetched(RcRecord *records, int n, RcCounts *counts);
-static void apply_segment(RcRecord *records, int n, RcCounts *counts);
+static void failed_ones_first(RcRecord *records, int n);
+static int	cut_parts(const RcRecord *records, int n, RcPart *parts, int max);
+static int	apply_batch(RcRecord *records, int n, RcCounts *counts);
+static void begin_proof(void);
 static void keep_lock(void);
 static void advance_partitions(RcRecord *records, int n, int *last,
 							   const RcCounts *counts);
@@ -62,12 +82,12 @@ rc_stream_consume(const char *name, int number, List *targets,
 	if (!open_stream(name, number, even_paused))
 		return;
 	c = current;
-	records = palloc0(sizeof(RcRecord) * c->stream->batch_size);
+	records = palloc0(sizeof(RcRecord) *
+					  (rc_applier_proof_records(c->applier) + c->n));
 
 	for (;;)
 	{
-		int			n = rc_consumer_fetch(c->kafka, records,
-										  c->stream->batch_size, BATCH_BYTES);
+		int			n = fetch(records);
 
 		if (n > 0)
 		{
@@ -138,10 +158,13 @@ open_stream(const char *name, int number, bool even_paused)
 	c->number = number;
 	current = c;
 
+	rc_statement_expect();
 	rc_transaction_begin();
 	MemoryContextSwitchTo(context);
 	c->stream = rc_stream_load(name);
 	c->run_prefix = rc_run_header_prefix();
+	rc_stream_begin(name);
+	proving |= rc_stream_unproven(name);
 	rc_transaction_commit();
 	MemoryContextSwitchTo(context);
 	if (c->stream == NULL || (c->stream->paused && !even_paused))
@@ -167,7 +190,8 @@ open_stream(const char *name, int number, bool even_paused)
 	}
 	if (c->stale)
 		return false;
-	say_trouble(NULL);
+	if (!proving)
+		say_trouble(NULL);
 	return true;
 }
 
@@ -215,57 +239,155 @@ open_consumer(const char *name, int number)
 							 psprintf("%s.%d", group, number), group);
 }
 
+/* What is there, up to a batch. */
+static int
+fetch(RcRecord *records)
+{
+	RcConsumption *c = current;
+
+	if (proving)
+	{
+		int			max = rc_applier_proof_records(c->applier);
+
+		/* some of them have been applied: rc_partitions_verify() */
+		for (int i = 0; i < c->n; i++)
+			max += c->verify[i] ? 1 : 0;
+		return fetch_for_proof(records, max);
+	}
+	return rc_consumer_fetch(c->kafka, records, c->stream->batch_size,
+							 BATCH_BYTES);
+}
+
+/* What comes, up to so many records; at least two if they are there. */
+static int
+fetch_for_proof(RcRecord *records, int max)
+{
+	RcConsumption *c = current;
+	TimestampTz start = GetCurrentTimestamp();
+	Size		bytes = 0;
+	int			n = 0;
+
+	while (n < max && (n < 2 || bytes < BATCH_BYTES))
+	{
+		int			more = rc_consumer_fetch(c->kafka, records + n, max - n,
+											 Max(BATCH_BYTES - bytes, 1));
+
+		for (int i = n; i < n + more; i++)
+			bytes += Max(records[i].key_len, 0) + Max(records[i].value_len, 0);
+		n += more;
+		if (more > 0)
+			continue;
+		if (rc_partitions_at_end(c) || rc_time_passed(start, PROOF_PATIENCE))
+			break;
+		(void) rc_kafka_wait(c->kafka, PROOF_PATIENCE / 10);
+	}
+	return n;
+}
+
 /*
- * Apply what was fetched, cut where another run begins, so that each run's
- * counters are its own.  Returns the number of records applied.
+ * Apply what was fetched, one commit for each run's records, so that its
+ * counters are its own; but where proof is looked for all of it together.
+ * Returns the number of records applied.
  */
 static int
 apply_fetched(RcRecord *records, int n, RcCounts *counts)
 {
-	int			start = 0;
+	int			max = rc_applier_proof_records(current->applier);
+	int			done = 0;
 
 	n = rc_partitions_verify(current, records, n);
-	while (start < n)
+	if (proving)
+		failed_ones_first(records, n);
+	while (done < n)
+		done += apply_batch(records + done, Min(n - done, max), counts);
+	return n;
+}
+
+/*
+ * Records of other partitions prove something for those that failed only if
+ * they are behind them.
+ */
+static void
+failed_ones_first(RcRecord *records, int n)
+{
+	RcRecord   *ordered = palloc(sizeof(RcRecord) * Max(n, 1));
+	int			k = 0;
+
+	for (int pass = 0; pass < 2; pass++)
+	{
+		for (int i = 0; i < n; i++)
+		{
+			bool		failed = records[i].partition == proving_partition &&
+			strcmp(records[i].topic, proving_topic) == 0;
+
+			if (failed == (pass == 0))
+				ordered[k++] = records[i];
+		}
+	}
+	memcpy(records, ordered, sizeof(RcRecord) * n);
+	pfree(ordered);
+}
+
+/* Cut records where another run begins, into at most "max" parts. */
+static int
+cut_parts(const RcRecord *records, int n, RcPart *parts, int max)
+{
+	int			nparts = 0;
+	int			start = 0;
+
+	while (start < n && nparts < max)
 	{
 		int			end = start + 1;
 
 		while (end < n && rc_run_header_equal(&records[start], &records[end]))
 			end++;
-		apply_segment(records + start, end - start, counts);
+		parts[nparts].n = end - start;
+		parts[nparts++].run = rc_run_header_read(&records[start],
+												 current->run_prefix);
 		start = end;
 	}
-	return n;
+	return nparts;
 }
 
-/* One batch, one commit. */
-static void
-apply_segment(RcRecord *records, int n, RcCounts *total)
+/*
+ * One batch, one commit.  Returns how many records have been dealt with:
+ * those of the first run, or fewer (rc_apply()).
+ */
+static int
+apply_batch(RcRecord *records, int n, RcCounts *total)
 {
 	RcConsumption *c = current;
 	RcCounts	counts = {0};
-	int64		run = rc_run_header_read(&records[0], c->run_prefix);
+	RcPart	   *parts;
+	int			nparts;
 	int		   *last;
 	RcPartition *done;
 	int			ndone = 0;
+	int			applied;
 
 	MemoryContextSwitchTo(c->batch_context);
 	last = palloc(sizeof(int) * c->n);
 	done = palloc0(sizeof(RcPartition) * c->n);
+	parts = palloc0(sizeof(RcPart) * (proving ? n : 1));
+	nparts = cut_parts(records, n, parts, proving ? n : 1);
 
 	rc_transaction_begin();
 	MemoryContextSwitchTo(c->batch_context);
-	rc_apply(c->applier, records, n, run, &counts);
-	advance_partitions(records, n, last, &counts);
-	if (run > 0)
-		rc_run_add(run, "load", c->stream->name, &counts);
+	applied = rc_apply(c->applier, records, parts, nparts);
+	for (int i = 0; i < nparts; i++)
+		rc_counts_add(&counts, &parts[i].counts);
+	advance_partitions(records, applied, last, &counts);
+	for (int i = 0; i < nparts; i++)
+	{
+		if (parts[i].run > 0 && parts[i].applied > 0)
+			rc_run_add(parts[i].run, "load", c->stream->name,
+					   &parts[i].counts);
+	}
 	if (c->stream->output_topic)
 		rc_wake_at_commit(RC_WORKER_OUTBOX, "", 0);
 	rc_transaction_commit();
-	total->fetched += n;
-	total->inserted += counts.inserted;
-	total->updated += counts.updated;
-	total->unchanged += counts.unchanged;
-	total->dead += counts.dead;
+	total->fetched += applied;
+	rc_counts_add(total, &counts);
 
 	for (int i = 0; i < c->n; i++)
 	{
@@ -281,12 +403,63 @@ apply_segment(RcRecord *records, int n, RcCounts *total)
 	c->commit_again = true;
 	MemoryContextSwitchTo(c->context);
 	MemoryContextReset(c->batch_context);
-	if (!c->cured && counts.dead < n)
+	begin_proof();
+	if (!c->cured && counts.dead < applied)
 	{
 		c->cured = true;
 		say_trouble(NULL);
 	}
 	keep_lock();
+	return applied;
+}
+
+/*
+ * Where the last batch has left records of which nothing is proven, raise
+ * their error: the stream waits, and then reads them again.
+ */
+static void
+begin_proof(void)
+{
+	RcConsumption *c = current;
+	const RcRecord *failed;
+
+	proving = rc_applier_undecided(c->applier, &failed);
+	if (!proving)
+		return;
+	strlcpy(proving_topic, failed->topic, sizeof(proving_topic));
+	proving_partition = failed->partition;
+	rc_applier_check(c->applier, true, true);
+}
+
+/* Whether the error that has ended rc_stream_consume() is one that waits for proof. */
+bool
+rc_stream_undecided(void)
+{
+	return current != NULL && current->applier != NULL &&
+		rc_applier_undecided(current->applier, NULL);
+}
+
+/* Whether the error that has ended rc_stream_consume() may pass. */
+bool
+rc_stream_may_pass(const ErrorData *error)
+{
+	if (current != NULL && current->applier != NULL)
+		return rc_applier_may_pass(current->applier, error);
+	return rc_error_may_pass(error->sqlerrcode);
+}
+
+/*
+ * Wait before the same records are tried again.  Where proof is waited for, a
+ * record that comes behind them may bring it.
+ */
+void
+rc_stream_pause(long timeout_ms)
+{
+	rc_worker_wait(proving ? Min(timeout_ms, PROOF_PAUSE) : timeout_ms);
+	if (!proving || consumer == NULL || timeout_ms <= PROOF_PAUSE)
+		return;
+	(void) rc_kafka_wait(consumer, timeout_ms - PROOF_PAUSE);
+	rc_worker_wait(0);
 }
 
 /*

@@ -434,10 +434,10 @@ read_lines(RcPass *pass)
 		rc_pass_add_line(pass, line, len);
 		if (pass->batch.lines >= pass->batch.max ||
 			pass->batch.bytes >= RC_BATCH_BYTES)
-			rc_pass_flush(pass);
+			rc_pass_flush(pass, false);
 	}
 	MemoryContextSwitchTo(run->context);
-	rc_pass_flush(pass);
+	rc_pass_flush(pass, true);
 }
 
 /* The next line; where the export breaks off, what came whole is kept. */
@@ -455,7 +455,7 @@ next_line(RcPass *pass, char **line, size_t *len)
 		ErrorData  *error = rc_worker_recover(pass->run->context, false);
 
 		if (error->sqlerrcode != ERRCODE_QUERY_CANCELED)
-			rc_pass_flush(pass);
+			rc_pass_flush(pass, false);
 		ReThrowError(error);
 	}
 	PG_END_TRY();

@@ -11,6 +11,8 @@
  */
 #include "worker/worker.h"
 
+#include <signal.h>
+
 #include "access/xact.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
@@ -42,6 +44,7 @@ typedef struct Wake
 	char		name[NAMEDATALEN];
 	int			number;
 	int			pid;			/* found before the commit; 0: nobody */
+	bool		cancel;			/* what it runs has been changed */
 } Wake;
 
 static List *wakes = NIL;
@@ -50,6 +53,7 @@ static bool callback_registered = false;
 static void make_tag(LOCKTAG *tag, Oid database, RcWorkerKind kind,
 					 const char *name, int number);
 static bool holds(PGPROC *proc, int partition, const LOCKTAG *tag);
+static Wake *add_wake(RcWorkerKind kind, const char *name, int number);
 static void wake_callback(XactEvent event, void *arg);
 
 static void
@@ -236,6 +240,23 @@ rc_lock_holders(Oid database)
 void
 rc_wake_at_commit(RcWorkerKind kind, const char *name, int number)
 {
+	(void) add_wake(kind, name, number);
+}
+
+/*
+ * The same, and cancel the user's statement that it may be running: what that
+ * is for has been changed, and it may never end.  See rc_statement_cancel().
+ */
+void
+rc_cancel_at_commit(RcWorkerKind kind, const char *name, int number)
+{
+	add_wake(kind, name, number)->cancel = true;
+}
+
+/* Whom to wake, once for each. */
+static Wake *
+add_wake(RcWorkerKind kind, const char *name, int number)
+{
 	MemoryContext old;
 	Wake	   *wake;
 	ListCell   *lc;
@@ -245,7 +266,7 @@ rc_wake_at_commit(RcWorkerKind kind, const char *name, int number)
 		wake = (Wake *) lfirst(lc);
 		if (wake->kind == kind && wake->number == number &&
 			strcmp(wake->name, name) == 0)
-			return;
+			return wake;
 	}
 	if (!callback_registered)
 	{
@@ -259,6 +280,7 @@ rc_wake_at_commit(RcWorkerKind kind, const char *name, int number)
 	wake->number = number;
 	wakes = lappend(wakes, wake);
 	MemoryContextSwitchTo(old);
+	return wake;
 }
 
 static void
@@ -284,8 +306,11 @@ wake_callback(XactEvent event, void *arg)
 		else if (event == XACT_EVENT_COMMIT && wake->pid != 0)
 		{
 			proc = BackendPidGetProc(wake->pid);
-			if (proc != NULL)
-				SetLatch(&proc->procLatch);
+			if (proc == NULL)
+				continue;
+			if (wake->cancel)
+				kill(wake->pid, SIGUSR2);
+			SetLatch(&proc->procLatch);
 		}
 	}
 	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT ||

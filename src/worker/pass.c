@@ -22,10 +22,14 @@
 static void init_record(RcPass *pass, RcRecord *record);
 static void note_cursor(RcPass *pass, const char *cursor);
 static int	compare_cursors(RcFieldKind kind, const char *a, const char *b);
+static void make_room(RcPass *pass, int from);
+static int	flush_some(RcPass *pass);
+static char *cursor_of(const RcBatch *batch, int n);
+static char *safe_cursor(RcPass *pass, int safe);
 static void check_stream(RcRun *run);
 static void choose_news(RcPass *pass);
 static void doubt(RcPass *pass);
-static void remember(RcPass *pass, List *refused);
+static void remember(RcPass *pass, int safe, List *refused);
 static void bury_lines(RcPass *pass);
 static void bury_refused(RcPass *pass, List *refused);
 
@@ -77,9 +81,9 @@ rc_pass_add_line(RcPass *pass, const char *line, size_t len)
 	record->value = extracted.value;
 	record->value_len = extracted.value_len;
 	batch->memory[batch->n].version = extracted.version;
-	batch->n++;
 	if (extracted.cursor)
 		note_cursor(pass, extracted.cursor);
+	batch->cursors[batch->n++] = batch->cursor;
 	MemoryContextSwitchTo(run->context);
 }
 
@@ -138,8 +142,11 @@ note_cursor(RcPass *pass, const char *cursor)
 		if (pass->last_cursor)
 			pfree(pass->last_cursor);
 		pass->last_cursor = MemoryContextStrdup(pass->run->context, cursor);
+		pass->batch.cursor = NULL;
 	}
-	pass->batch.cursor = pass->last_cursor;
+	if (pass->batch.cursor == NULL)
+		pass->batch.cursor = MemoryContextStrdup(pass->run->batch_context,
+												 cursor);
 }
 
 /*
@@ -173,10 +180,7 @@ rc_pass_begin_batch(RcPass *pass)
 	MemoryContextReset(run->batch_context);
 	memset(batch, 0, sizeof(RcBatch));
 	batch->max = max;
-	batch->records = MemoryContextAllocZero(run->batch_context,
-											sizeof(RcRecord) * max);
-	batch->memory = MemoryContextAllocZero(run->batch_context,
-										   sizeof(RcMemory) * max);
+	make_room(pass, 0);
 	batch->headers[0].name = RC_HEADER_CONTENT_TYPE;
 	batch->headers[0].value = "application/json";
 	batch->headers[1].name = RC_HEADER_SOURCE;
@@ -187,21 +191,78 @@ rc_pass_begin_batch(RcPass *pass)
 		batch->headers[i].value_len = strlen(batch->headers[i].value);
 }
 
+/* Room for a batch behind the records from "from" on, which stay. */
+static void
+make_room(RcPass *pass, int from)
+{
+	MemoryContext context = pass->run->batch_context;
+	RcBatch    *batch = &pass->batch;
+	RcBatch		old = *batch;
+	int			kept = batch->n - from;
+	int			room = batch->max + kept;
+
+	batch->records = MemoryContextAllocZero(context, sizeof(RcRecord) * room);
+	batch->memory = MemoryContextAllocZero(context, sizeof(RcMemory) * room);
+	batch->cursors = MemoryContextAllocZero(context, sizeof(char *) * room);
+	batch->n = kept;
+	batch->nseen = kept;
+	if (kept == 0)
+		return;
+	memcpy(batch->records, old.records + from, sizeof(RcRecord) * kept);
+	memcpy(batch->cursors, old.cursors + from, sizeof(char *) * kept);
+	for (int i = 0; i < kept; i++)
+		batch->memory[i].version = old.memory[from + i].version;
+	pfree(old.records);
+	pfree(old.memory);
+	pfree(old.cursors);
+}
+
 /*
  * Make the batch safe: published and confirmed, or applied, and then the
- * cursor moved over it, in one transaction with its dead letters.
+ * cursor moved over it.  In direct mode records of which nothing is proven
+ * (rc_apply()) stay for the next batch; "at_end" there is none, and they are
+ * an error.
  */
 void
-rc_pass_flush(RcPass *pass)
+rc_pass_flush(RcPass *pass, bool at_end)
 {
 	RcRun	   *run = pass->run;
 	RcBatch    *batch = &pass->batch;
+
+	while (batch->lines > 0 || batch->n > 0)
+	{
+		int			done = flush_some(pass);
+
+		if (done == batch->n)
+		{
+			rc_pass_begin_batch(pass);
+			break;
+		}
+		rc_applier_check(run->applier, at_end, false);
+		batch->bad = NIL;
+		batch->lines = 0;
+		batch->bytes = 0;
+		make_room(pass, done);
+		if (rc_applier_undecided(run->applier, NULL))
+			break;
+	}
+}
+
+/*
+ * One transaction with the records and their dead letters.  Returns how many
+ * records of the batch are safe.
+ */
+static int
+flush_some(RcPass *pass)
+{
+	RcRun	   *run = pass->run;
+	RcBatch    *batch = &pass->batch;
+	RcPart		part = {0};
 	RcCounts	counts = {0};
 	List	   *refused = NIL;
 	char	   *cursor = NULL;
+	int			safe = batch->n;
 
-	if (batch->lines == 0 && batch->n == 0)
-		return;
 	/* the stream's statement may have called pg_advisory_unlock_all() */
 	if (!rc_lock_keep(RC_WORKER_RUN, run->source->name, 0))
 		ereport(ERROR,
@@ -209,40 +270,67 @@ rc_pass_flush(RcPass *pass)
 				 errmsg("another process runs source \"%s\"",
 						run->source->name)));
 	choose_news(pass);
+	part.n = part.applied = batch->nnews;
+	part.run = run->id;
 	if (!run->direct)
 		refused = rc_run_publish(run, batch->news, batch->nnews);
-	if (run->window_from == NULL && pass->ordered && batch->cursor != NULL &&
-		(pass->stored_cursor == NULL ||
-		 compare_cursors(pass->kind, batch->cursor, pass->stored_cursor) >= 0))
-		cursor = batch->cursor;
 
 	rc_transaction_begin();
 	if (run->direct)
+	{
 		check_stream(run);
-	rc_source_advance(run->source, run->destination, pass->state, cursor,
-					  pass->state->next_offset + batch->nnews);
-	if (run->direct)
-		rc_apply(run->applier, batch->news, batch->nnews, run->id, &counts);
+		rc_source_fence(run->source, run->destination, pass->state);
+		(void) rc_apply(run->applier, batch->news, &part, 1);
+		counts = part.counts;
+		if (part.applied < part.n)
+			safe = batch->place[part.applied];
+	}
 	else
 		counts.published = batch->nnews - list_length(refused);
-	remember(pass, refused);
+	cursor = safe_cursor(pass, safe);
+	rc_source_advance(run->source, run->destination, pass->state, cursor,
+					  pass->state->next_offset + part.applied);
+	remember(pass, safe, refused);
 	bury_refused(pass, refused);
 	bury_lines(pass);
 	counts.fetched = batch->lines;
-	counts.unchanged += batch->n - batch->nnews;
+	counts.unchanged += safe - part.applied;
 	counts.dead += list_length(batch->bad) + list_length(refused);
 	if (batch->withdrawal)
-		counts.withdrawn = batch->n - list_length(refused);
+		counts.withdrawn = safe - list_length(refused);
 	rc_run_add(run->id, run->task, NULL, &counts);
 	rc_transaction_commit();
 	MemoryContextSwitchTo(run->context);
 
 	if (cursor)
 		pass->stored_cursor = MemoryContextStrdup(run->context, cursor);
-	if (pass->ordered && batch->cursor)
-		run->resume = MemoryContextStrdup(run->context, batch->cursor);
+	cursor = cursor_of(batch, safe);
+	if (pass->ordered && cursor)
+		run->resume = MemoryContextStrdup(run->context, cursor);
 	rc_pass_tell(pass, false);
-	rc_pass_begin_batch(pass);
+	return safe;
+}
+
+/* The cursor that is reached with so many records of the batch. */
+static char *
+cursor_of(const RcBatch *batch, int n)
+{
+	if (n == batch->n)
+		return batch->cursor;
+	return n > 0 ? batch->cursors[n - 1] : NULL;
+}
+
+/* The cursor to be stored when so many records are safe; NULL: it stays. */
+static char *
+safe_cursor(RcPass *pass, int safe)
+{
+	char	   *cursor = cursor_of(&pass->batch, safe);
+
+	if (pass->run->window_from != NULL || !pass->ordered || cursor == NULL ||
+		(pass->stored_cursor != NULL &&
+		 compare_cursors(pass->kind, cursor, pass->stored_cursor) < 0))
+		return NULL;
+	return cursor;
 }
 
 /*
@@ -280,6 +368,7 @@ choose_news(RcPass *pass)
 	RC_HAND_ON_NEWS;
 
 	MemoryContextSwitchTo(run->batch_context);
+	batch->nnews = 0;
 	batch->news = palloc(sizeof(RcRecord) * Max(batch->n, 1));
 	batch->place = palloc(sizeof(int) * Max(batch->n, 1));
 	if (keyed && batch->n > 0)
@@ -289,7 +378,8 @@ choose_news(RcPass *pass)
 		rc_remembered_compare(run->source, run->destination, batch->records,
 							  batch->memory, batch->n, run->id, mode);
 		if (run->seen)
-			rc_seen_add(run->seen, batch->records, batch->n);
+			rc_seen_add(run->seen, batch->records + batch->nseen,
+						batch->n - batch->nseen);
 		doubt(pass);
 		rc_transaction_commit();
 	}
@@ -346,18 +436,18 @@ doubt(RcPass *pass)
 
 /* What is safe is remembered, or forgotten where it has gone. */
 static void
-remember(RcPass *pass, List *refused)
+remember(RcPass *pass, int safe, List *refused)
 {
 	RcRun	   *run = pass->run;
 	RcBatch    *batch = &pass->batch;
 	ListCell   *lc;
 
-	if (run->source->key_field == NULL || batch->n == 0)
+	if (run->source->key_field == NULL || safe == 0)
 		return;
 	if (batch->withdrawal)
 	{
 		/* one that was refused would be refused again */
-		rc_forget(run->source, run->destination, batch->records, batch->n);
+		rc_forget(run->source, run->destination, batch->records, safe);
 		return;
 	}
 	foreach(lc, refused)
@@ -367,7 +457,7 @@ remember(RcPass *pass, List *refused)
 		batch->memory[batch->place[message->tag]].write = false;
 	}
 	rc_remember(run->source, run->destination, batch->records, batch->memory,
-				batch->n);
+				safe);
 }
 
 void

@@ -34,6 +34,8 @@ typedef struct RcBatch
 	int			lines;
 	List	   *bad;			/* of RcBadLine * */
 	char	   *cursor;			/* of its last record that has one */
+	char	  **cursors;		/* the same up to each record */
+	int			nseen;			/* records noted as met by a full pass */
 	bool		withdrawal;		/* records without a value */
 	RcHeader	headers[3];
 } RcBatch;
@@ -60,7 +62,7 @@ typedef struct RcPass
 extern void rc_pass_begin_batch(RcPass *pass);
 extern void rc_pass_add_line(RcPass *pass, const char *line, size_t len);
 extern void rc_pass_add_withdrawn(RcPass *pass, const RcRecord *record);
-extern void rc_pass_flush(RcPass *pass);
+extern void rc_pass_flush(RcPass *pass, bool at_end);
 extern void rc_pass_tell(RcPass *pass, bool end);
 
 extern void rc_pass_withdraw(RcPass *pass);

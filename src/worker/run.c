@@ -279,6 +279,7 @@ run_task(RcRun *run, const char *name, TaskFunction function)
 		ErrorData  *error;
 		TimestampTz not_before;
 		TimestampTz at;
+		bool		again;
 
 		set_task(run, name, "running", attempt, 0, NULL);
 		error = try_task(run, function);
@@ -289,8 +290,9 @@ run_task(RcRun *run, const char *name, TaskFunction function)
 		}
 		not_before = run->explore ? rc_explore_retry_at(run->explore) : 0;
 		run->quota = rc_run_quota(run);
+		again = worth_a_retry(run, error, attempt);
 		release(run);
-		if (!worth_a_retry(run, error, attempt))
+		if (!again)
 		{
 			set_task(run, name, error->sqlerrcode == ERRCODE_QUERY_CANCELED ?
 					 "cancelled" : "failed", attempt, 0, error);
@@ -350,8 +352,9 @@ static bool
 worth_a_retry(RcRun *run, const ErrorData *error, int attempt)
 {
 	return error->sqlerrcode != ERRCODE_QUERY_CANCELED &&
-		rc_error_may_pass(error->sqlerrcode) &&
-		attempt <= run->source->retries;
+		attempt <= run->source->retries &&
+		(run->applier ? rc_applier_may_pass(run->applier, error) :
+		 rc_stream_may_pass(error));
 }
 
 /*

@@ -21,7 +21,7 @@
 #define MAX_BACKOFF			60000
 
 static bool stream_wanted(const RcWorkerArgs *args);
-static bool survive(const char *name, ErrorData *error);
+static bool survive(const char *name, ErrorData *error, bool stale);
 
 /*
  * Entry point of a stream worker.
@@ -41,6 +41,7 @@ rc_stream_main(Datum arg)
 	for (;;)
 	{
 		ErrorData  *volatile error = NULL;
+		bool		stale;
 
 		started_at = GetCurrentTimestamp();
 		PG_TRY();
@@ -61,13 +62,19 @@ rc_stream_main(Datum arg)
 
 		if (error == NULL)
 			continue;
-		if (!survive(args->name, error))
+		stale = rc_stream_stale();
+		if (!survive(args->name, error, stale))
 			proc_exit(0);
 		FreeErrorData(error);
+		if (stale)
+		{
+			backoff = 0;
+			continue;
+		}
 		if (rc_time_passed(started_at, MAX_BACKOFF))
 			backoff = 0;
 		backoff = Min(MAX_BACKOFF, Max(500, backoff * 2));
-		rc_worker_wait(backoff);
+		rc_stream_pause(backoff);
 	}
 }
 
@@ -97,10 +104,9 @@ stream_wanted(const RcWorkerArgs *args)
  * definition that has been changed meanwhile says is not counted.
  */
 static bool
-survive(const char *name, ErrorData *error)
+survive(const char *name, ErrorData *error, bool stale)
 {
-	bool		stale = rc_stream_stale();
-	bool		again = stale || rc_error_verdict(error) == RC_VERDICT_RETRY;
+	bool		again = stale || rc_stream_may_pass(error);
 
 	rc_transaction_begin();
 	if (!rc_extension_present())
@@ -110,6 +116,8 @@ survive(const char *name, ErrorData *error)
 	}
 	if (!again)
 		rc_stream_fail(name, error);
+	else if (!stale && rc_stream_undecided())
+		rc_stream_wait(name, error);
 	else if (!stale && error->sqlerrcode != ERRCODE_T_R_SERIALIZATION_FAILURE)
 		rc_stream_say(name, "waiting", error->message);
 	rc_transaction_commit();

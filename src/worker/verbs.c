@@ -97,6 +97,8 @@ rc_retry_main(Datum arg)
 	MemoryContextSwitchTo(context);
 	while (retry_some(stream, applier, args->id, &after, &counts) > 0)
 		CHECK_FOR_INTERRUPTS();
+	if (args->id > 0 && counts.fetched == 0)
+		rc_dead_letter_missing(stream->name, args->id);
 
 	values[0] = counts.fetched;
 	values[1] = counts.fetched - counts.dead;
@@ -115,8 +117,9 @@ retry_some(RcStream *stream, RcApplier *applier, int64 id, int64 *after,
 												ALLOCSET_DEFAULT_SIZES);
 	RcDeadLetter *letters;
 	RcRecord   *records;
+	RcPart		part = {0};
 	int64	   *resolved;
-	int64		dead = counts->dead;
+	int			nresolved = 0;
 	int			n;
 
 	rc_transaction_begin();
@@ -125,27 +128,31 @@ retry_some(RcStream *stream, RcApplier *applier, int64 id, int64 *after,
 	records = palloc(sizeof(RcRecord) * (n + 1));
 	resolved = palloc(sizeof(int64) * (n + 1));
 	for (int i = 0; i < n; i++)
-	{
 		records[i] = letters[i].record;
-		resolved[i] = letters[i].id;
-		*after = letters[i].id;
-	}
 	if (n > 0)
 	{
-		/* first all are resolved; one that fails again takes that back */
-		rc_dead_letter_resolve(resolved, n);
+		part.n = n;
 		rc_applier_retry(applier, letters);
-		rc_apply(applier, records, n, 0, counts);
+		n = rc_apply(applier, records, &part, 1);
 		rc_applier_retry(applier, NULL);
+		*after = letters[n - 1].id;
 	}
+	for (int i = 0; i < n; i++)
+	{
+		if (!letters[i].still_dead)
+			resolved[nresolved++] = letters[i].id;
+	}
+	if (nresolved > 0)
+		rc_dead_letter_resolve(resolved, nresolved);
 	if (stream->output_topic)
 		rc_wake_at_commit(RC_WORKER_OUTBOX, "", 0);
 	rc_transaction_commit();
-	counts->fetched += n;
+	part.counts.fetched = n;
+	rc_counts_add(counts, &part.counts);
 	if (n > 0)
 		ereport(NOTICE,
 				(errmsg("stream \"%s\": %d dead letters retried, %lld still dead",
-						stream->name, n, (long long) (counts->dead - dead))));
+						stream->name, n, (long long) part.counts.dead)));
 	MemoryContextSwitchTo(context);
 	MemoryContextDelete(batch);
 	return n;

@@ -107,11 +107,12 @@ withdraw(RcPass *pass, int64 missing, int64 accepted)
 		last = gone[n - 1];
 		last.key = memcpy(MemoryContextAlloc(run->context, last.key_len + 1),
 						  last.key, last.key_len + 1);
-		rc_pass_flush(pass);
+		rc_pass_flush(pass, false);
 		withdrawn += n;
 	}
 	if (withdrawn == 0)
 		return;
+	rc_pass_flush(pass, true);
 	rc_transaction_begin();
 	rc_source_fence(run->source, run->destination, pass->state);
 	rc_source_missing(run->source, run->destination, pass->state, false,

@@ -192,6 +192,7 @@ rc_worker_connect(const RcWorkerArgs *args, const char *title)
 	pqsignal(SIGTERM, die);
 	pqsignal(SIGINT, StatementCancelHandler);
 	rc_worker_log_shutdown();
+	pqsignal(SIGUSR2, rc_statement_cancel);
 	BackgroundWorkerUnblockSignals();
 	return_large_memory();
 

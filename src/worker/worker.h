@@ -79,6 +79,8 @@ extern void rc_lock_unmark(RcWorkerKind kind, const char *name);
 extern bool rc_lock_is_mark(const LOCKTAG *tag);
 extern bool rc_lock_is_marked(const LOCKTAG *tag, const LOCKTAG *mark);
 extern void rc_wake_at_commit(RcWorkerKind kind, const char *name, int number);
+extern void rc_cancel_at_commit(RcWorkerKind kind, const char *name,
+								int number);
 
 /* ---- blocked.c: who waits for whom ---- */
 
@@ -143,6 +145,9 @@ extern bool rc_stream_take(const RcStream *stream);
 extern void rc_stream_give(const RcStream *stream);
 extern void rc_stream_close(void);
 extern bool rc_stream_stale(void);
+extern bool rc_stream_undecided(void);
+extern bool rc_stream_may_pass(const ErrorData *error);
+extern void rc_stream_pause(long timeout_ms);
 
 /* ---- entry points ---- */
 

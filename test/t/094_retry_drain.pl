@@ -83,9 +83,16 @@ is(query(q{SELECT state FROM rc_status() WHERE component = 'stream' AND name = '
 query('ALTER TABLE letters DROP CONSTRAINT letters_n_check');
 is(query(qq{SELECT * FROM rc_retry('letters', $dead[0])}), '1|1|0', 'one by its id');
 is(letters(), "2|f|22P02|1\n2|f|23514|3\n3|t|23514|1", 'the others stay as they are');
-is(query(qq{SELECT * FROM rc_retry('letters', $dead[0])}), '0|0|0', 'what is resolved is not tried again');
-is(query(q{SELECT * FROM rc_retry('letters', 987654321)}), '0|0|0', 'an unknown id is none');
-is(query(qq{SELECT * FROM rc_retry('rappel_conso', $dead[1])}), '0|0|0', "nor is another stream's");
+foreach my $case (
+	[ 'letters', $dead[0], 'what is resolved is not tried again' ],
+	[ 'letters', 987654321, 'an unknown id is an error' ],
+	[ 'letters', 0, 'so is 0, which is not all of them' ],
+	[ 'rappel_conso', $dead[1], "so is another stream's" ])
+{
+	my ($stream, $id, $what) = @$case;
+
+	like(error_of("SELECT * FROM rc_retry('$stream', $id)"), qr/^42704: stream "$stream" has no dead letter $id/, "C10: $what");
+}
 is(query(q{SELECT * FROM rc_retry('letters')}), '4|3|1', 'all whose cause is mended');
 is(letters(), "3|f|22P02|1\n3|t|23514|4", 'are resolved');
 is(query(q{SELECT place, at, key, headers FROM letters WHERE n >= 100 ORDER BY 1}),

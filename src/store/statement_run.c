@@ -1,0 +1,487 @@
+/*-------------------------------------------------------------------------
+ *
+ * statement_run.c
+ *	  Runs a user's SQL: the statement of a stream over "records", in a
+ *	  sub-transaction, and its setup.
+ *
+ * Here, and only here, a user's SQL runs.  It must run as the stream's owner
+ * with nothing of ours switched on, and leave neither a setting nor a
+ * deferred trigger behind.  Which records are tried, and what their errors
+ * mean, is decided in apply.c.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "store/applier.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "executor/executor.h"
+#include "miscadmin.h"
+#include "nodes/parsenodes.h"
+#include "pgstat.h"
+#include "storage/latch.h"
+#include "storage/proc.h"
+#include "tcop/tcopprot.h"
+#include "utils/backend_status.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/queryenvironment.h"
+#include "utils/resowner.h"
+#include "utils/timeout.h"
+
+/* Below this number of records the plan for small batches is used. */
+#define SMALL_BATCH		100
+
+/* Memory of a tuplestore before it spills, in kB: a batch is 8 MB of bytes. */
+#define STORE_KBYTES	(32 * 1024)
+
+/* How long a lock is waited for to see whether a table is there, in ms. */
+#define LOOK_LOCK_TIMEOUT	"10"
+
+/* A kept plan is made anew after 1, 2, 4, .. and then each 1024 uses. */
+#define REPLAN_USES		1024
+
+/* The phase is static since a hook of the executor sets it. */
+static RcPhase phase;
+static ExecutorRun_hook_type previous_run_hook = NULL;
+static bool hook_installed = false;
+
+/* Set by a signal: the definition that we have loaded is not the one of now. */
+static volatile sig_atomic_t definition_changed = false;
+static volatile sig_atomic_t user_sql_runs = false;
+
+static void note_execution(RC_RUN_HOOK_ARGS);
+static void begin_user_sql(const char *sql);
+static void end_user_sql(void);
+static void run_setup(const RcStream *stream);
+static bool lacks_table(const RcStream *stream);
+static void drop_plan(RcSizedPlan *sized);
+static void run_range(RcApplier *applier, const RcRecord *records, int n,
+					  RcCounts *counts);
+static void run_statement(RcApplier *applier, Tuplestorestate *store, int n,
+						  RcCounts *counts);
+static void set_search_path(const RcStream *stream);
+static SPIPlanPtr get_plan(RcApplier *applier, int n);
+static void count_result(RcCounts *counts);
+static void fire_deferred_triggers(void);
+static void explain_cancel(const RcStream *stream, ErrorData *error);
+static void shorten_context(ErrorData *error, const char *sql);
+
+/*
+ * Signal handler: a definition has been changed, and this process may work
+ * for what was before.  A statement under way is cancelled; else whoever
+ * waits for the latch looks.
+ */
+void
+rc_statement_cancel(SIGNAL_ARGS)
+{
+	int			save_errno = errno;
+
+	definition_changed = true;
+	if (user_sql_runs)
+	{
+		QueryCancelPending = true;
+		InterruptPending = true;
+	}
+	SetLatch(MyLatch);
+	errno = save_errno;
+}
+
+/* To be called before a definition is loaded: changes from here on count. */
+void
+rc_statement_expect(void)
+{
+	definition_changed = false;
+}
+
+/* From here on a change of the definition cancels. */
+static void
+begin_user_sql(const char *sql)
+{
+	debug_query_string = sql;
+	pgstat_report_activity(STATE_RUNNING, sql);
+	user_sql_runs = true;
+	if (definition_changed)
+		ereport(ERROR,
+				(errcode(ERRCODE_QUERY_CANCELED),
+				 errmsg("canceling statement due to a change of its definition")));
+}
+
+static void
+end_user_sql(void)
+{
+	user_sql_runs = false;
+	debug_query_string = NULL;
+}
+
+/* How far the last try has come. */
+RcPhase
+rc_statement_phase(void)
+{
+	return phase;
+}
+
+/*
+ * The statement has got past planning: errors are now those of records.
+ * Functions that are run while it is planned have no "records".
+ */
+static void
+note_execution(RC_RUN_HOOK_ARGS)
+{
+	if (queryDesc->queryEnv != NULL &&
+		get_ENR(queryDesc->queryEnv, "records") != NULL)
+		phase = RC_PHASE_EXECUTE;
+	if (previous_run_hook)
+		previous_run_hook(RC_RUN_HOOK_PASS);
+	else
+		standard_ExecutorRun(RC_RUN_HOOK_PASS);
+}
+
+/*
+ * Run a stream's setup as its owner, in the transaction of the caller.
+ * Returns true when a table that the statement names was missing before: then
+ * nothing is there any more of what was applied, and sources that feed the
+ * stream in direct mode begin anew.
+ */
+bool
+rc_applier_setup(const RcStream *stream)
+{
+	int			level;
+	bool		missing;
+
+	if (stream->setup == NULL)
+		return false;
+	level = NewGUCNestLevel();
+	set_search_path(stream);
+	missing = lacks_table(stream);
+	run_setup(stream);
+	AtEOXact_GUC(false, level);
+	if (missing)
+		rc_stream_forget(stream);
+	return missing;
+}
+
+static void
+run_setup(const RcStream *stream)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	PG_TRY();
+	{
+		begin_user_sql(stream->setup);
+		if (SPI_execute(stream->setup, false, 0) < 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("setup of stream \"%s\" has a command that cannot run there",
+							stream->name)));
+		SPI_finish();
+		fire_deferred_triggers();
+		end_user_sql();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		end_user_sql();
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		explain_cancel(stream, error);
+		shorten_context(error, stream->setup);
+		ReThrowError(error);
+	}
+	PG_END_TRY();
+}
+
+/* Nobody shall be waited for to learn that. */
+static bool
+lacks_table(const RcStream *stream)
+{
+	int			level = NewGUCNestLevel();
+	bool		missing;
+
+	(void) set_config_option("lock_timeout", LOOK_LOCK_TIMEOUT, PGC_USERSET,
+							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	missing = rc_statement_lacks_table(stream, false);
+	AtEOXact_GUC(false, level);
+	return missing;
+}
+
+/*
+ * Before a batch: make the decoder, and anew with the plans when the row type
+ * was altered.
+ */
+void
+rc_statement_prepare(RcApplier *applier)
+{
+	MemoryContext old;
+
+	if (!hook_installed)
+	{
+		previous_run_hook = ExecutorRun_hook;
+		ExecutorRun_hook = note_execution;
+		hook_installed = true;
+	}
+	phase = RC_PHASE_PREPARE;
+	if (applier->decoder != NULL && rc_decoder_current(applier->decoder))
+		return;
+	rc_statement_forget(applier);
+	old = MemoryContextSwitchTo(applier->context);
+	applier->decoder = rc_decoder_make(applier->stream);
+	MemoryContextSwitchTo(old);
+}
+
+/* Free the kept plans. */
+void
+rc_statement_forget(RcApplier *applier)
+{
+	drop_plan(&applier->small);
+	drop_plan(&applier->full);
+}
+
+static void
+drop_plan(RcSizedPlan *sized)
+{
+	if (sized->plan != NULL)
+		SPI_freeplan(sized->plan);
+	memset(sized, 0, sizeof(RcSizedPlan));
+}
+
+/*
+ * Apply n records in a sub-transaction; returns the error that undid it, in
+ * the current context, or NULL.  Adds to *counts what the statement inserted
+ * and updated.  A probe only finds out whether they can be applied: it is
+ * undone in any case.
+ */
+ErrorData *
+rc_statement_try(RcApplier *applier, const RcRecord *records, int n,
+				 bool probe, RcCounts *counts)
+{
+	MemoryContext old = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	RcCounts	before = *counts;
+	ErrorData  *volatile error = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	PG_TRY();
+	{
+		MemoryContextReset(applier->range_context);
+		MemoryContextSwitchTo(applier->range_context);
+		run_range(applier, records, n, counts);
+		if (probe)
+		{
+			RollbackAndReleaseCurrentSubTransaction();
+			*counts = before;
+		}
+		else
+			ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		end_user_sql();
+		disable_timeout(STATEMENT_TIMEOUT, false);
+		MemoryContextSwitchTo(old);
+		error = CopyErrorData();
+		FlushErrorState();
+		explain_cancel(applier->stream, error);
+		shorten_context(error, applier->stream->statement);
+		RollbackAndReleaseCurrentSubTransaction();
+		*counts = before;
+	}
+	PG_END_TRY();
+
+	MemoryContextSwitchTo(old);
+	CurrentResourceOwner = owner;
+	return error;
+}
+
+/* Decode the records into a tuplestore and run the statement over it. */
+static void
+run_range(RcApplier *applier, const RcRecord *records, int n,
+		  RcCounts *counts)
+{
+	Tuplestorestate *store;
+
+	/* decoding runs what the user has made for domains, too */
+	phase = RC_PHASE_DECODE;
+	begin_user_sql(applier->stream->statement);
+	store = tuplestore_begin_heap(false, false, STORE_KBYTES);
+	for (int i = 0; i < n; i++)
+	{
+		applier->decoding = i;
+		rc_decoder_put(applier->decoder, store, &records[i]);
+	}
+	phase = RC_PHASE_PREPARE;
+	run_statement(applier, store, n, counts);
+	tuplestore_end(store);
+}
+
+/*
+ * Run the statement, then what it deferred, then undo what it did to
+ * settings; all of it as the owner.
+ */
+static void
+run_statement(RcApplier *applier, Tuplestorestate *store, int n,
+			  RcCounts *counts)
+{
+	const RcStream *stream = applier->stream;
+	int			level = NewGUCNestLevel();
+	int			result;
+	RcOutput   *output = NULL;
+
+	set_search_path(stream);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	rc_relation_register("records", store, rc_decoder_desc(applier->decoder), n);
+
+	if (StatementTimeout > 0)
+		enable_timeout_after(STATEMENT_TIMEOUT, StatementTimeout);
+	result = SPI_execute_plan(get_plan(applier, n), NULL, NULL, false, 0);
+	if (result < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("statement of stream \"%s\" cannot run over records: %s",
+						stream->name, SPI_result_code_string(result))));
+	count_result(counts);
+	if (stream->output_topic)
+		output = rc_output_collect(stream->name);
+	SPI_finish();
+
+	fire_deferred_triggers();
+	end_user_sql();
+	disable_timeout(STATEMENT_TIMEOUT, false);
+	AtEOXact_GUC(false, level);
+	if (output)
+		rc_outbox_insert(stream, output);
+}
+
+/* In the caller's level of settings. */
+static void
+set_search_path(const RcStream *stream)
+{
+	if (stream->search_path)
+		(void) set_config_option("search_path", stream->search_path,
+								 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE,
+								 true, 0, false);
+}
+
+/*
+ * The kept plan for a batch of n.  An ephemeral relation's size is frozen
+ * into its plan, so there are two; and tables grow under a kept plan without
+ * a word, so it is made anew now and then.
+ */
+static SPIPlanPtr
+get_plan(RcApplier *applier, int n)
+{
+	RcSizedPlan *sized = (n < SMALL_BATCH) ? &applier->small : &applier->full;
+
+	if (sized->plan != NULL && sized->uses >= sized->replan_at)
+	{
+		uint64		next = Min(sized->replan_at * 2,
+							   sized->replan_at + REPLAN_USES);
+		uint64		uses = sized->uses;
+
+		drop_plan(sized);
+		sized->uses = uses;
+		sized->replan_at = next;
+	}
+	if (sized->plan == NULL)
+	{
+		SPIPlanPtr	plan = SPI_prepare(applier->stream->statement, 0, NULL);
+
+		if (plan == NULL)
+			elog(ERROR, "SPI_prepare failed: %s",
+				 SPI_result_code_string(SPI_result));
+		SPI_keepplan(plan);
+		sized->plan = plan;
+		if (sized->replan_at == 0)
+			sized->replan_at = 1;
+	}
+	sized->uses++;
+	return sized->plan;
+}
+
+/* Count inserted and updated by the statement's rows. */
+static void
+count_result(RcCounts *counts)
+{
+	SPITupleTable *table = SPI_tuptable;
+	TupleDesc	desc = table ? table->tupdesc : NULL;
+
+	if (desc == NULL || desc->natts != 1 ||
+		TupleDescAttr(desc, 0)->atttypid != BOOLOID ||
+		strcmp(NameStr(TupleDescAttr(desc, 0)->attname), "inserted") != 0)
+	{
+		counts->inserted += SPI_processed;
+		return;
+	}
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		if (rc_column_bool(i, 1))
+			counts->inserted++;
+		else
+			counts->updated++;
+	}
+}
+
+/*
+ * SET CONSTRAINTS ALL IMMEDIATE: before PostgreSQL 18 a deferred trigger
+ * would fire as whoever commits, and its error would be the whole batch's.
+ */
+static void
+fire_deferred_triggers(void)
+{
+	ConstraintsSetStmt *statement = makeNode(ConstraintsSetStmt);
+
+	statement->constraints = NIL;
+	statement->deferred = false;
+	AfterTriggerSetState(statement);
+}
+
+/*
+ * Say why a statement was cancelled.  That its definition has been changed is
+ * the fault of no record, nor will it be the same at the next try.
+ */
+static void
+explain_cancel(const RcStream *stream, ErrorData *error)
+{
+	if (!definition_changed || error->sqlerrcode != ERRCODE_QUERY_CANCELED ||
+		rc_error_is_timeout(error))
+		return;
+	phase = RC_PHASE_PREPARE;
+	error->sqlerrcode = ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
+	error->message = psprintf("stream \"%s\" was changed while its statement ran",
+							  stream->name);
+	error->detail = pstrdup("The statement was canceled; what was stored before stays.");
+}
+
+/*
+ * Take the line out of an error's context that only repeats the user's whole
+ * SQL, as SPI adds it: the stream's row has it.  What functions called by it
+ * say of themselves stays.
+ */
+static void
+shorten_context(ErrorData *error, const char *sql)
+{
+	char	   *from;
+	char	   *to;
+
+	if (error->context == NULL || (from = strstr(error->context, sql)) == NULL)
+		return;
+	to = from + strlen(sql);
+	while (from > error->context && from[-1] != '\n')
+		from--;
+	while (*to != '\0' && *to != '\n')
+		to++;
+	if (*to == '\n')
+		to++;
+	else if (from > error->context)
+		from--;
+	memmove(from, to, strlen(to) + 1);
+	if (error->context[0] == '\0')
+		error->context = NULL;
+}
