@@ -11,6 +11,8 @@
  */
 #include "worker/worker.h"
 
+#include <signal.h>
+
 #include "access/xact.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -62,6 +64,7 @@ static List *idle_publisher(List *starts, MemoryContext context);
 static void start(const Start *what);
 static void say_waiting(const Start *what);
 static bool refuse_owner(const Start *what);
+static bool is_running(const Start *what);
 static bool is_child(RcWorkerKind kind, const char *name, int number);
 static void forget_ended(void);
 static void remove_history(void);
@@ -276,8 +279,7 @@ due_runs(List *starts)
 		what->number = 0;
 		set_owner(what, i, 2);
 		what->run = rc_column_int8(i, 4, 0);
-		if (rc_lock_holder(MyDatabaseId, RC_WORKER_RUN, what->name, 0) == 0 &&
-			!is_child(RC_WORKER_RUN, what->name, 0))
+		if (!is_running(what))
 		{
 			MemoryContext old = MemoryContextSwitchTo(GetMemoryChunkContext(what));
 
@@ -325,9 +327,7 @@ idle_streams(List *starts)
 		what->number = (int) rc_column_int8(i, 2, 0);
 		what->run = 0;
 		set_owner(what, i, 3);
-		if (rc_lock_holder(MyDatabaseId, RC_WORKER_STREAM, what->name,
-						   what->number) == 0 &&
-			!is_child(RC_WORKER_STREAM, what->name, what->number))
+		if (!is_running(what))
 		{
 			MemoryContext old = MemoryContextSwitchTo(GetMemoryChunkContext(what));
 
@@ -432,6 +432,21 @@ refuse_owner(const Start *what)
 		rc_run_refuse(what->run, what->name, &error);
 	rc_transaction_commit();
 	return error.message != NULL;
+}
+
+/*
+ * Whether there is a worker for it.  One whose owner is gone is told to end:
+ * it looks by itself, but not while its statement or the API keeps it.
+ */
+static bool
+is_running(const Start *what)
+{
+	int			pid = rc_lock_holder(MyDatabaseId, what->kind, what->name,
+									 what->number);
+
+	if (pid != 0 && pid != MyProcPid && !OidIsValid(what->owner))
+		(void) kill(pid, SIGTERM);
+	return pid != 0 || is_child(what->kind, what->name, what->number);
 }
 
 static bool
