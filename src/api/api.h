@@ -14,12 +14,6 @@
 
 #include "rappel_conso.h"
 
-/* ---- address.c: what a source's url and dataset may be ---- */
-
-extern void rc_address_check(const char *source, const char *url,
-							 const char *dataset);
-extern bool rc_address_is_host(const char *host, size_t len);
-
 /* ---- http.c: one GET at a time, read as a stream ---- */
 
 typedef struct RcHttp RcHttp;
@@ -34,11 +28,10 @@ typedef struct RcHttpResponse
 	TimestampTz ratelimit_reset;	/* 0 if none */
 } RcHttpResponse;
 
-extern RcHttp *rc_http_open(const char *key_url);
+extern RcHttp *rc_http_open(void);
 extern void rc_http_close(RcHttp *http);
 extern const RcHttpResponse *rc_http_get(RcHttp *http, const char *url);
 extern bool rc_http_read_line(RcHttp *http, char **line, size_t *len);
-extern bool rc_http_half_line(const RcHttp *http);
 extern char *rc_http_read_all(RcHttp *http, size_t limit, size_t *len);
 extern char *rc_http_read_start(RcHttp *http, size_t max, size_t *len);
 extern void rc_http_finish(RcHttp *http);
@@ -65,8 +58,7 @@ typedef struct RcDatasetMeta
 	int64		records_count;	/* -1 if absent */
 } RcDatasetMeta;
 
-extern RcExplore *rc_explore_open(const char *source, const char *url,
-								  const char *dataset, const char *key_url);
+extern RcExplore *rc_explore_open(const char *url, const char *dataset);
 extern void rc_explore_close(RcExplore *explore);
 extern void rc_explore_meta(RcExplore *explore, RcDatasetMeta *meta);
 extern RcFieldKind rc_explore_field_kind(RcExplore *explore, const char *field);
@@ -74,7 +66,6 @@ extern int64 rc_explore_count(RcExplore *explore, const char *where);
 extern void rc_explore_export(RcExplore *explore, const char *where,
 							  const char *order_by);
 extern bool rc_explore_next(RcExplore *explore, char **line, size_t *len);
-extern bool rc_explore_half_line(const RcExplore *explore);
 extern TimestampTz rc_explore_retry_at(RcExplore *explore);
 extern const RcHttpResponse *rc_explore_last_response(RcExplore *explore);
 

@@ -53,7 +53,6 @@ static void check_statement(const Row *row, const char *name,
 							const char *search_path);
 static void plan_statement(const RcStream *stream, RcDecoder *decoder);
 static void plan_before_setup(RcStream *stream);
-static void check_plan(SPIPlanPtr plan, const char *name);
 static void check_commands(List *commands, const char *name);
 static bool selects_into(Node *command);
 static void start_plan(SPIPlanPtr plan, Tuplestorestate *store,
@@ -404,7 +403,7 @@ plan_statement(const RcStream *stream, RcDecoder *decoder)
 	if (plan == NULL)
 		elog(ERROR, "SPI_prepare failed: %s",
 			 SPI_result_code_string(SPI_result));
-	check_plan(plan, stream->name);
+	rc_check_plan(plan, stream->name);
 	if (stream->output_topic)
 		rc_output_check(((CachedPlanSource *)
 						 linitial(SPI_plan_get_plan_sources(plan)))->resultDesc,
@@ -416,9 +415,12 @@ plan_statement(const RcStream *stream, RcDecoder *decoder)
 	tuplestore_end(store);
 }
 
-/* The commands of a plan. */
-static void
-check_plan(SPIPlanPtr plan, const char *name)
+/*
+ * The commands of a stream's statement, when it is stored and again before it
+ * first runs: what arrived as a restored row has not been checked.
+ */
+void
+rc_check_plan(SPIPlanPtr plan, const char *name)
 {
 	List	   *commands = NIL;
 	ListCell   *lc;

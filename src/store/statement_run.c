@@ -396,6 +396,7 @@ get_plan(RcApplier *applier, int n)
 		if (plan == NULL)
 			elog(ERROR, "SPI_prepare failed: %s",
 				 SPI_result_code_string(SPI_result));
+		rc_check_plan(plan, applier->stream->name);
 		SPI_keepplan(plan);
 		sized->plan = plan;
 		if (sized->replan_at == 0)

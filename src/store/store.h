@@ -133,6 +133,7 @@ extern bool rc_is_restore(void);
 /* ---- check.c: the check when a stream is stored ---- */
 
 extern void rc_check_topic(const char *topic, const char *name);
+extern void rc_check_plan(SPIPlanPtr plan, const char *name);
 extern bool rc_statement_lacks_table(const RcStream *stream, bool strict);
 extern bool rc_grants_suffice(const RcStream *stream);
 extern void rc_check_grants(Oid owner, const char *owner_name, List *topics,
