@@ -482,6 +482,16 @@ COMMENT ON TABLE rappel_conso.stopped IS 'holds a row after rc_stop(): preloaded
 COMMENT ON COLUMN rappel_conso.stopped.one IS 'always true: there is one row at most';
 COMMENT ON COLUMN rappel_conso.stopped.stopped_at IS 'when rc_stop() was called';
 
+CREATE TABLE rappel_conso.source_wait (
+  source text PRIMARY KEY REFERENCES rappel_conso.source (name) ON UPDATE CASCADE ON DELETE CASCADE,
+  reason text NOT NULL,
+  since timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+COMMENT ON TABLE rappel_conso.source_wait IS 'sources that are due but whose run cannot start';
+COMMENT ON COLUMN rappel_conso.source_wait.source IS 'name of the source';
+COMMENT ON COLUMN rappel_conso.source_wait.reason IS 'why it cannot start';
+COMMENT ON COLUMN rappel_conso.source_wait.since IS 'since when';
+
 CREATE VIEW rappel_conso.lag WITH (security_invoker = true) AS
   SELECT o.stream, o.topic, o.partition, o.next_offset, o.high_watermark,
          CASE WHEN o.high_watermark IS NOT NULL
@@ -1168,6 +1178,10 @@ CREATE FUNCTION rappel_conso.worker_pid(kind text, name text DEFAULT '', number 
 AS 'MODULE_PATHNAME', 'rc_worker_pid' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION rappel_conso.worker_pid(text, text, integer) IS 'process id of a worker of this database: kind scheduler, run, stream or outbox; null if it does not run';
 
+CREATE FUNCTION rappel_conso.is_preloaded() RETURNS boolean
+AS 'MODULE_PATHNAME', 'rc_is_preloaded' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION rappel_conso.is_preloaded() IS 'whether the server starts the workers of this database by itself';
+
 CREATE FUNCTION rappel_conso.library_version() RETURNS text
 AS 'MODULE_PATHNAME', 'rc_library_version' LANGUAGE C STRICT STABLE PARALLEL SAFE;
 COMMENT ON FUNCTION rappel_conso.library_version() IS 'version that the loaded library was compiled as';
@@ -1182,14 +1196,16 @@ BEGIN ATOMIC
     SELECT rappel_conso.worker_pid('scheduler') AS scheduler,
            COALESCE(current_setting('rappel_conso.kafka_brokers', true), '') AS brokers,
            rappel_conso.library_version() AS library,
-           (SELECT e.extversion FROM pg_extension e WHERE e.extname = 'rappel_conso') AS installed
+           (SELECT e.extversion FROM pg_extension e WHERE e.extname = 'rappel_conso') AS installed,
+           rappel_conso.is_preloaded() AS preloaded,
+           (SELECT p.stopped_at FROM rappel_conso.stopped p WHERE p.stopped_at >= pg_postmaster_start_time()) AS stopped_at
   ), stream_part AS (
-    SELECT s.name, s.paused, s.workers, s.topics, t.state AS said, t.detail, t.sqlstate, t.error, t.error_detail,
+    SELECT s.name, s.paused, LEAST(s.workers, o.partitions) AS workers, s.topics, t.state AS said, t.detail, t.sqlstate, t.error, t.error_detail,
            t.hint, t.last_error_at, t.retry_at, o.lag, o.applied_at, o.observed_at, d.dead, f.rate, f.started_at,
            (SELECT count(rappel_conso.worker_pid('stream', s.name, n)) FROM generate_series(0, s.workers - 1) n) AS alive
       FROM rappel_conso.stream s
       LEFT JOIN rappel_conso.stream_state t ON t.stream = s.name
-      LEFT JOIN LATERAL (SELECT sum(l.lag)::bigint AS lag, max(l.applied_at) AS applied_at,
+      LEFT JOIN LATERAL (SELECT GREATEST(max(l.partition) FILTER (WHERE l.topic = ANY (s.topics)) + 1, 1) AS partitions, sum(l.lag)::bigint AS lag, max(l.applied_at) AS applied_at,
                                 max(l.observed_at) AS observed_at
                            FROM rappel_conso.lag l WHERE l.stream = s.name) o ON true
       LEFT JOIN LATERAL (SELECT sum(p.applied - p.applied_before)
@@ -1201,10 +1217,13 @@ BEGIN ATOMIC
   )
   SELECT 'scheduler' AS component, current_database()::text AS name,
          CASE WHEN w.library <> w.installed THEN 'restart needed'
-              WHEN w.scheduler IS NOT NULL THEN 'running' ELSE 'stopped' END,
+              WHEN w.scheduler IS NOT NULL THEN 'running'
+              WHEN w.preloaded AND w.stopped_at IS NULL THEN 'waiting' ELSE 'stopped' END,
          CASE WHEN w.library <> w.installed
               THEN format('the library is version %s, the extension %s; restart the server', w.library, w.installed)
               WHEN w.scheduler IS NOT NULL THEN format('process %s', w.scheduler)
+              WHEN w.stopped_at IS NOT NULL THEN format('rc_stop() was called at %s; rc_start() starts it', w.stopped_at)
+              WHEN w.preloaded THEN 'the server starts it within a minute, in a free worker slot; rc_start() starts it now'
               ELSE 'rc_start() starts it; or preload the library and list this database in rappel_conso.databases' END,
          NULL::bigint AS lag, NULL::timestamptz AS last_success, NULL::text AS last_error, NULL::timestamptz AS last_error_at
     FROM world w
@@ -1218,11 +1237,14 @@ BEGIN ATOMIC
   UNION ALL
   SELECT 'source' AS component, s.name,
          CASE WHEN rappel_conso.worker_pid('run', s.name) IS NOT NULL THEN 'running'
+              WHEN q.reason IS NOT NULL AND w.scheduler IS NOT NULL THEN 'waiting'
               WHEN s.paused THEN 'paused'
               WHEN r.id IS NULL THEN 'never run'
               WHEN r.state = 'running' THEN 'failed'
               ELSE r.state END,
-         CASE WHEN r.id IS NOT NULL
+         CASE WHEN q.reason IS NOT NULL AND w.scheduler IS NOT NULL
+              THEN format('due since %s, but cannot run: %s; ', q.since, q.reason) ELSE '' END
+         || CASE WHEN r.id IS NOT NULL
               THEN format('run %s: %s fetched, %s inserted, %s updated, %s unchanged, %s dead',
                           r.id, r.fetched, r.inserted, r.updated, r.unchanged, r.dead)
                    || CASE WHEN r.withdrawn > 0 THEN format(', %s withdrawn', r.withdrawn) ELSE '' END
@@ -1237,7 +1259,8 @@ BEGIN ATOMIC
                                    AND t.quota_reset_at > clock_timestamp() LIMIT 1), '')
               ELSE s.dataset END,
          NULL AS lag, ok.finished_at, bad.error, bad.finished_at
-    FROM rappel_conso.source s
+    FROM world w CROSS JOIN rappel_conso.source s
+    LEFT JOIN rappel_conso.source_wait q ON q.source = s.name
     LEFT JOIN LATERAL (SELECT * FROM rappel_conso.run r WHERE r.source = s.name
                         ORDER BY r.state = 'running' DESC, r.id DESC LIMIT 1) r ON true
     LEFT JOIN LATERAL (SELECT * FROM rappel_conso.run r WHERE r.source = s.name AND r.state = 'success'
@@ -1778,14 +1801,14 @@ REVOKE ALL ON TYPE rappel_conso.recall, rappel_conso.reference_fiche FROM PUBLIC
 
 GRANT USAGE ON SCHEMA rappel_conso TO pg_monitor;
 GRANT EXECUTE ON FUNCTION @extschema@.rc_status(), rappel_conso.worker_pid(text, text, integer),
-  rappel_conso.library_version() TO pg_monitor;
+  rappel_conso.library_version(), rappel_conso.is_preloaded() TO pg_monitor;
 GRANT EXECUTE ON FUNCTION @extschema@.rc_report(), @extschema@.rc_own_table(text), rappel_conso.html(text), rappel_conso.html_time(timestamptz),
   rappel_conso.html_number(numeric), rappel_conso.html_state(text, text), rappel_conso.report_style(),
   rappel_conso.report_parts(), rappel_conso.report_grid(text), rappel_conso.report_runs(), rappel_conso.report_days(),
   rappel_conso.report_categories(), rappel_conso.report_recalls(), rappel_conso.report_lag(),
   rappel_conso.report_dead_letters(), rappel_conso.report_outbox() TO pg_monitor;
 GRANT SELECT ON rappel_conso.run, rappel_conso.task, rappel_conso.source_state, rappel_conso.stream_offset,
-  rappel_conso.stream_state, rappel_conso.stopped, rappel_conso.lag TO pg_monitor;
+  rappel_conso.stream_state, rappel_conso.source_wait, rappel_conso.stopped, rappel_conso.lag TO pg_monitor;
 GRANT SELECT (name, dataset, url, topic, stream, poll_interval, paused, owner) ON rappel_conso.source TO pg_monitor;
 GRANT SELECT (name, topics, output_topic, workers, paused, owner) ON rappel_conso.stream TO pg_monitor;
 GRANT SELECT ON rappel_conso.outbox_state TO pg_monitor;
@@ -1802,6 +1825,7 @@ ALTER TABLE rappel_conso.source_state ENABLE ROW LEVEL SECURITY;
 ALTER TABLE rappel_conso.source_record ENABLE ROW LEVEL SECURITY;
 ALTER TABLE rappel_conso.stream_offset ENABLE ROW LEVEL SECURITY;
 ALTER TABLE rappel_conso.stream_state ENABLE ROW LEVEL SECURITY;
+ALTER TABLE rappel_conso.source_wait ENABLE ROW LEVEL SECURITY;
 ALTER TABLE rappel_conso.dead_letter ENABLE ROW LEVEL SECURITY;
 ALTER TABLE rappel_conso.outbox ENABLE ROW LEVEL SECURITY;
 
@@ -1859,6 +1883,11 @@ CREATE POLICY own ON rappel_conso.stream_offset FOR SELECT
   USING (stream OPERATOR(pg_catalog.=) ANY (SELECT s.name FROM rappel_conso.stream s));
 CREATE POLICY own ON rappel_conso.stream_state FOR SELECT
   USING (stream OPERATOR(pg_catalog.=) ANY (SELECT s.name FROM rappel_conso.stream s));
+CREATE POLICY own ON rappel_conso.source_wait FOR SELECT
+  USING (source OPERATOR(pg_catalog.=) ANY (SELECT s.name FROM rappel_conso.source s));
+COMMENT ON POLICY own ON rappel_conso.source_wait IS 'members of the owner see what is theirs';
+CREATE POLICY monitor ON rappel_conso.source_wait FOR SELECT TO pg_monitor USING (true);
+COMMENT ON POLICY monitor ON rappel_conso.source_wait IS 'pg_monitor sees states of all';
 CREATE POLICY own ON rappel_conso.dead_letter FOR SELECT
   USING (owner OPERATOR(pg_catalog.=) ANY (SELECT r.rolname FROM pg_catalog.pg_roles r
            WHERE pg_catalog.pg_has_role(r.oid, CASE WHEN pg_catalog.current_setting('server_version_num')::integer >= 160000
@@ -2225,6 +2254,7 @@ SELECT pg_catalog.pg_extension_config_dump('rappel_conso.source_state', '');
 SELECT pg_catalog.pg_extension_config_dump('rappel_conso.source_record', '');
 SELECT pg_catalog.pg_extension_config_dump('rappel_conso.stream_offset', '');
 SELECT pg_catalog.pg_extension_config_dump('rappel_conso.stream_state', '');
+SELECT pg_catalog.pg_extension_config_dump('rappel_conso.source_wait', '');
 SELECT pg_catalog.pg_extension_config_dump('rappel_conso.dead_letter', '');
 SELECT pg_catalog.pg_extension_config_dump('rappel_conso.dead_letter_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('rappel_conso.outbox', '');

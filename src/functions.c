@@ -14,6 +14,7 @@
 
 #include "fmgr.h"
 #include "catalog/pg_type.h"
+#include "commands/extension.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
 #include "funcapi.h"
@@ -32,6 +33,7 @@ PG_FUNCTION_INFO_V1(rc_start);
 PG_FUNCTION_INFO_V1(rc_stop);
 PG_FUNCTION_INFO_V1(rc_worker_pid);
 PG_FUNCTION_INFO_V1(rc_library_version);
+PG_FUNCTION_INFO_V1(rc_is_preloaded);
 PG_FUNCTION_INFO_V1(rc_definition_changed);
 PG_FUNCTION_INFO_V1(rc_topic_grant_changed);
 PG_FUNCTION_INFO_V1(rc_publish);
@@ -155,6 +157,13 @@ rc_library_version(PG_FUNCTION_ARGS)
 	PG_RETURN_TEXT_P(cstring_to_text(RC_VERSION));
 }
 
+/* rappel_conso.is_preloaded() */
+Datum
+rc_is_preloaded(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(rc_launcher_serves_us());
+}
+
 /*
  * When this is committed, whoever runs a statement of the stream is cancelled:
  * its workers, or who works in their place, a retry, and runs that feed it in
@@ -194,6 +203,8 @@ rc_definition_changed(PG_FUNCTION_ARGS)
 	if (!CALLED_AS_TRIGGER(fcinfo))
 		elog(ERROR, "definition_changed() is a trigger function");
 	rc_wake_at_commit(RC_WORKER_SCHEDULER, "", 0);
+	if (creating_extension)
+		rc_launcher_start_at_commit();
 
 	desc = RelationGetDescr(data->tg_relation);
 	if (SPI_fnumber(desc, "workers") != SPI_ERROR_NOATTRIBUTE)

@@ -89,6 +89,7 @@ extern char *rc_http_config_file;
 extern int	rc_http_timeout;	/* seconds without a byte; also to connect */
 extern char *rc_user_agent;
 extern int	rc_keep_history;	/* days */
+extern int	rc_workers_per_owner;	/* 0: half of max_worker_processes */
 
 extern void rc_settings_define(void);
 

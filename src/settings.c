@@ -25,6 +25,7 @@ char	   *rc_http_config_file = NULL;
 int			rc_http_timeout = 30;
 char	   *rc_user_agent = NULL;
 int			rc_keep_history = 30;
+int			rc_workers_per_owner = 0;
 
 static void define_string(const char *name, const char *description,
 						  const char *detail, char **variable, int flags);
@@ -67,6 +68,11 @@ rc_settings_define(void)
 	DefineCustomIntVariable("rappel_conso.keep_history",
 							"Sets for how many days ended runs and resolved dead letters are kept.",
 							NULL, &rc_keep_history, 30, 0, 36500, PGC_SIGHUP,
+							0, NULL, NULL, NULL);
+	DefineCustomIntVariable("rappel_conso.workers_per_owner",
+							"Sets how many stream workers one role may have in a database.",
+							"0 means half of max_worker_processes.  Superusers have no limit.",
+							&rc_workers_per_owner, 0, 0, 10000, PGC_SIGHUP,
 							0, NULL, NULL, NULL);
 
 	MarkGUCPrefixReserved(RC_NAME);

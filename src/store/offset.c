@@ -255,9 +255,43 @@ rc_offset_observe(const char *stream, const RcOffset *at, int64 high_watermark)
 }
 
 /*
+ * The partitions whose streams are paused, have failed or wait, by topic, in
+ * the current context; those not looked at for the longest time come first.
+ */
+RcUnwatched *
+rc_offsets_unwatched(int *n)
+{
+	RcQueryScope scope;
+	RcUnwatched *array;
+
+	rc_query_begin(&scope);
+	*n = (int) rc_query("SELECT o.stream, o.topic, o.partition, o.high_watermark"
+						" FROM rappel_conso.stream_offset o"
+						" JOIN rappel_conso.stream s ON s.name = o.stream"
+						" LEFT JOIN rappel_conso.stream_state t ON t.stream = s.name"
+						" WHERE o.topic = ANY (s.topics)"
+						" AND (s.paused OR t.state IN ('failed', 'waiting'))"
+						" ORDER BY min(COALESCE(o.observed_at, '-infinity'))"
+						"  OVER (PARTITION BY o.topic), o.topic,"
+						"  o.observed_at NULLS FIRST, o.partition", NULL);
+	array = SPI_palloc(sizeof(RcUnwatched) * Max(*n, 1));
+	for (int i = 0; i < *n; i++)
+	{
+		memset(&array[i], 0, sizeof(RcUnwatched));
+		array[i].stream = rc_column_text(i, 1);
+		array[i].offset.topic = rc_column_text(i, 2);
+		array[i].offset.partition = (int32) rc_column_int8(i, 3, 0);
+		array[i].offset.high_watermark = rc_column_int8(i, 4, -1);
+	}
+	rc_query_end(&scope);
+	return array;
+}
+
+/*
  * Say what a stream does: "running" or "waiting", with a detail or NULL.
  * Writes only what differs, so that an idle stream costs no WAL.  The newest
- * error is kept for rc_status().
+ * error is kept for rc_status().  The table of streams is not needed but for
+ * the first time: somebody may have locked it, and it is that which is said.
  */
 void
 rc_stream_say(const char *stream, const char *state, const char *detail)
@@ -271,7 +305,10 @@ rc_stream_say(const char *stream, const char *state, const char *detail)
 	rc_query_begin(&scope);
 	if (rc_query("SELECT 1 FROM rappel_conso.stream_state WHERE stream = $1"
 				 " AND state = $2 AND detail IS NOT DISTINCT FROM $3"
-				 " AND failures = 0", &params) == 0)
+				 " AND failures = 0", &params) == 0 &&
+		rc_query("UPDATE rappel_conso.stream_state SET state = $2, detail = $3,"
+				 " failures = 0, retry_at = NULL WHERE stream = $1",
+				 &params) == 0)
 		rc_query("INSERT INTO rappel_conso.stream_state (stream, state, detail)"
 				 " SELECT s.name, $2, $3 FROM rappel_conso.stream s"
 				 " WHERE s.name = $1 ON CONFLICT (stream) DO UPDATE"

@@ -31,6 +31,9 @@ typedef struct KeptPlan
 
 static List *kept_plans = NIL;
 
+/* How long our SQL waits for a lock, in ms; 0: as the session says. */
+int			rc_query_lock_timeout = 0;
+
 /*
  * Settings that change what our SQL means or what it returns, and the value
  * that it was written for.  A session, a role or a database may have set any
@@ -94,6 +97,15 @@ pin_settings(void)
 			(void) set_config_option(name, pinned_settings[i].value,
 									 PGC_USERSET, PGC_S_SESSION,
 									 GUC_ACTION_SAVE, true, 0, false);
+	}
+	if (rc_query_lock_timeout > 0)
+	{
+		char		value[12];
+
+		snprintf(value, sizeof(value), "%d", rc_query_lock_timeout);
+		(void) set_config_option("lock_timeout", value, PGC_USERSET,
+								 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0,
+								 false);
 	}
 }
 

@@ -40,6 +40,8 @@ typedef struct RcQueryScope
 	int			guc_level;
 } RcQueryScope;
 
+extern int	rc_query_lock_timeout;
+
 extern void rc_query_begin(RcQueryScope *scope);
 extern uint64 rc_query(const char *sql, RcParams *params);
 extern uint64 rc_query_latest(const char *sql, RcParams *params);
@@ -129,6 +131,14 @@ pg_noreturn extern void rc_role_lost_error(const char *role_name,
 										   const char *what,
 										   const char *name);
 extern bool rc_is_restore(void);
+
+/* ---- waiting.c: why something does not go on ---- */
+
+extern char *rc_lock_words(const ErrorData *error);
+extern bool rc_source_wait(const char *source, const char *why);
+extern void rc_stream_postpone(const char *stream, const char *why);
+extern bool rc_stream_postponed(const char *stream);
+extern void rc_stream_topic_made(const char *topic);
 
 /* ---- check.c: the check when a stream is stored ---- */
 
@@ -319,6 +329,14 @@ typedef struct RcOffset
 	char	   *seek_to;		/* earliest, latest or a timestamp; else NULL */
 } RcOffset;
 
+/* A partition whose stream has no worker. */
+typedef struct RcUnwatched
+{
+	char	   *stream;
+	RcOffset	offset;			/* topic, partition and high_watermark of it */
+} RcUnwatched;
+
+extern RcUnwatched *rc_offsets_unwatched(int *n);
 extern List *rc_offsets_load(const char *stream);
 extern void rc_offset_insert(const char *stream, const char *topic,
 							 int32 partition, int64 next_offset,

@@ -33,6 +33,10 @@
 /* How long to wait between two looks for a lock of ours, in ms. */
 #define LOOK_INTERVAL	1000
 
+/* How long a worker slot is waited for, and between two tries, in ms. */
+#define SLOT_PATIENCE	5000
+#define SLOT_INTERVAL	50
+
 /* What is needed to end the worker when its caller ends. */
 typedef struct StartedWorker
 {
@@ -40,6 +44,8 @@ typedef struct StartedWorker
 	bool		ended;
 } StartedWorker;
 
+static bool find_slot(const RcCall *call, const RcWorkerArgs *args,
+					  StartedWorker *started);
 static StartedWorker *launch(const RcCall *call, dsm_segment *segment);
 static bool receive(shm_mq_handle *queue, StartedWorker *started,
 					RcCall *call);
@@ -173,6 +179,37 @@ rc_call_worker(RcCall *call)
 	dsm_detach(segment);
 }
 
+/*
+ * Start the worker, in a slot that may have to be waited for: the scheduler
+ * has a stream's worker leave, and those of parallel queries come and go.
+ */
+static bool
+find_slot(const RcCall *call, const RcWorkerArgs *args,
+		  StartedWorker *started)
+{
+	TimestampTz began = GetCurrentTimestamp();
+	bool		marked = false;
+
+	while (!rc_worker_launch(call->kind, args, &started->handle))
+	{
+		if (rc_time_passed(began, SLOT_PATIENCE))
+			return false;
+		if (!marked)
+			rc_lock_mark(RC_WORKER_SLOT, "");
+		marked = true;
+		rc_wake_now(RC_WORKER_SCHEDULER, "", 0);
+		(void) WaitLatch(MyLatch,
+						 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 SLOT_INTERVAL, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		check_deadline(call);
+	}
+	if (marked)
+		rc_lock_unmark(RC_WORKER_SLOT, "");
+	return true;
+}
+
 /* Launch the worker, and have it cancelled when the segment goes. */
 static StartedWorker *
 launch(const RcCall *call, dsm_segment *segment)
@@ -188,7 +225,7 @@ launch(const RcCall *call, dsm_segment *segment)
 	/* The callback of the segment may outlive any context of the query. */
 	old = MemoryContextSwitchTo(TopMemoryContext);
 	started = palloc0(sizeof(StartedWorker));
-	launched = rc_worker_launch(call->kind, &args, &started->handle);
+	launched = find_slot(call, &args, started);
 	MemoryContextSwitchTo(old);
 	if (!launched)
 	{

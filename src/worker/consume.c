@@ -46,6 +46,7 @@ static RcKafka *consumer = NULL;
 static char *consumer_brokers = NULL;
 
 static bool open_stream(const char *name, int number, bool even_paused);
+static void wait_for_topic(RcConsumption *c);
 static void say_table_made(const RcStream *stream);
 static void open_consumer(const char *name, int number);
 static bool definition_current(void);
@@ -183,9 +184,7 @@ open_stream(const char *name, int number, bool even_paused)
 	c->kafka = consumer;
 	if (!rc_partitions_assign(c) && !c->stale)
 	{
-		say_trouble(psprintf("topic \"%s\" does not exist",
-							 (char *) linitial(c->stream->topics)));
-		rc_worker_wait(LOOK_INTERVAL);
+		wait_for_topic(c);
 		return false;
 	}
 	if (c->stale)
@@ -193,6 +192,28 @@ open_stream(const char *name, int number, bool even_paused)
 	if (!proving)
 		say_trouble(NULL);
 	return true;
+}
+
+/*
+ * None of the topics exists.  A worker of the stream leaves, since it would
+ * hold a slot for nothing: see rc_stream_postponed().
+ */
+static void
+wait_for_topic(RcConsumption *c)
+{
+	char	   *why = psprintf("topic \"%s\" does not exist",
+							   (char *) linitial(c->stream->topics));
+
+	if (c->number < 0)
+	{
+		say_trouble(why);
+		rc_worker_wait(LOOK_INTERVAL);
+		return;
+	}
+	rc_transaction_begin();
+	rc_stream_postpone(c->stream->name, why);
+	rc_transaction_commit();
+	MemoryContextSwitchTo(c->context);
 }
 
 /*

@@ -24,6 +24,7 @@ typedef struct RcConsumption
 	RcKafka    *kafka;
 	char	   *cluster_id;
 	RcApplier  *applier;
+	List	   *known;			/* RcOffset of all partitions, as of then */
 	int			n;				/* partitions of ours */
 	RcOffset   *offsets;		/* as committed, in the order of the next */
 	RcPartition *partitions;	/* as assigned */

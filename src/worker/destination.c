@@ -12,7 +12,7 @@
 
 static bool make_topic(RcRun *run);
 static bool remembers_at_most(RcRun *run, int64 most);
-static void wake_stream(RcRun *run);
+static void wake_streams(RcRun *run);
 static void note_targets(RcRun *run);
 
 /*
@@ -35,7 +35,7 @@ rc_run_open_destination(RcRun *run)
 													run->source->topic);
 			rc_transaction_commit();
 			MemoryContextSwitchTo(run->context);
-			wake_stream(run);
+			wake_streams(run);
 			ereport(NOTICE,
 					(errmsg("topic \"%s\" was made anew: source \"%s\" publishes everything",
 							run->source->topic, run->source->name)));
@@ -70,14 +70,14 @@ rc_run_open_kafka(RcRun *run)
 													 RC_KAFKA_PATIENCE);
 }
 
-/* The stream's workers may have been waiting for the topic. */
+/* Streams may have been waiting for the topic. */
 static void
-wake_stream(RcRun *run)
+wake_streams(RcRun *run)
 {
-	if (run->stream == NULL)
-		return;
 	rc_transaction_begin();
-	for (int i = 0; i < run->stream->workers; i++)
+	rc_stream_topic_made(run->source->topic);
+	rc_wake_at_commit(RC_WORKER_SCHEDULER, "", 0);
+	for (int i = 0; run->stream != NULL && i < run->stream->workers; i++)
 		rc_wake_at_commit(RC_WORKER_STREAM, run->stream->name, i);
 	rc_transaction_commit();
 	MemoryContextSwitchTo(run->context);
@@ -135,7 +135,7 @@ make_topic(RcRun *run)
 						   "created topic \"%s\" with %d partitions",
 						   source->partitions, source->topic,
 						   source->partitions)));
-	wake_stream(run);
+	wake_streams(run);
 	return true;
 }
 

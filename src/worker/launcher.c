@@ -16,6 +16,7 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/pg_database.h"
+#include "commands/dbcommands.h"
 #include "libpq/pqsignal.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -46,6 +47,10 @@ typedef struct Database
 
 static List *databases = NIL;
 
+/* Asked for by this backend's transaction; no launcher's. */
+static bool start_asked = false;
+
+static void start_callback(XactEvent event, void *arg);
 static void look_after(const char *name);
 static Oid	find_database(const char *name);
 static Database *remember(const char *name);
@@ -83,6 +88,7 @@ rc_launcher_main(Datum arg)
 	rc_worker_log_shutdown();
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+	(void) rc_lock_take(RC_WORKER_LAUNCHER, "", 0);
 	context = AllocSetContextCreate(TopMemoryContext, "rappel_conso launcher",
 									ALLOCSET_DEFAULT_SIZES);
 
@@ -105,6 +111,63 @@ rc_launcher_main(Datum arg)
 				look_after((const char *) lfirst(lc));
 		MemoryContextSwitchTo(context);
 		rc_worker_wait(LOOK_INTERVAL);
+	}
+}
+
+/*
+ * Whether this database has its scheduler started by the launcher.
+ */
+bool
+rc_launcher_serves_us(void)
+{
+	const char *us = get_database_name(MyDatabaseId);
+	char	   *list = pstrdup(rc_databases);
+	List	   *names;
+	ListCell   *lc;
+
+	if (rc_lock_holder(InvalidOid, RC_WORKER_LAUNCHER, "", 0) == 0 ||
+		!SplitGUCList(list, ',', &names))
+		return false;
+	foreach(lc, names)
+	{
+		if (strcmp((const char *) lfirst(lc), us) == 0)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * The extension is being created: start the scheduler when that is committed.
+ * The launcher would see to it, too, but it does not look at once.
+ */
+void
+rc_launcher_start_at_commit(void)
+{
+	static bool registered = false;
+
+	if (!registered)
+		RegisterXactCallback(start_callback, NULL);
+	registered = true;
+	start_asked = true;
+}
+
+static void
+start_callback(XactEvent event, void *arg)
+{
+	static bool start = false;
+	RcWorkerArgs args = {0};
+
+	/* what may fail happens before the commit: after it nothing may */
+	if (event == XACT_EVENT_PRE_COMMIT)
+		start = start_asked && rc_launcher_serves_us() &&
+			rc_lock_holder(MyDatabaseId, RC_WORKER_SCHEDULER, "", 0) == 0;
+	else if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT ||
+			 event == XACT_EVENT_PREPARE)
+	{
+		args.database = MyDatabaseId;
+		if (event == XACT_EVENT_COMMIT && start)
+			(void) rc_worker_launch(RC_WORKER_SCHEDULER, &args, NULL);
+		start = start_asked = false;
 	}
 }
 

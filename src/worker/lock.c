@@ -52,6 +52,7 @@ static bool callback_registered = false;
 
 static void make_tag(LOCKTAG *tag, Oid database, RcWorkerKind kind,
 					 const char *name, int number);
+static int	holder_of(const LOCKTAG *tag);
 static bool holds(PGPROC *proc, int partition, const LOCKTAG *tag);
 static Wake *add_wake(RcWorkerKind kind, const char *name, int number);
 static void wake_callback(XactEvent event, void *arg);
@@ -113,8 +114,18 @@ rc_lock_keep(RcWorkerKind kind, const char *name, int number)
 	}
 }
 
+/* Process id of the holder; 0 if there is none. */
+int
+rc_lock_holder(Oid database, RcWorkerKind kind, const char *name, int number)
+{
+	LOCKTAG		tag;
+
+	make_tag(&tag, database, kind, name, number);
+	return holder_of(&tag);
+}
+
 /*
- * Process id of the holder; 0 if there is none.
+ * Process id of a holder of the lock; 0 if there is none.
  *
  * This happens at each commit that wakes somebody, so it looks at no more than
  * the one partition of the lock table that the lock is in, and at the
@@ -122,22 +133,19 @@ rc_lock_keep(RcWorkerKind kind, const char *name, int number)
  * the server, and GetLockConflicts() pass over a holder that is outside a
  * transaction, as an idle worker is.
  */
-int
-rc_lock_holder(Oid database, RcWorkerKind kind, const char *name, int number)
+static int
+holder_of(const LOCKTAG *tag)
 {
-	LOCKTAG		tag;
-	uint32		hash;
+	uint32		hash = LockTagHashCode(tag);
 	int			pid = 0;
 
-	make_tag(&tag, database, kind, name, number);
-	hash = LockTagHashCode(&tag);
 	LWLockAcquire(LockHashPartitionLock(hash), LW_SHARED);
 	for (uint32 i = 0; i < ProcGlobal->allProcCount && pid == 0; i++)
 	{
 		PGPROC	   *proc = &ProcGlobal->allProcs[i];
 
-		if (proc->databaseId == database &&
-			holds(proc, LockHashPartition(hash), &tag))
+		if (proc->databaseId == tag->locktag_field1 &&
+			holds(proc, LockHashPartition(hash), tag))
 			pid = proc->pid;
 	}
 	LWLockRelease(LockHashPartitionLock(hash));
@@ -181,6 +189,16 @@ rc_lock_unmark(RcWorkerKind kind, const char *name)
 
 	make_tag(&tag, MyDatabaseId, kind + LOCK_MARK, name, 0);
 	LockRelease(&tag, AccessShareLock, false);
+}
+
+/* Whether somebody waits for them. */
+bool
+rc_lock_marked(RcWorkerKind kind, const char *name)
+{
+	LOCKTAG		tag;
+
+	make_tag(&tag, MyDatabaseId, kind + LOCK_MARK, name, 0);
+	return holder_of(&tag) != 0;
 }
 
 /* Whether a lock is such a mark. */
@@ -230,6 +248,17 @@ rc_lock_holders(Oid database)
 	pfree(data->locks);
 	pfree(data);
 	return pids;
+}
+
+/* Set the latch of a worker of this database. */
+void
+rc_wake_now(RcWorkerKind kind, const char *name, int number)
+{
+	int			pid = rc_lock_holder(MyDatabaseId, kind, name, number);
+	PGPROC	   *proc = pid == 0 ? NULL : BackendPidGetProc(pid);
+
+	if (proc != NULL)
+		SetLatch(&proc->procLatch);
 }
 
 /*

@@ -57,7 +57,9 @@ rc_outbox_main(Datum arg)
 	MemoryContext context;
 	volatile long backoff = 0;
 
+	rc_queue_attach(args->segment);
 	rc_worker_connect(args, "rappel_conso outbox");
+	rc_queue_connected();
 	if (!rc_lock_take(RC_WORKER_OUTBOX, "", 0))
 		proc_exit(0);
 	context = AllocSetContextCreate(TopMemoryContext, "rappel_conso outbox",

@@ -21,6 +21,7 @@
 
 static void check_definition(RcConsumption *c);
 static int	count_partitions(RcConsumption *c, const char *topic);
+static int	count_known(RcConsumption *c, const char *topic);
 static bool is_ours(RcConsumption *c, int partition);
 static RcOffset *find_offset(List *offsets, const char *topic, int partition);
 static int	add_topic(RcConsumption *c, List *offsets, const char *topic);
@@ -66,6 +67,7 @@ rc_partitions_assign(RcConsumption *c)
 	if (c->stale)
 		return false;
 
+	c->known = offsets;
 	c->n = 0;
 	c->offsets = palloc0(sizeof(RcOffset) * Max(list_length(offsets), 1));
 	foreach(lc, offsets)
@@ -202,8 +204,12 @@ add_topic(RcConsumption *c, List *offsets, const char *topic)
 		if (offset != NULL)
 			rc_offset_seek(c->stream->name, offset, starts[p], c->cluster_id);
 		else
+		{
 			rc_offset_insert(c->stream->name, topic, p, starts[p],
 							 c->cluster_id);
+			/* another worker may have something to do now */
+			rc_wake_at_commit(RC_WORKER_SCHEDULER, "", 0);
+		}
 	}
 	if (any)
 		rc_transaction_commit();
@@ -274,7 +280,10 @@ assign(RcConsumption *c)
 	rc_consumer_assign(c->kafka, c->partitions, c->n);
 }
 
-/* Whether a topic has got partitions that nobody has assigned. */
+/*
+ * Whether a topic has got partitions that nobody has assigned.  Workers that
+ * would have nothing to do do not run, so the first one looks for all.
+ */
 bool
 rc_partitions_changed(RcConsumption *c)
 {
@@ -291,10 +300,21 @@ rc_partitions_changed(RcConsumption *c)
 			ours += is_ours(c, p) ? 1 : 0;
 		for (int i = 0; i < c->n; i++)
 			assigned += strcmp(c->offsets[i].topic, topic) == 0 ? 1 : 0;
-		if (ours != assigned)
+		if (ours != assigned || (c->number == 0 && n > count_known(c, topic)))
 			return true;
 	}
 	return false;
+}
+
+static int
+count_known(RcConsumption *c, const char *topic)
+{
+	int			known = 0;
+	ListCell   *lc;
+
+	foreach(lc, c->known)
+		known += strcmp(((RcOffset *) lfirst(lc))->topic, topic) == 0 ? 1 : 0;
+	return known;
 }
 
 /* Whether everything that can be read has been handed out. */

@@ -5,7 +5,8 @@
  *	  for it: notices and errors travel as in parallel query.
  *
  * A backend that is gone is no error: its going is told by a signal (see
- * call.c), and a run of the scheduler has no queue at all.
+ * call.c).  The scheduler's queue is there only until the worker is connected
+ * (see children.c).
  *
  *-------------------------------------------------------------------------
  */
@@ -17,7 +18,7 @@
 #include "storage/shm_mq.h"
 #include "utils/resowner.h"
 
-static bool attached = false;
+static dsm_segment *attached = NULL;
 
 /*
  * Attach to the queue in the segment (0: there is none), before the database
@@ -42,14 +43,28 @@ rc_queue_attach(dsm_handle handle)
 	queue = (shm_mq *) dsm_segment_address(segment);
 	shm_mq_set_sender(queue, MyProc);
 	pq_redirect_to_shm_mq(segment, shm_mq_attach(queue, segment, NULL));
-	attached = true;
+	attached = segment;
+}
+
+/*
+ * Tell the scheduler that we are connected, and let go of its queue: it reads
+ * no more of it.
+ */
+void
+rc_queue_connected(void)
+{
+	if (attached == NULL)
+		return;
+	pq_putemptymessage('C');
+	dsm_detach(attached);
+	attached = NULL;
 }
 
 /* Another process does it already. */
 void
 rc_queue_send_busy(void)
 {
-	if (attached)
+	if (attached != NULL)
 		pq_putemptymessage('B');
 }
 
@@ -59,7 +74,7 @@ rc_queue_send_end(const int64 *values, int n)
 {
 	StringInfoData message;
 
-	if (!attached)
+	if (attached == NULL)
 		return;
 	pq_beginmessage(&message, 'R');
 	pq_sendint32(&message, n);

@@ -54,6 +54,8 @@ rc_run_main(Datum arg)
 
 	rc_queue_attach(args->segment);
 	rc_worker_connect(args, psprintf("rappel_conso run %s", args->name));
+	if (args->scheduled)
+		rc_queue_connected();
 	if (!rc_lock_take(RC_WORKER_RUN, args->name, 0))
 	{
 		rc_queue_send_busy();
@@ -172,6 +174,7 @@ begin_run(RcRun *run, const RcWorkerArgs *args)
 		rc_transaction_commit();
 		return false;
 	}
+	(void) rc_source_wait(run->source->name, NULL);
 
 	/* as nobody else is, so it is by this number that rc_cancel() finds us */
 	(void) rc_lock_take(RC_WORKER_RUN_ID,

@@ -4,14 +4,12 @@
  *	  The scheduler of a database: starts stream workers and runs that are
  *	  due, and removes old history.
  *
- * It never touches a record, and runs no SQL of a user: it is connected as
- * the bootstrap superuser.
+ * What is due is found by due.c.  It never touches a record, and runs no SQL
+ * of a user: it is connected as the bootstrap superuser.
  *
  *-------------------------------------------------------------------------
  */
-#include "worker/worker.h"
-
-#include <signal.h>
+#include "worker/due.h"
 
 #include "access/xact.h"
 #include "miscadmin.h"
@@ -23,50 +21,36 @@
 /* Everything is looked at this often, in ms, and when the latch is set. */
 #define LOOK_INTERVAL		5000
 
-/* A worker is started again after this time at the earliest, in ms. */
-#define START_PAUSE			1000
-
 /* Old history is removed this often, in ms. */
 #define RETENTION_INTERVAL	(60 * 60 * 1000)
 
-/* A worker that we have started and that may not hold its lock yet. */
-typedef struct Child
-{
-	RcWorkerKind kind;
-	char		name[NAMEDATALEN];
-	int			number;
-	TimestampTz started_at;
-	BackgroundWorkerHandle *handle;
-} Child;
+/* How soon to look again whether a slot is free for a run, in ms. */
+#define SLOT_INTERVAL		100
 
-/* What is to be started: collected in a transaction, started after it. */
-typedef struct Start
-{
-	RcWorkerKind kind;
-	char	   *name;
-	int			number;
-	int64		run;			/* that was queued; 0: none */
-	char	   *owner_name;		/* NULL: the bootstrap superuser */
-	Oid			owner;			/* InvalidOid with a name: it means no role */
-} Start;
+/* The longest wait of our own queries for a lock, in ms. */
+#define LOCK_PATIENCE		2000
 
-static List *children = NIL;
-static long next_look;			/* in ms from now */
+#define NO_SLOT \
+	"no free worker slot; max_worker_processes may have to be increased"
+
+MemoryContext rc_round_context;
+long		rc_next_look;
+
+/* As this round has seen them; -1: it has not yet. */
+static int	free_slots;
+
+/* Finds what is due, and adds it to a list of RcStart. */
+typedef List *(*Part) (List *starts);
 
 static bool may_run(bool by_hand);
-static void round_of_work(MemoryContext context);
-static void mark_dead_runs(MemoryContext context);
-static void mark_dead_run(const char *source);
-static List *due_runs(List *starts);
-static void set_owner(Start *what, int row, int column);
-static List *idle_streams(List *starts);
-static List *idle_publisher(List *starts, MemoryContext context);
-static void start(const Start *what);
-static void say_waiting(const Start *what);
-static bool refuse_owner(const Start *what);
-static bool is_running(const Start *what);
-static bool is_child(RcWorkerKind kind, const char *name, int number);
-static void forget_ended(void);
+static void round_of_work(void);
+static List *guarded(Part part, List *starts);
+static void settle_lost(List *lost);
+static void start(const RcStart *what);
+static void make_room(void);
+static void start_stream(const RcStart *what);
+static void say_waiting(const RcStart *what, const char *why);
+static bool refuse_owner(const RcStart *what);
 static void remove_history(void);
 
 /*
@@ -76,7 +60,6 @@ void
 rc_scheduler_main(Datum arg)
 {
 	RcWorkerArgs *args = rc_worker_args();
-	MemoryContext context;
 
 	rc_worker_connect(args, "rappel_conso scheduler");
 	if (!rc_lock_take(RC_WORKER_SCHEDULER, "", 0) || !may_run(args->by_hand))
@@ -84,23 +67,25 @@ rc_scheduler_main(Datum arg)
 	ereport(LOG,
 			(errmsg("rappel_conso scheduler started in database with OID %u",
 					args->database)));
-	context = AllocSetContextCreate(TopMemoryContext, "rappel_conso scheduler",
-									ALLOCSET_DEFAULT_SIZES);
+	rc_query_lock_timeout = LOCK_PATIENCE;
+	rc_round_context = AllocSetContextCreate(TopMemoryContext,
+											 "rappel_conso scheduler",
+											 ALLOCSET_DEFAULT_SIZES);
 	for (;;)
 	{
-		MemoryContextSwitchTo(context);
-		MemoryContextReset(context);
-		next_look = LOOK_INTERVAL;
+		MemoryContextSwitchTo(rc_round_context);
+		MemoryContextReset(rc_round_context);
+		rc_next_look = LOOK_INTERVAL;
 		PG_TRY();
 		{
-			round_of_work(context);
+			round_of_work();
 		}
 		PG_CATCH();
 		{
-			(void) rc_worker_recover(context, true);
+			(void) rc_worker_recover(rc_round_context, true);
 		}
 		PG_END_TRY();
-		rc_worker_wait(next_look);
+		rc_worker_wait(rc_next_look);
 	}
 }
 
@@ -133,15 +118,15 @@ may_run(bool by_hand)
 
 /* Look for what there is to do, then start it: runs go first. */
 static void
-round_of_work(MemoryContext context)
+round_of_work(void)
 {
 	static TimestampTz removed_at = 0;
 	List	   *starts = NIL;
 	ListCell   *lc;
 
-	forget_ended();
+	free_slots = -1;
+	settle_lost(rc_children_look(&rc_next_look));
 	rc_transaction_begin();
-	MemoryContextSwitchTo(context);
 	if (!rc_extension_present())
 	{
 		rc_transaction_commit();
@@ -149,19 +134,23 @@ round_of_work(MemoryContext context)
 				(errmsg("rappel_conso scheduler leaves: the extension is gone, or has another version than the library")));
 		proc_exit(0);
 	}
-	mark_dead_runs(context);
-	(void) rc_roles_fill();
-	starts = due_runs(starts);
+	rc_transaction_commit();
+	MemoryContextSwitchTo(rc_round_context);
+
+	/* one by one, since a table that somebody has locked may stop each */
+	starts = guarded(rc_due_dead_runs, starts);
+	starts = guarded(rc_due_runs, starts);
 	if (rc_kafka_brokers[0] != '\0')
 	{
-		starts = idle_streams(starts);
-		starts = idle_publisher(starts, context);
+		starts = guarded(rc_due_publisher, starts);
+		starts = guarded(rc_due_streams, starts);
+		starts = guarded(rc_due_watermarks, starts);
 	}
-	rc_transaction_commit();
-
 	foreach(lc, starts)
-		start((const Start *) lfirst(lc));
-	MemoryContextSwitchTo(context);
+		start((const RcStart *) lfirst(lc));
+	if (rc_lock_marked(RC_WORKER_SLOT, ""))
+		make_room();
+	MemoryContextSwitchTo(rc_round_context);
 	if (rc_time_passed(removed_at, RETENTION_INTERVAL))
 	{
 		removed_at = GetCurrentTimestamp();
@@ -170,238 +159,160 @@ round_of_work(MemoryContext context)
 }
 
 /*
- * Runs that say "running" while nobody runs them: a kill or a restart of the
- * server has ended their worker.  The lock alone does not tell, since a
- * stream's statement can let go of it.
+ * One part of a round, in a transaction of its own; its error costs the
+ * others nothing.
  */
-static void
-mark_dead_runs(MemoryContext context)
+static List *
+guarded(Part part, List *starts)
 {
-	RcQueryScope scope;
-	List	   *sources = NIL;
-	ListCell   *lc;
-	uint64		n;
+	List	   *volatile result = starts;
 
-	rc_query_begin(&scope);
-	n = rc_query("SELECT r.source FROM rappel_conso.run r WHERE r.state = 'running'"
-				 " AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_activity a"
-				 "  WHERE a.datname = pg_catalog.current_database()"
-				 "  AND a.application_name = 'rappel_conso run ' || r.source)",
-				 NULL);
-	for (uint64 i = 0; i < n; i++)
-	{
-		char	   *source = rc_column_text(i, 1);
-		MemoryContext old = MemoryContextSwitchTo(context);
-
-		sources = lappend(sources, pstrdup(source));
-		MemoryContextSwitchTo(old);
-	}
-	rc_query_end(&scope);
-	foreach(lc, sources)
-	{
-		char	   *source = (char *) lfirst(lc);
-
-		if (!rc_lock_take(RC_WORKER_RUN, source, 0))
-			continue;
-		mark_dead_run(source);
-		rc_transaction_begin();
-		MemoryContextSwitchTo(context);
-	}
-}
-
-/* Under the source's lock, which must not stay with us; ends the transaction. */
-static void
-mark_dead_run(const char *source)
-{
 	PG_TRY();
 	{
-		(void) rc_run_abandon(source);
+		rc_transaction_begin();
+		MemoryContextSwitchTo(rc_round_context);
+		result = part(starts);
 		rc_transaction_commit();
 	}
 	PG_CATCH();
 	{
-		rc_lock_release(RC_WORKER_RUN, source, 0);
-		PG_RE_THROW();
+		ErrorData  *error = rc_worker_recover(rc_round_context,
+											  geterrcode() != ERRCODE_LOCK_NOT_AVAILABLE);
+
+		if (error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
+		{
+			rc_transaction_begin();
+			ereport(LOG,
+					(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+					 errmsg("rappel_conso scheduler waits: %s",
+							rc_lock_words(error))));
+			rc_transaction_commit();
+		}
+		result = starts;
 	}
 	PG_END_TRY();
-	rc_lock_release(RC_WORKER_RUN, source, 0);
+	MemoryContextSwitchTo(rc_round_context);
+	return result;
 }
 
 /*
- * Runs that were asked for, and sources whose poll_interval has passed since
- * their last run started; a source that is not due yet brings the next look
- * forward.  After a clock that went ahead, times to come do not count.
+ * Workers that could not connect: their streams have failed.  A run that was
+ * asked for fails where another try would do no better.
  */
-static List *
-due_runs(List *starts)
-{
-	RcQueryScope scope;
-	uint64		n;
-
-	rc_query_begin(&scope);
-	n = rc_query("SELECT s.name, s.owner, k.oid, q.id,"
-				 " CASE WHEN q.id IS NULL THEN ((p.every - extract(epoch FROM"
-				 "  pg_catalog.clock_timestamp() - l.at)) * 1000)::int8 END"
-				 " FROM rappel_conso.source s"
-				 " JOIN rappel_conso.known_role k ON k.name = s.owner"
-				 " LEFT JOIN LATERAL (SELECT u.id FROM rappel_conso.run u"
-				 "  WHERE u.source = s.name AND u.state = 'queued'"
-				 "  ORDER BY u.id LIMIT 1 FOR SHARE SKIP LOCKED) q ON true"
-				 " CROSS JOIN LATERAL (SELECT extract(epoch FROM s.poll_interval) *"
-				 "  CASE WHEN EXISTS (SELECT FROM rappel_conso.source_state t"
-				 "   WHERE t.source = s.name AND t.quota_remaining * 10 < t.quota_limit"
-				 "   AND t.quota_reset_at > pg_catalog.clock_timestamp())"
-				 "  THEN 4 ELSE 1 END AS every) p"
-				 " CROSS JOIN LATERAL (SELECT max(o.at) AS at FROM ("
-				 "  (SELECT u.started_at AS at FROM rappel_conso.run u"
-				 "    WHERE u.source = s.name ORDER BY u.id DESC LIMIT 1)"
-				 "  UNION ALL SELECT t.checked_at FROM rappel_conso.source_state t"
-				 "    WHERE t.source = s.name) o"
-				 "  WHERE o.at <= pg_catalog.clock_timestamp()) l"
-				 " WHERE q.id IS NOT NULL"
-				 " OR NOT EXISTS (SELECT FROM pg_catalog.pg_roles r"
-				 "  WHERE r.rolname = k.name AND r.oid = k.oid)"
-				 " OR NOT s.paused AND s.poll_interval IS NOT NULL"
-				 " ORDER BY q.id NULLS LAST, s.name", NULL);
-	for (uint64 i = 0; i < n; i++)
-	{
-		int64		wait = rc_column_int8(i, 5, 0);
-		Start	   *what;
-
-		if (wait > 0)
-		{
-			next_look = (long) Min(next_look, wait);
-			continue;
-		}
-		what = SPI_palloc(sizeof(Start));
-		what->kind = RC_WORKER_RUN;
-		what->name = rc_column_text(i, 1);
-		what->number = 0;
-		set_owner(what, i, 2);
-		what->run = rc_column_int8(i, 4, 0);
-		if (!is_running(what))
-		{
-			MemoryContext old = MemoryContextSwitchTo(GetMemoryChunkContext(what));
-
-			starts = lappend(starts, what);
-			MemoryContextSwitchTo(old);
-		}
-	}
-	rc_query_end(&scope);
-	return starts;
-}
-
-/* The owner of a definition, from its name and the OID that is known of it. */
 static void
-set_owner(Start *what, int row, int column)
+settle_lost(List *lost)
 {
-	what->owner_name = rc_column_text(row, column);
-	what->owner = rc_role_resolve(what->owner_name,
-								  (Oid) rc_column_int8(row, column + 1, 0),
-								  true);
-}
+	ListCell   *lc;
 
-/* Streams whose workers do not run though they should. */
-static List *
-idle_streams(List *starts)
-{
-	RcQueryScope scope;
-	uint64		n;
-
-	rc_query_begin(&scope);
-	n = rc_query("SELECT s.name, w.number, s.owner, k.oid"
-				 " FROM rappel_conso.stream s"
-				 " JOIN rappel_conso.known_role k ON k.name = s.owner"
-				 " CROSS JOIN LATERAL pg_catalog.generate_series(0, s.workers - 1) AS w (number)"
-				 " LEFT JOIN rappel_conso.stream_state t ON t.stream = s.name"
-				 " WHERE NOT s.paused AND pg_catalog.cardinality(s.topics) > 0"
-				 " AND NOT (COALESCE(t.state, '') = 'failed'"
-				 "  AND COALESCE(" RC_RETRY_IS_DUE_LATER("t") ", false))"
-				 " ORDER BY s.name, w.number", NULL);
-	for (uint64 i = 0; i < n; i++)
+	foreach(lc, lost)
 	{
-		Start	   *what = SPI_palloc(sizeof(Start));
+		RcLostChild *child = (RcLostChild *) lfirst(lc);
+		ErrorData  *error = child->error;
 
-		what->kind = RC_WORKER_STREAM;
-		what->name = rc_column_text(i, 1);
-		what->number = (int) rc_column_int8(i, 2, 0);
-		what->run = 0;
-		set_owner(what, i, 3);
-		if (!is_running(what))
+		rc_transaction_begin();
+		if (!rc_extension_present())
+			;
+		else if (child->what.kind == RC_WORKER_STREAM)
+			(void) rc_stream_fail(child->what.name, error);
+		else if (child->what.kind == RC_WORKER_RUN)
 		{
-			MemoryContext old = MemoryContextSwitchTo(GetMemoryChunkContext(what));
-
-			starts = lappend(starts, what);
-			MemoryContextSwitchTo(old);
+			if (!rc_error_may_pass(error->sqlerrcode))
+				rc_run_refuse(child->what.run, child->what.name, error);
+			else
+				(void) rc_source_wait(child->what.name,
+									  psprintf("its worker could not connect: %s",
+											   error->message));
 		}
+		rc_transaction_commit();
+		MemoryContextSwitchTo(rc_round_context);
+		if (child->what.kind != RC_WORKER_STREAM)
+			rc_due_pause(child->what.kind, child->what.name);
 	}
-	rc_query_end(&scope);
-	return starts;
-}
-
-/* The publisher takes a slot only where there is something to publish. */
-static List *
-idle_publisher(List *starts, MemoryContext context)
-{
-	Start	   *what;
-	MemoryContext old;
-
-	if (rc_execute("SELECT 1 FROM rappel_conso.outbox LIMIT 1", NULL) == 0 ||
-		rc_lock_holder(MyDatabaseId, RC_WORKER_OUTBOX, "", 0) != 0 ||
-		is_child(RC_WORKER_OUTBOX, "", 0))
-		return starts;
-	old = MemoryContextSwitchTo(context);
-	what = palloc0(sizeof(Start));
-	what->kind = RC_WORKER_OUTBOX;
-	what->name = "";
-	starts = lappend(starts, what);
-	MemoryContextSwitchTo(old);
-	return starts;
 }
 
 /* Start one worker, or say why not. */
 static void
-start(const Start *what)
+start(const RcStart *what)
 {
-	RcWorkerArgs args = {0};
-	Child	   *child;
-	MemoryContext old;
-
 	if (what->owner_name != NULL && refuse_owner(what))
 		return;
-	args.database = MyDatabaseId;
-	args.role = what->owner;
-	args.number = what->number;
-	args.id = what->run;
-	args.scheduled = true;
-	strlcpy(args.name, what->name, sizeof(args.name));
-
-	old = MemoryContextSwitchTo(TopMemoryContext);
-	child = palloc0(sizeof(Child));
-	child->kind = what->kind;
-	strlcpy(child->name, what->name, sizeof(child->name));
-	child->number = what->number;
-	child->started_at = GetCurrentTimestamp();
-	if (rc_worker_launch(what->kind, &args, &child->handle))
-		children = lappend(children, child);
-	else
+	if (what->kind == RC_WORKER_STREAM)
 	{
-		pfree(child);
-		say_waiting(what);
+		start_stream(what);
+		return;
 	}
-	MemoryContextSwitchTo(old);
+	if (rc_child_start(what))
+	{
+		if (what->kind == RC_WORKER_RUN)
+			say_waiting(what, NULL);
+		return;
+	}
+	if (what->kind == RC_WORKER_WATERMARKS)
+		return;
+	say_waiting(what, NO_SLOT);
+	make_room();
 }
 
-/* There is no free slot: the status says so until there is one. */
+/* A run wants a slot: see to it, and look again soon. */
 static void
-say_waiting(const Start *what)
+make_room(void)
 {
-	if (what->kind != RC_WORKER_STREAM)
-		return;
 	rc_transaction_begin();
-	rc_stream_say(what->name, "waiting",
-				  "no free worker slot; max_worker_processes may have to be increased");
+	if (rc_children_make_room())
+		rc_next_look = Min(rc_next_look, SLOT_INTERVAL);
 	rc_transaction_commit();
+	MemoryContextSwitchTo(rc_round_context);
+}
+
+/* A stream leaves a slot for runs, and others of the role's share to others. */
+static void
+start_stream(const RcStart *what)
+{
+	int			most = rc_workers_per_owner > 0 ? rc_workers_per_owner :
+		Max(1, max_worker_processes / 2);
+	int			others = 0;
+
+	if (free_slots < 0 || (what->limited && free_slots > 1))
+	{
+		rc_transaction_begin();
+		free_slots = rc_children_free_slots();
+		if (what->limited)
+			others = rc_children_of(what->owner);
+		rc_transaction_commit();
+		MemoryContextSwitchTo(rc_round_context);
+	}
+	if (free_slots == 1)
+		say_waiting(what, "the last free worker slot is kept for runs; max_worker_processes may have to be increased");
+	else if (others >= most)
+		say_waiting(what, psprintf("role \"%s\" has as many workers as rappel_conso.workers_per_owner allows: %d",
+								   what->owner_name, most));
+	else if (free_slots == 0 || !rc_child_start(what))
+	{
+		free_slots = 0;
+		say_waiting(what, NO_SLOT);
+	}
+	else
+		free_slots--;
+}
+
+/*
+ * Something cannot be started now: the status says why until it can.  NULL:
+ * it was started.
+ */
+static void
+say_waiting(const RcStart *what, const char *why)
+{
+	rc_transaction_begin();
+	if (what->kind == RC_WORKER_STREAM && what->number == 0)
+		rc_stream_say(what->name, "waiting", why);
+	else if (what->kind == RC_WORKER_RUN && rc_source_wait(what->name, why) &&
+			 why != NULL)
+		ereport(LOG,
+				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+				 errmsg("source \"%s\" is due, but cannot run: %s",
+						what->name, why)));
+	rc_transaction_commit();
+	MemoryContextSwitchTo(rc_round_context);
 }
 
 /*
@@ -409,7 +320,7 @@ say_waiting(const Start *what)
  * failed with that.
  */
 static bool
-refuse_owner(const Start *what)
+refuse_owner(const RcStart *what)
 {
 	bool		stream = (what->kind == RC_WORKER_STREAM);
 	ErrorData	error = {0};
@@ -432,64 +343,6 @@ refuse_owner(const Start *what)
 		rc_run_refuse(what->run, what->name, &error);
 	rc_transaction_commit();
 	return error.message != NULL;
-}
-
-/*
- * Whether there is a worker for it.  One whose owner is gone is told to end:
- * it looks by itself, but not while its statement or the API keeps it.
- */
-static bool
-is_running(const Start *what)
-{
-	int			pid = rc_lock_holder(MyDatabaseId, what->kind, what->name,
-									 what->number);
-
-	if (pid != 0 && pid != MyProcPid && !OidIsValid(what->owner))
-		(void) kill(pid, SIGTERM);
-	return pid != 0 || is_child(what->kind, what->name, what->number);
-}
-
-static bool
-is_child(RcWorkerKind kind, const char *name, int number)
-{
-	ListCell   *lc;
-
-	foreach(lc, children)
-	{
-		Child	   *child = (Child *) lfirst(lc);
-
-		if (child->kind == kind && child->number == number &&
-			strcmp(child->name, name) == 0)
-			return true;
-	}
-	return false;
-}
-
-/*
- * Forget workers that have ended.  Each end wakes the scheduler, so one that
- * ends as soon as it is started must not be started again at once.
- */
-static void
-forget_ended(void)
-{
-	ListCell   *lc;
-
-	foreach(lc, children)
-	{
-		Child	   *child = (Child *) lfirst(lc);
-		pid_t		pid;
-
-		if (GetBackgroundWorkerPid(child->handle, &pid) != BGWH_STOPPED)
-			continue;
-		if (!rc_time_passed(child->started_at, START_PAUSE))
-		{
-			next_look = Min(next_look, START_PAUSE);
-			continue;
-		}
-		pfree(child->handle);
-		pfree(child);
-		children = foreach_delete_current(children, lc);
-	}
 }
 
 /* Ended runs and resolved dead letters older than keep_history go. */

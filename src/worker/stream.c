@@ -20,6 +20,9 @@
 /* The longest wait before a batch is tried again, in ms. */
 #define MAX_BACKOFF			60000
 
+/* The longest wait of our own queries for a lock, in ms. */
+#define LOCK_PATIENCE		5000
+
 static bool stream_wanted(const RcWorkerArgs *args);
 static bool survive(const char *name, ErrorData *error, bool stale);
 
@@ -33,8 +36,11 @@ rc_stream_main(Datum arg)
 	volatile long backoff = 0;
 	volatile TimestampTz started_at;
 
+	rc_queue_attach(args->segment);
 	rc_worker_connect(args, psprintf("rappel_conso stream %s %d", args->name,
 									 args->number));
+	rc_queue_connected();
+	rc_query_lock_timeout = LOCK_PATIENCE;
 	if (!rc_lock_take(RC_WORKER_STREAM, args->name, args->number))
 		proc_exit(0);
 
@@ -62,7 +68,9 @@ rc_stream_main(Datum arg)
 
 		if (error == NULL)
 			continue;
-		stale = rc_stream_stale();
+		/* who has locked the table of streams may hold that up, too */
+		stale = error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE &&
+			rc_stream_stale();
 		if (!survive(args->name, error, stale))
 			proc_exit(0);
 		FreeErrorData(error);
@@ -90,7 +98,8 @@ stream_wanted(const RcWorkerArgs *args)
 	rc_transaction_begin();
 	if (rc_extension_present())
 		stream = rc_stream_load(args->name);
-	if (stream != NULL && (stream->paused || rc_kafka_brokers[0] == '\0' ||
+	if (stream != NULL && (stream->paused ||
+						   rc_stream_postponed(args->name) || rc_kafka_brokers[0] == '\0' ||
 						   stream->owner != GetSessionUserId() ||
 						   args->number >= stream->workers))
 		stream = NULL;
@@ -106,6 +115,7 @@ stream_wanted(const RcWorkerArgs *args)
 static bool
 survive(const char *name, ErrorData *error, bool stale)
 {
+	bool		locked = error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE;
 	bool		again = stale || rc_stream_may_pass(error);
 
 	rc_transaction_begin();
@@ -119,7 +129,8 @@ survive(const char *name, ErrorData *error, bool stale)
 	else if (!stale && rc_stream_undecided())
 		rc_stream_wait(name, error);
 	else if (!stale && error->sqlerrcode != ERRCODE_T_R_SERIALIZATION_FAILURE)
-		rc_stream_say(name, "waiting", error->message);
+		rc_stream_say(name, "waiting",
+					  locked ? rc_lock_words(error) : error->message);
 	rc_transaction_commit();
 	return again;
 }

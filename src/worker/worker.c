@@ -39,7 +39,8 @@ static const char *const entry_points[] = {
 	[RC_WORKER_STREAM] = "rc_stream_main",
 	[RC_WORKER_OUTBOX] = "rc_outbox_main",
 	[RC_WORKER_RETRY] = "rc_retry_main",
-	[RC_WORKER_DRAIN] = "rc_drain_main"
+	[RC_WORKER_DRAIN] = "rc_drain_main",
+	[RC_WORKER_WATERMARKS] = "rc_watermarks_main"
 };
 
 static const char *const titles[] = {
@@ -48,7 +49,8 @@ static const char *const titles[] = {
 	[RC_WORKER_STREAM] = "rappel_conso stream",
 	[RC_WORKER_OUTBOX] = "rappel_conso outbox",
 	[RC_WORKER_RETRY] = "rappel_conso retry",
-	[RC_WORKER_DRAIN] = "rappel_conso drain"
+	[RC_WORKER_DRAIN] = "rappel_conso drain",
+	[RC_WORKER_WATERMARKS] = "rappel_conso watermarks"
 };
 
 static emit_log_hook_type next_log_hook = NULL;

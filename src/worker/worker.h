@@ -28,10 +28,13 @@ typedef enum RcWorkerKind
 	RC_WORKER_OUTBOX = 4,
 	RC_WORKER_RETRY = 5,
 	RC_WORKER_DRAIN = 6,
-	RC_WORKER_RUN_ID = 7		/* the run worker again, by its run's number */
+	RC_WORKER_RUN_ID = 7,		/* the run worker again, by its run's number */
+	RC_WORKER_LAUNCHER = 8,		/* of no database */
+	RC_WORKER_WATERMARKS = 9,
+	RC_WORKER_SLOT = 10			/* no worker: marks who wants a slot for one */
 } RcWorkerKind;
 
-#define RC_WORKER_LAST	RC_WORKER_RUN_ID
+#define RC_WORKER_LAST	RC_WORKER_SLOT
 
 /* What a worker is told; travels in bgw_extra. */
 typedef struct RcWorkerArgs
@@ -76,8 +79,10 @@ extern int	rc_lock_holder(Oid database, RcWorkerKind kind, const char *name,
 extern List *rc_lock_holders(Oid database);
 extern void rc_lock_mark(RcWorkerKind kind, const char *name);
 extern void rc_lock_unmark(RcWorkerKind kind, const char *name);
+extern bool rc_lock_marked(RcWorkerKind kind, const char *name);
 extern bool rc_lock_is_mark(const LOCKTAG *tag);
 extern bool rc_lock_is_marked(const LOCKTAG *tag, const LOCKTAG *mark);
+extern void rc_wake_now(RcWorkerKind kind, const char *name, int number);
 extern void rc_wake_at_commit(RcWorkerKind kind, const char *name, int number);
 extern void rc_cancel_at_commit(RcWorkerKind kind, const char *name,
 								int number);
@@ -89,6 +94,7 @@ extern bool rc_waits_for_us(List *pids, bool *prepared);
 /* ---- queue.c: from a run worker to the backend that waits ---- */
 
 extern void rc_queue_attach(dsm_handle segment);
+extern void rc_queue_connected(void);
 extern void rc_queue_send_busy(void);
 extern void rc_queue_send_end(const int64 *values, int n);
 
@@ -158,7 +164,10 @@ extern PGDLLEXPORT void rc_stream_main(Datum arg);
 extern PGDLLEXPORT void rc_outbox_main(Datum arg);
 extern PGDLLEXPORT void rc_retry_main(Datum arg);
 extern PGDLLEXPORT void rc_drain_main(Datum arg);
+extern PGDLLEXPORT void rc_watermarks_main(Datum arg);
 
 extern void rc_launcher_register(void);
+extern bool rc_launcher_serves_us(void);
+extern void rc_launcher_start_at_commit(void);
 
 #endif							/* RC_WORKER_H */

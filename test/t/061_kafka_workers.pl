@@ -121,9 +121,13 @@ sub looks
 # Threads
 #
 
-has_worker('stream', 'the stream has its worker before its topic exists');
+ok( $node->poll_query_until(
+		'postgres', "SELECT state = 'waiting' AND detail ~ '0 of 1 workers; topic .* does not exist'
+		               FROM rc_status() WHERE component = 'stream'"),
+	'a stream whose topic does not exist waits without a worker');
 is( value("SELECT state, inserted FROM rc_sync_now()"),
 	"success|$RECORDS", 'the first sync goes through Kafka');
+has_worker('stream', 'now the stream has its worker');
 
 $api->control(faults => [ { fault => 'gate', on => 'export', lines => 50 } ]);
 my $run = start_session($node,

@@ -1,0 +1,106 @@
+/*-------------------------------------------------------------------------
+ *
+ * waiting.c
+ *	  What cannot go on for now, and why: words for rc_status() and the log.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "store/store.h"
+
+/*
+ * Who has locked a table of ours, after a wait for it has ended by that error;
+ * in the current context.
+ */
+char *
+rc_lock_words(const ErrorData *error)
+{
+	RcQueryScope scope;
+	char	   *words = NULL;
+
+	rc_query_begin(&scope);
+	if (rc_query("SELECT pg_catalog.format('table \"%s.%s\" is locked by process %s', n.nspname, c.relname, COALESCE(l.pid::text, '(prepared transaction)'))"
+				 " FROM pg_catalog.pg_locks l"
+				 " JOIN pg_catalog.pg_class c ON c.oid = l.relation"
+				 " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+				 " WHERE l.granted AND l.locktype = 'relation'"
+				 " AND l.pid IS DISTINCT FROM pg_catalog.pg_backend_pid()"
+				 " AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d"
+				 "  WHERE d.datname = pg_catalog.current_database())"
+				 " AND n.nspname = 'rappel_conso' AND c.relkind = 'r'"
+				 " AND l.mode IN ('AccessExclusiveLock', 'ExclusiveLock',"
+				 "  'ShareRowExclusiveLock', 'ShareLock', 'ShareUpdateExclusiveLock')"
+				 " ORDER BY l.mode = 'AccessExclusiveLock' DESC, c.relname LIMIT 1",
+				 NULL) == 1)
+		words = rc_column_text(0, 1);
+	rc_query_end(&scope);
+	return words ? words : error->message;
+}
+
+/*
+ * Write down why a source that is due cannot run; NULL: it can.  Returns
+ * whether that is new.
+ */
+bool
+rc_source_wait(const char *source, const char *why)
+{
+	RcParams	params = {0};
+
+	rc_param_text(&params, source);
+	if (why == NULL)
+		return rc_execute("DELETE FROM rappel_conso.source_wait"
+						  " WHERE source = $1", &params) > 0;
+	rc_param_text(&params, why);
+	return rc_execute("INSERT INTO rappel_conso.source_wait AS w (source, reason)"
+					  " SELECT s.name, $2 FROM rappel_conso.source s WHERE s.name = $1"
+					  " ON CONFLICT (source) DO UPDATE SET reason = $2,"
+					  "  since = pg_catalog.clock_timestamp()"
+					  " WHERE w.reason <> $2", &params) > 0;
+}
+
+/*
+ * A stream cannot go on, and its worker leaves: it is tried again in 5 s,
+ * doubled with each time in a row, at most 30 s.
+ */
+void
+rc_stream_postpone(const char *stream, const char *why)
+{
+	RcParams	params = {0};
+
+	rc_param_text(&params, stream);
+	rc_param_text(&params, why);
+	rc_execute("INSERT INTO rappel_conso.stream_state AS t"
+			   " (stream, state, detail, failures, retry_at)"
+			   " SELECT s.name, 'waiting', $2, 1,"
+			   " pg_catalog.clock_timestamp() + '5 seconds'"
+			   " FROM rappel_conso.stream s WHERE s.name = $1"
+			   " ON CONFLICT (stream) DO UPDATE SET state = 'waiting',"
+			   " detail = $2, failures = t.failures + 1,"
+			   " retry_at = pg_catalog.clock_timestamp() +"
+			   "  least(30, 5 * 2 ^ least(t.failures, 9)) * '1 second'::interval",
+			   &params);
+}
+
+/* Whether it has been, and is not due again. */
+bool
+rc_stream_postponed(const char *stream)
+{
+	RcParams	params = {0};
+
+	rc_param_text(&params, stream);
+	return rc_execute("SELECT FROM rappel_conso.stream_state t"
+					  " WHERE t.stream = $1 AND t.state = 'waiting'"
+					  " AND " RC_RETRY_IS_DUE_LATER("t"), &params) > 0;
+}
+
+/* A topic is there now: streams that wait for it are due at once. */
+void
+rc_stream_topic_made(const char *topic)
+{
+	RcParams	params = {0};
+
+	rc_param_text(&params, topic);
+	rc_execute("UPDATE rappel_conso.stream_state t SET retry_at = NULL, failures = 0"
+			   " FROM rappel_conso.stream s WHERE s.name = t.stream"
+			   " AND $1 = ANY (s.topics) AND t.state = 'waiting'"
+			   " AND t.retry_at IS NOT NULL", &params);
+}
