@@ -40,8 +40,9 @@ static const Property common_properties[] = {
 
 /*
  * message.timeout.ms 0: a message waits for its broker for as long as
- * rc_producer_flush() does.  The partitioner is Java's, so that a key lands
- * where every other client puts it.
+ * rc_producer_flush() does.  A batch is sent when it is full or pushed (see
+ * rc_producer_push), not when time has passed.  The partitioner is Java's, so
+ * that a key lands where every other client puts it.
  */
 static const Property producer_properties[] = {
 	{"enable.idempotence", "true"},
@@ -50,7 +51,7 @@ static const Property producer_properties[] = {
 	{"message.max.bytes", CppAsString2(RC_KAFKA_MAX_MESSAGE)},
 	{"queue.buffering.max.kbytes", "24576"},
 	{"queue.buffering.max.messages", "50000"},
-	{"linger.ms", "5"},
+	{"linger.ms", "1000"},
 	{"compression.codec", "lz4"},
 	{"partitioner", "murmur2_random"},
 	{NULL, NULL}
@@ -97,9 +98,10 @@ static const char *const refused_keys[] = {
 	"enable.auto.offset.store", "enable.gapless.guarantee",
 	"enable.idempotence", "enable.partition.eof", "enabled_events",
 	"group.id", "group.instance.id", "interceptors",
-	"internal.termination.signal", "isolation.level", "log.queue",
+	"internal.termination.signal", "isolation.level", "linger.ms", "log.queue",
 	"metadata.broker.list", "msg_order_cmp", "offset.store.method",
-	"plugin.library.paths", "queuing.strategy", "request.required.acks",
+	"plugin.library.paths", "queue.buffering.max.ms", "queuing.strategy",
+	"request.required.acks",
 	"transactional.id", NULL
 };
 
@@ -107,11 +109,10 @@ static const char *const refused_keys[] = {
 static const char *const producer_keys[] = {
 	"batch.num.messages", "batch.size", "compression.codec",
 	"compression.level", "compression.type", "delivery.timeout.ms",
-	"linger.ms", "message.send.max.retries", "message.timeout.ms",
+	"message.send.max.retries", "message.timeout.ms",
 	"partitioner", "produce.offset.report",
 	"queue.buffering.backpressure.threshold", "queue.buffering.max.kbytes",
-	"queue.buffering.max.messages", "queue.buffering.max.ms",
-	"request.timeout.ms", "retries", "retry.backoff.ms",
+	"queue.buffering.max.messages", "request.timeout.ms", "retries", "retry.backoff.ms",
 	"sticky.partitioning.linger.ms", "transaction.timeout.ms", NULL
 };
 static const char *const consumer_keys[] = {

@@ -34,6 +34,13 @@ rc_delivery_cb(rd_kafka_t *rk, const rd_kafka_message_t *message, void *opaque)
 		return;
 	producer->outstanding--;
 	producer->reports++;
+	if (producer->by_message)
+	{
+		if (!message->err)
+			kafka->answered = true;
+		rc_delivery_refuse(producer, tag, message->err);
+		return;
+	}
 	topic = topic_of(producer, message->rkt);
 	if (topic == NULL)
 		return;
@@ -80,7 +87,8 @@ rc_delivery_is_refusal(rd_kafka_resp_err_t err)
 }
 
 /*
- * Note that a record was refused for its own sake.
+ * Note that a record was refused for its own sake, or with by_message what
+ * became of it.
  */
 void
 rc_delivery_refuse(RcProducer *producer, uint64 tag, rd_kafka_resp_err_t err)

@@ -51,6 +51,7 @@ typedef struct RcAgainList
 	int			length;
 } RcAgainList;
 
+/* What became of one; a refusal, or with by_message any report. */
 typedef struct RcRefusal
 {
 	uint64		tag;
@@ -62,7 +63,9 @@ struct RcProducer
 	RcTopic    *topics;
 	RcTopic    *current;		/* the one used last */
 	int			unserved;		/* records since callbacks were served */
+	bool		by_message;		/* each report is handed out; see publish.c */
 	bool		alone;			/* one record is on its way, by itself */
+	List	   *making;			/* names of the topics asked for */
 	RcAgainList rest;			/* to be sent again; see settle() */
 
 	/* written by the callback */
@@ -77,6 +80,9 @@ struct RcProducer
 	int			refusals_size;
 };
 
+extern RcTopic *rc_producer_topic(RcKafka *kafka, const char *name);
+extern rd_kafka_resp_err_t rc_producer_try(RcKafka *kafka, RcTopic *topic,
+										   const RcRecord *record, uint64 tag);
 extern void rc_delivery_cb(rd_kafka_t *rk, const rd_kafka_message_t *message,
 						   void *opaque);
 extern bool rc_delivery_is_refusal(rd_kafka_resp_err_t err);

@@ -17,8 +17,11 @@
 #include "portability/instr_time.h"
 #include "utils/palloc.h"
 
-/* The largest message that we send, and that a topic of ours takes. */
-#define RC_KAFKA_MAX_MESSAGE	16777216
+/*
+ * The largest message that we send, and that a topic of ours takes: 16 MB,
+ * and what Kafka needs besides for very many headers.
+ */
+#define RC_KAFKA_MAX_MESSAGE	18874368
 
 /*
  * How many messages and kilobytes librdkafka may read ahead.  A fetch is sent
@@ -91,7 +94,18 @@ extern const char *rc_kafka_words(RcKafka *kafka, rd_kafka_resp_err_t err);
 extern void rc_kafka_unreachable(RcKafka *kafka, rd_kafka_resp_err_t err);
 extern int	rc_kafka_errcode(rd_kafka_resp_err_t err);
 
+/* topic.c */
+extern rd_kafka_NewTopic_t *rc_topic_describe(const char *topic,
+											  int partitions, int replication,
+											  bool compacted);
+extern rd_kafka_AdminOptions_t *rc_topic_options(RcKafka *kafka,
+												 int timeout_ms, void *opaque);
+
+/* publish.c */
+extern RcKafkaOutcome rc_outcome_of(rd_kafka_resp_err_t err);
+
 /* producer.c */
+extern void rc_producer_push(RcKafka *kafka);
 extern void rc_producer_attach(rd_kafka_conf_t *conf);
 extern void rc_producer_begin(RcKafka *kafka);
 extern void rc_producer_end(RcKafka *kafka);

@@ -40,6 +40,34 @@ extern void rc_kafka_create_topic(RcKafka *kafka, const char *topic,
 								  int partitions, int replication,
 								  bool compacted, int timeout_ms);
 
+/* What becomes of a message, or of a topic that one is for. */
+typedef enum RcKafkaOutcome
+{
+	RC_KAFKA_DONE,			/* delivered; or the topic is there */
+	RC_KAFKA_REFUSED,			/* the message, or one of its batch, for good */
+	RC_KAFKA_TOPIC_REFUSED,	/* every message for this topic, for good */
+	RC_KAFKA_LATER			/* it may pass, or be allowed */
+} RcKafkaOutcome;
+
+/* An answer about a topic, or about the message of that tag. */
+typedef struct RcAnswer
+{
+	const char *topic;
+	uint64		tag;
+	int			partitions;		/* of a topic; 0: it is not there */
+	RcKafkaOutcome	outcome;
+	int			sqlstate;
+	const char *error;			/* NULL: none */
+} RcAnswer;
+
+extern void rc_kafka_look_up(RcKafka *kafka, const char *topic, int timeout_ms,
+							 RcAnswer *answer);
+
+/* ---- topic_make.c ---- */
+
+extern void rc_kafka_make_topics(RcKafka *kafka, List *topics, int timeout_ms);
+extern List *rc_kafka_topics_made(RcKafka *kafka);
+
 /* ---- producer.c, delivery.c ---- */
 
 typedef struct RcRefused
@@ -53,6 +81,24 @@ extern void rc_producer_send(RcKafka *kafka, const RcRecord *record,
 extern void rc_producer_flush(RcKafka *kafka, int timeout_ms, List **refused);
 extern int64 rc_producer_last_offset(RcKafka *kafka, const char *topic,
 									 int32 partition);
+
+/* ---- publish.c ---- */
+
+/*
+ * What a message takes of a batch, at most: a header has a name and a value,
+ * and their lengths.
+ */
+#define RC_PUBLISH_SIZE(key, value, headers) \
+	((int64) (key) + (value) + 4 * (int64) (headers) + 128)
+
+extern void rc_publish_begin(RcKafka *kafka);
+extern void rc_publish_batch(RcKafka *kafka, int *messages, int *bytes);
+extern bool rc_publish_send(RcKafka *kafka, const RcRecord *record,
+							uint64 tag, RcAnswer *answer);
+extern void rc_publish_push(RcKafka *kafka);
+extern List *rc_publish_serve(RcKafka *kafka);
+extern bool rc_publish_failed(RcKafka *kafka);
+extern void rc_publish_raise(RcKafka *kafka);
 
 /* ---- consumer.c, fetch.c, offset.c ---- */
 

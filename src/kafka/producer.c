@@ -28,8 +28,14 @@
  */
 #define STALL_MS	60000
 
-/* How long a wait lasts at most before the deadline is looked at. */
-#define WAIT_MS		1000
+/*
+ * How long a wait lasts at most before the deadline is looked at, and what is
+ * queued is pushed again: a broker may have come up meanwhile.
+ */
+#define WAIT_MS		100
+
+/* How long a push may hold us up: time for the broker threads to wake up. */
+#define PUSH_MS		10
 
 static RcTopic *find_topic(RcProducer *producer, const char *name);
 static RcTopic *make_topic(RcKafka *kafka, const char *name);
@@ -109,11 +115,9 @@ void
 rc_producer_send(RcKafka *kafka, const RcRecord *record, uint64 tag)
 {
 	RcProducer *producer = kafka->producer;
-	RcTopic    *topic = find_topic(producer, record->topic);
+	RcTopic    *topic = rc_producer_topic(kafka, record->topic);
 	rd_kafka_resp_err_t err;
 
-	if (topic == NULL)
-		topic = make_topic(kafka, record->topic);
 	if (++producer->unserved >= SERVE_EVERY)
 	{
 		producer->unserved = 0;
@@ -132,12 +136,7 @@ rc_producer_send(RcKafka *kafka, const RcRecord *record, uint64 tag)
 
 	for (;;)
 	{
-		rd_kafka_headers_t *headers = make_headers(record);
-
-		err = produce(kafka, topic, RD_KAFKA_PARTITION_UA, record, headers,
-					  tag);
-		if (err && headers != NULL)
-			rd_kafka_headers_destroy(headers);
+		err = rc_producer_try(kafka, topic, record, tag);
 		if (err != RD_KAFKA_RESP_ERR__QUEUE_FULL)
 			break;
 		wait_for_room(kafka, topic);
@@ -182,6 +181,45 @@ rc_producer_last_offset(RcKafka *kafka, const char *topic, int32 partition)
 	if (found == NULL || partition < 0 || partition >= found->nspots)
 		return -1;
 	return found->spots[partition].offset;
+}
+
+/*
+ * Hand a copy of a record to librdkafka, if its queue has room.
+ */
+rd_kafka_resp_err_t
+rc_producer_try(RcKafka *kafka, RcTopic *topic, const RcRecord *record,
+				uint64 tag)
+{
+	rd_kafka_headers_t *headers = make_headers(record);
+	rd_kafka_resp_err_t err = produce(kafka, topic, RD_KAFKA_PARTITION_UA,
+									  record, headers, tag);
+
+	if (err && headers != NULL)
+		rd_kafka_headers_destroy(headers);
+	return err;
+}
+
+/*
+ * Send what is queued now.  Until this is called a batch is not sent before
+ * it is full (linger.ms): what has been handed over for a partition, up to
+ * batch.size, is one batch.  Nothing of a partition is then on its way behind
+ * a batch that is refused, unless it was handed over later.
+ */
+void
+rc_producer_push(RcKafka *kafka)
+{
+	(void) rd_kafka_flush(kafka->rk, PUSH_MS);
+}
+
+/*
+ * The topic of that name, which lives until the producer is closed.
+ */
+RcTopic *
+rc_producer_topic(RcKafka *kafka, const char *name)
+{
+	RcTopic    *topic = find_topic(kafka->producer, name);
+
+	return topic != NULL ? topic : make_topic(kafka, name);
 }
 
 static RcTopic *
@@ -300,6 +338,7 @@ wait_for_room(RcKafka *kafka, RcTopic *topic)
 
 		if (left == 0)
 			fail(kafka, topic, RD_KAFKA_RESP_ERR__TIMED_OUT);
+		rc_producer_push(kafka);
 		rc_kafka_wait(kafka, Min(left, WAIT_MS));
 		check_failed(kafka);
 	} while (producer->reports == before);
@@ -320,6 +359,9 @@ wait_for_reports(RcKafka *kafka, const RcDeadline *deadline)
 
 		if (left == 0)
 			return false;
+		rc_producer_push(kafka);
+		if (producer->outstanding == 0)
+			break;
 		rc_kafka_wait(kafka, Min(left, WAIT_MS));
 		if (producer->failed)
 			break;

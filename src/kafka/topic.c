@@ -19,13 +19,12 @@
 /* A consumer that lags less than this misses no version and no withdrawal. */
 #define COMPACTION_LAG_MS	"604800000"
 
-static int	count_of(RcKafka *kafka, const char *topic,
-					 const struct rd_kafka_metadata *metadata);
+static rd_kafka_resp_err_t ask_about(RcKafka *kafka, const char *topic,
+									 int timeout_ms, RcAnswer *answer);
+static void set_answer(RcAnswer *answer, rd_kafka_resp_err_t err);
 static void ask_for_topic(RcKafka *kafka, const char *topic, int partitions,
 						  int replication, bool compacted, int timeout_ms,
 						  void *opaque);
-static rd_kafka_NewTopic_t *describe_topic(const char *topic, int partitions,
-										   int replication, bool compacted);
 static bool take_answer(RcKafka *kafka, const char *topic, void *opaque);
 static void check_answer(RcKafka *kafka, const char *topic,
 						 rd_kafka_resp_err_t err, const char *words);
@@ -93,24 +92,18 @@ rc_kafka_partition_count(RcKafka *kafka, const char *topic, int timeout_ms)
 	rc_deadline_start(&deadline, timeout_ms);
 	do
 	{
-		const struct rd_kafka_metadata *metadata;
-		rd_kafka_topic_t *rkt;
+		RcAnswer	answer;
 
-		rkt = rd_kafka_topic_new(kafka->rk, topic, NULL);
-		if (rkt == NULL)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("could not use topic \"%s\": %s", topic,
-							rd_kafka_err2str(rd_kafka_last_error()))));
-		err = rd_kafka_metadata(kafka->rk, 0, rkt, &metadata,
-								rc_deadline_slice(&deadline));
-		rd_kafka_topic_destroy(rkt);
+		err = ask_about(kafka, topic, rc_deadline_slice(&deadline), &answer);
 		if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
 		{
-			int			count = count_of(kafka, topic, metadata);
-
-			if (count >= 0)
-				return count;
+			if (answer.outcome == RC_KAFKA_DONE)
+				return answer.partitions;
+			if (answer.sqlstate != ERRCODE_CONNECTION_FAILURE)
+				ereport(ERROR,
+						(errcode(answer.sqlstate),
+						 errmsg("could not look up topic \"%s\": %s", topic,
+								answer.error)));
 		}
 		rc_kafka_pause(kafka, PAUSE_MS);
 	} while (rc_deadline_left(&deadline) > 0);
@@ -120,34 +113,80 @@ rc_kafka_partition_count(RcKafka *kafka, const char *topic, int timeout_ms)
 }
 
 /*
- * Take the count from an answer, and free the answer.  -1: ask again.
+ * The same, but what is wrong with the topic itself is part of the answer, and
+ * no reason to wait.
+ *
+ * Errors: 08006 if no broker answers.
  */
-static int
-count_of(RcKafka *kafka, const char *topic,
-		 const struct rd_kafka_metadata *metadata)
+void
+rc_kafka_look_up(RcKafka *kafka, const char *topic, int timeout_ms,
+				 RcAnswer *answer)
 {
-	rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE;
-	int			count = 0;
+	RcDeadline	deadline;
+	rd_kafka_resp_err_t err;
 
+	rc_deadline_start(&deadline, timeout_ms);
+	for (;;)
+	{
+		err = ask_about(kafka, topic, rc_deadline_slice(&deadline), answer);
+		if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
+			return;
+		if (rc_deadline_left(&deadline) == 0)
+			break;
+		rc_kafka_pause(kafka, PAUSE_MS);
+	}
+	rc_kafka_unreachable(kafka, err);
+}
+
+/*
+ * Ask once for a topic.  Returns an error if no broker answers in time.
+ */
+static rd_kafka_resp_err_t
+ask_about(RcKafka *kafka, const char *topic, int timeout_ms, RcAnswer *answer)
+{
+	const struct rd_kafka_metadata *metadata;
+	rd_kafka_topic_t *rkt = rd_kafka_topic_new(kafka->rk, topic, NULL);
+	rd_kafka_resp_err_t err;
+
+	memset(answer, 0, sizeof(RcAnswer));
+	answer->topic = topic;
+	if (rkt == NULL)
+	{
+		set_answer(answer, rd_kafka_last_error());
+		return RD_KAFKA_RESP_ERR_NO_ERROR;
+	}
+	err = rd_kafka_metadata(kafka->rk, 0, rkt, &metadata, timeout_ms);
+	rd_kafka_topic_destroy(rkt);
+	if (err != RD_KAFKA_RESP_ERR_NO_ERROR)
+		return err;
+
+	err = RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE;
 	if (metadata->topic_cnt == 1)
 	{
 		err = metadata->topics[0].err;
-		count = metadata->topics[0].partition_cnt;
+		answer->partitions = metadata->topics[0].partition_cnt;
+		if (err == RD_KAFKA_RESP_ERR_NO_ERROR && answer->partitions == 0)
+			err = RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE;
 	}
 	rd_kafka_metadata_destroy(metadata);
 	rc_kafka_mark_up(kafka);
-
-	if (err == RD_KAFKA_RESP_ERR_NO_ERROR && count > 0)
-		return count;
 	if (err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
-		return 0;
-	if (rc_kafka_errcode(err) == ERRCODE_CONNECTION_FAILURE)
-		return -1;
-	ereport(ERROR,
-			(errcode(rc_kafka_errcode(err)),
-			 errmsg("could not look up topic \"%s\": %s", topic,
-					rd_kafka_err2str(err))));
-	return -1;
+	{
+		answer->partitions = 0;
+		err = RD_KAFKA_RESP_ERR_NO_ERROR;
+	}
+	set_answer(answer, err);
+	return RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
+static void
+set_answer(RcAnswer *answer, rd_kafka_resp_err_t err)
+{
+	answer->outcome = rc_outcome_of(err);
+	if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
+		return;
+	answer->sqlstate = rc_kafka_errcode(err);
+	answer->error = rd_kafka_err2str(err);
 }
 
 /*
@@ -191,9 +230,23 @@ ask_for_topic(RcKafka *kafka, const char *topic, int partitions,
 {
 	rd_kafka_NewTopic_t *new_topic;
 	rd_kafka_AdminOptions_t *options;
+
+	new_topic = rc_topic_describe(topic, partitions, replication, compacted);
+	options = rc_topic_options(kafka, timeout_ms, opaque);
+	rd_kafka_CreateTopics(kafka->rk, &new_topic, 1, options, kafka->admin);
+	rd_kafka_AdminOptions_destroy(options);
+	rd_kafka_NewTopic_destroy(new_topic);
+}
+
+/*
+ * How long a request that makes topics may take.
+ */
+rd_kafka_AdminOptions_t *
+rc_topic_options(RcKafka *kafka, int timeout_ms, void *opaque)
+{
+	rd_kafka_AdminOptions_t *options;
 	char		words[RC_KAFKA_WORDS];
 
-	new_topic = describe_topic(topic, partitions, replication, compacted);
 	options = rd_kafka_AdminOptions_new(kafka->rk,
 										RD_KAFKA_ADMIN_OP_CREATETOPICS);
 	rd_kafka_AdminOptions_set_opaque(options, opaque);
@@ -202,14 +255,15 @@ ask_for_topic(RcKafka *kafka, const char *topic, int partitions,
 	rd_kafka_AdminOptions_set_operation_timeout(options,
 												Min(timeout_ms, CREATE_WAIT_MS),
 												words, sizeof(words));
-	rd_kafka_CreateTopics(kafka->rk, &new_topic, 1, options, kafka->admin);
-	rd_kafka_AdminOptions_destroy(options);
-	rd_kafka_NewTopic_destroy(new_topic);
+	return options;
 }
 
-static rd_kafka_NewTopic_t *
-describe_topic(const char *topic, int partitions, int replication,
-			   bool compacted)
+/*
+ * What a topic of ours shall be.
+ */
+rd_kafka_NewTopic_t *
+rc_topic_describe(const char *topic, int partitions, int replication,
+				  bool compacted)
 {
 	rd_kafka_NewTopic_t *new_topic;
 	char		words[RC_KAFKA_WORDS];
