@@ -378,6 +378,7 @@ CREATE TABLE rappel_conso.dead_letter (
   key bytea,
   value bytea,
   headers jsonb,
+  message_id uuid,
   sqlstate text NOT NULL,
   message text NOT NULL,
   detail text,
@@ -405,6 +406,7 @@ COMMENT ON COLUMN rappel_conso.dead_letter.record_timestamp IS 'timestamp of the
 COMMENT ON COLUMN rappel_conso.dead_letter.key IS 'key of the record, as it came';
 COMMENT ON COLUMN rappel_conso.dead_letter.value IS 'value of the record, as it came';
 COMMENT ON COLUMN rappel_conso.dead_letter.headers IS 'headers of the record, in the form of records.headers';
+COMMENT ON COLUMN rappel_conso.dead_letter.message_id IS 'identifier of a message of the outbox, with which rc_republish() puts it back';
 COMMENT ON COLUMN rappel_conso.dead_letter.sqlstate IS 'SQLSTATE of the error';
 COMMENT ON COLUMN rappel_conso.dead_letter.message IS 'message of the error';
 COMMENT ON COLUMN rappel_conso.dead_letter.detail IS 'detail of the error';
@@ -412,12 +414,12 @@ COMMENT ON COLUMN rappel_conso.dead_letter.context IS 'context of the error';
 COMMENT ON COLUMN rappel_conso.dead_letter.owner IS 'name of the role that the record belonged to: owner of the source, stream or message';
 COMMENT ON COLUMN rappel_conso.dead_letter.attempts IS 'how often it was tried';
 COMMENT ON COLUMN rappel_conso.dead_letter.created_at IS 'when it failed first';
-COMMENT ON COLUMN rappel_conso.dead_letter.resolved_at IS 'when it was applied after all; null: still dead';
+COMMENT ON COLUMN rappel_conso.dead_letter.resolved_at IS 'when it was applied, or its message published, after all; null: still dead';
 
 CREATE TABLE rappel_conso.outbox (
   id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   message_id uuid NOT NULL DEFAULT gen_random_uuid(),
-  topic text NOT NULL,
+  topic text COLLATE pg_catalog."C" NOT NULL,
   key bytea
     CONSTRAINT outbox_key_check CHECK (octet_length(key) OPERATOR(pg_catalog.<=) 16777216),
   value bytea
@@ -426,11 +428,14 @@ CREATE TABLE rappel_conso.outbox (
     CONSTRAINT outbox_headers_check CHECK (jsonb_typeof(headers) OPERATOR(pg_catalog.=) 'object'),
   origin text NOT NULL DEFAULT 'rc_publish',
   owner name NOT NULL,
-  created_at timestamptz NOT NULL DEFAULT clock_timestamp()
+  created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  dead_letter bigint
 );
+CREATE INDEX outbox_topic_idx ON rappel_conso.outbox (topic, id);
+CREATE UNIQUE INDEX outbox_dead_letter_idx ON rappel_conso.outbox (dead_letter) WHERE dead_letter IS NOT NULL;
 COMMENT ON TABLE rappel_conso.outbox IS 'messages that wait to be published; deleted when Kafka has confirmed them';
 COMMENT ON SEQUENCE rappel_conso.outbox_id_seq IS 'numbers of messages';
-COMMENT ON COLUMN rappel_conso.outbox.id IS 'number of the message: messages are published in this order';
+COMMENT ON COLUMN rappel_conso.outbox.id IS 'number of the message: the messages of a topic are published in this order';
 COMMENT ON COLUMN rappel_conso.outbox.message_id IS 'identifier that travels as header rappel_conso-id, to drop repeats by';
 COMMENT ON COLUMN rappel_conso.outbox.topic IS 'topic that it goes to';
 COMMENT ON COLUMN rappel_conso.outbox.key IS 'key of the message';
@@ -439,6 +444,27 @@ COMMENT ON COLUMN rappel_conso.outbox.headers IS 'headers of the message, in the
 COMMENT ON COLUMN rappel_conso.outbox.origin IS 'stream that emitted it, or rc_publish';
 COMMENT ON COLUMN rappel_conso.outbox.owner IS 'name of the role that emitted it';
 COMMENT ON COLUMN rappel_conso.outbox.created_at IS 'when it was emitted';
+COMMENT ON COLUMN rappel_conso.outbox.dead_letter IS 'dead letter that rc_republish() has put back, which is resolved when Kafka has confirmed the message';
+
+CREATE TABLE rappel_conso.outbox_topic (
+  topic text COLLATE pg_catalog."C" PRIMARY KEY,
+  failures integer NOT NULL,
+  waits_since timestamptz NOT NULL DEFAULT clock_timestamp(),
+  retry_at timestamptz,
+  sqlstate text NOT NULL,
+  error text NOT NULL,
+  hint text,
+  last_error_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+COMMENT ON TABLE rappel_conso.outbox_topic IS 'topics whose messages wait in the outbox, and why; those of other topics are published meanwhile';
+COMMENT ON COLUMN rappel_conso.outbox_topic.topic IS 'name of the topic';
+COMMENT ON COLUMN rappel_conso.outbox_topic.failures IS 'failures in a row';
+COMMENT ON COLUMN rappel_conso.outbox_topic.waits_since IS 'when it failed first';
+COMMENT ON COLUMN rappel_conso.outbox_topic.retry_at IS 'when it is tried again';
+COMMENT ON COLUMN rappel_conso.outbox_topic.sqlstate IS 'SQLSTATE of the newest error';
+COMMENT ON COLUMN rappel_conso.outbox_topic.error IS 'message of the newest error';
+COMMENT ON COLUMN rappel_conso.outbox_topic.hint IS 'what can be done about it';
+COMMENT ON COLUMN rappel_conso.outbox_topic.last_error_at IS 'when the newest error happened';
 
 CREATE TABLE rappel_conso.outbox_state (
   one boolean PRIMARY KEY DEFAULT true CONSTRAINT outbox_state_one_check CHECK (one),
@@ -448,7 +474,7 @@ CREATE TABLE rappel_conso.outbox_state (
 );
 COMMENT ON TABLE rappel_conso.outbox_state IS 'what the publisher last said';
 COMMENT ON COLUMN rappel_conso.outbox_state.one IS 'always true: there is one row at most';
-COMMENT ON COLUMN rappel_conso.outbox_state.state IS 'running, or waiting for the brokers';
+COMMENT ON COLUMN rappel_conso.outbox_state.state IS 'running, or waiting for the brokers: all messages wait';
 COMMENT ON COLUMN rappel_conso.outbox_state.error IS 'message of the newest error';
 COMMENT ON COLUMN rappel_conso.outbox_state.last_error_at IS 'when it happened';
 
@@ -1164,6 +1190,11 @@ RETURNS uuid LANGUAGE sql VOLATILE PARALLEL UNSAFE
 RETURN @extschema@.rc_publish(topic, convert_to(value::text, 'UTF8'), convert_to(key, 'UTF8'), headers);
 COMMENT ON FUNCTION @extschema@.rc_publish(text, jsonb, text, jsonb) IS 'puts a message into the outbox, in the caller''s transaction';
 
+CREATE FUNCTION @extschema@.rc_republish(topic text DEFAULT NULL, id bigint DEFAULT NULL,
+  OUT republished bigint, OUT still_dead bigint)
+AS 'MODULE_PATHNAME', 'rc_republish' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION @extschema@.rc_republish(text, bigint) IS 'puts dead letters of the outbox back into it, oldest first, in the caller''s transaction';
+
 CREATE FUNCTION @extschema@.rc_retry(stream text, id bigint DEFAULT NULL,
   OUT retried bigint, OUT resolved bigint, OUT still_dead bigint)
 AS 'MODULE_PATHNAME', 'rc_retry' LANGUAGE C VOLATILE PARALLEL UNSAFE;
@@ -1289,15 +1320,31 @@ BEGIN ATOMIC
   SELECT 'outbox' AS component, current_database()::text AS name,
          CASE WHEN w.brokers = '' THEN 'direct mode'
               WHEN rappel_conso.worker_pid('outbox') IS NOT NULL
-              THEN COALESCE((SELECT t.state FROM rappel_conso.outbox_state t), 'running')
+              THEN CASE WHEN o.n > 0 AND o.waiting = o.n THEN 'waiting'
+                        ELSE COALESCE((SELECT t.state FROM rappel_conso.outbox_state t), 'running') END
               WHEN o.n = 0 THEN 'idle'
               WHEN w.scheduler IS NOT NULL THEN 'waiting'
               ELSE 'stopped' END,
          CASE WHEN o.n = 1 THEN format('1 message waits, since %s', o.oldest)
-              WHEN o.n > 0 THEN format('%s messages wait, the oldest since %s', o.n, o.oldest) END,
+              WHEN o.n > 0 THEN format('%s messages wait, the oldest since %s', o.n, o.oldest) END
+           || CASE WHEN w.brokers = '' OR o.topics = 0 THEN ''
+                   WHEN o.topics = 1 THEN format('; topic "%s" waits', o.topic)
+                   ELSE format('; %s topics wait', o.topics) END,
          o.n, NULL AS last_success, (SELECT t.error FROM rappel_conso.outbox_state t),
          (SELECT t.last_error_at FROM rappel_conso.outbox_state t)
-    FROM world w, (SELECT count(*) AS n, min(m.created_at) AS oldest FROM rappel_conso.outbox m) o;
+    FROM world w, (SELECT count(*) AS n, min(m.created_at) AS oldest, count(t.topic) AS waiting,
+                          count(DISTINCT t.topic) AS topics, min(t.topic) AS topic
+                     FROM rappel_conso.outbox m LEFT JOIN rappel_conso.outbox_topic t ON t.topic = m.topic) o
+  UNION ALL
+  SELECT 'topic' AS component, t.topic, 'waiting',
+         CASE WHEN m.n = 1 THEN format('1 message waits, since %s', m.oldest)
+              ELSE format('%s messages wait, the oldest since %s', m.n, m.oldest) END
+           || COALESCE(format('; tried again at %s', t.retry_at), ''),
+         m.n, NULL AS last_success, t.error || COALESCE(chr(10) || 'HINT: ' || t.hint, ''), t.last_error_at
+    FROM world w, rappel_conso.outbox_topic t
+    JOIN LATERAL (SELECT count(*) AS n, min(o.created_at) AS oldest
+                    FROM rappel_conso.outbox o WHERE o.topic = t.topic) m ON m.n > 0
+   WHERE w.brokers <> '';
 END;
 COMMENT ON FUNCTION @extschema@.rc_status() IS 'one row for each part: what it does, how far it is, what failed last';
 
@@ -1568,7 +1615,7 @@ BEGIN ATOMIC
                         rappel_conso.html(s.state), rappel_conso.html(s.detail), rappel_conso.html_number(s.lag),
                         rappel_conso.html_time(s.last_success),
                         concat_ws(chr(10), NULLIF(rappel_conso.html_time(s.last_error_at), ''), NULLIF(rappel_conso.html(s.last_error), ''))), ''
-                      ORDER BY array_position(ARRAY['scheduler', 'kafka', 'source', 'stream', 'outbox'], s.component), s.name))
+                      ORDER BY array_position(ARRAY['scheduler', 'kafka', 'source', 'stream', 'outbox', 'topic'], s.component), s.name))
     FROM @extschema@.rc_status() s;
 END;
 COMMENT ON FUNCTION rappel_conso.report_parts() IS 'the parts of rc_report()';
@@ -1794,7 +1841,7 @@ REVOKE ALL ON FUNCTION @extschema@.rc_fold(text), @extschema@.rc_sync_now(text, 
   @extschema@.rc_trigger(text, boolean), @extschema@.rc_wait(bigint, interval), @extschema@.rc_cancel(bigint),
   @extschema@.rc_own_table(text), @extschema@.rc_recalls_at(timestamptz), @extschema@.rc_start(), @extschema@.rc_stop(), @extschema@.rc_status(), @extschema@.rc_seek(text, text),
   @extschema@.rc_publish(text, bytea, bytea, jsonb), @extschema@.rc_publish(text, text, text, jsonb),
-  @extschema@.rc_publish(text, jsonb, text, jsonb), @extschema@.rc_retry(text, bigint),
+  @extschema@.rc_publish(text, jsonb, text, jsonb), @extschema@.rc_republish(text, bigint), @extschema@.rc_retry(text, bigint),
   @extschema@.rc_drain(text, interval) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.rc_search(text), @extschema@.rc_search_index(), @extschema@.rc_report() FROM PUBLIC;
 REVOKE ALL ON TYPE rappel_conso.recall, rappel_conso.reference_fiche FROM PUBLIC;
@@ -1811,7 +1858,7 @@ GRANT SELECT ON rappel_conso.run, rappel_conso.task, rappel_conso.source_state, 
   rappel_conso.stream_state, rappel_conso.source_wait, rappel_conso.stopped, rappel_conso.lag TO pg_monitor;
 GRANT SELECT (name, dataset, url, topic, stream, poll_interval, paused, owner) ON rappel_conso.source TO pg_monitor;
 GRANT SELECT (name, topics, output_topic, workers, paused, owner) ON rappel_conso.stream TO pg_monitor;
-GRANT SELECT ON rappel_conso.outbox_state TO pg_monitor;
+GRANT SELECT ON rappel_conso.outbox_state, rappel_conso.outbox_topic TO pg_monitor;
 GRANT SELECT (id, message_id, topic, origin, owner, created_at) ON rappel_conso.outbox TO pg_monitor;
 GRANT SELECT (id, origin, name, run, topic, partition, record_offset, record_timestamp, sqlstate, message,
   attempts, created_at, resolved_at) ON rappel_conso.dead_letter TO pg_monitor;
@@ -1828,6 +1875,7 @@ ALTER TABLE rappel_conso.stream_state ENABLE ROW LEVEL SECURITY;
 ALTER TABLE rappel_conso.source_wait ENABLE ROW LEVEL SECURITY;
 ALTER TABLE rappel_conso.dead_letter ENABLE ROW LEVEL SECURITY;
 ALTER TABLE rappel_conso.outbox ENABLE ROW LEVEL SECURITY;
+ALTER TABLE rappel_conso.outbox_topic ENABLE ROW LEVEL SECURITY;
 
 -- In PostgreSQL 16 and newer a membership says of its own whether the member
 -- has the role's rights (USAGE: to see its rows) and may become it (SET: to
@@ -1898,6 +1946,11 @@ CREATE POLICY own ON rappel_conso.outbox FOR SELECT
            WHERE pg_catalog.pg_has_role(r.oid, CASE WHEN pg_catalog.current_setting('server_version_num')::integer >= 160000
                                                     THEN 'USAGE' ELSE 'MEMBER' END)));
 COMMENT ON POLICY own ON rappel_conso.outbox IS 'roles see the messages that they emitted';
+CREATE POLICY own ON rappel_conso.outbox_topic FOR SELECT
+  USING (topic OPERATOR(pg_catalog.=) ANY (SELECT o.topic FROM rappel_conso.outbox o));
+COMMENT ON POLICY own ON rappel_conso.outbox_topic IS 'roles see the topics that their messages wait for';
+CREATE POLICY monitor ON rappel_conso.outbox_topic FOR SELECT TO pg_monitor USING (true);
+COMMENT ON POLICY monitor ON rappel_conso.outbox_topic IS 'pg_monitor sees states of all';
 CREATE POLICY monitor ON rappel_conso.outbox FOR SELECT TO pg_monitor USING (true);
 COMMENT ON POLICY monitor ON rappel_conso.outbox IS 'pg_monitor sees all rows, but neither keys, values nor headers';
 CREATE POLICY monitor ON rappel_conso.stream FOR SELECT TO pg_monitor USING (true);
@@ -2259,4 +2312,5 @@ SELECT pg_catalog.pg_extension_config_dump('rappel_conso.dead_letter', '');
 SELECT pg_catalog.pg_extension_config_dump('rappel_conso.dead_letter_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('rappel_conso.outbox', '');
 SELECT pg_catalog.pg_extension_config_dump('rappel_conso.outbox_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('rappel_conso.outbox_topic', '');
 SELECT pg_catalog.pg_extension_config_dump('rappel_conso.topic_grant', '');

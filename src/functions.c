@@ -37,6 +37,7 @@ PG_FUNCTION_INFO_V1(rc_is_preloaded);
 PG_FUNCTION_INFO_V1(rc_definition_changed);
 PG_FUNCTION_INFO_V1(rc_topic_grant_changed);
 PG_FUNCTION_INFO_V1(rc_publish);
+PG_FUNCTION_INFO_V1(rc_republish);
 PG_FUNCTION_INFO_V1(rc_retry);
 PG_FUNCTION_INFO_V1(rc_drain);
 
@@ -293,6 +294,25 @@ rc_publish(PG_FUNCTION_ARGS)
 
 	rc_wake_at_commit(RC_WORKER_OUTBOX, "", 0);
 	return uuid;
+}
+
+/* rc_republish(topic, id): (republished, still_dead). */
+Datum
+rc_republish(PG_FUNCTION_ARGS)
+{
+	char	   *topic = PG_ARGISNULL(0) ? NULL :
+		text_to_cstring(PG_GETARG_TEXT_PP(0));
+	int64		id = 0;
+	int64		values[2];
+
+	PreventCommandDuringRecovery("rc_republish()");
+	PreventCommandIfReadOnly("rc_republish()");
+	if (!PG_ARGISNULL(1))
+		id = PG_GETARG_INT64(1) > 0 ? PG_GETARG_INT64(1) : -1;
+	rc_republish_letters(topic, id, &values[0], &values[1]);
+	if (values[0] > 0)
+		rc_wake_at_commit(RC_WORKER_OUTBOX, "", 0);
+	return values_row(fcinfo, values, 2);
 }
 
 /* rc_retry(stream, id): (retried, resolved, still_dead). */

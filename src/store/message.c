@@ -38,33 +38,80 @@ static int64 string_size(const char *string, int len);
 void
 rc_message_check(NullableDatum key, NullableDatum value, NullableDatum headers)
 {
-	int64		key_bytes = bytes_of(key.value, key.isnull);
-	int64		header_bytes = 0;
-	int64		all;
+	RcMessageSize size;
+	char	   *problem;
 
-	if (key_bytes > RC_MAX_KEY)
+	rc_message_measure(key, value, headers, PG_INT64_MAX, &size);
+	problem = rc_message_too_large(&size);
+	if (problem != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("key of a message has %lld bytes, its limit is %d",
-						(long long) key_bytes, RC_MAX_KEY)));
-	if (!headers.isnull)
-	{
-		header_bytes = bytes_of(headers.value, false);
-		if (header_bytes <= MAX_BINARY_HEADERS)
-			header_bytes = headers_size(headers.value, PG_INT64_MAX);
-		if (header_bytes > RC_MAX_HEADERS)
-			ereport(ERROR,
-					(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-					 errmsg("headers of a message have %lld bytes, their limit is %d",
-							(long long) header_bytes, RC_MAX_HEADERS),
-					 errdetail("Headers count as text, and a name counts for each value of its array.")));
-	}
-	all = key_bytes + bytes_of(value.value, value.isnull) + header_bytes;
+				 errmsg_internal("%s", problem),
+				 size.headers > RC_MAX_HEADERS ?
+				 errdetail("Headers count as text, and a name counts for each value of its array.") : 0));
+}
+
+/*
+ * How large a message is.  Headers are counted until there are more than
+ * "enough" bytes.
+ */
+void
+rc_message_measure(NullableDatum key, NullableDatum value,
+				   NullableDatum headers, int64 enough, RcMessageSize *size)
+{
+	size->key = bytes_of(key.value, key.isnull);
+	size->value = bytes_of(value.value, value.isnull);
+	size->headers = bytes_of(headers.value, headers.isnull);
+	if (!headers.isnull && size->headers <= MAX_BINARY_HEADERS)
+		size->headers = headers_size(headers.value, enough);
+}
+
+/* Which limit a message passes, in words; NULL if none. */
+char *
+rc_message_too_large(const RcMessageSize *size)
+{
+	int64		all = size->key + size->value + size->headers;
+
+	if (size->key > RC_MAX_KEY)
+		return psprintf("key of a message has %lld bytes, its limit is %d",
+						(long long) size->key, RC_MAX_KEY);
+	if (size->headers > RC_MAX_HEADERS)
+		return psprintf("headers of a message have %lld bytes, their limit is %d",
+						(long long) size->headers, RC_MAX_HEADERS);
 	if (all > RC_MAX_MESSAGE)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("key, value and headers of a message have %lld bytes, their limit is %d",
-						(long long) all, RC_MAX_MESSAGE)));
+		return psprintf("key, value and headers of a message have %lld bytes, their limit is %d",
+						(long long) all, RC_MAX_MESSAGE);
+	return NULL;
+}
+
+/*
+ * The headers that a message goes out with, in the current context.  Names
+ * that begin with rappel_conso-, in whatever case, are ours: consumers drop
+ * repeats by the id, and count a run's records by its header, so that one
+ * which was forwarded or made up is left out.
+ */
+RcHeader *
+rc_message_headers(Datum jsonb, bool isnull, const char *message_id, int *n)
+{
+	int			given = 0;
+	RcHeader   *from = isnull ? NULL : rc_headers_from_jsonb(jsonb, &given);
+	RcHeader   *headers = palloc_extended(sizeof(RcHeader) * (given + 1),
+										  MCXT_ALLOC_HUGE);
+
+	*n = 0;
+	for (int i = 0; i < given; i++)
+	{
+		if (pg_strncasecmp(from[i].name, RC_HEADER_PREFIX,
+						   strlen(RC_HEADER_PREFIX)) != 0)
+			headers[(*n)++] = from[i];
+	}
+	headers[*n].name = RC_HEADER_ID;
+	headers[*n].value = message_id;
+	headers[*n].value_len = strlen(message_id);
+	(*n)++;
+	if (from != NULL)
+		pfree(from);
+	return headers;
 }
 
 /* Bytes of a bytea, or of what jsonb is stored as, without expanding it. */

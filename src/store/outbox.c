@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * outbox.c
- *	  The outbox: messages that wait to be published, and who may publish
- *	  where.
+ *	  Messages into the outbox: what a stream's statement returns, and who may
+ *	  publish where.
  *
- * A message is written in the transaction that emits it and deleted when
- * Kafka has confirmed it, never before: at least once.
+ * A message is written in the transaction that emits it; outbox_read.c has
+ * the way out.
  *
  *-------------------------------------------------------------------------
  */
@@ -174,73 +174,6 @@ make_array(Datum *values, bool *nulls, int n, Oid type)
 
 	return PointerGetDatum(construct_md_array(values, nulls, 1, dims, lbs,
 											  type, -1, false, TYPALIGN_INT));
-}
-
-/*
- * The oldest messages, at most "limit" of them and about 8 MB, in the current
- * context.
- */
-RcMessage *
-rc_outbox_read(int limit, int *n)
-{
-	RcQueryScope scope;
-	RcParams	params = {0};
-	RcMessage  *messages;
-
-	rc_param_int4(&params, limit);
-	rc_query_begin(&scope);
-	*n = (int) rc_query("SELECT id, topic, key, value,"
-						" pg_catalog.jsonb_build_object('rappel_conso-id', message_id)"
-						"  || COALESCE(headers, '{}'), origin, owner"
-						" FROM (SELECT o.*, pg_catalog.sum(pg_catalog.octet_length(value)) OVER (ORDER BY id) AS bytes"
-						"  FROM (SELECT * FROM rappel_conso.outbox ORDER BY id LIMIT $1) o) o"
-						" WHERE bytes - pg_catalog.octet_length(value) < 8388608 OR bytes IS NULL"
-						"  OR value IS NULL ORDER BY id", &params);
-	messages = SPI_palloc(sizeof(RcMessage) * Max(*n, 1));
-	for (int i = 0; i < *n; i++)
-	{
-		RcRecord   *record = &messages[i].record;
-
-		memset(&messages[i], 0, sizeof(RcMessage));
-		messages[i].id = rc_column_int8(i, 1, 0);
-		record->topic = rc_column_text(i, 2);
-		record->key = rc_column_bytes(i, 3, &record->key_len);
-		record->value = rc_column_bytes(i, 4, &record->value_len);
-		record->headers = rc_column_headers(i, 5, &record->nheaders);
-		record->partition = -1;
-		record->offset = -1;
-		record->timestamp_ms = -1;
-		messages[i].origin = rc_column_text(i, 6);
-		messages[i].owner = rc_column_text(i, 7);
-	}
-	rc_query_end(&scope);
-	return messages;
-}
-
-/* Delete messages that Kafka has confirmed, or that went to the dead letters. */
-void
-rc_outbox_delete(const int64 *ids, int n)
-{
-	RcParams	params = {0};
-
-	rc_param_ids(&params, ids, n);
-	rc_execute("DELETE FROM rappel_conso.outbox WHERE id = ANY ($1)", &params);
-}
-
-/* What the publisher does: "running", or "waiting" with the error. */
-void
-rc_outbox_say(const char *state, const char *error)
-{
-	RcParams	params = {0};
-
-	rc_param_text(&params, state);
-	rc_param_words(&params, error);
-	rc_execute("INSERT INTO rappel_conso.outbox_state AS t (state, error, last_error_at)"
-			   " VALUES ($1, $2, CASE WHEN $2 IS NOT NULL THEN pg_catalog.clock_timestamp() END)"
-			   " ON CONFLICT (one) DO UPDATE SET state = $1,"
-			   " error = COALESCE($2, t.error),"
-			   " last_error_at = COALESCE(EXCLUDED.last_error_at, t.last_error_at)"
-			   " WHERE t.state <> $1 OR $2 IS NOT NULL", &params);
 }
 
 /*

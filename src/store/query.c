@@ -364,6 +364,8 @@ rc_column_bytes(int row, int column, int *len)
 	copy = SPI_palloc(*len + 1);
 	memcpy(copy, VARDATA_ANY(bytes), *len);
 	copy[*len] = '\0';
+	if ((Pointer) bytes != DatumGetPointer(value))
+		pfree(bytes);
 	return copy;
 }
 
@@ -384,6 +386,17 @@ rc_column_headers(int row, int column, int *n)
 	headers = rc_headers_from_jsonb(value, n);
 	MemoryContextSwitchTo(old);
 	return headers;
+}
+
+/* The value itself, of whatever storage; valid until rc_query_end. */
+NullableDatum
+rc_column_any(int row, int column)
+{
+	NullableDatum value;
+
+	value.value = SPI_getbinval(SPI_tuptable->vals[row],
+								SPI_tuptable->tupdesc, column, &value.isnull);
+	return value;
 }
 
 int64

@@ -65,6 +65,7 @@ extern void rc_param_ids(RcParams *params, const int64 *ids, int n);
 extern char *rc_column_text(int row, int column);
 extern char *rc_column_bytes(int row, int column, int *len);
 extern RcHeader *rc_column_headers(int row, int column, int *n);
+extern NullableDatum rc_column_any(int row, int column);
 extern int64 rc_column_int8(int row, int column, int64 if_null);
 extern bool rc_column_bool(int row, int column);
 extern TimestampTz rc_column_time(int row, int column);
@@ -371,7 +372,7 @@ extern void rc_stream_wait(const char *stream, const ErrorData *error);
 extern bool rc_stream_unproven(const char *stream);
 extern int	rc_stream_fail(const char *stream, const ErrorData *error);
 
-/* ---- outbox.c: messages that wait to be published ---- */
+/* ---- outbox.c: messages into the outbox ---- */
 
 /* Rows that a statement has returned, copied out of SPI. */
 typedef struct RcOutput
@@ -385,20 +386,9 @@ typedef struct RcOutput
 	bool	   *header_nulls;
 } RcOutput;
 
-typedef struct RcMessage
-{
-	int64		id;
-	char	   *origin;			/* stream, or rc_publish */
-	char	   *owner;			/* name of the role that emitted it */
-	RcRecord	record;
-} RcMessage;
-
 extern void rc_output_check(TupleDesc desc, const char *stream);
 extern RcOutput *rc_output_collect(const char *stream);
 extern void rc_outbox_insert(const RcStream *stream, const RcOutput *output);
-extern RcMessage *rc_outbox_read(int limit, int *n);
-extern void rc_outbox_delete(const int64 *ids, int n);
-extern void rc_outbox_say(const char *state, const char *error);
 extern bool rc_topic_allowed(Oid role, const char *topic, bool write);
 
 /* ---- message.c: what a message may be ---- */
@@ -408,8 +398,63 @@ extern bool rc_topic_allowed(Oid role, const char *topic, bool write);
 #define RC_MAX_HEADERS	1048576
 #define RC_MAX_MESSAGE	16777216	/* key, value and headers together */
 
+typedef struct RcMessageSize
+{
+	int64		key;
+	int64		value;
+	int64		headers;
+} RcMessageSize;
+
 extern void rc_message_check(NullableDatum key, NullableDatum value,
 							 NullableDatum headers);
+extern void rc_message_measure(NullableDatum key, NullableDatum value,
+							   NullableDatum headers, int64 enough,
+							   RcMessageSize *size);
+extern char *rc_message_too_large(const RcMessageSize *size);
+extern RcHeader *rc_message_headers(Datum jsonb, bool isnull,
+									const char *message_id, int *n);
+
+/* ---- outbox_read.c: and out of it ---- */
+
+/* A topic that messages are there for. */
+typedef struct RcOutboxTopic
+{
+	char	   *name;
+	bool		waiting;		/* it has a row of rappel_conso.outbox_topic */
+} RcOutboxTopic;
+
+typedef struct RcMessage
+{
+	int64		id;
+	RcMessageSize size;
+	int			sqlstate;		/* of the problem */
+	char	   *problem;		/* why it can never be sent; NULL: it can */
+	RcRecord	record;			/* only its topic where there is a problem */
+} RcMessage;
+
+/*
+ * Whether a message shall be read.  Those of a topic are asked for in the
+ * order of their ids, before key, value and headers are read.
+ */
+typedef bool (*RcMessageTake) (void *arg, const RcMessage *message);
+
+extern List *rc_outbox_topics(void);
+extern List *rc_outbox_read(char **topics, int ntopics, int limit,
+							bool one_by_one, RcMessageTake take, void *arg);
+extern void rc_outbox_delete(const int64 *ids, int n);
+extern void rc_outbox_bury(const int64 *ids, int n, int sqlstate,
+						   const char *message, bool too_large);
+extern void rc_outbox_say(const char *state, const char *error);
+extern void rc_outbox_topic_waits(const char *topic, int failures,
+								  TimestampTz retry_at, int sqlstate,
+								  const char *error, const char *hint);
+extern void rc_outbox_topic_goes(const char *topic);
+extern void rc_outbox_topics_sweep(void);
+
+/* ---- republish.c ---- */
+
+extern void rc_republish_letters(const char *topic, int64 id,
+								 int64 *republished, int64 *still_dead);
 
 /* ---- dead_letter.c ---- */
 

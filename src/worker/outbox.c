@@ -1,51 +1,65 @@
 /*-------------------------------------------------------------------------
  *
  * outbox.c
- *	  The outbox publisher: sends what waits in the outbox to Kafka, in the
- *	  order of its ids, and deletes what Kafka has confirmed.
+ *	  The outbox publisher: sends what waits in the outbox to Kafka, and
+ *	  deletes what Kafka has confirmed.
  *
  * A message is never deleted before it is confirmed, and never sent before
- * the transaction that wrote it is safe on disk.
+ * the transaction that wrote it is safe on disk.  Nothing here may wait for
+ * one topic while messages of another could be sent: see outbox.h.
  *
  *-------------------------------------------------------------------------
  */
-#include "worker/worker.h"
+#include "worker/outbox.h"
 
-#include "access/xact.h"
-#include "access/xlog.h"
-#include "access/xlog_internal.h"
+#include <signal.h>
+
 #include "miscadmin.h"
-#include "pgstat.h"
+#include "postmaster/interrupt.h"
 #include "storage/ipc.h"
+#include "storage/latch.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
 #include "utils/memutils.h"
-
-#include "kafka/kafka.h"
+#include "utils/timestamp.h"
 
 #define LOOK_INTERVAL	5000
+#define MIN_BACKOFF		500
 #define MAX_BACKOFF		60000
 
-/* Messages sent before the next wait for their confirmation. */
-#define SEND_LIMIT		5000
-
-/* How long Kafka is waited for before an error is made of it, in ms. */
+/* How long a batch may be under way before its topic has to wait, in ms. */
 #define PATIENCE		30000
 
-/* The same before anything has been sent: trying again costs nothing. */
-#define LOOKUP_PATIENCE	5000
+/* The same while there is no room for another one. */
+#define SHORT_PATIENCE	5000
 
-static RcKafka *producer = NULL;
-static char *producer_brokers = NULL;
-static List *known_topics = NIL;
-static bool said_running = false;
+/* Topics that a producer has handles of before it is opened anew. */
+#define TOPICS_LIMIT	1000
 
-static bool wanted(void);
-static bool publish_some(MemoryContext context);
-static void flush_wal(void);
-static void open_producer(void);
-static void close_producer(void);
-static char *topic_problem(const char *topic);
-static void settle(RcMessage *messages, int n, char **errors);
-static void say_waiting(const char *error);
+/* A look for reports; how long they are waited for when we shall end, in ms. */
+#define REPORT_WAIT		100
+#define END_PATIENCE	500
+
+/* No lock is waited for longer: it may be somebody's for ever. */
+#define LOCK_TIMEOUT	"1s"
+
+/* SIGTERM would find something unsettled; it has come. */
+static volatile sig_atomic_t busy = false;
+static volatile sig_atomic_t ending = false;
+
+static void end_softly(SIGNAL_ARGS);
+static bool publish_round(RcPublisher *publisher);
+static bool take_reports(RcPublisher *publisher);
+static bool settle(RcPublisher *publisher);
+static void wait_for_reports(RcPublisher *publisher);
+static void close_stalled(RcPublisher *publisher);
+static void close_unconfirmed(RcPublisher *publisher);
+static void open_producer(RcPublisher *publisher);
+static void close_producer(RcPublisher *publisher);
+static void recover(RcPublisher *publisher, const ErrorData *error);
+static void wait_for_more(RcPublisher *publisher, long timeout_ms);
+static long next_wait(const RcPublisher *publisher);
+static void retry_after_reload(RcPublisher *publisher);
 
 /*
  * Entry point of the outbox publisher.
@@ -54,227 +68,308 @@ void
 rc_outbox_main(Datum arg)
 {
 	RcWorkerArgs *args = rc_worker_args();
-	MemoryContext context;
-	volatile long backoff = 0;
+	RcPublisher *publisher;
 
 	rc_queue_attach(args->segment);
 	rc_worker_connect(args, "rappel_conso outbox");
 	rc_queue_connected();
 	if (!rc_lock_take(RC_WORKER_OUTBOX, "", 0))
 		proc_exit(0);
-	context = AllocSetContextCreate(TopMemoryContext, "rappel_conso outbox",
-									ALLOCSET_DEFAULT_SIZES);
+	pqsignal(SIGTERM, end_softly);
+	SetConfigOption("lock_timeout", LOCK_TIMEOUT, PGC_SUSET, PGC_S_OVERRIDE);
+	publisher = MemoryContextAllocZero(TopMemoryContext, sizeof(RcPublisher));
+	publisher->context = AllocSetContextCreate(TopMemoryContext,
+											   "rappel_conso outbox",
+											   ALLOCSET_DEFAULT_SIZES);
 	for (;;)
 	{
 		bool		more = false;
 
-		MemoryContextSwitchTo(context);
-		MemoryContextReset(context);
+		MemoryContextSwitchTo(publisher->context);
+		MemoryContextReset(publisher->context);
 		PG_TRY();
 		{
-			if (!wanted())
-				proc_exit(0);
-			MemoryContextSwitchTo(context);
-			more = publish_some(context);
-			backoff = 0;
+			more = publish_round(publisher);
+			publisher->backoff = 0;
 		}
 		PG_CATCH();
 		{
-			ErrorData  *error = rc_worker_recover(context, true);
-
-			close_producer();
-			backoff = Min(MAX_BACKOFF, Max(500, backoff * 2));
-			if (wanted())
-				say_waiting(error->message);
+			recover(publisher, rc_worker_recover(publisher->context, true));
 		}
 		PG_END_TRY();
 
-		MemoryContextSwitchTo(context);
-		if (more)
-			rc_worker_wait(0);
-		else
-			rc_worker_wait(backoff > 0 ? backoff : LOOK_INTERVAL);
+		MemoryContextSwitchTo(publisher->context);
+		wait_for_more(publisher, more ? 0 : next_wait(publisher));
 	}
-}
-
-/* Whether there is something to publish for, and somebody to publish to. */
-static bool
-wanted(void)
-{
-	bool		present;
-
-	rc_transaction_begin();
-	present = rc_extension_present();
-	rc_transaction_commit();
-	return present && rc_kafka_brokers[0] != '\0';
 }
 
 /*
- * Send the oldest messages and delete those that are confirmed; true when
- * there may be more.
- */
-static bool
-publish_some(MemoryContext context)
-{
-	RcMessage  *messages;
-	char	  **errors;
-	List	   *refused = NIL;
-	ListCell   *lc;
-	int			n;
-
-	rc_transaction_begin();
-	MemoryContextSwitchTo(context);
-	messages = rc_outbox_read(SEND_LIMIT, &n);
-	rc_transaction_commit();
-	MemoryContextSwitchTo(context);
-	if (n == 0)
-		return false;
-
-	/* With synchronous_commit = off a visible row may not be on disk yet. */
-	flush_wal();
-	open_producer();
-	MemoryContextSwitchTo(context);
-	errors = palloc0(sizeof(char *) * n);
-	for (int i = 0; i < n; i++)
-	{
-		errors[i] = topic_problem(messages[i].record.topic);
-		if (errors[i] == NULL)
-			rc_producer_send(producer, &messages[i].record, i);
-	}
-	MemoryContextSwitchTo(context);
-	rc_producer_flush(producer, PATIENCE, &refused);
-	foreach(lc, refused)
-	{
-		RcRefused  *message = (RcRefused *) lfirst(lc);
-
-		errors[message->tag] = message->error;
-	}
-	settle(messages, n, errors);
-	return true;
-}
-
-/*
- * Flush the WAL that has been written.  At the end of a page the insert
- * position stands behind the header of the next one, which is not there yet.
+ * SIGTERM: what Kafka has confirmed is settled before the process ends, which
+ * takes no longer than the time limits above.  A second one does not wait.
  */
 static void
-flush_wal(void)
+end_softly(SIGNAL_ARGS)
 {
-	XLogRecPtr	end = GetXLogInsertRecPtr();
-	uint64		offset = end % XLOG_BLCKSZ;
+	int			save_errno = errno;
 
-	if (offset == SizeOfXLogShortPHD ||
-		XLogSegmentOffset(end, wal_segment_size) == SizeOfXLogLongPHD)
-		end -= offset;
-	XLogFlush(end);
+	if (busy && !ending)
+	{
+		ending = true;
+		SetLatch(MyLatch);
+	}
+	else
+		die(postgres_signal_arg);
+	errno = save_errno;
+}
+
+/*
+ * Settle what has been reported, send what can be sent; true if there may be
+ * more to do at once.
+ */
+static bool
+publish_round(RcPublisher *publisher)
+{
+	bool		more = false;
+	List	   *messages;
+
+	retry_after_reload(publisher);
+	if (publisher->kafka != NULL)
+		more = take_reports(publisher);
+	if (ending)
+		wait_for_reports(publisher);
+	more |= settle(publisher);
+	if (ending)
+		proc_exit(0);
+	if (publisher->kafka != NULL && rc_publish_failed(publisher->kafka))
+	{
+		wait_for_reports(publisher);
+		(void) settle(publisher);
+		rc_publish_raise(publisher->kafka);
+	}
+	close_stalled(publisher);
+	if (rc_out_count(RC_OUT_OPEN) > 0 &&
+		publisher->retry_at > GetCurrentTimestamp())
+		return more;
+
+	messages = rc_out_read(publisher);
+	if (publisher->kafka == NULL && rc_out_count(RC_OUT_WITH_MESSAGES) == 0)
+		return more;
+	open_producer(publisher);
+	busy = true;
+	more |= rc_out_hand_over(publisher, messages) > 0;
+	if (!publisher->closing)
+		more |= rc_out_look_up_topics(publisher);
+	return more;
+}
+
+/* What Kafka says of messages and topics; true if it has said something. */
+static bool
+take_reports(RcPublisher *publisher)
+{
+	List	   *answers = rc_publish_serve(publisher->kafka);
+	ListCell   *lc;
+
+	foreach(lc, answers)
+		rc_out_answer((RcAnswer *) lfirst(lc));
+	return rc_out_take_topics(publisher) || answers != NIL;
+}
+
+static bool
+settle(RcPublisher *publisher)
+{
+	bool		any = rc_out_settle(publisher->batch_messages, ending);
+
+	busy = rc_out_count(RC_OUT_UNSETTLED) > 0;
+	return any;
+}
+
+/* A last look for reports before the producer is closed. */
+static void
+wait_for_reports(RcPublisher *publisher)
+{
+	TimestampTz start = GetCurrentTimestamp();
+
+	while (publisher->kafka != NULL && rc_out_count(RC_OUT_OPEN) > 0 &&
+		   !rc_time_passed(start, END_PATIENCE))
+	{
+		(void) rc_kafka_wait(publisher->kafka, END_PATIENCE / 10);
+		(void) take_reports(publisher);
+	}
+}
+
+/*
+ * A batch that has been under way for very long, or settings that have
+ * changed, take another producer: but first others get their reports.
+ */
+static void
+close_stalled(RcPublisher *publisher)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	int			patience = rc_out_open_bytes() >= RC_BYTES_LIMIT ?
+		SHORT_PATIENCE : PATIENCE;
+	RcOutTopic *topic;
+	bool		stalled = false;
+	bool		others = false;
+
+	if (publisher->kafka == NULL)
+		return;
+	for (int i = 0; (topic = rc_out_topic_at(i)) != NULL; i++)
+	{
+		if (topic->nopen == 0)
+			continue;
+		if (rc_time_passed(topic->sent_at, patience))
+			stalled = true;
+		else
+			others = true;
+	}
+	if (!publisher->closing &&
+		(stalled || rc_out_count(RC_OUT_READY) > TOPICS_LIMIT ||
+		 strcmp(publisher->brokers, rc_kafka_brokers) != 0))
+	{
+		publisher->closing = true;
+		publisher->closing_since = now;
+	}
+	if (publisher->closing &&
+		(!others || rc_time_passed(publisher->closing_since, SHORT_PATIENCE)))
+		close_unconfirmed(publisher);
+}
+
+/* Close the producer; topics that are still under way have to wait. */
+static void
+close_unconfirmed(RcPublisher *publisher)
+{
+	const char *trouble = rc_kafka_trouble(publisher->kafka);
+	RcOutTopic *topic;
+	bool		any = rc_out_count(RC_OUT_OPEN) > 0;
+
+	if (trouble != NULL)
+		trouble = pstrdup(trouble);
+	for (int i = 0; (topic = rc_out_topic_at(i)) != NULL; i++)
+	{
+		if (topic->nopen > 0 && trouble == NULL)
+			rc_out_later(topic, ERRCODE_CONNECTION_FAILURE,
+						 "its messages were not confirmed in time");
+	}
+	close_producer(publisher);
+	if (!any)
+	{
+		if (rc_out_count(RC_OUT_UNSETTLED) == 0)
+			rc_out_forget_topics();
+	}
+	else if (trouble != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONNECTION_FAILURE),
+				 errmsg("could not reach the Kafka brokers \"%s\": %s",
+						rc_kafka_brokers, trouble)));
 }
 
 /* A producer for the cluster that is set now. */
 static void
-open_producer(void)
+open_producer(RcPublisher *publisher)
 {
-	if (producer != NULL && strcmp(producer_brokers, rc_kafka_brokers) == 0)
+	if (publisher->kafka != NULL)
 		return;
-	close_producer();
-	producer_brokers = MemoryContextStrdup(TopMemoryContext, rc_kafka_brokers);
-	producer = rc_kafka_open(RC_KAFKA_PRODUCER,
-							 rc_client_id("outbox"),
-							 NULL);
+	publisher->kafka = rc_kafka_open(RC_KAFKA_PRODUCER, rc_client_id("outbox"),
+									 NULL);
+	rc_publish_begin(publisher->kafka);
+	rc_publish_batch(publisher->kafka, &publisher->batch_messages,
+					 &publisher->batch_bytes);
+	publisher->batch_messages = Min(publisher->batch_messages, RC_READ_LIMIT);
+	if (publisher->brokers != NULL)
+		pfree(publisher->brokers);
+	publisher->brokers = MemoryContextStrdup(TopMemoryContext,
+											 rc_kafka_brokers);
 }
 
+/* What has not been confirmed stays in the outbox. */
 static void
-close_producer(void)
+close_producer(RcPublisher *publisher)
 {
-	if (producer != NULL)
-		rc_kafka_close(producer);
-	producer = NULL;
-	if (producer_brokers != NULL)
-		pfree(producer_brokers);
-	producer_brokers = NULL;
-	list_free_deep(known_topics);
-	known_topics = NIL;
+	if (publisher->kafka != NULL)
+		rc_kafka_close(publisher->kafka);
+	publisher->kafka = NULL;
+	publisher->closing = false;
+	rc_out_lost();
 }
 
 /*
- * Why a message cannot go to the topic, which is made where it is missing;
- * NULL when it can.  What may pass is an error instead.
+ * After an error.  What is under way stays so, unless the producer is of no
+ * more use; one that has nothing under way is closed, since another one may
+ * do better with settings that have changed.
  */
-static char *
-topic_problem(const char *topic)
+static void
+recover(RcPublisher *publisher, const ErrorData *error)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ListCell   *lc;
-	char	   *volatile problem = NULL;
+	static bool failed_at_end = false;
 
-	foreach(lc, known_topics)
-	{
-		if (strcmp((char *) lfirst(lc), topic) == 0)
-			return NULL;
-	}
+	if (ending && failed_at_end)
+		proc_exit(0);
+	failed_at_end = ending;
+	publisher->one_by_one |= publisher->reading;
+	publisher->reading = false;
+	if (publisher->kafka != NULL &&
+		(rc_out_count(RC_OUT_OPEN) == 0 ||
+		 rc_publish_failed(publisher->kafka)))
+		close_producer(publisher);
 
+	publisher->backoff = Min(MAX_BACKOFF,
+							 Max(MIN_BACKOFF, publisher->backoff * 2));
+	publisher->retry_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+													  publisher->backoff);
 	PG_TRY();
 	{
-		if (rc_kafka_partition_count(producer, topic, LOOKUP_PATIENCE) == 0)
-			rc_kafka_create_topic(producer, topic, 1, -1, false, PATIENCE);
+		rc_out_say_waiting(error->message);
 	}
 	PG_CATCH();
 	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		if (rc_error_may_pass(error->sqlerrcode))
-			PG_RE_THROW();
-		FlushErrorState();
-		problem = error->message;
+		FreeErrorData(rc_worker_recover(publisher->context, true));
 	}
 	PG_END_TRY();
-
-	MemoryContextSwitchTo(TopMemoryContext);
-	if (problem == NULL)
-		known_topics = lappend(known_topics, pstrdup(topic));
-	MemoryContextSwitchTo(context);
-	return problem;
 }
 
-/* Delete the messages; those with an error become dead letters. */
+/* Wait for reports while any are due, else for messages. */
 static void
-settle(RcMessage *messages, int n, char **errors)
+wait_for_more(RcPublisher *publisher, long timeout_ms)
 {
-	MemoryContext context = CurrentMemoryContext;
-	int64	   *ids = palloc(sizeof(int64) * n);
-
-	rc_transaction_begin();
-	MemoryContextSwitchTo(context);
-	for (int i = 0; i < n; i++)
+	if (timeout_ms > 0 && publisher->kafka != NULL &&
+		rc_out_count(RC_OUT_UNSETTLED) + rc_out_count(RC_OUT_MAKING) > 0)
 	{
-		ErrorData	error = {0};
-
-		ids[i] = messages[i].id;
-		if (errors[i] == NULL)
-			continue;
-		error.sqlerrcode = ERRCODE_PROGRAM_LIMIT_EXCEEDED;
-		error.message = psprintf("Kafka refused the message: %s", errors[i]);
-		rc_dead_letter_add("outbox", messages[i].origin, 0,
-						   &messages[i].record, &error, messages[i].owner);
+		(void) rc_kafka_wait(publisher->kafka, Min(timeout_ms, REPORT_WAIT));
+		timeout_ms = 0;
 	}
-	rc_outbox_delete(ids, n);
-	if (!said_running)
-		rc_outbox_say("running", NULL);
-	rc_transaction_commit();
-	said_running = true;
-	MemoryContextSwitchTo(context);
+	rc_worker_wait(timeout_ms);
 }
 
-/* Show that messages wait, until some have been sent again. */
-static void
-say_waiting(const char *error)
+/* How long there is nothing to do unless somebody wakes us, in ms. */
+static long
+next_wait(const RcPublisher *publisher)
 {
-	MemoryContext context = CurrentMemoryContext;
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz next = TimestampTzPlusMilliseconds(now, LOOK_INTERVAL);
+	RcOutTopic *topic;
 
-	rc_transaction_begin();
-	rc_outbox_say("waiting", error);
-	rc_transaction_commit();
-	MemoryContextSwitchTo(context);
-	said_running = false;
+	if (publisher->backoff > 0)
+		return publisher->backoff;
+	for (int i = 0; (topic = rc_out_topic_at(i)) != NULL; i++)
+	{
+		if (topic->has_messages && topic->nsent == 0 &&
+			topic->retry_at > now && topic->retry_at < next)
+			next = topic->retry_at;
+	}
+	return TimestampDifferenceMilliseconds(now, next) + 1;
+}
+
+/* A reload may have cured whatever topics wait for. */
+static void
+retry_after_reload(RcPublisher *publisher)
+{
+	static TimestampTz reloaded = 0;
+	RcOutTopic *topic;
+
+	if (PgReloadTime == reloaded)
+		return;
+	reloaded = PgReloadTime;
+	publisher->retry_at = 0;
+	for (int i = 0; (topic = rc_out_topic_at(i)) != NULL; i++)
+		topic->retry_at = 0;
 }

@@ -196,7 +196,7 @@ is( query(q{
 		SELECT origin, name, topic, partition, record_offset, convert_from(key, 'UTF8'), length(value),
 			headers->>'a', headers ? 'rappel_conso-id', sqlstate, attempts, resolved_at, owner = current_user
 		FROM rappel_conso.dead_letter ORDER BY length(value)}),
-	"outbox|rc_publish|refused.too|||k|20||t|54000|1||t\n" . "outbox|rc_publish|refused|||big|160000|b|t|54000|1||t",
+	"outbox|rc_publish|refused.too|||k|20||t|22023|1||t\n" . "outbox|rc_publish|refused|||big|160000|b|t|54000|1||t",
 	'they are dead letters of the outbox: one too large, one whose topic cannot be');
 my @words = split(/\n/, query('SELECT message FROM rappel_conso.dead_letter ORDER BY length(value)'));
 like($words[0], qr/^Kafka refused the message: could not create topic "refused.too": .*collide/, 'with what Kafka says of the topic');

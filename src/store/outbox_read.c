@@ -1,0 +1,313 @@
+/*-------------------------------------------------------------------------
+ *
+ * outbox_read.c
+ *	  Messages out of the outbox: what is there for each topic, what is to be
+ *	  sent, what has been confirmed or refused, and which topics wait.
+ *
+ * A message is deleted when Kafka has confirmed it, or in the transaction
+ * that makes it a dead letter, never before: at least once.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "store/store.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+
+static RcMessage *read_message(int row, RcMessageTake take, void *arg);
+static RcMessage *read_alone(int row, RcMessageTake take, void *arg);
+static Datum text_array(char **values, int n);
+
+/*
+ * The topics that messages wait for, in the current context.  The index on
+ * (topic, id) is asked for the next topic each time, so that a topic costs the
+ * same whether it has one message or a million.
+ */
+List *
+rc_outbox_topics(void)
+{
+	RcQueryScope scope;
+	List	   *topics = NIL;
+	MemoryContext old;
+	uint64		n;
+
+	old = CurrentMemoryContext;
+	rc_query_begin(&scope);
+	n = rc_query("WITH RECURSIVE t (topic) AS ("
+				 " (SELECT o.topic FROM rappel_conso.outbox o ORDER BY o.topic LIMIT 1)"
+				 " UNION ALL"
+				 " SELECT (SELECT o.topic FROM rappel_conso.outbox o"
+				 "  WHERE o.topic > t.topic ORDER BY o.topic LIMIT 1)"
+				 " FROM t WHERE t.topic IS NOT NULL)"
+				 " SELECT t.topic, w.topic IS NOT NULL FROM t"
+				 " LEFT JOIN rappel_conso.outbox_topic w ON w.topic = t.topic"
+				 " WHERE t.topic IS NOT NULL", NULL);
+	for (uint64 i = 0; i < n; i++)
+	{
+		RcOutboxTopic *topic = MemoryContextAlloc(old, sizeof(RcOutboxTopic));
+		MemoryContext spi;
+
+		topic->name = rc_column_text(i, 1);
+		topic->waiting = rc_column_bool(i, 2);
+		spi = MemoryContextSwitchTo(old);
+		topics = lappend(topics, topic);
+		MemoryContextSwitchTo(spi);
+	}
+	rc_query_end(&scope);
+	return topics;
+}
+
+/*
+ * The oldest messages of these topics, at most "limit" of all, as far as they
+ * are wanted: a list of RcMessage in the order of their ids, in the current
+ * context.  What is not wanted is not expanded.
+ *
+ * "one_by_one" is for when this has failed: then an error of one message is
+ * its problem, and the others are read.
+ */
+List *
+rc_outbox_read(char **topics, int ntopics, int limit, bool one_by_one,
+			   RcMessageTake take, void *arg)
+{
+	RcQueryScope scope;
+	RcParams	params = {0};
+	List	   *messages = NIL;
+	MemoryContext context = CurrentMemoryContext;
+	uint64		n;
+
+	rc_param_datum(&params, TEXTARRAYOID, text_array(topics, ntopics));
+	/* of each as many as make a full round, or its share of a few */
+	rc_param_int4(&params, Max(limit / ntopics, Min(limit, 50)));
+	rc_param_int4(&params, limit);
+	rc_query_begin(&scope);
+	n = rc_query("SELECT m.id, m.topic, m.key, m.value, m.headers, m.message_id"
+				 " FROM pg_catalog.unnest($1) AS t (topic)"
+				 " CROSS JOIN LATERAL (SELECT o.id, o.topic, o.key, o.value, o.headers, o.message_id"
+				 "  FROM rappel_conso.outbox o WHERE o.topic = t.topic"
+				 "  ORDER BY o.topic, o.id LIMIT $2) m"
+				 " ORDER BY m.id LIMIT $3", &params);
+	for (uint64 i = 0; i < n; i++)
+	{
+		RcMessage  *message = one_by_one ? read_alone(i, take, arg) :
+			read_message(i, take, arg);
+		MemoryContext spi;
+
+		if (message == NULL)
+			continue;
+		spi = MemoryContextSwitchTo(context);
+		messages = lappend(messages, message);
+		MemoryContextSwitchTo(spi);
+	}
+	rc_query_end(&scope);
+	return messages;
+}
+
+/* One message, in the context outside of SPI; NULL when it is not wanted. */
+static RcMessage *
+read_message(int row, RcMessageTake take, void *arg)
+{
+	RcMessage  *message = SPI_palloc(sizeof(RcMessage));
+	RcRecord   *record = &message->record;
+	NullableDatum headers = rc_column_any(row, 5);
+	MemoryContext old;
+
+	memset(message, 0, sizeof(RcMessage));
+	message->id = rc_column_int8(row, 1, 0);
+	record->topic = rc_column_text(row, 2);
+	record->partition = -1;
+	record->offset = record->timestamp_ms = -1;
+	rc_message_measure(rc_column_any(row, 3), rc_column_any(row, 4), headers,
+					   RC_MAX_HEADERS, &message->size);
+	if (!take(arg, message))
+	{
+		pfree(unconstify(char *, record->topic));
+		pfree(message);
+		return NULL;
+	}
+	old = MemoryContextSwitchTo(GetMemoryChunkContext(message));
+	message->problem = rc_message_too_large(&message->size);
+	if (message->problem != NULL)
+		message->sqlstate = ERRCODE_PROGRAM_LIMIT_EXCEEDED;
+	else
+	{
+		record->headers = rc_message_headers(headers.value, headers.isnull,
+											 rc_column_text(row, 6),
+											 &record->nheaders);
+		record->key = rc_column_bytes(row, 3, &record->key_len);
+		record->value = rc_column_bytes(row, 4, &record->value_len);
+	}
+	MemoryContextSwitchTo(old);
+	return message;
+}
+
+/*
+ * The same in a sub-transaction.  An error that may pass is none of the
+ * message's; but what is broken on disk does not pass.
+ */
+static RcMessage *
+read_alone(int row, RcMessageTake take, void *arg)
+{
+	MemoryContext old = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	RcMessage  *volatile message = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(old);
+	PG_TRY();
+	{
+		message = read_message(row, take, arg);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(old);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		if (rc_error_may_pass(error->sqlerrcode) &&
+			error->sqlerrcode != ERRCODE_DATA_CORRUPTED &&
+			error->sqlerrcode != ERRCODE_INTERNAL_ERROR)
+			ReThrowError(error);
+		message = SPI_palloc(sizeof(RcMessage));
+		memset(message, 0, sizeof(RcMessage));
+		message->id = rc_column_int8(row, 1, 0);
+		message->record.topic = rc_column_text(row, 2);
+		message->sqlstate = error->sqlerrcode;
+		message->problem = SPI_palloc(strlen(error->message) + 1);
+		strcpy(message->problem, error->message);
+	}
+	PG_END_TRY();
+
+	MemoryContextSwitchTo(old);
+	CurrentResourceOwner = owner;
+	return message;
+}
+
+static Datum
+text_array(char **values, int n)
+{
+	Datum	   *datums = palloc(sizeof(Datum) * Max(n, 1));
+
+	for (int i = 0; i < n; i++)
+		datums[i] = CStringGetTextDatum(values[i]);
+	return PointerGetDatum(construct_array(datums, n, TEXTOID, -1, false,
+										   TYPALIGN_INT));
+}
+
+/*
+ * Delete messages that Kafka has confirmed; dead letters that they were put
+ * back from are resolved.
+ */
+void
+rc_outbox_delete(const int64 *ids, int n)
+{
+	RcParams	params = {0};
+
+	rc_param_ids(&params, ids, n);
+	rc_execute("WITH gone AS (DELETE FROM rappel_conso.outbox"
+			   "  WHERE id = ANY ($1) RETURNING dead_letter)"
+			   " UPDATE rappel_conso.dead_letter d"
+			   " SET resolved_at = pg_catalog.clock_timestamp(),"
+			   " attempts = d.attempts + 1"
+			   " FROM gone g WHERE d.id = g.dead_letter", &params);
+}
+
+/*
+ * Messages become dead letters, with this error; one that was put back from
+ * the dead letters stays the dead letter that it was.  Headers that are too
+ * large are left as they are; others get the id, as a consumer would see it.
+ */
+void
+rc_outbox_bury(const int64 *ids, int n, int sqlstate, const char *message,
+			   bool too_large)
+{
+	RcQueryScope scope;
+	RcParams	params = {0};
+	RcParams	delete_params = {0};
+
+	rc_param_ids(&params, ids, n);
+	rc_param_text(&params, unpack_sql_state(sqlstate));
+	rc_param_words(&params, message);
+	rc_param_bool(&params, too_large);
+	rc_param_ids(&delete_params, ids, n);
+	rc_query_begin(&scope);
+	rc_query("WITH m AS (SELECT o.*, EXISTS (SELECT FROM rappel_conso.dead_letter d"
+			 "   WHERE d.id = o.dead_letter) AS again"
+			 "  FROM rappel_conso.outbox o WHERE o.id = ANY ($1)),"
+			 " again AS (UPDATE rappel_conso.dead_letter d SET sqlstate = $2,"
+			 "  message = $3, attempts = d.attempts + 1 FROM m"
+			 "  WHERE d.id = m.dead_letter)"
+			 " INSERT INTO rappel_conso.dead_letter (origin, name, topic, key, value,"
+			 "  headers, message_id, sqlstate, message, owner)"
+			 " SELECT 'outbox', m.origin, m.topic, m.key, m.value,"
+			 "  CASE WHEN $4 THEN m.headers ELSE COALESCE(m.headers, '{}')"
+			 "   || pg_catalog.jsonb_build_object('rappel_conso-id', m.message_id) END,"
+			 "  m.message_id, $2, $3, m.owner"
+			 " FROM m WHERE NOT m.again ORDER BY m.id", &params);
+	rc_query("DELETE FROM rappel_conso.outbox WHERE id = ANY ($1)",
+			 &delete_params);
+	rc_query_end(&scope);
+}
+
+/* What the publisher does: "running", or "waiting" with the error. */
+void
+rc_outbox_say(const char *state, const char *error)
+{
+	RcParams	params = {0};
+
+	rc_param_text(&params, state);
+	rc_param_words(&params, error);
+	rc_execute("INSERT INTO rappel_conso.outbox_state AS t (state, error, last_error_at)"
+			   " VALUES ($1, $2, CASE WHEN $2 IS NOT NULL THEN pg_catalog.clock_timestamp() END)"
+			   " ON CONFLICT (one) DO UPDATE SET state = $1,"
+			   " error = COALESCE($2, t.error),"
+			   " last_error_at = COALESCE(EXCLUDED.last_error_at, t.last_error_at)"
+			   " WHERE t.state <> $1 OR $2 IS NOT NULL", &params);
+}
+
+/* Messages for this topic wait; the others go on. */
+void
+rc_outbox_topic_waits(const char *topic, int failures, TimestampTz retry_at,
+					  int sqlstate, const char *error, const char *hint)
+{
+	RcParams	params = {0};
+
+	rc_param_text(&params, topic);
+	rc_param_int4(&params, failures);
+	rc_param_time(&params, retry_at);
+	rc_param_text(&params, unpack_sql_state(sqlstate));
+	rc_param_words(&params, error);
+	rc_param_words(&params, hint);
+	rc_execute("INSERT INTO rappel_conso.outbox_topic AS t"
+			   " (topic, failures, retry_at, sqlstate, error, hint)"
+			   " VALUES ($1, $2, $3, $4, $5, $6)"
+			   " ON CONFLICT (topic) DO UPDATE SET failures = $2, retry_at = $3,"
+			   " sqlstate = $4, error = $5, hint = $6,"
+			   " last_error_at = pg_catalog.clock_timestamp()", &params);
+}
+
+/* Messages for this topic do not wait any more. */
+void
+rc_outbox_topic_goes(const char *topic)
+{
+	RcParams	params = {0};
+
+	rc_param_text(&params, topic);
+	rc_execute("DELETE FROM rappel_conso.outbox_topic WHERE topic = $1",
+			   &params);
+}
+
+/* Nor for those whose messages somebody has deleted. */
+void
+rc_outbox_topics_sweep(void)
+{
+	rc_execute("DELETE FROM rappel_conso.outbox_topic t"
+			   " WHERE NOT EXISTS (SELECT FROM rappel_conso.outbox o"
+			   "  WHERE o.topic = t.topic)", NULL);
+}

@@ -1,0 +1,371 @@
+/*-------------------------------------------------------------------------
+ *
+ * outbox_settle.c
+ *	  Kafka's reports to tables: what has been delivered is deleted, what is
+ *	  refused for good becomes a dead letter, and a topic that waits has a row
+ *	  that says so.
+ *
+ * What has been delivered is kept in memory until its deletion is committed,
+ * whatever else fails: it must not be published again.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "worker/outbox.h"
+
+#include <limits.h>
+
+#include "storage/ipc.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+/* Between two tries to delete the messages of one topic, in ms. */
+#define SETTLE_PAUSE	10000
+
+/* The table has said so; it may say otherwise when we start. */
+static bool said_running = false;
+
+static void judge(RcOutTopic *topic, int batch_limit);
+static bool settle_delivered(void);
+static void settle_alone(RcOutTopic *topic);
+static bool settle_range(int from, int to);
+static bool can_settle(const RcOutTopic *topic);
+static int64 *delivered_ids(int from, int to, int *n);
+static void write_rows(int from, int to);
+static bool has_delivered(const RcOutTopic *topic);
+static void settle_dead(RcOutTopic *topic);
+static void bury_all(RcOutTopic *topic);
+static void end_batch(RcOutTopic *topic);
+
+/*
+ * Settle what can be; true if there was anything.  "batch_limit" is how many
+ * messages a batch can have; "last": there will be no other time.
+ */
+bool
+rc_out_settle(int batch_limit, bool last)
+{
+	RcOutTopic *topic;
+	bool		any;
+
+	for (int i = 0; (topic = rc_out_topic_at(i)) != NULL; i++)
+	{
+		if (last)
+			topic->settle_at = 0;
+		if (topic->nsent > 0 && topic->nopen == 0 && !topic->decided)
+			judge(topic, batch_limit);
+	}
+	any = settle_delivered();
+	for (int i = 0; (topic = rc_out_topic_at(i)) != NULL; i++)
+	{
+		if (topic->nsent == 0 || !topic->decided || has_delivered(topic))
+			continue;
+		any = true;
+		settle_dead(topic);
+		end_batch(topic);
+	}
+	return any;
+}
+
+/*
+ * All reports of a batch are there.  A message that was refused alone is to
+ * blame; of several, one or some are, and smaller batches will tell.
+ */
+static void
+judge(RcOutTopic *topic, int batch_limit)
+{
+	int			nhanded = 0;
+	int			nrefused = 0;
+	int			ndecided = 0;
+	RcSent	   *refused = NULL;
+
+	for (int i = 0; i < topic->nsent; i++)
+	{
+		RcSent	   *sent = &topic->sent[i];
+
+		if (sent->fate != RC_FATE_LEFT)
+			ndecided++;
+		if (sent->fate == RC_FATE_DELIVERED || sent->fate == RC_FATE_GONE ||
+			sent->refused)
+			nhanded++;
+		if (sent->refused)
+		{
+			nrefused++;
+			refused = sent;
+		}
+	}
+	if (nrefused == 1 && nhanded == 1 && topic->later_error == NULL)
+	{
+		rc_out_dead(refused, refused->sqlstate,
+					psprintf("Kafka refused the message: %s", refused->error));
+		ndecided++;
+	}
+	if (nrefused > 0)
+		topic->max = Max(nrefused / 2, 1);
+	else if (topic->max > 0 && ndecided > 0)
+		topic->max = topic->max * 2 < batch_limit ? topic->max * 2 : 0;
+
+	if (topic->later_error != NULL)
+		rc_out_wait(topic, topic->later_sqlstate,
+					psprintf("could not publish to topic \"%s\": %s",
+							 topic->name, topic->later_error),
+					topic->later_sqlstate == ERRCODE_INSUFFICIENT_PRIVILEGE ?
+					RC_FORBIDDEN_HINT : NULL);
+	else if (ndecided > 0)
+		rc_out_wait_over(topic);
+	topic->decided = true;
+}
+
+/*
+ * Delete what has been delivered, and write which topics wait, in one commit.
+ * Where that fails, as when somebody has locked a message, each topic is
+ * settled by itself, and one that cannot be is tried again later: its
+ * messages are not published again meanwhile, and others have nothing to do
+ * with it.
+ */
+static bool
+settle_delivered(void)
+{
+	MemoryContext context = CurrentMemoryContext;
+	volatile bool any = false;
+	volatile bool failed = false;
+	RcOutTopic *topic;
+
+	PG_TRY();
+	{
+		any = settle_range(0, INT_MAX);
+	}
+	PG_CATCH();
+	{
+		FreeErrorData(rc_worker_recover(context, false));
+		failed = true;
+	}
+	PG_END_TRY();
+	if (!failed)
+		return any;
+
+	for (int i = 0; (topic = rc_out_topic_at(i)) != NULL; i++)
+		settle_alone(topic);
+	return true;
+}
+
+/* One topic; if that fails it waits. */
+static void
+settle_alone(RcOutTopic *topic)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	PG_TRY();
+	{
+		(void) settle_range(topic->number, topic->number);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error = rc_worker_recover(context, true);
+
+		topic->settle_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+													   SETTLE_PAUSE);
+		rc_out_wait(topic, error->sqlerrcode, error->message, error->hint);
+		/* unless it is the row that could not be written */
+		topic->changed = has_delivered(topic);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+}
+
+/* The same for the topics of these numbers. */
+static bool
+settle_range(int from, int to)
+{
+	MemoryContext context = CurrentMemoryContext;
+	int			n;
+	int64	   *ids = delivered_ids(from, to, &n);
+	RcOutTopic *topic;
+	bool		changed = false;
+
+	for (int i = from; i <= to && (topic = rc_out_topic_at(i)) != NULL; i++)
+		changed |= topic->changed;
+	if (n == 0 && !changed)
+		return false;
+
+	rc_transaction_begin();
+	MemoryContextSwitchTo(context);
+	if (n > 0)
+		rc_outbox_delete(ids, n);
+	write_rows(from, to);
+	if (n > 0 && !said_running)
+		rc_outbox_say("running", NULL);
+	rc_transaction_commit();
+	MemoryContextSwitchTo(context);
+
+	said_running |= n > 0;
+	for (int i = from; i <= to && (topic = rc_out_topic_at(i)) != NULL; i++)
+	{
+		if (topic->changed)
+			topic->has_row = topic->error != NULL;
+		topic->changed = false;
+		if (!can_settle(topic))
+			continue;
+		for (int k = 0; k < topic->nsent; k++)
+		{
+			if (topic->sent[k].fate == RC_FATE_DELIVERED)
+				topic->sent[k].fate = RC_FATE_GONE;
+		}
+	}
+	return true;
+}
+
+/* A topic whose messages could not be deleted is not tried at each look. */
+static bool
+can_settle(const RcOutTopic *topic)
+{
+	return topic->settle_at <= GetCurrentTimestamp();
+}
+
+static int64 *
+delivered_ids(int from, int to, int *n)
+{
+	int			size = 256;
+	int64	   *ids = palloc(sizeof(int64) * size);
+	RcOutTopic *topic;
+
+	*n = 0;
+	for (int i = from; i <= to && (topic = rc_out_topic_at(i)) != NULL; i++)
+	{
+		for (int k = 0; k < topic->nsent && can_settle(topic); k++)
+		{
+			if (topic->sent[k].fate != RC_FATE_DELIVERED)
+				continue;
+			if (*n == size)
+				ids = repalloc_huge(ids, sizeof(int64) * (size *= 2));
+			ids[(*n)++] = topic->sent[k].id;
+		}
+	}
+	return ids;
+}
+
+static bool
+has_delivered(const RcOutTopic *topic)
+{
+	for (int i = 0; i < topic->nsent; i++)
+	{
+		if (topic->sent[i].fate == RC_FATE_DELIVERED)
+			return true;
+	}
+	return false;
+}
+
+/* The rows of the topics that wait, or do not any more. */
+static void
+write_rows(int from, int to)
+{
+	RcOutTopic *topic;
+
+	for (int i = from; i <= to && (topic = rc_out_topic_at(i)) != NULL; i++)
+	{
+		if (!topic->changed)
+			continue;
+		if (topic->error != NULL)
+			rc_outbox_topic_waits(topic->name, topic->failures,
+								  topic->retry_at, topic->sqlstate,
+								  topic->error, topic->hint);
+		else
+			rc_outbox_topic_goes(topic->name);
+	}
+}
+
+/*
+ * Make the dead letters of a batch.  Where that fails, the topic waits: what
+ * was delivered is settled, and other topics have nothing to do with it.
+ */
+static void
+settle_dead(RcOutTopic *topic)
+{
+	MemoryContext context = CurrentMemoryContext;
+	bool		any = false;
+
+	for (int i = 0; i < topic->nsent; i++)
+		any |= topic->sent[i].fate == RC_FATE_DEAD;
+	if (!any)
+		return;
+	PG_TRY();
+	{
+		rc_transaction_begin();
+		MemoryContextSwitchTo(context);
+		bury_all(topic);
+		rc_transaction_commit();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error = rc_worker_recover(context, true);
+
+		rc_out_wait(topic, error->sqlerrcode, error->message, error->hint);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+}
+
+/* Those with the same error go together. */
+static void
+bury_all(RcOutTopic *topic)
+{
+	int64	   *ids = palloc(sizeof(int64) * topic->nsent);
+
+	for (int i = 0; i < topic->nsent; i++)
+	{
+		RcSent	   *first = &topic->sent[i];
+		int			n = 0;
+
+		if (first->fate != RC_FATE_DEAD)
+			continue;
+		ids[n++] = first->id;
+		while (i + 1 < topic->nsent &&
+			   topic->sent[i + 1].fate == RC_FATE_DEAD &&
+			   topic->sent[i + 1].sqlstate == first->sqlstate &&
+			   topic->sent[i + 1].bare == first->bare &&
+			   strcmp(topic->sent[i + 1].error, first->error) == 0)
+			ids[n++] = topic->sent[++i].id;
+		rc_outbox_bury(ids, n, first->sqlstate, first->error,
+					   first->bare);
+	}
+}
+
+/* The topic is free for its next messages. */
+static void
+end_batch(RcOutTopic *topic)
+{
+	for (int i = 0; i < topic->nsent; i++)
+	{
+		if (topic->sent[i].error != NULL)
+			pfree(topic->sent[i].error);
+	}
+	pfree(topic->sent);
+	topic->sent = NULL;
+	topic->nsent = topic->sent_size = topic->next = 0;
+	topic->bytes = 0;
+	topic->settle_at = 0;
+	topic->full = topic->stopped = topic->decided = false;
+	if (topic->later_error != NULL)
+		pfree(topic->later_error);
+	topic->later_error = NULL;
+	/* what is there was refused; what comes later is looked up again */
+	if (topic->phase == RC_TOPIC_REFUSED)
+		topic->phase = RC_TOPIC_NEW;
+}
+
+/*
+ * Show that all messages wait, until some have been sent again; without the
+ * extension there is nothing to show nor to publish.
+ */
+void
+rc_out_say_waiting(const char *error)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	said_running = false;
+	rc_transaction_begin();
+	MemoryContextSwitchTo(context);
+	if (!rc_extension_present())
+		proc_exit(0);
+	rc_outbox_say("waiting", error);
+	rc_transaction_commit();
+	MemoryContextSwitchTo(context);
+}

@@ -1,0 +1,309 @@
+/*-------------------------------------------------------------------------
+ *
+ * outbox_topic.c
+ *	  The topics that the publisher knows, the batch that each has under way,
+ *	  and what Kafka says of them.
+ *
+ * It must neither touch a table nor wait: it holds what outbox.c and
+ * outbox_settle.c go by, and has to be right whatever error ends those.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "worker/outbox.h"
+
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+/* Between two tries of a topic, in ms. */
+#define MIN_BACKOFF		500
+#define MAX_BACKOFF		60000
+
+static MemoryContext context = NULL;
+static HTAB *topics = NULL;
+static RcOutTopic **by_number = NULL;
+static int	ntopics = 0;
+static int	by_number_size = 0;
+
+static void make_table(void);
+static void keep_text(char **kept, const char *text);
+
+/*
+ * The topic of that name, which lives until rc_out_forget_topics(); NULL if
+ * it is not known and shall not be.
+ */
+RcOutTopic *
+rc_out_topic(const char *name, bool create)
+{
+	RcOutTopic *topic;
+	bool		found;
+
+	if (topics == NULL)
+		make_table();
+	if (!create)
+		return hash_search(topics, name, HASH_FIND, NULL);
+	if (ntopics >= by_number_size)
+	{
+		by_number_size *= 2;
+		by_number = repalloc_huge(by_number,
+								  sizeof(RcOutTopic *) * by_number_size);
+	}
+	topic = hash_search(topics, name, HASH_ENTER, &found);
+	if (!found)
+	{
+		memset((char *) topic + sizeof(topic->name), 0,
+			   sizeof(RcOutTopic) - sizeof(topic->name));
+		topic->number = ntopics;
+		by_number[ntopics++] = topic;
+	}
+	return topic;
+}
+
+static void
+make_table(void)
+{
+	HASHCTL		control = {0};
+
+	if (context == NULL)
+		context = AllocSetContextCreate(TopMemoryContext,
+										"rappel_conso outbox topics",
+										ALLOCSET_DEFAULT_SIZES);
+	by_number_size = 64;
+	by_number = MemoryContextAlloc(context,
+								   sizeof(RcOutTopic *) * by_number_size);
+	control.keysize = sizeof(((RcOutTopic *) NULL)->name);
+	control.entrysize = sizeof(RcOutTopic);
+	control.hcxt = context;
+	topics = hash_create("rappel_conso outbox topics", 64, &control,
+						 HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
+}
+
+/* The topics by numbers from 0; NULL after the last one. */
+RcOutTopic *
+rc_out_topic_at(int number)
+{
+	return number < ntopics ? by_number[number] : NULL;
+}
+
+/* Forget them all; no batch may be under way. */
+void
+rc_out_forget_topics(void)
+{
+	if (context != NULL)
+		MemoryContextReset(context);
+	topics = NULL;
+	by_number = NULL;
+	ntopics = 0;
+}
+
+bool
+rc_out_waits(const RcOutTopic *topic, TimestampTz now)
+{
+	return topic->retry_at > now;
+}
+
+/*
+ * The topic is tried again later, each time after a longer while.  That a
+ * partition has no leader is worth no word the first time: so it is with each
+ * new topic.
+ */
+void
+rc_out_wait(RcOutTopic *topic, int sqlstate, const char *error,
+			const char *hint)
+{
+	int			backoff = MIN_BACKOFF << Min(topic->failures, 7);
+
+	topic->failures++;
+	topic->phase = RC_TOPIC_NEW;
+	topic->retry_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+												  Min(backoff, MAX_BACKOFF));
+	if (topic->failures == 1 && sqlstate == ERRCODE_CONNECTION_FAILURE)
+		return;
+	if (topic->error == NULL || strcmp(topic->error, error) != 0)
+		ereport(LOG,
+				(errcode(sqlstate),
+				 errmsg("messages for topic \"%s\" wait: %s", topic->name,
+						error),
+				 hint ? errhint("%s", hint) : 0));
+	keep_text(&topic->error, error);
+	topic->sqlstate = sqlstate;
+	topic->hint = hint;
+	topic->changed = true;
+}
+
+/* It does not wait any more. */
+void
+rc_out_wait_over(RcOutTopic *topic)
+{
+	topic->failures = 0;
+	topic->retry_at = 0;
+	keep_text(&topic->error, NULL);
+	topic->changed = topic->has_row;
+}
+
+/* No message can go to the topic: those that are there become dead letters. */
+void
+rc_out_refuse(RcOutTopic *topic, int sqlstate, const char *error)
+{
+	keep_text(&topic->refusal, error);
+	topic->refusal_sqlstate = sqlstate;
+	topic->retry_at = 0;
+	topic->phase = RC_TOPIC_REFUSED;
+}
+
+/* Take one more message into the topic's batch. */
+void
+rc_out_add(RcOutTopic *topic, int64 id, int64 bytes)
+{
+	if (topic->nsent >= topic->sent_size)
+	{
+		int			size = Max(16, topic->sent_size * 2);
+
+		if (topic->sent == NULL)
+			topic->sent = MemoryContextAlloc(context, size * sizeof(RcSent));
+		else
+			topic->sent = repalloc(topic->sent, size * sizeof(RcSent));
+		topic->sent_size = size;
+	}
+	memset(&topic->sent[topic->nsent], 0, sizeof(RcSent));
+	topic->sent[topic->nsent].id = id;
+	topic->nsent++;
+	topic->bytes += bytes;
+}
+
+/* What names message i of the topic's batch in Kafka's reports. */
+uint64
+rc_out_tag(const RcOutTopic *topic, int i)
+{
+	return ((uint64) topic->number << 32) | (uint32) i;
+}
+
+/* What became of a message that was handed over. */
+void
+rc_out_answer(const RcAnswer *answer)
+{
+	RcOutTopic *topic = rc_out_topic_at((int) (answer->tag >> 32));
+	RcSent	   *sent = &topic->sent[(uint32) answer->tag];
+
+	Assert((int) (uint32) answer->tag < topic->nsent);
+	Assert(sent->fate == RC_FATE_OPEN);
+	sent->fate = RC_FATE_LEFT;
+	topic->nopen--;
+	switch (answer->outcome)
+	{
+		case RC_KAFKA_DONE:
+			sent->fate = RC_FATE_DELIVERED;
+			break;
+		case RC_KAFKA_REFUSED:
+			sent->refused = true;
+			sent->sqlstate = answer->sqlstate;
+			keep_text(&sent->error, answer->error);
+			break;
+		case RC_KAFKA_TOPIC_REFUSED:
+			rc_out_dead(sent, answer->sqlstate,
+						psprintf("Kafka refused the message: %s", answer->error));
+			break;
+		case RC_KAFKA_LATER:
+			rc_out_later(topic, answer->sqlstate, answer->error);
+			break;
+	}
+}
+
+/* A message of the batch is to be a dead letter. */
+void
+rc_out_dead(RcSent *sent, int sqlstate, const char *error)
+{
+	keep_text(&sent->error, error);
+	sent->sqlstate = sqlstate;
+	sent->fate = RC_FATE_DEAD;
+}
+
+/* Some of the batch are left for later; the first reason is told. */
+void
+rc_out_later(RcOutTopic *topic, int sqlstate, const char *error)
+{
+	if (topic->later_error != NULL)
+		return;
+	topic->later_sqlstate = sqlstate;
+	keep_text(&topic->later_error, error);
+}
+
+/*
+ * The producer is gone: nothing will be heard of what was under way, and
+ * another one knows of no topic.
+ */
+void
+rc_out_lost(void)
+{
+	for (int i = 0; i < ntopics; i++)
+	{
+		RcOutTopic *topic = by_number[i];
+
+		for (int k = 0; k < topic->nsent && topic->nopen > 0; k++)
+		{
+			if (topic->sent[k].fate != RC_FATE_OPEN)
+				continue;
+			topic->sent[k].fate = RC_FATE_LEFT;
+			topic->nopen--;
+		}
+		if (topic->phase != RC_TOPIC_REFUSED)
+			topic->phase = RC_TOPIC_NEW;
+	}
+}
+
+/* Bytes of the batches whose reports are due. */
+int64
+rc_out_open_bytes(void)
+{
+	int64		bytes = 0;
+
+	for (int i = 0; i < ntopics; i++)
+	{
+		if (by_number[i]->nopen > 0)
+			bytes += by_number[i]->bytes;
+	}
+	return bytes;
+}
+
+/* How many topics there are of a kind. */
+int
+rc_out_count(RcOutCount what)
+{
+	int			n = 0;
+
+	for (int i = 0; i < ntopics; i++)
+	{
+		RcOutTopic *topic = by_number[i];
+
+		switch (what)
+		{
+			case RC_OUT_WITH_MESSAGES:
+				n += topic->has_messages;
+				break;
+			case RC_OUT_READY:
+				n += topic->phase == RC_TOPIC_READY;
+				break;
+			case RC_OUT_MAKING:
+				n += topic->phase == RC_TOPIC_MAKING;
+				break;
+			case RC_OUT_OPEN:
+				n += topic->nopen > 0;
+				break;
+			case RC_OUT_UNSETTLED:
+				n += topic->nsent > 0;
+				break;
+		}
+	}
+	return n;
+}
+
+/* Keep a text as long as the topic, in place of the one before; NULL: none. */
+static void
+keep_text(char **kept, const char *text)
+{
+	char	   *copy = text ? MemoryContextStrdup(context, text) : NULL;
+
+	if (*kept != NULL)
+		pfree(*kept);
+	*kept = copy;
+}

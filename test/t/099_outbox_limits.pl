@@ -1,0 +1,150 @@
+# 099_outbox_limits.pl
+#     Messages that are as large as they may be, or larger: what is too large
+#     costs itself and no other (D3), and headers that are ours (R6).
+
+use strict;
+use warnings FATAL => 'all';
+
+use lib 'test/lib';
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use RappelConso;
+use Test::More;
+use Time::HiRes ();
+
+need_kafka();
+
+my $kafka = start_kafka();
+my $node = new_node(
+	'limits',
+	kafka => $kafka,
+	preload => 1,
+	conf => "max_worker_processes = 12\n");
+my $memory = 0;
+
+sub query { return $node->safe_psql('postgres', $_[0]); }
+
+# The publisher's own memory in MB, the highest seen.
+sub look_at_memory
+{
+	my $pid = query(q{SELECT rappel_conso.worker_pid('outbox')});
+	my $status = $pid ? eval { slurp_file("/proc/$pid/status") } // '' : '';
+
+	$memory = $1 / 1024 if $status =~ /^RssAnon:\s+(\d+) kB/m && $1 / 1024 > $memory;
+	return;
+}
+
+sub wait_for
+{
+	my ($sql, $what) = @_;
+	my $tries = 20 * $PostgreSQL::Test::Utils::timeout_default;
+
+	while (query("SELECT ($sql)::text") ne 'true')
+	{
+		die "$what: not in time" unless $tries--;
+		look_at_memory();
+		Time::HiRes::usleep(50_000);
+	}
+	return;
+}
+
+sub wait_published { return wait_for('SELECT count(*) = 0 FROM rappel_conso.outbox', 'the outbox'); }
+
+query(q{
+	UPDATE rappel_conso.stream SET paused = true;
+	SELECT rc_start();
+	-- what no compression makes smaller
+	CREATE FUNCTION noise(megabytes int) RETURNS bytea LANGUAGE sql AS $$
+		SELECT string_agg(decode(md5(i::text), 'hex'), '') FROM generate_series(1, megabytes * 65536) i $$});
+
+# ---- rows that are too large already ----
+
+query(q{
+	SELECT rc_publish('plain', 'before', 'k');
+	INSERT INTO rappel_conso.outbox (topic, key, value, owner)
+		SELECT 'plain', k || int4send(n), 'v', current_user FROM (SELECT noise(12) AS k) k, generate_series(1, 10) n;
+	INSERT INTO rappel_conso.outbox (topic, key, value, owner)
+		SELECT 'plain', noise(1), noise(16), current_user;
+	INSERT INTO rappel_conso.outbox (topic, headers, owner)
+		VALUES ('plain', jsonb_build_object('h', repeat('x', 200000000)), current_user),
+		       ('plain', jsonb_build_object('h', repeat('x', 2000000)), current_user),
+		       ('plain', (SELECT jsonb_build_object(repeat('n', 100000), jsonb_agg(n)) FROM generate_series(1, 100000) n), current_user),
+		       ('plain', (SELECT jsonb_build_object('n', jsonb_agg(1e131071)) FROM generate_series(1, 5000)), current_user);
+	SELECT rc_publish('plain', 'after', 'k');
+	SELECT rc_publish('other', 'beside', 'k')});
+wait_published();
+is(join(' ', map { $_->{payload} } $kafka->consume('plain')), 'before after', 'D3: what is too large keeps nothing back');
+is(join(' ', map { $_->{payload} } $kafka->consume('other')), 'beside', 'D3: nor in another topic');
+is(query(q{SELECT sqlstate, regexp_replace(message, '[0-9]+ bytes', 'N bytes'), count(*) FROM rappel_conso.dead_letter GROUP BY 1, 2 ORDER BY 3 DESC, 2}),
+	"54000|key of a message has N bytes, its limit is 1048576|10\n"
+	  . "54000|headers of a message have N bytes, their limit is 1048576|4\n"
+	  . '54000|key, value and headers of a message have N bytes, their limit is 16777216|1',
+	'D3: each is a dead letter that names its limit');
+is(query('SELECT count(*), max(octet_length(key)) FROM rappel_conso.dead_letter WHERE key IS NOT NULL'), '11|12582916', 'D3: as it was');
+is(query('SELECT * FROM rc_republish()'), '0|15', 'D2: none can be put back');
+
+# ---- as large as may be ----
+
+query(q{
+	SELECT rc_publish('large', noise(14), noise(1), jsonb_build_object('h', repeat('x', 1048567)));
+	SELECT rc_publish('large', noise(15) || '\x01', 'k') FROM generate_series(1, 6);
+	SELECT rc_publish('many', noise(1), n::text::bytea, '{"a": "b"}') FROM generate_series(1, 40) n});
+wait_published();
+is(query('SELECT count(*) FROM rappel_conso.dead_letter'), 15, 'D3: none of them is refused');
+is($kafka->kcat('', '-C', '-e', '-t', 'large', '-o', 'beginning', '-f', '%K/%S ', '-X', 'fetch.message.max.bytes=30000000',
+		'-X', 'receive.message.max.bytes=100000000'),
+	'1048576/14680064 ' . '1/15728641 ' x 6, 'D3: they arrive whole');
+is($kafka->kcat('', '-C', '-e', '-t', 'many', '-o', 'beginning', '-f', '%k ', '-X', 'fetch.message.max.bytes=30000000'),
+	join('', map { "$_ " } 1 .. 40), 'D3: and in order');
+look_at_memory();
+cmp_ok($memory, '<', 100, 'D3: the publisher takes less than 100 MB');
+note(sprintf('%.1f MB', $memory));
+
+# ---- rows that a stream returns ----
+
+query(q{
+	CREATE TABLE seen (n int);
+	INSERT INTO rappel_conso.stream (name, topics, output_topic, statement) VALUES ('rows', '{rows}', 'returned', $$
+		WITH s AS (INSERT INTO seen SELECT (value->>'n')::int FROM records RETURNING n)
+		SELECT CASE WHEN n = 3 THEN repeat('k', 1048577) ELSE n::text END AS key, n AS value,
+		       CASE WHEN n = 5 THEN '[1]'::jsonb WHEN n = 6 THEN jsonb_build_object('h', repeat('x', 1048576)) ELSE '{}' END AS headers
+		  FROM s $$)});
+$kafka->produce_many('rows', [ map { [ "k$_", qq({"n": $_}) ] } 1 .. 10 ]);
+wait_for(q{SELECT count(*) = 3 FROM rappel_conso.dead_letter WHERE origin = 'stream'}, 'dead letters');
+wait_for('SELECT count(*) = 7 FROM seen', 'the table');
+wait_published();
+is(query(q{SELECT convert_from(key, 'UTF8'), sqlstate, message FROM rappel_conso.dead_letter WHERE origin = 'stream' ORDER BY record_offset}),
+	"k3|54000|key of a message has 1048577 bytes, its limit is 1048576\n"
+	  . "k5|22023|headers of a message must be a JSON object\n"
+	  . 'k6|54000|headers of a message have 1048585 bytes, their limit is 1048576',
+	'D3, M1: a row that makes no message is its record\'s fault');
+is(join(' ', sort { $a <=> $b } map { $_->{payload} } $kafka->consume('returned')), '1 2 4 7 8 9 10', 'D3: the others go out');
+
+# ---- headers that are ours ----
+
+query(q{
+	SELECT rc_publish('forged', 'v', 'k', '{"rappel_conso-id": "forged", "RAPPEL_CONSO-Id": ["a", null, {"base64": "AA=="}],
+		"Rappel_Conso-run": "1.2.3", "rappel_conso-": 1, "rappel_conso-source": {"a": 1}, "rappel_conso": "kept", "x-rappel_conso-id": "kept"}')});
+wait_published();
+my ($forged) = $kafka->consume('forged');
+my @headers = @{ $forged->{headers} };
+is(scalar(grep { /^rappel_conso-/i } @headers), 1, 'R6: one header is ours');
+my %headers = @headers;
+like($headers{'rappel_conso-id'}, qr/^[0-9a-f]{8}-/, 'R6: it is the id of the message');
+is(join(' ', map { "$_=$headers{$_}" } grep { !/^rappel_conso-/ } sort keys %headers), 'rappel_conso=kept x-rappel_conso-id=kept',
+	'R6: other names are as they were given');
+
+query(q{
+	INSERT INTO rappel_conso.stream (name, topics, output_topic, value_type, statement) VALUES ('forward', '{forged}', 'forwarded', 'text',
+		'SELECT key, value, headers FROM records')});
+$kafka->produce('forged', 'k', 'second', [ 'Rappel_Conso-Run' => '1.2.3', 'rappel_conso-id' => $headers{'rappel_conso-id'}, a => 'b' ]);
+wait_for(q{SELECT sum(next_offset) = 2 FROM rappel_conso.stream_offset WHERE stream = 'forward'}, 'the stream');
+wait_published();
+my @forwarded = map { { @{ $_->{headers} } } } $kafka->consume('forwarded');
+my @ids = map { $_->{'rappel_conso-id'} } @forwarded;
+is(scalar(@ids), 2, 'R6: both are forwarded');
+isnt($ids[0], $ids[1], 'R6: with an id of their own each');
+isnt($ids[0], $headers{'rappel_conso-id'}, 'R6: which is not the one that came');
+is(join(' ', sort keys %{ $forwarded[1] }), 'a rappel_conso-id', 'R6: and no run of another message');
+
+done_testing();
