@@ -186,7 +186,7 @@ SKIP:
 	$node->safe_psql('recorded_v1',
 		q{UPDATE rappel_conso.source SET dataset = 'recorded_v2', key_field = 'numero_fiche', cursor_field = 'date_publication'}
 	);
-	like(sync('recorded_v1'), qr/^success\|10223\|-\|\d+\|\d+\|\d+\|0$/, 'V2 after V1');
+	like(sync('recorded_v1'), qr/^success\|10223\|0\|\d+\|\d+\|\d+\|0$/, 'V2 after V1');
 	my %all = (
 		%distinct,
 		map { $_ => 1 }

@@ -366,8 +366,9 @@ query(<<~'EOC' . stream_sql('disk_full', topics => "'{ten}'", statement => '$q$I
 	CREATE TRIGGER t BEFORE INSERT ON disk_full FOR EACH ROW EXECUTE FUNCTION f_disk_full();
 	EOC
 wait_state('disk_full', 'waiting');
-is(query(q{SELECT state FROM rc_status() WHERE name = 'disk_full' AND detail LIKE '1 of 1 workers; %disk quota exceeded'}),
-	'waiting', 'class 53: the stream waits, and says for what');
+ok($node->poll_query_until('postgres',
+		q{SELECT state = 'waiting' FROM rc_status() WHERE name = 'disk_full' AND detail LIKE '1 of 1 workers; %disk quota exceeded'}),
+	'class 53: the stream waits, and says for what');
 is(dead('disk_full') . offset_of('disk_full') . query('SELECT count(*) FROM disk_full'),
 	'00', 'class 53: no record is blamed or passed over');
 query('DROP TABLE full_now');
