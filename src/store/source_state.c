@@ -108,19 +108,12 @@ rc_source_advance(const RcSource *source, const char *destination,
 }
 
 /*
- * A run goes on as the role that it has connected as: not when the source has
- * been given to another one, nor when that role is gone.
+ * A run goes on as the role that it has connected as, to its end when the
+ * source is given to another one meanwhile, but not when that role is gone.
  */
 static void
 check_owner(const RcSource *source)
 {
-	RcParams	params = {0};
-
-	rc_param_text(&params, source->name);
-	rc_param_text(&params, source->owner_name);
-	if (rc_execute("SELECT FROM rappel_conso.source"
-				   " WHERE name = $1 AND owner = $2", &params) != 1)
-		rc_source_changed(source);
 	if (get_role_oid(source->owner_name, true) != source->owner)
 		rc_role_lost_error(source->owner_name, "source", source->name);
 }
