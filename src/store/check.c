@@ -1,8 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * check.c
- *	  The check when a stream is stored: the row's values, and a plan of its
- *	  statement over an empty "records", as its owner.
+ *	  The check when a stream is stored: the row's values, and its statement,
+ *	  as its owner (statement_check.c).
  *
  * Nothing is executed here.  A row that arrives with its search_path filled
  * in is a restore: its statement is not planned now, since the objects that
@@ -13,24 +13,16 @@
  */
 #include "store/store.h"
 
-#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
-#include "executor/executor.h"
 #include "miscadmin.h"
-#include "tcop/dest.h"
-#include "tcop/tcopprot.h"
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
-#include "utils/plancache.h"
-#include "utils/queryenvironment.h"
 #include "utils/rel.h"
-#include "utils/resowner.h"
-#include "utils/snapmgr.h"
 
 PG_FUNCTION_INFO_V1(rc_stream_check);
 
@@ -51,14 +43,6 @@ static void settle_start(Row *row);
 static void check_type(const Row *row, const char *name);
 static void check_statement(const Row *row, const char *name,
 							const char *search_path);
-static void plan_statement(const RcStream *stream, RcDecoder *decoder);
-static void plan_before_setup(RcStream *stream);
-static void check_commands(List *commands, const char *name);
-static bool selects_into(Node *command);
-static void start_plan(SPIPlanPtr plan, Tuplestorestate *store,
-					   TupleDesc desc);
-static void add_hint(void *arg);
-
 /*
  * Trigger function: BEFORE INSERT OR UPDATE ON rappel_conso.stream.
  */
@@ -320,206 +304,7 @@ check_statement(const Row *row, const char *name, const char *search_path)
 	level = NewGUCNestLevel();
 	(void) set_config_option("search_path", search_path, PGC_USERSET,
 							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	if (stream.setup)
-		plan_before_setup(&stream);
-	else
-		plan_statement(&stream, rc_decoder_make(&stream));
+	rc_statement_check(&stream);
 	AtEOXact_GUC(false, level);
 	SetUserIdAndSecContext(user, context);
-}
-
-/*
- * The same where setup has not run yet: a missing table is no error, since
- * that may make it.
- */
-static void
-plan_before_setup(RcStream *stream)
-{
-	if (!rc_statement_lacks_table(stream, true))
-		return;
-	check_commands(pg_parse_query(stream->statement), stream->name);
-	ereport(NOTICE,
-			(errmsg("statement of stream \"%s\" is checked when its setup has run",
-					stream->name)));
-}
-
-/*
- * Whether a table is missing that the statement of a stream names; user and
- * search_path are the caller's.  Other errors of its plan are raised if
- * "strict", else setup may mend them, too; and a table that is locked is there.
- */
-bool
-rc_statement_lacks_table(const RcStream *stream, bool strict)
-{
-	MemoryContext old = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	volatile bool missing = false;
-
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(old);
-	PG_TRY();
-	{
-		plan_statement(stream, rc_decoder_make(stream));
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(old);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		missing = error->sqlerrcode == ERRCODE_UNDEFINED_TABLE;
-		if (!missing &&
-			(strict || (rc_error_may_pass(error->sqlerrcode) &&
-						error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)))
-			ReThrowError(error);
-		FreeErrorData(error);
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(old);
-	CurrentResourceOwner = owner;
-	return missing;
-}
-
-static void
-plan_statement(const RcStream *stream, RcDecoder *decoder)
-{
-	Tuplestorestate *store = tuplestore_begin_heap(false, false, 64);
-	TupleDesc	desc = rc_decoder_desc(decoder);
-	ErrorContextCallback callback;
-	SPIPlanPtr	plan;
-
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	rc_relation_register("records", store, desc, 1000);
-
-	callback.callback = add_hint;
-	callback.arg = desc;
-	callback.previous = error_context_stack;
-	error_context_stack = &callback;
-	plan = SPI_prepare(stream->statement, 0, NULL);
-	if (plan == NULL)
-		elog(ERROR, "SPI_prepare failed: %s",
-			 SPI_result_code_string(SPI_result));
-	rc_check_plan(plan, stream->name);
-	if (stream->output_topic)
-		rc_output_check(((CachedPlanSource *)
-						 linitial(SPI_plan_get_plan_sources(plan)))->resultDesc,
-						stream->name);
-	start_plan(plan, store, desc);
-	error_context_stack = callback.previous;
-
-	SPI_finish();
-	tuplestore_end(store);
-}
-
-/*
- * The commands of a stream's statement, when it is stored and again before it
- * first runs: what arrived as a restored row has not been checked.
- */
-void
-rc_check_plan(SPIPlanPtr plan, const char *name)
-{
-	List	   *commands = NIL;
-	ListCell   *lc;
-
-	foreach(lc, SPI_plan_get_plan_sources(plan))
-		commands = lappend(commands,
-						   ((CachedPlanSource *) lfirst(lc))->raw_parse_tree);
-	check_commands(commands, name);
-}
-
-/* One command (RawStmt), and one that the planner knows. */
-static void
-check_commands(List *commands, const char *name)
-{
-	Node	   *command;
-
-	if (list_length(commands) != 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_SYNTAX_ERROR),
-				 errmsg("statement of stream \"%s\" must be one command, not %d",
-						name, list_length(commands)),
-				 errhint("Use data-modifying CTEs to do several things with one batch.")));
-	command = linitial_node(RawStmt, commands)->stmt;
-	if ((!IsA(command, SelectStmt) && !IsA(command, InsertStmt) &&
-		 !IsA(command, UpdateStmt) && !IsA(command, DeleteStmt) &&
-		 !IsA(command, MergeStmt)) || selects_into(command))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("statement of stream \"%s\" must be INSERT, UPDATE, DELETE, MERGE or SELECT",
-						name)));
-}
-
-/* SELECT .. INTO makes a table: a utility command in disguise. */
-static bool
-selects_into(Node *command)
-{
-	SelectStmt *select;
-
-	if (!IsA(command, SelectStmt))
-		return false;
-	for (select = (SelectStmt *) command; select->larg != NULL;)
-		select = select->larg;
-	return select->intoClause != NULL;
-}
-
-/* Start the executor as EXPLAIN does: that checks the privileges. */
-static void
-start_plan(SPIPlanPtr plan, Tuplestorestate *store, TupleDesc desc)
-{
-	CachedPlan *cached = SPI_plan_get_cached_plan(plan);
-	QueryEnvironment *environment = create_queryEnv();
-	EphemeralNamedRelation relation = palloc0(sizeof(EphemeralNamedRelationData));
-	ListCell   *lc;
-
-	if (cached == NULL)
-		return;
-	relation->md.name = "records";
-	relation->md.reliddesc = InvalidOid;
-	relation->md.tupdesc = desc;
-	relation->md.enrtype = ENR_NAMED_TUPLESTORE;
-	relation->reldata = store;
-	register_ENR(environment, relation);
-
-	PushActiveSnapshot(GetTransactionSnapshot());
-	foreach(lc, cached->stmt_list)
-	{
-		PlannedStmt *statement = lfirst_node(PlannedStmt, lc);
-		QueryDesc  *query;
-
-		if (statement->commandType == CMD_UTILITY)
-			continue;
-		query = CreateQueryDesc(statement, "", GetActiveSnapshot(),
-								InvalidSnapshot, None_Receiver, NULL,
-								environment, 0);
-		ExecutorStart(query, EXEC_FLAG_EXPLAIN_ONLY);
-		ExecutorEnd(query);
-		FreeQueryDesc(query);
-	}
-	PopActiveSnapshot();
-	ReleaseCachedPlan(cached, NULL);
-}
-
-/* A column that is missing is mostly one of "records": say what it has. */
-static void
-add_hint(void *arg)
-{
-	TupleDesc	desc = (TupleDesc) arg;
-	StringInfoData columns;
-
-	if (geterrcode() != ERRCODE_UNDEFINED_COLUMN)
-		return;
-	initStringInfo(&columns);
-	for (int i = 0; i < desc->natts; i++)
-	{
-		const char *name = NameStr(TupleDescAttr(desc, i)->attname);
-
-		if (name[0] != '"')
-			appendStringInfo(&columns, "%s%s", i > 0 ? ", " : "",
-							 quote_identifier(name));
-	}
-	errhint("The relation records has the columns %s.", columns.data);
 }

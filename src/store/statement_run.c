@@ -56,7 +56,8 @@ static void note_execution(RC_RUN_HOOK_ARGS);
 static void begin_user_sql(const char *sql);
 static void end_user_sql(void);
 static void run_setup(const RcStream *stream);
-static bool lacks_table(const RcStream *stream);
+static void tell_emptied(const RcStream *stream, const char *tables);
+static void look_at_statement(const RcStream *stream, RcStatementLook *look);
 static void drop_plan(RcSizedPlan *sized);
 static void run_range(RcApplier *applier, const RcRecord *records, int n,
 					  RcCounts *counts);
@@ -140,27 +141,50 @@ note_execution(RC_RUN_HOOK_ARGS)
 }
 
 /*
- * Run a stream's setup as its owner, in the transaction of the caller.
- * Returns true when a table that the statement names was missing before: then
- * nothing is there any more of what was applied, and sources that feed the
- * stream in direct mode begin anew.
+ * Make ready what the statement of a stream needs, in the transaction of the
+ * caller: run its setup as its owner, and check what could not be checked when
+ * the stream was stored.  Returns true when a table that the statement names
+ * was missing before: then nothing is there any more of what was applied, and
+ * sources that feed the stream in direct mode begin anew.
  */
 bool
 rc_applier_setup(const RcStream *stream)
 {
-	int			level;
-	bool		missing;
+	int			level = NewGUCNestLevel();
+	bool		missing = false;
+	RcStatementLook look;
 
-	if (stream->setup == NULL)
-		return false;
-	level = NewGUCNestLevel();
 	set_search_path(stream);
-	missing = lacks_table(stream);
-	run_setup(stream);
+	rc_statement_check_command(stream);
+	if (stream->setup)
+	{
+		look_at_statement(stream, &look);
+		missing = look.lacks_table;
+		run_setup(stream);
+	}
+	look_at_statement(stream, &look);
+	rc_statement_require_records(stream, &look);
+	if (look.emptied)
+		tell_emptied(stream, look.emptied);
 	AtEOXact_GUC(false, level);
 	if (missing)
 		rc_stream_forget(stream);
 	return missing;
+}
+
+/* A crash has emptied unlogged tables: only the user knows what to do. */
+static void
+tell_emptied(const RcStream *stream, const char *tables)
+{
+	char	   *detail = psprintf("unlogged table %s was emptied by the recovery from a crash: what had been applied before is not in it",
+								  tables);
+
+	rc_stream_say(stream->name, "running", detail);
+	ereport(WARNING,
+			(errcode(ERRCODE_WARNING),
+			 errmsg("stream \"%s\": %s", stream->name, detail),
+			 errhint("SELECT rc_seek('%s', 'earliest') applies everything that is in its topics again; in direct mode the source's next full sync does.",
+					 stream->name)));
 }
 
 static void
@@ -198,17 +222,25 @@ run_setup(const RcStream *stream)
 }
 
 /* Nobody shall be waited for to learn that. */
-static bool
-lacks_table(const RcStream *stream)
+static void
+look_at_statement(const RcStream *stream, RcStatementLook *look)
 {
 	int			level = NewGUCNestLevel();
-	bool		missing;
 
 	(void) set_config_option("lock_timeout", LOOK_LOCK_TIMEOUT, PGC_USERSET,
 							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	missing = rc_statement_lacks_table(stream, false);
+	PG_TRY();
+	{
+		/* planning runs immutable functions of the user */
+		begin_user_sql(stream->statement);
+		rc_statement_look(stream, false, look);
+	}
+	PG_FINALLY();
+	{
+		end_user_sql();
+	}
+	PG_END_TRY();
 	AtEOXact_GUC(false, level);
-	return missing;
 }
 
 /*
@@ -396,7 +428,7 @@ get_plan(RcApplier *applier, int n)
 		if (plan == NULL)
 			elog(ERROR, "SPI_prepare failed: %s",
 				 SPI_result_code_string(SPI_result));
-		rc_check_plan(plan, applier->stream->name);
+		rc_statement_check_plan(applier->stream, plan);
 		SPI_keepplan(plan);
 		sized->plan = plan;
 		if (sized->replan_at == 0)

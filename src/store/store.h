@@ -144,11 +144,29 @@ extern void rc_stream_topic_made(const char *topic);
 /* ---- check.c: the check when a stream is stored ---- */
 
 extern void rc_check_topic(const char *topic, const char *name);
-extern void rc_check_plan(SPIPlanPtr plan, const char *name);
-extern bool rc_statement_lacks_table(const RcStream *stream, bool strict);
 extern bool rc_grants_suffice(const RcStream *stream);
 extern void rc_check_grants(Oid owner, const char *owner_name, List *topics,
 							const char *output_topic, const char *name);
+
+/* ---- statement_check.c: what a statement is, reads and writes ---- */
+
+typedef struct RcStatementLook
+{
+	bool		lacks_table;	/* that it names */
+	bool		planned;		/* what follows is known */
+	bool		reads_records;
+	List	   *unlogged;		/* OIDs of such tables that it writes */
+	char	   *emptied;		/* names of those that a crash has emptied; NULL:
+								 * none */
+} RcStatementLook;
+
+extern void rc_statement_check(const RcStream *stream);
+extern void rc_statement_check_command(const RcStream *stream);
+extern void rc_statement_check_plan(const RcStream *stream, SPIPlanPtr plan);
+extern void rc_statement_require_records(const RcStream *stream,
+										 const RcStatementLook *look);
+extern void rc_statement_look(const RcStream *stream, bool strict,
+							  RcStatementLook *look);
 
 /* ---- runs.c: runs, tasks, cursors ---- */
 

@@ -172,7 +172,13 @@ SELECT stream_with('statement', c.statement) FROM (VALUES
   (22, 'INSERT INTO dish (id, name) SELECT 1, key FROM records ON CONFLICT (name) DO NOTHING'),
   (23, 'SELECT key FROM records GROUP BY partition'),
   (24, 'SELECT offset FROM records'),
-  (25, 'INSERT INTO cellar SELECT (key::bytea)::date FROM records')) c (at, statement) ORDER BY c.at;
+  (25, 'INSERT INTO cellar SELECT (key::bytea)::date FROM records'),
+  -- what never reads records would pass over them in silence
+  (26, 'VALUES (1)'),
+  (27, 'INSERT INTO cellar VALUES (''x'')'),
+  (28, 'WITH gone AS (DELETE FROM cellar RETURNING bottle) INSERT INTO cellar SELECT bottle FROM gone'),
+  (29, 'WITH records AS (SELECT ''x'' AS key) INSERT INTO cellar SELECT key FROM records'),
+  (30, 'UPDATE dish SET name = (SELECT count(*) FROM cellar)::text')) c (at, statement) ORDER BY c.at;
 
 -- Every command that the planner knows, and each of the columns.
 INSERT INTO rappel_conso.stream (name, topics, statement) VALUES
@@ -182,7 +188,7 @@ INSERT INTO rappel_conso.stream (name, topics, statement) VALUES
   ('delete', '{t}', 'DELETE FROM dish USING records r WHERE r.key = dish.name'),
   ('merge', '{t}', 'MERGE INTO dish d USING records r ON d.id = r.record_offset WHEN MATCHED THEN UPDATE SET name = r.key WHEN NOT MATCHED THEN DO NOTHING'),
   ('two', '{t}', 'WITH gone AS (DELETE FROM dish USING records r WHERE r.key = dish.name RETURNING dish.*) INSERT INTO cellar SELECT name FROM gone;'),
-  ('values', '{t}', 'VALUES (1)'),
+  ('values', '{t}', 'VALUES ((SELECT count(*) FROM records))'),
   ('empty', '{t}', '/* nothing but */ SELECT FROM records -- a comment');
 INSERT INTO rappel_conso.stream (name, topics, value_type, key_type, statement) VALUES
   ('types', '{t}', 'plate', 'bytea',

@@ -1,0 +1,418 @@
+/*-------------------------------------------------------------------------
+ *
+ * statement_check.c
+ *	  What the statement of a stream is, reads and writes: it is planned over
+ *	  an empty "records".
+ *
+ * Nothing is executed here; user and search_path are the caller's.  A stream
+ * is checked when it is stored, and where that was not possible (a restored
+ * row, a table that its setup makes) by the worker before its first batch.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "store/store.h"
+
+#include "access/xact.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
+#include "executor/executor.h"
+#include "nodes/nodeFuncs.h"
+#include "parser/parsetree.h"
+#include "tcop/dest.h"
+#include "tcop/tcopprot.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/plancache.h"
+#include "utils/queryenvironment.h"
+#include "utils/resowner.h"
+#include "utils/snapmgr.h"
+
+static void plan_or_wait_for_setup(const RcStream *stream,
+								   RcStatementLook *look);
+static void plan_statement(const RcStream *stream, RcStatementLook *look);
+static void check_plan(SPIPlanPtr plan, const char *name);
+static void check_commands(List *commands, const char *name);
+static bool selects_into(Node *command);
+static void look_at_plan(SPIPlanPtr plan, RcStatementLook *look);
+static bool reads_records(Node *node, void *context);
+static bool collect_unlogged(Node *node, List **unlogged);
+static void add_unlogged(Oid table, bool inherited, List **unlogged);
+static char *find_emptied(const RcStream *stream, List *unlogged);
+static void start_plan(SPIPlanPtr plan, Tuplestorestate *store,
+					   TupleDesc desc);
+static void add_hint(void *arg);
+
+/*
+ * Check the statement of a stream that is being stored.
+ */
+void
+rc_statement_check(const RcStream *stream)
+{
+	RcStatementLook look = {0};
+	ListCell   *lc;
+
+	if (stream->setup)
+		plan_or_wait_for_setup(stream, &look);
+	else
+		plan_statement(stream, &look);
+	rc_statement_require_records(stream, &look);
+	foreach(lc, look.unlogged)
+		ereport(WARNING,
+				(errcode(ERRCODE_WARNING),
+				 errmsg("table \"%s\", which stream \"%s\" writes, is unlogged",
+						get_rel_name(lfirst_oid(lc)), stream->name),
+				 errdetail("A crash of the server empties it, and the stream's offsets stay."),
+				 errhint("Use ALTER TABLE .. SET LOGGED, or rc_seek() after a crash.")));
+}
+
+/*
+ * Where setup has not run yet a missing table is no error, since that may make
+ * it.
+ */
+static void
+plan_or_wait_for_setup(const RcStream *stream, RcStatementLook *look)
+{
+	rc_statement_look(stream, true, look);
+	if (!look->lacks_table)
+		return;
+	rc_statement_check_command(stream);
+	ereport(NOTICE,
+			(errmsg("statement of stream \"%s\" is checked when its setup has run",
+					stream->name)));
+}
+
+/* One command, of a kind that the planner knows; nothing else is looked at. */
+void
+rc_statement_check_command(const RcStream *stream)
+{
+	check_commands(pg_parse_query(stream->statement), stream->name);
+}
+
+/*
+ * The same of a plan, and that it reads "records": when it is made for a batch,
+ * since what was looked at before may have been changed or locked.
+ */
+void
+rc_statement_check_plan(const RcStream *stream, SPIPlanPtr plan)
+{
+	RcStatementLook look = {0};
+
+	check_plan(plan, stream->name);
+	look_at_plan(plan, &look);
+	rc_statement_require_records(stream, &look);
+}
+
+/*
+ * A statement that does not read "records" would be run once for each batch,
+ * and the records would be passed over in silence.
+ */
+void
+rc_statement_require_records(const RcStream *stream,
+							 const RcStatementLook *look)
+{
+	if (look->planned && !look->reads_records)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("statement of stream \"%s\" does not read records",
+						stream->name),
+				 errdetail("Its offsets would move over records that nothing was done with."),
+				 errhint("Name the relation records, without a schema, in FROM or USING.")));
+}
+
+/*
+ * Plan the statement in a sub-transaction and say what was seen.  That a table
+ * is missing is no error; others are raised if "strict", else setup may mend
+ * them, too, and a table that is locked is there.
+ */
+void
+rc_statement_look(const RcStream *stream, bool strict, RcStatementLook *look)
+{
+	MemoryContext old = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+
+	memset(look, 0, sizeof(RcStatementLook));
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(old);
+	PG_TRY();
+	{
+		plan_statement(stream, look);
+		if (!strict && look->unlogged != NIL)
+			look->emptied = find_emptied(stream, look->unlogged);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(old);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		look->lacks_table = error->sqlerrcode == ERRCODE_UNDEFINED_TABLE;
+		if (!look->lacks_table &&
+			(strict || (rc_error_may_pass(error->sqlerrcode) &&
+						error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)))
+			ReThrowError(error);
+		FreeErrorData(error);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(old);
+	CurrentResourceOwner = owner;
+}
+
+/* Lists in *look are in the current context. */
+static void
+plan_statement(const RcStream *stream, RcStatementLook *look)
+{
+	MemoryContext context = CurrentMemoryContext;
+	RcDecoder  *decoder = rc_decoder_make(stream);
+	Tuplestorestate *store = tuplestore_begin_heap(false, false, 64);
+	TupleDesc	desc = rc_decoder_desc(decoder);
+	ErrorContextCallback callback;
+	SPIPlanPtr	plan;
+	MemoryContext old;
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	rc_relation_register("records", store, desc, 1000);
+
+	callback.callback = add_hint;
+	callback.arg = desc;
+	callback.previous = error_context_stack;
+	error_context_stack = &callback;
+	plan = SPI_prepare(stream->statement, 0, NULL);
+	if (plan == NULL)
+		elog(ERROR, "SPI_prepare failed: %s",
+			 SPI_result_code_string(SPI_result));
+	check_plan(plan, stream->name);
+	old = MemoryContextSwitchTo(context);
+	look_at_plan(plan, look);
+	MemoryContextSwitchTo(old);
+	if (stream->output_topic)
+		rc_output_check(((CachedPlanSource *)
+						 linitial(SPI_plan_get_plan_sources(plan)))->resultDesc,
+						stream->name);
+	start_plan(plan, store, desc);
+	error_context_stack = callback.previous;
+
+	SPI_finish();
+	tuplestore_end(store);
+}
+
+/* The commands of a plan. */
+static void
+check_plan(SPIPlanPtr plan, const char *name)
+{
+	List	   *commands = NIL;
+	ListCell   *lc;
+
+	foreach(lc, SPI_plan_get_plan_sources(plan))
+		commands = lappend(commands,
+						   ((CachedPlanSource *) lfirst(lc))->raw_parse_tree);
+	check_commands(commands, name);
+}
+
+/* One command (RawStmt), and one that the planner knows. */
+static void
+check_commands(List *commands, const char *name)
+{
+	Node	   *command;
+
+	if (list_length(commands) != 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_SYNTAX_ERROR),
+				 errmsg("statement of stream \"%s\" must be one command, not %d",
+						name, list_length(commands)),
+				 errhint("Use data-modifying CTEs to do several things with one batch.")));
+	command = linitial_node(RawStmt, commands)->stmt;
+	if ((!IsA(command, SelectStmt) && !IsA(command, InsertStmt) &&
+		 !IsA(command, UpdateStmt) && !IsA(command, DeleteStmt) &&
+		 !IsA(command, MergeStmt)) || selects_into(command))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("statement of stream \"%s\" must be INSERT, UPDATE, DELETE, MERGE or SELECT",
+						name)));
+}
+
+/* SELECT .. INTO makes a table: a utility command in disguise. */
+static bool
+selects_into(Node *command)
+{
+	SelectStmt *select;
+
+	if (!IsA(command, SelectStmt))
+		return false;
+	for (select = (SelectStmt *) command; select->larg != NULL;)
+		select = select->larg;
+	return select->intoClause != NULL;
+}
+
+/* What the queries of a plan, as they have been rewritten, read and write. */
+static void
+look_at_plan(SPIPlanPtr plan, RcStatementLook *look)
+{
+	CachedPlanSource *source = linitial(SPI_plan_get_plan_sources(plan));
+
+	/* rules can turn it into nothing at all, or into something else */
+	look->planned = true;
+	look->reads_records = source->query_list == NIL ||
+		reads_records((Node *) source->query_list, NULL);
+	(void) collect_unlogged((Node *) source->query_list, &look->unlogged);
+}
+
+/* Whether "records" is read anywhere: in a CTE, a subquery, an argument. */
+static bool
+reads_records(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, RangeTblEntry))
+	{
+		RangeTblEntry *entry = (RangeTblEntry *) node;
+
+		return entry->rtekind == RTE_NAMEDTUPLESTORE &&
+			strcmp(entry->enrname, "records") == 0;
+	}
+	if (IsA(node, Query))
+		return query_tree_walker((Query *) node, reads_records, context,
+								 QTW_EXAMINE_RTES_BEFORE);
+	return expression_tree_walker(node, reads_records, context);
+}
+
+/* Tables that it writes, also in CTEs, and that are not written to the WAL. */
+static bool
+collect_unlogged(Node *node, List **unlogged)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Query))
+	{
+		Query	   *query = (Query *) node;
+
+		if (query->resultRelation > 0)
+		{
+			RangeTblEntry *entry = rt_fetch(query->resultRelation,
+											query->rtable);
+
+			add_unlogged(entry->relid,
+						 query->commandType != CMD_INSERT && entry->inh,
+						 unlogged);
+		}
+		return query_tree_walker(query, collect_unlogged, unlogged, 0);
+	}
+	return expression_tree_walker(node, collect_unlogged, unlogged);
+}
+
+/* The table, if it holds rows, and its partitions or who inherits from it. */
+static void
+add_unlogged(Oid table, bool inherited, List **unlogged)
+{
+	List	   *tables = list_make1_oid(table);
+	ListCell   *lc;
+
+	if (inherited || get_rel_relkind(table) == RELKIND_PARTITIONED_TABLE)
+		tables = find_all_inheritors(table, NoLock, NULL);
+	foreach(lc, tables)
+	{
+		Oid			member = lfirst_oid(lc);
+
+		if (get_rel_relkind(member) == RELKIND_RELATION &&
+			get_rel_persistence(member) == RELPERSISTENCE_UNLOGGED)
+			*unlogged = list_append_unique_oid(*unlogged, member);
+	}
+}
+
+/*
+ * Names of unlogged tables that are empty because the server has crashed since
+ * the stream last applied something; NULL if there are none.  A crash empties
+ * statistics, too, which say so.
+ */
+static char *
+find_emptied(const RcStream *stream, List *unlogged)
+{
+	RcQueryScope scope;
+	RcParams	params = {0};
+	int64	   *ids = palloc(sizeof(int64) * list_length(unlogged));
+	int			n = 0;
+	char	   *names = NULL;
+	ListCell   *lc;
+
+	foreach(lc, unlogged)
+		ids[n++] = lfirst_oid(lc);
+	rc_param_ids(&params, ids, n);
+	rc_param_text(&params, stream->name);
+	rc_query_begin(&scope);
+	if (rc_query("SELECT pg_catalog.string_agg(pg_catalog.format('\"%s\"', c.relname), ', ' ORDER BY c.relname)"
+				 " FROM pg_catalog.pg_class c, pg_catalog.pg_stat_wal w"
+				 " WHERE c.oid::int8 = ANY ($1)"
+				 " AND pg_catalog.pg_relation_size(c.oid) = 0"
+				 " AND w.stats_reset > GREATEST("
+				 "  (SELECT max(o.applied_at) FROM rappel_conso.stream_offset o"
+				 "    WHERE o.stream = $2 AND o.last_offset IS NOT NULL"
+				 "    AND o.seek_to IS NULL),"
+				 "  (SELECT max(r.finished_at) FROM rappel_conso.run r"
+				 "    JOIN rappel_conso.source s ON s.name = r.source"
+				 "    WHERE s.stream = $2 AND r.destination = 'direct'"
+				 "    AND r.inserted + r.updated > 0))", &params) == 1)
+		names = rc_column_text(0, 1);
+	rc_query_end(&scope);
+	return names;
+}
+
+/* Start the executor as EXPLAIN does: that checks the privileges. */
+static void
+start_plan(SPIPlanPtr plan, Tuplestorestate *store, TupleDesc desc)
+{
+	CachedPlan *cached = SPI_plan_get_cached_plan(plan);
+	QueryEnvironment *environment = create_queryEnv();
+	EphemeralNamedRelation relation = palloc0(sizeof(EphemeralNamedRelationData));
+	ListCell   *lc;
+
+	if (cached == NULL)
+		return;
+	relation->md.name = "records";
+	relation->md.reliddesc = InvalidOid;
+	relation->md.tupdesc = desc;
+	relation->md.enrtype = ENR_NAMED_TUPLESTORE;
+	relation->reldata = store;
+	register_ENR(environment, relation);
+
+	PushActiveSnapshot(GetTransactionSnapshot());
+	foreach(lc, cached->stmt_list)
+	{
+		PlannedStmt *statement = lfirst_node(PlannedStmt, lc);
+		QueryDesc  *query;
+
+		if (statement->commandType == CMD_UTILITY)
+			continue;
+		query = CreateQueryDesc(statement, "", GetActiveSnapshot(),
+								InvalidSnapshot, None_Receiver, NULL,
+								environment, 0);
+		ExecutorStart(query, EXEC_FLAG_EXPLAIN_ONLY);
+		ExecutorEnd(query);
+		FreeQueryDesc(query);
+	}
+	PopActiveSnapshot();
+	ReleaseCachedPlan(cached, NULL);
+}
+
+/* A column that is missing is mostly one of "records": say what it has. */
+static void
+add_hint(void *arg)
+{
+	TupleDesc	desc = (TupleDesc) arg;
+	StringInfoData columns;
+
+	if (geterrcode() != ERRCODE_UNDEFINED_COLUMN)
+		return;
+	initStringInfo(&columns);
+	for (int i = 0; i < desc->natts; i++)
+	{
+		const char *name = NameStr(TupleDescAttr(desc, i)->attname);
+
+		if (name[0] != '"')
+			appendStringInfo(&columns, "%s%s", i > 0 ? ", " : "",
+							 quote_identifier(name));
+	}
+	errhint("The relation records has the columns %s.", columns.data);
+}

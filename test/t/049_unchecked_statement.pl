@@ -1,0 +1,189 @@
+# 049_unchecked_statement.pl
+#     Streams whose statement could not be checked when they were stored
+#     (restored rows, tables that setup makes): the worker checks them before
+#     their first batch, and runs nothing that the check refuses (R4, V13).
+#     And unlogged tables, which a crash empties (V15).
+
+use strict;
+use warnings FATAL => 'all';
+
+use lib 'test/lib';
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use RappelConso;
+use Test::More;
+
+need_kafka();
+
+my $kafka = start_kafka();
+my $node = new_node(
+	'unchecked',
+	kafka => $kafka,
+	preload => 1,
+	conf => "max_worker_processes = 60\n");
+
+sub query { return $node->safe_psql('postgres', $_[0]); }
+
+sub wait_for
+{
+	my ($what, $sql, $expected) = @_;
+
+	$node->poll_query_until('postgres', $sql, $expected // 't') or die "waited for $what";
+	return;
+}
+
+sub quote { return '$q$' . $_[0] . '$q$'; }
+
+# What a row that comes with its search_path brings is not checked when it is stored.
+my @commands = (
+	'CREATE TABLE made (n int)' => '0A000',
+	'CREATE TABLE made AS SELECT * FROM records' => '0A000',
+	'SELECT * INTO made FROM records' => '0A000',
+	'WITH r AS (SELECT * FROM records) SELECT * INTO made FROM r' => '0A000',
+	q{COPY log TO '/dev/null'} => '0A000',
+	q{COPY log FROM PROGRAM 'echo 1'} => '0A000',
+	'DO $$ BEGIN INSERT INTO log VALUES (1); END $$' => '0A000',
+	'CALL logs()' => '0A000',
+	'EXECUTE logged' => '0A000',
+	'EXPLAIN ANALYZE INSERT INTO log SELECT 1 FROM records' => '0A000',
+	'PREPARE x AS SELECT * FROM records' => '0A000',
+	'DECLARE x CURSOR FOR SELECT * FROM records' => '0A000',
+	'VACUUM log' => '0A000',
+	'TRUNCATE log' => '0A000',
+	'LOCK TABLE log' => '0A000',
+	'NOTIFY log' => '0A000',
+	'SET work_mem = 1024' => '0A000',
+	'COMMIT' => '0A000',
+	'REFRESH MATERIALIZED VIEW seen' => '0A000',
+	'INSERT INTO log SELECT 1 FROM records; INSERT INTO log SELECT 2 FROM records' => '42601',
+	'INSERT INTO log SELECT 1 FROM records; CREATE TABLE made ()' => '42601',
+	'' => '42601',
+	'INSERT INTO log VALUES (1)' => '22023',
+	'SELECT logs_one()' => '22023',
+	'INSERT INTO log SELECT n FROM public.records' => '22023',
+	'WITH records AS (SELECT 1 AS n) INSERT INTO log SELECT n FROM records' => '22023',
+	'DELETE FROM log' => '22023');
+
+$kafka->produce_many('in', [ map { [ $_, qq({"n": $_}) ] } 0 .. 2 ]);
+query(q{
+	UPDATE rappel_conso.stream SET paused = true;
+	CREATE TABLE log (n int);
+	INSERT INTO log VALUES (0);
+	CREATE TABLE records (n int);
+	INSERT INTO records VALUES (7);
+	CREATE MATERIALIZED VIEW seen AS SELECT count(*) FROM log;
+	CREATE PROCEDURE logs() LANGUAGE sql AS 'INSERT INTO log VALUES (1)';
+	CREATE FUNCTION logs_one() RETURNS int LANGUAGE sql AS 'INSERT INTO log VALUES (1) RETURNING 1'});
+my @streams;
+for (my $i = 0; $i < @commands; $i += 2)
+{
+	push @streams, { name => "r$i", command => $commands[$i], code => $commands[ $i + 1 ] };
+}
+query(join('', map { <<~"EOC" } @streams) . 'SELECT rc_start()');
+	INSERT INTO rappel_conso.stream (name, topics, statement, search_path) VALUES ('$_->{name}', '{in}', ${\quote($_->{command})}, 'public');
+	EOC
+foreach my $stream (@streams)
+{
+	wait_for("the failure of $stream->{command}",
+		"SELECT concat_ws(' ', state, sqlstate) FROM rappel_conso.stream_state WHERE stream = '$stream->{name}'",
+		"failed $stream->{code}");
+	pass(($stream->{code} eq '22023' ? 'V13' : 'R4') . ": restored, refused by the worker: $stream->{command}");
+}
+is(query(q{SELECT count(*), to_regclass('made') IS NULL FROM log}), '1|t', 'R4: nothing of it has run');
+is(query(q{SELECT COALESCE(sum(next_offset), 0), (SELECT count(*) FROM rappel_conso.dead_letter) FROM rappel_conso.stream_offset WHERE stream LIKE 'r%'}),
+	'0|0', 'R4: no offset has moved, no record is blamed');
+query(q{DELETE FROM rappel_conso.stream WHERE name ~ '^r\d+$'});
+
+# ---- where "records" is read ----
+
+my @reads = (
+	'INSERT INTO out1 SELECT (value->>$$n$$)::int FROM records',
+	'WITH r AS (SELECT * FROM records), w AS (INSERT INTO out2 SELECT 1 FROM r) SELECT 1',
+	'INSERT INTO out3 SELECT n FROM generate_series(1, (SELECT count(*) FROM records)::int) n',
+	'INSERT INTO out4 SELECT 1 WHERE EXISTS (SELECT FROM records)',
+	'INSERT INTO out5 SELECT abs((SELECT max(partition) FROM records))',
+	'DELETE FROM out6 USING records WHERE n = record_offset',
+	'MERGE INTO out7 o USING records r ON o.n = r.record_offset WHEN NOT MATCHED THEN INSERT VALUES (r.record_offset)',
+	'UPDATE out8 SET n = (SELECT max(record_offset) FROM records)');
+foreach my $i (1 .. @reads)
+{
+	query("CREATE TABLE out$i (n int); INSERT INTO out$i VALUES (1)");
+	is($node->psql('postgres', "INSERT INTO rappel_conso.stream (name, topics, statement) VALUES ('reads$i', '{in}', ${\quote($reads[$i - 1])})"),
+		0, "V13: accepted: $reads[$i - 1]");
+}
+foreach my $i (1 .. @reads)
+{
+	wait_for("reads$i", "SELECT sum(next_offset) = 3 FROM rappel_conso.stream_offset WHERE stream = 'reads$i'");
+}
+foreach my $statement ('INSERT INTO log VALUES (1)', 'SELECT 1', 'INSERT INTO log SELECT n FROM public.records',
+	'WITH records AS (SELECT 1 AS n) INSERT INTO log SELECT n FROM records', 'UPDATE log SET n = 1')
+{
+	my ($code, $out, $err) = $node->psql('postgres', "INSERT INTO rappel_conso.stream (name, topics, statement) VALUES ('no', '{in}', ${\quote($statement)})",
+		extra_params => [ '-v', 'VERBOSITY=verbose' ]);
+
+	like($err, qr/ERROR:  22023: statement of stream "no" does not read records/, "V13: refused when stored: $statement");
+}
+
+# a statement that setup mends, and then it can be seen that it reads nothing
+query(q{INSERT INTO rappel_conso.stream (name, topics, setup, statement) VALUES
+	('later', '{in}', 'CREATE TABLE IF NOT EXISTS later (n int)', 'INSERT INTO later SELECT 1'),
+	('well', '{in}', 'CREATE TABLE IF NOT EXISTS well (n int)', 'INSERT INTO well SELECT 1 FROM records')});
+wait_for('later to fail', q{SELECT state || sqlstate FROM rappel_conso.stream_state WHERE stream = 'later'}, 'failed22023');
+is(query(q{SELECT to_regclass('later')}), '', 'V13: when its setup has run, the worker refuses it, and setup is undone');
+wait_for('well', q{SELECT sum(next_offset) = 3 FROM rappel_conso.stream_offset WHERE stream = 'well'});
+is(query('SELECT count(*) FROM well'), '3', 'V13: the other one is applied');
+
+# ---- unlogged tables ----
+
+query(q{
+	CREATE UNLOGGED TABLE quick (n int);
+	CREATE TABLE slow (n int);
+	CREATE TABLE parted (n int) PARTITION BY RANGE (n);
+	CREATE TABLE parted_1 PARTITION OF parted FOR VALUES FROM (0) TO (1);
+	CREATE UNLOGGED TABLE parted_2 PARTITION OF parted FOR VALUES FROM (1) TO (100);
+	CREATE VIEW through AS SELECT n FROM quick});
+my $from = '(value->>$$n$$)::int FROM records';
+foreach my $case (
+	[ 'u1', "INSERT INTO quick SELECT $from", 'quick' ],
+	[ 'u2', "WITH w AS (INSERT INTO quick SELECT $from RETURNING n) INSERT INTO slow SELECT n FROM w", 'quick' ],
+	[ 'u3', "INSERT INTO parted SELECT $from", 'parted_2' ],
+	[ 'u4', "INSERT INTO through SELECT $from", 'quick' ],
+	[ 'u5', "WITH r AS (SELECT $from), d AS (DELETE FROM quick RETURNING n) INSERT INTO slow SELECT 1 FROM records", 'quick' ],
+	[ 'u6', 'INSERT INTO slow SELECT q.n FROM records, quick q', undef ])
+{
+	my ($name, $statement, $table) = @$case;
+	my ($code, $out, $err) = $node->psql('postgres',
+		"INSERT INTO rappel_conso.stream (name, topics, paused, statement) VALUES ('$name', '{in}', true, ${\quote($statement)})");
+
+	if (defined $table)
+	{
+		like($err, qr/WARNING:  table "$table", which stream "$name" writes, is unlogged/, "V15: a warning: $statement");
+	}
+	else
+	{
+		is($err, '', "V15: what is only read may be unlogged: $statement");
+	}
+}
+query(q{UPDATE rappel_conso.stream SET paused = false WHERE name IN ('u1', 'u3', 'u6')});
+foreach my $name ('u1', 'u3', 'u6')
+{
+	wait_for($name, "SELECT sum(next_offset) = 3 FROM rappel_conso.stream_offset WHERE stream = '$name'");
+}
+$node->restart;
+wait_for('the worker', q{SELECT started_at > pg_postmaster_start_time() FROM rappel_conso.stream_offset WHERE stream = 'u1'});
+is(query(q{SELECT (SELECT count(*) FROM quick) || '/' || (SELECT count(*) FROM rappel_conso.stream_state WHERE detail ~ 'unlogged')}),
+	'3/0', 'V15: a clean restart empties nothing, and nothing is said');
+$node->stop('immediate');
+$node->start;
+foreach my $name ('u1', 'u3')
+{
+	wait_for("$name to say so", "SELECT state = 'running' AND detail ~ 'unlogged table .* was emptied' FROM rappel_conso.stream_state WHERE stream = '$name'");
+}
+is(query(q{SELECT detail ~ '"parted_2"' AND detail !~ 'parted_1' FROM rappel_conso.stream_state WHERE stream = 'u3'}), 't', 'V15: it names the table');
+is(query('SELECT count(*) FROM quick'), '0', 'V15: after a crash the table is empty, and the stream says so');
+is(query(q{SELECT count(*) FROM rc_status() WHERE name = 'u1' AND detail ~ 'unlogged'}), '1', 'V15: so does rc_status()');
+query(q{SELECT rc_seek('u1', 'earliest')});
+wait_for('the rows', 'SELECT count(*) = 3 FROM quick');
+is(query(q{SELECT detail FROM rappel_conso.stream_state WHERE stream = 'u1'}), '', 'V15: rc_seek() is the answer');
+
+done_testing();
