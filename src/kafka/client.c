@@ -21,10 +21,12 @@
 
 #include "miscadmin.h"
 #include "pgstat.h"
+#include "postmaster/interrupt.h"
 #include "storage/fd.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "utils/memutils.h"
+#include "utils/timestamp.h"
 
 /*
  * File descriptors of a client, for fd.c's account: our pipe, and for each of
@@ -35,6 +37,9 @@
 /* Slices of a call that blocks in the library. */
 #define SLICE_MIN_MS	300
 #define SLICE_MAX_MS	1000
+
+/* After so long without a broker, all that is known is read again. */
+#define REOPEN_AFTER_MS	30000
 
 /* One client of each kind; the exit hook has to find them. */
 static RcKafka handles[2];
@@ -77,6 +82,7 @@ rc_kafka_open(RcKafkaKind kind, const char *client_id, const char *group_id)
 	kafka->kind = kind;
 	kafka->pipe[0] = kafka->pipe[1] = -1;
 	kafka->open = true;
+	kafka->opened_at = GetCurrentTimestamp();
 	PG_TRY();
 	{
 		kafka->context = AllocSetContextCreate(TopMemoryContext,
@@ -109,12 +115,13 @@ rc_kafka_open(RcKafkaKind kind, const char *client_id, const char *group_id)
 static void
 start_client(RcKafka *kafka, const char *client_id, const char *group_id)
 {
-	rd_kafka_conf_t *conf = rc_config_build(kafka->kind, client_id, group_id);
+	rd_kafka_conf_t *conf = rc_config_build(kafka, client_id, group_id);
 	char		words[RC_KAFKA_WORDS];
 	sigset_t	saved;
 
 	rd_kafka_conf_set_opaque(conf, kafka);
 	rc_report_attach(conf);
+	rc_explain_attach(kafka, conf);
 	if (kafka->kind == RC_KAFKA_PRODUCER)
 		rc_producer_attach(conf);
 	else
@@ -131,13 +138,11 @@ start_client(RcKafka *kafka, const char *client_id, const char *group_id)
 								RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE);
 
 		rd_kafka_conf_destroy(conf);
+		if (!resource)
+			rc_explain_start(words);
 		ereport(ERROR,
-				(errcode(resource ? ERRCODE_INSUFFICIENT_RESOURCES :
-						 ERRCODE_CONFIG_FILE_ERROR),
-				 errmsg("could not start a Kafka client: %s", words),
-				 resource ? 0 :
-				 errhint("Check the setting \"%s\".",
-						 "rappel_conso.kafka_config_file")));
+				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+				 errmsg("could not start a Kafka client: %s", words)));
 	}
 
 	rd_kafka_set_log_queue(kafka->rk, NULL);
@@ -177,6 +182,7 @@ rc_kafka_close(RcKafka *kafka)
 	kafka->rk = NULL;
 	kafka->producer = NULL;
 	kafka->consumer = NULL;
+	kafka->files = NULL;
 
 	close_pipe(kafka);
 	while (kafka->external_fds > 0)
@@ -254,6 +260,43 @@ rc_kafka_pause(RcKafka *kafka, long timeout_ms)
 	CHECK_FOR_INTERRUPTS();
 	rd_kafka_poll(kafka->rk, 0);
 	rc_report_emit(kafka);
+}
+
+/*
+ * Whether the client ought to be closed and opened again: its settings, or a
+ * file that it was made from, are others by now; or no broker can be reached,
+ * and the configuration has been reloaded since, or that has lasted for a
+ * while.  Then what is not seen to change counts, too: a name's address, the
+ * machine's authorities.
+ */
+bool
+rc_kafka_stale(RcKafka *kafka)
+{
+	instr_time	elapsed;
+
+	if (rc_files_changed(kafka->files))
+		return true;
+	if (rc_kafka_trouble(kafka) == NULL)
+		return false;
+	INSTR_TIME_SET_CURRENT(elapsed);
+	INSTR_TIME_SUBTRACT(elapsed, kafka->down_since);
+	return PgReloadTime > kafka->opened_at ||
+		INSTR_TIME_GET_MILLISEC(elapsed) >= REOPEN_AFTER_MS;
+}
+
+/*
+ * Whether to try once more before the deadline.  Not with a client that cannot
+ * come to anything: its files are others by now.  A consumer that has not met a
+ * broker ends its wait at a reload, too; it can try again for nothing, while
+ * a producer's user would lose one of its tries.
+ */
+bool
+rc_kafka_again(RcKafka *kafka, const RcDeadline *deadline)
+{
+	if (rc_deadline_left(deadline) == 0 || rc_files_changed(kafka->files))
+		return false;
+	return !(ConfigReloadPending && kafka->down &&
+			 kafka->kind == RC_KAFKA_CONSUMER);
 }
 
 /*

@@ -10,6 +10,8 @@
  */
 #include "kafka/internal.h"
 
+#include <unistd.h>
+
 #include "nodes/pg_list.h"
 
 #define CONFIG_FILE_SETTING		"rappel_conso.kafka_config_file"
@@ -126,16 +128,22 @@ static const char *const consumer_keys[] = {
 	"queued.min.messages", "session.timeout.ms", NULL
 };
 
+/* Properties whose value is a file, or a folder, that librdkafka reads. */
+static const char *const file_keys[] = {
+	"sasl.kerberos.keytab", "ssl.ca.location", "ssl.certificate.location",
+	"ssl.crl.location", "ssl.key.location", "ssl.keystore.location", NULL
+};
+
 static List *read_file(void);
 static void set_own(rd_kafka_conf_t *conf, const char *key,
 					const char *value);
 static void set_own_list(rd_kafka_conf_t *conf, const Property *properties);
-static void set_from_file(rd_kafka_conf_t *conf, RcKafkaKind kind,
-						  List *lines);
+static void set_from_file(rd_kafka_conf_t *conf, RcKafka *kafka, List *lines);
+static void check_file(const RcConfigLine *line);
 static bool key_in(const char *key, const char *const *keys);
 
 /*
- * Build the configuration of a client.
+ * Build the configuration of a client, and note what it is made from.
  *
  * group_id matters to a consumer only; NULL means the client id.  The result
  * belongs to the caller until rd_kafka_new() has taken it.
@@ -144,11 +152,13 @@ static bool key_in(const char *key, const char *const *keys);
  * librdkafka or we refuse, and whatever rc_config_file_read() raises.
  */
 rd_kafka_conf_t *
-rc_config_build(RcKafkaKind kind, const char *client_id, const char *group_id)
+rc_config_build(RcKafka *kafka, const char *client_id, const char *group_id)
 {
-	List	   *lines = read_file();
+	List	   *lines;
 	rd_kafka_conf_t *conf;
 
+	kafka->files = rc_files_note(kafka->context);
+	lines = read_file();
 	if (rc_kafka_brokers == NULL || rc_kafka_brokers[0] == '\0')
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -161,14 +171,14 @@ rc_config_build(RcKafkaKind kind, const char *client_id, const char *group_id)
 		set_own_list(conf, common_properties);
 		set_own(conf, "bootstrap.servers", rc_kafka_brokers);
 		set_own(conf, "client.id", client_id);
-		if (kind == RC_KAFKA_PRODUCER)
+		if (kafka->kind == RC_KAFKA_PRODUCER)
 			set_own_list(conf, producer_properties);
 		else
 		{
 			set_own_list(conf, consumer_properties);
 			set_own(conf, "group.id", group_id ? group_id : client_id);
 		}
-		set_from_file(conf, kind, lines);
+		set_from_file(conf, kafka, lines);
 	}
 	PG_CATCH();
 	{
@@ -221,7 +231,7 @@ set_own_list(rd_kafka_conf_t *conf, const Property *properties)
  * Set what the file says, over our own values.
  */
 static void
-set_from_file(rd_kafka_conf_t *conf, RcKafkaKind kind, List *lines)
+set_from_file(rd_kafka_conf_t *conf, RcKafka *kafka, List *lines)
 {
 	char		words[RC_KAFKA_WORDS];
 	ListCell   *lc;
@@ -238,7 +248,7 @@ set_from_file(rd_kafka_conf_t *conf, RcKafkaKind kind, List *lines)
 					 errdetail("The extension depends on its own value of this property."),
 					 errdetail_log("The property is \"%s\".", line->key),
 					 errhint("Remove the line.")));
-		if (key_in(line->key, kind == RC_KAFKA_PRODUCER ?
+		if (key_in(line->key, kafka->kind == RC_KAFKA_PRODUCER ?
 				   consumer_keys : producer_keys))
 			continue;
 		if (rd_kafka_conf_set(conf, line->key, line->value,
@@ -250,7 +260,32 @@ set_from_file(rd_kafka_conf_t *conf, RcKafkaKind kind, List *lines)
 					 errdetail_log("The property is \"%s\": %s.", line->key,
 								   words),
 					 errhint("The server log names the property and what is wrong with it.")));
+		if (key_in(line->key, file_keys))
+		{
+			rc_files_add(kafka->files, line->value);
+			check_file(line);
+		}
 	}
+}
+
+/*
+ * Look whether a key or certificate can be read: librdkafka would say neither
+ * which file it is nor what is wrong.  "probe" finds the authorities of the
+ * machine.
+ */
+static void
+check_file(const RcConfigLine *line)
+{
+	if (line->value[0] == '\0' || strcmp(line->value, "probe") == 0 ||
+		access(line->value, R_OK) == 0)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_CONFIG_FILE_ERROR),
+			 errmsg("could not read the key or certificate in line %d of the file that \"%s\" names: %m",
+					line->line, CONFIG_FILE_SETTING),
+			 errdetail_log("The property \"%s\" names file \"%s\".",
+						   line->key, line->value),
+			 errhint("The server log names the file.")));
 }
 
 static bool

@@ -317,7 +317,9 @@ raise_error(RcAssigned *assigned, rd_kafka_message_t *message)
 					partition, topic, words),
 			 assigned != NULL ?
 			 errdetail("The next offset to read is %lld.",
-					   (long long) assigned->state.offset) : 0));
+					   (long long) assigned->state.offset) : 0,
+			 code == ERRCODE_INSUFFICIENT_PRIVILEGE ?
+			 errhint("Give the Kafka user the right to read the topic.") : 0));
 }
 
 /*
@@ -342,7 +344,9 @@ raise_topic_error(RcKafka *kafka)
 			ereport(ERROR,
 					(errcode(code),
 					 errmsg("could not read from Kafka: %s",
-							kafka->topic_words)));
+							kafka->topic_words),
+					 code == ERRCODE_INSUFFICIENT_PRIVILEGE ?
+					 errhint("Give the Kafka user the right to read the topic.") : 0));
 	}
 }
 

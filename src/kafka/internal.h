@@ -14,6 +14,7 @@
 
 #include <librdkafka/rdkafka.h>
 
+#include "port/atomics.h"
 #include "portability/instr_time.h"
 #include "utils/palloc.h"
 
@@ -35,6 +36,7 @@
 
 typedef struct RcProducer RcProducer;
 typedef struct RcConsumer RcConsumer;
+typedef struct RcFiles RcFiles;
 
 /*
  * A handle.  Callbacks of librdkafka write the part marked so; they run only
@@ -51,6 +53,8 @@ struct RcKafka
 	int			pipe[2];		/* librdkafka writes, rc_kafka_wait reads */
 	int			external_fds;	/* reserved at fd.c */
 	MemoryContext context;
+	RcFiles    *files;			/* and settings it was opened with */
+	TimestampTz opened_at;
 	RcProducer *producer;		/* of RC_KAFKA_PRODUCER */
 	RcConsumer *consumer;		/* of RC_KAFKA_CONSUMER */
 
@@ -58,12 +62,16 @@ struct RcKafka
 	bool		answered;		/* a broker has answered */
 	bool		down;			/* no broker can be reached */
 	bool		down_told;		/* and the log says so */
+	bool		was_up;			/* a broker could be reached before */
 	instr_time	down_since;
-	rd_kafka_resp_err_t last_code;
 	char		last_words[RC_KAFKA_WORDS];
+	const char *last_hint;		/* what to do about it, or NULL */
 	rd_kafka_resp_err_t topic_code; /* a topic cannot be read */
 	bool		topic_lost;		/* the same, until the next assignment */
 	char		topic_words[RC_KAFKA_WORDS];
+
+	/* written by librdkafka's own threads */
+	pg_atomic_uint32 verify_code;	/* why a certificate was not accepted */
 };
 
 /* A time limit for calls that block in librdkafka, made in short slices. */
@@ -76,14 +84,27 @@ typedef struct RcDeadline
 
 /* client.c */
 extern void rc_kafka_pause(RcKafka *kafka, long timeout_ms);
+extern bool rc_kafka_again(RcKafka *kafka, const RcDeadline *deadline);
 extern void rc_deadline_start(RcDeadline *deadline, int timeout_ms);
 extern long rc_deadline_left(const RcDeadline *deadline);
 extern int	rc_deadline_slice(RcDeadline *deadline);
 
 /* config.c */
-extern rd_kafka_conf_t *rc_config_build(RcKafkaKind kind,
+extern rd_kafka_conf_t *rc_config_build(RcKafka *kafka,
 										const char *client_id,
 										const char *group_id);
+
+/* files.c */
+extern RcFiles *rc_files_note(MemoryContext context);
+extern void rc_files_add(RcFiles *files, const char *path);
+extern bool rc_files_changed(const RcFiles *files);
+
+/* explain.c */
+extern void rc_explain_attach(RcKafka *kafka, rd_kafka_conf_t *conf);
+extern const char *rc_explain_verify(int code);
+extern void rc_explain_connection(RcKafka *kafka, const char *text);
+extern const char *rc_explain_hint(RcKafka *kafka);
+pg_noreturn extern void rc_explain_start(const char *text);
 
 /* report.c */
 extern void rc_report_attach(rd_kafka_conf_t *conf);

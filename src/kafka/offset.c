@@ -94,7 +94,7 @@ ask_offset(RcKafka *kafka, const char *topic, int32 partition, int64 when,
 		}
 		check_partition(kafka, topic, partition, err, deadline);
 		rc_kafka_pause(kafka, PAUSE_MS);
-	} while (rc_deadline_left(deadline) > 0);
+	} while (rc_kafka_again(kafka, deadline));
 
 	rc_kafka_unreachable(kafka, err);
 	return -1;
@@ -139,5 +139,7 @@ check_partition(RcKafka *kafka, const char *topic, int32 partition,
 	ereport(ERROR,
 			(errcode(code),
 			 errmsg("could not look up partition %d of topic \"%s\": %s",
-					partition, topic, rd_kafka_err2str(err))));
+					partition, topic, rd_kafka_err2str(err)),
+			 code == ERRCODE_INSUFFICIENT_PRIVILEGE ?
+			 errhint("Give the Kafka user the right to read the topic.") : 0));
 }

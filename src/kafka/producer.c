@@ -485,5 +485,7 @@ fail(RcKafka *kafka, RcTopic *topic, rd_kafka_resp_err_t err)
 			 errdetail_plural("%lld record has not been confirmed.",
 							  "%lld records have not been confirmed.",
 							  (unsigned long) outstanding,
-							  (long long) outstanding) : 0));
+							  (long long) outstanding) : 0,
+			 rc_kafka_errcode(err) == ERRCODE_INSUFFICIENT_PRIVILEGE ?
+			 errhint("Give the Kafka user the right to write to the topic.") : 0));
 }

@@ -73,6 +73,9 @@ rc_report_attach(rd_kafka_conf_t *conf)
 static void
 log_cb(const rd_kafka_t *rk, int level, const char *fac, const char *text)
 {
+	/* what explain.c has said of a certificate is in the error, too */
+	if (strcmp(fac, "SSLCERTVRFY") == 0)
+		level = LEVEL_DEBUG;
 	if (pthread_equal(pthread_self(), report_thread))
 		add_line(level, fac, text);
 }
@@ -133,11 +136,13 @@ error_cb(rd_kafka_t *rk, int err, const char *reason, void *opaque)
 			return;
 	}
 	if (err == RD_KAFKA_RESP_ERR__FATAL)
-		err = rd_kafka_fatal_error(rk, kafka->last_words,
-								   sizeof(kafka->last_words));
+	{
+		(void) rd_kafka_fatal_error(rk, kafka->last_words,
+									sizeof(kafka->last_words));
+		kafka->last_hint = NULL;
+	}
 	else
-		strlcpy(kafka->last_words, reason, sizeof(kafka->last_words));
-	kafka->last_code = err;
+		rc_explain_connection(kafka, reason);
 }
 
 /*
@@ -235,7 +240,8 @@ report_state(RcKafka *kafka)
 		ereport(WARNING,
 				(errcode(ERRCODE_CONNECTION_FAILURE),
 				 errmsg("could not reach the Kafka brokers \"%s\": %s",
-						rc_kafka_brokers, kafka->last_words)));
+						rc_kafka_brokers, kafka->last_words),
+				 errhint("%s", rc_explain_hint(kafka))));
 }
 
 /*
@@ -262,6 +268,8 @@ void
 rc_kafka_mark_up(RcKafka *kafka)
 {
 	kafka->last_words[0] = '\0';
+	kafka->last_hint = NULL;
+	kafka->was_up = true;
 	if (likely(!kafka->down))
 		return;
 	kafka->down = false;
@@ -322,8 +330,7 @@ rc_kafka_unreachable(RcKafka *kafka, rd_kafka_resp_err_t err)
 			(errcode(ERRCODE_CONNECTION_FAILURE),
 			 errmsg("could not reach the Kafka brokers \"%s\": %s",
 					rc_kafka_brokers, rc_kafka_words(kafka, err)),
-			 errhint("Check the setting \"%s\".",
-					 "rappel_conso.kafka_brokers")));
+			 errhint("%s", rc_explain_hint(kafka))));
 }
 
 /*

@@ -69,7 +69,7 @@ rc_kafka_cluster_id(RcKafka *kafka, int timeout_ms)
 			return copy;
 		}
 		rc_kafka_pause(kafka, PAUSE_MS);
-		if (rc_deadline_left(&deadline) == 0)
+		if (!rc_kafka_again(kafka, &deadline))
 			break;
 	}
 	rc_kafka_unreachable(kafka, err);
@@ -103,10 +103,12 @@ rc_kafka_partition_count(RcKafka *kafka, const char *topic, int timeout_ms)
 				ereport(ERROR,
 						(errcode(answer.sqlstate),
 						 errmsg("could not look up topic \"%s\": %s", topic,
-								answer.error)));
+								answer.error),
+						 answer.sqlstate == ERRCODE_INSUFFICIENT_PRIVILEGE ?
+						 errhint("Give the Kafka user the right to read the topic, or to write to it.") : 0));
 		}
 		rc_kafka_pause(kafka, PAUSE_MS);
-	} while (rc_deadline_left(&deadline) > 0);
+	} while (rc_kafka_again(kafka, &deadline));
 
 	rc_kafka_unreachable(kafka, err);
 	return 0;
@@ -342,5 +344,7 @@ check_answer(RcKafka *kafka, const char *topic, rd_kafka_resp_err_t err,
 		return;
 	ereport(ERROR,
 			(errcode(rc_kafka_errcode(err)),
-			 errmsg("could not create topic \"%s\": %s", topic, words)));
+			 errmsg("could not create topic \"%s\": %s", topic, words),
+			 rc_kafka_errcode(err) == ERRCODE_INSUFFICIENT_PRIVILEGE ?
+			 errhint("Give the Kafka user the right to create the topic, or create it with Kafka's own tools.") : 0));
 }

@@ -14,6 +14,9 @@
 #include "utils/elog.h"
 #include "utils/timestamp.h"
 
+/* The longest wait of a failed stream; $2 is the SQLSTATE. */
+#define MOST_SECONDS	"CASE WHEN $2 = 'F0000' THEN 30 ELSE 300 END"
+
 static void param_partition(RcParams *params, const char *stream,
 							const RcOffset *at);
 static void fence_failed(const char *stream, const RcOffset *from);
@@ -410,8 +413,21 @@ rc_stream_unproven(const char *stream)
 }
 
 /*
+ * Have all streams that wait for their next try be tried at once: what was
+ * wrong may have been mended.
+ */
+void
+rc_stream_retry_all(void)
+{
+	rc_execute("UPDATE rappel_conso.stream_state SET retry_at = NULL"
+			   " WHERE state IN ('failed', 'waiting')"
+			   " AND retry_at IS NOT NULL", NULL);
+}
+
+/*
  * Write down that a stream has failed; returns the seconds until it may be
- * tried again: 1, doubled with each failure in a row, at most 300.
+ * tried again: 1, doubled with each failure in a row, at most 300; 30 for what a
+ * file says, which is mended without our being told.
  */
 int
 rc_stream_fail(const char *stream, const ErrorData *error)
@@ -433,10 +449,10 @@ rc_stream_fail(const char *stream, const ErrorData *error)
 				 " ON CONFLICT (stream) DO UPDATE SET state = 'failed',"
 				 " detail = NULL, failures = t.failures + 1,"
 				 " retry_at = pg_catalog.clock_timestamp() +"
-				 "  least(300, 2 ^ least(t.failures, 9)) * '1 second'::interval,"
+				 "  least(" MOST_SECONDS ", 2 ^ least(t.failures, 9)) * '1 second'::interval,"
 				 " last_error_at = EXCLUDED.last_error_at, sqlstate = $2,"
 				 " error = $3, error_detail = $4, hint = $5, context = $6"
-				 " RETURNING least(300, 2 ^ least(t.failures - 1, 9))::int4",
+				 " RETURNING least(" MOST_SECONDS ", 2 ^ least(t.failures - 1, 9))::int4",
 				 &params) == 1)
 		seconds = (int) rc_column_int8(0, 1, 1);
 	rc_query_end(&scope);

@@ -389,6 +389,7 @@ extern void rc_stream_run(const char *stream, bool cured);
 extern void rc_stream_wait(const char *stream, const ErrorData *error);
 extern bool rc_stream_unproven(const char *stream);
 extern int	rc_stream_fail(const char *stream, const ErrorData *error);
+extern void rc_stream_retry_all(void);
 
 /* ---- outbox.c: messages into the outbox ---- */
 

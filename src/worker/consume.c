@@ -43,7 +43,6 @@ static int32 proving_partition;
 
 static RcConsumption *current = NULL;
 static RcKafka *consumer = NULL;
-static char *consumer_brokers = NULL;
 
 static bool open_stream(const char *name, int number, bool even_paused);
 static void wait_for_topic(RcConsumption *c);
@@ -58,6 +57,7 @@ static void failed_ones_first(RcRecord *records, int n);
 static int	cut_parts(const RcRecord *records, int n, RcPart *parts, int max);
 static int	apply_batch(RcRecord *records, int n, RcCounts *counts);
 static void begin_proof(void);
+static void rest(long timeout_ms);
 static void keep_lock(void);
 static void advance_partitions(RcRecord *records, int n, int *last,
 							   const RcCounts *counts);
@@ -239,22 +239,18 @@ say_table_made(const RcStream *stream)
 					 stream->name)));
 }
 
-/* A consumer of the cluster that is set now. */
+/* A consumer of the cluster, and with the secrets, that are set now. */
 static void
 open_consumer(const char *name, int number)
 {
 	char	   *group;
 
-	if (consumer != NULL && strcmp(consumer_brokers, rc_kafka_brokers) == 0)
+	if (consumer != NULL && !rc_kafka_stale(consumer))
 		return;
 	if (consumer != NULL)
-	{
 		rc_kafka_close(consumer);
-		consumer = NULL;
-		pfree(consumer_brokers);
-	}
+	consumer = NULL;
 	group = rc_client_id(name);
-	consumer_brokers = MemoryContextStrdup(TopMemoryContext, rc_kafka_brokers);
 	consumer = rc_kafka_open(RC_KAFKA_CONSUMER,
 							 number < 0 ? group :
 							 psprintf("%s.%d", group, number), group);
@@ -476,11 +472,43 @@ rc_stream_may_pass(const ErrorData *error)
 void
 rc_stream_pause(long timeout_ms)
 {
-	rc_worker_wait(proving ? Min(timeout_ms, PROOF_PAUSE) : timeout_ms);
-	if (!proving || consumer == NULL || timeout_ms <= PROOF_PAUSE)
+	if (!proving)
+	{
+		rest(timeout_ms);
+		return;
+	}
+	rc_worker_wait(Min(timeout_ms, PROOF_PAUSE));
+	if (consumer == NULL || timeout_ms <= PROOF_PAUSE)
 		return;
 	(void) rc_kafka_wait(consumer, timeout_ms - PROOF_PAUSE);
 	rc_worker_wait(0);
+}
+
+/*
+ * Wait after an error, but not longer than until there is a reason to try at
+ * once: a reload, somebody who wakes us, brokers that can be reached again, or
+ * another configuration.
+ */
+static void
+rest(long timeout_ms)
+{
+	TimestampTz start = GetCurrentTimestamp();
+	bool		away = consumer != NULL && rc_kafka_trouble(consumer) != NULL;
+
+	while (!rc_time_passed(start, (int) timeout_ms))
+	{
+		TimestampTz now = GetCurrentTimestamp();
+		long		left = timeout_ms -
+			TimestampDifferenceMilliseconds(start, now);
+		long		slice = Min(Max(left, 1), LOOK_INTERVAL);
+
+		rc_worker_wait(slice);
+		if (!rc_time_passed(now, (int) slice))
+			return;
+		if (away && (rc_kafka_stale(consumer) ||
+					 rc_kafka_trouble(consumer) == NULL))
+			return;
+	}
 }
 
 /*
@@ -547,7 +575,7 @@ idle(bool at_end)
 	{
 		ConfigReloadPending = false;
 		ProcessConfigFile(PGC_SIGHUP);
-		if (strcmp(consumer_brokers, rc_kafka_brokers) != 0)
+		if (rc_kafka_stale(c->kafka))
 			return false;
 	}
 	rc_partitions_observe(c, false);
@@ -558,6 +586,8 @@ idle(bool at_end)
 			return false;
 		c->cured |= at_end && rc_partitions_at_end(c);
 		say_trouble(rc_kafka_trouble(c->kafka));
+		if (rc_kafka_stale(c->kafka))
+			return false;
 		if (rc_kafka_trouble(c->kafka) == NULL && rc_partitions_changed(c))
 			return false;
 	}

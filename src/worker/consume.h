@@ -12,8 +12,12 @@
 
 #include "kafka/kafka.h"
 
-/* How long Kafka is waited for before an error is made of it, in ms. */
-#define RC_CONSUME_PATIENCE	30000
+/*
+ * How long Kafka is waited for before an error is made of it, in ms.  A stream
+ * worker tries again for nothing, and shows the error meanwhile; a run has few
+ * tries.
+ */
+#define RC_CONSUME_PATIENCE(c)	((c)->number >= 0 ? 10000 : 30000)
 
 typedef struct RcConsumption
 {

@@ -25,7 +25,7 @@
 
 #define LOOK_INTERVAL	5000
 #define MIN_BACKOFF		500
-#define MAX_BACKOFF		60000
+#define MAX_BACKOFF		30000
 
 /* How long a batch may be under way before its topic has to wait, in ms. */
 #define PATIENCE		30000
@@ -198,8 +198,8 @@ wait_for_reports(RcPublisher *publisher)
 }
 
 /*
- * A batch that has been under way for very long, or settings that have
- * changed, take another producer: but first others get their reports.
+ * A batch that has been under way for very long, or settings or secrets
+ * that have changed, take another producer: but first others get their reports.
  */
 static void
 close_stalled(RcPublisher *publisher)
@@ -224,7 +224,7 @@ close_stalled(RcPublisher *publisher)
 	}
 	if (!publisher->closing &&
 		(stalled || rc_out_count(RC_OUT_READY) > TOPICS_LIMIT ||
-		 strcmp(publisher->brokers, rc_kafka_brokers) != 0))
+		 rc_kafka_stale(publisher->kafka)))
 	{
 		publisher->closing = true;
 		publisher->closing_since = now;
@@ -275,10 +275,6 @@ open_producer(RcPublisher *publisher)
 	rc_publish_batch(publisher->kafka, &publisher->batch_messages,
 					 &publisher->batch_bytes);
 	publisher->batch_messages = Min(publisher->batch_messages, RC_READ_LIMIT);
-	if (publisher->brokers != NULL)
-		pfree(publisher->brokers);
-	publisher->brokers = MemoryContextStrdup(TopMemoryContext,
-											 rc_kafka_brokers);
 }
 
 /* What has not been confirmed stays in the outbox. */

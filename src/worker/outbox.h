@@ -95,7 +95,6 @@ typedef struct RcPublisher
 {
 	MemoryContext context;		/* of one round */
 	RcKafka    *kafka;			/* NULL: closed */
-	char	   *brokers;		/* that it was opened for */
 	int			batch_messages; /* of one batch, at most */
 	int			batch_bytes;
 	bool		closing;		/* no batch is begun any more */

@@ -45,7 +45,7 @@ rc_partitions_assign(RcConsumption *c)
 	ListCell   *lc;
 	int			missing = 0;
 
-	c->cluster_id = rc_kafka_cluster_id(c->kafka, RC_CONSUME_PATIENCE);
+	c->cluster_id = rc_kafka_cluster_id(c->kafka, RC_CONSUME_PATIENCE(c));
 
 	rc_transaction_begin();
 	MemoryContextSwitchTo(c->context);
@@ -130,7 +130,7 @@ check_definition(RcConsumption *c)
 static int
 count_partitions(RcConsumption *c, const char *topic)
 {
-	return rc_kafka_partition_count(c->kafka, topic, RC_CONSUME_PATIENCE);
+	return rc_kafka_partition_count(c->kafka, topic, RC_CONSUME_PATIENCE(c));
 }
 
 static bool
@@ -226,10 +226,10 @@ resolve(RcConsumption *c, const char *topic, int partition, const char *where)
 	if (strcmp(where, "earliest") == 0)
 		return rc_consumer_resolve(c->kafka, topic, partition,
 								   RC_OFFSET_EARLIEST, 0,
-								   RC_CONSUME_PATIENCE);
+								   RC_CONSUME_PATIENCE(c));
 	if (strcmp(where, "latest") == 0)
 		return rc_consumer_resolve(c->kafka, topic, partition,
-								   RC_OFFSET_LATEST, 0, RC_CONSUME_PATIENCE);
+								   RC_OFFSET_LATEST, 0, RC_CONSUME_PATIENCE(c));
 	time = DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in,
 												   CStringGetDatum(where),
 												   ObjectIdGetDatum(InvalidOid),
@@ -240,7 +240,7 @@ resolve(RcConsumption *c, const char *topic, int partition, const char *where)
 					   TIMESTAMP_IS_NOEND(time) ? "latest" : "earliest");
 	return rc_consumer_resolve(c->kafka, topic, partition,
 							   RC_OFFSET_TIMESTAMP, rc_to_kafka_time(time),
-							   RC_CONSUME_PATIENCE);
+							   RC_CONSUME_PATIENCE(c));
 }
 
 static void
@@ -404,7 +404,7 @@ recover_one(RcConsumption *c, int i)
 	int64		high;
 
 	rc_consumer_watermarks(c->kafka, offset->topic, offset->partition,
-						   &low, &high, RC_CONSUME_PATIENCE);
+						   &low, &high, RC_CONSUME_PATIENCE(c));
 	c->verify[i] = false;
 	if (offset->next_offset > high)
 		ereport(ERROR,

@@ -44,6 +44,7 @@ typedef List *(*Part) (List *starts);
 
 static bool may_run(bool by_hand);
 static void round_of_work(void);
+static List *retry_after_reload(List *starts);
 static List *guarded(Part part, List *starts);
 static void settle_lost(List *lost);
 static void start(const RcStart *what);
@@ -142,6 +143,7 @@ round_of_work(void)
 	starts = guarded(rc_due_runs, starts);
 	if (rc_kafka_brokers[0] != '\0')
 	{
+		starts = guarded(retry_after_reload, starts);
 		starts = guarded(rc_due_publisher, starts);
 		starts = guarded(rc_due_streams, starts);
 		starts = guarded(rc_due_watermarks, starts);
@@ -156,6 +158,20 @@ round_of_work(void)
 		removed_at = GetCurrentTimestamp();
 		remove_history();
 	}
+}
+
+/* A setting, or a file that one names, may have been mended. */
+static List *
+retry_after_reload(List *starts)
+{
+	static TimestampTz reloaded_at = 0;
+
+	if (reloaded_at != PgReloadTime)
+	{
+		rc_stream_retry_all();
+		reloaded_at = PgReloadTime;
+	}
+	return starts;
 }
 
 /*
