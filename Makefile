@@ -79,6 +79,10 @@ demo-clean:
 ##                    own; TESTS="name .." runs only these TAP files
 test:
 	@test/run
+## make matrix        builds and runs some of them on PostgreSQL 16, 17 and 18;
+##                    MAJORS="16 .." and TESTS="name .." choose
+matrix:
+	@test/matrix $(MAJORS) $(if $(TESTS),-- $(TESTS))
 ## make bench         runs the benchmarks
 bench:
 	@test/bench/run
@@ -94,4 +98,4 @@ lint:
 	@test/indent --check
 
 .PHONY: help deps test-deps demo demo-kafka demo-psql demo-stop demo-clean \
-	test bench valgrind indent lint
+	test matrix bench valgrind indent lint
