@@ -12,6 +12,7 @@
  */
 #include "store/store.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "utils/array.h"
@@ -180,7 +181,9 @@ judge(RcMemory *now, const RcMemory *before, RcHandOn mode)
 
 /*
  * Before records that differ are published and, with fresh_too, those of new
- * keys: what was published last is not known until rc_remember().
+ * keys: what was published last is not known until rc_remember().  Publishing
+ * cannot be undone, so a crash must not take this back, whatever
+ * synchronous_commit is.
  */
 void
 rc_remembered_doubt(const RcSource *source, const char *destination,
@@ -200,6 +203,7 @@ rc_remembered_doubt(const RcSource *source, const char *destination,
 			   " SELECT DISTINCT $1, $2, k FROM pg_catalog.unnest($3) k"
 			   " ON CONFLICT (source, destination, key) DO UPDATE SET hash = NULL",
 			   &params);
+	ForceSyncCommit();
 	pfree(changed);
 }
 
@@ -375,6 +379,8 @@ rc_remembered_missing(const RcSource *source, const char *destination,
 		records[i].value_len = -1;
 	}
 	rc_query_end(&scope);
+	if (*n > 0)
+		ForceSyncCommit();
 	return records;
 }
 

@@ -11,6 +11,7 @@
  */
 #include "worker/consume.h"
 
+#include "access/xact.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
@@ -212,7 +213,11 @@ add_topic(RcConsumption *c, List *offsets, const char *topic)
 		}
 	}
 	if (any)
+	{
+		/* nor may a crash take it back: "latest" would skip what is read now */
+		ForceSyncCommit();
 		rc_transaction_commit();
+	}
 	MemoryContextSwitchTo(c->context);
 	return n == 0 ? 1 : 0;
 }

@@ -181,6 +181,10 @@ begin_run(RcRun *run, const RcWorkerArgs *args)
 						psprintf("%lld", (long long) run->id), 0);
 	run->windows = rc_run_windows(run->id);
 	run->label = rc_run_header_write(run->id);
+
+	/* its number goes to Kafka: after a crash no other run may have it */
+	if (!run->direct)
+		ForceSyncCommit();
 	rc_transaction_commit();
 	MemoryContextSwitchTo(run->context);
 	return true;

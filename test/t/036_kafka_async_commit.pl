@@ -1,0 +1,95 @@
+# With synchronous_commit = off a crash takes back what was committed last.  What
+# Kafka has been told cannot be taken back: whatever it rests on is on disk
+# before (C4).
+use strict;
+use warnings FATAL => 'all';
+
+use lib 'test/lib';
+use PostgreSQL::Test::Utils;
+use RappelConso;
+use Test::More;
+
+need_kafka();
+my $api = start_api();
+my $kafka = start_kafka();
+my $node = new_node(
+	'main',
+	api => $api,
+	kafka => $kafka,
+	conf => <<~'EOC');
+	synchronous_commit = off
+	wal_writer_delay = 10s
+	wal_writer_flush_after = 1GB
+	checkpoint_timeout = 1h
+	autovacuum = off
+	max_worker_processes = 16
+	EOC
+
+sub query { return $node->safe_psql('postgres', $_[0]); }
+
+# Kill the server with all that it has not flushed.
+sub crash
+{
+	my @pids = split(/\n/, query('SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid()'));
+
+	kill_server($node, @pids);
+	return;
+}
+
+sub mark { return $api->control(update => { dataset => DATASET, where => $_[0], set => { motif_rappel => $_[1] } }); }
+
+# The newest text of a recall in the topic.
+sub newest
+{
+	my ($key) = @_;
+	my ($last) = grep { $_->{key} eq $key } reverse $kafka->consume('rappel_conso');
+
+	return $last->{payload};
+}
+
+is(query('SELECT state FROM rc_sync_now()'), 'success', 'a first sync');
+my $key = query('SELECT max(reference_fiche) FROM rappel_conso_table');
+my $where = query("SELECT format('numero_fiche = %L', '$key')");
+my $before = newest($key);
+my ($text) = $before =~ /"motif_rappel": ?"((?:[^"\\]|\\.)*)"/ or die 'no such field';
+
+ok($text !~ /\\/, 'a text without escapes');
+query('CHECKPOINT');
+
+# Published, and then as if nothing had happened, since the API has the old text
+# again.  Without the marks the record would seem to be equal to the last one.
+mark($where, 'changed');
+is(query(q{SELECT state || ' ' || published FROM rc_sync_now(full_sync => false)}), 'success 1', 'a record that has changed is published');
+my $run = query('SELECT max(id) FROM rappel_conso.run');
+isnt(newest($key), $before, 'and is in the topic');
+crash();
+is(query('SELECT max(id) FROM rappel_conso.run'), $run, 'C4: the row of a run that has published survives a crash');
+is(query("SELECT hash IS NULL FROM rappel_conso.source_record WHERE key = '$key'"), 't', 'C4: the record is in doubt after the crash');
+mark($where, $text);
+is(query(q{SELECT state FROM rc_sync_now()}), 'success', 'a sync after the crash');
+is(newest($key), $before, 'C4: the topic ends with what the API has');
+is(query("SELECT motif_rappel FROM rappel_conso_table WHERE reference_fiche = '$key'"), $text, 'C4: and so does the table');
+
+# A record that vanishes: its tombstone rests on a mark of the same kind.
+query("UPDATE rappel_conso.source_record SET missed_at = now() - '2 days'::interval WHERE key = '$key'");
+query('CHECKPOINT');
+$api->control(delete => { dataset => DATASET, where => $where });
+is(query(q{SELECT state || ' ' || withdrawn FROM rc_sync_now(full_sync => true)}), 'success 1', 'a record is withdrawn');
+is(newest($key), undef, 'with a tombstone');
+crash();
+is(query("SELECT count(*) FROM rappel_conso.source_record WHERE key = '$key' AND hash IS NOT NULL"), 0, 'C4: it is in doubt after the crash');
+
+# Where "latest" is, is known before anything is read from there.
+query(q{
+	CREATE TABLE t (v text);
+	INSERT INTO rappel_conso.stream (name, topics, start_at, statement)
+	VALUES ('late', '{t}', 'latest', 'INSERT INTO t SELECT value FROM records')});
+$kafka->produce('t', undef, '"too early"');
+query('CHECKPOINT');
+is(query(q{SELECT applied FROM rc_drain('late')}), 0, 'a stream that starts at the latest');
+crash();
+$kafka->produce('t', undef, '"read"');
+is(query(q{SELECT applied FROM rc_drain('late')}), 1, 'C4: after a crash it starts where it did before');
+is(query('SELECT v FROM t'), '"read"', 'and has read what came');
+
+done_testing();
