@@ -21,7 +21,7 @@
 #define MAX_PAUSE			(5 * 60 * 1000)
 
 /* The ends of partitions without a worker are looked at this often, in ms. */
-#define WATERMARK_INTERVAL	20000
+#define WATERMARK_INTERVAL	10000
 
 /* A run or publisher that could not connect is not started again before. */
 typedef struct Pause
@@ -57,7 +57,7 @@ rc_due_dead_runs(List *starts)
 	n = rc_query("SELECT r.source FROM rappel_conso.run r WHERE r.state = 'running'"
 				 " AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_activity a"
 				 "  WHERE a.datname = pg_catalog.current_database()"
-				 "  AND a.application_name = 'rappel_conso run ' || r.source)",
+				 "  AND a.application_name = ('rappel_conso run ' || r.source)::name::text)",
 				 NULL);
 	for (uint64 i = 0; i < n; i++)
 	{
@@ -82,7 +82,11 @@ rc_due_dead_runs(List *starts)
 	return starts;
 }
 
-/* Under the source's lock, which must not stay with us; ends the transaction. */
+/*
+ * Under the source's lock, which must not stay with us; ends the transaction.
+ * What somebody has locked is left to the next round, and costs no other
+ * source anything.
+ */
 static void
 mark_dead_run(const char *source)
 {
@@ -93,8 +97,7 @@ mark_dead_run(const char *source)
 	}
 	PG_CATCH();
 	{
-		rc_lock_release(RC_WORKER_RUN, source, 0);
-		PG_RE_THROW();
+		(void) rc_worker_recover(rc_round_context, true);
 	}
 	PG_END_TRY();
 	rc_lock_release(RC_WORKER_RUN, source, 0);

@@ -1,7 +1,6 @@
 # 066_waiting.pl
-#     Streams that do not go on: their lag is true all the same, whoever waits
-#     for them gets their error, and a table that somebody has locked stops
-#     nobody for longer than it is locked.
+#     Streams that do not go on: their lag is true all the same, and whoever
+#     waits for them gets their error.
 
 use strict;
 use warnings FATAL => 'all';
@@ -48,10 +47,25 @@ sub lag_of { return "(SELECT lag FROM rc_status() WHERE component = 'stream' AND
 sub produce { my ($topic, $n) = @_; return $kafka->produce_many($topic, [ map { [ 'k', "value $_" ] } 1 .. $n ]); }
 
 value("UPDATE rappel_conso.stream SET paused = true; CREATE TABLE seen (value text); CREATE TABLE gone (value text)");
+
+#
+# D13: who waits for a stream
+#
+
+value(<<~'EOC');
+	CREATE FUNCTION full_disk() RETURNS text LANGUAGE plpgsql AS $$
+	BEGIN RAISE EXCEPTION 'the disk is full' USING ERRCODE = '53100'; END $$;
+	EOC
+make_source($node, 'slow', api => $api, topic => "'slow'");
+value(q{UPDATE rappel_conso.stream SET statement = 'INSERT INTO public.slow SELECT key, value FROM records WHERE public.full_disk() IS NOT NULL' WHERE name = 'slow'});
+$kafka->create_topic('slow');
+$kafka->produce('slow', 'k', '{}');
+wait_for("SELECT state = 'waiting' AND detail = 'the disk is full' FROM rappel_conso.stream_state WHERE stream = 'slow' AND rappel_conso.worker_pid('stream', 'slow') > 0", 'a stream waits');
+my $call = start_session($node, "SELECT rc_sync_now('slow')");
+
 add_stream('paused', 'paused', 'INSERT INTO public.seen SELECT value FROM records');
 add_stream('failed', 'failed', 'INSERT INTO public.gone SELECT value FROM records');
-add_stream('fine', 'fine', 'INSERT INTO public.seen SELECT value FROM records');
-foreach my $topic ('paused', 'failed', 'fine')
+foreach my $topic ('paused', 'failed')
 {
 	produce($topic, 2);
 	wait_for("SELECT sum(applied) = 2 FROM rappel_conso.stream_offset WHERE stream = '$topic'", "$topic applies");
@@ -76,55 +90,13 @@ is(value("SELECT sum(next_offset) FROM rappel_conso.stream_offset WHERE stream =
 wait_for("SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'rappel_conso watermarks')", 'V10: who looks does not stay');
 
 #
-# R7: tables that a role locks
+# C7: who waits for a stream that was mended
 #
 
-value(<<~'EOC');
-	CREATE ROLE rude LOGIN; GRANT USAGE ON SCHEMA rappel_conso TO rude; GRANT SELECT, UPDATE ON rappel_conso.stream TO rude;
-	CREATE VIEW said AS SELECT stream, state, detail FROM rappel_conso.stream_state;
-	EOC
-foreach my $mode ('EXCLUSIVE', 'ACCESS EXCLUSIVE')
-{
-	my $place = -s $node->logfile;
-	my $lock = start_session($node, "SET ROLE rude; BEGIN; LOCK TABLE rappel_conso.stream IN $mode MODE;
-		\n\\warn locked\nSELECT pg_sleep(1000)");
-
-	$lock->wait_for(qr/locked/);
-	my $pid = value("SELECT pid FROM pg_locks WHERE mode = '${\($mode =~ s/(\w)(\w*)\s?/$1\L$2/gr)}Lock' AND relation = 'rappel_conso.stream'::regclass");
-	if ($mode eq 'ACCESS EXCLUSIVE')
-	{
-		wait_for("SELECT state = 'waiting' AND detail = 'table \"rappel_conso.stream\" is locked by process $pid' FROM said WHERE stream = 'fine'",
-			"R7: under $mode a stream says that it waits, and for whom");
-		ok($node->wait_for_log(qr/rappel_conso scheduler waits: table "rappel_conso.stream" is locked by process $pid/, $place), 'R7: the scheduler, too');
-		is(value("SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'rappel_conso%' AND xact_start < now() - interval '20 s'"), 0, 'R7: nobody waits in a transaction for long');
-	}
-	else
-	{
-		produce('fine', 1);
-		wait_for("SELECT count(*) = 5 FROM seen", "R7: $mode stops nothing");
-	}
-	value("SELECT pg_terminate_backend($pid)");
-	$lock->finish;
-}
-produce('fine', 1);
-wait_for("SELECT count(*) = 6 FROM seen", 'R7: then it goes on');
-wait_for("SELECT state = 'running' FROM rc_status() WHERE component = 'stream' AND name = 'fine'", 'and says so');
-
-#
-# D13, C7: who waits for a stream
-#
-
-value(<<~'EOC');
-	CREATE FUNCTION full_disk() RETURNS text LANGUAGE plpgsql AS $$
-	BEGIN RAISE EXCEPTION 'the disk is full' USING ERRCODE = '53100'; END $$;
-	EOC
-make_source($node, 'slow', api => $api, topic => "'slow'");
-value(q{UPDATE rappel_conso.stream SET statement = 'INSERT INTO public.slow SELECT key, value FROM records WHERE public.full_disk() IS NOT NULL' WHERE name = 'slow'});
-$kafka->create_topic('slow');
-$kafka->produce('slow', 'k', '{}');
-wait_for("SELECT state = 'waiting' AND detail = 'the disk is full' FROM said WHERE stream = 'slow' AND rappel_conso.worker_pid('stream', 'slow') > 0", 'a stream waits');
-my ($result, $out, $err) = $node->psql('postgres', "\\set VERBOSITY verbose\nSELECT rc_sync_now('slow')");
-like($err, qr/ERROR:  55000: stream "slow" waits and does not go on: the disk is full/, 'D13: rc_sync_now() ends with the error of a stream that waits');
+$call->finish;
+is("$call->{sqlstate}: $call->{message}", '55000: stream "slow" waits and does not go on: the disk is full',
+	'D13: rc_sync_now() ends with the error of a stream that waits');
+like($call->{hint}, qr/^What is published is applied when it goes on/, 'and says what becomes of the records');
 
 # the stream has failed before, and its cause is mended: that is not repeated
 value(q{CREATE FUNCTION cured() RETURNS boolean LANGUAGE sql AS 'SELECT true';

@@ -1,0 +1,85 @@
+# 067_locked_tables.pl
+#     A role that locks a table of ours stops nobody for longer than it is
+#     locked, and whoever waits for it says so.
+
+use strict;
+use warnings FATAL => 'all';
+
+use lib 'test/lib';
+
+use PostgreSQL::Test::Utils;
+use RappelConso;
+use Test::More;
+
+need_kafka();
+
+my $kafka = start_kafka();
+my $node = new_node(
+	'main',
+	kafka => $kafka,
+	preload => 1,
+	conf => "max_worker_processes = 20\n");
+
+sub value { return $node->safe_psql('postgres', $_[0]); }
+
+sub wait_for
+{
+	my ($sql, $name) = @_;
+
+	return ok($node->poll_query_until('postgres', "SELECT ($sql)"), $name);
+}
+
+sub add_stream
+{
+	my ($name, $topic, $statement, %columns) = @_;
+	my @names = sort keys %columns;
+
+	$kafka->create_topic($topic);
+	value("INSERT INTO rappel_conso.stream (" . join(', ', 'name', 'topics', 'value_type', 'statement', @names) . ")
+	       VALUES (" . join(', ', "'$name'", "'{$topic}'", "'text'", "'$statement'", @columns{@names}) . ")");
+	return;
+}
+
+sub produce { my ($topic, $n) = @_; return $kafka->produce_many($topic, [ map { [ 'k', "value $_" ] } 1 .. $n ]); }
+
+value("UPDATE rappel_conso.stream SET paused = true; CREATE TABLE seen (value text)");
+add_stream('fine', 'fine', 'INSERT INTO public.seen SELECT value FROM records');
+produce('fine', 4);
+wait_for("SELECT count(*) = 4 FROM seen", 'a stream works');
+
+#
+# R7: tables that a role locks
+#
+
+value(<<~'EOC');
+	CREATE ROLE rude LOGIN; GRANT USAGE ON SCHEMA rappel_conso TO rude; GRANT SELECT, UPDATE ON rappel_conso.stream TO rude;
+	CREATE VIEW said AS SELECT stream, state, detail FROM rappel_conso.stream_state;
+	EOC
+foreach my $mode ('EXCLUSIVE', 'ACCESS EXCLUSIVE')
+{
+	my $place = -s $node->logfile;
+	my $lock = start_session($node, "SET ROLE rude; BEGIN; LOCK TABLE rappel_conso.stream IN $mode MODE;
+		\n\\warn locked\nSELECT pg_sleep(1000)");
+
+	$lock->wait_for(qr/locked/);
+	my $pid = value("SELECT pid FROM pg_locks WHERE mode = '${\($mode =~ s/(\w)(\w*)\s?/$1\L$2/gr)}Lock' AND relation = 'rappel_conso.stream'::regclass");
+	if ($mode eq 'ACCESS EXCLUSIVE')
+	{
+		wait_for("SELECT state = 'waiting' AND detail = 'table \"rappel_conso.stream\" is locked by process $pid' FROM said WHERE stream = 'fine'",
+			"R7: under $mode a stream says that it waits, and for whom");
+		ok($node->wait_for_log(qr/rappel_conso scheduler waits: table "rappel_conso.stream" is locked by process $pid/, $place), 'R7: the scheduler, too');
+		is(value("SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'rappel_conso%' AND xact_start < now() - interval '20 s'"), 0, 'R7: nobody waits in a transaction for long');
+	}
+	else
+	{
+		produce('fine', 1);
+		wait_for("SELECT count(*) = 5 FROM seen", "R7: $mode stops nothing");
+	}
+	value("SELECT pg_terminate_backend($pid)");
+	$lock->finish;
+}
+produce('fine', 1);
+wait_for("SELECT count(*) = 6 FROM seen", 'R7: then it goes on');
+wait_for("SELECT state = 'running' FROM rc_status() WHERE component = 'stream' AND name = 'fine'", 'and says so');
+
+done_testing();
