@@ -35,6 +35,7 @@
 
 static void look_up(RcPublisher *publisher, RcOutTopic *topic);
 static bool make_topics(RcPublisher *publisher);
+static void tell_streams(List *topics);
 static void judge(RcOutTopic *topic, const RcAnswer *answer,
 				  const char *error, const char *hint);
 
@@ -114,6 +115,7 @@ bool
 rc_out_take_topics(RcPublisher *publisher)
 {
 	List	   *answers = rc_kafka_topics_made(publisher->kafka);
+	List	   *made = NIL;
 	ListCell   *lc;
 
 	foreach(lc, answers)
@@ -125,14 +127,34 @@ rc_out_take_topics(RcPublisher *publisher)
 			continue;
 		topic->phase = RC_TOPIC_NEW;
 		if (answer->outcome == RC_KAFKA_DONE)
+		{
 			topic->retry_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 														  LEADER_PAUSE);
+			made = lappend(made, topic->name);
+		}
 		else
 			judge(topic, answer,
 				  psprintf("could not create topic \"%s\": %s", topic->name,
 						   answer->error), CREATE_HINT);
 	}
+	if (made != NIL)
+		tell_streams(made);
 	return answers != NIL;
+}
+
+/* Streams may have been waiting for the topics. */
+static void
+tell_streams(List *topics)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ListCell   *lc;
+
+	rc_transaction_begin();
+	foreach(lc, topics)
+		rc_stream_topic_made((const char *) lfirst(lc));
+	rc_wake_at_commit(RC_WORKER_SCHEDULER, "", 0);
+	rc_transaction_commit();
+	MemoryContextSwitchTo(context);
 }
 
 /* A topic that there is none of: for now, or for good. */

@@ -113,6 +113,12 @@ value("UPDATE rappel_conso.stream_state SET retry_at = clock_timestamp() + '4 mi
 is(value("SELECT state FROM rc_sync_now('absent')"), 'success', 'a run makes the topic');
 wait_for("SELECT count(*) = 6 * 300 FROM seen WHERE stream LIKE 'absent%'", 'D5: and they go on at once, whenever they were due');
 value("UPDATE rappel_conso.stream SET paused = true WHERE name LIKE 'absent%'");
+add_stream('heard', 'heard');
+wait_for("SELECT state = 'waiting' AND retry_at IS NOT NULL FROM rappel_conso.stream_state WHERE stream = 'heard'", 'another one waits for a topic');
+value("UPDATE rappel_conso.stream_state SET retry_at = clock_timestamp() + '4 minutes' WHERE stream = 'heard'");
+value("SELECT rc_publish('heard', 'first'::text)");
+wait_for("SELECT count(*) = 1 FROM seen WHERE stream = 'heard' AND value = 'first'", 'D5: which the publisher makes');
+value("DELETE FROM rappel_conso.stream WHERE name = 'heard'");
 
 #
 # D4: a slot for runs
