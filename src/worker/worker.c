@@ -19,6 +19,7 @@
 #include "catalog/pg_authid.h"
 #include "commands/dbcommands.h"
 #include "libpq/pqsignal.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/interrupt.h"
@@ -207,6 +208,10 @@ rc_worker_connect(const RcWorkerArgs *args, const char *title)
 	CommitTransactionCommand();
 
 	override_settings();
+
+	/* As in parallel workers: who waits for us converts what we say. */
+	SetConfigOption("client_encoding", GetDatabaseEncodingName(), PGC_SUSET,
+					PGC_S_OVERRIDE);
 
 	/* Plans of batches look dear, and are quick: compiling them never pays. */
 	SetConfigOption("jit", "off", PGC_USERSET, PGC_S_DYNAMIC_DEFAULT);
