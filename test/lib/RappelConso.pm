@@ -31,7 +31,7 @@ use Time::HiRes ();
 
 our @EXPORT = qw(
   start_api start_kafka start_session need_kafka new_node new_database
-  make_source kill_server data_file sample_file table_rows table_digest
+  make_source kill_server data_file sample_file set_hostile table_rows table_digest
   table_fingerprint miscounted_runs DATASET
 );
 
@@ -151,8 +151,57 @@ sub new_node
 	return $node unless $args{start} // 1;
 
 	$node->start;
+	set_hostile($node, $ENV{RAPPEL_CONSO_HOSTILE})
+	  if $ENV{RAPPEL_CONSO_HOSTILE};
 	create_extension($node, %args) if $args{extension} // 1;
 	return $node;
+}
+
+=pod
+
+=item set_hostile(node, 'ROLE ALL' or 'DATABASE postgres')
+
+Gives all roles, or a database, every setting that changes what a text of SQL
+means, how values become texts or how plans are made.  With the environment
+variable RAPPEL_CONSO_HOSTILE, new_node() does so before it creates the
+extension: a whole test then runs under them (see 118_hostile_settings.pl).
+
+=cut
+
+sub set_hostile
+{
+	my ($node, $whose) = @_;
+	my %settings = (
+		'standard_conforming_strings' => 'off',
+		'escape_string_warning' => 'off',
+		'backslash_quote' => 'on',
+		'array_nulls' => 'off',
+		'bytea_output' => 'escape',
+		'check_function_bodies' => 'off',
+		'DateStyle' => 'German, DMY',
+		'IntervalStyle' => 'sql_standard',
+		'TimeZone' => 'Pacific/Chatham',
+		'extra_float_digits' => '-15',
+		'quote_all_identifiers' => 'on',
+		'transform_null_equals' => 'on',
+		'xmloption' => 'document',
+		'default_statistics_target' => '1',
+		'enable_seqscan' => 'off',
+		'enable_hashjoin' => 'off',
+		'join_collapse_limit' => '1',
+		'plan_cache_mode' => 'force_generic_plan',
+		'synchronous_commit' => 'off',
+		'plpgsql.variable_conflict' => 'use_variable',
+		'plpgsql.extra_errors' => 'all',
+		'plpgsql.check_asserts' => 'off',
+		'default_text_search_config' => 'pg_catalog.simple');
+	my $known = $node->safe_psql('postgres', q{
+		LOAD 'plpgsql'; SELECT string_agg(lower(name), ' ') FROM pg_settings});
+
+	$node->safe_psql('postgres', join(
+			'; ', map { "ALTER $whose SET $_ = '$settings{$_}'" }
+			  grep { " $known " =~ / \L\Q$_\E / } sort keys %settings));
+	return;
 }
 
 =pod

@@ -180,7 +180,7 @@ like($grids{broken}, qr{<th scope="row">\Q$ESCAPED\E</th>}, 'the name of a task 
 my $recalls = section($page, 'recalls');
 is( join(', ', $recalls =~ m{<title>(\d{4}-\d\d-\d\d: \d+)</title>}g),
 	value(q{
-		SELECT string_agg(day || ': ' || n, ', ' ORDER BY day)
+		SELECT string_agg(to_char(day, 'YYYY-MM-DD') || ': ' || n, ', ' ORDER BY day)
 		  FROM (SELECT (date_de_publication AT TIME ZONE 'UTC')::date AS day, count(*) AS n FROM rappel_conso_table GROUP BY 1) d
 		 WHERE day > (SELECT max(date_de_publication) FROM rappel_conso_table)::date - 60}),
 	'a bar for each day of the last 60');
