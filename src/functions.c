@@ -26,6 +26,7 @@
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
+#include "api/api.h"
 #include "worker/sync.h"
 #include "worker/worker.h"
 
@@ -36,6 +37,7 @@ PG_FUNCTION_INFO_V1(rc_library_version);
 PG_FUNCTION_INFO_V1(rc_is_preloaded);
 PG_FUNCTION_INFO_V1(rc_definition_changed);
 PG_FUNCTION_INFO_V1(rc_topic_grant_changed);
+PG_FUNCTION_INFO_V1(rc_source_address);
 PG_FUNCTION_INFO_V1(rc_publish);
 PG_FUNCTION_INFO_V1(rc_republish);
 PG_FUNCTION_INFO_V1(rc_retry);
@@ -247,6 +249,33 @@ rc_topic_grant_changed(PG_FUNCTION_ARGS)
 	}
 	rc_query_end(&scope);
 	return PointerGetDatum(NULL);
+}
+
+/*
+ * Trigger function: BEFORE INSERT OR UPDATE OF url, dataset ON
+ * rappel_conso.source.  The columns' own NOT NULL says what it has to.
+ */
+Datum
+rc_source_address(PG_FUNCTION_ARGS)
+{
+	TriggerData *data = (TriggerData *) fcinfo->context;
+	TupleDesc	desc;
+	HeapTuple	row;
+	char	   *name;
+	char	   *url;
+	char	   *dataset;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		elog(ERROR, "source_address() is a trigger function");
+	desc = RelationGetDescr(data->tg_relation);
+	row = TRIGGER_FIRED_BY_UPDATE(data->tg_event) ? data->tg_newtuple :
+		data->tg_trigtuple;
+	name = SPI_getvalue(row, desc, SPI_fnumber(desc, "name"));
+	url = SPI_getvalue(row, desc, SPI_fnumber(desc, "url"));
+	dataset = SPI_getvalue(row, desc, SPI_fnumber(desc, "dataset"));
+	if (name != NULL && url != NULL && dataset != NULL)
+		rc_address_check(name, url, dataset);
+	return PointerGetDatum(row);
 }
 
 /*

@@ -14,6 +14,12 @@
 
 #include "rappel_conso.h"
 
+/* ---- address.c: what a source's url and dataset may be ---- */
+
+extern void rc_address_check(const char *source, const char *url,
+							 const char *dataset);
+extern bool rc_address_is_host(const char *host, size_t len);
+
 /* ---- http.c: one GET at a time, read as a stream ---- */
 
 typedef struct RcHttp RcHttp;
@@ -58,7 +64,8 @@ typedef struct RcDatasetMeta
 	int64		records_count;	/* -1 if absent */
 } RcDatasetMeta;
 
-extern RcExplore *rc_explore_open(const char *url, const char *dataset);
+extern RcExplore *rc_explore_open(const char *source, const char *url,
+								  const char *dataset);
 extern void rc_explore_close(RcExplore *explore);
 extern void rc_explore_meta(RcExplore *explore, RcDatasetMeta *meta);
 extern RcFieldKind rc_explore_field_kind(RcExplore *explore, const char *field);

@@ -48,10 +48,13 @@ pg_noreturn static void raise_interruption(RcExplore *explore,
  * of rc_http_open() does.
  */
 RcExplore *
-rc_explore_open(const char *url, const char *dataset)
+rc_explore_open(const char *source, const char *url, const char *dataset)
 {
 	RcExplore  *explore = palloc0(sizeof(RcExplore));
 	size_t		len = strlen(url);
+
+	/* it may have been restored without a check */
+	rc_address_check(source, url, dataset);
 
 	while (len > 0 && url[len - 1] == '/')
 		len--;

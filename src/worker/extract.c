@@ -48,7 +48,8 @@ rc_run_extract(RcRun *run)
 	bool		whole;			/* it knows all records of the dataset */
 
 	pass->run = run;
-	run->explore = rc_explore_open(run->source->url, run->source->dataset);
+	run->explore = rc_explore_open(run->source->name, run->source->url,
+								   run->source->dataset);
 	rc_explore_meta(run->explore, &meta);
 	rc_run_open_destination(run);
 
@@ -198,7 +199,8 @@ rc_run_unchanged(RcRun *run)
 	RcDatasetMeta meta;
 	bool		same;
 
-	run->explore = rc_explore_open(run->source->url, run->source->dataset);
+	run->explore = rc_explore_open(run->source->name, run->source->url,
+								   run->source->dataset);
 	rc_explore_meta(run->explore, &meta);
 	if (!run->direct)
 		rc_run_open_kafka(run);

@@ -125,6 +125,79 @@ SELECT source_with(c.name, c.setting) FROM (VALUES
   (25, 'retry_delay', '1001 years')) c (at, name, setting) ORDER BY c.at;
 SELECT count(*) FROM rappel_conso.source;
 
+-- The address: no credentials, of which nothing is shown (R9), and nothing that
+-- gives what is put behind it another meaning (V17).
+SELECT source_with('url', c.url) FROM (VALUES
+  (1, 'https://user:pw@example.org/api/explore/v2.1'),
+  (2, 'https://user@example.org/api/explore/v2.1'),
+  (3, 'https://:pw@example.org/api/explore/v2.1'),
+  (4, 'https://@example.org/api/explore/v2.1'),
+  (5, 'https://data.economie.gouv.fr@example.org/'),
+  (6, 'https://example.org' || chr(92) || '@data.economie.gouv.fr/'),
+  (7, 'https://user:p/w@example.org/'),
+  (8, 'user:pw@example.org/api'),
+  (9, '//user:pw@example.org/api'),
+  (10, 'https:/user:pw@example.org/api'),
+  (11, 'https:user:pw@example.org'),
+  (12, 'ftp://user:pw@example.org/api'),
+  (13, 'https://example.org/api/explore/v2.1?apikey=pw'),
+  (14, 'https://example.org?apikey=pw'),
+  (15, 'https://example.org/api?'),
+  (16, 'https://example.org/api#pw'),
+  (17, 'https://example.org/api/#'),
+  (18, 'https://example.org/a b'),
+  (19, ' https://example.org/api'),
+  (20, 'https://example.org/api '),
+  (21, 'https://example.org/api' || chr(10)),
+  (22, 'https://example.org/' || chr(9) || 'api'),
+  (23, 'https://exa' || chr(1) || 'mple.org/'),
+  (24, 'https://example.org/api' || chr(127)),
+  (25, 'https://example.org/%2e%2e/api'),
+  (26, 'https://example.org/api%3Fapikey'),
+  (27, 'https://example%2eorg/api'),
+  (28, 'https://example.org/' || chr(92) || 'api'),
+  (29, 'https://example.org/../api'),
+  (30, 'https://example.org/api/..'),
+  (31, 'https://example.org/./api'),
+  (32, 'https://example.org/api/.'),
+  (33, 'https://' || chr(233) || 'xample.org/api'),
+  (34, 'https://example.org/' || chr(233) || 't' || chr(233)),
+  (35, 'https://'),
+  (36, 'https:///api'),
+  (37, 'https://:443/api'),
+  (38, 'https://example.org:/api'),
+  (39, 'https://example.org:0/api'),
+  (40, 'https://example.org:65536/api'),
+  (41, 'https://example.org:44x/api'),
+  (42, 'https://example.org:1:2/api'),
+  (43, 'https://[::1/api'),
+  (44, 'https://[::1]x/api'),
+  (45, 'https://[]/api'),
+  (46, 'https://a[b]/api'),
+  (47, 'https://exam;ple.org/api'),
+  (48, 'https://example.org/{a}'),
+  (49, 'https://example.org/"a"'),
+  (50, 'httpsx://example.org/api'),
+  (51, '')) c (at, url) ORDER BY c.at;
+SELECT source_with('dataset', c.dataset) FROM (VALUES
+  (1, '.'), (2, '..'), (3, '...'), (4, 'a/b'), (5, '/a'), (6, 'a/'), (7, 'a%2fb'), (8, '%2e%2e'), (9, 'a?b'), (10, 'a#b'),
+  (11, 'a b'), (12, ' a'), (13, 'a' || chr(10)), (14, 'a' || chr(7)), (15, chr(233) || 't' || chr(233)), (16, 'a' || chr(92) || 'b'),
+  (17, 'a;b'), (18, 'a&b'), (19, 'a=b')) c (at, dataset) ORDER BY c.at;
+-- An update is no other way in, nor is COPY; other columns do not matter.
+INSERT INTO rappel_conso.source (name, dataset) VALUES ('good', 'a.b_c-d@e');
+SELECT refused(c.command) FROM (VALUES
+  (1, 'UPDATE rappel_conso.source SET url = ''https://user:pw@example.org/'' WHERE name = ''good'''),
+  (2, 'UPDATE rappel_conso.source SET dataset = ''..'' WHERE name = ''good''')) c (at, command) ORDER BY c.at;
+COPY rappel_conso.source (name, url, dataset) FROM stdin (DELIMITER ',');
+copied,https://example.org/api?a,d
+\.
+-- What is allowed.
+SELECT refused(format('UPDATE rappel_conso.source SET url = %L WHERE name = ''good''', c.url)) FROM (VALUES
+  (1, 'https://example.org'), (2, 'http://example.org/'), (3, 'HTTPS://EXAMPLE.ORG/API'), (4, 'https://example.org.:8443/api/explore/v2.1/'),
+  (5, 'http://127.0.0.1:65535/a/b/c'), (6, 'http://[::1]:80/api'), (7, 'https://a_b-c.example/~me/v2.1/.../x..y/;v=1,2/a@b:c'),
+  (8, 'https://xn--xample-9ua.org/api')) c (at, url) ORDER BY c.at;
+DELETE FROM rappel_conso.source WHERE name = 'good';
+
 -- The longest that is allowed, and what a run makes of it.
 INSERT INTO rappel_conso.source (name, dataset, "overlap", full_interval, poll_interval, retry_delay)
 VALUES ('patient', 'd', '1000 years', '1000 years', '1000 years', '1000 years');
