@@ -11,10 +11,10 @@ OBJS        = $(SRCS:.c=.o)
 DATA        = $(wildcard sql/*--*.sql)
 PGFILEDESC  = "rappel_conso - data pipelines inside PostgreSQL"
 
-PG_CPPFLAGS = -Isrc $(shell pkg-config --cflags libcurl rdkafka libcjson 2>/dev/null)
+PG_CPPFLAGS = -Isrc $(shell pkg-config --cflags libcurl rdkafka libcjson zlib 2>/dev/null)
 PG_CFLAGS   = -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers
-SHLIB_LINK  = $(shell pkg-config --libs libcurl rdkafka libcjson 2>/dev/null || \
-	echo -lcurl -lrdkafka -lcjson) -lpthread
+SHLIB_LINK  = $(shell pkg-config --libs libcurl rdkafka libcjson zlib 2>/dev/null || \
+	echo -lcurl -lrdkafka -lcjson -lz) -lpthread
 
 REGRESS      = $(patsubst test/sql/%.sql,%,$(sort $(wildcard test/sql/*.sql)))
 REGRESS_OPTS = --inputdir=test

@@ -34,10 +34,11 @@ typedef struct RcHttpResponse
 	TimestampTz ratelimit_reset;	/* 0 if none */
 } RcHttpResponse;
 
-extern RcHttp *rc_http_open(void);
+extern RcHttp *rc_http_open(const char *key_url);
 extern void rc_http_close(RcHttp *http);
 extern const RcHttpResponse *rc_http_get(RcHttp *http, const char *url);
 extern bool rc_http_read_line(RcHttp *http, char **line, size_t *len);
+extern bool rc_http_half_line(const RcHttp *http);
 extern char *rc_http_read_all(RcHttp *http, size_t limit, size_t *len);
 extern char *rc_http_read_start(RcHttp *http, size_t max, size_t *len);
 extern void rc_http_finish(RcHttp *http);
@@ -65,7 +66,7 @@ typedef struct RcDatasetMeta
 } RcDatasetMeta;
 
 extern RcExplore *rc_explore_open(const char *source, const char *url,
-								  const char *dataset);
+								  const char *dataset, const char *key_url);
 extern void rc_explore_close(RcExplore *explore);
 extern void rc_explore_meta(RcExplore *explore, RcDatasetMeta *meta);
 extern RcFieldKind rc_explore_field_kind(RcExplore *explore, const char *field);
@@ -73,6 +74,7 @@ extern int64 rc_explore_count(RcExplore *explore, const char *where);
 extern void rc_explore_export(RcExplore *explore, const char *where,
 							  const char *order_by);
 extern bool rc_explore_next(RcExplore *explore, char **line, size_t *len);
+extern bool rc_explore_half_line(const RcExplore *explore);
 extern TimestampTz rc_explore_retry_at(RcExplore *explore);
 extern const RcHttpResponse *rc_explore_last_response(RcExplore *explore);
 

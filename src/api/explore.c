@@ -36,6 +36,7 @@ static void read_fields(RcExplore *explore, const cJSON *fields);
 static char *copy_text(const cJSON *object, const char *name);
 static int64 get_number(const cJSON *object, const char *name);
 static RcFieldKind kind_of_type(const char *type);
+static void skip_byte_order_mark(char **line, size_t *len);
 static const char *find_interruption(const char *line, size_t len);
 pg_noreturn static void raise_interruption(RcExplore *explore,
 										   const char *words, size_t len);
@@ -43,12 +44,15 @@ pg_noreturn static void raise_interruption(RcExplore *explore,
 /*
  * Prepare to read a dataset.  url is the API's base, such as
  * https://data.economie.gouv.fr/api/explore/v2.1.  No request is made.
+ * "source" is for messages; key_url is where an API key goes by default, see
+ * rc_http_open().
  *
  * The handle belongs to the current memory context and goes with it, as that
  * of rc_http_open() does.
  */
 RcExplore *
-rc_explore_open(const char *source, const char *url, const char *dataset)
+rc_explore_open(const char *source, const char *url, const char *dataset,
+				const char *key_url)
 {
 	RcExplore  *explore = palloc0(sizeof(RcExplore));
 	size_t		len = strlen(url);
@@ -62,7 +66,7 @@ rc_explore_open(const char *source, const char *url, const char *dataset)
 	explore->dataset = pstrdup(dataset);
 	explore->path = pstrdup("");
 	explore->context = CurrentMemoryContext;
-	explore->http = rc_http_open();
+	explore->http = rc_http_open(key_url);
 	return explore;
 }
 
@@ -187,6 +191,9 @@ rc_explore_next(RcExplore *explore, char **line, size_t *len)
 
 	while (rc_http_read_line(explore->http, line, len))
 	{
+		if (!explore->begun)
+			skip_byte_order_mark(line, len);
+		explore->begun = true;
 		if (*len == 0)
 			continue;
 		words = find_interruption(*line, *len);
@@ -196,6 +203,15 @@ rc_explore_next(RcExplore *explore, char **line, size_t *len)
 		return true;
 	}
 	return false;
+}
+
+/*
+ * May the line handed out last be half of one?  See rc_http_half_line().
+ */
+bool
+rc_explore_half_line(const RcExplore *explore)
+{
+	return rc_http_half_line(explore->http);
 }
 
 /*
@@ -246,6 +262,7 @@ get(RcExplore *explore, const char *path, const char *where,
 	memset(&explore->response, 0, sizeof(explore->response));
 	explore->retry_at = 0;
 	explore->lines = 0;
+	explore->begun = false;
 	explore->response = *rc_http_get(explore->http, url.data);
 	pfree(url.data);
 
@@ -372,6 +389,19 @@ kind_of_type(const char *type)
 	if (strcmp(type, "int") == 0 || strcmp(type, "double") == 0)
 		return RC_FIELD_NUMBER;
 	return RC_FIELD_TEXT;
+}
+
+/*
+ * The mark of UTF-8, with which a text may begin.
+ */
+static void
+skip_byte_order_mark(char **line, size_t *len)
+{
+	if (*len >= 3 && memcmp(*line, "\xEF\xBB\xBF", 3) == 0)
+	{
+		*line += 3;
+		*len -= 3;
+	}
 }
 
 /*

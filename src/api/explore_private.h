@@ -25,6 +25,7 @@ struct RcExplore
 	RcHttpResponse response;
 	TimestampTz retry_at;
 	int64		lines;			/* of the export, handed out */
+	bool		begun;			/* its first line has come */
 	List	   *fields;			/* of RcExploreField, see explore.c */
 	bool		fields_known;
 };

@@ -4,8 +4,8 @@
  *	  HTTP GET with libcurl, one request at a time, read as a stream: the
  *	  life of a handle, requests, and reading of the body by lines.
  *
- * http_transfer.c moves the bytes and waits, http_error.c reads answers'
- * headers and reports what went wrong.
+ * http_config.c reads the configuration file, http_transfer.c moves the bytes
+ * and waits, http_error.c reads answers' headers and reports what went wrong.
  *
  * It must not know what is fetched, must not be called by the postmaster
  * (libcurl and OpenSSL start here, and threads do not survive a fork), and
@@ -33,14 +33,12 @@ static void start_library(void);
 static void release_at_exit(int code, Datum arg);
 static void release(void *arg);
 static void configure(RcHttp *http);
-static void read_config_file(RcHttp *http);
-static void apply_config_line(RcHttp *http, const RcConfigLine *line);
-static void add_header(RcHttp *http, const char *header);
 static char *copy_unread(RcHttp *http, size_t max, size_t *len);
 
 /*
  * Make a handle, configured by the settings and by the file that
- * rappel_conso.http_config_file names.
+ * rappel_conso.http_config_file names.  The API key of that file goes to the
+ * hosts that it names, else to that of key_url; NULL: to none.
  *
  * It belongs to the current memory context: what it holds abroad is released
  * by rc_http_close(), when the context is reset or deleted (so on ERROR), or
@@ -49,7 +47,7 @@ static char *copy_unread(RcHttp *http, size_t max, size_t *len);
  * Errors: 58P01 and the like for the file, F0000 for what stands in it.
  */
 RcHttp *
-rc_http_open(void)
+rc_http_open(const char *key_url)
 {
 	RcHttp	   *http = palloc0(sizeof(RcHttp));
 	sigset_t	save;
@@ -77,8 +75,7 @@ rc_http_open(void)
 				 errmsg("could not start an HTTP client")));
 
 	configure(http);
-	read_config_file(http);
-	RC_HTTP_SETOPT(http, CURLOPT_HTTPHEADER, http->headers);
+	rc_http_read_config(http, key_url);
 	return http;
 }
 
@@ -100,8 +97,9 @@ rc_http_close(RcHttp *http)
  * status is the caller's to judge.
  *
  * Errors: 08006 for what may pass (no name, refused, cut, silent for
- * rappel_conso.http_timeout), 08P01 when the answer is no HTTP, 22023 for a
- * URL that cannot be used, 38000 for a redirect to elsewhere.
+ * rappel_conso.http_timeout), 08P01 when the answer is no HTTP or encoded in a
+ * way that was not asked for, 22023 for a URL that cannot be used, 38000 for a
+ * redirect to elsewhere.
  */
 const RcHttpResponse *
 rc_http_get(RcHttp *http, const char *url)
@@ -124,7 +122,10 @@ rc_http_get(RcHttp *http, const char *url)
 
 		target = rc_http_redirect(http, url);
 		if (target == NULL)
+		{
+			rc_http_check_encoding(http);
 			return &http->response;
+		}
 		if (redirects >= MAX_REDIRECTS)
 			ereport(ERROR,
 					(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
@@ -176,6 +177,7 @@ rc_http_read_line(RcHttp *http, char **line, size_t *len)
 		return false;
 
 	*line = unread;
+	http->half_line = newline == NULL;
 	*len = newline != NULL ? newline - unread : http->scanned;
 	http->start += *len + (newline != NULL ? 1 : 0);
 	if (newline != NULL && *len > 0 && unread[*len - 1] == '\r')
@@ -185,6 +187,17 @@ rc_http_read_line(RcHttp *http, char **line, size_t *len)
 	http->limit = RC_HTTP_BUFFER;
 	http->lines++;
 	return true;
+}
+
+/*
+ * May the line that was read last be half of one?  It has no end, and neither
+ * had the body: a connection that is closed can end it anywhere, and so can a
+ * length that somebody else has written down.
+ */
+bool
+rc_http_half_line(const RcHttp *http)
+{
+	return http->half_line && !http->chunked && http->gunzip == NULL;
 }
 
 /*
@@ -239,6 +252,8 @@ rc_http_finish(RcHttp *http)
 		rc_http_restore_signals(&save);
 		http->active = false;
 	}
+	rc_gunzip_close(http->gunzip);
+	http->gunzip = NULL;
 	if (http->capacity > 4 * RC_HTTP_BUFFER)
 	{
 		free(http->buffer);
@@ -356,8 +371,9 @@ release(void *arg)
  * HTTP/1.1, since one request at a time gains nothing from HTTP/2, whose
  * window lets libcurl 7.88 buffer 32 MB of a paused stream.  QUICK_EXIT, since
  * a request that is given up would otherwise wait for the resolver's thread.
- * No proxy but one that is configured: the server's environment is nobody's
- * idea of a setting.
+ * No proxy but one that is configured, and for all hosts: the server's
+ * environment is nobody's idea of a setting.  Compressed bodies are left to
+ * gunzip.c, which sees where they are cut.
  */
 static void
 configure(RcHttp *http)
@@ -373,69 +389,14 @@ configure(RcHttp *http)
 	RC_HTTP_SETOPT(http, CURLOPT_PROTOCOLS_STR, "http,https");
 	RC_HTTP_SETOPT(http, CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_1_1);
 	RC_HTTP_SETOPT(http, CURLOPT_FOLLOWLOCATION, 0L);
-	RC_HTTP_SETOPT(http, CURLOPT_ACCEPT_ENCODING, "");
+	RC_HTTP_SETOPT(http, CURLOPT_ACCEPT_ENCODING, "gzip");
+	RC_HTTP_SETOPT(http, CURLOPT_HTTP_CONTENT_DECODING, 0L);
 	RC_HTTP_SETOPT(http, CURLOPT_TCP_KEEPALIVE, 1L);
 	RC_HTTP_SETOPT(http, CURLOPT_BUFFERSIZE, 32L * 1024);
 	RC_HTTP_SETOPT(http, CURLOPT_PROXY, "");
+	RC_HTTP_SETOPT(http, CURLOPT_NOPROXY, "");
 	RC_HTTP_SETOPT(http, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
 	RC_HTTP_SETOPT(http, CURLOPT_HEADEROPT, (long) CURLHEADER_SEPARATE);
 	RC_HTTP_SETOPT(http, CURLOPT_USERAGENT, agent);
 	rc_http_set_callbacks(http);
-}
-
-/*
- * Apply the file that rappel_conso.http_config_file names.
- */
-static void
-read_config_file(RcHttp *http)
-{
-	List	   *lines;
-	ListCell   *cell;
-
-	if (rc_http_config_file == NULL || rc_http_config_file[0] == '\0')
-		return;
-	lines = rc_config_file_read(rc_http_config_file,
-								"rappel_conso.http_config_file");
-	foreach(cell, lines)
-		apply_config_line(http, lfirst(cell));
-}
-
-/*
- * Apply one line of it.  Values are secrets: no message may show one.
- */
-static void
-apply_config_line(RcHttp *http, const RcConfigLine *line)
-{
-	if (strcmp(line->key, "api_key") == 0)
-		add_header(http, psprintf("Authorization: Apikey %s", line->value));
-	else if (strcmp(line->key, "proxy") == 0)
-		RC_HTTP_SETOPT(http, CURLOPT_PROXY, line->value);
-	else if (strcmp(line->key, "proxy_user") == 0)
-		RC_HTTP_SETOPT(http, CURLOPT_PROXYUSERNAME, line->value);
-	else if (strcmp(line->key, "proxy_password") == 0)
-		RC_HTTP_SETOPT(http, CURLOPT_PROXYPASSWORD, line->value);
-	else if (strcmp(line->key, "ca_file") == 0)
-		RC_HTTP_SETOPT(http, CURLOPT_CAINFO, line->value);
-	else
-		ereport(ERROR,
-				(errcode(ERRCODE_CONFIG_FILE_ERROR),
-				 errmsg("unrecognized key in line %d of the file that \"%s\" names",
-						line->line, "rappel_conso.http_config_file"),
-				 errdetail_log("The key is \"%s\".", line->key),
-				 errhint("Keys are api_key, proxy, proxy_user, proxy_password and ca_file.")));
-}
-
-/*
- * Send a header with every request.
- */
-static void
-add_header(RcHttp *http, const char *header)
-{
-	struct curl_slist *list = curl_slist_append(http->headers, header);
-
-	if (list == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OUT_OF_MEMORY),
-				 errmsg("out of memory")));
-	http->headers = list;
 }

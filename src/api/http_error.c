@@ -22,8 +22,12 @@ static int64 header_number(RcHttp *http, const char *name);
 static TimestampTz parse_iso_time(const char *text);
 static bool parse_zone(const char *text, int *seconds);
 static bool same_origin(const char *a, const char *b);
+static bool has_credentials(const char *url);
 static bool same_part(CURLU *a, CURLU *b, CURLUPart part);
 static int	error_code(RcHttp *http);
+static long proxy_status(RcHttp *http);
+static char *reason_of(RcHttp *http, bool *is_private);
+static const char *hint_of(RcHttp *http);
 
 /*
  * Fill http->response from the headers of the last answer.
@@ -188,6 +192,26 @@ parse_zone(const char *text, int *seconds)
 }
 
 /*
+ * Refuse an answer whose body is encoded in a way that was not asked for: its
+ * bytes would be taken for lines.
+ *
+ * Errors: 08P01.  What is no success is not refused, since its status says
+ * enough.
+ */
+void
+rc_http_check_encoding(RcHttp *http)
+{
+	if (http->encoding[0] == '\0' || RC_HTTP_IS_GZIP(http) ||
+		http->status != 200)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_PROTOCOL_VIOLATION),
+			 errmsg("could not read from \"%s\": the answer has the content encoding \"%s\", which was not asked for",
+					http->url, rc_http_printable(http->encoding,
+												 strlen(http->encoding)))));
+}
+
+/*
  * Keep a URL for messages, without user, password, query and fragment.
  *
  * Errors: 22023 when it is no URL.
@@ -222,8 +246,9 @@ rc_http_show_url(RcHttp *http, const char *url)
 /*
  * Where an answer sends us, palloc'd; NULL if it does not.
  *
- * Errors: 38000 when it is another scheme, host or port than url's: which
- * hosts the server talks to is the administrator's decision.
+ * Errors: 38000 when it is another scheme, host or port than url's, or names a
+ * user: which hosts the server talks to, and as whom, is the administrator's
+ * decision.
  */
 char *
 rc_http_redirect(RcHttp *http, const char *url)
@@ -237,10 +262,15 @@ rc_http_redirect(RcHttp *http, const char *url)
 	if (curl_easy_getinfo(http->easy, CURLINFO_REDIRECT_URL,
 						  &target) != CURLE_OK || target == NULL)
 		return NULL;
+	strlcpy(from, http->url, sizeof(from));
+	if (has_credentials(target))
+		ereport(ERROR,
+				(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
+				 errmsg("\"%s\" redirects to a URL with a user name or a password",
+						from)));
 	if (same_origin(url, target))
 		return pstrdup(target);
 
-	strlcpy(from, http->url, sizeof(from));
 	rc_http_show_url(http, target);
 	ereport(ERROR,
 			(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
@@ -271,6 +301,27 @@ same_origin(const char *a, const char *b)
 	return same;
 }
 
+/*
+ * Does a URL name a user?
+ */
+static bool
+has_credentials(const char *url)
+{
+	CURLU	   *parts = curl_url();
+	char	   *user = NULL;
+	char	   *password = NULL;
+	bool		has;
+
+	has = parts != NULL &&
+		curl_url_set(parts, CURLUPART_URL, url, 0) == CURLUE_OK &&
+		(curl_url_get(parts, CURLUPART_USER, &user, 0) == CURLUE_OK ||
+		 curl_url_get(parts, CURLUPART_PASSWORD, &password, 0) == CURLUE_OK);
+	curl_free(user);
+	curl_free(password);
+	curl_url_cleanup(parts);
+	return has;
+}
+
 static bool
 same_part(CURLU *a, CURLU *b, CURLUPart part)
 {
@@ -287,11 +338,28 @@ same_part(CURLU *a, CURLU *b, CURLUPart part)
 }
 
 /*
+ * The status that a proxy has refused a tunnel with; 0 if it has not.
+ */
+static long
+proxy_status(RcHttp *http)
+{
+	long		status = 0;
+
+	if (http->connected || !http->proxied ||
+		curl_easy_getinfo(http->easy, CURLINFO_HTTP_CONNECTCODE,
+						  &status) != CURLE_OK || status < 300)
+		return 0;
+	return status;
+}
+
+/*
  * The SQLSTATE of a transfer's end.
  */
 static int
 error_code(RcHttp *http)
 {
+	if (proxy_status(http) == 407)
+		return ERRCODE_INSUFFICIENT_PRIVILEGE;
 	switch (http->result)
 	{
 		case CURLE_URL_MALFORMAT:
@@ -317,37 +385,66 @@ error_code(RcHttp *http)
 }
 
 /*
- * Report why the transfer ended, in libcurl's words.  Everything that may
- * pass by itself has a SQLSTATE of class 08.
+ * Why the transfer ended, mostly in libcurl's words.  *is_private is set when
+ * those name what is in the configuration file, which is not for everybody.
+ */
+static char *
+reason_of(RcHttp *http, bool *is_private)
+{
+	*is_private = false;
+	if (http->stalled && http->silent_ms >= rc_http_timeout * 1000.0)
+		return psprintf("the server sent nothing for %d seconds",
+						rc_http_timeout);
+	if (http->stalled)
+		return psprintf("the server sent fewer than %d bytes per second for %d seconds",
+						RC_HTTP_MIN_SPEED, rc_http_timeout);
+	if (http->no_memory)
+		return pstrdup("out of memory");
+	if (http->cut)
+		return pstrdup("the compressed answer was cut");
+	if (http->result == CURLE_OK)
+		return pstrdup("the answer has no headers");
+	if (proxy_status(http) != 0)
+		return psprintf("the proxy answered with HTTP status %ld",
+						proxy_status(http));
+	*is_private = http->result == CURLE_SSL_CACERT_BADFILE ||
+		(http->proxied && !http->connected);
+	if (http->error[0] != '\0' && !*is_private)
+		return rc_http_printable(http->error, strlen(http->error));
+	return pstrdup(curl_easy_strerror(http->result));
+}
+
+/*
+ * What to do about it; NULL if only time can.
+ */
+static const char *
+hint_of(RcHttp *http)
+{
+	if (http->result == CURLE_PEER_FAILED_VERIFICATION)
+		return "A file of trusted certificates can be given as \"ca_file\" in the file that \"rappel_conso.http_config_file\" names.";
+	if (http->result == CURLE_SSL_CACERT_BADFILE)
+		return "Check \"ca_file\" in the file that \"rappel_conso.http_config_file\" names.";
+	if (http->connected)
+		return NULL;
+	if (http->proxied)
+		return "Check \"proxy\", \"proxy_user\" and \"proxy_password\" in the file that \"rappel_conso.http_config_file\" names.";
+	if (http->result == CURLE_COULDNT_RESOLVE_HOST ||
+		http->result == CURLE_COULDNT_CONNECT ||
+		http->result == CURLE_OPERATION_TIMEDOUT)
+		return "Check the url of the source.  If this machine reaches other hosts only through a proxy, give it as \"proxy\", with \"proxy_user\" and \"proxy_password\" where it wants them, in the file that \"rappel_conso.http_config_file\" names; environment variables are not used.";
+	return NULL;
+}
+
+/*
+ * Report why the transfer ended.  Everything that may pass by itself has a
+ * SQLSTATE of class 08.
  */
 void
 rc_http_raise(RcHttp *http)
 {
-	char	   *reason;
-	bool		untrusted = http->result == CURLE_PEER_FAILED_VERIFICATION;
-	bool		private = false;
-
-	if (http->stalled && http->silent_ms >= rc_http_timeout * 1000.0)
-		reason = psprintf("the server sent nothing for %d seconds",
-						  rc_http_timeout);
-	else if (http->stalled)
-		reason = psprintf("the server sent fewer than %d bytes per second for %d seconds",
-						  RC_HTTP_MIN_SPEED, rc_http_timeout);
-	else if (http->no_memory)
-		reason = pstrdup("out of memory");
-	else if (http->result == CURLE_OK)
-		reason = pstrdup("the answer has no headers");
-	else if (http->result == CURLE_SSL_CACERT_BADFILE ||
-			 http->result == CURLE_COULDNT_RESOLVE_PROXY)
-	{
-		/* what follows is in the configuration file: not for everybody */
-		private = true;
-		reason = pstrdup(curl_easy_strerror(http->result));
-	}
-	else if (http->error[0] != '\0')
-		reason = rc_http_printable(http->error, strlen(http->error));
-	else
-		reason = pstrdup(curl_easy_strerror(http->result));
+	bool		is_private;
+	char	   *reason = reason_of(http, &is_private);
+	const char *hint = hint_of(http);
 
 	ereport(ERROR,
 			(errcode(error_code(http)),
@@ -357,12 +454,10 @@ rc_http_raise(RcHttp *http)
 			 http->headers_done ?
 			 errdetail("%lld bytes and %lld whole lines of the answer had come.",
 					   (long long) http->bytes, (long long) http->lines) : 0,
-			 private && http->error[0] != '\0' ?
+			 is_private && http->error[0] != '\0' ?
 			 errdetail_log("%s", rc_http_printable(http->error,
 												   strlen(http->error))) : 0,
-			 untrusted ?
-			 errhint("A file of trusted certificates can be given as \"ca_file\" in the file that \"%s\" names.",
-					 "rappel_conso.http_config_file") : 0));
+			 hint != NULL ? errhint("%s", hint) : 0));
 	pg_unreachable();
 }
 

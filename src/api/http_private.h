@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * http_private.h
- *	  What http.c, http_transfer.c and http_error.c share.
+ *	  What http.c, http_config.c, http_transfer.c and http_error.c share.
  *
  * The only header of ours that includes libcurl's; no other file may include
  * it.
@@ -15,6 +15,7 @@
 #include <signal.h>
 
 #include "api/api.h"
+#include "api/gunzip.h"
 #include "utils/palloc.h"
 
 #define RC_HTTP_BUFFER		(256 * 1024)	/* unread bytes that pause curl */
@@ -41,19 +42,30 @@ struct RcHttp
 	bool		open;
 	CURLM	   *multi;
 	CURL	   *easy;
-	struct curl_slist *headers; /* of requests */
 	char		error[CURL_ERROR_SIZE];
+
+	/* of the configuration file */
+	char	   *api_key;		/* NULL: none */
+	List	   *key_hosts;		/* where it may go, see http_config.c */
+	bool		proxied;
 
 	/* the request */
 	char		url[1024];		/* for messages: no user, password, query */
+	struct curl_slist *headers; /* of ours; NULL: none */
 	bool		active;			/* the easy handle is in the multi handle */
 	bool		connected;
 	bool		headers_done;
-	bool		done;			/* result is set, nothing more will come */
-	bool		stalled;		/* done because the server was too slow */
+	bool		ended;			/* result is set, libcurl has no more */
+	bool		done;			/* and we have none either */
+	bool		stalled;		/* ended because the server was too slow */
 	bool		no_memory;
+	bool		cut;			/* the body ended too early, but libcurl saw
+								 * nothing wrong */
 	CURLcode	result;
 	int			status;
+	bool		chunked;		/* the end of the body is marked */
+	char		encoding[32];	/* of its content; "" if none */
+	RcGunzip   *gunzip;			/* decompresses it; NULL: it is plain */
 	int64		bytes;			/* of the body, decompressed */
 	int64		lines;			/* handed out */
 	RcHttpResponse response;
@@ -76,10 +88,15 @@ struct RcHttp
 	size_t		start;
 	size_t		end;
 	size_t		scanned;		/* of the unread bytes, without a newline */
+	bool		half_line;		/* the line handed out last had no end */
 	size_t		limit;			/* unread bytes that pause curl now */
 };
 
 #define RC_HTTP_UNREAD(http) ((http)->end - (http)->start)
+
+#define RC_HTTP_IS_GZIP(http) \
+	(pg_strcasecmp((http)->encoding, "gzip") == 0 || \
+	 pg_strcasecmp((http)->encoding, "x-gzip") == 0)
 
 /*
  * Set an option of the easy handle.  Only with a handle that is released by
@@ -117,6 +134,10 @@ rc_http_restore_signals(const sigset_t *save)
 	pthread_sigmask(SIG_SETMASK, save, NULL);
 }
 
+/* http_config.c */
+extern void rc_http_read_config(RcHttp *http, const char *key_url);
+extern bool rc_http_key_allowed(RcHttp *http, const char *url);
+
 /* http_transfer.c */
 extern void rc_http_set_callbacks(RcHttp *http);
 extern void rc_http_start(RcHttp *http, const char *url);
@@ -126,6 +147,7 @@ extern void rc_http_pump(RcHttp *http);
 pg_noreturn extern void rc_http_raise(RcHttp *http);
 extern void rc_http_show_url(RcHttp *http, const char *url);
 extern void rc_http_read_headers(RcHttp *http);
+extern void rc_http_check_encoding(RcHttp *http);
 extern char *rc_http_redirect(RcHttp *http, const char *url);
 
 #endif							/* RC_HTTP_PRIVATE_H */

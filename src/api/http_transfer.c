@@ -22,6 +22,7 @@
 
 #define MAX_WAIT_MS		1000	/* to look whether the server is too slow */
 #define RACE_WAIT_MS	20		/* while curl tries several connections */
+#define DECOMPRESS_STEP	(64 * 1024)
 
 static double http_now(void);
 static int	on_socket(CURL *easy, curl_socket_t fd, int what, void *arg,
@@ -30,7 +31,13 @@ static int	on_timer(CURLM *multi, long timeout_ms, void *arg);
 static int	on_connected(void *arg, char *server_ip, char *client_ip,
 						 int server_port, int client_port);
 static size_t on_header(char *data, size_t size, size_t n, void *arg);
+static void read_framing(RcHttp *http, const char *header, size_t len);
+static bool read_field(const char *header, size_t len, const char *name,
+					   char *value, size_t size);
 static size_t on_body(char *data, size_t size, size_t n, void *arg);
+static size_t take_compressed(RcHttp *http, const char *data, size_t len);
+static bool decompress(RcHttp *http);
+static bool is_pending(RcHttp *http);
 static bool make_room(RcHttp *http, size_t len);
 static void count_bytes(RcHttp *http, size_t len);
 static void resume(RcHttp *http);
@@ -39,6 +46,8 @@ static long wait_time(RcHttp *http);
 static int	wait_for(RcHttp *http, curl_socket_t fd, int what);
 static void act(RcHttp *http, curl_socket_t fd, int events);
 static void collect_result(RcHttp *http);
+static void end_transfer(RcHttp *http, CURLcode result);
+static void set_headers(RcHttp *http, const char *url);
 static void check_speed(RcHttp *http);
 
 /*
@@ -72,8 +81,11 @@ rc_http_start(RcHttp *http, const char *url)
 
 	Assert(!http->active);
 	http->error[0] = '\0';
-	http->connected = http->headers_done = http->done = false;
+	http->connected = http->headers_done = false;
+	http->ended = http->done = http->cut = false;
 	http->stalled = http->no_memory = http->paused = false;
+	http->chunked = http->half_line = false;
+	http->encoding[0] = '\0';
 	http->result = CURLE_OK;
 	http->status = 0;
 	http->bytes = http->lines = 0;
@@ -83,6 +95,7 @@ rc_http_start(RcHttp *http, const char *url)
 	http->limit = RC_HTTP_BUFFER;
 
 	RC_HTTP_SETOPT(http, CURLOPT_URL, url);
+	set_headers(http, url);
 	RC_HTTP_SETOPT(http, CURLOPT_CONNECTTIMEOUT, (long) rc_http_timeout);
 
 	rc_http_block_signals(&save);
@@ -97,9 +110,36 @@ rc_http_start(RcHttp *http, const char *url)
 }
 
 /*
- * Do one step: take what libcurl holds back, or serve its timer, or wait for
- * its sockets (a second at most) and serve them.  When http->done gets set,
- * http->result says how the transfer ended.
+ * Send the API key, if it may go where this request goes, and else nothing of
+ * ours.
+ */
+static void
+set_headers(RcHttp *http, const char *url)
+{
+	struct curl_slist *list = NULL;
+
+	if (rc_http_key_allowed(http, url))
+	{
+		char	   *header = psprintf("Authorization: Apikey %s",
+									  http->api_key);
+
+		list = curl_slist_append(NULL, header);
+		pfree(header);
+		if (list == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_OUT_OF_MEMORY),
+					 errmsg("out of memory")));
+	}
+	curl_easy_setopt(http->easy, CURLOPT_HTTPHEADER, list);
+	curl_slist_free_all(http->headers);
+	http->headers = list;
+}
+
+/*
+ * Do one step: decompress more of what we hold, or take what libcurl holds
+ * back, or serve its timer, or wait for its sockets (a second at most) and
+ * serve them.  When http->done gets set, http->result says how the transfer
+ * ended.
  */
 void
 rc_http_pump(RcHttp *http)
@@ -113,7 +153,15 @@ rc_http_pump(RcHttp *http)
 		return;
 	}
 
-	if (http->paused)
+	if (is_pending(http))
+	{
+		if (!decompress(http))
+			end_transfer(http, http->no_memory ? CURLE_OUT_OF_MEMORY :
+						 CURLE_BAD_CONTENT_ENCODING);
+	}
+	else if (http->ended)
+		 /* nothing more will come */ ;
+	else if (http->paused)
 		resume(http);
 	else if (http->timer_set && http->timer_due <= http_now())
 	{
@@ -124,8 +172,16 @@ rc_http_pump(RcHttp *http)
 		wait_and_act(http);
 
 	collect_result(http);
-	if (!http->done)
+	if (!http->ended)
 		check_speed(http);
+	if (!http->ended || is_pending(http))
+		return;
+
+	http->done = true;
+	http->cut = http->result == CURLE_OK && http->gunzip != NULL &&
+		!rc_gunzip_whole(http->gunzip);
+	if (http->cut)
+		http->result = CURLE_PARTIAL_FILE;
 }
 
 /*
@@ -208,18 +264,69 @@ on_header(char *data, size_t size, size_t n, void *arg)
 	size_t		len = size * n;
 
 	count_bytes(http, len);
+	if (http->headers_done)
+		return len;				/* a trailer of a chunked body */
 	if (len >= 12 && memcmp(data, "HTTP/", 5) == 0)
 	{
 		const char *space = memchr(data, ' ', len - 3);
 
 		http->status = 0;
+		http->chunked = false;
+		http->encoding[0] = '\0';
 		if (space != NULL)
 			http->status = (space[1] - '0') * 100 + (space[2] - '0') * 10 +
 				(space[3] - '0');
 	}
 	else if ((data[0] == '\r' || data[0] == '\n') && http->status >= 200)
 		http->headers_done = true;
+	else
+		read_framing(http, data, len);
 	return len;
+}
+
+/*
+ * Note what a header says of the body: how its end is marked, and how it is
+ * encoded.
+ */
+static void
+read_framing(RcHttp *http, const char *header, size_t len)
+{
+	char		value[sizeof(http->encoding)];
+
+	if (read_field(header, len, "transfer-encoding:", value, sizeof(value)))
+		http->chunked = pg_strcasecmp(value, "chunked") == 0;
+	else if (read_field(header, len, "content-encoding:", value,
+						sizeof(value)) &&
+			 value[0] != '\0' && pg_strcasecmp(value, "identity") != 0)
+	{
+		/* twice encoded is not what was asked for, either */
+		if (http->encoding[0] != '\0')
+			strlcpy(http->encoding, "several", sizeof(http->encoding));
+		else
+			strlcpy(http->encoding, value, sizeof(http->encoding));
+	}
+}
+
+/*
+ * Copy the value of a header, white space cut off, if it has this name.
+ */
+static bool
+read_field(const char *header, size_t len, const char *name, char *value,
+		   size_t size)
+{
+	size_t		skip = strlen(name);
+
+	if (len < skip || pg_strncasecmp(header, name, skip) != 0)
+		return false;
+	while (skip < len && strchr(" \t\r\n", header[skip]) != NULL &&
+		   header[skip] != '\0')
+		skip++;
+	while (len > skip && strchr(" \t\r\n", header[len - 1]) != NULL)
+		len--;
+	len = Min(len - skip, size - 1);
+	memcpy(value, header + skip, len);
+	value[len] = '\0';
+	return true;
 }
 
 /*
@@ -232,11 +339,13 @@ on_body(char *data, size_t size, size_t n, void *arg)
 	RcHttp	   *http = arg;
 	size_t		len = size * n;
 
-	if (RC_HTTP_UNREAD(http) >= http->limit)
+	if (RC_HTTP_UNREAD(http) >= http->limit || is_pending(http))
 	{
 		http->paused = true;
 		return CURL_WRITEFUNC_PAUSE;
 	}
+	if (RC_HTTP_IS_GZIP(http))
+		return take_compressed(http, data, len);
 	if (!make_room(http, len))
 	{
 		http->no_memory = true;
@@ -247,6 +356,58 @@ on_body(char *data, size_t size, size_t n, void *arg)
 	http->bytes += len;
 	count_bytes(http, len);
 	return len;
+}
+
+/*
+ * The same for a body that is compressed: as much of it as there is room for
+ * is decompressed now.
+ */
+static size_t
+take_compressed(RcHttp *http, const char *data, size_t len)
+{
+	if (http->gunzip == NULL)
+		http->gunzip = rc_gunzip_open();
+	if (http->gunzip == NULL || !rc_gunzip_put(http->gunzip, data, len))
+	{
+		http->no_memory = true;
+		return CURL_WRITEFUNC_ERROR;
+	}
+	count_bytes(http, len);
+	return decompress(http) ? len : CURL_WRITEFUNC_ERROR;
+}
+
+/*
+ * Decompress what is pending, up to the limit.  False when it is no gzip, or
+ * there is no memory; then nothing is pending any more.
+ */
+static bool
+decompress(RcHttp *http)
+{
+	while (is_pending(http) && RC_HTTP_UNREAD(http) < http->limit)
+	{
+		size_t		len;
+
+		if (!make_room(http, DECOMPRESS_STEP))
+			http->no_memory = true;
+		if (http->no_memory ||
+			!rc_gunzip_get(http->gunzip, http->buffer + http->end,
+						   DECOMPRESS_STEP, &len))
+		{
+			rc_gunzip_close(http->gunzip);
+			http->gunzip = NULL;
+			return false;
+		}
+		http->end += len;
+		http->bytes += len;
+	}
+	return true;
+}
+
+/* Is there more in what libcurl has given us than is in the buffer? */
+static bool
+is_pending(RcHttp *http)
+{
+	return http->gunzip != NULL && rc_gunzip_pending(http->gunzip);
 }
 
 /*
@@ -305,10 +466,7 @@ resume(RcHttp *http)
 	code = curl_easy_pause(http->easy, CURLPAUSE_CONT);
 	rc_http_restore_signals(&save);
 	if (code != CURLE_OK)
-	{
-		http->result = code;
-		http->done = true;
-	}
+		end_transfer(http, code);
 }
 
 /*
@@ -425,12 +583,19 @@ collect_result(RcHttp *http)
 
 	while ((message = curl_multi_info_read(http->multi, &left)) != NULL)
 	{
-		if (message->msg == CURLMSG_DONE && !http->done)
-		{
-			http->result = message->data.result;
-			http->done = true;
-		}
+		if (message->msg == CURLMSG_DONE)
+			end_transfer(http, message->data.result);
 	}
+}
+
+/* Nothing more comes from libcurl; the first reason counts. */
+static void
+end_transfer(RcHttp *http, CURLcode result)
+{
+	if (http->ended)
+		return;
+	http->ended = true;
+	http->result = result;
 }
 
 /*
@@ -448,8 +613,7 @@ check_speed(RcHttp *http)
 		(http->window_ms >= limit_ms && http->window_bytes < least))
 	{
 		http->stalled = true;
-		http->result = CURLE_OPERATION_TIMEDOUT;
-		http->done = true;
+		end_transfer(http, CURLE_OPERATION_TIMEDOUT);
 	}
 	else if (http->window_ms >= limit_ms)
 	{

@@ -12,10 +12,12 @@
  */
 #include "worker/pass.h"
 
+#include "miscadmin.h"
 #include "pgtime.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+static void open_dataset(RcRun *run);
 static bool same_as_read(const RcSourceState *state, const RcDatasetMeta *meta);
 static void check_definition(RcRun *run);
 static void note_quota(RcRun *run);
@@ -48,8 +50,7 @@ rc_run_extract(RcRun *run)
 	bool		whole;			/* it knows all records of the dataset */
 
 	pass->run = run;
-	run->explore = rc_explore_open(run->source->name, run->source->url,
-								   run->source->dataset);
+	open_dataset(run);
 	rc_explore_meta(run->explore, &meta);
 	rc_run_open_destination(run);
 
@@ -89,6 +90,29 @@ rc_run_extract(RcRun *run)
 	rc_pass_tell(pass, true);
 }
 
+/*
+ * Open the API.  Where the configuration file does not say which hosts get its
+ * API key, that of the built-in source does, but only while nobody except a
+ * superuser can have set it.
+ */
+static void
+open_dataset(RcRun *run)
+{
+	RcSource   *builtin;
+	const char *key_url = NULL;
+
+	rc_transaction_begin();
+	MemoryContextSwitchTo(run->context);
+	builtin = rc_source_load(RC_NAME);
+	if (builtin != NULL && OidIsValid(builtin->owner) &&
+		superuser_arg(builtin->owner))
+		key_url = builtin->url;
+	rc_transaction_commit();
+	MemoryContextSwitchTo(run->context);
+	run->explore = rc_explore_open(run->source->name, run->source->url,
+								   run->source->dataset, key_url);
+}
+
 /* Read the records of the pass, and make sure that all of them came. */
 static void
 read_dataset(RcPass *pass)
@@ -108,6 +132,7 @@ read_dataset(RcPass *pass)
 	pass->before = rc_explore_count(run->explore, where);
 	pass->expected = pass->before;
 	rc_explore_export(run->explore, where, order);
+	run->reading++;
 	read_lines(pass);
 	check_count(pass, where);
 	if (pass->ordered || run->window_from != NULL)
@@ -199,8 +224,7 @@ rc_run_unchanged(RcRun *run)
 	RcDatasetMeta meta;
 	bool		same;
 
-	run->explore = rc_explore_open(run->source->name, run->source->url,
-								   run->source->dataset);
+	open_dataset(run);
 	rc_explore_meta(run->explore, &meta);
 	if (!run->direct)
 		rc_run_open_kafka(run);
@@ -312,6 +336,7 @@ begin_pass(RcPass *pass, const RcDatasetMeta *meta)
 	}
 
 	run->pass_begun = true;
+	rc_bad_lines_begin(run);
 	run->pass_cursor = state->cursor;
 	if (run->window_from != NULL)
 	{
@@ -362,7 +387,8 @@ begin_full_pass(RcPass *pass)
 	}
 	pass->ordered = true;
 	pass->last_cursor = NULL;
-	pass->received = run->unreadable = 0;
+	pass->received = pass->unreadable = run->unreadable = 0;
+	pass->bad_in_row = 0;
 }
 
 /*
@@ -433,12 +459,14 @@ read_lines(RcPass *pass)
 
 	while (next_line(pass, &line, &len))
 	{
-		rc_pass_add_line(pass, line, len);
-		if (pass->batch.lines >= pass->batch.max ||
+		rc_pass_add_line(pass, line, len, rc_explore_half_line(run->explore));
+		/* whether there are too many bad ones is to be seen before */
+		if ((pass->batch.lines >= pass->batch.max && pass->bad_in_row == 0) ||
 			pass->batch.bytes >= RC_BATCH_BYTES)
 			rc_pass_flush(pass, false);
 	}
 	MemoryContextSwitchTo(run->context);
+	rc_bad_lines_check(pass);
 	rc_pass_flush(pass, true);
 }
 
@@ -457,7 +485,10 @@ next_line(RcPass *pass, char **line, size_t *len)
 		ErrorData  *error = rc_worker_recover(pass->run->context, false);
 
 		if (error->sqlerrcode != ERRCODE_QUERY_CANCELED)
+		{
+			rc_bad_lines_drop(pass);
 			rc_pass_flush(pass, false);
+		}
 		ReThrowError(error);
 	}
 	PG_END_TRY();

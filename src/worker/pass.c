@@ -19,6 +19,7 @@
 /* Progress is told at most this often, in ms. */
 #define PROGRESS_INTERVAL	1000
 
+pg_noreturn static void raise_half_line(RcPass *pass);
 static void init_record(RcPass *pass, RcRecord *record);
 static void note_cursor(RcPass *pass, const char *cursor);
 static int	compare_cursors(RcFieldKind kind, const char *a, const char *b);
@@ -30,12 +31,13 @@ static void check_stream(RcRun *run);
 static void choose_news(RcPass *pass);
 static void doubt(RcPass *pass);
 static void remember(RcPass *pass, int safe, List *refused);
-static void bury_lines(RcPass *pass);
-static void bury_refused(RcPass *pass, List *refused);
 
-/* One line of the export to a record of the batch. */
+/*
+ * One line of the export to a record of the batch.  The last one of an answer
+ * that may have been cut may be half a record; if it is one, it is whole.
+ */
 void
-rc_pass_add_line(RcPass *pass, const char *line, size_t len)
+rc_pass_add_line(RcPass *pass, const char *line, size_t len, bool may_be_half)
 {
 	RcRun	   *run = pass->run;
 	RcSource   *source = run->source;
@@ -55,24 +57,15 @@ rc_pass_add_line(RcPass *pass, const char *line, size_t len)
 	batch->bytes += len;
 	MemoryContextSwitchTo(run->batch_context);
 	error = rc_extract(line, len, &options, &extracted);
+	if (error != NULL && may_be_half && !extracted.object)
+		raise_half_line(pass);
 	if (error != NULL)
 	{
-		RcBadLine  *bad = palloc0(sizeof(RcBadLine));
-
-		bad->record.topic = source->topic;
-		bad->record.offset = -1;
-		bad->record.timestamp_ms = -1;
-		bad->record.key = extracted.key;
-		bad->record.key_len = extracted.key ? (int) strlen(extracted.key) : -1;
-		bad->record.value = memcpy(palloc(len + 1), line, len);
-		bad->record.value_len = (int) len;
-		bad->error = pstrdup(error);
-		batch->bad = lappend(batch->bad, bad);
-		if (!extracted.object)
-			pass->run->unreadable++;
+		rc_bad_line_add(pass, line, len, &extracted, error);
 		MemoryContextSwitchTo(run->context);
 		return;
 	}
+	pass->bad_in_row = 0;
 
 	record = &batch->records[batch->n];
 	init_record(pass, record);
@@ -85,6 +78,27 @@ rc_pass_add_line(RcPass *pass, const char *line, size_t len)
 		note_cursor(pass, extracted.cursor);
 	batch->cursors[batch->n++] = batch->cursor;
 	MemoryContextSwitchTo(run->context);
+}
+
+/*
+ * The answer was cut, though nothing said so: keep what came whole, as of one
+ * that broke off.
+ */
+static void
+raise_half_line(RcPass *pass)
+{
+	MemoryContextSwitchTo(pass->run->context);
+	rc_bad_lines_drop(pass);
+	pass->batch.lines--;
+	rc_pass_flush(pass, false);
+	ereport(ERROR,
+			(errcode(ERRCODE_CONNECTION_FAILURE),
+			 errmsg("the export of dataset \"%s\" was cut in its last line",
+					pass->run->source->dataset),
+			 errdetail_plural("%lld whole line had come.",
+							  "%lld whole lines had come.",
+							  pass->received - 1,
+							  (long long) pass->received - 1)));
 }
 
 /* A record of the batch that says that its key has gone. */
@@ -291,16 +305,15 @@ flush_some(RcPass *pass)
 	rc_source_advance(run->source, run->destination, pass->state, cursor,
 					  pass->state->next_offset + part.applied);
 	remember(pass, safe, refused);
-	bury_refused(pass, refused);
-	bury_lines(pass);
+	counts.dead += rc_bad_lines_bury(pass, refused);
 	counts.fetched = batch->lines;
 	counts.unchanged += safe - part.applied;
-	counts.dead += list_length(batch->bad) + list_length(refused);
 	if (batch->withdrawal)
 		counts.withdrawn = safe - list_length(refused);
 	rc_run_add(run->id, run->task, NULL, &counts);
 	rc_transaction_commit();
 	MemoryContextSwitchTo(run->context);
+	rc_bad_lines_buried(pass, refused);
 
 	if (cursor)
 		pass->stored_cursor = MemoryContextStrdup(run->context, cursor);
@@ -474,46 +487,4 @@ rc_pass_tell(RcPass *pass, bool end)
 			(errmsg("source \"%s\": %lld of %lld records", pass->run->source->name,
 					(long long) pass->received,
 					(long long) Max(pass->expected, pass->received))));
-}
-
-/* Lines that became no record go to the dead letters of the source. */
-static void
-bury_lines(RcPass *pass)
-{
-	ListCell   *lc;
-
-	foreach(lc, pass->batch.bad)
-	{
-		RcBadLine  *bad = (RcBadLine *) lfirst(lc);
-		ErrorData	error = {0};
-
-		error.sqlerrcode = ERRCODE_INVALID_TEXT_REPRESENTATION;
-		error.message = bad->error;
-		error.context = psprintf("line of dataset \"%s\"",
-								 pass->run->source->dataset);
-		rc_dead_letter_add("source", pass->run->source->name, pass->run->id,
-						   &bad->record, &error,
-						   pass->run->source->owner_name);
-	}
-}
-
-/* So do messages that Kafka refused for their own sake. */
-static void
-bury_refused(RcPass *pass, List *refused)
-{
-	ListCell   *lc;
-
-	foreach(lc, refused)
-	{
-		RcRefused  *message = (RcRefused *) lfirst(lc);
-		RcRecord	record = pass->batch.news[message->tag];
-		ErrorData	error = {0};
-
-		record.offset = -1;
-		error.sqlerrcode = ERRCODE_PROGRAM_LIMIT_EXCEEDED;
-		error.message = psprintf("Kafka refused the record: %s",
-								 message->error);
-		rc_dead_letter_add("source", pass->run->source->name, pass->run->id,
-						   &record, &error, pass->run->source->owner_name);
-	}
 }

@@ -51,6 +51,8 @@ typedef struct RcPass
 	char	   *last_cursor;	/* of the line before; NULL: none */
 	bool		ordered;		/* the API kept the order that was asked for */
 	int64		received;
+	int64		unreadable;		/* of those: they are no JSON object */
+	int			bad_in_row;		/* of those: the latest, which are no record */
 	int64		expected;
 	int64		before;			/* what the API counts, before and after */
 	int64		after;
@@ -60,11 +62,21 @@ typedef struct RcPass
 } RcPass;
 
 extern void rc_pass_begin_batch(RcPass *pass);
-extern void rc_pass_add_line(RcPass *pass, const char *line, size_t len);
+extern void rc_pass_add_line(RcPass *pass, const char *line, size_t len,
+							 bool may_be_half);
 extern void rc_pass_add_withdrawn(RcPass *pass, const RcRecord *record);
 extern void rc_pass_flush(RcPass *pass, bool at_end);
 extern void rc_pass_tell(RcPass *pass, bool end);
 
 extern void rc_pass_withdraw(RcPass *pass);
+
+/* bad_line.c */
+extern void rc_bad_lines_begin(RcRun *run);
+extern void rc_bad_line_add(RcPass *pass, const char *line, size_t len,
+							const RcExtracted *extracted, const char *error);
+extern void rc_bad_lines_check(RcPass *pass);
+extern void rc_bad_lines_drop(RcPass *pass);
+extern int	rc_bad_lines_bury(RcPass *pass, List *refused);
+extern void rc_bad_lines_buried(RcPass *pass, List *refused);
 
 #endif							/* RC_PASS_H */

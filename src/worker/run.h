@@ -12,6 +12,7 @@
 
 #include "api/api.h"
 #include "kafka/kafka.h"
+#include "utils/hsearch.h"
 
 /* How long Kafka is waited for before a task counts as failed, in ms. */
 #define RC_KAFKA_PATIENCE	30000
@@ -50,6 +51,8 @@ typedef struct RcRun
 	bool		pass_resumed;	/* it was not read at one go */
 	RcSeen	   *seen;			/* keys that a full pass has met; else NULL */
 	int64		unreadable;		/* lines that are no JSON object, in all tries */
+	int			reading;		/* number of the export that is read */
+	HTAB	   *buried;			/* lines that are dead letters, see bad_line.c */
 	bool		topic_anew;		/* but the stream stands in the old one */
 
 	/* records that a full pass has missed, if too many; else 0 */

@@ -38,6 +38,7 @@
 
 import argparse
 import datetime
+import gzip
 import http.server
 import json
 import os
@@ -464,6 +465,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 "message": "Invalid value for sum of offset + limit API"
                 f" parameter: {offset + len(lines)} was found but <= {WINDOW}"
                 " is expected. (error_code: InvalidRESTParameterError)"})
+        if fault and fault.kind in ("close", "short", "gzip_cut", "members",
+                                    "encoding"):
+            return self.framed_lines(lines, fault)
+        if fault and fault.kind == "bom":
+            lines = [b"\xef\xbb\xbf" + lines[0]] + lines[1:]
+            fault = None
+        if fault and fault.kind == "array":
+            lines = [b"[\n", b",\n".join(line.rstrip(b"\n")
+                                         for line in lines), b"\n]\n"]
+            fault = None
         chunked = self.request_version != "HTTP/1.0"
         body = self.begin(200, JSONL, chunked, None, {})
         if fault is None:
@@ -509,6 +520,51 @@ class Handler(http.server.BaseHTTPRequestHandler):
             body.write(fault.data())
         self.write_lines(body, rest)
         return True
+
+    def framed_lines(self, lines, fault):
+        """An export whose end is not what its head says; never to be
+        continued."""
+        content = b"".join(lines[:fault.lines])
+        if fault.lines < len(lines):
+            piece = fault.get("bytes", len(lines[fault.lines]) // 2)
+            content += lines[fault.lines][:piece]
+        headers = {"Content-Encoding": "gzip"}
+        if fault.kind == "gzip_cut" and "trim" in fault.spec:
+            content = gzip.compress(b"".join(lines))[:-fault.get("trim")]
+        elif fault.kind == "gzip_cut":
+            stream = zlib.compressobj(wbits=31)
+            content = stream.compress(content) + stream.flush(
+                zlib.Z_SYNC_FLUSH)
+        elif fault.kind == "members":
+            size = max(fault.lines, 1)
+            content = b"".join(
+                gzip.compress(b"".join(lines[at:at + size]))
+                for at in range(0, len(lines), size))
+            if "base64" in fault.spec:
+                content += fault.data()
+        elif fault.kind == "encoding":
+            content = b"".join(lines)
+            headers = {"Content-Encoding": fault.get("text", "br")}
+        else:
+            headers = {}
+        if fault.kind == "short":
+            headers["Content-Length"] = str(len(content))
+        elif fault.kind != "close":
+            headers["Transfer-Encoding"] = "chunked"
+        self.protocol_version = ("HTTP/1.0" if fault.kind == "close"
+                                 else "HTTP/1.1")
+        self.entry["status"] = 200
+        self.send_response(200)
+        self.send_header("Content-Type", JSONL)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        body = Body(self, "Transfer-Encoding" in headers, False)
+        # in pieces that do not fit anything
+        for at in range(0, len(content), 1000):
+            body.send(content[at:at + 1000])
+        body.finish()
+        return False
 
     @staticmethod
     def slow(body, fault):

@@ -30,6 +30,17 @@
 #                  follow line k
 #   garbage_line   line k (from 0) replaced by text, or base64
 #   extra_lines    text or base64, given as it is before line k
+#   close          k lines and a piece of the next one in an answer of HTTP/1.0,
+#                  which the end of the connection ends; bytes: how long the
+#                  piece is (half; -1: all but its line break)
+#   short          the same with a Content-Length that ends there
+#   gzip_cut       the same in a gzip stream that does not end, though the answer
+#                  does; trim: of all lines, a whole stream but for its last
+#                  bytes, so many
+#   members        all lines, compressed by k at a time (1); then base64
+#   bom            all lines behind the mark of UTF-8
+#   array          all lines as one JSON array, an element in each
+#   encoding       all lines, said to be encoded as text
 #
 # An answer that is not an export has no lines: cut and hang_after send half of
 # it, garbage_line and extra_lines put their bytes in its place.
@@ -39,9 +50,10 @@ import json
 import threading
 
 KINDS = ("status", "redirect", "drop", "hang", "cut", "interrupted",
-         "hang_after", "gate", "slow", "garbage_line", "extra_lines")
+         "hang_after", "gate", "slow", "garbage_line", "extra_lines",
+         "close", "short", "gzip_cut", "members", "bom", "array", "encoding")
 PLACES = ("meta", "count", "records", "export", "any")
-INTEGERS = ("skip", "times", "lines", "status", "bytes")
+INTEGERS = ("skip", "times", "lines", "status", "bytes", "trim")
 
 
 def parse(spec):
