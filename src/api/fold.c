@@ -3,8 +3,9 @@
  * fold.c
  *	  Folding text to ASCII: what the Python package Unidecode makes of it,
  *	  for Latin, Greek and Cyrillic letters, punctuation, currency signs and
- *	  forms of numbers.  A character that the table does not have becomes
- *	  nothing.
+ *	  forms of numbers.  Letters, marks, numbers and punctuation that have no
+ *	  such form stay as they are, so that text in other scripts is not lost;
+ *	  symbols that have none, and what is invisible, become nothing.
  *
  * The result must depend on the text alone, never on a locale or a setting:
  * the SQL function is immutable and gets indexed.  So a change of the table
@@ -21,6 +22,9 @@
 #include "api/api.h"
 #include "api/fold_table.h"
 
+/* From here on there are tags and characters for private use. */
+#define FOLD_PLANE_OF_TAGS	0xE0000
+
 static const char *fold_char(const unsigned char *s, int len);
 static size_t fold_ascii_run(const char *s, size_t len);
 
@@ -28,7 +32,7 @@ PG_FUNCTION_INFO_V1(rc_fold);
 
 /*
  * rc_fold_utf8
- *		Fold UTF-8 text of len bytes to ASCII.
+ *		Fold UTF-8 text of len bytes.
  *
  * Returns a palloc'd, null-terminated string; its length goes to *out_len
  * where out_len is given.  Bytes that are no UTF-8 become nothing; the caller
@@ -53,12 +57,18 @@ rc_fold_utf8(const char *str, size_t len, size_t *out_len)
 		else
 		{
 			int			mblen = pg_encoding_mblen(PG_UTF8, from);
+			const char *folded;
 
 			if ((size_t) mblen > len - at)
 				break;
-			from = fold_char((const unsigned char *) from, mblen);
-			add = strlen(from);
 			at += mblen;
+			add = mblen;
+			folded = fold_char((const unsigned char *) from, mblen);
+			if (folded != NULL)
+			{
+				from = folded;
+				add = strlen(folded);
+			}
 		}
 		if (add > room - used)
 		{
@@ -93,19 +103,22 @@ fold_ascii_run(const char *s, size_t len)
 	return n;
 }
 
-/* Look up one character that is not ASCII; "" if it has no result. */
+/* Look up one character that is not ASCII; NULL if it stays as it is. */
 static const char *
 fold_char(const unsigned char *s, int len)
 {
 	pg_wchar	c;
+	uint16		offset;
 
 	if (!pg_utf8_islegal(s, len))
 		return "";
 	c = utf8_to_unicode(s);
-	if (c >= FOLD_LIMIT)
+	if (c >= FOLD_PLANE_OF_TAGS)
 		return "";
-	return fold_pool + fold_offset[fold_block[c / FOLD_BLOCK_SIZE]]
-		[c % FOLD_BLOCK_SIZE];
+	if (c >= FOLD_LIMIT)
+		return NULL;
+	offset = fold_offset[fold_block[c / FOLD_BLOCK_SIZE]][c % FOLD_BLOCK_SIZE];
+	return offset == FOLD_KEEP ? NULL : fold_pool + offset;
 }
 
 /*

@@ -4,15 +4,19 @@
     python3 src/api/fold_table.py > src/api/fold_table.h
 
 Most of the table follows from the Unicode Character Database that comes with
-Python: a character is decomposed (NFKD) and its combining marks are dropped.
-What does not decompose to ASCII is written down below.  It must not read any
-other transliteration table.
+Python: a character is decomposed (NFKD) and its combining marks are dropped;
+letters with a stroke, a hook or a turn are known by their names.  What comes
+not to ASCII that way is written down below.  Characters of other scripts are
+kept; symbols without an ASCII form become nothing.  It must not read any other
+transliteration table.
 """
 
+import re
 import sys
 import unicodedata
 
-LIMIT = 0x20000         # characters from here on become nothing
+KEEP = None             # instead of a result: the character itself
+LIMIT = 0x20000         # from here on there are letters, up to the tags
 BLOCK = 64              # characters per second-level block
 
 # Characters one by one.  The result runs from after the first space to the
@@ -250,6 +254,7 @@ SINGLE = """
 GREEK = """
 α a β b γ g δ d ε e ζ z η e θ th ι i κ k λ l μ m ν n ξ x ο o π p ρ r ς s σ s
 τ t υ u φ ph χ kh ψ ps ω o
+ϛ st ϝ w ϟ q ϡ sp ϳ j ϣ sh ϥ f ϧ kh ϩ h ϫ g ϯ ti
 """
 CYRILLIC = """
 ѡ o ѣ e ѥ ie ѧ e ѩ ie ѫ o ѭ io ѯ ks ѱ ps ѳ f ѵ y ѹ u ѻ o ѽ o ѿ ot ҁ q
@@ -258,17 +263,48 @@ CYRILLIC = """
 ѐ ie ё io ђ dj ѓ gj є ie ѕ dz і i ї yi ј j љ lj њ nj ћ tsh ќ kj ѝ i ў u џ dzh
 ґ g' ғ g' ҕ g' җ zh' ҙ z' қ k' ҝ k' ҟ k' ҡ k' ң n' ҥ ng ҧ p' ҩ kh ҫ s' ҭ t'
 ү u ұ u' ҳ kh' ҵ tts ҷ ch' ҹ ch' һ h ҽ ch ҿ ch' ӄ k' ӈ n' ӌ ch ӗ ie ӕ ae
-ә @ ӡ dz ө o
+ә @ ӡ dz ө o ҍ " ҏ r'
 """
-# Small letters without a decomposition that only wear a stroke, hook or tail.
+# Small letters without a decomposition, and their capitals.
 LATIN = """
 ƀ b ɓ b ƃ b ƈ c ɖ d ɗ d ƌ d ɠ g ɨ i ɩ i ƙ k ƚ l ɯ m ɲ n ƞ n ɵ o ƣ oi ƥ p ƨ 2
 ʃ sh ƫ t ƭ t ʈ t ʊ y ʋ v ƴ y ƶ z ʒ zh ǥ g ȝ y ȡ d ȥ z ȼ c ɇ e ɉ j ɍ r ɏ y
 ȴ l ȵ n ȶ t ȷ j ȿ s ɀ z ⱡ l ⱥ a ⱦ t ⱨ h ⱪ k ⱬ z ɑ a ɐ a ɔ o ɕ c ɘ e ɛ e ɡ g
 ɢ g ɣ g ɥ h ɦ h ɪ i ɫ l ɬ l ɭ l ɱ m ɳ n ɴ n ɸ f ɹ r ɺ r ɻ r ɼ r ɽ r ɾ r ʀ r
 ʁ r ʂ s ʉ u ʌ v ʍ w ʎ y ʏ y ʐ z ʑ z ʙ b ʜ h ʝ j ʟ l ʠ q ɶ oe ʣ dz ʤ dzh ʥ dz
-ʦ ts ʧ tsh ʨ tc ǀ | ǃ !
+ʦ ts ǀ | ǃ ! ƅ 6 ƽ 5 ƹ zh
 """
+# Letters of phonetic alphabets, and capitals that do not follow: these alone.
+ALONE = """
+ʶ r ƪ sh ƺ zh ƻ 2 ƾ ts ɒ a ɚ @ ɤ u ɥ Y ɧ h ɮ lZ ɯ W ɰ W ɶ OE ɷ O ɸ F ʃ S ʅ S
+ʆ S ʊ U ʌ ^ ʒ Z ʓ Z ʔ ? ʕ ? ʖ ? ʗ C ʘ @ ʚ E ʞ k ʡ ? ʢ ? ʤ dZ ʧ tS ʨ tC ʩ fN
+ʪ ls ʫ lz ʬ WW ʭ ]] ˠ G ᴑ O ᴓ O ᴔ Oe ᴕ Ou ᴃ B ᴯ B ᴲ E ᴻ N ᴽ Ou ᴆ D ᴂ ae Ⅎ F
+ⅎ F ↀ (D ↁ D) ↂ ((|)) Ↄ ) Ϭ CH ϭ ch ϗ & ϲ c ΐ I ῤ R ῥ R ẛ S ᵠ f ᵩ f ʹ ' ͵ ,
+ɪ I ʀ R ʁ R ʏ Y ʙ B ʜ H ʟ L Ƹ ZH ǯ zh ᵚ m ᵎ i ῝ `' Ѹ u Ӑ a Ӏ ` ҂ *1000*
+҈ *100.000* ҉ *1.000.000*
+"""
+# Spacing accents of Greek, by the words of their names.
+GREEK_ACCENTS = {"PSILI": "'", "KORONIS": "'", "DASIA": "`", "VARIA": "`",
+                 "OXIA": "'", "PERISPOMENI": "~", "DIALYTIKA": '"'}
+# Marks that letters of these scripts wear, and marks on symbols.
+MARKS = [(0x0300, 0x036F), (0x0483, 0x0489), (0x1AB0, 0x1AFF),
+         (0x1DC0, 0x1DF9), (0x1DFB, 0x1DFF), (0x20D0, 0x20FF),
+         (0x2DE0, 0x2DFF), (0xA66F, 0xA67D), (0xA69E, 0xA69F),
+         (0xFE00, 0xFE0F), (0xFE20, 0xFE2F)]
+# A Latin letter that another one was made of, in the names of Unicode.
+TURNED = "(?:TURNED |REVERSED |SIDEWAYS |DIAERESIZED |CLOSED )*"
+BY_NAME = [
+    (f"LATIN SMALL LETTER {TURNED}(?:OPEN )?(AE|[A-Z])(?: WITH .*)?",
+     lambda letter: letter.lower()),
+    ("LATIN SMALL LETTER DOTLESS (J) WITH .*", lambda letter: "j"),
+    ("LATIN CAPITAL LETTER ([A-Z]) WITH (?!SMALL).*", lambda letter: letter),
+    ("LATIN LETTER SMALL CAPITAL (?:BARRED |REVERSED |INVERTED |TURNED )?"
+     "(AE|[A-Z])(?: WITH .*)?", lambda letter: letter),
+    ("COMBINING LATIN SMALL LETTER ([A-Z])", lambda letter: letter.lower()),
+    ("NEGATIVE CIRCLED LATIN CAPITAL LETTER ([A-Z])", "({})".format),
+    ("CIRCLED ITALIC LATIN CAPITAL LETTER ([A-Z])", "({})".format),
+    ("(?:NEGATIVE )?SQUARED LATIN CAPITAL LETTER ([A-Z])", "[{}]".format),
+]
 
 
 # Lines, arrows and shapes, by the words of their Unicode names: the first
@@ -302,15 +338,33 @@ def pairs(text):
     return zip(words[0::2], words[1::2])
 
 
+def by_name(name):
+    """What the name of a character says of it; None if nothing."""
+    for pattern, result in BY_NAME:
+        found = re.fullmatch(pattern, name)
+        if found:
+            return result(found.group(1))
+    words = name.removeprefix("GREEK ").split(" AND ")
+    if name.startswith("GREEK ") and all(w in GREEK_ACCENTS for w in words):
+        return "".join(GREEK_ACCENTS[word] for word in words)
+    return None
+
+
 def own_list():
     """The characters written down above."""
     own = {}
+    for code in range(0x80, LIMIT):
+        result = by_name(unicodedata.name(chr(code), ""))
+        if result is not None:
+            own[code] = result
     for alphabet in (GREEK, CYRILLIC, LATIN):
         for small, result in pairs(alphabet):
             own[ord(small)] = result
             large = small.upper()
-            if len(large) == 1 and large != small and ord(large) not in own:
+            if len(large) == 1 and large != small:
                 own[ord(large)] = result[0].upper() + result[1:]
+    for char, result in pairs(ALONE):
+        own[ord(char)] = result
     for start, end, rules in SHAPES:
         for code in range(start, end):
             name = unicodedata.name(chr(code), "")
@@ -333,8 +387,25 @@ def own_list():
     return own
 
 
+def is_mark(code):
+    return any(first <= code <= last for first, last in MARKS)
+
+
+def without_ascii(code):
+    """KEEP or nothing, for a character that has no ASCII form."""
+    category = unicodedata.category(chr(code))
+    if is_mark(code) or category in ("Cc", "Cf", "Co", "Cs"):
+        return ""
+    if category[0] in "LMNPC" or category == "Sc":
+        return KEEP
+    # a symbol that stands for letters, such as that of a company in Japanese
+    letters = [char for char in unicodedata.normalize("NFKD", chr(code))
+               if ord(char) >= 0x80 and unicodedata.category(char)[0] in "LN"]
+    return KEEP if letters else ""
+
+
 def fold(code, own):
-    """The result for one character, "" if it has none."""
+    """The result for one character: ASCII, "" or KEEP."""
     if code < 0x80:
         return chr(code)
     if code in own:
@@ -346,10 +417,10 @@ def fold(code, own):
     result = ""
     decomposed = unicodedata.normalize("NFKD", chr(code))
     for char in decomposed:
-        if unicodedata.combining(char):
+        if is_mark(ord(char)):
             continue
         if ord(char) >= 0x80 and ord(char) not in own:
-            return ""
+            return without_ascii(code)
         result += own.get(ord(char), char)
     # a spacing accent decomposes to a space and the accent
     return result if len(decomposed) == 1 or result.strip() else ""
@@ -375,16 +446,16 @@ def numbers(values):
 
 def main():
     own = own_list()
-    offsets = {"": 0}
-    pool = [""]
-    size = 1
+    offsets = {KEEP: 0, "": 1}
+    pool = ["", ""]
+    size = 2
     blocks = {(0,) * BLOCK: 0}
     order = [(0,) * BLOCK]
     first = []
     for start in range(0, LIMIT, BLOCK):
         block = []
         for code in range(start, start + BLOCK):
-            result = fold(code, own) if code >= 0x80 else ""
+            result = fold(code, own) if code >= 0x80 else KEEP
             if result not in offsets:
                 offsets[result] = size
                 pool.append(result)
@@ -414,8 +485,9 @@ def main():
 
 #define FOLD_BLOCK_SIZE %d
 #define FOLD_LIMIT 0x%X
+#define FOLD_KEEP 0				/* the character itself */
 
-/* results, each ended by a null byte; the first is the empty one */
+/* results, each ended by a null byte; the first stands for FOLD_KEEP */
 static const char fold_pool[] =
 """ % (unicodedata.unidata_version, BLOCK, len(first) * BLOCK))
     line = ""
