@@ -1,4 +1,4 @@
-# 048_fold_reference.pl
+# 026_fold_reference.pl
 #     rc_fold() beside the Python package Unidecode 1.4.0: each character of
 #     the Latin, Greek and Cyrillic scripts becomes what the package makes of
 #     it, or is kept or folded where that has nothing; no letter, mark or number
