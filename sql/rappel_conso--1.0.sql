@@ -1132,6 +1132,8 @@ CREATE FUNCTION @extschema@.rc_recalls_at(
   OUT withdrawn_at timestamptz)
 RETURNS SETOF record
 LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  since timestamptz;
 BEGIN
   IF @extschema@.rc_own_table('rappel_conso_table'::text) IS NULL THEN
     RAISE EXCEPTION 'table "rappel_conso_table" does not exist yet'
@@ -1168,6 +1170,17 @@ BEGIN
       h.numero_de_version, h.nature_juridique_du_rappel, h.marque_de_salubrite, h.libelle, h.id, h.rappelguid,
       h.gtin, h.withdrawn_at
       FROM @extschema@.rappel_conso_history h WHERE h.valid_from <= at AND h.valid_to > at;
+  IF FOUND THEN
+    RETURN;
+  END IF;
+  -- nothing was published, or nothing was known: that is not the same
+  since := LEAST((SELECT min(t.updated_at) FROM @extschema@.rappel_conso_table t),
+                 (SELECT min(h.valid_from) FROM @extschema@.rappel_conso_history h));
+  IF since IS NULL THEN
+    RAISE NOTICE 'no recall is known yet' USING HINT = 'SELECT * FROM rc_sync_now() reads them.';
+  ELSIF at < since THEN
+    RAISE NOTICE 'recalls are known only since %', to_char(since, 'YYYY-MM-DD HH24:MI:SS.USOF');
+  END IF;
 END
 $$;
 COMMENT ON FUNCTION @extschema@.rc_recalls_at(timestamptz) IS 'rappel_conso_table as it was known at that time';

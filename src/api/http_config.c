@@ -152,7 +152,9 @@ read_origin(const char *text)
 			return NULL;
 		origin->scheme = NULL;
 	}
-	else if (!read_url(text, origin, CURLU_DEFAULT_PORT))
+	else if (!read_url(text, origin, CURLU_DEFAULT_PORT) ||
+			 (strcmp(origin->scheme, "http") != 0 &&
+			  strcmp(origin->scheme, "https") != 0))
 		return NULL;
 	return origin;
 }

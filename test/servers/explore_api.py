@@ -284,7 +284,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             "status": None, "bytes": 0, "complete": None, "fault": None,
             "user_agent": self.headers.get("User-Agent"),
             "accept_encoding": self.headers.get("Accept-Encoding"),
-            "authorization": self.headers.get("Authorization")}
+            "host": self.headers.get("Host"),
+            "authorization": self.headers.get("Authorization"),
+            "proxy_authorization": self.headers.get("Proxy-Authorization")}
         self.site.begin(self.entry)
         complete = False
         try:

@@ -31,7 +31,7 @@ sub read_records
 		'postgres', q{
 		DELETE FROM rappel_conso.source_state;
 		DELETE FROM rappel_conso.dead_letter;
-		DROP TABLE IF EXISTS rappel_conso_table});
+		DROP TABLE IF EXISTS rappel_conso_table, rappel_conso_history});
 	return $node->safe_psql('postgres', 'SELECT state, fetched, inserted, dead FROM rc_sync_now()');
 }
 
@@ -284,6 +284,33 @@ is( read_records(
 	'V5: an integer is digits');
 is(query('SELECT numero_de_version, id FROM rappel_conso_table'), '7|12345678901', 'as they are written');
 is(query(q{SELECT DISTINCT sqlstate FROM rappel_conso.dead_letter}), '22P02', 'all else is a dead letter');
+
+#
+# M6: before the first sync nothing was known, which is not the same as no recall
+#
+sub notices
+{
+	my ($at) = @_;
+	my ($out, $err);
+
+	$node->psql('postgres', "SELECT count(*) FROM rc_recalls_at($at)", stdout => \$out, stderr => \$err);
+	return "$out $err";
+}
+read_records();
+like(notices('now()'), qr/^0 .*NOTICE:  no recall is known yet\nHINT:  SELECT \* FROM rc_sync_now\(\) reads them\.$/s,
+	'M6: an empty table');
+read_records(recall(1), recall(2));
+is(notices(q{'infinity'}), '2 ', 'M6: what is known is there, without a word');
+my $since = query(q{SELECT to_char(min(updated_at), 'YYYY-MM-DD HH24:MI:SS.USOF') FROM rappel_conso_table});
+foreach my $at ("'-infinity'", "'$since'::timestamptz - '1 us'::interval", "now() - '1 year'::interval")
+{
+	like(notices($at), qr/^0 .*NOTICE:  recalls are known only since \Q$since\E$/s, "M6: $at is before the first sync");
+}
+is(notices("'$since'"), '2 ', 'M6: and that is where it begins');
+query(q{DELETE FROM rappel_conso_table});
+like(notices("'-infinity'"), qr/^0 .*NOTICE:  recalls are known only since \Q$since\E$/s,
+	'M6: also when only the history is left');
+is(notices("now() + '1 hour'::interval"), '0 ', 'M6: what has gone since is no recall');
 
 $node->stop;
 done_testing();
