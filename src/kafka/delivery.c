@@ -209,6 +209,7 @@ rc_delivery_refusals(RcProducer *producer)
 		RcRefused  *one = palloc(sizeof(RcRefused));
 
 		one->tag = producer->refusals[i].tag;
+		one->sqlstate = rc_kafka_errcode(producer->refusals[i].err);
 		one->error = pstrdup(rd_kafka_err2str(producer->refusals[i].err));
 		refused = lappend(refused, one);
 	}

@@ -74,6 +74,7 @@ extern List *rc_kafka_topics_made(RcKafka *kafka);
 typedef struct RcRefused
 {
 	uint64		tag;			/* the tag of rc_producer_send */
+	int			sqlstate;
 	char	   *error;			/* librdkafka's words */
 } RcRefused;
 

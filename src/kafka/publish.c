@@ -156,7 +156,9 @@ rc_publish_raise(RcKafka *kafka)
 				 errmsg("out of memory")));
 	ereport(ERROR,
 			(errcode(rc_kafka_errcode(err)),
-			 errmsg("could not publish to Kafka: %s", words)));
+			 errmsg("could not publish to Kafka: %s", words),
+			 rc_kafka_errcode(err) == ERRCODE_INSUFFICIENT_PRIVILEGE ?
+			 errhint("Grant WRITE on the topics that it publishes to to the Kafka user of this server.") : 0));
 }
 
 static void

@@ -90,7 +90,6 @@ rc_outbox_main(Datum arg)
 		PG_TRY();
 		{
 			more = publish_round(publisher);
-			publisher->backoff = 0;
 		}
 		PG_CATCH();
 		{
@@ -152,13 +151,15 @@ publish_round(RcPublisher *publisher)
 		return more;
 
 	messages = rc_out_read(publisher);
-	if (publisher->kafka == NULL && rc_out_count(RC_OUT_WITH_MESSAGES) == 0)
-		return more;
-	open_producer(publisher);
-	busy = true;
-	more |= rc_out_hand_over(publisher, messages) > 0;
-	if (!publisher->closing)
-		more |= rc_out_look_up_topics(publisher);
+	if (publisher->kafka != NULL || rc_out_count(RC_OUT_WITH_MESSAGES) > 0)
+	{
+		open_producer(publisher);
+		busy = true;
+		more |= rc_out_hand_over(publisher, messages) > 0;
+		if (!publisher->closing)
+			more |= rc_out_look_up_topics(publisher);
+	}
+	publisher->backoff = 0;
 	return more;
 }
 
@@ -314,7 +315,10 @@ recover(RcPublisher *publisher, const ErrorData *error)
 													  publisher->backoff);
 	PG_TRY();
 	{
-		rc_out_say_waiting(error->message);
+		rc_out_say_waiting(error->sqlerrcode == ERRCODE_INSUFFICIENT_PRIVILEGE &&
+						   error->hint != NULL ?
+						   psprintf("%s\nHINT: %s", error->message, error->hint) :
+						   error->message);
 	}
 	PG_CATCH();
 	{

@@ -118,7 +118,10 @@ readable_topics(int *n)
 			!rc_out_waits(topic, now) &&
 			(topic->phase == RC_TOPIC_READY ||
 			 topic->phase == RC_TOPIC_REFUSED))
+		{
+			topic->full = topic->stopped = false;
 			names[(*n)++] = topic->name;
+		}
 	}
 	return names;
 }

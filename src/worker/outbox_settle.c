@@ -291,7 +291,10 @@ settle_dead(RcOutTopic *topic)
 		rc_transaction_begin();
 		MemoryContextSwitchTo(context);
 		bury_all(topic);
+		if (!said_running)
+			rc_outbox_say("running", NULL);
 		rc_transaction_commit();
+		said_running = true;
 	}
 	PG_CATCH();
 	{
@@ -342,7 +345,7 @@ end_batch(RcOutTopic *topic)
 	topic->nsent = topic->sent_size = topic->next = 0;
 	topic->bytes = 0;
 	topic->settle_at = 0;
-	topic->full = topic->stopped = topic->decided = false;
+	topic->decided = false;
 	if (topic->later_error != NULL)
 		pfree(topic->later_error);
 	topic->later_error = NULL;

@@ -88,7 +88,8 @@ is(query('SELECT * FROM rc_republish()'), '0|15', 'D2: none can be put back');
 query(q{
 	SELECT rc_publish('large', noise(14), noise(1), jsonb_build_object('h', repeat('x', 1048567)));
 	SELECT rc_publish('large', noise(15) || '\x01', 'k') FROM generate_series(1, 6);
-	SELECT rc_publish('many', noise(1), n::text::bytea, '{"a": "b"}') FROM generate_series(1, 40) n});
+	SELECT rc_publish('many', noise(1), n::text::bytea, '{"a": "b"}') FROM generate_series(1, 40) n;
+	SELECT rc_publish('each' || n % 20, noise(1), n::text::bytea) FROM generate_series(1, 40) n});
 wait_published();
 is(query('SELECT count(*) FROM rappel_conso.dead_letter'), 15, 'D3: none of them is refused');
 is($kafka->kcat('', '-C', '-e', '-t', 'large', '-o', 'beginning', '-f', '%K/%S ', '-X', 'fetch.message.max.bytes=30000000',
@@ -96,6 +97,7 @@ is($kafka->kcat('', '-C', '-e', '-t', 'large', '-o', 'beginning', '-f', '%K/%S '
 	'1048576/14680064 ' . '1/15728641 ' x 6, 'D3: they arrive whole');
 is($kafka->kcat('', '-C', '-e', '-t', 'many', '-o', 'beginning', '-f', '%k ', '-X', 'fetch.message.max.bytes=30000000'),
 	join('', map { "$_ " } 1 .. 40), 'D3: and in order');
+is($kafka->kcat('', '-C', '-e', '-t', 'each7', '-o', 'beginning', '-f', '%k '), '7 27 ', 'D3: in each of more topics than are sent to at a time');
 look_at_memory();
 cmp_ok($memory, '<', 100, 'D3: the publisher takes less than 100 MB');
 note(sprintf('%.1f MB', $memory));

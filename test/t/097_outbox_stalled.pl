@@ -1,0 +1,71 @@
+# 097_outbox_stalled.pl
+#     A topic that has lost the leaders of its partitions takes no messages:
+#     those of other topics go on, once each, and its own come in order when the
+#     leaders are back (D1).
+
+use strict;
+use warnings FATAL => 'all';
+
+use lib 'test/lib';
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use RappelConso;
+use Test::More;
+
+need_kafka();
+
+my $kafka = start_kafka(brokers => 2);
+my $node = new_node('stalled', kafka => $kafka, preload => 1);
+
+sub query { return $node->safe_psql('postgres', $_[0]); }
+
+# Until no message waits, or none for that topic.
+sub wait_published
+{
+	my ($topic) = @_;
+	my $which = defined $topic ? "WHERE topic = '$topic'" : '';
+
+	$node->poll_query_until('postgres', "SELECT count(*) = 0 FROM rappel_conso.outbox $which")
+	  or die 'the outbox: not in time';
+	return;
+}
+
+# Numbers of these for each of 8 keys.
+sub publish
+{
+	my ($from, $to, @topics) = @_;
+	my $topics = join(', ', map { "'$_'" } @topics);
+
+	return query("SELECT rc_publish(t, m::text, 'k' || n) FROM generate_series($from, $to) m, generate_series(1, 8) n, unnest(ARRAY[$topics]) t");
+}
+
+query('UPDATE rappel_conso.stream SET paused = true; SELECT rc_start()');
+$kafka->create_topic('fine');
+$kafka->script('topic', $kafka->{dir}, 'stuck', '--partitions', 4, '--replication', 1);
+publish(0, 0, 'stuck', 'fine');
+wait_published();
+
+$kafka->kill(2);
+publish(1, 3, 'stuck', 'fine');
+wait_published('fine');
+cmp_ok(query('SELECT count(*) FROM rappel_conso.outbox'), '>', 0, 'D1: messages for partitions without a leader wait');
+publish(4, 4, 'stuck', 'fine');
+wait_published('fine');
+publish(5, 5, 'fine');
+wait_published('fine');
+pass('D1: those of another topic do not');
+
+$kafka->restart(2);
+wait_published();
+my (%values, %ids);
+foreach my $message ($kafka->consume('stuck'))
+{
+	my %headers = @{ $message->{headers} };
+
+	$values{ $message->{key} } .= $message->{payload} unless $ids{ $headers{'rappel_conso-id'} }++;
+}
+is(join(' ', map { "$_=$values{$_}" } sort keys %values), join(' ', map { "k$_=01234" } 1 .. 8),
+	'D1: they come when the leaders are back, in order for each key');
+is(scalar($kafka->consume('fine')), 6 * 8, 'D1: and the others have come once each');
+
+done_testing();
