@@ -211,7 +211,7 @@ rc_wait(PG_FUNCTION_ARGS)
 	look = AllocSetContextCreate(CurrentMemoryContext, "rappel_conso look",
 								 ALLOCSET_SMALL_SIZES);
 	old = MemoryContextSwitchTo(look);
-	rc_lock_mark(RC_WORKER_RUN, call.args.name);
+	rc_lock_mark(RC_WORKER_RUN, call.args.name, false);
 	while (!has_ended(load_run(run)))
 	{
 		if (looks++ % (TELL_INTERVAL / LOOK_INTERVAL) == 0)
@@ -232,7 +232,7 @@ rc_wait(PG_FUNCTION_ARGS)
 		CHECK_FOR_INTERRUPTS();
 		MemoryContextReset(look);
 	}
-	rc_lock_unmark(RC_WORKER_RUN, call.args.name);
+	rc_lock_unmark(RC_WORKER_RUN, call.args.name, false);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(look);
 	if (!rc_sync_outcome(run))

@@ -160,7 +160,7 @@ rc_call_worker(RcCall *call)
 	started = launch(call, segment);
 	shm_mq_set_handle(handle, started->handle);
 
-	rc_lock_mark(call->kind, call->args.name);
+	rc_lock_mark(call->kind, call->args.name, false);
 	while (!receive(handle, started, call))
 	{
 		(void) WaitLatch(MyLatch,
@@ -173,7 +173,7 @@ rc_call_worker(RcCall *call)
 			call->worker = 0;
 		rc_call_check_blocked(call);
 	}
-	rc_lock_unmark(call->kind, call->args.name);
+	rc_lock_unmark(call->kind, call->args.name, false);
 	call->worker = 0;
 	started->ended = true;
 	dsm_detach(segment);
@@ -195,7 +195,7 @@ find_slot(const RcCall *call, const RcWorkerArgs *args,
 		if (rc_time_passed(began, SLOT_PATIENCE))
 			return false;
 		if (!marked)
-			rc_lock_mark(RC_WORKER_SLOT, "");
+			rc_lock_mark(RC_WORKER_SLOT, "", false);
 		marked = true;
 		rc_wake_now(RC_WORKER_SCHEDULER, "", 0);
 		(void) WaitLatch(MyLatch,
@@ -206,7 +206,7 @@ find_slot(const RcCall *call, const RcWorkerArgs *args,
 		check_deadline(call);
 	}
 	if (marked)
-		rc_lock_unmark(RC_WORKER_SLOT, "");
+		rc_lock_unmark(RC_WORKER_SLOT, "", false);
 	return true;
 }
 

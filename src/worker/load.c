@@ -35,6 +35,7 @@ typedef struct Wait
 } Wait;
 
 static void add_left_behind(RcRun *run);
+static void wait_for_stream(RcRun *run);
 static void check_stream(RcRun *run, bool worked, Wait *wait);
 static void hear_stream(RcRun *run, const RcStream *stream, Wait *wait);
 static void note_progress(const char *stream, Wait *wait);
@@ -53,9 +54,6 @@ static void consume_here(RcRun *run);
 void
 rc_run_load(RcRun *run)
 {
-	bool		woken = false;
-	Wait		wait = {0};
-
 	if (run->topic_anew)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -68,6 +66,25 @@ rc_run_load(RcRun *run)
 	if (run->targets == NIL)
 		return;
 	check_topics(run);
+	rc_lock_mark(RC_WORKER_STREAM, run->stream->name, true);
+	PG_TRY();
+	{
+		wait_for_stream(run);
+	}
+	PG_FINALLY();
+	{
+		rc_lock_unmark(RC_WORKER_STREAM, run->stream->name, true);
+	}
+	PG_END_TRY();
+}
+
+/* Until it has passed what was published. */
+static void
+wait_for_stream(RcRun *run)
+{
+	bool		woken = false;
+	Wait		wait = {0};
+
 	wait.began = wait.since = GetCurrentTimestamp();
 	for (;;)
 	{

@@ -171,24 +171,25 @@ holds(PGPROC *proc, int partition, const LOCKTAG *tag)
 /*
  * Say that this process waits for the workers of that kind and name (their
  * numbers count for nothing), until it says that it does not any more or its
- * transaction aborts.  See blocked.c.
+ * transaction aborts.  A worker waits outside a transaction: it says so for
+ * its "session".  See blocked.c.
  */
 void
-rc_lock_mark(RcWorkerKind kind, const char *name)
+rc_lock_mark(RcWorkerKind kind, const char *name, bool session)
 {
 	LOCKTAG		tag;
 
 	make_tag(&tag, MyDatabaseId, kind + LOCK_MARK, name, 0);
-	(void) LockAcquire(&tag, AccessShareLock, false, true);
+	(void) LockAcquire(&tag, AccessShareLock, session, true);
 }
 
 void
-rc_lock_unmark(RcWorkerKind kind, const char *name)
+rc_lock_unmark(RcWorkerKind kind, const char *name, bool session)
 {
 	LOCKTAG		tag;
 
 	make_tag(&tag, MyDatabaseId, kind + LOCK_MARK, name, 0);
-	LockRelease(&tag, AccessShareLock, false);
+	LockRelease(&tag, AccessShareLock, session);
 }
 
 /* Whether somebody waits for them. */

@@ -150,7 +150,7 @@ join(RcCall *call, int64 *run)
 		look_again(JOIN_INTERVAL);
 		return false;
 	}
-	rc_lock_mark(RC_WORKER_RUN, source);
+	rc_lock_mark(RC_WORKER_RUN, source, false);
 	while (rc_lock_holder(MyDatabaseId, RC_WORKER_RUN, source, 0) != 0)
 	{
 		if (!told)
@@ -162,7 +162,7 @@ join(RcCall *call, int64 *run)
 		if (++looks % (LOOK_INTERVAL / JOIN_INTERVAL) == 0)
 			rc_call_check_blocked(call);
 	}
-	rc_lock_unmark(RC_WORKER_RUN, source);
+	rc_lock_unmark(RC_WORKER_RUN, source, false);
 
 	/* a dead run's row may have said "running" until the one we waited for */
 	rc_param_text(&params, source);

@@ -197,6 +197,7 @@ rc_drain_main(Datum arg)
 	targets = rc_stream_ends(stream, NULL, kafka);
 	rc_kafka_close(kafka);
 
+	rc_lock_mark(RC_WORKER_STREAM, stream->name, true);
 	for (;;)
 	{
 		bool		reached;

@@ -77,8 +77,9 @@ extern bool rc_lock_keep(RcWorkerKind kind, const char *name, int number);
 extern int	rc_lock_holder(Oid database, RcWorkerKind kind, const char *name,
 						   int number);
 extern List *rc_lock_holders(Oid database);
-extern void rc_lock_mark(RcWorkerKind kind, const char *name);
-extern void rc_lock_unmark(RcWorkerKind kind, const char *name);
+extern void rc_lock_mark(RcWorkerKind kind, const char *name, bool session);
+extern void rc_lock_unmark(RcWorkerKind kind, const char *name,
+						   bool session);
 extern bool rc_lock_marked(RcWorkerKind kind, const char *name);
 extern bool rc_lock_is_mark(const LOCKTAG *tag);
 extern bool rc_lock_is_marked(const LOCKTAG *tag, const LOCKTAG *mark);

@@ -1,6 +1,7 @@
 # 067_locked_tables.pl
 #     A role that locks a table of ours stops nobody for longer than it is
-#     locked, and whoever waits for it says so.
+#     locked, and whoever waits for it says so.  Tables that callers lock
+#     against each other's streams.
 
 use strict;
 use warnings FATAL => 'all';
@@ -14,8 +15,10 @@ use Test::More;
 need_kafka();
 
 my $kafka = start_kafka();
+my $api = start_api();
 my $node = new_node(
 	'main',
+	api => $api,
 	kafka => $kafka,
 	preload => 1,
 	conf => "max_worker_processes = 20\n");
@@ -81,5 +84,33 @@ foreach my $mode ('EXCLUSIVE', 'ACCESS EXCLUSIVE')
 produce('fine', 1);
 wait_for("SELECT count(*) = 6 FROM seen", 'R7: then it goes on');
 wait_for("SELECT state = 'running' FROM rc_status() WHERE component = 'stream' AND name = 'fine'", 'and says so');
+
+#
+# C3: a circle over runs that wait for streams
+#
+
+foreach my $name ('one', 'two')
+{
+	$kafka->create_topic($name);
+	make_source($node, $name, api => $api, topic => "'$name'");
+	wait_for("rappel_conso.worker_pid('stream', '$name') > 0", "stream $name has a worker");
+}
+my $gate = start_session($node, "SELECT pg_advisory_lock(1);\n\\warn shut\nSELECT pg_sleep(1000)");
+$gate->wait_for(qr/shut/);
+my @callers;
+foreach my $pair ([ 'one', 'two' ], [ 'two', 'one' ])
+{
+	my $caller = start_session($node, "BEGIN;\nLOCK TABLE $pair->[0];\n\\warn holds\n
+		SELECT pg_advisory_xact_lock_shared(1);\nSELECT rc_sync_now('$pair->[1]');\nCOMMIT");
+
+	$caller->wait_for(qr/holds/);
+	push @callers, $caller;
+}
+value("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND objid = 1 AND mode = 'ExclusiveLock'");
+$_->finish foreach ($gate, @callers);
+my @errors = grep { defined } map { $_->{sqlstate} } @callers;
+ok(@errors > 0, 'C3: two callers whose runs wait for each other\'s streams do not hang');
+is(join(' ', grep { $_ ne '55006' } @errors), '', 'C3: with the same error');
+is(value("SELECT state FROM rc_sync_now('$_')"), 'success', "the run of $_ works") foreach ('one', 'two');
 
 done_testing();

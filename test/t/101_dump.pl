@@ -234,6 +234,10 @@ value('CREATE TABLE churn AS SELECT generate_series(1, 1000) AS id');
 $api->fault('gate', on => 'export', lines => 100);
 my $run = value('SELECT rc_trigger(full_sync => true)');
 $api->wait_held;
+# the scheduler looks once more when the run's worker is there
+$node->poll_query_until('postgres', q{
+	SELECT count(xact_start) = 0 FROM pg_stat_activity WHERE backend_type ~ '^rappel_conso'})
+  or die 'a worker stays in its transaction';
 is( value(q{
 		SELECT string_agg(DISTINCT regexp_replace(backend_type, '^rappel_conso (\w+).*', '\1'), ' '),
 		       count(backend_xmin), count(backend_xid), count(xact_start)
