@@ -104,20 +104,21 @@ is(received($good), 'Apikey s3cret', 'R15: a source of another that reads from t
 $node->safe_psql('postgres', q{
 	INSERT INTO rappel_conso.topic_grant VALUES ('cook', 'rappel_conso', true, true);
 	DROP TABLE rappel_conso_table, rappel_conso_history;
+	DROP FUNCTION rappel_conso_keep_history;
 	GRANT CREATE ON SCHEMA public TO cook;
 	GRANT USAGE ON TYPE rappel_conso.recall, rappel_conso.reference_fiche TO cook;
 	UPDATE rappel_conso.stream SET owner = 'cook' WHERE name = 'rappel_conso';
 	UPDATE rappel_conso.source SET owner = 'cook' WHERE name = 'rappel_conso'});
 $node->safe_psql('postgres',
 	qq{SET ROLE cook; UPDATE rappel_conso.source SET url = '${\$evil->url}' WHERE name = 'rappel_conso'});
-sync('rappel_conso');
+is(sync('rappel_conso'), '', 'R15: the built-in source in the hands of another is read');
 is(received($evil), 'nothing', 'R15: the built-in source in the hands of another gets no key');
 set_url($evil->url);
 sync('own');
 is(received($evil), 'nothing', 'R15: and makes none go to where it leads');
 $node->safe_psql('postgres', qq{
-	DROP TABLE rappel_conso_table, rappel_conso_history;
-	DROP FUNCTION rappel_conso_keep_history;
+	DROP TABLE IF EXISTS rappel_conso_table, rappel_conso_history;
+	DROP FUNCTION IF EXISTS rappel_conso_keep_history;
 	UPDATE rappel_conso.stream SET owner = CURRENT_USER WHERE name = 'rappel_conso';
 	UPDATE rappel_conso.source SET owner = CURRENT_USER, url = '${\$good->url}' WHERE name = 'rappel_conso'});
 
