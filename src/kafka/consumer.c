@@ -229,7 +229,7 @@ rc_consumer_commit(RcKafka *kafka, const RcPartition *partitions, int n)
 /*
  * The same, and wait for the answer, but not longer than timeout_ms: it only
  * serves others.  A new group's coordinator has to be found first, so what is
- * refused is tried again.
+ * refused is tried again, unless we have no right on the group.
  */
 void
 rc_consumer_commit_wait(RcKafka *kafka, const RcPartition *partitions, int n,
@@ -240,7 +240,7 @@ rc_consumer_commit_wait(RcKafka *kafka, const RcPartition *partitions, int n,
 	bool		asked = false;
 
 	rc_deadline_start(&deadline, timeout_ms);
-	while (n > 0 && rc_deadline_left(&deadline) > 0)
+	while (n > 0 && !consumer->no_group && rc_deadline_left(&deadline) > 0)
 	{
 		if (!consumer->committing)
 		{
@@ -266,6 +266,10 @@ commit_cb(rd_kafka_t *rk, rd_kafka_resp_err_t err,
 		return;
 	kafka->consumer->committing = false;
 	kafka->consumer->refused = (err != RD_KAFKA_RESP_ERR_NO_ERROR);
+	if (!err)
+		kafka->consumer->no_group = false;
+	else if (err == RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED)
+		kafka->consumer->no_group = true;
 	if (err)
 		rc_report_note("COMMIT", rd_kafka_err2str(err));
 }

@@ -46,6 +46,7 @@ struct RcConsumer
 	int			taken_messages;
 	bool		committing;		/* written by the callback, too */
 	bool		refused;		/* the last commit was, says the callback */
+	bool		no_group;		/* we have no right on the group */
 	RcDeadline	commit_limit;
 };
 

@@ -24,7 +24,7 @@
 #define LOOK_INTERVAL		5000
 
 /* How long a run waits until Kafka's group has its offsets, in ms. */
-#define GROUP_PATIENCE		3000
+#define GROUP_PATIENCE		10000
 
 /* How long more records are waited for that may prove something, in ms. */
 #define PROOF_PATIENCE		3000

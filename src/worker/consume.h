@@ -17,7 +17,7 @@
  * worker tries again for nothing, and shows the error meanwhile; a run has few
  * tries.
  */
-#define RC_CONSUME_PATIENCE(c)	((c)->number >= 0 ? 10000 : 30000)
+#define RC_CONSUME_PATIENCE(c)	((c)->number >= 0 ? 5000 : 30000)
 
 typedef struct RcConsumption
 {

@@ -42,7 +42,7 @@ sub refused
 
 refused('M7: no right on the topic', 'SELECT rc_sync_now()', qr/topic "rappel_conso": .*Topic authorization failed/, qr/right to read the topic, or to write to it/);
 $kafka->acl('add', 'app', 'describe', 'topic', 'rappel_conso');
-refused('M7: no right to make it', 'SELECT rc_sync_now()', qr/could not create topic "rappel_conso": .*authorization failed/, qr/right to create the topic/);
+refused('M7: no right to make it', 'SELECT rc_sync_now()', qr/could not create topic "rappel_conso": .*uthorization failed/, qr/right to create the topic/);
 $kafka->create_topic('rappel_conso');
 refused('M7: no right to write', 'SELECT rc_sync_now()', qr/could not publish to topic "rappel_conso": .*Cluster authorization failed/, qr/right to write to the topic/);
 $kafka->acl('add', 'app', 'write', 'topic', 'other');
