@@ -15,11 +15,13 @@
 #include "catalog/pg_type.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 
 static RcMessage *read_message(int row, RcMessageTake take, void *arg);
 static RcMessage *read_alone(int row, RcMessageTake take, void *arg);
+static void by_index(void);
 static Datum text_array(char **values, int n);
 
 /*
@@ -37,6 +39,7 @@ rc_outbox_topics(void)
 
 	old = CurrentMemoryContext;
 	rc_query_begin(&scope);
+	by_index();
 	n = rc_query("WITH RECURSIVE t (topic) AS ("
 				 " (SELECT o.topic FROM rappel_conso.outbox o ORDER BY o.topic LIMIT 1)"
 				 " UNION ALL"
@@ -84,10 +87,12 @@ rc_outbox_read(char **topics, int ntopics, int limit, bool one_by_one,
 	rc_param_int4(&params, Max(limit / ntopics, Min(limit, 50)));
 	rc_param_int4(&params, limit);
 	rc_query_begin(&scope);
+	by_index();
 	n = rc_query("SELECT m.id, m.topic, m.key, m.value, m.headers, m.message_id"
 				 " FROM pg_catalog.unnest($1) AS t (topic)"
 				 " CROSS JOIN LATERAL (SELECT o.id, o.topic, o.key, o.value, o.headers, o.message_id"
-				 "  FROM rappel_conso.outbox o WHERE o.topic = t.topic"
+				 "  FROM rappel_conso.outbox o"
+				 "  WHERE o.topic >= t.topic AND o.topic <= t.topic"
 				 "  ORDER BY o.topic, o.id LIMIT $2) m"
 				 " ORDER BY m.id LIMIT $3", &params);
 	for (uint64 i = 0; i < n; i++)
@@ -104,6 +109,23 @@ rc_outbox_read(char **topics, int ntopics, int limit, bool one_by_one,
 	}
 	rc_query_end(&scope);
 	return messages;
+}
+
+/*
+ * Have the index on (topic, id) used, until rc_query_end: a plan that was made
+ * while the table was nearly empty is kept, and would read all of it later.
+ * For the same reason a topic is asked for as a range: with "=" the order by
+ * ids could come from the primary key, past all messages of other topics.
+ */
+static void
+by_index(void)
+{
+	(void) set_config_option("enable_seqscan", "off", PGC_USERSET,
+							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	(void) set_config_option("enable_bitmapscan", "off", PGC_USERSET,
+							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	(void) set_config_option("enable_indexscan", "on", PGC_USERSET,
+							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 }
 
 /* One message, in the context outside of SPI; NULL when it is not wanted. */

@@ -201,7 +201,7 @@ rc_bad_lines_bury(RcPass *pass, List *refused)
 		RcRecord	record = pass->batch.news[message->tag];
 
 		record.offset = -1;
-		n += bury(pass, &record, ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+		n += bury(pass, &record, message->sqlstate,
 				  psprintf("Kafka refused the record: %s", message->error),
 				  NULL);
 	}
