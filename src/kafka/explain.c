@@ -140,6 +140,7 @@ static const char unknown_ca[] =
 "the certificate of the broker is signed by an unknown authority";
 
 static const Explanation *find(const Explanation *list, const char *text);
+static const char *verify_text(int code);
 static int	verify_index(int code);
 static const char *scram_hint(void);
 
@@ -158,7 +159,7 @@ verify_cb(rd_kafka_t *rk, const char *broker_name, int32_t broker_id,
 	if (code == 0)
 		return 1;
 	pg_atomic_write_u32(&kafka->verify_code, (uint32) code);
-	snprintf(errstr, errstr_size, "%s", rc_explain_verify(code));
+	snprintf(errstr, errstr_size, "%s", verify_text(code));
 	return 0;
 }
 
@@ -173,8 +174,8 @@ rc_explain_attach(RcKafka *kafka, rd_kafka_conf_t *conf)
 	(void) rd_kafka_conf_set_ssl_cert_verify_cb(conf, verify_cb);
 }
 
-const char *
-rc_explain_verify(int code)
+static const char *
+verify_text(int code)
 {
 	int			i = verify_index(code);
 
@@ -209,9 +210,10 @@ rc_explain_connection(RcKafka *kafka, const char *text)
 	if (found && strcmp(found->text, "certificate verify failed") == 0 &&
 		pg_atomic_read_u32(&kafka->verify_code) != 0)
 	{
-		int			i = verify_index((int) pg_atomic_read_u32(&kafka->verify_code));
+		int			code = (int) pg_atomic_read_u32(&kafka->verify_code);
+		int			i = verify_index(code);
 
-		words = i < 0 ? unknown_ca : verify_words[i].words;
+		words = verify_text(code);
 		kafka->last_hint = i < 0 ? CHECK_CA : verify_words[i].hint;
 	}
 	if (strstr(text, "SASL mechanism SCRAM") != NULL &&

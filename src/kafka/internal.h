@@ -101,7 +101,6 @@ extern bool rc_files_changed(const RcFiles *files);
 
 /* explain.c */
 extern void rc_explain_attach(RcKafka *kafka, rd_kafka_conf_t *conf);
-extern const char *rc_explain_verify(int code);
 extern void rc_explain_connection(RcKafka *kafka, const char *text);
 extern const char *rc_explain_hint(RcKafka *kafka);
 pg_noreturn extern void rc_explain_start(const char *text);
