@@ -269,4 +269,80 @@ query(q{UPDATE rappel_conso.stream SET name = 'front' WHERE name = 'back'; SELEC
 wait_for('the renamed stream', q{SELECT attempts = 4 AND sqlstate = '23514' FROM rappel_conso.dead_letter WHERE name = 'front' AND record_offset = 2});
 is(query(q{SELECT count(*) FROM rappel_conso.dead_letter WHERE name IN ('front', 'back')}), '2', 'V8: also when the stream was renamed; the newest error stands there');
 
+# ---- a foreign table whose server goes away half-way ----
+
+SKIP:
+{
+	skip('postgres_fdw is not installed', 2)
+	  if query(q{SELECT count(*) FROM pg_available_extensions WHERE name = 'postgres_fdw'}) eq '0';
+
+	my $far = PostgreSQL::Test::Cluster->new('far');
+
+	$far->init;
+	$far->start;
+	$far->safe_psql('postgres', 'CREATE TABLE target (n int)');
+	my ($host, $port, $user) = ($far->host, $far->port, query('SELECT current_user'));
+	numbers('abroad', 0, 499);
+	query(qq{
+		CREATE EXTENSION postgres_fdw;
+		CREATE SERVER far FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host '$host', port '$port', dbname 'postgres');
+		CREATE USER MAPPING FOR CURRENT_USER SERVER far OPTIONS (user '$user');
+		CREATE FOREIGN TABLE abroad (n int) SERVER far OPTIONS (table_name 'target');
+		INSERT INTO rappel_conso.stream (name, topics, batch_size, statement) VALUES ('abroad', '{abroad}', 100, 'INSERT INTO abroad SELECT (value->>''n'')::int FROM records')});
+	wait_applied('abroad', 500);
+	$far->stop('immediate');
+	numbers('abroad', 500, 999);
+	wait_for('abroad to wait', q{SELECT state = 'waiting' FROM rappel_conso.stream_state WHERE stream = 'abroad'});
+	is(offset_of('abroad') . dead('abroad'), '500', 'V1: a foreign server that is away: the stream waits, no record is blamed');
+	$far->start;
+	wait_applied('abroad', 1000);
+	is($far->safe_psql('postgres', 'SELECT count(*), count(DISTINCT n) FROM target') . dead('abroad'), '1000|1000', 'V1: and goes on when it is back');
+}
+
+# ---- direct mode: what a run leaves undecided at its end ----
+
+my $lines = PostgreSQL::Test::Utils::tempdir() . '/rows.jsonl';
+my $direct = do
+{
+	append_to_file($lines, join('', map { qq({"k": "k$_", "day": "2026-03-0$_", "n": $_}\n) } 1 .. 5));
+	new_node('direct');
+};
+my $api = start_api('rows' => $lines);
+
+# Its state, or its error, and what is in the table.
+sub run_of
+{
+	my ($source) = @_;
+	my ($code, $out, $err) = $direct->psql('postgres', "SELECT state, dead FROM rc_sync_now('$source')", extra_params => [ '-v', 'VERBOSITY=verbose' ]);
+
+	return ($err =~ /ERROR:  (\w{5}): /m ? $1 : $out) . '/' . $direct->safe_psql('postgres', "SELECT string_agg(key, ' ' ORDER BY key) FROM $source");
+}
+
+sub more { return $api->control(append => { dataset => 'rows', records => [ map { { k => "k$_", day => "2026-03-0$_", n => $_ } } @_ ] }); }
+
+$direct->safe_psql('postgres', q{
+	CREATE FUNCTION dislikes() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+	  IF NEW.value->>'n' IN ('3', '7') THEN RAISE EXCEPTION 'bad %', NEW.key USING ERRCODE = '39000'; END IF; RETURN NEW; END $$});
+foreach my $size (1, 3, 10000)
+{
+	make_source($direct, "direct_$size", api => $api, batch_size => $size, dataset => "'rows'", key_field => "'k'", cursor_field => "'day'");
+	$direct->safe_psql('postgres', "CREATE TRIGGER t BEFORE INSERT ON direct_$size FOR EACH ROW EXECUTE FUNCTION dislikes()");
+	is(run_of("direct_$size"), 'success|1/k1 k2 k4 k5', "V1: direct mode, batches of $size: one bad record is a dead letter");
+}
+more(6, 7);
+foreach my $size (1, 3, 10000)
+{
+	is(run_of("direct_$size"), '39000/k1 k2 k4 k5 k6', "V1: direct mode, batches of $size: the last record fails the run, what precedes it is stored");
+	is($direct->safe_psql('postgres', "SELECT cursor_value FROM rappel_conso.source_state WHERE source = 'direct_$size'") =~ s/T.*//r,
+		'2026-03-06', 'and the cursor stands before it');
+}
+more(8);
+foreach my $size (1, 3, 10000)
+{
+	is(run_of("direct_$size"), 'success|1/k1 k2 k4 k5 k6 k8', "V1: direct mode, batches of $size: a later one is proof");
+	is($direct->safe_psql('postgres', "SELECT string_agg(convert_from(key, 'UTF8'), ' ' ORDER BY key) FROM rappel_conso.dead_letter WHERE name = 'direct_$size'"),
+		'k3 k7', 'and no record is dead but these');
+}
+is(miscounted_runs($direct), '', 'V1: the counters of the runs are those of their tasks');
+
 done_testing();
