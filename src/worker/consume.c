@@ -57,6 +57,7 @@ static void failed_ones_first(RcRecord *records, int n);
 static int	cut_parts(const RcRecord *records, int n, RcPart *parts, int max);
 static int	apply_batch(RcRecord *records, int n, RcCounts *counts);
 static void begin_proof(void);
+static void wait_for_more(long timeout_ms);
 static void rest(long timeout_ms);
 static void keep_lock(void);
 static void advance_partitions(RcRecord *records, int n, int *last,
@@ -472,7 +473,7 @@ rc_stream_may_pass(const ErrorData *error)
 void
 rc_stream_pause(long timeout_ms)
 {
-	if (!proving)
+	if (!rc_stream_undecided())
 	{
 		rest(timeout_ms);
 		return;
@@ -480,8 +481,42 @@ rc_stream_pause(long timeout_ms)
 	rc_worker_wait(Min(timeout_ms, PROOF_PAUSE));
 	if (consumer == NULL || timeout_ms <= PROOF_PAUSE)
 		return;
-	(void) rc_kafka_wait(consumer, timeout_ms - PROOF_PAUSE);
+	PG_TRY();
+	{
+		wait_for_more(timeout_ms - PROOF_PAUSE);
+	}
+	PG_CATCH();
+	{
+		/* of no interest here: the next try meets it */
+		FreeErrorData(rc_worker_recover(TopMemoryContext, true));
+	}
+	PG_END_TRY();
 	rc_worker_wait(0);
+}
+
+/*
+ * Wait until Kafka has another record, the latch is set or the time is over.
+ * What is taken here is read again when the stream is opened.
+ */
+static void
+wait_for_more(long timeout_ms)
+{
+	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+												  timeout_ms);
+
+	for (;;)
+	{
+		RcRecord	record;
+		long		left;
+
+		rc_consumer_release(consumer);
+		if (rc_consumer_fetch(consumer, &record, 1, 1) > 0)
+			break;
+		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), end);
+		if (left <= 0 || !rc_kafka_wait(consumer, Min(left, timeout_ms)))
+			break;
+	}
+	rc_consumer_release(consumer);
 }
 
 /*

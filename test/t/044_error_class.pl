@@ -156,6 +156,14 @@ query(q{SELECT rc_seek('alone', '0:5')});
 wait_for('running', q{SELECT state = 'running' FROM rappel_conso.stream_state WHERE stream = 'alone'});
 is(dead('alone') . offset_of('alone'), '1|390005', 'V1: rc_seek() passes over it');
 
+# while nothing comes behind it, the stream tries it less and less often
+query(q{
+	CREATE TABLE tries (at timestamptz);
+	CREATE FUNCTION tried() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN INSERT INTO public.tries VALUES (NEW.last_error_at); RETURN NULL; END $$;
+	CREATE TRIGGER t AFTER UPDATE ON rappel_conso.stream_state FOR EACH ROW WHEN (NEW.stream = 'quiet' AND NEW.state = 'waiting') EXECUTE FUNCTION tried()});
+numbers('quiet', 0, 0);
+query(stream('quiet', raises('39000', 0)));
+
 # what speaks of data needs no proof
 numbers('data', 0, 0);
 query(stream('data', raises('22023', 0)));
@@ -268,6 +276,9 @@ query('CREATE OR REPLACE FUNCTION bad_back(n int) RETURNS void LANGUAGE plpgsql 
 query(q{UPDATE rappel_conso.stream SET name = 'front' WHERE name = 'back'; SELECT rc_seek('front', '0:2')});
 wait_for('the renamed stream', q{SELECT attempts = 4 AND sqlstate = '23514' FROM rappel_conso.dead_letter WHERE name = 'front' AND record_offset = 2});
 is(query(q{SELECT count(*) FROM rappel_conso.dead_letter WHERE name IN ('front', 'back')}), '2', 'V8: also when the stream was renamed; the newest error stands there');
+
+wait_for('the backoff to grow', q{SELECT max(gap) > '3 s' FROM (SELECT at - lag(at) OVER (ORDER BY at) AS gap FROM tries) g});
+is(dead('quiet') . offset_of('quiet'), '0', 'V1: a lone record is tried again with a growing pause');
 
 # ---- a foreign table whose server goes away half-way ----
 
