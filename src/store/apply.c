@@ -81,6 +81,7 @@ rc_applier_open(const RcStream *stream)
 												  ALLOCSET_DEFAULT_SIZES);
 	RcApplier  *applier = MemoryContextAllocZero(context, sizeof(RcApplier));
 
+	rc_statement_check_owner(stream);
 	applier->stream = stream;
 	applier->context = context;
 	applier->range_context = AllocSetContextCreate(context,

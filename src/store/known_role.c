@@ -15,11 +15,12 @@
 #include "store/store.h"
 
 #include "access/xact.h"
-#include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "nodes/parsenodes.h"
+#include "nodes/plannodes.h"
 #include "tcop/cmdtag.h"
 #include "tcop/pquery.h"
 #include "utils/acl.h"
@@ -36,13 +37,15 @@ static void check_same_role(TriggerData *data, const char *role_name,
 							Oid role, const char *name);
 static int64 count_others(TriggerData *data, const char *role_name,
 						  const char *name);
+static void note_role(const char *role_name);
 static void remember_role(const char *role_name, Oid role);
 
 /*
  * The role that an owner's name means: InvalidOid when it is missing, or is
  * not the one that was known by this name.  "known" is the OID in
  * rappel_conso.known_role; with "is_known" false it has none there, as after
- * a restore, and the role that has the name now is written down as meant.
+ * a restore: the role that has the name now is meant, and a worker writes that
+ * down.  A session does not: workers would wait for its transaction.
  */
 Oid
 rc_role_resolve(const char *role_name, Oid known, bool is_known)
@@ -51,9 +54,27 @@ rc_role_resolve(const char *role_name, Oid known, bool is_known)
 
 	if (is_known)
 		return OidIsValid(role) && role == known ? role : InvalidOid;
-	if (!RecoveryInProgress() && !XactReadOnly)
-		remember_role(role_name, role);
+	if (MyBackendType == B_BG_WORKER && !XactReadOnly)
+		note_role(role_name);
 	return role;
+}
+
+/*
+ * Write down whom a name means that is not known yet: the role that has it
+ * now, or nobody.
+ */
+static void
+note_role(const char *role_name)
+{
+	RcParams	params = {0};
+
+	rc_param_text(&params, role_name);
+	rc_execute("INSERT INTO rappel_conso.known_role (name, oid)"
+			   " SELECT n.name, COALESCE(r.oid, 0)"
+			   " FROM (SELECT $1::name) n (name)"
+			   " LEFT JOIN pg_catalog.pg_roles r ON r.rolname = n.name"
+			   " WHERE NOT EXISTS (SELECT FROM rappel_conso.known_role k"
+			   "  WHERE k.name = n.name) ON CONFLICT DO NOTHING", &params);
 }
 
 /*
@@ -64,7 +85,7 @@ rc_role_resolve(const char *role_name, Oid known, bool is_known)
 uint64
 rc_roles_fill(void)
 {
-	if (RecoveryInProgress() || XactReadOnly)
+	if (MyBackendType != B_BG_WORKER || XactReadOnly)
 		return 0;
 	return rc_execute("INSERT INTO rappel_conso.known_role (name, oid)"
 					  " SELECT n.name, COALESCE(r.oid, 0)"
@@ -109,13 +130,20 @@ rc_role_lost_error(const char *role_name, const char *what, const char *name)
 }
 
 /*
- * Whether the running command is a COPY: rows of a dump are stored as they
+ * Whether the running command is a COPY FROM: rows of a dump are stored as they
  * are, for an error would leave the whole table empty.
  */
 bool
 rc_is_restore(void)
 {
-	return ActivePortal != NULL && ActivePortal->commandTag == CMDTAG_COPY;
+	Node	   *command;
+
+	if (ActivePortal == NULL || ActivePortal->commandTag != CMDTAG_COPY ||
+		list_length(ActivePortal->stmts) != 1)
+		return false;
+	command = linitial_node(PlannedStmt, ActivePortal->stmts)->utilityStmt;
+	return command != NULL && IsA(command, CopyStmt) &&
+		((CopyStmt *) command)->is_from;
 }
 
 /*
@@ -219,12 +247,12 @@ check_same_role(TriggerData *data, const char *role_name, Oid role,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("name \"%s\" is still used by what an earlier role of this name has left",
 						role_name),
-				 errdetail("It is in %lld other rows of rappel_conso.stream, source and topic_grant.",
+				 errdetail("It is in %lld other rows of rappel_conso.stream, source, topic_grant, dead_letter and outbox.",
 						   (long long) others),
-				 errhint("A superuser must delete these rows, or set their owner or role again.")));
+				 errhint("A superuser must delete these rows, or set the owner or the grant again.")));
 	if (others > 0)
 		ereport(NOTICE,
-				(errmsg("%lld other rows of rappel_conso.stream, source and topic_grant now mean the role \"%s\" of today, too",
+				(errmsg("%lld other rows of rappel_conso.stream, source, topic_grant, dead_letter and outbox now mean the role \"%s\" of today, too",
 						(long long) others, role_name)));
 	remember_role(role_name, role);
 }
@@ -246,7 +274,11 @@ count_others(TriggerData *data, const char *role_name, const char *name)
 			 " + (SELECT pg_catalog.count(*) FROM rappel_conso.source s"
 			 "  WHERE s.owner = $1 AND (s.name <> $3 OR $2 <> 'source'))"
 			 " + (SELECT pg_catalog.count(*) FROM rappel_conso.topic_grant g"
-			 "  WHERE g.role = $1 AND (g.topic <> $3 OR $2 <> 'topic_grant'))",
+			 "  WHERE g.role = $1 AND (g.topic <> $3 OR $2 <> 'topic_grant'))"
+			 " + (SELECT pg_catalog.count(*) FROM rappel_conso.dead_letter d"
+			 "  WHERE d.owner = $1)"
+			 " + (SELECT pg_catalog.count(*) FROM rappel_conso.outbox m"
+			 "  WHERE m.owner = $1)",
 			 &params);
 	n = rc_column_int8(0, 1, 0);
 	rc_query_end(&scope);

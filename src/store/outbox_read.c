@@ -259,6 +259,14 @@ rc_outbox_bury(const int64 *ids, int n, int sqlstate, const char *message,
 	rc_param_bool(&params, too_large);
 	rc_param_ids(&delete_params, ids, n);
 	rc_query_begin(&scope);
+	/* whoever takes the name of an owner later may not publish it */
+	rc_query("INSERT INTO rappel_conso.known_role (name, oid)"
+			 " SELECT DISTINCT o.owner, COALESCE(r.oid, 0)"
+			 " FROM rappel_conso.outbox o"
+			 " LEFT JOIN pg_catalog.pg_roles r ON r.rolname = o.owner"
+			 " WHERE o.id = ANY ($1) AND NOT EXISTS (SELECT"
+			 "  FROM rappel_conso.known_role k WHERE k.name = o.owner)"
+			 " ON CONFLICT DO NOTHING", &delete_params);
 	rc_query("WITH m AS (SELECT o.*, EXISTS (SELECT FROM rappel_conso.dead_letter d"
 			 "   WHERE d.id = o.dead_letter) AS again"
 			 "  FROM rappel_conso.outbox o WHERE o.id = ANY ($1)),"

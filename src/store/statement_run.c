@@ -154,6 +154,7 @@ rc_applier_setup(const RcStream *stream)
 	bool		missing = false;
 	RcStatementLook look;
 
+	rc_statement_check_owner(stream);
 	set_search_path(stream);
 	rc_statement_check_command(stream);
 	if (stream->setup)
@@ -170,6 +171,24 @@ rc_applier_setup(const RcStream *stream)
 	if (missing)
 		rc_stream_forget(stream);
 	return missing;
+}
+
+/*
+ * A definition may run only as the role that it names as its owner.  It may
+ * be given to another one after a worker was started for it, and then it is
+ * that one's SQL.
+ */
+void
+rc_statement_check_owner(const RcStream *stream)
+{
+	if (!OidIsValid(stream->owner))
+		rc_role_lost_error(stream->owner_name, "stream", stream->name);
+	if (GetSessionUserId() != stream->owner || GetUserId() != stream->owner)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("stream \"%s\" was given to another role meanwhile",
+						stream->name),
+				 errhint("Call the function again.")));
 }
 
 /* A crash has emptied unlogged tables: only the user knows what to do. */

@@ -560,6 +560,7 @@ extern bool rc_applier_may_pass(const RcApplier *applier,
 
 /* ---- statement_run.c: a user's SQL ---- */
 
+extern void rc_statement_check_owner(const RcStream *stream);
 extern bool rc_applier_setup(const RcStream *stream);
 extern void rc_statement_expect(void);
 extern void rc_statement_cancel(SIGNAL_ARGS);

@@ -30,6 +30,9 @@
 
 #define QUEUE_SIZE			8192
 
+/* A stream worker that was told to leave has done so after this time, in ms. */
+#define LEAVING_PATIENCE	2000
+
 typedef struct Child
 {
 	RcWorkerKind kind;
@@ -273,10 +276,13 @@ bool
 rc_children_make_room(void)
 {
 	static int	leaving = 0;
+	static TimestampTz leaving_since = 0;
 	RcQueryScope scope;
 	RcParams	params = {0};
 
-	if (leaving != 0 && BackendPidGetProc(leaving) != NULL)
+	/* after a while its pid may be another's */
+	if (leaving != 0 && BackendPidGetProc(leaving) != NULL &&
+		!rc_time_passed(leaving_since, LEAVING_PATIENCE))
 		return true;
 	leaving = 0;
 	pgstat_clear_snapshot();
@@ -287,6 +293,7 @@ rc_children_make_room(void)
 				 " ORDER BY a.xact_start IS NOT NULL, a.backend_start DESC LIMIT 1",
 				 &params) == 1)
 		leaving = (int) rc_column_int8(0, 1, 0);
+	leaving_since = GetCurrentTimestamp();
 	rc_query_end(&scope);
 	if (leaving == 0)
 		return false;

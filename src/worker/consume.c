@@ -288,7 +288,8 @@ fetch_for_proof(RcRecord *records, int max)
 	while (n < max && (n < 2 || bytes < BATCH_BYTES))
 	{
 		int			more = rc_consumer_fetch(c->kafka, records + n, max - n,
-											 Max(BATCH_BYTES - bytes, 1));
+											 bytes < BATCH_BYTES ?
+											 BATCH_BYTES - bytes : 1);
 
 		for (int i = n; i < n + more; i++)
 			bytes += Max(records[i].key_len, 0) + Max(records[i].value_len, 0);

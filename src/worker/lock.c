@@ -43,7 +43,6 @@ typedef struct Wake
 	RcWorkerKind kind;
 	char		name[NAMEDATALEN];
 	int			number;
-	int			pid;			/* found before the commit; 0: nobody */
 	bool		cancel;			/* what it runs has been changed */
 } Wake;
 
@@ -55,6 +54,7 @@ static void make_tag(LOCKTAG *tag, Oid database, RcWorkerKind kind,
 static int	holder_of(const LOCKTAG *tag);
 static bool holds(PGPROC *proc, int partition, const LOCKTAG *tag);
 static Wake *add_wake(RcWorkerKind kind, const char *name, int number);
+static void wake_up(const Wake *wake);
 static void wake_callback(XactEvent event, void *arg);
 
 static void
@@ -314,34 +314,36 @@ add_wake(RcWorkerKind kind, const char *name, int number)
 }
 
 static void
+wake_up(const Wake *wake)
+{
+	PGPROC	   *proc;
+	int			pid = rc_lock_holder(MyDatabaseId, wake->kind, wake->name,
+									 wake->number);
+
+	/* a publisher that does not run is the scheduler's to start */
+	if (pid == 0 && wake->kind == RC_WORKER_OUTBOX)
+		pid = rc_lock_holder(MyDatabaseId, RC_WORKER_SCHEDULER, "", 0);
+	proc = pid != 0 ? BackendPidGetProc(pid) : NULL;
+	if (proc == NULL)
+		return;
+	if (wake->cancel)
+		kill(pid, SIGUSR2);
+	SetLatch(&proc->procLatch);
+}
+
+/*
+ * Whom to wake is looked for when the change can be seen, for one who started
+ * just before would not see it; to look raises no error.
+ */
+static void
 wake_callback(XactEvent event, void *arg)
 {
 	ListCell   *lc;
 
-	/* what may fail happens before the commit: after it nothing may */
-	foreach(lc, wakes)
+	if (event == XACT_EVENT_COMMIT)
 	{
-		Wake	   *wake = (Wake *) lfirst(lc);
-		PGPROC	   *proc;
-
-		if (event == XACT_EVENT_PRE_COMMIT)
-		{
-			wake->pid = rc_lock_holder(MyDatabaseId, wake->kind, wake->name,
-									   wake->number);
-			/* a publisher that does not run is the scheduler's to start */
-			if (wake->pid == 0 && wake->kind == RC_WORKER_OUTBOX)
-				wake->pid = rc_lock_holder(MyDatabaseId, RC_WORKER_SCHEDULER,
-										   "", 0);
-		}
-		else if (event == XACT_EVENT_COMMIT && wake->pid != 0)
-		{
-			proc = BackendPidGetProc(wake->pid);
-			if (proc == NULL)
-				continue;
-			if (wake->cancel)
-				kill(wake->pid, SIGUSR2);
-			SetLatch(&proc->procLatch);
-		}
+		foreach(lc, wakes)
+			wake_up((Wake *) lfirst(lc));
 	}
 	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT ||
 		event == XACT_EVENT_PREPARE)

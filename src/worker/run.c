@@ -116,6 +116,12 @@ load_run(const RcWorkerArgs *args)
 		rc_transaction_commit();
 		return NULL;
 	}
+	if (run->source->owner != GetSessionUserId())
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("source \"%s\" was given to another role meanwhile",
+						run->source->name),
+				 errhint("Call the function again.")));
 	if (run->source->stream)
 		run->stream = rc_stream_load(run->source->stream);
 	run->direct = (rc_kafka_brokers[0] == '\0' || run->source->topic == NULL);
