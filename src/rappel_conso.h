@@ -26,7 +26,7 @@
 #define RC_HEADER_CONTENT_TYPE	"content-type"
 #define RC_HEADER_SOURCE		"rappel_conso-source"
 #define RC_HEADER_ID			"rappel_conso-id"
-#define RC_HEADER_PREFIX		"rappel_conso-"	/* of names that are ours */
+#define RC_HEADER_PREFIX		"rappel_conso-" /* of names that are ours */
 
 /* One header of a record.  value_len is -1 for a null value. */
 typedef struct RcHeader

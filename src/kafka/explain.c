@@ -39,31 +39,31 @@ typedef struct Explanation
 /* Of a connection; the first that fits. */
 static const Explanation connection_words[] = {
 	{"current SASL state", NULL,
-		"the port does not ask for SASL", CHECK_PROTOCOL},
+	"the port does not ask for SASL", CHECK_PROTOCOL},
 	{"mechanism handshake failed", NULL,
-		"the broker does not offer this SASL mechanism", CHECK_MECHANISM},
+	"the broker does not offer this SASL mechanism", CHECK_MECHANISM},
 	{"SASL authentication error", NULL,
-		"the broker refused the user or the password", CHECK_LOGIN},
+	"the broker refused the user or the password", CHECK_LOGIN},
 	{"alert bad certificate", NULL,
-		"the broker asks for a client certificate", CHECK_CLIENT_CERTIFICATE},
+	"the broker asks for a client certificate", CHECK_CLIENT_CERTIFICATE},
 	{"alert certificate required", NULL,
-		"the broker asks for a client certificate", CHECK_CLIENT_CERTIFICATE},
+	"the broker asks for a client certificate", CHECK_CLIENT_CERTIFICATE},
 	{"alert certificate", NULL,
 		"the broker does not accept the client certificate, which may have expired or be signed by an authority that it does not know",
-		CHECK_CLIENT_CERTIFICATE},
+	CHECK_CLIENT_CERTIFICATE},
 	{"alert unknown ca", NULL,
 		"the broker does not know the authority that signed the client certificate",
-		CHECK_CLIENT_CERTIFICATE},
+	CHECK_CLIENT_CERTIFICATE},
 	{"certificate verify failed", NULL,
-		"the certificate of the broker could not be verified", CHECK_CA},
+	"the certificate of the broker could not be verified", CHECK_CA},
 	{"unexpected eof", "SSL handshake",
-		"the port does not seem to speak TLS", CHECK_PROTOCOL},
+	"the port does not seem to speak TLS", CHECK_PROTOCOL},
 	{"wrong version number", NULL,
-		"the port does not seem to speak TLS", CHECK_PROTOCOL},
+	"the port does not seem to speak TLS", CHECK_PROTOCOL},
 	{"packet length too long", NULL,
-		"the port does not seem to speak TLS", CHECK_PROTOCOL},
+	"the port does not seem to speak TLS", CHECK_PROTOCOL},
 	{"SSL", NULL,
-		"no TLS connection could be made", CHECK_PROTOCOL},
+	"no TLS connection could be made", CHECK_PROTOCOL},
 	{NULL, NULL, NULL, NULL}
 };
 
@@ -71,16 +71,16 @@ static const Explanation connection_words[] = {
 static const Explanation first_connection_words[] = {
 	{"are down", NULL,
 		"the connection was closed; the port may ask for TLS or SASL",
-		CHECK_PROTOCOL},
+	CHECK_PROTOCOL},
 	{"Disconnected", NULL,
 		"the connection was closed; the port may ask for TLS or SASL",
-		CHECK_PROTOCOL},
+	CHECK_PROTOCOL},
 	{"Broken pipe", NULL,
 		"the connection was closed; the port may ask for TLS or SASL",
-		CHECK_PROTOCOL},
+	CHECK_PROTOCOL},
 	{"reset by peer", NULL,
 		"the connection was closed; the port may ask for TLS or SASL",
-		CHECK_PROTOCOL},
+	CHECK_PROTOCOL},
 	{NULL, NULL, NULL, NULL}
 };
 
@@ -88,40 +88,41 @@ static const Explanation first_connection_words[] = {
 static const Explanation start_words[] = {
 	{"key values mismatch", NULL,
 		"the key is not that of the client certificate",
-		CHECK_CLIENT_CERTIFICATE},
+	CHECK_CLIENT_CERTIFICATE},
 	{"no certificate assigned", NULL,
 		"there is a key, but no client certificate",
-		CHECK_CLIENT_CERTIFICATE},
+	CHECK_CLIENT_CERTIFICATE},
 	{"ssl.keystore.", NULL,
 		"the key store could not be read, and its password may be wrong or missing",
-		"Check \"ssl.keystore.location\" and \"ssl.keystore.password\"" IN_FILE},
+	"Check \"ssl.keystore.location\" and \"ssl.keystore.password\"" IN_FILE},
 	{"ssl.key.", NULL,
 		"the key could not be read, and its passphrase may be wrong or missing",
-		"Check \"ssl.key.password\" and \"ssl.key.location\"" IN_FILE},
+	"Check \"ssl.key.password\" and \"ssl.key.location\"" IN_FILE},
 	{"ssl.certificate.", NULL,
 		"the client certificate could not be read, and may not be in PEM format",
-		CHECK_CLIENT_CERTIFICATE},
+	CHECK_CLIENT_CERTIFICATE},
 	{"ssl.ca.", NULL,
 		"the certificate of the authority could not be read, and may not be in PEM format",
-		CHECK_CA},
+	CHECK_CA},
 	{"sasl.kerberos.", NULL,
 		"SASL without \"sasl.mechanism\" is Kerberos (GSSAPI), which is not set up",
-		CHECK_MECHANISM},
+	CHECK_MECHANISM},
 	{"sasl.username", NULL,
-		"there is no user or no password", CHECK_LOGIN},
+	"there is no user or no password", CHECK_LOGIN},
 	{"SASL mechanism", NULL,
-		"this librdkafka does not have the SASL mechanism", CHECK_MECHANISM},
+	"this librdkafka does not have the SASL mechanism", CHECK_MECHANISM},
 	{NULL, NULL, NULL, NULL}
 };
 
-/* OpenSSL's codes of a certificate that is not accepted (X509_V_ERR_..). */
-static const struct
+typedef struct VerifyWords
 {
 	int			code;
 	const char *words;
 	const char *hint;
-}			verify_words[] =
-{
+} VerifyWords;
+
+/* OpenSSL's codes of a certificate that is not accepted (X509_V_ERR_..). */
+static const VerifyWords verify_words[] = {
 	{9, "the certificate of the broker is not valid yet",
 	"Check the clocks of both machines."},
 	{10, "the certificate of the broker, or of its authority, has expired",

@@ -44,10 +44,10 @@ extern void rc_kafka_create_topic(RcKafka *kafka, const char *topic,
 /* What becomes of a message, or of a topic that one is for. */
 typedef enum RcKafkaOutcome
 {
-	RC_KAFKA_DONE,			/* delivered; or the topic is there */
+	RC_KAFKA_DONE,				/* delivered; or the topic is there */
 	RC_KAFKA_REFUSED,			/* the message, or one of its batch, for good */
-	RC_KAFKA_TOPIC_REFUSED,	/* every message for this topic, for good */
-	RC_KAFKA_LATER			/* it may pass, or be allowed */
+	RC_KAFKA_TOPIC_REFUSED,		/* every message for this topic, for good */
+	RC_KAFKA_LATER				/* it may pass, or be allowed */
 } RcKafkaOutcome;
 
 /* An answer about a topic, or about the message of that tag. */
@@ -56,7 +56,7 @@ typedef struct RcAnswer
 	const char *topic;
 	uint64		tag;
 	int			partitions;		/* of a topic; 0: it is not there */
-	RcKafkaOutcome	outcome;
+	RcKafkaOutcome outcome;
 	int			sqlstate;
 	const char *error;			/* NULL: none */
 } RcAnswer;

@@ -45,8 +45,8 @@ typedef struct Batch
 	int			part_end;
 	int			bad;			/* known not to be decodable; -1: none */
 	ErrorData  *bad_error;
-	List	   *failures;		/* of Failure *, that nothing is proven of; the
-								 * first one needs proof */
+	List	   *failures;		/* of Failure *, that nothing is proven of;
+								 * the first one needs proof */
 	int			unconfirmed;	/* those of them that failed but once */
 	int			probed;			/* a record before this one could be applied
 								 * after those before it had failed */

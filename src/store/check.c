@@ -43,6 +43,7 @@ static void settle_start(Row *row);
 static void check_type(const Row *row, const char *name);
 static void check_statement(const Row *row, const char *name,
 							const char *search_path);
+
 /*
  * Trigger function: BEFORE INSERT OR UPDATE ON rappel_conso.stream.
  */

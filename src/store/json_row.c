@@ -440,6 +440,9 @@ add_element(RcRowDecoder *decoder, RowValue *value, char *token,
 		decoder->elements = repalloc_huge(decoder->elements,
 										  sizeof(RowToken) * decoder->room);
 	}
-	decoder->elements[decoder->nelements++] = (RowToken) {kind, token};
+	decoder->elements[decoder->nelements++] = (RowToken)
+	{
+		kind, token
+	};
 	value->nelements++;
 }

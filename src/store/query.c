@@ -34,17 +34,18 @@ static List *kept_plans = NIL;
 /* How long our SQL waits for a lock, in ms; 0: as the session says. */
 int			rc_query_lock_timeout = 0;
 
+typedef struct PinnedSetting
+{
+	const char *name;
+	const char *value;
+} PinnedSetting;
+
 /*
  * Settings that change what our SQL means or what it returns, and the value
  * that it was written for.  A session, a role or a database may have set any
  * of them; one that this server does not know is passed over.
  */
-static const struct
-{
-	const char *name;
-	const char *value;
-}			pinned_settings[] =
-{
+static const PinnedSetting pinned_settings[] = {
 	{"search_path", "pg_catalog, pg_temp"},
 	{"standard_conforming_strings", "on"},
 	{"backslash_quote", "safe_encoding"},

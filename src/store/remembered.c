@@ -157,11 +157,11 @@ static void
 judge(RcMemory *now, const RcMemory *before, RcHandOn mode)
 {
 	bool		older = before->known && !before->doubted &&
-	now->version && before->version &&
-	strcmp(now->version, before->version) < 0 &&
-	(mode != RC_HAND_ON_ALL || before->run == now->run);
+		now->version && before->version &&
+		strcmp(now->version, before->version) < 0 &&
+		(mode != RC_HAND_ON_ALL || before->run == now->run);
 	bool		equal = before->known && !before->doubted &&
-	now->hash == before->hash;
+		now->hash == before->hash;
 
 	if (older || (equal && mode == RC_HAND_ON_NEWS))
 	{

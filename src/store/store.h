@@ -156,8 +156,8 @@ typedef struct RcStatementLook
 	bool		planned;		/* what follows is known */
 	bool		reads_records;
 	List	   *unlogged;		/* OIDs of such tables that it writes */
-	char	   *emptied;		/* names of those that a crash has emptied; NULL:
-								 * none */
+	char	   *emptied;		/* names of those that a crash has emptied;
+								 * NULL: none */
 } RcStatementLook;
 
 extern void rc_statement_check(const RcStream *stream);

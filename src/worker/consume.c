@@ -337,7 +337,7 @@ failed_ones_first(RcRecord *records, int n)
 		for (int i = 0; i < n; i++)
 		{
 			bool		failed = records[i].partition == proving_partition &&
-			strcmp(records[i].topic, proving_topic) == 0;
+				strcmp(records[i].topic, proving_topic) == 0;
 
 			if (failed == (pass == 0))
 				ordered[k++] = records[i];

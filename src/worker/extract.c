@@ -181,7 +181,7 @@ note_surplus(RcPass *pass, const RcDatasetMeta *meta)
 	int64		known = rc_remembered_count(run->source, run->destination,
 											RC_COUNT_KNOWN);
 	bool		settled = pass->before == pass->after &&
-	!run->pass_resumed && run->unreadable == 0;
+		!run->pass_resumed && run->unreadable == 0;
 	int64		all = pass->before;
 
 	if (run->source->filter == NULL && meta->records_count >= 0)
@@ -399,7 +399,7 @@ static char *
 day_after_tomorrow(void)
 {
 	pg_time_t	time = timestamptz_to_time_t(GetCurrentTimestamp()) +
-	2 * SECS_PER_DAY;
+		2 * SECS_PER_DAY;
 	struct pg_tm *day = pg_gmtime(&time);
 
 	return psprintf("%04d-%02d-%02d", day->tm_year + 1900, day->tm_mon + 1,

@@ -250,7 +250,7 @@ raise_words(RcRun *run, const RcStream *stream, const Wait *wait)
 	ereport(ERROR,
 			(errcode(wait->sqlstate),
 			 wait->failed ? errmsg("stream \"%s\" has failed: %s", stream->name,
-							 wait->words) :
+								   wait->words) :
 			 errmsg("stream \"%s\" waits and does not go on: %s", stream->name,
 					wait->words),
 			 wait->detail ? errdetail_internal("%s", wait->detail) : 0,

@@ -488,9 +488,9 @@ rc_partitions_observe(RcConsumption *c, bool at_once)
 		const RcPartition *position = rc_consumer_position(c->kafka, i);
 		RcOffset   *offset = &c->offsets[i];
 		bool		moved = position->at_end && !c->verify[i] &&
-		position->offset > offset->next_offset;
+			position->offset > offset->next_offset;
 		bool		seen = position->high >= 0 &&
-		position->high != offset->high_watermark;
+			position->high != offset->high_watermark;
 
 		if (!moved && !seen)
 			continue;

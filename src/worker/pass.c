@@ -189,7 +189,7 @@ rc_pass_begin_batch(RcPass *pass)
 	RcRun	   *run = pass->run;
 	RcBatch    *batch = &pass->batch;
 	int			max = run->stream ? run->stream->batch_size :
-	DEFAULT_BATCH_SIZE;
+		DEFAULT_BATCH_SIZE;
 
 	MemoryContextReset(run->batch_context);
 	memset(batch, 0, sizeof(RcBatch));
@@ -377,8 +377,8 @@ choose_news(RcPass *pass)
 	RcBatch    *batch = &pass->batch;
 	bool		keyed = run->source->key_field != NULL && !batch->withdrawal;
 	RcHandOn	mode = run->full_sync ? RC_HAND_ON_ALL :
-	run->window_from || pass->state->moved ? RC_HAND_ON_EQUAL :
-	RC_HAND_ON_NEWS;
+		run->window_from || pass->state->moved ? RC_HAND_ON_EQUAL :
+		RC_HAND_ON_NEWS;
 
 	MemoryContextSwitchTo(run->batch_context);
 	batch->nnews = 0;
