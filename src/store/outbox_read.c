@@ -2,10 +2,10 @@
  *
  * outbox_read.c
  *	  Messages out of the outbox: what is there for each topic, what is to be
- *	  sent, what has been confirmed or refused, and which topics wait.
+ *	  sent, what has been confirmed, and which topics wait.
  *
  * A message is deleted when Kafka has confirmed it, or in the transaction
- * that makes it a dead letter, never before: at least once.
+ * that makes it a dead letter (outbox_bury.c), never before: at least once.
  *
  *-------------------------------------------------------------------------
  */
@@ -19,8 +19,10 @@
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 
-static RcMessage *read_message(int row, RcMessageTake take, void *arg);
+static RcMessage *read_message(int row, RcMessageTake take, void *arg,
+							   volatile bool *asked);
 static RcMessage *read_alone(int row, RcMessageTake take, void *arg);
+static char *unreadable(const ErrorData *error);
 static void by_index(void);
 static Datum text_array(char **values, int n);
 
@@ -97,8 +99,9 @@ rc_outbox_read(char **topics, int ntopics, int limit, bool one_by_one,
 				 " ORDER BY m.id LIMIT $3", &params);
 	for (uint64 i = 0; i < n; i++)
 	{
+		volatile bool asked;
 		RcMessage  *message = one_by_one ? read_alone(i, take, arg) :
-			read_message(i, take, arg);
+			read_message(i, take, arg, &asked);
 		MemoryContext spi;
 
 		if (message == NULL)
@@ -128,9 +131,12 @@ by_index(void)
 							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 }
 
-/* One message, in the context outside of SPI; NULL when it is not wanted. */
+/*
+ * One message, in the context outside of SPI; NULL when it is not wanted.
+ * "asked" is set when "take" is about to say so.
+ */
 static RcMessage *
-read_message(int row, RcMessageTake take, void *arg)
+read_message(int row, RcMessageTake take, void *arg, volatile bool *asked)
 {
 	RcMessage  *message = SPI_palloc(sizeof(RcMessage));
 	RcRecord   *record = &message->record;
@@ -144,6 +150,7 @@ read_message(int row, RcMessageTake take, void *arg)
 	record->offset = record->timestamp_ms = -1;
 	rc_message_measure(rc_column_any(row, 3), rc_column_any(row, 4), headers,
 					   RC_MAX_HEADERS, &message->size);
+	*asked = true;
 	if (!take(arg, message))
 	{
 		pfree(unconstify(char *, record->topic));
@@ -168,7 +175,8 @@ read_message(int row, RcMessageTake take, void *arg)
 
 /*
  * The same in a sub-transaction.  An error that may pass is none of the
- * message's; but what is broken on disk does not pass.
+ * message's; but what is broken on disk does not pass.  A message whose size
+ * cannot be told has its place among those of its topic, too.
  */
 static RcMessage *
 read_alone(int row, RcMessageTake take, void *arg)
@@ -176,12 +184,13 @@ read_alone(int row, RcMessageTake take, void *arg)
 	MemoryContext old = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
 	RcMessage  *volatile message = NULL;
+	volatile bool asked = false;
 
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(old);
 	PG_TRY();
 	{
-		message = read_message(row, take, arg);
+		message = read_message(row, take, arg, &asked);
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();
@@ -193,22 +202,33 @@ read_alone(int row, RcMessageTake take, void *arg)
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
 		if (rc_error_may_pass(error->sqlerrcode) &&
-			error->sqlerrcode != ERRCODE_DATA_CORRUPTED &&
-			error->sqlerrcode != ERRCODE_INTERNAL_ERROR)
+			ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_INTERNAL_ERROR)
 			ReThrowError(error);
 		message = SPI_palloc(sizeof(RcMessage));
 		memset(message, 0, sizeof(RcMessage));
 		message->id = rc_column_int8(row, 1, 0);
 		message->record.topic = rc_column_text(row, 2);
 		message->sqlstate = error->sqlerrcode;
-		message->problem = SPI_palloc(strlen(error->message) + 1);
-		strcpy(message->problem, error->message);
+		message->problem = unreadable(error);
 	}
 	PG_END_TRY();
 
 	MemoryContextSwitchTo(old);
 	CurrentResourceOwner = owner;
+	if (message != NULL && !asked && !take(arg, message))
+		return NULL;
 	return message;
+}
+
+static char *
+unreadable(const ErrorData *error)
+{
+	static const char *const words = "could not read the message: ";
+	Size		size = strlen(words) + strlen(error->message) + 1;
+	char	   *problem = SPI_palloc(size);
+
+	snprintf(problem, size, "%s%s", words, error->message);
+	return problem;
 }
 
 static Datum
@@ -238,51 +258,6 @@ rc_outbox_delete(const int64 *ids, int n)
 			   " SET resolved_at = pg_catalog.clock_timestamp(),"
 			   " attempts = d.attempts + 1"
 			   " FROM gone g WHERE d.id = g.dead_letter", &params);
-}
-
-/*
- * Messages become dead letters, with this error; one that was put back from
- * the dead letters stays the dead letter that it was.  Headers that are too
- * large are left as they are; others get the id, as a consumer would see it.
- */
-void
-rc_outbox_bury(const int64 *ids, int n, int sqlstate, const char *message,
-			   bool too_large)
-{
-	RcQueryScope scope;
-	RcParams	params = {0};
-	RcParams	delete_params = {0};
-
-	rc_param_ids(&params, ids, n);
-	rc_param_text(&params, unpack_sql_state(sqlstate));
-	rc_param_words(&params, message);
-	rc_param_bool(&params, too_large);
-	rc_param_ids(&delete_params, ids, n);
-	rc_query_begin(&scope);
-	/* whoever takes the name of an owner later may not publish it */
-	rc_query("INSERT INTO rappel_conso.known_role (name, oid)"
-			 " SELECT DISTINCT o.owner, COALESCE(r.oid, 0)"
-			 " FROM rappel_conso.outbox o"
-			 " LEFT JOIN pg_catalog.pg_roles r ON r.rolname = o.owner"
-			 " WHERE o.id = ANY ($1) AND NOT EXISTS (SELECT"
-			 "  FROM rappel_conso.known_role k WHERE k.name = o.owner)"
-			 " ON CONFLICT DO NOTHING", &delete_params);
-	rc_query("WITH m AS (SELECT o.*, EXISTS (SELECT FROM rappel_conso.dead_letter d"
-			 "   WHERE d.id = o.dead_letter) AS again"
-			 "  FROM rappel_conso.outbox o WHERE o.id = ANY ($1)),"
-			 " again AS (UPDATE rappel_conso.dead_letter d SET sqlstate = $2,"
-			 "  message = $3, attempts = d.attempts + 1 FROM m"
-			 "  WHERE d.id = m.dead_letter)"
-			 " INSERT INTO rappel_conso.dead_letter (origin, name, topic, key, value,"
-			 "  headers, message_id, sqlstate, message, owner)"
-			 " SELECT 'outbox', m.origin, m.topic, m.key, m.value,"
-			 "  CASE WHEN $4 THEN m.headers ELSE COALESCE(m.headers, '{}')"
-			 "   || pg_catalog.jsonb_build_object('rappel_conso-id', m.message_id) END,"
-			 "  m.message_id, $2, $3, m.owner"
-			 " FROM m WHERE NOT m.again ORDER BY m.id", &params);
-	rc_query("DELETE FROM rappel_conso.outbox WHERE id = ANY ($1)",
-			 &delete_params);
-	rc_query_end(&scope);
 }
 
 /* What the publisher does: "running", or "waiting" with the error. */

@@ -38,7 +38,7 @@ typedef struct Letter
 	int64		id;
 	char	   *topic;
 	char	   *owner;
-	bool		too_large;
+	bool		unfit;			/* too large, or not all of it is there */
 } Letter;
 
 static List *owners_for_caller(const char *topic, int64 id);
@@ -83,7 +83,7 @@ rc_republish_letters(const char *topic, int64 id, int64 *republished,
 			if (i == 0 || strcmp(letters[i].owner, letters[i - 1].owner) != 0 ||
 				strcmp(letters[i].topic, letters[i - 1].topic) != 0)
 				may = may_publish(&letters[i], owners);
-			if (may && !letters[i].too_large)
+			if (may && !letters[i].unfit)
 				ids[nids++] = letters[i].id;
 			else
 				(*still_dead)++;
@@ -152,7 +152,8 @@ next_letters(const char *topic, int64 id, List *owners, int64 after, int *n)
 	rc_param_int8(&params, after);
 	rc_param_int4(&params, PAGE);
 	rc_query_begin(&scope);
-	*n = (int) rc_query("SELECT d.id, d.topic, d.owner, d.key, d.value, d.headers"
+	*n = (int) rc_query("SELECT d.id, d.topic, d.owner, d.key, d.value, d.headers,"
+						" d.sqlstate = 'XX001'"
 						" FROM rappel_conso.dead_letter d"
 						" WHERE d.origin = 'outbox' AND d.resolved_at IS NULL"
 						" AND ($1 IS NULL OR d.topic = $1) AND ($2 = 0 OR d.id = $2)"
@@ -172,7 +173,8 @@ next_letters(const char *topic, int64 id, List *owners, int64 after, int *n)
 						   rc_column_any(i, 6), RC_MAX_HEADERS + ID_BYTES,
 						   &size);
 		size.headers -= Min(size.headers, ID_BYTES);
-		letters[i].too_large = rc_message_too_large(&size) != NULL;
+		letters[i].unfit = rc_message_too_large(&size) != NULL ||
+			rc_column_bool(i, 7);
 	}
 	rc_query_end(&scope);
 	return letters;

@@ -433,6 +433,11 @@ extern char *rc_message_too_large(const RcMessageSize *size);
 extern RcHeader *rc_message_headers(Datum jsonb, bool isnull,
 									const char *message_id, int *n);
 
+/* ---- outbox_bury.c: what can never be sent ---- */
+
+extern void rc_outbox_bury(const int64 *ids, int n, int sqlstate,
+						   const char *message, bool bare);
+
 /* ---- outbox_read.c: and out of it ---- */
 
 /* A topic that messages are there for. */
@@ -461,8 +466,6 @@ extern List *rc_outbox_topics(void);
 extern List *rc_outbox_read(char **topics, int ntopics, int limit,
 							bool one_by_one, RcMessageTake take, void *arg);
 extern void rc_outbox_delete(const int64 *ids, int n);
-extern void rc_outbox_bury(const int64 *ids, int n, int sqlstate,
-						   const char *message, bool too_large);
 extern void rc_outbox_say(const char *state, const char *error);
 extern void rc_outbox_topic_waits(const char *topic, int failures,
 								  TimestampTz retry_at, int sqlstate,

@@ -292,20 +292,22 @@ close_producer(RcPublisher *publisher)
 /*
  * After an error.  What is under way stays so, unless the producer is of no
  * more use; one that has nothing under way is closed, since another one may
- * do better with settings that have changed.
+ * do better with settings that have changed.  But it has nothing to do with
+ * an error of reading: the same messages are read again, one by one.
  */
 static void
 recover(RcPublisher *publisher, const ErrorData *error)
 {
 	static bool failed_at_end = false;
+	bool		reading = publisher->reading;
 
 	if (ending && failed_at_end)
 		proc_exit(0);
 	failed_at_end = ending;
-	publisher->one_by_one |= publisher->reading;
+	publisher->one_by_one |= reading;
 	publisher->reading = false;
 	if (publisher->kafka != NULL &&
-		(rc_out_count(RC_OUT_OPEN) == 0 ||
+		((rc_out_count(RC_OUT_OPEN) == 0 && !reading) ||
 		 rc_publish_failed(publisher->kafka)))
 		close_producer(publisher);
 

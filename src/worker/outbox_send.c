@@ -60,12 +60,15 @@ rc_out_read(RcPublisher *publisher)
 
 		reading.bytes = rc_out_open_bytes();
 		if (ntopics > 0)
+		{
 			messages = rc_outbox_read(topics, ntopics, RC_READ_LIMIT,
 									  publisher->one_by_one, take, &reading);
+			publisher->one_by_one = false;
+		}
 	}
 	rc_transaction_commit();
 	MemoryContextSwitchTo(publisher->context);
-	publisher->reading = publisher->one_by_one = false;
+	publisher->reading = false;
 	return messages;
 }
 
@@ -196,15 +199,15 @@ hand_over(RcPublisher *publisher, RcOutTopic *topic, const RcMessage *message)
 	RcAnswer	answer;
 
 	Assert(sent->id == message->id);
-	if (topic->phase == RC_TOPIC_REFUSED)
-	{
-		rc_out_dead(sent, topic->refusal_sqlstate, topic->refusal);
-		return true;
-	}
 	if (message->problem != NULL)
 	{
 		rc_out_dead(sent, message->sqlstate, message->problem);
 		sent->bare = true;
+		return true;
+	}
+	if (topic->phase == RC_TOPIC_REFUSED)
+	{
+		rc_out_dead(sent, topic->refusal_sqlstate, topic->refusal);
 		return true;
 	}
 	if (topic->stopped)

@@ -1,6 +1,7 @@
 # 099_outbox_limits.pl
 #     Messages that are as large as they may be, or larger: what is too large
-#     costs itself and no other (D3), and headers that are ours (R6).
+#     costs itself and no other, as does what is broken on disk (D3), and headers
+#     that are ours (R6).
 
 use strict;
 use warnings FATAL => 'all';
@@ -101,6 +102,55 @@ is($kafka->kcat('', '-C', '-e', '-t', 'each7', '-o', 'beginning', '-f', '%k '), 
 look_at_memory();
 cmp_ok($memory, '<', 100, 'D3: the publisher takes less than 100 MB');
 note(sprintf('%.1f MB', $memory));
+
+# ---- what cannot be read any more ----
+
+SKIP:
+{
+	skip 'pg_surgery is not there', 7
+	  if query(q{SELECT count(*) FROM pg_available_extensions WHERE name = 'pg_surgery'}) == 0;
+	my $toast = query(q{SELECT reltoastrelid::regclass FROM pg_class WHERE oid = 'rappel_conso.outbox'::regclass});
+	# all that is in it is of the message before
+	my $break = "SELECT heap_force_kill('$toast', ARRAY(SELECT ctid FROM $toast));";
+
+	query(qq{
+		CREATE EXTENSION pg_surgery;
+		TRUNCATE rappel_conso.dead_letter;
+		VACUUM rappel_conso.outbox});
+	query(q{SELECT rc_publish(t, 'first', 'k') FROM unnest('{broken,whole}'::text[]) t});
+	wait_published();
+	query(qq{
+		BEGIN;
+		SELECT rc_publish('broken', 'before', 'k');
+		SELECT rc_publish('broken', 'v', 'headers', jsonb_build_object('h', encode(substr(noise(1), 1, 20000), 'base64')));
+		$break
+		SELECT rc_publish('broken', 'between', 'k');
+		SELECT rc_publish('broken', noise(1), 'value');
+		$break
+		INSERT INTO rappel_conso.outbox (topic, key, value, owner) SELECT 'broken', noise(2), 'key', current_user;
+		$break
+		SELECT rc_publish('__consumer_offsets', noise(1), 'value');
+		$break
+		SELECT rc_publish('broken', encode(noise(1), 'hex'), 'large');
+		SELECT rc_publish('broken', 'after', 'k');
+		SELECT rc_publish('whole', 'beside', 'k');
+		COMMIT});
+	wait_published();
+	is(join(' ', map { length($_->{payload}) > 100 ? $_->{key} : $_->{payload} } $kafka->consume('broken')),
+		'first before between large after', 'D3: what cannot be read keeps nothing back, and order holds');
+	is(join(' ', map { $_->{payload} } $kafka->consume('whole')), 'first beside', 'D3: nor in another topic');
+	is(query(q{SELECT topic, sqlstate, octet_length(key), octet_length(value), headers IS NOT NULL, substring(message FROM '[(]lost.*'),
+		message_id IS NOT NULL FROM rappel_conso.dead_letter ORDER BY id}),
+		"broken|XX001|7|1|f|(lost: headers)|t\n"
+		  . "broken|XX001|5||f|(lost: value)|t\n"
+		  . "broken|XX001||3|f|(lost: key)|t\n"
+		  . '__consumer_offsets|XX001|5||f|(lost: value)|t', 'D3: each is a dead letter of what could be read');
+	like(query(q{SELECT message FROM rappel_conso.dead_letter ORDER BY id LIMIT 1}), qr/^could not read the message: missing chunk number 0 /,
+		'D3: with the error');
+	is(query('SELECT * FROM rc_republish()'), '0|4', 'D2, D3: what is not whole is not put back');
+	is(query('SELECT count(*) FROM rappel_conso.outbox'), 0, 'D3: none of them waits');
+	unlike(slurp_file($node->logfile), qr/terminated by signal/, 'D3: nor did the server end');
+}
 
 # ---- rows that a stream returns ----
 

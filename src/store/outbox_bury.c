@@ -1,0 +1,206 @@
+/*-------------------------------------------------------------------------
+ *
+ * outbox_bury.c
+ *	  Messages of the outbox become dead letters.
+ *
+ * It must not fail for what is broken on disk: a message that can neither be
+ * sent nor buried would keep its topic waiting for ever.  What cannot be read
+ * is lost; the dead letter says so, and is never published again.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "store/store.h"
+
+#include "access/xact.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+
+/* The columns of a message that may be large. */
+#define NCOLUMNS	3
+
+static const char *const columns[NCOLUMNS] = {"key", "value", "headers"};
+
+static bool bury_unless_broken(const int64 *ids, int n, int sqlstate,
+							   const char *message, bool bare);
+static void bury(const int64 *ids, int n, int sqlstate, const char *message,
+				 bool bare, const bool *lost);
+static void bury_rest(int64 id, int sqlstate, const char *message, bool bare);
+static char *find_lost(int64 id, bool *lost);
+static bool can_be_read(NullableDatum value);
+
+/*
+ * Messages become dead letters, with this error; one that was put back from
+ * the dead letters stays the dead letter that it was.  "bare" headers are
+ * left as they are, since they are too large or cannot be read; others get
+ * the id, as a consumer would see it.  A dead letter that is whole, whose
+ * message in the outbox is broken, keeps the error that it had.
+ */
+void
+rc_outbox_bury(const int64 *ids, int n, int sqlstate, const char *message,
+			   bool bare)
+{
+	if (ERRCODE_TO_CATEGORY(sqlstate) != ERRCODE_INTERNAL_ERROR &&
+		bury_unless_broken(ids, n, sqlstate, message, bare))
+		return;
+	for (int i = 0; i < n; i++)
+		bury_rest(ids[i], sqlstate, message, bare);
+}
+
+/* False, and nothing is done, if one of them is broken on disk. */
+static bool
+bury_unless_broken(const int64 *ids, int n, int sqlstate, const char *message,
+				   bool bare)
+{
+	static const bool none[NCOLUMNS] = {false};
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile bool done = true;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		bury(ids, n, sqlstate, message, bare, none);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		if (ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_INTERNAL_ERROR)
+			ReThrowError(error);
+		FreeErrorData(error);
+		done = false;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	return done;
+}
+
+/* A dead letter of what can be read of this message. */
+static void
+bury_rest(int64 id, int sqlstate, const char *message, bool bare)
+{
+	bool		lost[NCOLUMNS];
+	char	   *names = find_lost(id, lost);
+
+	if (names == NULL)
+		bury(&id, 1, sqlstate, message, bare, lost);
+	else
+		bury(&id, 1, ERRCODE_DATA_CORRUPTED,
+			 psprintf("%s (lost: %s)", message, names), true, lost);
+}
+
+static void
+bury(const int64 *ids, int n, int sqlstate, const char *message, bool bare,
+	 const bool *lost)
+{
+	RcQueryScope scope;
+	RcParams	params = {0};
+	RcParams	delete_params = {0};
+
+	rc_param_ids(&params, ids, n);
+	rc_param_text(&params, unpack_sql_state(sqlstate));
+	rc_param_words(&params, message);
+	rc_param_bool(&params, bare);
+	for (int i = 0; i < NCOLUMNS; i++)
+		rc_param_bool(&params, lost[i]);
+	rc_param_ids(&delete_params, ids, n);
+	rc_query_begin(&scope);
+	/* whoever takes the name of an owner later may not publish it */
+	rc_query("INSERT INTO rappel_conso.known_role (name, oid)"
+			 " SELECT DISTINCT o.owner, COALESCE(r.oid, 0)"
+			 " FROM rappel_conso.outbox o"
+			 " LEFT JOIN pg_catalog.pg_roles r ON r.rolname = o.owner"
+			 " WHERE o.id = ANY ($1) AND NOT EXISTS (SELECT"
+			 "  FROM rappel_conso.known_role k WHERE k.name = o.owner)"
+			 " ON CONFLICT DO NOTHING", &delete_params);
+	/* no row of the outbox may be copied as a whole here: that reads all of it */
+	rc_query("WITH again AS (UPDATE rappel_conso.dead_letter d"
+			 "  SET sqlstate = CASE WHEN $5 OR $6 OR $7 THEN d.sqlstate ELSE $2 END,"
+			 "  message = CASE WHEN $5 OR $6 OR $7 THEN d.message ELSE $3 END,"
+			 "  attempts = d.attempts + 1 FROM rappel_conso.outbox o"
+			 "  WHERE o.id = ANY ($1) AND d.id = o.dead_letter)"
+			 " INSERT INTO rappel_conso.dead_letter (origin, name, topic, key, value,"
+			 "  headers, message_id, sqlstate, message, owner)"
+			 " SELECT 'outbox', o.origin, o.topic,"
+			 "  CASE WHEN NOT $5 THEN o.key END, CASE WHEN NOT $6 THEN o.value END,"
+			 "  CASE WHEN $7 THEN NULL WHEN $4 THEN o.headers"
+			 "   ELSE COALESCE(o.headers, '{}')"
+			 "   || pg_catalog.jsonb_build_object('rappel_conso-id', o.message_id) END,"
+			 "  o.message_id, $2, $3, o.owner FROM rappel_conso.outbox o"
+			 " WHERE o.id = ANY ($1)"
+			 " AND NOT EXISTS (SELECT FROM rappel_conso.dead_letter d"
+			 "  WHERE d.id = o.dead_letter) ORDER BY o.id", &params);
+	rc_query("DELETE FROM rappel_conso.outbox WHERE id = ANY ($1)",
+			 &delete_params);
+	rc_query_end(&scope);
+}
+
+/* Which columns of a message cannot be read: their names, NULL if none. */
+static char *
+find_lost(int64 id, bool *lost)
+{
+	RcQueryScope scope;
+	RcParams	params = {0};
+	uint64		n;
+	char	   *names = NULL;
+
+	rc_param_int8(&params, id);
+	rc_query_begin(&scope);
+	n = rc_query("SELECT o.key, o.value, o.headers FROM rappel_conso.outbox o"
+				 " WHERE o.id = $1", &params);
+	for (int i = 0; i < NCOLUMNS; i++)
+		lost[i] = n > 0 && !can_be_read(rc_column_any(0, i + 1));
+	rc_query_end(&scope);
+	for (int i = 0; i < NCOLUMNS; i++)
+	{
+		if (lost[i])
+			names = names == NULL ? pstrdup(columns[i]) :
+				psprintf("%s, %s", names, columns[i]);
+	}
+	return names;
+}
+
+static bool
+can_be_read(NullableDatum value)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile bool can = true;
+
+	if (value.isnull)
+		return true;
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		struct varlena *whole = PG_DETOAST_DATUM(value.value);
+
+		if ((Pointer) whole != DatumGetPointer(value.value))
+			pfree(whole);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		if (ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_INTERNAL_ERROR)
+			ReThrowError(error);
+		FreeErrorData(error);
+		can = false;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	return can;
+}
