@@ -28,8 +28,8 @@ static void judge(RcOutTopic *topic, int batch_limit);
 static bool settle_delivered(void);
 static void settle_alone(RcOutTopic *topic);
 static bool settle_range(int from, int to);
-static bool can_settle(const RcOutTopic *topic);
-static int64 *delivered_ids(int from, int to, int *n);
+static bool can_settle(const RcOutTopic *topic, TimestampTz now);
+static int64 *delivered_ids(int from, int to, TimestampTz now, int *n);
 static void write_rows(int from, int to);
 static bool has_delivered(const RcOutTopic *topic);
 static void settle_dead(RcOutTopic *topic);
@@ -176,8 +176,9 @@ static bool
 settle_range(int from, int to)
 {
 	MemoryContext context = CurrentMemoryContext;
+	TimestampTz now = GetCurrentTimestamp();
 	int			n;
-	int64	   *ids = delivered_ids(from, to, &n);
+	int64	   *ids = delivered_ids(from, to, now, &n);
 	RcOutTopic *topic;
 	bool		changed = false;
 
@@ -202,7 +203,7 @@ settle_range(int from, int to)
 		if (topic->changed)
 			topic->has_row = topic->error != NULL;
 		topic->changed = false;
-		if (!can_settle(topic))
+		if (!can_settle(topic, now))
 			continue;
 		for (int k = 0; k < topic->nsent; k++)
 		{
@@ -213,15 +214,18 @@ settle_range(int from, int to)
 	return true;
 }
 
-/* A topic whose messages could not be deleted is not tried at each look. */
+/*
+ * A topic whose messages could not be deleted is not tried at each look.  What
+ * is asked for and what is taken for deleted go by one time.
+ */
 static bool
-can_settle(const RcOutTopic *topic)
+can_settle(const RcOutTopic *topic, TimestampTz now)
 {
-	return topic->settle_at <= GetCurrentTimestamp();
+	return topic->settle_at <= now;
 }
 
 static int64 *
-delivered_ids(int from, int to, int *n)
+delivered_ids(int from, int to, TimestampTz now, int *n)
 {
 	int			size = 256;
 	int64	   *ids = palloc(sizeof(int64) * size);
@@ -230,7 +234,7 @@ delivered_ids(int from, int to, int *n)
 	*n = 0;
 	for (int i = from; i <= to && (topic = rc_out_topic_at(i)) != NULL; i++)
 	{
-		for (int k = 0; k < topic->nsent && can_settle(topic); k++)
+		for (int k = 0; k < topic->nsent && can_settle(topic, now); k++)
 		{
 			if (topic->sent[k].fate != RC_FATE_DELIVERED)
 				continue;
