@@ -18,6 +18,8 @@
 
 #include "rappel_conso.h"
 
+#include <signal.h>
+
 /* ---- client.c, config.c, files.c, explain.c, report.c, topic.c ---- */
 
 typedef struct RcKafka RcKafka;
@@ -62,7 +64,7 @@ typedef struct RcAnswer
 } RcAnswer;
 
 extern void rc_kafka_look_up(RcKafka *kafka, const char *topic, int timeout_ms,
-							 RcAnswer *answer);
+							 volatile sig_atomic_t *stop, RcAnswer *answer);
 
 /* ---- topic_make.c ---- */
 

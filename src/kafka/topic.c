@@ -13,6 +13,9 @@
 /* Between two tries. */
 #define PAUSE_MS	100
 
+/* Who looks up a topic for others can be told to end: a call does not last. */
+#define LOOK_UP_SLICE	500
+
 /* How long a broker may wait for the others before it answers. */
 #define CREATE_WAIT_MS	10000
 
@@ -116,13 +119,13 @@ rc_kafka_partition_count(RcKafka *kafka, const char *topic, int timeout_ms)
 
 /*
  * The same, but what is wrong with the topic itself is part of the answer, and
- * no reason to wait.
+ * no reason to wait.  Once *stop is true brokers are waited for no longer.
  *
  * Errors: 08006 if no broker answers.
  */
 void
 rc_kafka_look_up(RcKafka *kafka, const char *topic, int timeout_ms,
-				 RcAnswer *answer)
+				 volatile sig_atomic_t *stop, RcAnswer *answer)
 {
 	RcDeadline	deadline;
 	rd_kafka_resp_err_t err;
@@ -130,10 +133,12 @@ rc_kafka_look_up(RcKafka *kafka, const char *topic, int timeout_ms,
 	rc_deadline_start(&deadline, timeout_ms);
 	for (;;)
 	{
-		err = ask_about(kafka, topic, rc_deadline_slice(&deadline), answer);
+		err = ask_about(kafka, topic,
+						Min(rc_deadline_slice(&deadline), LOOK_UP_SLICE),
+						answer);
 		if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
 			return;
-		if (rc_deadline_left(&deadline) == 0)
+		if (*stop || rc_deadline_left(&deadline) == 0)
 			break;
 		rc_kafka_pause(kafka, PAUSE_MS);
 	}

@@ -45,7 +45,7 @@
 
 /* SIGTERM would find something unsettled; it has come. */
 static volatile sig_atomic_t busy = false;
-static volatile sig_atomic_t ending = false;
+volatile sig_atomic_t rc_out_ending = false;
 
 static void end_softly(SIGNAL_ARGS);
 static bool publish_round(RcPublisher *publisher);
@@ -111,9 +111,9 @@ end_softly(SIGNAL_ARGS)
 {
 	int			save_errno = errno;
 
-	if (busy && !ending)
+	if (busy && !rc_out_ending)
 	{
-		ending = true;
+		rc_out_ending = true;
 		SetLatch(MyLatch);
 	}
 	else
@@ -134,10 +134,10 @@ publish_round(RcPublisher *publisher)
 	retry_after_reload(publisher);
 	if (publisher->kafka != NULL)
 		more = take_reports(publisher);
-	if (ending)
+	if (rc_out_ending)
 		wait_for_reports(publisher);
 	more |= settle(publisher);
-	if (ending)
+	if (rc_out_ending)
 		proc_exit(0);
 	if (publisher->kafka != NULL && rc_publish_failed(publisher->kafka))
 	{
@@ -156,6 +156,7 @@ publish_round(RcPublisher *publisher)
 		open_producer(publisher);
 		busy = true;
 		more |= rc_out_hand_over(publisher, messages) > 0;
+		busy = rc_out_count(RC_OUT_UNSETTLED) > 0;
 		if (!publisher->closing)
 			more |= rc_out_look_up_topics(publisher);
 	}
@@ -178,7 +179,7 @@ take_reports(RcPublisher *publisher)
 static bool
 settle(RcPublisher *publisher)
 {
-	bool		any = rc_out_settle(publisher->batch_messages, ending);
+	bool		any = rc_out_settle(publisher->batch_messages, rc_out_ending);
 
 	busy = rc_out_count(RC_OUT_UNSETTLED) > 0;
 	return any;
@@ -301,11 +302,12 @@ recover(RcPublisher *publisher, const ErrorData *error)
 	static bool failed_at_end = false;
 	bool		reading = publisher->reading;
 
-	if (ending && failed_at_end)
+	if (rc_out_ending && failed_at_end)
 		proc_exit(0);
-	failed_at_end = ending;
+	failed_at_end = rc_out_ending;
 	publisher->one_by_one |= reading;
 	publisher->reading = false;
+	busy = rc_out_count(RC_OUT_UNSETTLED) > 0;
 	if (publisher->kafka != NULL &&
 		((rc_out_count(RC_OUT_OPEN) == 0 && !reading) ||
 		 rc_publish_failed(publisher->kafka)))
@@ -333,6 +335,8 @@ recover(RcPublisher *publisher, const ErrorData *error)
 static void
 wait_for_more(RcPublisher *publisher, long timeout_ms)
 {
+	if (rc_out_ending)
+		return;
 	if (timeout_ms > 0 && publisher->kafka != NULL &&
 		rc_out_count(RC_OUT_UNSETTLED) + rc_out_count(RC_OUT_MAKING) > 0)
 	{

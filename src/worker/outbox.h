@@ -115,6 +115,11 @@ typedef enum RcOutCount
 	RC_OUT_UNSETTLED			/* a batch is under way */
 } RcOutCount;
 
+/* ---- outbox.c ---- */
+
+/* The process shall end when what has been confirmed is settled. */
+extern volatile sig_atomic_t rc_out_ending;
+
 /* ---- outbox_topic.c ---- */
 
 extern RcOutTopic *rc_out_topic(const char *name, bool create);

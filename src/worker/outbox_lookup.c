@@ -78,7 +78,7 @@ look_up(RcPublisher *publisher, RcOutTopic *topic)
 
 	rc_kafka_look_up(publisher->kafka, topic->name,
 					 rc_out_count(RC_OUT_OPEN) > 0 ? SHORT_PATIENCE : PATIENCE,
-					 &answer);
+					 &rc_out_ending, &answer);
 	if (answer.outcome == RC_KAFKA_DONE)
 		topic->phase = answer.partitions > 0 ? RC_TOPIC_READY : RC_TOPIC_MISSING;
 	else
