@@ -85,8 +85,8 @@ rc_outbox_read(char **topics, int ntopics, int limit, bool one_by_one,
 	uint64		n;
 
 	rc_param_datum(&params, TEXTARRAYOID, text_array(topics, ntopics));
-	/* of each as many as make a full round, or its share of a few */
-	rc_param_int4(&params, Max(limit / ntopics, Min(limit, 50)));
+	/* each has its share, or the newest topics would wait for all others */
+	rc_param_int4(&params, Max(limit / ntopics, 1));
 	rc_param_int4(&params, limit);
 	rc_query_begin(&scope);
 	by_index();

@@ -155,6 +155,23 @@ my ($first, $last) = (sort { $a <=> $b } map { $_->{ts} } @new)[ 0, -1 ];
 cmp_ok($quick->{ts}, '<=', $first, 'D12: a message for a topic that is there does not wait for them');
 note('they took ' . ($last - $quick->{ts}) . ' ms');
 
+# More topics with much to send than have a large share of a read each.
+query(q{
+	CREATE TABLE busy AS SELECT DISTINCT 'free.new' || n AS topic FROM generate_series(1, 100) n
+		UNION ALL VALUES ('free.small'), ('described'), ('forbidden');
+	SELECT rc_publish(topic, 'ready', 'k') FROM busy;
+	SELECT rc_publish('free.keyed', 'ready', 'k')});
+wait_published();
+query(q{
+	BEGIN;
+	SELECT count(rc_publish(topic, n::text, 'k')) FROM (SELECT topic FROM busy ORDER BY topic) b, generate_series(1000, 1100) n;
+	SELECT rc_publish('free.keyed', 'newest', 'k');
+	COMMIT});
+wait_published();
+my ($newest) = grep { $_->{payload} eq 'newest' } $kafka->consume('free.keyed');
+my ($end) = grep { $_->{payload} eq '1100' } $kafka->consume('described');
+cmp_ok($newest->{ts}, '<=', $end->{ts}, 'D1: the newest of more than 100 topics does not wait for the messages of all others');
+
 # ---- what goes wrong in the database ----
 
 query(q{
