@@ -207,14 +207,17 @@ static void
 close_stalled(RcPublisher *publisher)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	int			patience = rc_out_open_bytes() >= RC_BYTES_LIMIT ?
-		SHORT_PATIENCE : PATIENCE;
+	int			patience;
+	RcOutBytes	bytes;
 	RcOutTopic *topic;
 	bool		stalled = false;
 	bool		others = false;
 
 	if (publisher->kafka == NULL)
 		return;
+	rc_out_open_bytes(&bytes);
+	patience = bytes.all >= RC_OPEN_LIMIT || bytes.slow >= RC_SLOW_LIMIT ?
+		SHORT_PATIENCE : PATIENCE;
 	for (int i = 0; (topic = rc_out_topic_at(i)) != NULL; i++)
 	{
 		if (topic->nopen == 0)
@@ -253,12 +256,7 @@ close_unconfirmed(RcPublisher *publisher)
 						 "its messages were not confirmed in time");
 	}
 	close_producer(publisher);
-	if (!any)
-	{
-		if (rc_out_count(RC_OUT_UNSETTLED) == 0)
-			rc_out_forget_topics();
-	}
-	else if (trouble != NULL)
+	if (any && trouble != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_CONNECTION_FAILURE),
 				 errmsg("could not reach the Kafka brokers \"%s\": %s",

@@ -18,9 +18,16 @@
 
 #define RC_TOPIC_NAME_MAX	249
 
-/* Messages that are read at a time, and bytes under way. */
+/* Messages that are read at a time. */
 #define RC_READ_LIMIT		5000
+
+/*
+ * Bytes under way: of topics that go well, each counted with half of the limit
+ * at most, of those that do not, and of all.  One message may pass each.
+ */
 #define RC_BYTES_LIMIT		(8 * 1024 * 1024)
+#define RC_SLOW_LIMIT		(12 * 1024 * 1024)
+#define RC_OPEN_LIMIT		(24 * 1024 * 1024)
 
 #define RC_FORBIDDEN_HINT \
 	"Grant WRITE and DESCRIBE on the topic to the Kafka user of this server."
@@ -105,6 +112,14 @@ typedef struct RcPublisher
 	TimestampTz retry_at;		/* when topics are looked up again */
 } RcPublisher;
 
+/* Bytes of batches, as above. */
+typedef struct RcOutBytes
+{
+	int64		fresh;
+	int64		slow;
+	int64		all;
+} RcOutBytes;
+
 /* Topics to be counted. */
 typedef enum RcOutCount
 {
@@ -124,7 +139,7 @@ extern volatile sig_atomic_t rc_out_ending;
 
 extern RcOutTopic *rc_out_topic(const char *name, bool create);
 extern RcOutTopic *rc_out_topic_at(int number);
-extern void rc_out_forget_topics(void);
+extern void rc_out_forget_idle(void);
 extern bool rc_out_waits(const RcOutTopic *topic, TimestampTz now);
 extern void rc_out_wait(RcOutTopic *topic, int sqlstate, const char *error,
 						const char *hint);
@@ -137,7 +152,10 @@ extern void rc_out_answer(const RcAnswer *answer);
 extern void rc_out_dead(RcSent *sent, int sqlstate, const char *error);
 extern void rc_out_later(RcOutTopic *topic, int sqlstate, const char *error);
 extern void rc_out_lost(void);
-extern int64 rc_out_open_bytes(void);
+extern void rc_out_open_bytes(RcOutBytes *bytes);
+extern bool rc_out_room(const RcOutTopic *topic, const RcOutBytes *bytes);
+extern void rc_out_more_bytes(const RcOutTopic *topic, int64 more,
+							  RcOutBytes *bytes);
 extern int	rc_out_count(RcOutCount what);
 
 /* ---- outbox_lookup.c ---- */

@@ -22,7 +22,7 @@
 typedef struct Reading
 {
 	const RcPublisher *publisher;
-	int64		bytes;			/* under way */
+	RcOutBytes	bytes;			/* under way */
 } Reading;
 
 static void note_topics(List *listed);
@@ -30,6 +30,7 @@ static char **readable_topics(int *n);
 static bool take(void *arg, const RcMessage *message);
 static bool hand_over(RcPublisher *publisher, RcOutTopic *topic,
 					  const RcMessage *message);
+static void release(RcRecord *record);
 static void flush_wal(void);
 
 /*
@@ -41,7 +42,7 @@ List *
 rc_out_read(RcPublisher *publisher)
 {
 	static bool swept = false;
-	Reading		reading = {publisher};
+	Reading		reading = {.publisher = publisher};
 	List	   *messages = NIL;
 
 	publisher->reading = true;
@@ -58,7 +59,7 @@ rc_out_read(RcPublisher *publisher)
 		int			ntopics;
 		char	  **topics = readable_topics(&ntopics);
 
-		reading.bytes = rc_out_open_bytes();
+		rc_out_open_bytes(&reading.bytes);
 		if (ntopics > 0)
 		{
 			messages = rc_outbox_read(topics, ntopics, RC_READ_LIMIT,
@@ -99,6 +100,7 @@ note_topics(List *listed)
 			continue;
 		rc_out_wait_over(topic);
 	}
+	rc_out_forget_idle();
 }
 
 /* Those whose next batch can be read. */
@@ -149,14 +151,14 @@ take(void *arg, const RcMessage *message)
 	if (rc_message_too_large(&message->size) == NULL)
 		bytes = RC_PUBLISH_SIZE(message->size.key, message->size.value,
 								message->size.headers);
-	if (topic->nsent >= max || reading->bytes >= RC_BYTES_LIMIT ||
+	if (topic->nsent >= max || !rc_out_room(topic, &reading->bytes) ||
 		(topic->nsent > 0 && topic->bytes + bytes > publisher->batch_bytes))
 	{
 		topic->full = true;
 		return false;
 	}
+	rc_out_more_bytes(topic, bytes, &reading->bytes);
 	rc_out_add(topic, message->id, bytes);
-	reading->bytes += bytes;
 	return true;
 }
 
@@ -181,10 +183,22 @@ rc_out_hand_over(RcPublisher *publisher, List *messages)
 		topic->sent_at = now;
 		if (hand_over(publisher, topic, message))
 			done++;
+		/* Kafka's client has its own copy */
+		release(&message->record);
 	}
 	if (done > 0)
 		rc_publish_push(publisher->kafka);
 	return done;
+}
+
+static void
+release(RcRecord *record)
+{
+	if (record->key != NULL)
+		pfree(unconstify(char *, record->key));
+	if (record->value != NULL)
+		pfree(unconstify(char *, record->value));
+	record->key = record->value = NULL;
 }
 
 /*

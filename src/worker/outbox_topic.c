@@ -19,6 +19,9 @@
 #define MIN_BACKOFF		500
 #define MAX_BACKOFF		60000
 
+/* Batches under way for longer leave room for those of other topics, in ms. */
+#define SLOW_AFTER		1000
+
 static MemoryContext context = NULL;
 static HTAB *topics = NULL;
 static RcOutTopic **by_number = NULL;
@@ -26,11 +29,14 @@ static int	ntopics = 0;
 static int	by_number_size = 0;
 
 static void make_table(void);
+static bool is_idle(const RcOutTopic *topic);
+static bool is_slow(const RcOutTopic *topic);
+static void count_bytes(const RcOutTopic *topic, int64 n, RcOutBytes *bytes);
 static void keep_text(char **kept, const char *text);
 
 /*
- * The topic of that name, which lives until rc_out_forget_topics(); NULL if
- * it is not known and shall not be.
+ * The topic of that name, which lives until rc_out_forget_idle(); NULL if it
+ * is not known and shall not be.
  */
 RcOutTopic *
 rc_out_topic(const char *name, bool create)
@@ -85,15 +91,37 @@ rc_out_topic_at(int number)
 	return number < ntopics ? by_number[number] : NULL;
 }
 
-/* Forget them all; no batch may be under way. */
+/*
+ * Forget those that nothing is to be known of, or there would be more and more
+ * of them.  The last one takes the number of one that is gone, unless reports
+ * are due under its own.
+ */
 void
-rc_out_forget_topics(void)
+rc_out_forget_idle(void)
 {
-	if (context != NULL)
-		MemoryContextReset(context);
-	topics = NULL;
-	by_number = NULL;
-	ntopics = 0;
+	for (int i = ntopics - 1; i >= 0; i--)
+	{
+		RcOutTopic *topic = by_number[i];
+		RcOutTopic *last = by_number[ntopics - 1];
+
+		if (!is_idle(topic) || last->nopen > 0)
+			continue;
+		last->number = i;
+		by_number[i] = last;
+		ntopics--;
+		keep_text(&topic->refusal, NULL);
+		keep_text(&topic->error, NULL);
+		(void) hash_search(topics, topic->name, HASH_REMOVE, NULL);
+	}
+}
+
+/* The producer knows one that is ready, and its limit goes by those. */
+static bool
+is_idle(const RcOutTopic *topic)
+{
+	return !topic->has_messages && topic->nsent == 0 &&
+		topic->failures == 0 && !topic->has_row && !topic->changed &&
+		topic->phase != RC_TOPIC_READY && topic->phase != RC_TOPIC_MAKING;
 }
 
 bool
@@ -252,17 +280,54 @@ rc_out_lost(void)
 }
 
 /* Bytes of the batches whose reports are due. */
-int64
-rc_out_open_bytes(void)
+void
+rc_out_open_bytes(RcOutBytes *bytes)
 {
-	int64		bytes = 0;
-
+	memset(bytes, 0, sizeof(RcOutBytes));
 	for (int i = 0; i < ntopics; i++)
 	{
 		if (by_number[i]->nopen > 0)
-			bytes += by_number[i]->bytes;
+			count_bytes(by_number[i], by_number[i]->bytes, bytes);
 	}
-	return bytes;
+}
+
+/*
+ * Whether one more message can be under way.  Topics that do not go well, as
+ * those without a leader, leave room for the others.
+ */
+bool
+rc_out_room(const RcOutTopic *topic, const RcOutBytes *bytes)
+{
+	if (bytes->all >= RC_OPEN_LIMIT)
+		return false;
+	return is_slow(topic) ? bytes->slow < RC_SLOW_LIMIT :
+		bytes->fresh < RC_BYTES_LIMIT;
+}
+
+/* The topic's batch is about to have so many more. */
+void
+rc_out_more_bytes(const RcOutTopic *topic, int64 more, RcOutBytes *bytes)
+{
+	count_bytes(topic, topic->bytes + more, bytes);
+	count_bytes(topic, -topic->bytes, bytes);
+}
+
+/* It failed the last time, or has been under way for long. */
+static bool
+is_slow(const RcOutTopic *topic)
+{
+	return topic->failures > 0 ||
+		(topic->nopen > 0 && rc_time_passed(topic->sent_at, SLOW_AFTER));
+}
+
+static void
+count_bytes(const RcOutTopic *topic, int64 n, RcOutBytes *bytes)
+{
+	bytes->all += n;
+	if (is_slow(topic))
+		bytes->slow += n;
+	else
+		bytes->fresh += Max(Min(n, RC_BYTES_LIMIT / 2), -RC_BYTES_LIMIT / 2);
 }
 
 /* How many topics there are of a kind. */

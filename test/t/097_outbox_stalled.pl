@@ -42,8 +42,11 @@ sub publish
 query('UPDATE rappel_conso.stream SET paused = true; SELECT rc_start()');
 $kafka->create_topic('fine');
 $kafka->script('topic', $kafka->{dir}, 'stuck', '--partitions', 4, '--replication', 1);
-publish(0, 0, 'stuck', 'fine');
+$kafka->script('topic', $kafka->{dir}, "stuck.$_", '--partitions', 4, '--replication', 1) foreach 1 .. 2;
+publish(0, 0, 'stuck', 'fine', 'stuck.1', 'stuck.2');
 wait_published();
+query(q{CREATE FUNCTION noise() RETURNS bytea LANGUAGE sql AS
+	$$ SELECT string_agg(decode(md5(i::text), 'hex'), '') FROM generate_series(1, 9 * 65536) i $$});
 
 $kafka->kill(2);
 publish(1, 3, 'stuck', 'fine');
@@ -54,6 +57,19 @@ wait_published('fine');
 publish(5, 5, 'fine');
 wait_published('fine');
 pass('D1: those of another topic do not');
+
+# Large messages that go nowhere take no room from others.
+query(q{SELECT rc_publish(t, noise(), ('k' || n)::bytea) FROM generate_series(1, 8) n, unnest('{stuck.1,stuck.2}'::text[]) t});
+foreach my $n (1 .. 40)
+{
+	query(q{SELECT rc_publish('quick', (extract(epoch FROM clock_timestamp()) * 1000)::bigint::text, 'k')});
+	wait_published('quick');
+}
+my @quick = map { $_->{ts} - $_->{payload} } $kafka->consume('quick');
+shift @quick;    # the topic was made for it
+is(scalar(@quick), 39, 'D1: 9 MB for partitions without a leader keep no message of another topic waiting');
+cmp_ok((sort { $a <=> $b } @quick)[-1], '<', 4000, 'D1: by no more than a round');
+cmp_ok(query(q{SELECT count(*) FROM rappel_conso.outbox WHERE topic LIKE 'stuck._'}), '>', 0, 'D1: while they wait');
 
 $kafka->restart(2);
 wait_published();
