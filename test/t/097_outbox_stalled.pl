@@ -60,14 +60,15 @@ pass('D1: those of another topic do not');
 
 # Large messages that go nowhere take no room from others.
 query(q{SELECT rc_publish(t, noise(), ('k' || n)::bytea) FROM generate_series(1, 8) n, unnest('{stuck.1,stuck.2}'::text[]) t});
-foreach my $n (1 .. 40)
+foreach my $n (1 .. 15)
 {
 	query(q{SELECT rc_publish('quick', (extract(epoch FROM clock_timestamp()) * 1000)::bigint::text, 'k')});
 	wait_published('quick');
 }
 my @quick = map { $_->{ts} - $_->{payload} } $kafka->consume('quick');
 shift @quick;    # the topic was made for it
-is(scalar(@quick), 39, 'D1: 9 MB for partitions without a leader keep no message of another topic waiting');
+note("ms: @quick");
+is(scalar(@quick), 14, 'D1: 9 MB for partitions without a leader keep no message of another topic waiting');
 cmp_ok((sort { $a <=> $b } @quick)[-1], '<', 4000, 'D1: by no more than a round');
 cmp_ok(query(q{SELECT count(*) FROM rappel_conso.outbox WHERE topic LIKE 'stuck._'}), '>', 0, 'D1: while they wait');
 
