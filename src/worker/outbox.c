@@ -33,6 +33,9 @@
 /* The same while there is no room for another one. */
 #define SHORT_PATIENCE	5000
 
+/* And others, when the producer shall be closed: no batch is begun meanwhile. */
+#define CLOSING_PATIENCE	2000
+
 /* Topics that a producer has handles of before it is opened anew. */
 #define TOPICS_LIMIT	1000
 
@@ -201,7 +204,8 @@ wait_for_reports(RcPublisher *publisher)
 
 /*
  * A batch that has been under way for very long, or settings or secrets
- * that have changed, take another producer: but first others get their reports.
+ * that have changed, take another producer: but first others get their reports,
+ * unless they failed the last time, too.
  */
 static void
 close_stalled(RcPublisher *publisher)
@@ -224,7 +228,7 @@ close_stalled(RcPublisher *publisher)
 			continue;
 		if (rc_time_passed(topic->sent_at, patience))
 			stalled = true;
-		else
+		else if (topic->failures == 0)
 			others = true;
 	}
 	if (!publisher->closing &&
@@ -235,7 +239,7 @@ close_stalled(RcPublisher *publisher)
 		publisher->closing_since = now;
 	}
 	if (publisher->closing &&
-		(!others || rc_time_passed(publisher->closing_since, SHORT_PATIENCE)))
+		(!others || rc_time_passed(publisher->closing_since, CLOSING_PATIENCE)))
 		close_unconfirmed(publisher);
 }
 
