@@ -33,6 +33,12 @@ $$;
 CREATE SCHEMA rappel_conso;
 COMMENT ON SCHEMA rappel_conso IS 'definitions and state of the pipelines of rappel_conso';
 
+-- It is immutable only as a row is stored: the generated columns that use it
+-- keep which role the name meant then, and a restore computes them anew.
+CREATE FUNCTION rappel_conso.role_oid(name) RETURNS oid
+AS 'MODULE_PATHNAME', 'rc_role_oid' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION rappel_conso.role_oid(name) IS 'OID of the role that has a name now; null if there is none';
+
 --
 -- Definitions
 --
@@ -384,6 +390,7 @@ CREATE TABLE rappel_conso.dead_letter (
   detail text,
   context text,
   owner name,
+  owner_oid oid GENERATED ALWAYS AS (rappel_conso.role_oid(owner)) STORED,
   attempts integer NOT NULL DEFAULT 1,
   created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   resolved_at timestamptz
@@ -412,6 +419,7 @@ COMMENT ON COLUMN rappel_conso.dead_letter.message IS 'message of the error';
 COMMENT ON COLUMN rappel_conso.dead_letter.detail IS 'detail of the error';
 COMMENT ON COLUMN rappel_conso.dead_letter.context IS 'context of the error';
 COMMENT ON COLUMN rappel_conso.dead_letter.owner IS 'name of the role that the record belonged to: owner of the source, stream or message';
+COMMENT ON COLUMN rappel_conso.dead_letter.owner_oid IS 'OID of that role when the row was stored: who takes the name later does not see it';
 COMMENT ON COLUMN rappel_conso.dead_letter.attempts IS 'how often it was tried';
 COMMENT ON COLUMN rappel_conso.dead_letter.created_at IS 'when it failed first';
 COMMENT ON COLUMN rappel_conso.dead_letter.resolved_at IS 'when it was applied, or its message published, after all; null: still dead';
@@ -428,6 +436,7 @@ CREATE TABLE rappel_conso.outbox (
     CONSTRAINT outbox_headers_check CHECK (jsonb_typeof(headers) OPERATOR(pg_catalog.=) 'object'),
   origin text NOT NULL DEFAULT 'rc_publish',
   owner name NOT NULL,
+  owner_oid oid GENERATED ALWAYS AS (rappel_conso.role_oid(owner)) STORED,
   created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   dead_letter bigint
 );
@@ -443,6 +452,7 @@ COMMENT ON COLUMN rappel_conso.outbox.value IS 'value of the message';
 COMMENT ON COLUMN rappel_conso.outbox.headers IS 'headers of the message, in the form of records.headers';
 COMMENT ON COLUMN rappel_conso.outbox.origin IS 'stream that emitted it, or rc_publish';
 COMMENT ON COLUMN rappel_conso.outbox.owner IS 'name of the role that emitted it';
+COMMENT ON COLUMN rappel_conso.outbox.owner_oid IS 'OID of that role when the message was emitted: who takes the name later does not see it';
 COMMENT ON COLUMN rappel_conso.outbox.created_at IS 'when it was emitted';
 COMMENT ON COLUMN rappel_conso.outbox.dead_letter IS 'dead letter that rc_republish() has put back, which is resolved when Kafka has confirmed the message';
 
@@ -789,6 +799,17 @@ COMMENT ON TRIGGER source_role ON rappel_conso.source IS 'checks that the caller
 CREATE TRIGGER topic_grant_role BEFORE INSERT OR UPDATE OF role ON rappel_conso.topic_grant
   FOR EACH ROW EXECUTE FUNCTION rappel_conso.role_check('role', 'topic');
 COMMENT ON TRIGGER topic_grant_role ON rappel_conso.topic_grant IS 'notes which role is meant';
+
+CREATE FUNCTION rappel_conso.owner_known() RETURNS trigger
+AS 'MODULE_PATHNAME', 'rc_owner_known' LANGUAGE C;
+COMMENT ON FUNCTION rappel_conso.owner_known() IS 'keeps what a dropped role has left from a role that takes its name later';
+
+CREATE TRIGGER a_owner_known BEFORE UPDATE OR DELETE ON rappel_conso.stream
+  FOR EACH ROW EXECUTE FUNCTION rappel_conso.owner_known();
+COMMENT ON TRIGGER a_owner_known ON rappel_conso.stream IS 'keeps what a dropped role has left from a role that takes its name later';
+CREATE TRIGGER a_owner_known BEFORE UPDATE OR DELETE ON rappel_conso.source
+  FOR EACH ROW EXECUTE FUNCTION rappel_conso.owner_known();
+COMMENT ON TRIGGER a_owner_known ON rappel_conso.source IS 'keeps what a dropped role has left from a role that takes its name later';
 
 CREATE FUNCTION rappel_conso.topic_grant_changed() RETURNS trigger
 AS 'MODULE_PATHNAME', 'rc_topic_grant_changed' LANGUAGE C;
@@ -1951,12 +1972,12 @@ COMMENT ON POLICY own ON rappel_conso.source_wait IS 'members of the owner see w
 CREATE POLICY monitor ON rappel_conso.source_wait FOR SELECT TO pg_monitor USING (true);
 COMMENT ON POLICY monitor ON rappel_conso.source_wait IS 'pg_monitor sees states of all';
 CREATE POLICY own ON rappel_conso.dead_letter FOR SELECT
-  USING (owner OPERATOR(pg_catalog.=) ANY (SELECT r.rolname FROM pg_catalog.pg_roles r
+  USING ((owner, owner_oid) IN (SELECT r.rolname, r.oid FROM pg_catalog.pg_roles r
            WHERE pg_catalog.pg_has_role(r.oid, CASE WHEN pg_catalog.current_setting('server_version_num')::integer >= 160000
                                                     THEN 'USAGE' ELSE 'MEMBER' END)));
 
 CREATE POLICY own ON rappel_conso.outbox FOR SELECT
-  USING (owner OPERATOR(pg_catalog.=) ANY (SELECT r.rolname FROM pg_catalog.pg_roles r
+  USING ((owner, owner_oid) IN (SELECT r.rolname, r.oid FROM pg_catalog.pg_roles r
            WHERE pg_catalog.pg_has_role(r.oid, CASE WHEN pg_catalog.current_setting('server_version_num')::integer >= 160000
                                                     THEN 'USAGE' ELSE 'MEMBER' END)));
 COMMENT ON POLICY own ON rappel_conso.outbox IS 'roles see the messages that they emitted';

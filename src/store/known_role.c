@@ -29,12 +29,15 @@
 #include "utils/rel.h"
 
 PG_FUNCTION_INFO_V1(rc_role_check);
+PG_FUNCTION_INFO_V1(rc_owner_known);
+PG_FUNCTION_INFO_V1(rc_role_oid);
 
 static bool is_restored(TriggerData *data);
 static void check_membership(Oid role, const char *role_name,
 							 const char *table, const char *name);
 static void check_same_role(TriggerData *data, const char *role_name,
 							Oid role, const char *name);
+static bool known_role(const char *role_name, Oid *known);
 static int64 count_others(TriggerData *data, const char *role_name,
 						  const char *name);
 static void note_role(const char *role_name);
@@ -193,6 +196,45 @@ rc_role_check(PG_FUNCTION_ARGS)
 	return PointerGetDatum(row);
 }
 
+/*
+ * Trigger function: BEFORE UPDATE OR DELETE of a stream or source.  Row-level
+ * security goes by the name; a role that has only the name of the owner
+ * changes nothing.
+ */
+Datum
+rc_owner_known(PG_FUNCTION_ARGS)
+{
+	TriggerData *data = (TriggerData *) fcinfo->context;
+	TupleDesc	desc;
+	char	   *role_name;
+	Oid			known;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		elog(ERROR, "owner_known() is a trigger function");
+	desc = RelationGetDescr(data->tg_relation);
+	role_name = SPI_getvalue(data->tg_trigtuple, desc,
+							 SPI_fnumber(desc, "owner"));
+	if (!superuser() && known_role(role_name, &known) &&
+		get_role_oid(role_name, true) != known)
+		rc_role_lost_error(role_name,
+						   RelationGetRelationName(data->tg_relation),
+						   SPI_getvalue(data->tg_trigtuple, desc,
+										SPI_fnumber(desc, "name")));
+	return PointerGetDatum(TRIGGER_FIRED_BY_UPDATE(data->tg_event) ?
+						   data->tg_newtuple : data->tg_trigtuple);
+}
+
+/* rappel_conso.role_oid(name): null if there is no such role. */
+Datum
+rc_role_oid(PG_FUNCTION_ARGS)
+{
+	Oid			role = get_role_oid(NameStr(*PG_GETARG_NAME(0)), true);
+
+	if (!OidIsValid(role))
+		PG_RETURN_NULL();
+	PG_RETURN_OID(role);
+}
+
 /* By COPY, or as pg_dump --inserts writes a stream, with all its columns. */
 static bool
 is_restored(TriggerData *data)
@@ -225,19 +267,10 @@ static void
 check_same_role(TriggerData *data, const char *role_name, Oid role,
 				const char *name)
 {
-	RcQueryScope scope;
-	RcParams	params = {0};
-	Oid			known = InvalidOid;
-	bool		is_known;
+	Oid			known;
+	bool		is_known = known_role(role_name, &known);
 	int64		others;
 
-	rc_param_text(&params, role_name);
-	rc_query_begin(&scope);
-	is_known = rc_query("SELECT oid FROM rappel_conso.known_role"
-						" WHERE name = $1", &params) == 1;
-	if (is_known)
-		known = (Oid) rc_column_int8(0, 1, InvalidOid);
-	rc_query_end(&scope);
 	if (is_known && known == role)
 		return;
 
@@ -255,6 +288,23 @@ check_same_role(TriggerData *data, const char *role_name, Oid role,
 				(errmsg("%lld other rows of rappel_conso.stream, source, topic_grant, dead_letter and outbox now mean the role \"%s\" of today, too",
 						(long long) others, role_name)));
 	remember_role(role_name, role);
+}
+
+/* The OID that is known of a name; false: none. */
+static bool
+known_role(const char *role_name, Oid *known)
+{
+	RcQueryScope scope;
+	RcParams	params = {0};
+	bool		is_known;
+
+	rc_param_text(&params, role_name);
+	rc_query_begin(&scope);
+	is_known = rc_query("SELECT oid FROM rappel_conso.known_role"
+						" WHERE name = $1", &params) == 1;
+	*known = is_known ? (Oid) rc_column_int8(0, 1, InvalidOid) : InvalidOid;
+	rc_query_end(&scope);
+	return is_known;
 }
 
 /* Rows that carry the name, but for the one that is being stored. */

@@ -131,6 +131,9 @@ make_role('other', 'other.*');
 is(make_stream('clerk', 'clerk', 'clerk.in'), '', 'a stream');
 is(make_stream('clerk', 'clerk2', 'clerk.in2'), '', 'and another one of the same owner');
 runs_as('clerk', 'clerk.in', 'it runs as its owner');
+query(q{INSERT INTO rappel_conso.dead_letter (origin, name, topic, value, sqlstate, message, owner)
+	VALUES ('stream', 'clerk', 'clerk.in', 'secret', '22P02', 'bad', 'clerk')});
+is(as('clerk', q{SELECT count(*) FROM rappel_conso.dead_letter}), '1', 'and sees its dead letter');
 query(q{INSERT INTO rappel_conso.source (name, dataset, owner) VALUES ('clerks', 'd', 'clerk')});
 query('DROP OWNED BY clerk; DROP ROLE clerk');
 fails_as_lost('clerk', 'clerk', 'R3: the owner was dropped');
@@ -177,7 +180,10 @@ like(as('clerk', q{SELECT rc_publish('clerk.out', 'x'::text)}), qr/^42501: .*top
 like(as('clerk', q{SELECT rc_seek('clerk', 'latest')}), qr/^42/, 'R3: nor a verb over the stream');
 like(as('clerk', q{INSERT INTO rappel_conso.stream (name, topics, statement) VALUES ('mine', '{clerk.in}', 'SELECT key FROM records')}),
 	qr/^42501: name "clerk" is still used by what an earlier role/, 'R3: nor can it bring all that to life with a stream of its own');
-like(as('clerk', q{UPDATE rappel_conso.stream SET owner = 'clerk' WHERE name = 'clerk'}), qr/^42501/, 'R3: or by setting the owner');
+like(as('clerk', q{UPDATE rappel_conso.stream SET owner = 'clerk' WHERE name = 'clerk'}), qr/^42704: role "clerk" was dropped/, 'R3: or by setting the owner');
+like(as('clerk', q{DELETE FROM rappel_conso.stream WHERE name = 'clerk2'}), qr/^42704: role "clerk" was dropped/, 'R3: nor delete any of it');
+is(query(q{SELECT count(*) FROM rappel_conso.dead_letter WHERE owner = 'clerk'}), '1', 'the dropped one has left a dead letter');
+is(as('clerk', q{SELECT count(*) FROM rappel_conso.dead_letter}), '0', 'R3: nor see what was a dead letter of the other');
 
 query(q{UPDATE rappel_conso.topic_grant SET role = 'clerk' WHERE role = 'clerk';
 	UPDATE rappel_conso.stream SET owner = 'clerk' WHERE name = 'clerk'});
