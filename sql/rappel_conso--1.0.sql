@@ -1371,7 +1371,7 @@ BEGIN ATOMIC
                           count(DISTINCT t.topic) AS topics, min(t.topic) AS topic
                      FROM rappel_conso.outbox m LEFT JOIN rappel_conso.outbox_topic t ON t.topic = m.topic) o
   UNION ALL
-  SELECT 'topic' AS component, t.topic, 'waiting',
+  SELECT 'topic' AS component, t.topic, 'waiting' AS state,
          CASE WHEN m.n = 1 THEN format('1 message waits, since %s', m.oldest)
               ELSE format('%s messages wait, the oldest since %s', m.n, m.oldest) END
            || COALESCE(format('; tried again at %s', t.retry_at), ''),

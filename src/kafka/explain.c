@@ -56,6 +56,8 @@ static const Explanation connection_words[] = {
 	CHECK_CLIENT_CERTIFICATE},
 	{"certificate verify failed", NULL,
 	"the certificate of the broker could not be verified", CHECK_CA},
+	{"unexpected eof", "SSL_HANDSHAKE",
+	"the port does not seem to speak TLS", CHECK_PROTOCOL},
 	{"unexpected eof", "SSL handshake",
 	"the port does not seem to speak TLS", CHECK_PROTOCOL},
 	{"wrong version number", NULL,
