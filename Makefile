@@ -79,6 +79,10 @@ demo-clean:
 ##                    own; TESTS="name .." runs only these TAP files
 test:
 	@test/run
+## make test-all      the same with the slow cases, then make matrix
+test-all:
+	@RAPPEL_CONSO_ALL=1 test/run
+	@test/matrix
 ## make matrix        builds and runs some of them on PostgreSQL 16, 17 and 18;
 ##                    MAJORS="16 .." and TESTS="name .." choose
 matrix:
@@ -97,5 +101,5 @@ indent:
 lint:
 	@test/indent --check
 
-.PHONY: help deps test-deps demo demo-kafka demo-psql demo-stop demo-clean \
+.PHONY: help deps test-deps test-all demo demo-kafka demo-psql demo-stop demo-clean \
 	test matrix bench valgrind indent lint

@@ -261,6 +261,7 @@ sub kill_within_a_batch
 	my ($produce) = @_;
 	my $session = $node->background_psql('postgres', on_error_die => 1);
 	my $postmaster = query('SELECT pg_postmaster_start_time()');
+	my $log = -s $node->logfile;
 	my $pid;
 
 	$session->query_safe('BEGIN; LOCK order_details_replica IN EXCLUSIVE MODE');
@@ -271,6 +272,7 @@ sub kill_within_a_batch
 	$pid = query(q{SELECT rappel_conso.worker_pid('stream', 'replicate')});
 	kill('KILL', $pid) == 1 or die "could not kill process $pid";
 	eval { $session->quit };
+	$node->wait_for_log(qr/database system is ready to accept connections/, $log);
 	$node->poll_query_until('postgres', qq{SELECT pg_postmaster_start_time() = '$postmaster'})
 	  or die 'the server is not back';
 	return;

@@ -1,7 +1,8 @@
 # 118_hostile_settings.pl
 #     R8: what a role or a database sets changes neither what SQL of ours means
 #     nor what workers do.  The whole tests of grants, seek and of status and
-#     report run once with such settings of all roles, and once of the database;
+#     report run once with such settings of all roles, and in make test-all once
+#     of the database;
 #     then what sessions of tests could not bear: settings that end a worker,
 #     hide rows or change the encoding of messages.
 
@@ -20,7 +21,7 @@ need_kafka();
 # ---- whole tests ----
 
 # They wait more than they work, so those of a kind run beside each other.
-foreach my $whose ('ROLE ALL', 'DATABASE postgres')
+foreach my $whose ('ROLE ALL', $ENV{RAPPEL_CONSO_ALL} ? 'DATABASE postgres' : ())
 {
 	my @children;
 
