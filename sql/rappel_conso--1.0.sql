@@ -837,6 +837,8 @@ BEGIN
   UPDATE rappel_conso.stream_offset o SET epoch = o.epoch + 1 WHERE o.stream = NEW.name;
   UPDATE rappel_conso.dead_letter d SET name = NEW.name, owner = NEW.owner
    WHERE d.origin = 'stream' AND d.name = OLD.name AND d.owner = OLD.owner AND d.resolved_at IS NULL
+     -- not what an earlier role of that name has left
+     AND d.owner_oid IN (rappel_conso.role_oid(OLD.owner), rappel_conso.role_oid(NEW.owner))
      AND (NEW.name, NEW.owner) <> (OLD.name, OLD.owner);
   UPDATE rappel_conso.stream_state s SET retry_at = NULL, failures = 0 WHERE s.stream = NEW.name;
   RETURN NULL;
@@ -1101,6 +1103,10 @@ BEGIN
        UNION ALL
       SELECT pg_describe_object('pg_class'::regclass, k.relation, 0), c.relowner
         FROM kin k JOIN pg_class c ON c.oid = k.relation WHERE c.relkind NOT IN ('r', 'p')
+       UNION ALL
+      -- what its subqueries read, and functions of the server, it does not depend on
+      SELECT pg_describe_object('pg_policy'::regclass, y.oid, 0), c.relowner
+        FROM kin k JOIN pg_policy y ON y.polrelid = k.relation JOIN pg_class c ON c.oid = k.relation
     )
     SELECT n.what, r.rolname AS holder INTO need_of_other FROM need n JOIN pg_roles r ON r.oid = n.holder
      WHERE NOT r.rolsuper ORDER BY 1 LIMIT 1;

@@ -337,7 +337,14 @@ rc_republish(PG_FUNCTION_ARGS)
 	PreventCommandDuringRecovery("rc_republish()");
 	PreventCommandIfReadOnly("rc_republish()");
 	if (!PG_ARGISNULL(1))
-		id = PG_GETARG_INT64(1) > 0 ? PG_GETARG_INT64(1) : -1;
+	{
+		id = PG_GETARG_INT64(1);
+		if (id <= 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_OBJECT),
+					 errmsg("dead letter %lld of the outbox does not exist",
+							(long long) id)));
+	}
 	rc_republish_letters(topic, id, &values[0], &values[1]);
 	if (values[0] > 0)
 		rc_wake_at_commit(RC_WORKER_OUTBOX, "", 0);

@@ -115,6 +115,7 @@ rc_dead_letters(const RcStream *stream, int64 id, int64 after, int limit, int *n
 						" (extract(epoch FROM record_timestamp) * 1000)::int8,"
 						" key, value, headers FROM rappel_conso.dead_letter"
 						" WHERE origin = 'stream' AND name = $1 AND owner = $5"
+						" AND owner_oid = rappel_conso.role_oid(owner)"
 						" AND resolved_at IS NULL AND id > $3"
 						" AND ($2 IS NULL OR id = $2)"
 						" ORDER BY id LIMIT $4 FOR UPDATE", &params);
@@ -180,6 +181,7 @@ rc_dead_letter_supersede(const RcStream *stream, int64 id)
 							  " FROM rappel_conso.run r JOIN rappel_conso.source_record s"
 							  " ON s.source = r.source AND s.destination = r.destination"
 							  " WHERE d.origin = 'stream' AND d.name = $1 AND d.owner = $3"
+							  " AND d.owner_oid = rappel_conso.role_oid(d.owner)"
 							  " AND d.resolved_at IS NULL AND d.value IS NULL"
 							  " AND ($2 IS NULL OR d.id = $2) AND r.id = d.run"
 							  " AND s.key = d.key AND s.missed_at IS NULL",

@@ -106,12 +106,16 @@ owners_for_caller(const char *topic, int64 id)
 
 	rc_param_text(&params, topic);
 	rc_param_int8(&params, id);
+	rc_param_bool(&params, superuser());
 	rc_query_begin(&scope);
+	/* what an earlier role of the name has left is a superuser's only */
 	n = rc_query("SELECT DISTINCT d.owner, k.oid FROM rappel_conso.dead_letter d"
 				 " LEFT JOIN rappel_conso.known_role k ON k.name = d.owner"
 				 " WHERE d.origin = 'outbox' AND d.owner IS NOT NULL"
 				 " AND ($1 IS NULL OR d.topic = $1) AND ($2 = 0 OR d.id = $2)"
-				 " AND ($2 <> 0 OR d.resolved_at IS NULL)", &params);
+				 " AND ($2 <> 0 OR d.resolved_at IS NULL)"
+				 " AND ($3 OR d.owner_oid = rappel_conso.role_oid(d.owner))",
+				 &params);
 	for (uint64 i = 0; i < n; i++)
 	{
 		Owner	   *owner = SPI_palloc(sizeof(Owner));
@@ -151,6 +155,7 @@ next_letters(const char *topic, int64 id, List *owners, int64 after, int *n)
 	rc_param_datum(&params, TEXTARRAYOID, name_array(owners));
 	rc_param_int8(&params, after);
 	rc_param_int4(&params, PAGE);
+	rc_param_bool(&params, superuser());
 	rc_query_begin(&scope);
 	*n = (int) rc_query("SELECT d.id, d.topic, d.owner, d.key, d.value, d.headers,"
 						" d.sqlstate = 'XX001'"
@@ -158,6 +163,7 @@ next_letters(const char *topic, int64 id, List *owners, int64 after, int *n)
 						" WHERE d.origin = 'outbox' AND d.resolved_at IS NULL"
 						" AND ($1 IS NULL OR d.topic = $1) AND ($2 = 0 OR d.id = $2)"
 						" AND d.owner::text = ANY ($3) AND d.id > $4"
+						" AND ($6 OR d.owner_oid = rappel_conso.role_oid(d.owner))"
 						" AND NOT EXISTS (SELECT FROM rappel_conso.outbox o"
 						"  WHERE o.dead_letter = d.id)"
 						" ORDER BY d.id LIMIT $5 FOR UPDATE OF d", &params);

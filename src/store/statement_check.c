@@ -27,6 +27,13 @@
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
 
+/* A query, and the one that it is a part of. */
+typedef struct QueryScope
+{
+	Query	   *query;
+	struct QueryScope *outer;
+} QueryScope;
+
 static void plan_or_wait_for_setup(const RcStream *stream,
 								   RcStatementLook *look);
 static void plan_statement(const RcStream *stream, RcStatementLook *look);
@@ -35,6 +42,7 @@ static void check_commands(List *commands, const char *name);
 static bool selects_into(Node *command);
 static void look_at_plan(SPIPlanPtr plan, RcStatementLook *look);
 static bool reads_records(Node *node, void *context);
+static bool entry_reads_records(const RangeTblEntry *entry, QueryScope *scope);
 static bool collect_unlogged(Node *node, List **unlogged);
 static void add_unlogged(Oid table, bool inherited, List **unlogged);
 static char *find_emptied(const RcStream *stream, List *unlogged);
@@ -260,23 +268,61 @@ look_at_plan(SPIPlanPtr plan, RcStatementLook *look)
 	(void) collect_unlogged((Node *) source->query_list, &look->unlogged);
 }
 
-/* Whether "records" is read anywhere: in a CTE, a subquery, an argument. */
+/*
+ * Whether "records" is read anywhere: in a CTE, a subquery, an argument.  A
+ * SELECT in WITH runs only where it is referred to, from what runs itself.
+ */
 static bool
 reads_records(Node *node, void *context)
 {
 	if (node == NULL)
 		return false;
 	if (IsA(node, RangeTblEntry))
-	{
-		RangeTblEntry *entry = (RangeTblEntry *) node;
-
-		return entry->rtekind == RTE_NAMEDTUPLESTORE &&
-			strcmp(entry->enrname, "records") == 0;
-	}
+		return entry_reads_records((RangeTblEntry *) node,
+								   (QueryScope *) context);
 	if (IsA(node, Query))
-		return query_tree_walker((Query *) node, reads_records, context,
-								 QTW_EXAMINE_RTES_BEFORE);
+	{
+		QueryScope	scope = {(Query *) node, (QueryScope *) context};
+		ListCell   *lc;
+
+		if (query_tree_walker(scope.query, reads_records, &scope,
+							  QTW_EXAMINE_RTES_BEFORE |
+							  QTW_IGNORE_CTE_SUBQUERIES))
+			return true;
+		foreach(lc, scope.query->cteList)
+		{
+			Query	   *with = castNode(Query,
+										lfirst_node(CommonTableExpr, lc)->ctequery);
+
+			if (with->commandType != CMD_SELECT &&
+				reads_records((Node *) with, &scope))
+				return true;
+		}
+		return false;
+	}
 	return expression_tree_walker(node, reads_records, context);
+}
+
+/* The same of what stands in FROM; scope is that of its query. */
+static bool
+entry_reads_records(const RangeTblEntry *entry, QueryScope *scope)
+{
+	ListCell   *lc;
+
+	if (entry->rtekind == RTE_NAMEDTUPLESTORE)
+		return strcmp(entry->enrname, "records") == 0;
+	if (entry->rtekind != RTE_CTE || entry->self_reference)
+		return false;
+	for (Index i = 0; i < entry->ctelevelsup; i++)
+		scope = scope->outer;
+	foreach(lc, scope->query->cteList)
+	{
+		CommonTableExpr *with = lfirst_node(CommonTableExpr, lc);
+
+		if (strcmp(with->ctename, entry->ctename) == 0)
+			return reads_records(with->ctequery, scope);
+	}
+	return false;
 }
 
 /* Tables that it writes, also in CTEs, and that are not written to the WAL. */

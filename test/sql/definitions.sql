@@ -250,6 +250,7 @@ SELECT stream_with('statement', c.statement) FROM (VALUES
   (26, 'VALUES (1)'),
   (27, 'INSERT INTO cellar VALUES (''x'')'),
   (28, 'WITH gone AS (DELETE FROM cellar RETURNING bottle) INSERT INTO cellar SELECT bottle FROM gone'),
+  (128, 'WITH a AS (SELECT key FROM records), b AS MATERIALIZED (SELECT key FROM a) INSERT INTO cellar VALUES (''x'')'),
   (29, 'WITH records AS (SELECT ''x'' AS key) INSERT INTO cellar SELECT key FROM records'),
   (30, 'UPDATE dish SET name = (SELECT count(*) FROM cellar)::text')) c (at, statement) ORDER BY c.at;
 

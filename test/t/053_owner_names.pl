@@ -189,6 +189,10 @@ query(q{UPDATE rappel_conso.topic_grant SET role = 'clerk' WHERE role = 'clerk';
 	UPDATE rappel_conso.stream SET owner = 'clerk' WHERE name = 'clerk'});
 wait_for(q{SELECT count(*) = 1 FROM seen WHERE value = 'for the dropped one'}, 'the new owner');
 runs_as('clerk', 'clerk.in', 'R3: until a superuser sets owner and grant again');
+is(query(q{SELECT count(*) FROM rappel_conso.dead_letter WHERE owner = 'clerk' AND owner_oid <> 'clerk'::regrole}), '1', 'the dead letter of the other is there');
+as('clerk', q{UPDATE rappel_conso.stream SET batch_size = 97 WHERE name = 'clerk'});
+is(as('clerk', q{SELECT count(*) FROM rappel_conso.dead_letter}), '0', 'R3: what changes the stream does not give it away');
+is(query(q{SELECT retried FROM rc_retry('clerk')}), '0', 'R3: nor does rc_retry()');
 is(as('clerk', q{SELECT rc_publish('clerk.out', 'x'::text) IS NOT NULL}), 't', 'R3: then the grant is its own');
 
 #
