@@ -2051,9 +2051,9 @@ BEGIN
         RETURN NEW;
       END IF;
       IF pg_catalog.to_regclass('@extschema@.rappel_conso_history') IS NULL THEN
-        -- not the fault of one record: with this the stream begins anew, and its setup makes the table
+        -- of a class that is never one record's fault: the stream begins anew, and its setup makes the table
         RAISE EXCEPTION 'table "rappel_conso_history" is missing'
-          USING ERRCODE = 'object_not_in_prerequisite_state',
+          USING ERRCODE = 'undefined_file',
                 HINT = 'The next run or start of the stream makes it. To keep no history: ALTER TABLE rappel_conso_table DISABLE TRIGGER keep_superseded, DISABLE TRIGGER keep_deleted.';
       END IF;
       -- somebody may have put another there since setup looked

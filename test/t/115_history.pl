@@ -62,7 +62,7 @@ is( failure('SELECT * FROM rc_recalls_at(now())'),
 	'42P01: there is no history of recalls; The next run makes it, where the triggers keep_superseded and keep_deleted of rappel_conso_table are enabled.',
 	'where it was dropped, it says how to get it back');
 is( failure("DELETE FROM rappel_conso_table WHERE reference_fiche = '$fiche'"),
-	'55000: table "rappel_conso_history" is missing; The next run or start of the stream makes it. To keep no history: ALTER TABLE rappel_conso_table DISABLE TRIGGER keep_superseded, DISABLE TRIGGER keep_deleted.',
+	'58P01: table "rappel_conso_history" is missing; The next run or start of the stream makes it. To keep no history: ALTER TABLE rappel_conso_table DISABLE TRIGGER keep_superseded, DISABLE TRIGGER keep_deleted.',
 	'an old row is not lost');
 change('dropped');
 is(history(), 'libelle 1', 'the run has made it again, and the old row is in it');
