@@ -54,6 +54,19 @@ struct RcApplier
 	int			dead_in_row;
 	bool		told;			/* of statements that meet a row twice */
 
+	/*
+	 * apply.c: proof is looked for in more than one transaction.  So many
+	 * records have failed, of which this is the first; 0: none.
+	 */
+	MemoryContext search_context;
+	int			searched;
+	char	   *search_topic;
+	int32		search_partition;
+	int64		search_offset;
+	int			search_code;
+	char	   *search_message;
+	int			search_dead_in_row; /* before it */
+
 	/* apply.c: what the last batch has left */
 	int			tail_length;	/* records that nothing is proven of; 0: none */
 	const RcRecord *tail_record;	/* the first of them */

@@ -51,16 +51,20 @@ typedef struct Batch
 	int			probed;			/* a record before this one could be applied
 								 * after those before it had failed */
 	int			dead_in_row;	/* when the first of them failed */
-	TimestampTz bisecting_since;	/* 0: nothing was bisected */
+	TimestampTz bisecting_since;	/* in this transaction; 0: nothing was */
 	int			repeats;		/* ranges that met a row twice */
 } Batch;
 
-static bool time_is_up(const Batch *batch);
+static bool time_is_up(Batch *batch);
+static bool proven_again(Batch *batch);
+static void resume_search(Batch *batch);
+static void suspend_search(Batch *batch);
 static int	decided(const Batch *batch);
 static void enter_part(Batch *batch);
 static void try_next(Batch *batch);
 static void try_failures_again(Batch *batch);
 static void range_failed(Batch *batch, int n, ErrorData *error);
+static void raise_nobodys(Batch *batch, ErrorData *error);
 static void record_failed(Batch *batch, ErrorData *error);
 static void check_limits(Batch *batch, const Failure *failure);
 static void stop_for_record(Batch *batch, const Failure *failure);
@@ -87,6 +91,9 @@ rc_applier_open(const RcStream *stream)
 	applier->range_context = AllocSetContextCreate(context,
 												   "rappel_conso range",
 												   ALLOCSET_DEFAULT_SIZES);
+	applier->search_context = AllocSetContextCreate(context,
+													"rappel_conso search",
+													ALLOCSET_SMALL_SIZES);
 	return applier;
 }
 
@@ -114,10 +121,11 @@ rc_applier_retry(RcApplier *applier, RcDeadLetter *letters)
  *
  * Returns how many have been dealt with: offsets and cursors may move over so
  * many, and the parts' "applied" and "counts" are about them.  It is fewer
- * than there are when bisecting took too long: then the caller commits and
- * comes again with the rest.  Or the last ones failed, and nothing proves
- * whose fault that is: then the caller commits, calls rc_applier_check(), and
- * comes again with more records behind them.
+ * than there are, even none, when bisecting took too long: then the caller
+ * commits and comes again with the rest.  Or the last ones failed, and nothing
+ * proves whose fault that is, which rc_applier_undecided() tells: then the
+ * caller commits, calls rc_applier_check(), and comes again with more records
+ * behind them.
  *
  * Adds to a part's counts: inserted and updated by a statement that returns a
  * single boolean column "inserted", else the rows written as inserted; dead;
@@ -144,6 +152,7 @@ rc_apply(RcApplier *applier, const RcRecord *records, RcPart *parts, int nparts)
 
 	applier->outcome = RC_OUTCOME_CODE;
 	applier->tail_length = 0;
+	resume_search(&batch);
 	rc_statement_prepare(applier);
 	while (batch.at < batch.n && !time_is_up(&batch))
 	{
@@ -168,17 +177,104 @@ rc_apply(RcApplier *applier, const RcRecord *records, RcPart *parts, int nparts)
 }
 
 /*
- * Whether what has been decided is to be committed now.  Where nothing has
- * been, there has to be a fair chance of proof first.
+ * Whether the transaction has lasted long enough.  What has been decided is
+ * committed; if nothing has been, what was found out is kept for the next
+ * call, which goes on from there: the size that a range may have, or how far
+ * proof has been looked for in vain.
  */
 static bool
-time_is_up(const Batch *batch)
+time_is_up(Batch *batch)
 {
 	if (batch->bisecting_since == 0 ||
 		!TimestampDifferenceExceeds(batch->bisecting_since,
 									GetCurrentTimestamp(), BISECTING_TIME))
 		return false;
-	return decided(batch) > 0 || batch->at >= RC_PROOF_RECORDS;
+	if (decided(batch) > 0)
+		return true;
+	if (batch->at < batch->probed)
+		return batch->failures != NIL && proven_again(batch);
+	return batch->bad < 0;
+}
+
+/*
+ * Failures are being confirmed, and there are too many of them to come to the
+ * record that is the proof.  It is tried once more; always true, since this
+ * either decides them or ends the search.
+ */
+static bool
+proven_again(Batch *batch)
+{
+	RcCounts	unused = {0};
+	ErrorData  *error = rc_statement_try(batch->applier,
+										 batch->records + batch->probed - 1,
+										 1, true, &unused);
+
+	if (error == NULL)
+		settle(batch);
+	else
+	{
+		raise_nobodys(batch, error);
+		FreeErrorData(error);
+	}
+	return true;
+}
+
+/*
+ * The records that the last call has found to fail are the first ones again:
+ * only those behind them have to be tried.
+ */
+static void
+resume_search(Batch *batch)
+{
+	RcApplier  *applier = batch->applier;
+	const RcRecord *first = &batch->records[0];
+	int			searched = applier->searched;
+	Failure    *failure;
+
+	if (searched == 0)
+		return;
+	applier->searched = 0;
+	if (searched >= batch->n || first->offset != applier->search_offset ||
+		first->partition != applier->search_partition ||
+		strcmp(first->topic, applier->search_topic) != 0)
+	{
+		applier->dead_in_row = applier->search_dead_in_row;
+		return;
+	}
+	/* if there is proof, it is tried again and has its whole error */
+	failure = palloc0(sizeof(Failure));
+	failure->part = batch->part;
+	failure->part_end = batch->part_end;
+	failure->error = palloc0(sizeof(ErrorData));
+	failure->error->sqlerrcode = applier->search_code;
+	failure->error->message = applier->search_message;
+	batch->failures = list_make1(failure);
+	batch->unconfirmed = 1;
+	batch->at = searched;
+	batch->dead_in_row = applier->search_dead_in_row;
+	batch->bisecting_since = GetCurrentTimestamp();
+}
+
+/* All that was tried has failed, and there are more that may be proof. */
+static void
+suspend_search(Batch *batch)
+{
+	RcApplier  *applier = batch->applier;
+	const RcRecord *first = &batch->records[0];
+	const ErrorData *error = ((Failure *) linitial(batch->failures))->error;
+	char	   *message = MemoryContextStrdup(applier->context, error->message);
+
+	MemoryContextReset(applier->search_context);
+	applier->searched = batch->at;
+	applier->search_topic = MemoryContextStrdup(applier->search_context,
+												first->topic);
+	applier->search_partition = first->partition;
+	applier->search_offset = first->offset;
+	applier->search_code = error->sqlerrcode;
+	applier->search_message = MemoryContextStrdup(applier->search_context,
+												  message);
+	applier->search_dead_in_row = batch->dead_in_row;
+	pfree(message);
 }
 
 /* So many records from the first on have been applied or buried. */
@@ -273,13 +369,7 @@ range_failed(Batch *batch, int n, ErrorData *error)
 {
 	RcApplier  *applier = batch->applier;
 
-	if (rc_statement_phase() == RC_PHASE_PREPARE)
-		ReThrowError(error);
-	if (rc_error_fault(error) == RC_FAULT_NOBODY)
-	{
-		applier->outcome = RC_OUTCOME_WAITS;
-		ReThrowError(error);
-	}
+	raise_nobodys(batch, error);
 	if (batch->bisecting_since == 0)
 		batch->bisecting_since = GetCurrentTimestamp();
 	if (rc_statement_phase() == RC_PHASE_DECODE)
@@ -298,6 +388,19 @@ range_failed(Batch *batch, int n, ErrorData *error)
 	if (error->sqlerrcode == ERRCODE_CARDINALITY_VIOLATION)
 		batch->repeats++;
 	FreeErrorData(error);
+}
+
+/* An error that is no record's fault ends the batch. */
+static void
+raise_nobodys(Batch *batch, ErrorData *error)
+{
+	if (rc_statement_phase() == RC_PHASE_PREPARE)
+		ReThrowError(error);
+	if (rc_error_fault(error) == RC_FAULT_NOBODY)
+	{
+		batch->applier->outcome = RC_OUTCOME_WAITS;
+		ReThrowError(error);
+	}
 }
 
 /* The record at "at" has failed alone. */
@@ -418,8 +521,9 @@ bury(Batch *batch, Failure *failure)
 }
 
 /*
- * Remember a tail of failures.  Where it is all that there was, and that was
- * enough to expect a record that can be applied, the stream has failed.
+ * Remember a tail of failures, if all records behind it have been tried.  Where
+ * it is all that there was, and that was enough to expect a record that can be
+ * applied, the stream has failed.
  */
 static void
 note_tail(Batch *batch)
@@ -431,8 +535,13 @@ note_tail(Batch *batch)
 
 	if (batch->failures == NIL)
 		return;
+	if (batch->at < batch->n && decided(batch) == 0)
+	{
+		suspend_search(batch);
+		return;
+	}
 	applier->dead_in_row = batch->dead_in_row;
-	if (batch->at < batch->n && decided(batch) > 0)
+	if (batch->at < batch->n)
 		return;
 	first = (Failure *) linitial(batch->failures);
 	applier->tail_failed = first->at == 0 && batch->n >= enough;
@@ -445,79 +554,6 @@ note_tail(Batch *batch)
 		pfree(applier->tail_message);
 	applier->tail_message = MemoryContextStrdup(applier->context,
 												error->message);
-}
-
-/* So many records a tail has to be tried with, for proof to be possible. */
-int
-rc_applier_proof_records(const RcApplier *applier)
-{
-	return Max(applier->stream->batch_size, RC_PROOF_RECORDS);
-}
-
-/*
- * Whether the last batch has left a tail that nothing is proven of.  *at is
- * its first record, which must still be there, unless "at" is NULL.
- */
-bool
-rc_applier_undecided(const RcApplier *applier, const RcRecord **at)
-{
-	if (applier->tail_length > 0 && at != NULL)
-		*at = applier->tail_record;
-	return applier->tail_length > 0;
-}
-
-/*
- * Throw the error of such a tail: when the stream has failed, or, with
- * "at_end", when no more records are there to be tried with it.  "sought"
- * says that rc_seek() can pass over it.  To be called after the commit.
- */
-void
-rc_applier_check(RcApplier *applier, bool at_end, bool sought)
-{
-	const RcRecord *record = applier->tail_record;
-	const char *stream = applier->stream->name;
-	const char *error = applier->tail_message;
-
-	if (applier->tail_length == 0 || !(at_end || applier->tail_failed))
-		return;
-	applier->outcome = applier->tail_failed ? RC_OUTCOME_FAILED :
-		RC_OUTCOME_WAITS;
-	if (applier->tail_failed)
-		ereport(ERROR,
-				(errcode(applier->tail_code),
-				 errmsg("%d records in a row failed, the last one with: %s",
-						applier->tail_length, error),
-				 errdetail("The first one is at offset %lld of topic \"%s\", partition %d.",
-						   (long long) record->offset, record->topic,
-						   record->partition),
-				 errhint("Something is wrong with stream \"%s\" rather than with its records.",
-						 stream)));
-	ereport(ERROR,
-			(errcode(applier->tail_code),
-			 errmsg("record at offset %lld of topic \"%s\", partition %d failed: %s",
-					(long long) record->offset, record->topic,
-					record->partition, error),
-			 errdetail("It is tried again with the records that come after it: if one of them can be applied, it becomes a dead letter."),
-			 sought ?
-			 errhint("SELECT rc_seek('%s', '%s%d:%lld') passes over it.",
-					 stream,
-					 list_length(applier->stream->topics) > 1 ?
-					 psprintf("%s:", record->topic) : "",
-					 record->partition, (long long) record->offset + 1) :
-			 errhint("Mend what stream \"%s\" needs, or wait for a newer record.",
-					 stream)));
-}
-
-/*
- * Whether an error that left rc_apply() or rc_applier_check() may be gone at
- * the next try.
- */
-bool
-rc_applier_may_pass(const RcApplier *applier, const ErrorData *error)
-{
-	if (applier->outcome == RC_OUTCOME_CODE)
-		return rc_error_may_pass(error->sqlerrcode);
-	return applier->outcome == RC_OUTCOME_WAITS;
 }
 
 /*

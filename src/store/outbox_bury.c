@@ -120,7 +120,11 @@ bury(const int64 *ids, int n, int sqlstate, const char *message, bool bare,
 			 " WHERE o.id = ANY ($1) AND NOT EXISTS (SELECT"
 			 "  FROM rappel_conso.known_role k WHERE k.name = o.owner)"
 			 " ON CONFLICT DO NOTHING", &delete_params);
-	/* no row of the outbox may be copied as a whole here: that reads all of it */
+
+	/*
+	 * no row of the outbox may be copied as a whole here: that reads all of
+	 * it
+	 */
 	rc_query("WITH again AS (UPDATE rappel_conso.dead_letter d"
 			 "  SET sqlstate = CASE WHEN $5 OR $6 OR $7 THEN d.sqlstate ELSE $2 END,"
 			 "  message = CASE WHEN $5 OR $6 OR $7 THEN d.message ELSE $3 END,"

@@ -48,6 +48,7 @@ static bool open_stream(const char *name, int number, bool even_paused);
 static void wait_for_topic(RcConsumption *c);
 static void say_table_made(const RcStream *stream);
 static void open_consumer(const char *name, int number);
+static bool still_wanted(void);
 static bool definition_current(void);
 static bool granted(void);
 static int	fetch(RcRecord *records);
@@ -306,7 +307,8 @@ fetch_for_proof(RcRecord *records, int max)
 /*
  * Apply what was fetched, one commit for each run's records, so that its
  * counters are its own; but where proof is looked for all of it together.
- * Returns the number of records applied.
+ * Returns the number of records applied; where that is not all of them, idle()
+ * finds that the stream has to be opened again.
  */
 static int
 apply_fetched(RcRecord *records, int n, RcCounts *counts)
@@ -318,8 +320,15 @@ apply_fetched(RcRecord *records, int n, RcCounts *counts)
 	if (proving)
 		failed_ones_first(records, n);
 	while (done < n)
+	{
 		done += apply_batch(records + done, Min(n - done, max), counts);
-	return n;
+
+		/* slow records: what is left of them may not be wanted any more */
+		if (done < n && rc_time_passed(current->looked_at, LOOK_INTERVAL) &&
+			!still_wanted())
+			break;
+	}
+	return done;
 }
 
 /*
@@ -422,7 +431,8 @@ apply_batch(RcRecord *records, int n, RcCounts *total)
 	c->commit_again = true;
 	MemoryContextSwitchTo(c->context);
 	MemoryContextReset(c->batch_context);
-	begin_proof();
+	if (applied > 0 || rc_applier_undecided(c->applier, NULL))
+		begin_proof();
 	if (!c->cured && counts.dead < applied)
 	{
 		c->cured = true;
@@ -617,8 +627,7 @@ idle(bool at_end)
 	rc_partitions_observe(c, false);
 	if (rc_time_passed(c->looked_at, LOOK_INTERVAL))
 	{
-		c->looked_at = now;
-		if (!definition_current() || !granted())
+		if (!still_wanted())
 			return false;
 		c->cured |= at_end && rc_partitions_at_end(c);
 		say_trouble(rc_kafka_trouble(c->kafka));
@@ -635,6 +644,19 @@ idle(bool at_end)
 										LOOK_INTERVAL))
 			c->observed_at = 0;
 	}
+	return true;
+}
+
+/*
+ * Whether the definition and the grants are still those that we work for.  If
+ * not, looked_at stays, so that whoever asks next is told the same.
+ */
+static bool
+still_wanted(void)
+{
+	if (!definition_current() || !granted())
+		return false;
+	current->looked_at = GetCurrentTimestamp();
 	return true;
 }
 

@@ -256,6 +256,8 @@ rc_pass_flush(RcPass *pass, bool at_end)
 		batch->bad = NIL;
 		batch->lines = 0;
 		batch->bytes = 0;
+		pfree(batch->news);
+		pfree(batch->place);
 		make_room(pass, done);
 		if (rc_applier_undecided(run->applier, NULL))
 			break;

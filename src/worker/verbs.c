@@ -27,7 +27,7 @@
 
 static RcStream *begin(RcWorkerArgs *args, const char *verb);
 static RcStream *load_stream(const char *name);
-static int	retry_some(RcStream *stream, RcApplier *applier, int64 id,
+static bool retry_some(RcStream *stream, RcApplier *applier, int64 id,
 					   int64 *after, RcCounts *counts);
 static void get_totals(RcStream *stream, RcCounts *counts);
 
@@ -95,7 +95,7 @@ rc_retry_main(Datum arg)
 	counts.fetched = rc_dead_letter_supersede(stream, args->id);
 	rc_transaction_commit();
 	MemoryContextSwitchTo(context);
-	while (retry_some(stream, applier, args->id, &after, &counts) > 0)
+	while (retry_some(stream, applier, args->id, &after, &counts))
 		CHECK_FOR_INTERRUPTS();
 	if (args->id > 0 && counts.fetched == 0)
 		rc_dead_letter_missing(stream->name, args->id);
@@ -107,8 +107,11 @@ rc_retry_main(Datum arg)
 	proc_exit(0);
 }
 
-/* The next dead letters, in one transaction; returns their number. */
-static int
+/*
+ * The next dead letters, in one transaction; false if there was none.  It can
+ * be that none of them was done in time.
+ */
+static bool
 retry_some(RcStream *stream, RcApplier *applier, int64 id, int64 *after,
 		   RcCounts *counts)
 {
@@ -121,6 +124,7 @@ retry_some(RcStream *stream, RcApplier *applier, int64 id, int64 *after,
 	int64	   *resolved;
 	int			nresolved = 0;
 	int			n;
+	bool		any;
 
 	rc_transaction_begin();
 	MemoryContextSwitchTo(batch);
@@ -129,13 +133,15 @@ retry_some(RcStream *stream, RcApplier *applier, int64 id, int64 *after,
 	resolved = palloc(sizeof(int64) * (n + 1));
 	for (int i = 0; i < n; i++)
 		records[i] = letters[i].record;
-	if (n > 0)
+	any = (n > 0);
+	if (any)
 	{
 		part.n = n;
 		rc_applier_retry(applier, letters);
 		n = rc_apply(applier, records, &part, 1);
 		rc_applier_retry(applier, NULL);
-		*after = letters[n - 1].id;
+		if (n > 0)
+			*after = letters[n - 1].id;
 	}
 	for (int i = 0; i < n; i++)
 	{
@@ -155,7 +161,7 @@ retry_some(RcStream *stream, RcApplier *applier, int64 id, int64 *after,
 						stream->name, n, (long long) part.counts.dead)));
 	MemoryContextSwitchTo(context);
 	MemoryContextDelete(batch);
-	return n;
+	return any;
 }
 
 /*

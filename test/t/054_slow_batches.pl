@@ -1,0 +1,120 @@
+# 054_slow_batches.pl
+#     Records that take long (D9): a batch beyond the owner's time limit is cut
+#     into smaller ones, proof is looked for among all records of a batch, and
+#     no transaction lasts long meanwhile.
+
+use strict;
+use warnings FATAL => 'all';
+
+use lib 'test/lib';
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use RappelConso;
+use Test::More;
+
+need_kafka();
+
+my $kafka = start_kafka();
+my $node = new_node(
+	'slow',
+	kafka => $kafka,
+	preload => 1,
+	conf => "max_worker_processes = 40\nlog_min_messages = log\n");
+
+sub query { return $node->safe_psql('postgres', $_[0]); }
+
+sub wait_applied
+{
+	my ($stream, $offset) = @_;
+
+	$node->poll_query_until('postgres',
+		"SELECT sum(next_offset) = $offset FROM rappel_conso.stream_offset WHERE stream = '$stream'")
+	  or die "waited for $stream to come to $offset";
+	return;
+}
+
+sub dead
+{
+	return query(qq{
+		SELECT count(*), min(record_offset), max(record_offset), min(sqlstate), max(sqlstate)
+		FROM rappel_conso.dead_letter WHERE origin = 'stream' AND name = '$_[0]'});
+}
+
+foreach my $topic ([ 'unproven', 300 ], [ 'limit', 600 ], [ 'halved', 40 ])
+{
+	my ($name, $n) = @$topic;
+
+	$kafka->produce_many($name, [ map { [ "k$_", qq({"n": $_}) ] } 0 .. $n - 1 ]);
+}
+
+# Each failure takes 40 ms: 150 of them more than the 5 s of a transaction.
+query(q{
+	UPDATE rappel_conso.stream SET paused = true;
+	CREATE TABLE unproven (n int);
+	CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+	  IF NEW.n < 150 THEN
+	    PERFORM pg_sleep(0.04);
+	    RAISE LOG 'unproven % in %', NEW.n, pg_current_xact_id();
+	    RAISE EXCEPTION 'bad %', NEW.n USING ERRCODE = '39000';
+	  END IF;
+	  RETURN NEW; END $$;
+	CREATE TRIGGER t BEFORE INSERT ON unproven FOR EACH ROW EXECUTE FUNCTION refuse();
+	INSERT INTO rappel_conso.stream (name, topics, batch_size, statement) VALUES
+	  ('unproven', '{unproven}', 300, 'INSERT INTO unproven SELECT (value->>''n'')::int FROM records')});
+
+# All take 2 ms but one, which alone is beyond the limit.
+query(q{
+	CREATE ROLE hasty LOGIN;
+	ALTER ROLE hasty SET statement_timeout = '400ms';
+	GRANT CREATE ON SCHEMA public TO hasty;
+	GRANT USAGE ON SCHEMA rappel_conso TO hasty;
+	GRANT SELECT, INSERT ON rappel_conso.stream TO hasty;
+	INSERT INTO rappel_conso.topic_grant (role, topic, can_read) VALUES ('hasty', 'limit', true);
+	CREATE TABLE "limit" (n int);
+	GRANT ALL ON "limit" TO hasty;
+	SET ROLE hasty;
+	INSERT INTO rappel_conso.stream (name, topics, batch_size, statement) VALUES ('limit', '{limit}', 600, $$
+	  INSERT INTO "limit" SELECT (value->>'n')::int FROM records, pg_sleep(CASE value->>'n' WHEN '333' THEN 2 ELSE 0.002 END * (topic = 'limit')::int) $$)});
+
+# More than three together are beyond a limit of 2 s.
+query(q{
+	CREATE ROLE patient LOGIN;
+	ALTER ROLE patient SET statement_timeout = '2s';
+	GRANT CREATE ON SCHEMA public TO patient;
+	GRANT USAGE ON SCHEMA rappel_conso TO patient;
+	GRANT SELECT, INSERT ON rappel_conso.stream TO patient;
+	INSERT INTO rappel_conso.topic_grant (role, topic, can_read) VALUES ('patient', 'halved', true);
+	CREATE TABLE halved (n int);
+	GRANT ALL ON halved TO patient;
+	CREATE FUNCTION together() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+	  RAISE LOG 'halved % in %', (SELECT count(*) FROM rows), pg_current_xact_id();
+	  IF (SELECT count(*) FROM rows) > 3 THEN PERFORM pg_sleep(60); END IF;
+	  RETURN NULL; END $$;
+	CREATE TRIGGER t AFTER INSERT ON halved REFERENCING NEW TABLE AS rows FOR EACH STATEMENT EXECUTE FUNCTION together();
+	SET ROLE patient;
+	INSERT INTO rappel_conso.stream (name, topics, batch_size, statement) VALUES
+	  ('halved', '{halved}', 40, 'INSERT INTO halved SELECT (value->>''n'')::int FROM records')});
+
+query('SELECT rc_start()');
+wait_applied('unproven', 300);
+wait_applied('limit', 600);
+wait_applied('halved', 40);
+my $log = slurp_file($node->logfile);
+
+is(dead('unproven'), '150|0|149|39000|39000', 'D9: a record behind many slow failures is proof');
+is(query('SELECT count(*), min(n), max(n) FROM unproven'), '150|150|299', 'D9: and all others are applied');
+my %tried = map { $_ => 1 } $log =~ /unproven \d+ in (\d+)/g;
+cmp_ok(scalar keys %tried, '>', 1, 'D9: proof is looked for in more than one transaction');
+
+is(dead('limit'), '1|333|333|57014|57014', 'D9: the time limit costs the record that is alone beyond it');
+is(query('SELECT count(*), count(DISTINCT n) FROM "limit"'), '599|599', 'D9: the others are applied in smaller batches');
+
+is(dead('halved'), '0||||', 'D9: a batch beyond the time limit costs no record');
+is(query('SELECT count(*), count(DISTINCT n) FROM halved'), '40|40', 'D9: and all of them are applied');
+my ($first) = $log =~ /LOG:  halved \d+ in (\d+)/;
+my ($passed) = $log =~ /LOG:  halved [123] in (\d+)/;
+isnt($passed, $first, 'D9: the search for a size that passes is no single transaction');
+
+unlike($log, qr/records in a row failed/, 'D9: none of the streams has failed');
+
+done_testing();
