@@ -138,6 +138,8 @@ CREATE INDEX source_stream_idx ON rappel_conso.source (stream);
 CREATE TABLE rappel_conso.run (
   id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   source text NOT NULL,
+  owner name,
+  owner_oid oid GENERATED ALWAYS AS (rappel_conso.role_oid(owner)) STORED,
   state text NOT NULL
     CONSTRAINT run_state_check CHECK (state OPERATOR(pg_catalog.=) ANY (ARRAY['queued', 'running', 'success', 'failed', 'cancelled'])),
   trigger text NOT NULL DEFAULT 'manual',
@@ -173,6 +175,8 @@ COMMENT ON TABLE rappel_conso.run IS 'runs: one execution of a source each';
 COMMENT ON SEQUENCE rappel_conso.run_id_seq IS 'numbers of runs';
 COMMENT ON COLUMN rappel_conso.run.id IS 'number of the run';
 COMMENT ON COLUMN rappel_conso.run.source IS 'name of the source';
+COMMENT ON COLUMN rappel_conso.run.owner IS 'name of the role that the source belongs to, which an earlier source of that name may not have done';
+COMMENT ON COLUMN rappel_conso.run.owner_oid IS 'OID of that role when the run was asked for: who takes the name later does not see it';
 COMMENT ON COLUMN rappel_conso.run.state IS 'queued, running, success, failed or cancelled';
 COMMENT ON COLUMN rappel_conso.run.trigger IS 'what started it: manual (rc_sync_now), trigger (rc_trigger), backfill (rc_backfill) or schedule (poll_interval)';
 COMMENT ON COLUMN rappel_conso.run.full_sync IS 'true: cursor and remembered records were ignored';
@@ -707,8 +711,17 @@ BEGIN
     RETURN NULL;
   END IF;
   IF TG_NAME = 'source_renamed' THEN
-    UPDATE rappel_conso.run r SET source = NEW.name WHERE r.source = OLD.name;
-    UPDATE rappel_conso.dead_letter d SET name = NEW.name WHERE d.origin = 'source' AND d.name = OLD.name;
+    -- not what an earlier source or role of that name has left; what is queued
+    -- is of this one, since it is cancelled when a source goes
+    UPDATE rappel_conso.run r SET source = NEW.name, owner = NEW.owner
+     WHERE r.source = OLD.name
+       AND (r.state = 'queued'
+            OR r.owner = OLD.owner AND r.owner_oid IN (rappel_conso.role_oid(OLD.owner), rappel_conso.role_oid(NEW.owner)))
+       AND (r.source, r.owner, r.owner_oid) IS DISTINCT FROM (NEW.name, NEW.owner, rappel_conso.role_oid(NEW.owner));
+    UPDATE rappel_conso.dead_letter d SET name = NEW.name, owner = NEW.owner
+     WHERE d.origin = 'source' AND d.name = OLD.name AND d.owner = OLD.owner
+       AND d.owner_oid IN (rappel_conso.role_oid(OLD.owner), rappel_conso.role_oid(NEW.owner))
+       AND (NEW.name, NEW.owner) <> (OLD.name, OLD.owner);
     RETURN NULL;
   END IF;
   IF TG_NAME = 'source_fed' THEN
@@ -722,7 +735,7 @@ BEGIN
   RETURN NULL;
 END
 $$;
-COMMENT ON FUNCTION rappel_conso.source_changed() IS 'forgets what was read when that changes, cares for runs of a deleted or renamed source, and looks for the stream';
+COMMENT ON FUNCTION rappel_conso.source_changed() IS 'forgets what was read when that changes, cares for runs of a source that is deleted, renamed or given away, and looks for the stream';
 
 CREATE TRIGGER source_changed AFTER UPDATE ON rappel_conso.source
   FOR EACH ROW
@@ -736,9 +749,9 @@ CREATE TRIGGER source_deleted AFTER DELETE ON rappel_conso.source
   FOR EACH ROW EXECUTE FUNCTION rappel_conso.source_changed();
 COMMENT ON TRIGGER source_deleted ON rappel_conso.source IS 'withdraws what is queued of a source that goes';
 
-CREATE TRIGGER source_renamed AFTER UPDATE OF name ON rappel_conso.source
-  FOR EACH ROW WHEN (NEW.name OPERATOR(pg_catalog.<>) OLD.name) EXECUTE FUNCTION rappel_conso.source_changed();
-COMMENT ON TRIGGER source_renamed ON rappel_conso.source IS 'takes runs and dead letters of the source to its new name';
+CREATE TRIGGER source_renamed AFTER UPDATE OF name, owner ON rappel_conso.source
+  FOR EACH ROW EXECUTE FUNCTION rappel_conso.source_changed();
+COMMENT ON TRIGGER source_renamed ON rappel_conso.source IS 'takes runs and dead letters of the source to its new name or owner';
 
 CREATE TRIGGER source_fed AFTER UPDATE OF stream ON rappel_conso.source
   FOR EACH ROW WHEN (OLD.stream IS NOT NULL AND NEW.stream IS DISTINCT FROM OLD.stream)
@@ -896,7 +909,9 @@ DECLARE
   most CONSTANT integer := 10000;
   starts timestamptz[];
   new_run bigint;
+  definition record;
 BEGIN
+  SELECT s.owner, rappel_conso.role_oid(s.owner) AS owner_oid INTO definition FROM rappel_conso.source s WHERE s.name = backfill.source;
   IF NOT isfinite("from") OR NOT isfinite("to") THEN
     RAISE EXCEPTION 'a backfill must have a start and an end' USING ERRCODE = 'invalid_parameter_value';
   END IF;
@@ -940,8 +955,8 @@ BEGIN
   END IF;
 
   LOOP
-    INSERT INTO rappel_conso.run AS r (source, state, trigger, window_from, window_to, window_every, started_at)
-    VALUES (backfill.source, 'queued', 'backfill', "from", "to", every, NULL)
+    INSERT INTO rappel_conso.run AS r (source, owner, state, trigger, window_from, window_to, window_every, started_at)
+    VALUES (backfill.source, definition.owner, 'queued', 'backfill', "from", "to", every, NULL)
     ON CONFLICT DO NOTHING RETURNING r.id INTO new_run;
     EXIT WHEN FOUND;
     SELECT r.id INTO new_run FROM rappel_conso.run r
@@ -964,6 +979,7 @@ BEGIN
    WHERE t.run = new_run AND o.name = t.name AND o.window_to = t.window_to AND o.state = 'success'
      AND o.run = (SELECT max(r.id) FROM rappel_conso.run r
                    WHERE r.source = backfill.source AND r.reads = rappel_conso.reads(backfill.source)
+                     AND (r.owner, r.owner_oid) = (definition.owner, definition.owner_oid)
                      AND (r.window_from, r.window_to, r.window_every) = ("from", "to", every)
                      AND (r.state IN ('failed', 'cancelled')
                           OR r.state = 'running' AND rappel_conso.worker_pid('run'::text, r.source, 0) IS NULL)
@@ -1285,7 +1301,7 @@ BEGIN ATOMIC
                                 min(p.started_at) AS started_at
                            FROM rappel_conso.stream_offset p WHERE p.stream = s.name) f ON true
       LEFT JOIN LATERAL (SELECT count(*) AS dead FROM rappel_conso.dead_letter d
-                          WHERE d.origin = 'stream' AND d.name = s.name AND d.resolved_at IS NULL) d ON true
+                          WHERE d.origin = 'stream' AND d.name = s.name AND d.owner = s.owner AND d.resolved_at IS NULL) d ON true
   )
   SELECT 'scheduler' AS component, current_database()::text AS name,
          CASE WHEN w.library <> w.installed THEN 'restart needed'
@@ -1333,11 +1349,11 @@ BEGIN ATOMIC
          NULL AS lag, ok.finished_at, bad.error, bad.finished_at
     FROM world w CROSS JOIN rappel_conso.source s
     LEFT JOIN rappel_conso.source_wait q ON q.source = s.name
-    LEFT JOIN LATERAL (SELECT * FROM rappel_conso.run r WHERE r.source = s.name
+    LEFT JOIN LATERAL (SELECT * FROM rappel_conso.run r WHERE r.source = s.name AND r.owner = s.owner
                         ORDER BY r.state = 'running' DESC, r.id DESC LIMIT 1) r ON true
-    LEFT JOIN LATERAL (SELECT * FROM rappel_conso.run r WHERE r.source = s.name AND r.state = 'success'
+    LEFT JOIN LATERAL (SELECT * FROM rappel_conso.run r WHERE r.source = s.name AND r.owner = s.owner AND r.state = 'success'
                         ORDER BY r.id DESC LIMIT 1) ok ON true
-    LEFT JOIN LATERAL (SELECT * FROM rappel_conso.run r WHERE r.source = s.name AND r.state = 'failed'
+    LEFT JOIN LATERAL (SELECT * FROM rappel_conso.run r WHERE r.source = s.name AND r.owner = s.owner AND r.state = 'failed'
                         ORDER BY r.id DESC LIMIT 1) bad ON true
   UNION ALL
   SELECT 'stream' AS component, p.name,
@@ -1902,7 +1918,7 @@ GRANT SELECT (name, topics, output_topic, workers, paused, owner) ON rappel_cons
 GRANT SELECT ON rappel_conso.outbox_state, rappel_conso.outbox_topic TO pg_monitor;
 GRANT SELECT (id, message_id, topic, origin, owner, created_at) ON rappel_conso.outbox TO pg_monitor;
 GRANT SELECT (id, origin, name, run, topic, partition, record_offset, record_timestamp, sqlstate, message,
-  attempts, created_at, resolved_at) ON rappel_conso.dead_letter TO pg_monitor;
+  owner, attempts, created_at, resolved_at) ON rappel_conso.dead_letter TO pg_monitor;
 
 -- Owners see their own; pg_monitor sees states.  Superusers see everything.
 ALTER TABLE rappel_conso.stream ENABLE ROW LEVEL SECURITY;
@@ -1961,7 +1977,9 @@ CREATE POLICY remove ON rappel_conso.source FOR DELETE
            WHERE pg_catalog.pg_has_role(r.oid, CASE WHEN pg_catalog.current_setting('server_version_num')::integer >= 160000
                                                     THEN 'SET' ELSE 'MEMBER' END)));
 CREATE POLICY own ON rappel_conso.run FOR SELECT
-  USING (source OPERATOR(pg_catalog.=) ANY (SELECT s.name FROM rappel_conso.source s));
+  USING ((owner, owner_oid) IN (SELECT r.rolname, r.oid FROM pg_catalog.pg_roles r
+           WHERE pg_catalog.pg_has_role(r.oid, CASE WHEN pg_catalog.current_setting('server_version_num')::integer >= 160000
+                                                    THEN 'USAGE' ELSE 'MEMBER' END)));
 CREATE POLICY own ON rappel_conso.task FOR SELECT
   USING (run OPERATOR(pg_catalog.=) ANY (SELECT r.id FROM rappel_conso.run r));
 CREATE POLICY own ON rappel_conso.source_state FOR SELECT

@@ -50,6 +50,7 @@ typedef struct RunRow
 {
 	char	   *source;
 	char	   *state;
+	Oid			owner;			/* InvalidOid: no role, or not that one */
 } RunRow;
 
 static Datum run_row(FunctionCallInfo fcinfo, int64 run);
@@ -134,8 +135,9 @@ rc_trigger(PG_FUNCTION_ARGS)
 	rc_param_text(&params, source);
 	rc_param_bool(&params, PG_GETARG_BOOL(1));
 	rc_query_begin(&scope);
-	rc_query("INSERT INTO rappel_conso.run AS r (source, state, trigger, full_sync, started_at)"
-			 " VALUES ($1, 'queued', 'trigger', $2, NULL)"
+	rc_query("INSERT INTO rappel_conso.run AS r (source, owner, state, trigger, full_sync, started_at)"
+			 " VALUES ($1, (SELECT s.owner FROM rappel_conso.source s WHERE s.name = $1),"
+			 "  'queued', 'trigger', $2, NULL)"
 			 " ON CONFLICT (source) WHERE state = 'queued' AND trigger = 'trigger'"
 			 " DO UPDATE SET full_sync = r.full_sync OR EXCLUDED.full_sync"
 			 " RETURNING id", &params);
@@ -314,11 +316,13 @@ load_run(int64 run)
 
 	rc_param_int8(&params, run);
 	rc_query_begin(&scope);
-	if (rc_query_latest("SELECT source, state FROM rappel_conso.run"
-						" WHERE id = $1", &params) != 1)
+	if (rc_query_latest("SELECT source, state,"
+						" CASE WHEN owner_oid = rappel_conso.role_oid(owner) THEN owner_oid END"
+						" FROM rappel_conso.run WHERE id = $1", &params) != 1)
 		raise_missing_run(run);
 	row->source = rc_column_text(0, 1);
 	row->state = rc_column_text(0, 2);
+	row->owner = (Oid) rc_column_int8(0, 3, InvalidOid);
 	rc_query_end(&scope);
 	return row;
 }
@@ -344,21 +348,32 @@ check_source(const char *name)
 	rc_call_check_member(source->owner, source->owner_name, "source", name);
 }
 
-/* A run whose source the caller may use. */
+/*
+ * A run that the caller may use: that of its source, and not of an earlier
+ * source of the name, which another role had.
+ */
 static RunRow *
 load_own_run(int64 run)
 {
 	RunRow	   *row = load_run(run);
+	bool		own = superuser() || (OidIsValid(row->owner) &&
+									  rc_may_act_for(GetUserId(), row->owner));
 
 	if (!rc_call_sees_all())
 	{
 		RcSource   *source = rc_source_load(row->source);
 
-		if (source == NULL || !rc_may_act_for(GetUserId(), source->owner))
+		if (!own || source == NULL ||
+			!rc_may_act_for(GetUserId(), source->owner))
 			raise_missing_run(run);
+		return row;
 	}
-	else
-		check_source(row->source);
+	check_source(row->source);
+	if (!own)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("run %lld is of an earlier source \"%s\" that belonged to another role",
+						(long long) run, row->source)));
 	return row;
 }
 

@@ -21,6 +21,10 @@
 	" record_timestamp = $7, headers = $10, sqlstate = $11, message = $12," \
 	" detail = $13, context = $15, owner = $16, attempts = attempts + 1"
 
+/* Not what an earlier stream, source or role of that name has left. */
+#define SAME_OWNER \
+	"owner = $16 AND owner_oid = rappel_conso.role_oid(owner)"
+
 static bool same_place(RcParams *params);
 static bool same_bytes(RcParams *params);
 
@@ -74,7 +78,7 @@ same_place(RcParams *params)
 					" WHERE id = (SELECT id FROM rappel_conso.dead_letter"
 					"  WHERE origin = 'stream' AND name = $2 AND topic = $4"
 					"  AND partition = $5 AND record_offset = $6"
-					"  AND resolved_at IS NULL AND owner = $16"
+					"  AND resolved_at IS NULL AND " SAME_OWNER
 					"  AND value IS NOT DISTINCT FROM $9"
 					"  AND key IS NOT DISTINCT FROM $8 LIMIT 1)", params) > 0;
 }
@@ -86,7 +90,7 @@ same_bytes(RcParams *params)
 	return rc_query(UPDATE_KNOWN
 					" WHERE id = (SELECT min(id) FROM rappel_conso.dead_letter"
 					"  WHERE origin = $1 AND name = $2 AND resolved_at IS NULL"
-					"  AND run IS NOT NULL AND run <> $3"
+					"  AND run IS NOT NULL AND run <> $3 AND " SAME_OWNER
 					"  AND pg_catalog.md5(COALESCE(value, '')) = pg_catalog.md5(COALESCE($9, ''))"
 					"  AND value IS NOT DISTINCT FROM $9"
 					"  AND key IS NOT DISTINCT FROM $8)", params) > 0;

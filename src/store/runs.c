@@ -30,8 +30,9 @@ rc_run_start(const char *source, const char *trigger, bool full_sync,
 	rc_param_text(&params, destination);
 	rc_query_begin(&scope);
 	rc_query("INSERT INTO rappel_conso.run"
-			 " (source, state, trigger, full_sync, destination)"
-			 " VALUES ($1, 'running', $2, $3, $4) RETURNING id", &params);
+			 " (source, owner, state, trigger, full_sync, destination)"
+			 " VALUES ($1, (SELECT s.owner FROM rappel_conso.source s WHERE s.name = $1),"
+			 "  'running', $2, $3, $4) RETURNING id", &params);
 	run = rc_column_int8(0, 1, 0);
 	rc_query_end(&scope);
 	return run;
@@ -85,13 +86,15 @@ rc_run_refuse(int64 run, const char *source, const ErrorData *error)
 				 " WHERE id = $1 AND state = 'queued' AND source = $7",
 				 &params);
 	else
-		rc_query("INSERT INTO rappel_conso.run (source, state, trigger,"
+		rc_query("INSERT INTO rappel_conso.run (source, owner, state, trigger,"
 				 " finished_at, sqlstate, error, detail, hint, context)"
-				 " SELECT $7, 'failed', 'schedule',"
+				 " SELECT s.name, s.owner, 'failed', 'schedule',"
 				 " pg_catalog.clock_timestamp(), $2, $3, $4, $5, $6"
-				 " WHERE $1 = 0 AND NOT EXISTS (SELECT FROM ("
+				 " FROM rappel_conso.source s"
+				 " WHERE $1 = 0 AND s.name = $7 AND NOT EXISTS (SELECT FROM ("
 				 "  SELECT r.state, r.error FROM rappel_conso.run r"
-				 "  WHERE r.source = $7 ORDER BY r.id DESC LIMIT 1) r"
+				 "  WHERE r.source = s.name AND r.owner = s.owner"
+				 "  ORDER BY r.id DESC LIMIT 1) r"
 				 "  WHERE r.state = 'failed' AND r.error = $3)", &params);
 	rc_query_end(&scope);
 }
@@ -123,8 +126,8 @@ rc_counts_add(RcCounts *to, const RcCounts *more)
 
 /*
  * Add to the counters of a run and of its task; a run that is gone is no
- * error.  Of streams only the source's own one counts; "stream" is NULL for
- * the run itself.  A run that awaited no stream has no task for what one
+ * error, nor is one of an earlier source of that name.  Of streams only the
+ * source's own one counts; "stream" is NULL for the run itself.  A run that awaited no stream has no task for what one
  * applies later: it is made then.
  *
  * The run's row is locked before that of the task, here as everywhere.
@@ -151,7 +154,8 @@ rc_run_add(int64 run, const char *task, const char *stream,
 			   " unchanged = unchanged + $8, dead = dead + $9,"
 			   " withdrawn = withdrawn + $10 WHERE id = $1 AND ($3 IS NULL OR EXISTS"
 			   "  (SELECT FROM rappel_conso.source s"
-			   "   WHERE s.name = r.source AND s.stream = $3)) RETURNING id)"
+			   "   WHERE s.name = r.source AND s.stream = $3 AND s.owner = r.owner"
+			   "   AND r.owner_oid = rappel_conso.role_oid(s.owner))) RETURNING id)"
 			   " INSERT INTO rappel_conso.task AS t"
 			   " (run, name, state, started_at, finished_at, fetched, published,"
 			   "  inserted, updated, unchanged, dead, withdrawn)"
