@@ -115,7 +115,7 @@ rc_dead_letters(const RcStream *stream, int64 id, int64 after, int limit, int *n
 	rc_param_int4(&params, limit);
 	rc_param_text(&params, stream->owner_name);
 	rc_query_begin(&scope);
-	*n = (int) rc_query("SELECT id, topic, partition, record_offset,"
+	*n = (int) rc_query("SELECT id, COALESCE(topic, ''), partition, record_offset,"
 						" (extract(epoch FROM record_timestamp) * 1000)::int8,"
 						" key, value, headers FROM rappel_conso.dead_letter"
 						" WHERE origin = 'stream' AND name = $1 AND owner = $5"

@@ -6,20 +6,27 @@
  * A message is put back with the id that it had, and its dead letter is
  * resolved when Kafka has confirmed it (outbox_read.c): until then nothing is
  * known of it.  Here nothing may be put back for an owner whose rights the
- * caller does not have, or who may not write to the topic any more.
+ * caller does not have, or who may not write to the topic any more; and one
+ * that cannot be put back must not keep the others.
  *
  *-------------------------------------------------------------------------
  */
 #include "store/store.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
 
 /* Dead letters that are looked at in one go. */
 #define PAGE	1000
+
+/* Topics that a message names. */
+#define TOPICS_SHOWN	10
 
 /* What the id takes among the headers that a dead letter shows. */
 #define ID_BYTES	64
@@ -39,19 +46,43 @@ typedef struct Letter
 	char	   *topic;
 	char	   *owner;
 	bool		unfit;			/* too large, or not all of it is there */
+	ErrorData  *error;			/* why it cannot be put back; NULL: nothing */
 } Letter;
+
+/* What is tried; it may raise an error. */
+typedef void (*Step) (void *arg);
+
+/* A row of next_letters() that is measured. */
+typedef struct Measure
+{
+	int			row;
+	RcMessageSize size;
+} Measure;
+
+/* Letters that are put back together. */
+typedef struct Batch
+{
+	const int64 *ids;
+	int			n;
+	int64		done;
+} Batch;
 
 static List *owners_for_caller(const char *topic, int64 id);
 static Datum name_array(List *owners);
 static Letter *next_letters(const char *topic, int64 id, List *owners,
 							int64 after, int *n);
 static bool may_publish(const Letter *letter, List *owners);
-static int64 put_back(const int64 *ids, int n);
+static void say_topics(const char *topic);
+static int64 put_back(Letter **letters, int n);
+static ErrorData *try_step(Step step, void *arg);
+static void measure(void *arg);
+static void insert_batch(void *arg);
 
 /*
  * Put back the dead letters of the outbox, or those of a topic, or the one of
  * that id (0: all) that belong to roles whose rights the caller has, oldest
- * first.  Those that wait in the outbox already are passed over.
+ * first.  Those that wait in the outbox already are passed over.  One that
+ * cannot be put back is still dead, and says why.
  *
  * Errors: 42704 if there is no such dead letter for the caller.
  */
@@ -69,11 +100,13 @@ rc_republish_letters(const char *topic, int64 id, int64 *republished,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("dead letter %lld of the outbox does not exist",
 						(long long) id)));
+	if (owners == NIL && topic != NULL)
+		say_topics(topic);
 	while (owners != NIL && n == PAGE)
 	{
 		Letter	   *letters = next_letters(topic, id, owners, after, &n);
-		int64	   *ids = palloc(sizeof(int64) * Max(n, 1));
-		int			nids = 0;
+		Letter	  **fit = palloc(sizeof(Letter *) * Max(n, 1));
+		int			nfit = 0;
 		bool		may = false;
 
 		for (int i = 0; i < n; i++)
@@ -84,12 +117,55 @@ rc_republish_letters(const char *topic, int64 id, int64 *republished,
 				strcmp(letters[i].topic, letters[i - 1].topic) != 0)
 				may = may_publish(&letters[i], owners);
 			if (may && !letters[i].unfit)
-				ids[nids++] = letters[i].id;
+				fit[nfit++] = &letters[i];
 			else
 				(*still_dead)++;
 		}
-		*republished += put_back(ids, nids);
+		*republished += put_back(fit, nfit);
+		for (int i = 0; i < n; i++)
+		{
+			if (letters[i].error != NULL)
+				rc_dead_letter_again(letters[i].id, letters[i].error);
+		}
+		for (int i = 0; i < nfit; i++)
+			*still_dead += fit[i]->error != NULL ? 1 : 0;
 	}
+}
+
+/*
+ * Nothing is dead for that topic, which may be a wrong name: say for which
+ * there is something.
+ */
+static void
+say_topics(const char *topic)
+{
+	RcQueryScope scope;
+	RcParams	params = {0};
+	List	   *owners = owners_for_caller(NULL, 0);
+	char	   *topics = NULL;
+
+	if (owners != NIL)
+	{
+		rc_param_datum(&params, TEXTARRAYOID, name_array(owners));
+		rc_param_bool(&params, superuser());
+		rc_param_int4(&params, TOPICS_SHOWN);
+		rc_query_begin(&scope);
+		rc_query("SELECT pg_catalog.string_agg(pg_catalog.format("
+				 "  CASE WHEN t.n > $3 THEN '..' ELSE '\"%s\"' END, t.topic), ', ' ORDER BY t.n)"
+				 " FROM (SELECT d.topic, pg_catalog.row_number() OVER (ORDER BY d.topic) AS n"
+				 "  FROM rappel_conso.dead_letter d"
+				 "  WHERE d.origin = 'outbox' AND d.resolved_at IS NULL"
+				 "  AND d.topic IS NOT NULL AND d.owner::text = ANY ($1)"
+				 "  AND ($2 OR d.owner_oid = rappel_conso.role_oid(d.owner))"
+				 "  GROUP BY d.topic ORDER BY d.topic LIMIT $3 + 1) t", &params);
+		topics = rc_column_text(0, 1);
+		rc_query_end(&scope);
+	}
+	ereport(NOTICE,
+			(errmsg("no dead letter of the outbox is for topic \"%s\"", topic),
+			 topics != NULL ?
+			 errhint("There are some for: %s.", topics) :
+			 errhint("There is none for any topic.")));
 }
 
 /* The owners of such dead letters whose rights the caller has. */
@@ -149,6 +225,7 @@ next_letters(const char *topic, int64 id, List *owners, int64 after, int *n)
 	RcQueryScope scope;
 	RcParams	params = {0};
 	Letter	   *letters;
+	MemoryContext context = CurrentMemoryContext;
 
 	rc_param_text(&params, topic);
 	rc_param_int8(&params, id);
@@ -157,7 +234,7 @@ next_letters(const char *topic, int64 id, List *owners, int64 after, int *n)
 	rc_param_int4(&params, PAGE);
 	rc_param_bool(&params, superuser());
 	rc_query_begin(&scope);
-	*n = (int) rc_query("SELECT d.id, d.topic, d.owner, d.key, d.value, d.headers,"
+	*n = (int) rc_query("SELECT d.id, COALESCE(d.topic, ''), d.owner, d.key, d.value, d.headers,"
 						" d.sqlstate = 'XX001'"
 						" FROM rappel_conso.dead_letter d"
 						" WHERE d.origin = 'outbox' AND d.resolved_at IS NULL"
@@ -170,20 +247,32 @@ next_letters(const char *topic, int64 id, List *owners, int64 after, int *n)
 	letters = SPI_palloc(sizeof(Letter) * Max(*n, 1));
 	for (int i = 0; i < *n; i++)
 	{
-		RcMessageSize size;
+		Measure		of = {.row = i};
+		MemoryContext spi;
 
 		letters[i].id = rc_column_int8(i, 1, 0);
 		letters[i].topic = rc_column_text(i, 2);
 		letters[i].owner = rc_column_text(i, 3);
-		rc_message_measure(rc_column_any(i, 4), rc_column_any(i, 5),
-						   rc_column_any(i, 6), RC_MAX_HEADERS + ID_BYTES,
-						   &size);
-		size.headers -= Min(size.headers, ID_BYTES);
-		letters[i].unfit = rc_message_too_large(&size) != NULL ||
-			rc_column_bool(i, 7);
+		letters[i].unfit = rc_column_bool(i, 7);
+		spi = MemoryContextSwitchTo(context);
+		letters[i].error = letters[i].unfit ? NULL : try_step(measure, &of);
+		MemoryContextSwitchTo(spi);
+		letters[i].unfit |= letters[i].error != NULL ||
+			rc_message_too_large(&of.size) != NULL;
 	}
 	rc_query_end(&scope);
 	return letters;
+}
+
+static void
+measure(void *arg)
+{
+	Measure    *of = (Measure *) arg;
+
+	rc_message_measure(rc_column_any(of->row, 4), rc_column_any(of->row, 5),
+					   rc_column_any(of->row, 6), RC_MAX_HEADERS + ID_BYTES,
+					   &of->size);
+	of->size.headers -= Min(of->size.headers, ID_BYTES);
 }
 
 static Datum
@@ -215,24 +304,83 @@ may_publish(const Letter *letter, List *owners)
 }
 
 /*
- * Into the outbox, oldest first, as they were: what the dead letter shows as
- * header rappel_conso-id was none.  Returns how many; one that another session
- * has put back meanwhile is in the outbox already.
+ * Into the outbox, oldest first; returns how many.  If all together fail, each
+ * is put back alone, and what fails then keeps its error.
  */
 static int64
-put_back(const int64 *ids, int n)
+put_back(Letter **letters, int n)
 {
+	int64	   *ids = palloc(sizeof(int64) * Max(n, 1));
+	Batch		all = {.ids = ids, .n = n};
+
+	for (int i = 0; i < n; i++)
+		ids[i] = letters[i]->id;
+	if (n == 0 || try_step(insert_batch, &all) == NULL)
+		return all.done;
+
+	all.done = 0;
+	for (int i = 0; i < n; i++)
+	{
+		Batch		one = {.ids = &ids[i], .n = 1};
+
+		letters[i]->error = try_step(insert_batch, &one);
+		all.done += letters[i]->error == NULL ? one.done : 0;
+	}
+	return all.done;
+}
+
+/*
+ * In a sub-transaction: NULL, or the error that it was rolled back for, in the
+ * current context.  An error that may pass is no letter's and is raised; but
+ * what is broken on disk does not pass.
+ */
+static ErrorData *
+try_step(Step step, void *arg)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData  *volatile error = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		step(arg);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		if (rc_error_may_pass(error->sqlerrcode) &&
+			ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_INTERNAL_ERROR)
+			ReThrowError(error);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	return error;
+}
+
+/*
+ * As they were: what the dead letter shows as header rappel_conso-id was none.
+ * One that another session has put back meanwhile is in the outbox already.
+ */
+static void
+insert_batch(void *arg)
+{
+	Batch	   *batch = (Batch *) arg;
 	RcParams	params = {0};
 
-	if (n == 0)
-		return 0;
-	rc_param_ids(&params, ids, n);
-	return (int64) rc_execute("INSERT INTO rappel_conso.outbox"
-							  " (message_id, topic, key, value, headers, origin, owner, dead_letter)"
-							  " SELECT COALESCE(d.message_id, pg_catalog.gen_random_uuid()),"
-							  "  d.topic, d.key, d.value,"
-							  "  NULLIF(d.headers - 'rappel_conso-id', '{}'), d.name,"
-							  "  d.owner, d.id FROM rappel_conso.dead_letter d"
-							  " WHERE d.id = ANY ($1) ORDER BY d.id"
-							  " ON CONFLICT DO NOTHING", &params);
+	rc_param_ids(&params, batch->ids, batch->n);
+	batch->done = (int64) rc_execute("INSERT INTO rappel_conso.outbox"
+									 " (message_id, topic, key, value, headers, origin, owner, dead_letter)"
+									 " SELECT COALESCE(d.message_id, pg_catalog.gen_random_uuid()),"
+									 "  d.topic, d.key, d.value,"
+									 "  NULLIF(d.headers - 'rappel_conso-id', '{}'), d.name,"
+									 "  d.owner, d.id FROM rappel_conso.dead_letter d"
+									 " WHERE d.id = ANY ($1) ORDER BY d.id"
+									 " ON CONFLICT DO NOTHING", &params);
 }
