@@ -15,7 +15,6 @@
 #include "fmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/memutils.h"
 
 #include "worker/worker.h"
 
@@ -24,6 +23,8 @@ PG_FUNCTION_INFO_V1(rc_seek);
 /* More digits no partition and no offset has. */
 #define PARTITION_DIGITS	9
 #define OFFSET_DIGITS		18
+
+#define ACCEPTED	"earliest, latest, a timestamp, or [topic:]partition:offset[,..]."
 
 /* The places of a text, in three arrays of one length. */
 typedef struct Places
@@ -40,7 +41,6 @@ static bool read_places(const char *to, const RcStream *stream,
 static bool read_place(char *part, const RcStream *stream, Places *places);
 static bool read_number(const char *text, int most_digits, int64 *number);
 static void param_places(RcParams *params, Places *places);
-static char *read_time(const char *to);
 
 /* rc_seek(stream, "to"): the offsets move at commit. */
 Datum
@@ -66,7 +66,7 @@ rc_seek(PG_FUNCTION_ARGS)
 	}
 	else
 	{
-		rc_param_text(&params, read_time(to));
+		rc_param_text(&params, rc_time_place(to, "cannot seek to", ACCEPTED));
 		rc_execute("SELECT rappel_conso.seek($1, $2)", &params);
 	}
 	rc_wake_at_commit(RC_WORKER_SCHEDULER, "", 0);
@@ -172,31 +172,4 @@ param_places(RcParams *params, Places *places)
 				   PointerGetDatum(construct_array(places->offsets, dim,
 												   INT8OID, 8, FLOAT8PASSBYVAL,
 												   TYPALIGN_DOUBLE)));
-}
-
-/* As rc_time_place(); what is none of it either is an error of ours. */
-static char *
-read_time(const char *to)
-{
-	MemoryContext context = CurrentMemoryContext;
-	char	   *place = NULL;
-
-	PG_TRY();
-	{
-		place = rc_time_place(to);
-	}
-	PG_CATCH();
-	{
-		if (ERRCODE_TO_CATEGORY(geterrcode()) != ERRCODE_DATA_EXCEPTION)
-			PG_RE_THROW();
-		/* the transaction fails with another error: nothing goes on in it */
-		MemoryContextSwitchTo(context);
-		FlushErrorState();
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("cannot seek to \"%s\"", to),
-				 errhint("Use earliest, latest, a timestamp, or partition:offset,...")));
-	}
-	PG_END_TRY();
-	return place;
 }

@@ -39,7 +39,7 @@ static bool changed(const Row *old, const Row *new, const char *column);
 static Oid	row_owner(const Row *row);
 static void check_topics(const Row *row, const char *name);
 static void check_row_grants(const Row *row, const char *name);
-static void settle_start(Row *row);
+static void settle_start(Row *row, const char *name);
 static void check_type(const Row *row, const char *name);
 static void check_statement(const Row *row, const char *name,
 							const char *search_path);
@@ -64,10 +64,10 @@ rc_stream_check(PG_FUNCTION_ARGS)
 	new.tuple = update ? data->tg_newtuple : data->tg_trigtuple;
 	old.tuple = data->tg_trigtuple;
 	new.desc = old.desc = RelationGetDescr(data->tg_relation);
-	if (!update || changed(&old, &new, "start_at"))
-		settle_start(&new);
-	result = new.tuple;
 	name = row_text(&new, "name");
+	if (!update || changed(&old, &new, "start_at"))
+		settle_start(&new, name);
+	result = new.tuple;
 
 	check_topics(&new, name);
 	check_type(&new, name);
@@ -249,7 +249,7 @@ rc_check_topic(const char *topic, const char *name)
 
 /* Store a time that it starts at so that workers read the same. */
 static void
-settle_start(Row *row)
+settle_start(Row *row, const char *name)
 {
 	char	   *start = row_text(row, "start_at");
 	int			column = SPI_fnumber(row->desc, "start_at");
@@ -258,7 +258,9 @@ settle_start(Row *row)
 
 	if (start == NULL)
 		return;
-	value = CStringGetTextDatum(rc_time_place(start));
+	value = CStringGetTextDatum(rc_time_place(start,
+											  psprintf("stream \"%s\" cannot start at", name),
+											  "earliest, latest or a timestamp."));
 	row->tuple = heap_modify_tuple_by_cols(row->tuple, row->desc, 1, &column,
 										   &value, &isnull);
 }

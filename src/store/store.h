@@ -331,7 +331,8 @@ extern RcRecord *rc_remembered_missing(const RcSource *source,
 
 /* ---- time_place.c: where a stream starts ---- */
 
-extern char *rc_time_place(const char *text);
+extern char *rc_time_place(const char *text, const char *what,
+						   const char *accepted);
 
 /* ---- offset.c: offsets and states of streams ---- */
 

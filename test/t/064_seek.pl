@@ -28,6 +28,16 @@ sub error_of
 	return $error // "no error: $out";
 }
 
+# The same with the hint.
+sub told
+{
+	my ($sql) = @_;
+	my ($result, $out, $err) =
+	  $node->psql('postgres', "\\set VERBOSITY verbose\n$sql");
+
+	return join('; ', $err =~ /(?:ERROR|HINT):  (.*)$/mg);
+}
+
 value(<<~'EOC');
 	CREATE TABLE t (v jsonb);
 	INSERT INTO rappel_conso.stream (name, topics, paused, statement)
@@ -122,7 +132,37 @@ foreach my $time (@times)
 			$stored, "which stays in $other");
 	}
 }
-like(error_of("UPDATE rappel_conso.stream SET start_at = 'the end' WHERE name = 'many'"),
-	qr/^22007: invalid input syntax for type timestamp with time zone: "the end"/, 'nonsense is refused');
+
+#
+# What is none of it, and numbers, which the type would read as some day: what is
+# accepted, and how a number of seconds is written
+#
+my $time = 'earliest, latest or a timestamp.';
+my $place = 'earliest, latest, a timestamp, or [topic:]partition:offset[,..].';
+my %hints = (
+	'the end' => '', ' latest' => '', 'latest ' => '', 'Latest' => '', 'EARLIEST ' => '', 'earlyest' => '', '' => '', ' ' => '',
+	'yesteryear' => '', '2026-02-30' => '', '0:5:6:7' => '', '26:00:00' => '', '2026-01-01 00:00 Mars/Phobos' => '', 'NaN' => '',
+	'5' => '', '2026' => '', '101231' => '', '2026013' => '', '-1767225600' => '', '1767225600000000' => '', '0' => '', '1767225600 s' => '',
+	'12345678.5' => '',
+	'1767225600' => 'If this is a number of seconds since 1970, write "2026-01-01T00:00:00Z".  ',
+	'1767221015' => 'If this is a number of seconds since 1970, write "2025-12-31T22:43:35Z".  ',
+	' 1767225600.75 ' => 'If this is a number of seconds since 1970, write "2026-01-01T00:00:00Z".  ',
+	'1767225600123' => 'If this is a number of milliseconds since 1970, write "2026-01-01T00:00:00Z".  ',
+	'946684800' => 'If this is a number of seconds since 1970, write "2000-01-01T00:00:00Z".  ');
+value("SET TimeZone = 'UTC'; UPDATE rappel_conso.stream SET start_at = '20260304' WHERE name = 'many'; SELECT rc_seek('two', ' 20260304 ')");
+is(value("SELECT string_agg(DISTINCT p, ' ') FROM (SELECT start_at AS p FROM rappel_conso.stream WHERE name = 'many'
+	UNION ALL SELECT seek_to FROM rappel_conso.stream_offset WHERE stream = 'two') x"), '2026-03-04T00:00:00Z', 'V9: a date without hyphens is none');
+foreach my $text (sort keys %hints)
+{
+	is(told("UPDATE rappel_conso.stream SET start_at = '$text' WHERE name = 'many'"),
+		qq{22023: stream "many" cannot start at "$text"; $hints{$text}Use $time}, qq{V9: start_at "$text"});
+	is(told("SELECT rc_seek('two', '$text')"), qq{22023: cannot seek to "$text"; $hints{$text}Use $place}, qq{V9: rc_seek() to "$text"});
+}
+is(told("INSERT INTO rappel_conso.stream (name, topics, start_at, statement) VALUES ('x', '{x}', 'Latest', 'SELECT FROM records')"),
+	qq{22023: stream "x" cannot start at "Latest"; Use $time}, 'V9: stored anew, too');
+is(told("SELECT rc_seek('two', NULL)"), '22004: to must not be null', 'a null is an error');
+value("SELECT rc_seek('two', 'yesterday'); UPDATE rappel_conso.stream SET start_at = 'tomorrow' WHERE name = 'many'");
+is(value("SELECT bool_and(seek_to::timestamptz = 'yesterday') FROM rappel_conso.stream_offset WHERE stream = 'two'"), 't', "the type's own words are times");
+is(value("SELECT start_at::timestamptz = 'tomorrow' FROM rappel_conso.stream WHERE name = 'many'"), 't', 'of start_at, too');
 
 done_testing();
