@@ -1072,71 +1072,14 @@ $$;
 COMMENT ON FUNCTION rappel_conso.seek(text, text) IS 'what rc_seek() does for earliest, latest and times, which are in ISO 8601 and UTC';
 
 -- Whoever may create something in the schema could put a view, or a table with
--- code of his own, where ours is missing: it would run with the rights of
--- whoever reads it.  So what reads under these names asks here first.
+-- code of his own, where ours is missing, and the stream's owner could put code
+-- into ours.  So src/recall_functions.c looks whose the tables are, and calls
+-- the second of each pair below with the rights that it may have.  Since those
+-- can be a role's that has none here, it uses nothing but those tables and
+-- pg_catalog.
 CREATE FUNCTION @extschema@.rc_own_table(name text) RETURNS regclass
-LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-  there record;
-  need_of_other record;
-BEGIN
-  SELECT c.oid::regclass AS relation, c.relkind IN ('r', 'p') AS is_table, r.rolname AS holder, r.rolsuper AS of_superuser,
-         r.rolsuper OR EXISTS (SELECT FROM rappel_conso.stream s JOIN rappel_conso.known_role k ON k.name = s.owner
-                                WHERE s.name = 'rappel_conso' AND s.owner = r.rolname AND k.oid = r.oid) AS trusted
-    INTO there
-    FROM pg_class c JOIN pg_roles r ON r.oid = c.relowner
-   WHERE c.oid = to_regclass('@extschema@.' || quote_ident(rc_own_table.name));
-  IF NOT FOUND THEN
-    RETURN NULL;
-  END IF;
-  IF NOT there.is_table THEN
-    RAISE EXCEPTION '"%" is not a table', rc_own_table.name
-      USING ERRCODE = 'wrong_object_type',
-            HINT = 'Rename what stands there; the next run makes the table.';
-  END IF;
-  IF there.trusted IS NOT TRUE THEN
-    RAISE EXCEPTION 'table "%" belongs to role "%", not to the owner of the stream', rc_own_table.name, there.holder
-      USING ERRCODE = 'insufficient_privilege',
-            HINT = 'Rename that table, or give it to the owner of the stream.';
-  END IF;
-  IF NOT there.of_superuser THEN
-    -- to plan a query is enough to run what its indexes and constraints call
-    WITH RECURSIVE kin (relation) AS (
-      SELECT there.relation::oid UNION SELECT i.inhrelid FROM kin k JOIN pg_inherits i ON i.inhparent = k.relation
-    ), part (class, object) AS (
-      SELECT 'pg_class'::regclass, k.relation FROM kin k
-       UNION
-      SELECT d.classid, d.objid FROM kin k JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = k.relation
-       WHERE d.classid IN ('pg_constraint'::regclass, 'pg_policy'::regclass, 'pg_statistic_ext'::regclass)
-       UNION
-      SELECT 'pg_class'::regclass, x.indexrelid FROM kin k JOIN pg_index x ON x.indrelid = k.relation
-    ), need (what, holder) AS (
-      SELECT pg_describe_object(d.refclassid, d.refobjid, 0), COALESCE(p.proowner, o.oprowner, t.typowner)
-        FROM part JOIN pg_depend d ON d.classid = part.class AND d.objid = part.object
-        LEFT JOIN pg_proc p ON d.refclassid = 'pg_proc'::regclass AND p.oid = d.refobjid
-        LEFT JOIN pg_operator o ON d.refclassid = 'pg_operator'::regclass AND o.oid = d.refobjid
-        LEFT JOIN pg_type t ON d.refclassid = 'pg_type'::regclass AND t.oid = d.refobjid
-       UNION ALL
-      SELECT pg_describe_object('pg_class'::regclass, k.relation, 0), c.relowner
-        FROM kin k JOIN pg_class c ON c.oid = k.relation WHERE c.relkind NOT IN ('r', 'p')
-       UNION ALL
-      -- what its subqueries read, and functions of the server, it does not depend on
-      SELECT pg_describe_object('pg_policy'::regclass, y.oid, 0), c.relowner
-        FROM kin k JOIN pg_policy y ON y.polrelid = k.relation JOIN pg_class c ON c.oid = k.relation
-    )
-    SELECT n.what, r.rolname AS holder INTO need_of_other FROM need n JOIN pg_roles r ON r.oid = n.holder
-     WHERE NOT r.rolsuper ORDER BY 1 LIMIT 1;
-    IF FOUND THEN
-      RAISE EXCEPTION 'table "%" cannot be read safely: it uses % of role "%"', rc_own_table.name, need_of_other.what, need_of_other.holder
-        USING ERRCODE = 'insufficient_privilege',
-              DETAIL = 'That could run with the rights of whoever reads the table.',
-              HINT = 'Give it to a superuser, or drop what uses it.';
-    END IF;
-  END IF;
-  RETURN there.relation;
-END
-$$;
-COMMENT ON FUNCTION @extschema@.rc_own_table(text) IS 'rappel_conso_table or rappel_conso_history, if it is a table of the stream''s owner, without code of his, or of a superuser; null if it is missing';
+AS 'MODULE_PATHNAME', 'rc_own_table' LANGUAGE C STABLE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION @extschema@.rc_own_table(text) IS 'rappel_conso_table or rappel_conso_history, if it is a table of the stream''s owner or of a superuser; null if it is missing';
 
 CREATE FUNCTION @extschema@.rc_recalls_at(
   at timestamptz,
@@ -1174,19 +1117,15 @@ CREATE FUNCTION @extschema@.rc_recalls_at(
   OUT gtin text[],
   OUT withdrawn_at timestamptz)
 RETURNS SETOF record
-LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+AS 'MODULE_PATHNAME', 'rc_recalls_at' LANGUAGE C STABLE PARALLEL UNSAFE;
+COMMENT ON FUNCTION @extschema@.rc_recalls_at(timestamptz) IS 'rappel_conso_table as it was known at that time';
+
+CREATE FUNCTION rappel_conso.recalls_at_as_owner(at timestamptz) RETURNS SETOF record
+LANGUAGE plpgsql STABLE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
 DECLARE
   since timestamptz;
 BEGIN
-  IF @extschema@.rc_own_table('rappel_conso_table'::text) IS NULL THEN
-    RAISE EXCEPTION 'table "rappel_conso_table" does not exist yet'
-      USING ERRCODE = 'undefined_table', HINT = 'The first run makes it: SELECT * FROM rc_sync_now().';
-  END IF;
-  IF @extschema@.rc_own_table('rappel_conso_history'::text) IS NULL THEN
-    RAISE EXCEPTION 'there is no history of recalls'
-      USING ERRCODE = 'undefined_table',
-            HINT = 'The next run makes it, where the triggers keep_superseded and keep_deleted of rappel_conso_table are enabled.';
-  END IF;
   RETURN QUERY
     SELECT
       t.reference_fiche, t.date_de_publication, t.date_de_fin_de_la_procedure_de_rappel,
@@ -1226,7 +1165,7 @@ BEGIN
   END IF;
 END
 $$;
-COMMENT ON FUNCTION @extschema@.rc_recalls_at(timestamptz) IS 'rappel_conso_table as it was known at that time';
+COMMENT ON FUNCTION rappel_conso.recalls_at_as_owner(timestamptz) IS 'what rc_recalls_at() does, with the rights of the tables'' owner';
 
 CREATE FUNCTION @extschema@.rc_seek(stream text, "to" text) RETURNS void
 AS 'MODULE_PATHNAME', 'rc_seek' LANGUAGE C VOLATILE PARALLEL UNSAFE;
@@ -1452,33 +1391,37 @@ $$;
 COMMENT ON FUNCTION rappel_conso.search_vector() IS 'expression for the words of a row of rappel_conso_table, as rc_search() compares them';
 
 CREATE FUNCTION @extschema@.rc_search_index() RETURNS boolean
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+AS 'MODULE_PATHNAME', 'rc_search_index' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION @extschema@.rc_search_index() IS 'adds to rappel_conso_table the column and index that make rc_search() fast; false if they are there';
+
+CREATE FUNCTION rappel_conso.search_index_as_owner(vector text) RETURNS boolean
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  IF @extschema@.rc_own_table('rappel_conso_table'::text) IS NULL THEN
-    RAISE EXCEPTION 'table "rappel_conso_table" does not exist yet'
-      USING ERRCODE = 'undefined_table', HINT = 'The first run makes it: SELECT * FROM rc_sync_now().';
-  END IF;
   IF EXISTS (SELECT FROM pg_attribute a
               WHERE a.attrelid = '@extschema@.rappel_conso_table'::regclass AND a.attname = 'mots'
                 AND a.atttypid = 'tsvector'::regtype) THEN
     RETURN false;
   END IF;
   EXECUTE format('ALTER TABLE %s ADD COLUMN mots tsvector GENERATED ALWAYS AS (%s) STORED',
-                 '@extschema@.rappel_conso_table', rappel_conso.search_vector());
+                 '@extschema@.rappel_conso_table', vector);
   CREATE INDEX ON @extschema@.rappel_conso_table USING gin (mots) WITH (fastupdate = off);
   COMMENT ON COLUMN @extschema@.rappel_conso_table.mots IS 'words that rc_search() finds the row by';
   RETURN true;
 END
 $$;
-COMMENT ON FUNCTION @extschema@.rc_search_index() IS 'adds to rappel_conso_table the column and index that make rc_search() fast; false if they are there';
+COMMENT ON FUNCTION rappel_conso.search_index_as_owner(text) IS 'what rc_search_index() does, with the rights of the table''s owner; vector is the expression for the words of a row';
 
 CREATE FUNCTION @extschema@.rc_search(query text,
   OUT reference_fiche text, OUT date_de_publication timestamptz, OUT nom_de_la_marque_du_produit text,
   OUT noms_des_modeles_ou_references text, OUT libelle text, OUT categorie_de_produit text,
   OUT motif_du_rappel text, OUT lien_vers_la_fiche_rappel text, OUT rank real)
 RETURNS SETOF record
-LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE ROWS 100 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
-#variable_conflict use_column
+AS 'MODULE_PATHNAME', 'rc_search' LANGUAGE C STABLE STRICT PARALLEL UNSAFE ROWS 100;
+COMMENT ON FUNCTION @extschema@.rc_search(text) IS 'recalls by words, best first: of the 500 newest that match and are not withdrawn; for GTINs: WHERE gtin @> ARRAY[...]';
+
+CREATE FUNCTION rappel_conso.search_as_owner(words tsquery, vector text) RETURNS SETOF record
+LANGUAGE plpgsql STABLE STRICT PARALLEL UNSAFE ROWS 100 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+#variable_conflict use_variable
 DECLARE
   most CONSTANT integer := 500;
   shortest CONSTANT integer := 21;
@@ -1491,12 +1434,7 @@ DECLARE
   enough integer;
   hits tid[];
   found tid[] := '{}';
-  words CONSTANT tsquery := websearch_to_tsquery('pg_catalog.french', @extschema@.rc_fold(query));
 BEGIN
-  IF @extschema@.rc_own_table('rappel_conso_table'::text) IS NULL THEN
-    RAISE EXCEPTION 'table "rappel_conso_table" does not exist yet'
-      USING ERRCODE = 'undefined_table', HINT = 'The first run makes it: SELECT * FROM rc_sync_now().';
-  END IF;
   IF numnode(words) = 0 THEN
     RETURN;
   END IF;
@@ -1504,11 +1442,6 @@ BEGIN
   IF NOT EXISTS (SELECT FROM pg_attribute a
                   WHERE a.attrelid = '@extschema@.rappel_conso_table'::regclass AND a.attname = 'mots'
                     AND a.atttypid = 'tsvector'::regtype) THEN
-    IF NOT has_schema_privilege('rappel_conso', 'USAGE')
-       OR NOT has_function_privilege('rappel_conso.search_vector()', 'EXECUTE') THEN
-      RAISE EXCEPTION 'table "rappel_conso_table" has no index for rc_search() yet'
-        USING ERRCODE = 'insufficient_privilege', HINT = 'Its owner makes it: SELECT rc_search_index().';
-    END IF;
     RAISE NOTICE 'rc_search() reads the whole table'
       USING HINT = 'SELECT rc_search_index() makes an index for it.';
     RETURN QUERY EXECUTE format(
@@ -1518,7 +1451,7 @@ BEGIN
                  FROM %s r, LATERAL (SELECT %s AS mots OFFSET 0) v
                 WHERE v.mots @@ $1 AND r.withdrawn_at IS NULL
                 ORDER BY r.date_de_publication DESC NULLS LAST, r.reference_fiche LIMIT %s) newest
-        ORDER BY 9 DESC, 2 DESC NULLS LAST, 1', '@extschema@.rappel_conso_table', rappel_conso.search_vector(), most) USING words;
+        ORDER BY 9 DESC, 2 DESC NULLS LAST, 1', '@extschema@.rappel_conso_table', vector, most) USING words;
     RETURN;
   END IF;
 
@@ -1560,7 +1493,7 @@ BEGIN
    ORDER BY 9 DESC, 2 DESC NULLS LAST, 1;
 END
 $$;
-COMMENT ON FUNCTION @extschema@.rc_search(text) IS 'recalls by words, best first: of the 500 newest that match and are not withdrawn; for GTINs: WHERE gtin @> ARRAY[...]';
+COMMENT ON FUNCTION rappel_conso.search_as_owner(tsquery, text) IS 'what rc_search() does, with the rights of the table''s owner; vector is the expression for the words of a row';
 
 --
 -- The page of rc_report(): ASCII only, whatever is data goes through html()
@@ -1753,14 +1686,43 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION rappel_conso.report_runs() IS 'the runs of rc_report()';
 
-CREATE FUNCTION rappel_conso.report_days() RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET datestyle = iso AS $$
-  WITH recall AS (
-    SELECT (t.date_de_publication AT TIME ZONE 'UTC')::date AS day, count(*) AS n
+CREATE FUNCTION rappel_conso.recalls_by_day(OUT day date, OUT n bigint) RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'rc_read_recalls' LANGUAGE C STABLE PARALLEL UNSAFE;
+COMMENT ON FUNCTION rappel_conso.recalls_by_day() IS 'the number of recalls of each day (UTC) that has some, of the last 60 days that the table knows';
+
+CREATE FUNCTION rappel_conso.recalls_by_day_as_owner() RETURNS SETOF record
+LANGUAGE plpgsql STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  RETURN QUERY
+    SELECT (t.date_de_publication AT TIME ZONE 'UTC')::date, count(*)
       FROM @extschema@.rappel_conso_table t
      WHERE t.date_de_publication >= ((SELECT max(m.date_de_publication) FROM @extschema@.rappel_conso_table m)
                                      AT TIME ZONE 'UTC')::date::timestamp AT TIME ZONE 'UTC' - interval '59 days'
-     GROUP BY 1
+     GROUP BY 1;
+END
+$$;
+COMMENT ON FUNCTION rappel_conso.recalls_by_day_as_owner() IS 'what recalls_by_day() does, with the rights of the table''s owner';
+
+CREATE FUNCTION rappel_conso.recalls_by_category(OUT category text, OUT n bigint, OUT categories bigint) RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'rc_read_recalls' LANGUAGE C STABLE PARALLEL UNSAFE;
+COMMENT ON FUNCTION rappel_conso.recalls_by_category() IS 'the number of recalls of each of the 12 most frequent categories, and how many categories there are';
+
+CREATE FUNCTION rappel_conso.recalls_by_category_as_owner() RETURNS SETOF record
+LANGUAGE plpgsql STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  RETURN QUERY
+    SELECT t.categorie_de_produit::text, count(*), count(*) OVER ()
+      FROM @extschema@.rappel_conso_table t
+     GROUP BY t.categorie_de_produit ORDER BY 2 DESC, 1 LIMIT 12;
+END
+$$;
+COMMENT ON FUNCTION rappel_conso.recalls_by_category_as_owner() IS 'what recalls_by_category() does, with the rights of the table''s owner';
+
+CREATE FUNCTION rappel_conso.report_days() RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET datestyle = iso
+BEGIN ATOMIC
+  WITH recall AS MATERIALIZED (
+    SELECT c.day, c.n FROM rappel_conso.recalls_by_day() c
   ), bar AS (
     SELECT d.day, COALESCE(r.n, 0) AS n, d.place,
            130.0 * COALESCE(r.n, 0) / (SELECT max(x.n) FROM recall x) AS height
@@ -1777,12 +1739,13 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET datestyle = iso AS
            string_agg(format('<text x="%s%%" y="164">%s</text>', round(b.place * 100 / 60.0, 2), to_char(b.day, 'DD.MM.')), '' ORDER BY b.day)
              FILTER (WHERE b.place % 12 = 0))
     FROM bar b
-  HAVING max(b.n) > 0
-$$;
+  HAVING max(b.n) > 0;
+END;
 COMMENT ON FUNCTION rappel_conso.report_days() IS 'recalls per day as a chart, for rc_report()';
 
 CREATE FUNCTION rappel_conso.report_categories() RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
   SELECT format('<figure><figcaption>Recalls by category: the most frequent of %s</figcaption>'
                 '<svg height="%s" role="img" aria-label="Recalls by category">%s</svg></figure>',
            max(c.categories), 34 * count(*),
@@ -1791,33 +1754,28 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
                         34 * c.place - 20, rappel_conso.html(CASE WHEN char_length(c.name) > 40 THEN left(c.name, 39) || '...' ELSE c.name END),
                         34 * c.place - 20, rappel_conso.html_number(c.n::numeric), 34 * c.place - 15, round(100.0 * c.n / c.most, 2),
                         rappel_conso.html(c.name), c.n), '' ORDER BY c.place))
-    FROM (SELECT COALESCE(t.categorie_de_produit, '(none)') AS name, count(*) AS n, max(count(*)) OVER () AS most,
-                 count(*) OVER () AS categories, row_number() OVER (ORDER BY count(*) DESC, t.categorie_de_produit) AS place
-            FROM @extschema@.rappel_conso_table t GROUP BY t.categorie_de_produit) c
-   WHERE c.place <= 12
-  HAVING count(*) > 0
-$$;
+    FROM (SELECT COALESCE(n.category, '(none)') AS name, n.n, n.categories, max(n.n) OVER () AS most,
+                 row_number() OVER (ORDER BY n.n DESC, n.category) AS place
+            FROM rappel_conso.recalls_by_category() n) c
+  HAVING count(*) > 0;
+END;
 COMMENT ON FUNCTION rappel_conso.report_categories() IS 'recalls per category as a chart, for rc_report()';
 
 CREATE FUNCTION rappel_conso.report_recalls() RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
+  relation CONSTANT oid := to_regclass('@extschema@.rappel_conso_table');
   charts text;
-  relation regclass;
 BEGIN
+  IF relation IS NULL OR NOT has_table_privilege(relation, 'SELECT') THEN
+    RETURN '';
+  END IF;
   BEGIN
-    relation := @extschema@.rc_own_table('rappel_conso_table'::text);
-  EXCEPTION WHEN wrong_object_type OR insufficient_privilege THEN
-    charts := format('<p class="error">Not read: %s.</p>', rappel_conso.html(SQLERRM));
-  END;
-  IF charts IS NULL THEN
-    IF relation IS NULL OR NOT has_column_privilege(relation, 'date_de_publication', 'SELECT')
-       OR NOT has_column_privilege(relation, 'categorie_de_produit', 'SELECT') THEN
-      RETURN '';
-    END IF;
     charts := COALESCE(rappel_conso.report_days() || rappel_conso.report_categories(),
                        rappel_conso.report_categories(), '<p class="dim">The table is empty.</p>');
-  END IF;
+  EXCEPTION WHEN OTHERS THEN
+    charts := format('<p class="error">Not read: %s.</p>', rappel_conso.html(SQLERRM));
+  END;
   RETURN format('<section id="recalls"><h2>Recalls</h2>%s</section>', charts);
 END
 $$;
@@ -1908,7 +1866,8 @@ GRANT EXECUTE ON FUNCTION @extschema@.rc_status(), rappel_conso.worker_pid(text,
   rappel_conso.library_version(), rappel_conso.is_preloaded() TO pg_monitor;
 GRANT EXECUTE ON FUNCTION @extschema@.rc_report(), @extschema@.rc_own_table(text), rappel_conso.html(text), rappel_conso.html_time(timestamptz),
   rappel_conso.html_number(numeric), rappel_conso.html_state(text, text), rappel_conso.report_style(),
-  rappel_conso.report_parts(), rappel_conso.report_grid(text), rappel_conso.report_runs(), rappel_conso.report_days(),
+  rappel_conso.report_parts(), rappel_conso.report_grid(text), rappel_conso.report_runs(), rappel_conso.recalls_by_day(),
+  rappel_conso.recalls_by_category(), rappel_conso.report_days(),
   rappel_conso.report_categories(), rappel_conso.report_recalls(), rappel_conso.report_lag(),
   rappel_conso.report_dead_letters(), rappel_conso.report_outbox() TO pg_monitor;
 GRANT SELECT ON rappel_conso.run, rappel_conso.task, rappel_conso.source_state, rappel_conso.stream_offset,

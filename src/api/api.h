@@ -14,6 +14,8 @@
 
 #include "rappel_conso.h"
 
+#include "fmgr.h"
+
 /* ---- address.c: what a source's url and dataset may be ---- */
 
 extern void rc_address_check(const char *source, const char *url,
@@ -115,5 +117,6 @@ extern const char *rc_extract(const char *line, size_t len,
 /* ---- fold.c: accents ---- */
 
 extern char *rc_fold_utf8(const char *text, size_t len, size_t *out_len);
+extern PGDLLEXPORT Datum rc_fold(FunctionCallInfo fcinfo);
 
 #endif							/* RC_API_H */

@@ -215,9 +215,9 @@ like( value(q{SET enable_seqscan = off;
 	qr/Bitmap Index Scan on rappel_conso_table_gtin_idx/, 'by their index');
 
 #
-# Rights: execution of three functions and the table
+# Rights: execution of the function, and the table
 #
-value(q{CREATE ROLE reader; GRANT EXECUTE ON FUNCTION rc_search(text), rc_fold(text), rc_own_table(text) TO reader});
+value(q{CREATE ROLE reader; GRANT EXECUTE ON FUNCTION rc_search(text) TO reader});
 is( failure("SET ROLE reader; SELECT * FROM rc_search('zorblax')"),
 	'42501: permission denied for table rappel_conso_table', 'who may not read the table finds nothing');
 value('GRANT SELECT ON rappel_conso_table TO reader');
@@ -260,7 +260,7 @@ foreach my $encoding ('LATIN1', 'WIN1254', 'SQL_ASCII')
 #
 # Without the extension
 #
-value('REVOKE ALL ON FUNCTION rc_search(text), rc_fold(text), rc_own_table(text) FROM reader; DROP EXTENSION rappel_conso');
+value('REVOKE ALL ON FUNCTION rc_search(text) FROM reader; DROP EXTENSION rappel_conso');
 is( value(q{SELECT string_agg(reference_fiche, ' ' ORDER BY 1) FROM rappel_conso_table WHERE mots @@ 'zorblax'}),
 	'T1 T2 T3 T4', 'column and index stay when the extension goes');
 value(q{INSERT INTO rappel_conso_table (reference_fiche, libelle) VALUES ('T9', 'zorblax')});

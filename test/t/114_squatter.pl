@@ -41,7 +41,7 @@ value(q{
 	CREATE ROLE mallory; CREATE ROLE victim;
 	GRANT CREATE ON SCHEMA public TO mallory;
 	CREATE TABLE prey (by text); GRANT INSERT ON prey TO PUBLIC;
-	GRANT EXECUTE ON FUNCTION rc_search(text), rc_fold(text), rc_recalls_at(timestamptz), rc_own_table(text), rc_search_index() TO victim;
+	GRANT EXECUTE ON FUNCTION rc_search(text), rc_recalls_at(timestamptz), rc_search_index() TO victim;
 	GRANT pg_monitor TO victim;
 	SET ROLE mallory;
 	CREATE FUNCTION bite() RETURNS text LANGUAGE plpgsql AS $$
@@ -122,6 +122,8 @@ foreach my $role ($boss, 'victim')
 is(prey(), '', 'nothing of it was run');
 like(value(q{SET ROLE victim; SELECT count(*) > 0 FROM rc_report() r WHERE r ~ 'Recalls by category'}), qr/^t$/, 'the charts need the table only');
 is(outcome(q{SET ROLE mallory; SELECT rc_own_table('rappel_conso_table')}), '42501: permission denied for function rc_own_table', 'not everybody may ask whose they are');
+is(outcome(q{SELECT rc_own_table('rappel_conso_history')}), '42501: table "rappel_conso_history" belongs to role "mallory", not to the owner of the stream; Rename that table, or give it to the owner of the stream.', 'who may is told');
+is(outcome(q{SELECT rc_own_table('rappel_conso_table') = 'rappel_conso_table'::regclass}), 't', 'what is ours');
 
 # A stream of another role, and its table.
 value(q{

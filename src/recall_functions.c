@@ -1,0 +1,376 @@
+/*-------------------------------------------------------------------------
+ *
+ * recall_functions.c
+ *	  The SQL-callable functions that read the tables of recalls: whose table
+ *	  that is, whether the caller may read it, and with whose rights it is
+ *	  read.  What they read is in the install script: rc_search() calls
+ *	  rappel_conso.search_as_owner(), and so on.
+ *
+ * To plan a query is enough to run functions that a table's owner has put into
+ * its indexes and constraints.  So a table that belongs to somebody who is
+ * neither the caller nor a superuser is read as its owner, in the way in which
+ * REINDEX works on it; what the caller may see is checked before that, here.
+ * Nothing must be read under these names before that.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "rappel_conso.h"
+
+#include "access/htup_details.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "nodes/execnodes.h"
+#include "nodes/makefuncs.h"
+#include "parser/parse_func.h"
+#include "tsearch/ts_utils.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/rls.h"
+#include "utils/syscache.h"
+
+#include "api/api.h"
+#include "store/store.h"
+#include "worker/worker.h"
+
+PG_FUNCTION_INFO_V1(rc_search);
+PG_FUNCTION_INFO_V1(rc_search_index);
+PG_FUNCTION_INFO_V1(rc_recalls_at);
+PG_FUNCTION_INFO_V1(rc_read_recalls);
+PG_FUNCTION_INFO_V1(rc_own_table);
+
+#define RECALLS		"rappel_conso_table"
+#define HISTORY		"rappel_conso_history"
+
+/* More arguments no function has that runs as the owner. */
+#define MOST_ARGS	2
+
+/* The tables of one call. */
+typedef struct Tables
+{
+	List	   *oids;			/* locked */
+	Oid			stream_owner;	/* InvalidOid: nobody */
+	Oid			owner;			/* of the one that was looked at last */
+	Oid			reader;			/* whose rights they are read with */
+	bool		alter;			/* it is changed, not read */
+} Tables;
+
+static void begin(Tables *tables, bool alter);
+static bool lock_table(Tables *tables, const char *name);
+static void lock_recalls(Tables *tables);
+static void check_table(const RangeVar *relation, Oid oid, Oid old_oid,
+						void *arg);
+static void check_owner(const Tables *tables, Oid owner, const char *name);
+static void check_caller(Oid oid, Oid reader);
+static char *extension_schema(void);
+static Oid	own_function(const char *name, int nargs, const Oid *types);
+static Datum call_as_reader(FunctionCallInfo fcinfo, const Tables *tables,
+							int nargs, const Oid *types, const Datum *args);
+static Datum search_vector(void);
+
+/*
+ * rc_search(query): the words are made with the caller's rights, the rows read
+ * with the owner's.  Strict.
+ */
+Datum
+rc_search(PG_FUNCTION_ARGS)
+{
+	static const Oid types[] = {TSQUERYOID, TEXTOID};
+	Tables		tables;
+	Datum		args[2];
+	Datum		folded;
+	Oid			french;
+
+	begin(&tables, false);
+	lock_recalls(&tables);
+	french = get_ts_config_oid(list_make2(makeString("pg_catalog"),
+										  makeString("french")), false);
+	folded = DirectFunctionCall1(rc_fold, PG_GETARG_DATUM(0));
+	args[0] = DirectFunctionCall2(websearch_to_tsquery_byid,
+								  ObjectIdGetDatum(french), folded);
+	args[1] = search_vector();
+	return call_as_reader(fcinfo, &tables, lengthof(types), types, args);
+}
+
+/* rc_search_index(): true if it was made, false if it was there. */
+Datum
+rc_search_index(PG_FUNCTION_ARGS)
+{
+	static const Oid types[] = {TEXTOID};
+	Tables		tables;
+	Datum		args[1];
+
+	begin(&tables, true);
+	lock_recalls(&tables);
+	args[0] = search_vector();
+	return call_as_reader(fcinfo, &tables, lengthof(types), types, args);
+}
+
+/* rc_recalls_at(at): the table as it was, which needs its history. */
+Datum
+rc_recalls_at(PG_FUNCTION_ARGS)
+{
+	static const Oid types[] = {TIMESTAMPTZOID};
+	Tables		tables;
+	Datum		args[1];
+
+	rc_call_check_null(fcinfo, 0, "at");
+	begin(&tables, false);
+	lock_recalls(&tables);
+	if (!lock_table(&tables, HISTORY))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("there is no history of recalls"),
+				 errhint("The next run makes it, where the triggers keep_superseded and keep_deleted of rappel_conso_table are enabled.")));
+	args[0] = PG_GETARG_DATUM(0);
+	return call_as_reader(fcinfo, &tables, lengthof(types), types, args);
+}
+
+/* What rc_report() counts, in functions without arguments. */
+Datum
+rc_read_recalls(PG_FUNCTION_ARGS)
+{
+	Tables		tables;
+
+	begin(&tables, false);
+	lock_recalls(&tables);
+	return call_as_reader(fcinfo, &tables, 0, NULL, NULL);
+}
+
+/*
+ * rc_own_table(name): the table that the functions above read under a name;
+ * null if there is none.
+ */
+Datum
+rc_own_table(PG_FUNCTION_ARGS)
+{
+	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	Tables		tables;
+
+	begin(&tables, false);
+	if (!lock_table(&tables, name))
+		PG_RETURN_NULL();
+	PG_RETURN_OID(linitial_oid(tables.oids));
+}
+
+static void
+begin(Tables *tables, bool alter)
+{
+	RcStream   *stream = rc_stream_load(RC_NAME);
+
+	tables->oids = NIL;
+	tables->stream_owner = stream ? stream->owner : InvalidOid;
+	tables->reader = GetUserId();
+	tables->alter = alter;
+}
+
+static void
+lock_recalls(Tables *tables)
+{
+	if (!lock_table(tables, RECALLS))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("table \"%s\" does not exist yet", RECALLS),
+				 errhint("The first run makes it: SELECT * FROM rc_sync_now().")));
+}
+
+/*
+ * Lock one of the tables, so that neither its owner nor its policies change
+ * until the end of the transaction; false if there is none.
+ */
+static bool
+lock_table(Tables *tables, const char *name)
+{
+	RangeVar   *relation = makeRangeVar(extension_schema(), pstrdup(name), -1);
+	LOCKMODE	mode = tables->alter ? ShareUpdateExclusiveLock : AccessShareLock;
+	Oid			oid = RangeVarGetRelidExtended(relation, mode, RVR_MISSING_OK,
+											   check_table, tables);
+
+	if (!OidIsValid(oid))
+		return false;
+	tables->oids = lappend_oid(tables->oids, oid);
+	if (tables->owner != GetUserId() && !superuser_arg(tables->owner))
+	{
+		/* check_owner() lets no other through */
+		Assert(tables->owner == tables->stream_owner);
+		tables->reader = tables->owner;
+	}
+	return true;
+}
+
+/*
+ * Whether what stands under the name is a table of recalls, which the caller
+ * may change if he asks for that.  It is called before the table is locked,
+ * and again when something has changed since.
+ */
+static void
+check_table(const RangeVar *relation, Oid oid, Oid old_oid, void *arg)
+{
+	Tables	   *tables = (Tables *) arg;
+	HeapTuple	tuple;
+	Form_pg_class class;
+
+	if (!OidIsValid(oid))
+		return;
+	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(oid));
+	if (!HeapTupleIsValid(tuple))
+		return;					/* dropped just now: it will be looked up
+								 * again */
+	class = (Form_pg_class) GETSTRUCT(tuple);
+	if (class->relkind != RELKIND_RELATION &&
+		class->relkind != RELKIND_PARTITIONED_TABLE)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"%s\" is not a table", relation->relname),
+				 errhint("Rename what stands there; the next run makes the table.")));
+	check_owner(tables, class->relowner, relation->relname);
+
+	if (tables->alter && !has_privs_of_role(GetUserId(), class->relowner))
+		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, relation->relname);
+	tables->owner = class->relowner;
+	ReleaseSysCache(tuple);
+}
+
+/* A table of somebody else is not the one that runs write. */
+static void
+check_owner(const Tables *tables, Oid owner, const char *name)
+{
+	if (owner == tables->stream_owner || superuser_arg(owner))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("table \"%s\" belongs to role \"%s\", not to the owner of the stream",
+					name, GetUserNameFromId(owner, false)),
+			 errhint("Rename that table, or give it to the owner of the stream.")));
+}
+
+/*
+ * Whether the caller may see whatever the reader, who reads for him, does.
+ */
+static void
+check_caller(Oid oid, Oid reader)
+{
+	Oid			caller = GetUserId();
+	char	   *name = get_rel_name(oid);
+
+	if (pg_class_aclcheck(oid, caller, ACL_SELECT) != ACLCHECK_OK &&
+		pg_attribute_aclcheck_all(oid, caller, ACL_SELECT,
+								  ACLMASK_ALL) != ACLCHECK_OK)
+		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_TABLE, name);
+	if (check_enable_rls(oid, caller, true) == RLS_ENABLED ||
+		check_enable_rls(oid, reader, true) == RLS_ENABLED)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("table \"%s\" cannot be read for role \"%s\": it has row-level security",
+						name, GetUserNameFromId(caller, false)),
+				 errdetail("It would be read with the rights of the stream's owner, who may see other rows."),
+				 errhint("Give the stream and its tables to a superuser, or disable row-level security.")));
+}
+
+/* The schema that holds the tables, and the functions named rc_*. */
+static char *
+extension_schema(void)
+{
+	RcQueryScope scope;
+	char	   *name;
+
+	rc_query_begin(&scope);
+	if (rc_query("SELECT n.nspname FROM pg_catalog.pg_extension e"
+				 " JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace"
+				 " WHERE e.extname = 'rappel_conso'", NULL) != 1)
+		elog(ERROR, "extension \"%s\" is not there", RC_NAME);
+	name = rc_column_text(0, 1);
+	rc_query_end(&scope);
+	return name;
+}
+
+/*
+ * A function of schema rappel_conso, where only superusers make some, and
+ * which the caller need not be allowed to use.
+ */
+static Oid
+own_function(const char *name, int nargs, const Oid *types)
+{
+	RcQueryScope scope;
+	Oid			oid;
+
+	rc_query_begin(&scope);
+	oid = LookupFuncName(list_make2(makeString(RC_SCHEMA),
+									makeString(unconstify(char *, name))),
+						 nargs, types, false);
+	rc_query_end(&scope);
+	return oid;
+}
+
+/* The expression for the words of a row: a text. */
+static Datum
+search_vector(void)
+{
+	return OidFunctionCall0(own_function("search_vector", 0, NULL));
+}
+
+/*
+ * Call the function that does the work of this one, with the rights of whoever
+ * is to read the tables.  A set is returned in the way it does it: as a tuplestore.
+ */
+static Datum
+call_as_reader(FunctionCallInfo fcinfo, const Tables *tables, int nargs,
+			   const Oid *types, const Datum *args)
+{
+	char	   *name = get_func_name(fcinfo->flinfo->fn_oid);
+	ReturnSetInfo *set = (ReturnSetInfo *) fcinfo->resultinfo;
+	FmgrInfo	flinfo;
+	Datum		result;
+	Oid			user;
+	int			context;
+	int			level;
+
+	LOCAL_FCINFO(call, MOST_ARGS);
+
+	Assert(nargs <= MOST_ARGS);
+	if (set != NULL)
+	{
+		if (!IsA(set, ReturnSetInfo) || !(set->allowedModes & SFRM_Materialize))
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("%s() must be called where a set is accepted", name)));
+		set->allowedModes = SFRM_Materialize | SFRM_Materialize_Preferred |
+			(set->allowedModes & SFRM_Materialize_Random);
+	}
+	if (strncmp(name, "rc_", 3) == 0)
+		name += 3;
+	fmgr_info(own_function(psprintf("%s_as_owner", name), nargs, types), &flinfo);
+	InitFunctionCallInfoData(*call, &flinfo, nargs, fcinfo->fncollation, NULL,
+							 fcinfo->resultinfo);
+	for (int i = 0; i < nargs; i++)
+	{
+		call->args[i].value = args[i];
+		call->args[i].isnull = false;
+	}
+
+	GetUserIdAndSecContext(&user, &context);
+	level = NewGUCNestLevel();
+	if (tables->reader != user)
+	{
+		ListCell   *lc;
+
+		foreach(lc, tables->oids)
+		{
+			if (!tables->alter)
+				check_caller(lfirst_oid(lc), tables->reader);
+		}
+		SetUserIdAndSecContext(tables->reader,
+							   context | SECURITY_LOCAL_USERID_CHANGE |
+							   SECURITY_RESTRICTED_OPERATION);
+	}
+	result = FunctionCallInvoke(call);
+	AtEOXact_GUC(false, level);
+	SetUserIdAndSecContext(user, context);
+	fcinfo->isnull = call->isnull;
+	return result;
+}
