@@ -670,11 +670,11 @@ COMMENT ON TRIGGER source_check ON rappel_conso.source IS 'checks a source, and 
 -- stored while triggers were disabled.
 CREATE FUNCTION rappel_conso.source_address() RETURNS trigger
 AS 'MODULE_PATHNAME', 'rc_source_address' LANGUAGE C;
-COMMENT ON FUNCTION rappel_conso.source_address() IS 'checks url and dataset of a source';
+COMMENT ON FUNCTION rappel_conso.source_address() IS 'checks what a source asks for, and where';
 
-CREATE TRIGGER source_address BEFORE INSERT OR UPDATE OF url, dataset ON rappel_conso.source
+CREATE TRIGGER source_address BEFORE INSERT OR UPDATE OF url, dataset, filter, key_field, cursor_field ON rappel_conso.source
   FOR EACH ROW EXECUTE FUNCTION rappel_conso.source_address();
-COMMENT ON TRIGGER source_address ON rappel_conso.source IS 'checks url and dataset of a source';
+COMMENT ON TRIGGER source_address ON rappel_conso.source IS 'checks what a source asks for, and where';
 
 CREATE FUNCTION rappel_conso.forget(source text, destination text DEFAULT NULL) RETURNS void
 LANGUAGE sql SET search_path = pg_catalog, pg_temp

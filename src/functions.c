@@ -258,6 +258,7 @@ rc_topic_grant_changed(PG_FUNCTION_ARGS)
 Datum
 rc_source_address(PG_FUNCTION_ARGS)
 {
+	static const char *const fields[] = {"key_field", "cursor_field"};
 	TriggerData *data = (TriggerData *) fcinfo->context;
 	TupleDesc	desc;
 	HeapTuple	row;
@@ -273,8 +274,13 @@ rc_source_address(PG_FUNCTION_ARGS)
 	name = SPI_getvalue(row, desc, SPI_fnumber(desc, "name"));
 	url = SPI_getvalue(row, desc, SPI_fnumber(desc, "url"));
 	dataset = SPI_getvalue(row, desc, SPI_fnumber(desc, "dataset"));
-	if (name != NULL && url != NULL && dataset != NULL)
-		rc_address_check(name, url, dataset);
+	if (name == NULL || url == NULL || dataset == NULL)
+		return PointerGetDatum(row);	/* the table's own check says it */
+	rc_address_check(name, url, dataset);
+	rc_filter_check(name, SPI_getvalue(row, desc, SPI_fnumber(desc, "filter")));
+	for (int i = 0; i < lengthof(fields); i++)
+		rc_field_check(name, fields[i],
+					   SPI_getvalue(row, desc, SPI_fnumber(desc, fields[i])));
 	return PointerGetDatum(row);
 }
 

@@ -93,7 +93,11 @@ extern char *rc_user_agent;
 extern int	rc_keep_history;	/* days */
 extern int	rc_workers_per_owner;	/* 0: half of max_worker_processes */
 
+#define RC_BROKERS_HINT \
+	"Use host:port, separated by commas; an address of IPv6 is [::1]:port."
+
 extern void rc_settings_define(void);
+extern char *rc_wrong_broker(const char *brokers);
 
 /* One "key = value" line of a configuration file. */
 typedef struct RcConfigLine
@@ -104,5 +108,8 @@ typedef struct RcConfigLine
 } RcConfigLine;
 
 extern List *rc_config_file_read(const char *path, const char *setting);
+
+/* host.c */
+extern bool rc_is_host(const char *host, size_t len);
 
 #endif							/* RAPPEL_CONSO_H */

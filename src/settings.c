@@ -27,8 +27,12 @@ char	   *rc_user_agent = NULL;
 int			rc_keep_history = 30;
 int			rc_workers_per_owner = 0;
 
+/* Whether all settings are there. */
+static bool defined = false;
+
 static void define_string(const char *name, const char *description,
 						  const char *detail, char **variable, int flags);
+static bool check_brokers(char **newval, void **extra, GucSource source);
 static List *read_config_lines(FILE *file, const char *setting);
 static void check_config_file(const char *setting, int fd);
 static RcConfigLine *parse_config_line(char *text, int number,
@@ -46,10 +50,11 @@ rc_settings_define(void)
 				  "Lists the databases in which workers start with the server.",
 				  "Needs rappel_conso in shared_preload_libraries.",
 				  &rc_databases, GUC_LIST_INPUT);
-	define_string("rappel_conso.kafka_brokers",
-				  "Sets the bootstrap list of the Kafka cluster, as host:port,...",
-				  "Empty means direct mode: sources feed their streams without Kafka.",
-				  &rc_kafka_brokers, 0);
+	DefineCustomStringVariable("rappel_conso.kafka_brokers",
+							   "Sets the bootstrap list of the Kafka cluster, as host:port,...",
+							   "Empty means direct mode: sources feed their streams without Kafka.",
+							   &rc_kafka_brokers, "", PGC_SIGHUP, 0,
+							   check_brokers, NULL, NULL);
 	define_string("rappel_conso.kafka_config_file",
 				  "Names a file of librdkafka properties, secrets included.",
 				  NULL, &rc_kafka_config_file, GUC_SUPERUSER_ONLY);
@@ -76,6 +81,53 @@ rc_settings_define(void)
 							0, NULL, NULL, NULL);
 
 	MarkGUCPrefixReserved(RC_NAME);
+	defined = true;
+}
+
+/*
+ * A wrong list is refused where one is set.  What was in the configuration
+ * when the library is loaded is taken: in its place the server would take the
+ * default, which is another mode.  Then whoever connects says what is wrong.
+ */
+static bool
+check_brokers(char **newval, void **extra, GucSource source)
+{
+	char	   *wrong = defined ? rc_wrong_broker(*newval) : NULL;
+
+	if (wrong == NULL)
+		return true;
+	GUC_check_errdetail("\"%s\" is not a host, or host and port.", wrong);
+	GUC_check_errhint("%s", RC_BROKERS_HINT);
+	return false;
+}
+
+/*
+ * What is no broker in a list of them: palloc'd, NULL if there is nothing.  An
+ * entry may begin with a protocol, such as "SSL://"; white space and empty
+ * entries do not count, but there must be one.
+ */
+char *
+rc_wrong_broker(const char *brokers)
+{
+	char	   *list = pstrdup(brokers != NULL ? brokers : "");
+	char	   *save = NULL;
+	bool		found = list[0] == '\0';
+
+	for (char *item = strtok_r(list, ",", &save); item != NULL;
+		 item = strtok_r(NULL, ",", &save))
+	{
+		char	   *host = trim(item);
+		char	   *slashes = strstr(host, "://");
+
+		if (*host == '\0')
+			continue;
+		found = true;
+		if (slashes != NULL)
+			host = slashes + 3;
+		if (!rc_is_host(host, strlen(host)))
+			return item;
+	}
+	return found ? NULL : pstrdup(brokers);
 }
 
 static void

@@ -20,11 +20,16 @@
 
 #define DIGITS		"0123456789"
 #define LETTERS		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-#define HOST_CHARS	LETTERS DIGITS "._-"
 #define PATH_CHARS	LETTERS DIGITS "-._~!$&'()*+,;=:@/"
 #define NAME_CHARS	LETTERS DIGITS "_@.-"
+/* Bytes that they may have. */
+#define MAX_URL		2000
+#define MAX_DATASET	255
+
 #define API_BASE	"https://data.economie.gouv.fr/api/explore/v2.1"
 
+static void check_length(const char *source, const char *column,
+						 const char *value, size_t most);
 static const char *after_scheme(const char *url);
 static void refuse_secrets(const char *source, const char *url);
 static void check_characters(const char *source, const char *url);
@@ -42,54 +47,43 @@ rc_address_check(const char *source, const char *url, const char *dataset)
 	const char *host = after_scheme(url);
 	size_t		len = host != NULL ? strcspn(host, "/") : 0;
 
+	check_length(source, "url", url, MAX_URL);
 	refuse_secrets(source, url);
 	if (host != NULL)
 		check_characters(source, host);
-	if (host == NULL || !rc_address_is_host(host, len))
+	if (host == NULL || !rc_is_host(host, len))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("url of source \"%s\" is not an HTTP address: \"%s\"",
 						source, url),
+				 host == NULL ? 0 :
+				 errdetail("\"%.*s\" is not a host, or host and port.",
+						   (int) len, host),
 				 errhint("An Explore API's base looks like %s.", API_BASE)));
 	check_path(source, host + len);
 
+	check_length(source, "dataset", dataset, MAX_DATASET);
 	if (dataset[0] == '\0' || dataset[strspn(dataset, NAME_CHARS)] != '\0' ||
 		dataset[strspn(dataset, ".")] == '\0')
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("dataset of source \"%s\" is not an identifier: \"%s\"",
-						source, dataset)));
+						source, dataset),
+				 errhint("Use letters, digits, hyphens and underscores, as in the address of the dataset's page.")));
 }
 
-/*
- * Is this, up to len, "host", "host:port", "[::1]" or "[::1]:port"?
- */
-bool
-rc_address_is_host(const char *host, size_t len)
+/* What is longer would not be answered; it is not shown. */
+static void
+check_length(const char *source, const char *column, const char *value,
+			 size_t most)
 {
-	size_t		at = strspn(host, HOST_CHARS);
-	int			port = 0;
-
-	if (host[0] == '[')
-	{
-		at = 1 + strspn(host + 1, DIGITS "abcdefABCDEF:.");
-		if (at == 1 || host[at] != ']')
-			return false;
-		at++;
-	}
-	if (at == 0 || at > len)
-		return false;
-	if (at == len)
-		return true;
-	if (host[at++] != ':' || len - at < 1 || len - at > 5)
-		return false;
-	for (; at < len; at++)
-	{
-		if (host[at] < '0' || host[at] > '9')
-			return false;
-		port = port * 10 + (host[at] - '0');
-	}
-	return port >= 1 && port <= 65535;
+	if (strlen(value) > most)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s of source \"%s\" is too long", column, source),
+				 errdetail("It may have %zu bytes.", most),
+				 errhint("An Explore API's base looks like %s, and a dataset's identifier is one word.",
+						 API_BASE)));
 }
 
 /* What follows "http://" or "https://"; NULL if it is another text. */
@@ -115,7 +109,7 @@ refuse_secrets(const char *source, const char *url)
 
 	/* only behind a good host is it clear that it names no user */
 	if (strchr(url, '@') != NULL &&
-		(host == NULL || !rc_address_is_host(host, len)))
+		(host == NULL || !rc_is_host(host, len)))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("url of source \"%s\" holds a user name or a password",

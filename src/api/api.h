@@ -20,7 +20,12 @@
 
 extern void rc_address_check(const char *source, const char *url,
 							 const char *dataset);
-extern bool rc_address_is_host(const char *host, size_t len);
+
+/* ---- query_check.c: what its filter and the names of its fields may be ---- */
+
+extern void rc_filter_check(const char *source, const char *filter);
+extern void rc_field_check(const char *source, const char *column,
+						   const char *field);
 
 /* ---- http.c: one GET at a time, read as a stream ---- */
 

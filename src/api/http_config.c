@@ -144,7 +144,7 @@ read_origin(const char *text)
 
 	if (host[len] != '\0' && strcmp(host + len, "/") != 0)
 		return NULL;
-	if (!rc_address_is_host(host, len))
+	if (!rc_is_host(host, len))
 		return NULL;
 	if (slashes == NULL)
 	{

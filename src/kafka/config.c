@@ -148,13 +148,14 @@ static bool key_in(const char *key, const char *const *keys);
  * group_id matters to a consumer only; NULL means the client id.  The result
  * belongs to the caller until rd_kafka_new() has taken it.
  *
- * Errors: 55000 if no broker is set; F0000 for a line of the file that
+ * Errors: 55000 if no broker is set, 22023 if one cannot be; F0000 for a line of the file that
  * librdkafka or we refuse, and whatever rc_config_file_read() raises.
  */
 rd_kafka_conf_t *
 rc_config_build(RcKafka *kafka, const char *client_id, const char *group_id)
 {
 	List	   *lines;
+	char	   *wrong;
 	rd_kafka_conf_t *conf;
 
 	kafka->files = rc_files_note(kafka->context);
@@ -164,6 +165,14 @@ rc_config_build(RcKafka *kafka, const char *client_id, const char *group_id)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("no Kafka broker is set"),
 				 errhint("Set \"%s\".", "rappel_conso.kafka_brokers")));
+	wrong = rc_wrong_broker(rc_kafka_brokers);
+	if (wrong != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid list of brokers in \"%s\"",
+						"rappel_conso.kafka_brokers"),
+				 errdetail("\"%s\" is not a host, or host and port.", wrong),
+				 errhint("%s", RC_BROKERS_HINT)));
 
 	conf = rd_kafka_conf_new();
 	PG_TRY();
