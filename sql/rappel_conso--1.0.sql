@@ -874,6 +874,31 @@ CREATE TRIGGER wake AFTER INSERT OR UPDATE OR DELETE ON rappel_conso.source
   FOR EACH ROW EXECUTE FUNCTION rappel_conso.definition_changed();
 COMMENT ON TRIGGER wake ON rappel_conso.source IS 'wakes the workers that a changed definition concerns';
 
+-- Workers, and functions of ours that roles call, write these tables with a
+-- superuser's rights, and a trigger runs with those.
+CREATE FUNCTION rappel_conso.trigger_check() RETURNS event_trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  made record;
+BEGIN
+  SELECT t.tgname, t.tgrelid::regclass AS relation INTO made
+    FROM pg_event_trigger_ddl_commands() c JOIN pg_trigger t ON t.oid = c.objid JOIN pg_class r ON r.oid = t.tgrelid
+   WHERE c.classid = 'pg_trigger'::regclass AND r.relnamespace = 'rappel_conso'::regnamespace
+     AND NOT (SELECT u.rolsuper FROM pg_roles u WHERE u.rolname = current_user)
+   LIMIT 1;
+  IF FOUND THEN
+    RAISE EXCEPTION 'must be superuser to create trigger "%" on table %', made.tgname, made.relation
+      USING ERRCODE = 'insufficient_privilege',
+            DETAIL = 'The extension writes this table with the rights of a superuser, and the trigger would run with those.';
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION rappel_conso.trigger_check() IS 'refuses triggers on tables of schema rappel_conso that are not made by a superuser';
+
+CREATE EVENT TRIGGER rappel_conso_trigger_check ON ddl_command_end WHEN TAG IN ('CREATE TRIGGER')
+  EXECUTE FUNCTION rappel_conso.trigger_check();
+COMMENT ON EVENT TRIGGER rappel_conso_trigger_check IS 'refuses triggers on tables of schema rappel_conso that are not made by a superuser';
+
 --
 -- Functions
 --

@@ -425,6 +425,21 @@ foreach my $case (
 	$node->poll_query_until('postgres', "SELECT current_setting('rappel_conso.$setting', true) = ''") or die 'no reload';
 }
 
+# ---- by triggers on our tables, where she has been given too much ----
+
+query('GRANT ALL ON ALL TABLES IN SCHEMA rappel_conso TO mallory');
+foreach my $table (split(/\n/, query(q{SELECT oid::regclass FROM pg_class WHERE relnamespace = 'rappel_conso'::regnamespace AND relkind IN ('r', 'v') ORDER BY 1})))
+{
+	foreach my $what ($table eq 'rappel_conso.lag' ? 'TRIGGER t INSTEAD OF INSERT' : ('TRIGGER t BEFORE INSERT OR UPDATE OR DELETE', 'CONSTRAINT TRIGGER t AFTER INSERT OR UPDATE'))
+	{
+		is(as('mallory', "CREATE $what ON $table FOR EACH ROW EXECUTE FUNCTION evil.trap('ours')"),
+			qq{42501: must be superuser to create trigger "t" on table $table}, "R1: CREATE $what ON $table");
+	}
+}
+as('mallory', q{INSERT INTO rappel_conso.stream (name, topics, statement) VALUES ('passing', '{mallory.in}', 'SELECT 1 FROM records'); DELETE FROM rappel_conso.stream WHERE name = 'passing'});
+gained_nothing('R1: triggers on our tables', bites());
+query('REVOKE ALL ON ALL TABLES IN SCHEMA rappel_conso FROM mallory; GRANT SELECT, INSERT, UPDATE, DELETE ON rappel_conso.stream, rappel_conso.source TO mallory');
+
 # ---- by the table of recalls, where mallory owns the stream ----
 
 # Whoever reads it must not run her code with his rights; nor does she see, by
