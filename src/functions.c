@@ -258,7 +258,7 @@ rc_topic_grant_changed(PG_FUNCTION_ARGS)
 Datum
 rc_source_address(PG_FUNCTION_ARGS)
 {
-	static const char *const fields[] = {"key_field", "cursor_field"};
+	static const char *const columns[] = {"filter", "key_field", "cursor_field"};
 	TriggerData *data = (TriggerData *) fcinfo->context;
 	TupleDesc	desc;
 	HeapTuple	row;
@@ -277,10 +277,17 @@ rc_source_address(PG_FUNCTION_ARGS)
 	if (name == NULL || url == NULL || dataset == NULL)
 		return PointerGetDatum(row);	/* the table's own check says it */
 	rc_address_check(name, url, dataset);
-	rc_filter_check(name, SPI_getvalue(row, desc, SPI_fnumber(desc, "filter")));
-	for (int i = 0; i < lengthof(fields); i++)
-		rc_field_check(name, fields[i],
-					   SPI_getvalue(row, desc, SPI_fnumber(desc, fields[i])));
+	for (int i = 0; i < lengthof(columns); i++)
+	{
+		char	   *value = SPI_getvalue(row, desc, SPI_fnumber(desc, columns[i]));
+		char	   *utf8 = rc_to_utf8(value, psprintf("%s of source \"%s\"",
+													  columns[i], name));
+
+		if (i == 0)
+			rc_filter_check(name, utf8);
+		else
+			rc_field_check(name, columns[i], value);
+	}
 	return PointerGetDatum(row);
 }
 

@@ -109,6 +109,11 @@ typedef struct RcConfigLine
 
 extern List *rc_config_file_read(const char *path, const char *setting);
 
+/* encoding.c */
+extern char *rc_to_utf8(const char *text, const char *what);
+extern char *rc_from_utf8(const char *bytes, int len);
+extern char *rc_shown_utf8(const char *text);
+
 /* host.c */
 extern bool rc_is_host(const char *host, size_t len);
 

@@ -11,7 +11,6 @@
  */
 #include "store/store.h"
 
-#include "catalog/namespace.h"
 #include "common/base64.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
@@ -26,7 +25,6 @@
 static char *headers_json(const RcRecord *record);
 static void append_header_name(StringInfo json, const char *name);
 static void append_header_value(StringInfo json, const RcHeader *header);
-static char *server_text(const char *bytes, int len);
 static char *encode_base64(const char *bytes, int len);
 static int	compare_headers(const void *a, const void *b, void *arg);
 static char *header_name(const char *name, int len);
@@ -112,7 +110,7 @@ append_header_name(StringInfo json, const char *name)
 	char	   *text = NULL;
 
 	if (strncmp(name, BASE64_NAME, strlen(BASE64_NAME)) != 0)
-		text = server_text(name, len);
+		text = rc_from_utf8(name, len);
 	if (text != NULL)
 		escape_json(json, text);
 	else
@@ -130,45 +128,12 @@ append_header_value(StringInfo json, const RcHeader *header)
 		appendStringInfoString(json, "null");
 		return;
 	}
-	text = server_text(header->value, header->value_len);
+	text = rc_from_utf8(header->value, header->value_len);
 	if (text != NULL)
 		escape_json(json, text);
 	else
 		appendStringInfo(json, "{\"base64\":\"%s\"}",
 						 encode_base64(header->value, header->value_len));
-}
-
-/*
- * UTF-8 as null-terminated text of the server; NULL for what is no UTF-8, or
- * has a character that the server's encoding lacks.
- */
-static char *
-server_text(const char *bytes, int len)
-{
-	int			encoding = GetDatabaseEncoding();
-	Oid			conversion;
-	char	   *text;
-	Size		size;
-
-	if (!pg_verify_mbstr(PG_UTF8, bytes, len, true))
-		return NULL;
-	if (encoding == PG_UTF8 || encoding == PG_SQL_ASCII || len == 0)
-		return pnstrdup(bytes, len);
-
-	conversion = FindDefaultConversionProc(PG_UTF8, encoding);
-	if (!OidIsValid(conversion))
-		return NULL;
-	size = (Size) len * MAX_CONVERSION_GROWTH + 1;
-	text = MemoryContextAllocHuge(CurrentMemoryContext, size);
-	if (pg_do_encoding_conversion_buf(conversion, PG_UTF8, encoding,
-									  (unsigned char *) unconstify(char *, bytes),
-									  len, (unsigned char *) text,
-									  (int) Min(size, INT_MAX), true) < len)
-	{
-		pfree(text);
-		return NULL;
-	}
-	return text;
 }
 
 static char *

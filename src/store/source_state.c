@@ -13,6 +13,7 @@
 
 #include "utils/acl.h"
 
+static void param_cursor(RcParams *params, const char *cursor);
 static void check_owner(const RcSource *source);
 
 /* The first two parameters, $1 and $2, of what is about a source's state. */
@@ -34,6 +35,7 @@ rc_source_state(const RcSource *source, const char *destination)
 	RcQueryScope scope;
 	RcParams	params = {0};
 	RcSourceState *state = palloc0(sizeof(RcSourceState));
+	char	   *cursor;
 
 	rc_param_source(&params, source, destination);
 	rc_query_begin(&scope);
@@ -62,7 +64,7 @@ rc_source_state(const RcSource *source, const char *destination)
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("source \"%s\" does not exist", source->name)));
 	state->epoch = rc_column_int8(0, 1, 0);
-	state->cursor = rc_column_text(0, 2);
+	cursor = rc_column_text(0, 2);
 	state->next_offset = rc_column_int8(0, 3, 0);
 	state->complete = rc_column_bool(0, 4);
 	state->data_processed = rc_column_text(0, 5);
@@ -75,14 +77,25 @@ rc_source_state(const RcSource *source, const char *destination)
 	state->moved = rc_column_bool(0, 12);
 	state->last_timestamp_ms = rc_column_int8(0, 13, 0);
 	rc_query_end(&scope);
+	state->cursor = rc_to_utf8(cursor, psprintf("cursor of source \"%s\"",
+												source->name));
 	return state;
+}
+
+/* A cursor as it is stored; NULL if the server's encoding cannot hold it. */
+static void
+param_cursor(RcParams *params, const char *cursor)
+{
+	rc_param_text(params, cursor != NULL ?
+				  rc_from_utf8(cursor, strlen(cursor)) : NULL);
 }
 
 /*
  * Move the cursor and the number of the next record: the fence of a source.
  * Raises ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE when another run or a change
  * of the definition came between; then nothing of the transaction may stay.
- * "cursor" NULL keeps the old one.  "state" is brought up to date.
+ * "cursor" NULL keeps the old one, and so does one that the server's encoding
+ * cannot hold: then more is read again.  "state" is brought up to date.
  */
 void
 rc_source_advance(const RcSource *source, const char *destination,
@@ -93,7 +106,7 @@ rc_source_advance(const RcSource *source, const char *destination,
 	rc_param_source(&params, source, destination);
 	rc_param_int8(&params, state->epoch);
 	rc_param_int8(&params, state->next_offset);
-	rc_param_text(&params, cursor);
+	param_cursor(&params, cursor);
 	rc_param_int8(&params, next_offset);
 	rc_param_kafka_time(&params, state->last_timestamp_ms > 0 ?
 						state->last_timestamp_ms : -1);
@@ -184,7 +197,7 @@ rc_source_rewind(const RcSource *source, const char *destination,
 
 	rc_param_source(&params, source, destination);
 	rc_param_int8(&params, state->epoch);
-	rc_param_text(&params, cursor);
+	param_cursor(&params, cursor);
 	rc_execute("UPDATE rappel_conso.source_state SET cursor_value = $4"
 			   " WHERE source = $1 AND destination = $2 AND epoch = $3",
 			   &params);

@@ -136,6 +136,11 @@ stop_if_too_many(RcPass *pass, const RcExtracted *extracted, const char *error)
 	rc_bad_lines_drop(pass);
 	pass->batch.lines--;
 	rc_pass_flush(pass, false);
+	rc_transaction_begin();
+	MemoryContextSwitchTo(pass->run->context);
+	error = rc_shown_utf8(error);
+	rc_transaction_commit();
+	MemoryContextSwitchTo(pass->run->context);
 	ereport(ERROR,
 			(errcode(extracted->object ?
 					 ERRCODE_INVALID_TEXT_REPRESENTATION :
@@ -210,7 +215,7 @@ rc_bad_lines_bury(RcPass *pass, List *refused)
 		RcBadLine  *bad = (RcBadLine *) lfirst(lc);
 
 		n += bury(pass, &bad->record, ERRCODE_INVALID_TEXT_REPRESENTATION,
-				  bad->error,
+				  rc_shown_utf8(bad->error),
 				  psprintf("line of dataset \"%s\"", source->dataset));
 	}
 	return n;

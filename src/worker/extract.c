@@ -18,6 +18,7 @@
 #include "utils/timestamp.h"
 
 static void open_dataset(RcRun *run);
+static char *asked(const char *value, const char *column, const char *source);
 static bool same_as_read(const RcSourceState *state, const RcDatasetMeta *meta);
 static void check_definition(RcRun *run);
 static void note_quota(RcRun *run);
@@ -29,7 +30,7 @@ static bool count_differs(RcPass *pass, const RcDatasetMeta *meta);
 static void note_surplus(RcPass *pass, const RcDatasetMeta *meta);
 static int64 count_all(RcRun *run, const RcDatasetMeta *meta);
 static char *day_after_tomorrow(void);
-static RcFieldKind field_kind(RcRun *run, const char *field,
+static RcFieldKind field_kind(RcRun *run, const char *utf8, const char *field,
 							  const char *column);
 static char *pass_condition(RcPass *pass);
 static void read_lines(RcPass *pass);
@@ -98,19 +99,31 @@ rc_run_extract(RcRun *run)
 static void
 open_dataset(RcRun *run)
 {
+	RcSource   *source = run->source;
 	RcSource   *builtin;
 	const char *key_url = NULL;
 
 	rc_transaction_begin();
 	MemoryContextSwitchTo(run->context);
+	run->asked.filter = asked(source->filter, "filter", source->name);
+	run->asked.key_field = asked(source->key_field, "key_field", source->name);
+	run->asked.cursor_field = asked(source->cursor_field, "cursor_field",
+									source->name);
 	builtin = rc_source_load(RC_NAME);
 	if (builtin != NULL && OidIsValid(builtin->owner) &&
 		superuser_arg(builtin->owner))
 		key_url = builtin->url;
 	rc_transaction_commit();
 	MemoryContextSwitchTo(run->context);
-	run->explore = rc_explore_open(run->source->name, run->source->url,
-								   run->source->dataset, key_url);
+	run->explore = rc_explore_open(source->name, source->url, source->dataset,
+								   key_url);
+}
+
+/* A column of the source as the API is asked for it. */
+static char *
+asked(const char *value, const char *column, const char *source)
+{
+	return rc_to_utf8(value, psprintf("%s of source \"%s\"", column, source));
 }
 
 /* Read the records of the pass, and make sure that all of them came. */
@@ -121,12 +134,12 @@ read_dataset(RcPass *pass)
 	char	   *where = pass_condition(pass);
 	const char *order = NULL;
 
-	if (run->source->cursor_field)
+	if (run->asked.cursor_field)
 	{
-		order = rc_explore_field(run->source->cursor_field);
-		if (run->source->key_field)
+		order = rc_explore_field(run->asked.cursor_field);
+		if (run->asked.key_field)
 			order = psprintf("%s,%s", order,
-							 rc_explore_field(run->source->key_field));
+							 rc_explore_field(run->asked.key_field));
 	}
 
 	pass->before = rc_explore_count(run->explore, where);
@@ -196,7 +209,7 @@ count_all(RcRun *run, const RcDatasetMeta *meta)
 {
 	if (run->source->filter == NULL && meta->records_count >= 0)
 		return meta->records_count;
-	return rc_explore_count(run->explore, run->source->filter);
+	return rc_explore_count(run->explore, run->asked.filter);
 }
 
 /*
@@ -322,9 +335,11 @@ begin_pass(RcPass *pass, const RcDatasetMeta *meta)
 
 	pass->kind = RC_FIELD_TIME;
 	if (source->cursor_field && meta->records_count != 0)
-		pass->kind = field_kind(run, source->cursor_field, "cursor_field");
+		pass->kind = field_kind(run, run->asked.cursor_field,
+								source->cursor_field, "cursor_field");
 	if (source->key_field && meta->records_count != 0)
-		(void) field_kind(run, source->key_field, "key_field");
+		(void) field_kind(run, run->asked.key_field, source->key_field,
+						  "key_field");
 	pass->horizon = day_after_tomorrow();
 	pass->ordered = true;
 	pass->stored_cursor = state->cursor;
@@ -406,11 +421,11 @@ day_after_tomorrow(void)
 					day->tm_mday);
 }
 
-/* Kind of a field that the dataset must have. */
+/* Kind of a field that the dataset must have; "field" is its name for people. */
 static RcFieldKind
-field_kind(RcRun *run, const char *field, const char *column)
+field_kind(RcRun *run, const char *utf8, const char *field, const char *column)
 {
-	RcFieldKind kind = rc_explore_field_kind(run->explore, field);
+	RcFieldKind kind = rc_explore_field_kind(run->explore, utf8);
 
 	if (kind == RC_FIELD_MISSING)
 		ereport(ERROR,
@@ -428,11 +443,11 @@ pass_condition(RcPass *pass)
 {
 	RcRun	   *run = pass->run;
 	const char *from = run->resume ? run->resume : run->pass_from;
-	char	   *where = rc_explore_and(run->source->filter, NULL);
+	char	   *where = rc_explore_and(run->asked.filter, NULL);
 
 	if (from != NULL)
 	{
-		const char *field = run->source->cursor_field;
+		const char *field = run->asked.cursor_field;
 		char	   *newer = rc_explore_condition(field, pass->kind, ">=", from);
 
 		/* a full pass that goes on has those without a cursor before it */
@@ -443,7 +458,7 @@ pass_condition(RcPass *pass)
 	}
 	if (run->window_to != NULL)
 		where = rc_explore_and(where,
-							   rc_explore_condition(run->source->cursor_field,
+							   rc_explore_condition(run->asked.cursor_field,
 													pass->kind, "<",
 													run->window_to));
 	return where;

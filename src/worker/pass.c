@@ -45,8 +45,8 @@ rc_pass_add_line(RcPass *pass, const char *line, size_t len, bool may_be_half)
 	RcExtractOptions options = {
 		.recall = strcmp(source->transform, "recall") == 0,
 		.fold_accents = source->fold_accents,
-		.key_field = source->key_field,
-		.cursor_field = source->cursor_field
+		.key_field = run->asked.key_field,
+		.cursor_field = run->asked.cursor_field
 	};
 	RcExtracted extracted = {0};
 	RcRecord   *record;

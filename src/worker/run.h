@@ -17,6 +17,14 @@
 /* How long Kafka is waited for before a task counts as failed, in ms. */
 #define RC_KAFKA_PATIENCE	30000
 
+/* What the source asks the API for, in UTF-8: NULL where it has none. */
+typedef struct RcAsked
+{
+	char	   *filter;
+	char	   *key_field;
+	char	   *cursor_field;
+} RcAsked;
+
 typedef struct RcRun
 {
 	MemoryContext context;		/* lives as long as the run */
@@ -38,6 +46,7 @@ typedef struct RcRun
 
 	/* abroad; released after each try of a task */
 	RcExplore  *explore;
+	RcAsked		asked;
 	RcKafka    *producer;
 	RcApplier  *applier;
 	RcQuota		quota;			/* as the API said it when a try failed */

@@ -1,0 +1,108 @@
+/*-------------------------------------------------------------------------
+ *
+ * encoding.c
+ *	  Between the encoding of the database and UTF-8, which is what the API
+ *	  and Kafka speak.
+ *
+ * All of it needs a transaction: a conversion is looked up in the catalog.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "rappel_conso.h"
+
+#include "catalog/namespace.h"
+#include "mb/pg_wchar.h"
+
+static char *convert(const char *bytes, int len, int from, int to);
+
+/*
+ * Text of the server in UTF-8, palloc'd or as it is; NULL stays.  "what" names
+ * it in the error for what has no meaning there: in SQL_ASCII the bytes must
+ * be UTF-8 already.
+ *
+ * Errors: 22021.
+ */
+char *
+rc_to_utf8(const char *text, const char *what)
+{
+	int			encoding = GetDatabaseEncoding();
+	char	   *utf8;
+
+	if (text == NULL)
+		return NULL;
+	utf8 = convert(text, strlen(text), encoding, PG_UTF8);
+	if (utf8 == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_CHARACTER_NOT_IN_REPERTOIRE),
+				 errmsg("%s cannot be written in UTF-8", what),
+				 encoding == PG_SQL_ASCII ?
+				 errdetail("The encoding of the database is SQL_ASCII, so the bytes go as they are, and these are not UTF-8.") :
+				 errdetail("It holds a character of encoding %s that has no equivalent.",
+						   GetDatabaseEncodingName()),
+				 errhint("Store it anew, in characters that UTF-8 has.")));
+	return utf8;
+}
+
+/*
+ * UTF-8 as text of the server, palloc'd and null-terminated; NULL for what is
+ * no UTF-8, or has a character that the server's encoding lacks.
+ */
+char *
+rc_from_utf8(const char *bytes, int len)
+{
+	if (!pg_verify_mbstr(PG_UTF8, bytes, len, true))
+		return NULL;
+	return convert(bytes, len, PG_UTF8, GetDatabaseEncoding());
+}
+
+/*
+ * The same for people: what the server's encoding lacks becomes "?".
+ */
+char *
+rc_shown_utf8(const char *text)
+{
+	char	   *shown = rc_from_utf8(text, strlen(text));
+	char	   *to;
+
+	if (shown != NULL)
+		return shown;
+	shown = to = palloc(strlen(text) * MAX_CONVERSION_GROWTH + 1);
+	while (*text != '\0')
+	{
+		int			len = Min(pg_utf_mblen((const unsigned char *) text),
+							  (int) strlen(text));
+		char	   *one = rc_from_utf8(text, len);
+
+		to = stpcpy(to, one != NULL ? one : "?");
+		text += len;
+	}
+	return shown;
+}
+
+/* NULL where it cannot be done. */
+static char *
+convert(const char *bytes, int len, int from, int to)
+{
+	Oid			conversion;
+	Size		size;
+	char	   *text;
+
+	if (from == to || from == PG_SQL_ASCII || to == PG_SQL_ASCII || len == 0)
+		return pg_verify_mbstr(to, bytes, len, true) ?
+			pnstrdup(bytes, len) : NULL;
+
+	conversion = FindDefaultConversionProc(from, to);
+	if (!OidIsValid(conversion))
+		return NULL;
+	size = (Size) len * MAX_CONVERSION_GROWTH + 1;
+	text = MemoryContextAllocHuge(CurrentMemoryContext, size);
+	if (pg_do_encoding_conversion_buf(conversion, from, to,
+									  (unsigned char *) unconstify(char *, bytes),
+									  len, (unsigned char *) text,
+									  (int) Min(size, INT_MAX), true) < len)
+	{
+		pfree(text);
+		return NULL;
+	}
+	return text;
+}
