@@ -522,6 +522,13 @@ COMMENT ON TABLE rappel_conso.stopped IS 'holds a row after rc_stop(): preloaded
 COMMENT ON COLUMN rappel_conso.stopped.one IS 'always true: there is one row at most';
 COMMENT ON COLUMN rappel_conso.stopped.stopped_at IS 'when rc_stop() was called';
 
+-- Whatever empties unlogged tables empties this one.
+CREATE UNLOGGED TABLE rappel_conso.unlogged_kept (
+  stream text PRIMARY KEY REFERENCES rappel_conso.stream (name) ON UPDATE CASCADE ON DELETE CASCADE
+);
+COMMENT ON TABLE rappel_conso.unlogged_kept IS 'streams that have begun since a crash or promotion has last emptied unlogged tables; not dumped';
+COMMENT ON COLUMN rappel_conso.unlogged_kept.stream IS 'name of the stream';
+
 CREATE TABLE rappel_conso.source_wait (
   source text PRIMARY KEY REFERENCES rappel_conso.source (name) ON UPDATE CASCADE ON DELETE CASCADE,
   reason text NOT NULL,
@@ -1914,6 +1921,7 @@ ALTER TABLE rappel_conso.source_record ENABLE ROW LEVEL SECURITY;
 ALTER TABLE rappel_conso.stream_offset ENABLE ROW LEVEL SECURITY;
 ALTER TABLE rappel_conso.stream_state ENABLE ROW LEVEL SECURITY;
 ALTER TABLE rappel_conso.source_wait ENABLE ROW LEVEL SECURITY;
+ALTER TABLE rappel_conso.unlogged_kept ENABLE ROW LEVEL SECURITY;
 ALTER TABLE rappel_conso.dead_letter ENABLE ROW LEVEL SECURITY;
 ALTER TABLE rappel_conso.outbox ENABLE ROW LEVEL SECURITY;
 ALTER TABLE rappel_conso.outbox_topic ENABLE ROW LEVEL SECURITY;

@@ -69,8 +69,8 @@ rc_statement_check(const RcStream *stream)
 				(errcode(ERRCODE_WARNING),
 				 errmsg("table \"%s\", which stream \"%s\" writes, is unlogged",
 						get_rel_name(lfirst_oid(lc)), stream->name),
-				 errdetail("A crash of the server empties it, and the stream's offsets stay."),
-				 errhint("Use ALTER TABLE .. SET LOGGED, or rc_seek() after a crash.")));
+				 errdetail("A crash of the server, or the promotion of a standby, empties it, and the stream's offsets stay."),
+				 errhint("Use ALTER TABLE .. SET LOGGED, or rc_seek() after that.")));
 }
 
 /*
@@ -369,9 +369,9 @@ add_unlogged(Oid table, bool inherited, List **unlogged)
 }
 
 /*
- * Names of unlogged tables that are empty because the server has crashed since
- * the stream last applied something; NULL if there are none.  A crash empties
- * statistics, too, which say so.
+ * Names of unlogged tables that are empty because a crash or a promotion has
+ * emptied them since the stream applied something; NULL if there are none.
+ * That has emptied our own unlogged table, too.
  */
 static char *
 find_emptied(const RcStream *stream, List *unlogged)
@@ -389,17 +389,18 @@ find_emptied(const RcStream *stream, List *unlogged)
 	rc_param_text(&params, stream->name);
 	rc_query_begin(&scope);
 	if (rc_query("SELECT pg_catalog.string_agg(pg_catalog.format('\"%s\"', c.relname), ', ' ORDER BY c.relname)"
-				 " FROM pg_catalog.pg_class c, pg_catalog.pg_stat_wal w"
+				 " FROM pg_catalog.pg_class c"
 				 " WHERE c.oid::int8 = ANY ($1)"
 				 " AND pg_catalog.pg_relation_size(c.oid) = 0"
-				 " AND w.stats_reset > GREATEST("
-				 "  (SELECT max(o.applied_at) FROM rappel_conso.stream_offset o"
-				 "    WHERE o.stream = $2 AND o.last_offset IS NOT NULL"
-				 "    AND o.seek_to IS NULL),"
-				 "  (SELECT max(r.finished_at) FROM rappel_conso.run r"
-				 "    JOIN rappel_conso.source s ON s.name = r.source"
-				 "    WHERE s.stream = $2 AND r.destination = 'direct'"
-				 "    AND r.inserted + r.updated > 0))", &params) == 1)
+				 " AND NOT EXISTS (SELECT FROM rappel_conso.unlogged_kept k"
+				 "  WHERE k.stream = $2)"
+				 " AND (EXISTS (SELECT FROM rappel_conso.stream_offset o"
+				 "   WHERE o.stream = $2 AND o.last_offset IS NOT NULL"
+				 "   AND o.seek_to IS NULL)"
+				 "  OR EXISTS (SELECT FROM rappel_conso.run r"
+				 "   JOIN rappel_conso.source s ON s.name = r.source"
+				 "   WHERE s.stream = $2 AND r.destination = 'direct'"
+				 "   AND r.inserted + r.updated > 0))", &params) == 1)
 		names = rc_column_text(0, 1);
 	rc_query_end(&scope);
 	return names;

@@ -56,6 +56,7 @@ static void note_execution(RC_RUN_HOOK_ARGS);
 static void begin_user_sql(const char *sql);
 static void end_user_sql(void);
 static void run_setup(const RcStream *stream);
+static void note_begun(const RcStream *stream);
 static void tell_emptied(const RcStream *stream, const char *tables);
 static void look_at_statement(const RcStream *stream, RcStatementLook *look);
 static void drop_plan(RcSizedPlan *sized);
@@ -167,6 +168,7 @@ rc_applier_setup(const RcStream *stream)
 	rc_statement_require_records(stream, &look);
 	if (look.emptied)
 		tell_emptied(stream, look.emptied);
+	note_begun(stream);
 	AtEOXact_GUC(false, level);
 	if (missing)
 		rc_stream_forget(stream);
@@ -191,11 +193,23 @@ rc_statement_check_owner(const RcStream *stream)
 				 errhint("Call the function again.")));
 }
 
-/* A crash has emptied unlogged tables: only the user knows what to do. */
+/* What empties unlogged tables after this will be seen. */
+static void
+note_begun(const RcStream *stream)
+{
+	RcParams	params = {0};
+
+	rc_param_text(&params, stream->name);
+	rc_execute("INSERT INTO rappel_conso.unlogged_kept (stream)"
+			   " SELECT s.name FROM rappel_conso.stream s WHERE s.name = $1"
+			   " ON CONFLICT DO NOTHING", &params);
+}
+
+/* Unlogged tables are empty again: only the user knows what to do. */
 static void
 tell_emptied(const RcStream *stream, const char *tables)
 {
-	char	   *detail = psprintf("unlogged table %s was emptied by the recovery from a crash: what had been applied before is not in it",
+	char	   *detail = psprintf("unlogged table %s was emptied by a crash or a promotion: what had been applied before is not in it",
 								  tables);
 
 	rc_stream_say(stream->name, "running", detail);

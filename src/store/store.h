@@ -156,7 +156,7 @@ typedef struct RcStatementLook
 	bool		planned;		/* what follows is known */
 	bool		reads_records;
 	List	   *unlogged;		/* OIDs of such tables that it writes */
-	char	   *emptied;		/* names of those that a crash has emptied;
+	char	   *emptied;		/* names of those that were emptied since;
 								 * NULL: none */
 } RcStatementLook;
 
