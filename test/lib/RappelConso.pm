@@ -1,6 +1,7 @@
 # RappelConso.pm
 #     What the TAP tests share: a stand-in for the Explore API, a real Kafka, a
-#     server with the extension, and dumps of what it holds.
+#     server with the extension, and dumps of what it holds.  RappelConso::Api,
+#     ::Kafka, ::Node and ::Session are what it gives to a test.
 #
 # It must not sleep, and must leave no process behind when a test ends, however
 # it ends.
@@ -23,9 +24,12 @@ use Cwd ();
 use Digest::MD5 ();
 use Exporter 'import';
 use File::Basename ();
-use JSON::PP ();
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
+use RappelConso::Api;
+use RappelConso::Kafka;
+use RappelConso::Node;
+use RappelConso::Session;
 use Test::More;
 use Time::HiRes ();
 
@@ -47,8 +51,6 @@ $SIG{$_} ||= sub { exit 1; }
 # Nothing that talks to 127.0.0.1 may go through a proxy.
 $ENV{no_proxy} = $ENV{NO_PROXY} =
   join(',', '127.0.0.1', 'localhost', $ENV{no_proxy} // ());
-
-my $json = JSON::PP->new->utf8->canonical->allow_nonref;
 
 =pod
 
@@ -114,7 +116,7 @@ sub start_kafka
 =item new_node(name, option => value, ..)
 
 Makes a server whose databases are UTF8 with locale C, starts it and creates the
-extension in "postgres".  Options:
+extension in "postgres"; returns a RappelConso::Node.  Options:
 
     api        a RappelConso::Api: the built-in source reads from it
     kafka      a RappelConso::Kafka, or a list of brokers as a text
@@ -131,7 +133,7 @@ extension in "postgres".  Options:
 sub new_node
 {
 	my ($name, %args) = @_;
-	my $node = PostgreSQL::Test::Cluster->new($name);
+	my $node = RappelConso::Node->new($name);
 	my %init = %{ $args{init} // {} };
 	my $brokers = $args{kafka};
 
@@ -442,418 +444,6 @@ sub miscounted_runs
 		                 FILTER (WHERE run IS DISTINCT FROM tasks) END
 		FROM (SELECT r.id, r.fetched, ARRAY[$run]::numeric[] AS run, ARRAY[$tasks] AS tasks
 		        FROM rappel_conso.run r LEFT JOIN rappel_conso.task t ON t.run = r.id GROUP BY r.id) counted});
-}
-
-package RappelConso::Api;
-
-use strict;
-use warnings FATAL => 'all';
-
-use HTTP::Tiny ();
-use IPC::Open2 ();
-use PostgreSQL::Test::Utils;
-use Test::More;
-
-sub start
-{
-	my ($class, $datasets, $options) = @_;
-	my $self = bless {}, $class;
-	my $python = $ENV{PYTHON} || 'python3';
-	my $port;
-
-	# The pipe to it is what keeps it alive: it ends when we do.
-	local $ENV{PYTHONDONTWRITEBYTECODE} = 1;
-	$self->{pid} = IPC::Open2::open2(
-		$self->{out}, $self->{in},
-		$python, "$RappelConso::top/test/servers/explore_api.py",
-		'--stdin-eof',
-		(map { ('--dataset', "$_=$datasets->{$_}") } sort keys %$datasets),
-		@$options);
-	$port = readline($self->{out}) // '';
-	($self->{port}) = $port =~ /^PORT (\d+)$/
-	  or BAIL_OUT('could not start the stand-in of the API');
-	$self->{http} = HTTP::Tiny->new(
-		timeout => $PostgreSQL::Test::Utils::timeout_default,
-		no_proxy => ['127.0.0.1']);
-	return $self;
-}
-
-sub port { return $_[0]->{port}; }
-
-sub host_url { return 'http://127.0.0.1:' . $_[0]->{port}; }
-
-# The base URL, for rappel_conso.source.url.
-sub url { return $_[0]->host_url . '/api/explore/v2.1'; }
-
-sub answer
-{
-	my ($self, $response) = @_;
-	my $content = eval { $json->decode($response->{content}) };
-
-	die "stand-in of the API: $response->{status} $response->{content}"
-	  unless $response->{success};
-	return $content;
-}
-
-# Steer it: control(fault => {..}, release => JSON::PP::true, ..); see the head
-# of explore_api.py.  Dies when it refuses.
-sub control
-{
-	my ($self, %order) = @_;
-
-	return $self->answer(
-		$self->{http}->post(
-			$self->host_url . '/_control',
-			{ content => $json->encode(\%order) }));
-}
-
-# One more fault: fault('status', on => 'export', status => 503, times => 2).
-sub fault
-{
-	my ($self, $kind, %args) = @_;
-
-	return $self->control(fault => { fault => $kind, %args });
-}
-
-sub release { return $_[0]->control(release => $JSON::PP::true); }
-
-# Wait until a fault holds so many requests.
-sub wait_held
-{
-	my ($self, $count) = @_;
-	my $answer = $self->control(
-		wait_held => {
-			count => $count // 1,
-			timeout => $PostgreSQL::Test::Utils::timeout_default - 5
-		});
-
-	die 'no request was held' unless $answer->{ok};
-	return;
-}
-
-# The requests so far, as a list of hashes.
-sub log
-{
-	my ($self) = @_;
-
-	return @{ $self->answer(
-			$self->{http}->get($self->host_url . '/_control/log')) };
-}
-
-sub clear_log { return $_[0]->control(clear_log => $JSON::PP::true); }
-
-sub state
-{
-	my ($self) = @_;
-
-	return $self->answer(
-		$self->{http}->get($self->host_url . '/_control/state'));
-}
-
-sub stop
-{
-	my ($self) = @_;
-
-	return unless defined $self->{pid};
-	local $?;
-	close($self->{in});
-	waitpid(delete $self->{pid}, 0);
-	return;
-}
-
-sub DESTROY { return $_[0]->stop; }
-
-package RappelConso::Session;
-
-use strict;
-use warnings FATAL => 'all';
-
-use IPC::Run ();
-use PostgreSQL::Test::Utils;
-
-sub start
-{
-	my ($class, $node, $sql, %args) = @_;
-	my $self = bless { out => '', err => '', sql => "$sql\n;\n" }, $class;
-
-	$self->{psql} = IPC::Run::start(
-		[
-			'psql', '-XAtq', '-v', 'VERBOSITY=verbose', '-v',
-			'ON_ERROR_STOP=1', '-d',
-			$node->connstr($args{dbname} // 'postgres'), '-f', '-'
-		],
-		'<', \$self->{sql}, '>', \$self->{out}, '2>', \$self->{err},
-		IPC::Run::timeout($PostgreSQL::Test::Utils::timeout_default));
-	$self->{psql}->pump while length $self->{sql} && $self->{psql}->pumpable;
-	return $self;
-}
-
-# Wait until it says something on stderr; "\warn" of psql does, too.
-sub wait_for
-{
-	my ($self, $pattern) = @_;
-
-	while ($self->{err} !~ $pattern)
-	{
-		die "the session ended without $pattern: $self->{err}"
-		  unless $self->{psql}->pumpable;
-		$self->{psql}->pump;
-	}
-	return 1;
-}
-
-# Wait for its end.  Its output is then in out and err; its error, if there was
-# one, also in sqlstate, message, detail and hint.
-sub finish
-{
-	my ($self) = @_;
-
-	$self->{psql}->finish;
-	chomp $self->{out};
-	($self->{sqlstate}, $self->{message}) =
-	  $self->{err} =~ /^(?:psql:\S+ )?(?:ERROR|FATAL):  (\w{5}): (.*)$/m;
-	($self->{detail}) = $self->{err} =~ /^DETAIL:  (.*)$/m;
-	($self->{hint}) = $self->{err} =~ /^HINT:  (.*)$/m;
-	return $self;
-}
-
-package RappelConso::Kafka;
-
-use strict;
-use warnings FATAL => 'all';
-
-use IPC::Run ();
-use PostgreSQL::Test::Utils;
-use Test::More;
-
-my @running;
-
-sub start
-{
-	my ($class, %args) = @_;
-	my $self = bless { dir => PostgreSQL::Test::Utils::tempdir('kafka') },
-	  $class;
-	my %properties = %{ $args{properties} // {} };
-	my %listeners = %{ $args{listeners} // {} };
-
-	push @running, $self;
-	$self->script(
-		'start', $self->{dir},
-		'--brokers', $args{brokers} // 1,
-		(map { "--$_" } grep { $args{$_} } qw(plain scram tls mtls acls)),
-		(map { ('--listener', "$_=$listeners{$_}") } sort keys %listeners),
-		(map { ('--property', "$_=$properties{$_}") } sort keys %properties));
-	return $self;
-}
-
-sub script
-{
-	my ($self, @command) = @_;
-	my ($out, $err) = ('', '');
-
-	local $ENV{PYTHONDONTWRITEBYTECODE} = 1;
-	IPC::Run::run([ "$RappelConso::top/test/servers/kafka", @command ],
-		'<', \undef, '>', \$out, '2>', \$err)
-	  or die "test/servers/kafka $command[0] failed:\n$out$err";
-	return $out;
-}
-
-sub slurp
-{
-	my ($self, $name) = @_;
-	my $text = PostgreSQL::Test::Utils::slurp_file("$self->{dir}/$name");
-
-	chomp $text;
-	return $text;
-}
-
-# The bootstrap list, for rappel_conso.kafka_brokers: by the listener for
-# clients, or by another one.
-sub brokers
-{
-	my ($self, $listener) = @_;
-
-	return $self->slurp(defined $listener ? "brokers.$listener" : 'brokers');
-}
-
-# The same by listeners that never ask for a password.
-sub open_brokers { return $_[0]->slurp('brokers.open'); }
-
-# A librdkafka configuration that comes in by the listener for clients, or by
-# another one.
-sub config_file
-{
-	my ($self, $listener) = @_;
-
-	return "$self->{dir}/client"
-	  . (defined $listener ? ".$listener" : '') . '.properties';
-}
-
-# The same as a hash.
-sub config
-{
-	my ($self, $listener) = @_;
-	my $text =
-	  PostgreSQL::Test::Utils::slurp_file($self->config_file($listener));
-
-	return { $text =~ /^([^=\n]+)=(.*)$/mg };
-}
-
-# Write a configuration as whoever renews a secret does: by rename.
-sub write_config
-{
-	my ($self, $path, $config) = @_;
-
-	PostgreSQL::Test::Utils::append_to_file("$path.new",
-		join('', map { "$_=$config->{$_}\n" } sort keys %$config));
-	chmod(0600, "$path.new") or die "$path.new: $!";
-	rename("$path.new", $path) or die "$path: $!";
-	return $path;
-}
-
-# Give and take rights: acl('add', 'app', 'read,write', 'topic', 't').
-sub acl { my $self = shift; return $self->script('acl', $self->{dir}, @_); }
-
-# What a user logs in with, and another password for him.
-sub password { return $_[0]->slurp("password.$_[1]"); }
-
-sub change_password
-{
-	my ($self, $user, $password) = @_;
-
-	return $self->script('password', $self->{dir}, $user, $password);
-}
-
-# Make a certificate, or renew it: certificate('app', expired => 1, ca =>
-# 'stranger', cn => 'app', host => '127.0.0.1', passphrase => '..').  Returns
-# the paths of certificate and key.
-sub certificate
-{
-	my ($self, $name, %args) = @_;
-	my @options = delete $args{expired} ? ('--expired') : ();
-
-	$self->script('certificate', $self->{dir}, $name, @options,
-		map { ("--$_", $args{$_}) } sort keys %args);
-	return map { "$self->{dir}/tls/$name.$_" } ('pem', 'key');
-}
-
-# kill -9 of a broker, and its return on the same port and data.
-sub kill { return $_[0]->script('kill', $_[0]->{dir}, $_[1]); }
-
-sub restart { return $_[0]->script('restart', $_[0]->{dir}, $_[1]); }
-
-sub log { return $_[0]->slurp("broker-$_[1].log"); }
-
-# create_topic(name, partitions => 1, config => {..})
-sub create_topic
-{
-	my ($self, $name, %args) = @_;
-	my %config = %{ $args{config} // {} };
-
-	$self->script(
-		'topic', $self->{dir}, $name,
-		'--partitions', $args{partitions} // 1,
-		(map { ('--config', "$_=$config{$_}") } sort keys %config));
-	return;
-}
-
-# One of Kafka's own tools: tool('ConsumerGroupCommand', '--list').
-sub tool
-{
-	my ($self, @arguments) = @_;
-
-	return $self->script('tool', $self->{dir}, @arguments);
-}
-
-sub kcat
-{
-	my ($self, $input, @options) = @_;
-	my ($out, $err) = ('', '');
-
-	# A topic that the broker makes for us is asked for again soon, not after
-	# a second.
-	IPC::Run::run(
-		[
-			'kcat', '-b', $self->open_brokers, '-q',
-			'-X', 'topic.metadata.refresh.interval.ms=100', @options
-		],
-		'<', \$input, '>', \$out, '2>', \$err)
-	  or die "kcat @options failed: $err";
-	return $out;
-}
-
-# One message; key, value and headers may be undef.  Values are bytes, and hold
-# whatever they like.  Headers are [name => value, ..].
-sub produce
-{
-	my ($self, $topic, $key, $value, $headers, @options) = @_;
-	my @headers = @{ $headers // [] };
-	my $file = "$self->{dir}/message";
-
-	push @options, '-t', $topic;
-	while (my ($name, $content) = splice(@headers, 0, 2))
-	{
-		push @options, '-H', defined $content ? "$name=$content" : $name;
-	}
-
-	# kcat sends a file as one message, but not an empty one; those it takes
-	# from a line, and with -Z as nulls, keys too.
-	if (!defined $value || $value eq '')
-	{
-		return $self->kcat(($key // '') . "\x1f\n",
-			'-P', '-K', '\x1f', (defined $value ? () : '-Z'), @options);
-	}
-	push @options, '-k', $key if defined $key;
-	open(my $handle, '>:raw', $file) or die "$file: $!";
-	print $handle $value;
-	close($handle);
-	return $self->kcat('', '-P', @options, $file);
-}
-
-# Many at once: [key, value] pairs, of texts without tabs and line breaks.
-sub produce_many
-{
-	my ($self, $topic, $messages, @options) = @_;
-
-	return $self->kcat(join('', map { "$_->[0]\t$_->[1]\n" } @$messages),
-		'-P', '-t', $topic, '-K', '\t', @options);
-}
-
-# All messages of a topic, as hashes: key, payload (undef if null), headers (a
-# list of names and values), partition, offset, ts.
-sub consume
-{
-	my ($self, $topic, @options) = @_;
-	my $out = $self->kcat('', '-C', '-e', '-J', '-o', 'beginning', '-t',
-		$topic, @options);
-
-	return map { $json->decode($_) } split(/\n/, $out);
-}
-
-# {topic => number of partitions}, without Kafka's own.
-sub topics
-{
-	my ($self) = @_;
-	my $list = $json->decode($self->kcat('', '-L', '-J'));
-
-	return {
-		map { $_->{topic} => scalar(@{ $_->{partitions} }) }
-		grep { $_->{topic} !~ /^__/ } @{ $list->{topics} } };
-}
-
-sub stop
-{
-	my ($self) = @_;
-
-	return if $self->{stopped}++;
-	local ($?, $@);
-	eval { $self->script('stop', $self->{dir}); 1 } or diag($@);
-	return;
-}
-
-END
-{
-	$_->stop foreach @running;
 }
 
 1;

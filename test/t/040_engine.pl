@@ -41,17 +41,6 @@ sub stream_sql
 	  . join(', ', map { $columns{$_} } sort keys %columns) . ");\n";
 }
 
-sub wait_applied
-{
-	my ($stream, $offset) = @_;
-
-	$node->poll_query_until('postgres', qq{
-		SELECT sum(next_offset) = $offset FROM rappel_conso.stream_offset
-		WHERE stream = '$stream'})
-	  or die "stream $stream has not come to offset $offset";
-	return;
-}
-
 # Wait until the stream says so; "failed" is told with its SQLSTATE.
 sub wait_state
 {
@@ -144,7 +133,7 @@ foreach my $place (sort keys %places)
 		my $name = "${failure}_$place";
 		my $error = $failures{$failure}{error} =~ s/%s/$name/gr;
 
-		wait_applied($name, 10);
+		$node->wait_applied($name, 10);
 		is(query("SELECT n FROM $name ORDER BY n"),
 			$good, "$failure, $place: all other records are there, once");
 		is( dead($name, q{record_offset, convert_from(key, 'UTF8'), convert_from(value, 'UTF8'), topic, partition, attempts, resolved_at, sqlstate, message}),
@@ -167,7 +156,7 @@ query(<<~'EOC'
 	. stream_sql('on_error', topics => "'{several}'", on_error => "'stop'",
 		statement => "'INSERT INTO on_error SELECT (value->>''n'')::int FROM records'"));
 
-wait_applied('stop_not', 10);
+$node->wait_applied('stop_not', 10);
 is(query('SELECT count(*) FROM stop_not') . '/' . scalar(split(/\n/, dead('stop_not'))),
 	'6/4', 'stop_after counts records in a row only');
 
@@ -198,7 +187,7 @@ foreach my $name (sort keys %stopped)
 	is(query("SELECT state, position('$case->{hint}' in last_error) > 0 FROM rc_status() WHERE component = 'stream' AND name = '$name'"),
 		'failed|t', "$name: rc_status() tells it");
 	query("UPDATE rappel_conso.stream SET $case->{mend} WHERE name = '$name'");
-	wait_applied($name, 10);
+	$node->wait_applied($name, 10);
 	is(query("SELECT count(*) FROM $name") . '/' . scalar(split(/\n/, dead($name))),
 		$case->{result}, "$name: goes on when it is changed");
 }
@@ -256,7 +245,7 @@ foreach my $name (sort keys %broken)
 query($setup);
 foreach my $name (sort keys %broken)
 {
-	wait_applied($name, 2);
+	$node->wait_applied($name, 2);
 	query($broken{$name}{break} =~ s/%s/$name/gr);
 	$kafka->produce_many($name, [ [ 'k', '{"n": 3}' ] ]);
 }
@@ -277,7 +266,7 @@ foreach my $name (sort keys %broken)
 {
 	my $how = $broken{$name}{itself} ? 'by itself' : 'when its row is updated';
 
-	wait_applied($name, 3);
+	$node->wait_applied($name, 3);
 	is(query("SELECT count(*) FROM $name WHERE n = 3") . dead($name),
 		'1', "$name: comes back $how, nothing is lost");
 	wait_state($name, 'running');
@@ -336,7 +325,7 @@ foreach my $name (sort keys %refusals)
 query($setup);
 foreach my $name (sort keys %refusals)
 {
-	wait_applied($name, 10);
+	$node->wait_applied($name, 10);
 	is(dead($name, 'record_offset, sqlstate, message, detail'),
 		$refusals{$name}{dead} =~ s/%s/$name/gr, "$name: that record is a dead letter");
 	is(query("SELECT count(*), count(DISTINCT n) FROM $name"),
@@ -372,7 +361,7 @@ ok($node->poll_query_until('postgres',
 is(dead('disk_full') . offset_of('disk_full') . query('SELECT count(*) FROM disk_full'),
 	'00', 'class 53: no record is blamed or passed over');
 query('DROP TABLE full_now');
-wait_applied('disk_full', 10);
+$node->wait_applied('disk_full', 10);
 is(query('SELECT count(*), count(DISTINCT n) FROM disk_full') . dead('disk_full'),
 	'10|10', 'class 53: goes on by itself, all records are there once');
 

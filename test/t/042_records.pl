@@ -27,17 +27,6 @@ $node->safe_psql('postgres', <<~'EOC');
 
 sub query { return $node->safe_psql('postgres', $_[0]); }
 
-sub wait_applied
-{
-	my ($stream, $offset) = @_;
-
-	$node->poll_query_until('postgres', qq{
-		SELECT sum(next_offset) = $offset FROM rappel_conso.stream_offset
-		WHERE stream = '$stream'})
-	  or die "stream $stream has not come to offset $offset";
-	return;
-}
-
 # ---- columns and headers ----
 
 my @messages = (
@@ -73,7 +62,7 @@ $setup .= q{
 	  'INSERT INTO places SELECT topic, partition, record_offset, record_timestamp, now() FROM records');
 };
 query($setup);
-wait_applied('places', scalar @messages);
+$node->wait_applied('places', scalar @messages);
 is( query(q{SELECT string_agg(record_offset::text, ',' ORDER BY record_offset), min(topic), max(topic), min(partition), max(partition),
 	bool_and(record_timestamp BETWEEN now() - '10 minutes'::interval AND now()) FROM places}),
 	'0,1,2,3,4,5,6,7,8|all|all|0|0|t', 'the place and time of each record');
@@ -119,7 +108,7 @@ foreach my $value ('jsonb', 'text', 'bytea')
 			  join('|', $offset, digest($messages[$offset][0]),
 				digest($seen{$value}{$offset}), $headers{$offset} // '');
 		}
-		wait_applied($name, scalar @messages);
+		$node->wait_applied($name, scalar @messages);
 		is( query(qq{
 				SELECT record_offset, COALESCE(md5(key), 'null'), COALESCE(md5(value@{[ $value eq 'jsonb' ? '::text' : '' ]}), 'null'), headers
 				FROM $name ORDER BY 1}),
@@ -186,7 +175,7 @@ query(q{
 	  INSERT INTO typed_rows SELECT record_offset,
 	    jsonb_strip_nulls(to_jsonb(r) - '{topic,partition,record_offset,record_timestamp,key,headers}'::text[]), js FROM records r $$);
 });
-wait_applied('typed', scalar @typed);
+$node->wait_applied('typed', scalar @typed);
 my @rows = split(/\n/, query('SELECT record_offset, content FROM typed_rows ORDER BY 1'));
 my @dead = split(/\n/, query(q{
 	SELECT record_offset, sqlstate, message, replace(context, chr(10), ' / ') FROM rappel_conso.dead_letter WHERE name = 'typed' ORDER BY 1}));
@@ -227,7 +216,7 @@ foreach my $step (0 .. $#steps)
 
 	query($sql);
 	$kafka->produce_many('growing', [ [ 'k', $json ] ]) if defined $json;
-	wait_applied($_, $step + 1) foreach 'growing', 'of_table';
+	$node->wait_applied($_, $step + 1) foreach 'growing', 'of_table';
 	is(query("SELECT content->'a', content->>'b', content->>'c' FROM grown WHERE record_offset = $step"),
 		$expected, 'altered type: ' . ($sql || 'before'));
 	is(query("SELECT content->'parts' FROM grown WHERE record_offset = $step"), $parts, 'altered type of a part: ' . ($sql || 'before')) if $parts;

@@ -24,23 +24,6 @@ my $node = new_node(
 
 sub query { return $node->safe_psql('postgres', $_[0]); }
 
-sub wait_for
-{
-	my ($what, $sql, $expected) = @_;
-
-	$node->poll_query_until('postgres', $sql, $expected // 't') or die "waited for $what";
-	return;
-}
-
-sub wait_applied
-{
-	my ($stream, $offset) = @_;
-
-	wait_for("$stream to come to $offset",
-		"SELECT sum(next_offset) = $offset FROM rappel_conso.stream_offset WHERE stream = '$stream'");
-	return;
-}
-
 sub numbers
 {
 	my ($topic, @numbers) = @_;
@@ -101,7 +84,7 @@ foreach my $name (sort keys %taken)
 		INSERT INTO rappel_conso.stream (name, topics, owner, value_type, statement)
 		VALUES ('$name', '{$name}', 'app', @{[ $name eq 'type' ? "'numbered'" : "'jsonb'" ]},
 		        'INSERT INTO $table SELECT @{[ $name eq 'type' ? 'n' : "(value->>''n'')::int" ]} FROM records')});
-	wait_applied($name, 2);
+	$node->wait_applied($name, 2);
 }
 foreach my $name ('type', 'schema', 'rights')
 {
@@ -109,11 +92,11 @@ foreach my $name ('type', 'schema', 'rights')
 
 	query($case->{take});
 	numbers($name, 3, 4);
-	wait_for("$name to fail", "SELECT state FROM rappel_conso.stream_state WHERE stream = '$name'", 'failed');
+	$node->wait_for("$name to fail", "SELECT state FROM rappel_conso.stream_state WHERE stream = '$name'", 'failed');
 	is(query("SELECT sqlstate, error FROM rappel_conso.stream_state WHERE stream = '$name'"),
 		$case->{error}, "$name taken away: the stream has failed");
 	query($case->{mend});
-	wait_applied($name, 4);
+	$node->wait_applied($name, 4);
 	is(query("SELECT string_agg(n::text, ' ' ORDER BY n) FROM $case->{table}"), '1 2 3 4', "$name is back: each record once");
 	is(query("SELECT count(*) FROM rappel_conso.dead_letter WHERE name = '$name'"), '0', "$name: no record was blamed");
 }
@@ -125,12 +108,12 @@ query(q{
 	GRANT ALL ON t_role TO PUBLIC;
 	INSERT INTO rappel_conso.stream (name, topics, owner, statement)
 	VALUES ('role', '{role}', 'leaver', 'INSERT INTO t_role SELECT (value->>''n'')::int FROM records')});
-wait_applied('role', 2);
+$node->wait_applied('role', 2);
 query(q{SELECT pg_terminate_backend(rappel_conso.worker_pid('stream', 'role'))});
 query('DROP ROLE leaver');
 numbers('role', 3, 4);
 query(q{UPDATE rappel_conso.stream SET owner = 'app' WHERE name = 'role'});
-wait_applied('role', 4);
+$node->wait_applied('role', 4);
 is(query(q{SELECT string_agg(n::text, ' ' ORDER BY n) FROM t_role}), '1 2 3 4', 'role dropped: another owner goes on, each record once');
 
 # ---- a topic that comes late, and one that is made again with fewer partitions ----
@@ -139,10 +122,10 @@ query(q{
 	CREATE TABLE t_late (n int);
 	INSERT INTO rappel_conso.stream (name, topics, statement)
 	VALUES ('late', '{late}', 'INSERT INTO t_late SELECT (value->>''n'')::int FROM records')});
-wait_for('the missing topic to be told', q{
+$node->wait_for('the missing topic to be told', q{
 	SELECT state || '|' || detail FROM rappel_conso.stream_state WHERE stream = 'late'}, 'waiting|topic "late" does not exist');
 numbers('late', 1, 2);
-wait_applied('late', 2);
+$node->wait_applied('late', 2);
 pass('an unknown topic is waited for');
 
 $kafka->create_topic('fewer', partitions => 3);
@@ -151,18 +134,18 @@ query(q{
 	CREATE TABLE t_fewer (n int);
 	INSERT INTO rappel_conso.stream (name, topics, statement)
 	VALUES ('fewer', '{fewer}', 'INSERT INTO t_fewer SELECT (value->>''n'')::int FROM records')});
-wait_applied('fewer', 30);
+$node->wait_applied('fewer', 30);
 query(q{UPDATE rappel_conso.stream SET paused = true WHERE name = 'fewer'});
-wait_for('the stream to pause', q{SELECT rappel_conso.worker_pid('stream', 'fewer') IS NULL});
+$node->wait_for('the stream to pause', q{SELECT rappel_conso.worker_pid('stream', 'fewer') IS NULL});
 $kafka->tool('TopicCommand', '--delete', '--topic', 'fewer');
 $kafka->create_topic('fewer', partitions => 1);
 numbers('fewer', 101);
 query(q{UPDATE rappel_conso.stream SET paused = false WHERE name = 'fewer'});
-wait_for('the stream to fail', q{SELECT state || ' ' || sqlstate FROM rappel_conso.stream_state WHERE stream = 'fewer'}, 'failed 55000');
+$node->wait_for('the stream to fail', q{SELECT state || ' ' || sqlstate FROM rappel_conso.stream_state WHERE stream = 'fewer'}, 'failed 55000');
 like(query(q{SELECT error || ' ' || hint FROM rappel_conso.stream_state WHERE stream = 'fewer'}),
 	qr/^topic "fewer" is not the one that stream "fewer" knew SELECT rc_seek\('fewer', 'earliest'\)/, 'fewer partitions: the stream stops, with the way out');
 query(q{SELECT rc_seek('fewer', 'earliest')});
-wait_for('the new topic', q{SELECT count(*) = 31 AND count(DISTINCT n) = 31 FROM t_fewer});
+$node->wait_for('the new topic', q{SELECT count(*) = 31 AND count(DISTINCT n) = 31 FROM t_fewer});
 pass('fewer partitions: the new topic is read from its beginning');
 
 # ---- a deadlock with a user ----
@@ -180,7 +163,7 @@ query(q{
 	INSERT INTO rappel_conso.stream (name, topics, owner, statement)
 	VALUES ('deadlock', '{deadlock}', 'loser', 'SELECT shelve((value->>''n'')::int) FROM records')});
 numbers('deadlock', 1);
-wait_applied('deadlock', 1);
+$node->wait_applied('deadlock', 1);
 my $user = start_session($node, q{
 	SET deadlock_timeout = '10min';
 	BEGIN;
@@ -201,7 +184,7 @@ numbers('deadlock', 2);
 $user->finish;
 is($user->{sqlstate}, undef, 'deadlock: the user goes on');
 $node->wait_for_log(qr/ERROR:  deadlock detected/, $start);
-wait_applied('deadlock', 2);
+$node->wait_applied('deadlock', 2);
 is(query('SELECT id, x FROM shelf ORDER BY id'), "1|103\n2|103", 'deadlock: the batch is applied again, once');
 is(query(q{SELECT count(*) FROM rappel_conso.dead_letter WHERE name = 'deadlock'}), '0', 'deadlock: no record is blamed');
 
@@ -212,11 +195,11 @@ query(q{
 	CREATE TABLE t_poison (n int);
 	INSERT INTO rappel_conso.stream (name, topics, stop_after, statement)
 	VALUES ('poison', '{poison}', 1000, 'INSERT INTO t_poison SELECT (value->>''n'')::int FROM records')});
-wait_for('the stream to stop', q{SELECT state || ' ' || sqlstate FROM rappel_conso.stream_state WHERE stream = 'poison'}, 'failed 22P02');
+$node->wait_for('the stream to stop', q{SELECT state || ' ' || sqlstate FROM rappel_conso.stream_state WHERE stream = 'poison'}, 'failed 22P02');
 is(query(q{SELECT (SELECT count(*) FROM rappel_conso.dead_letter WHERE name = 'poison') || '|' || (SELECT count(*) FROM t_poison)}),
 	'0|0', '1,000 poison records in a row stop the stream before they are committed');
 query(q{UPDATE rappel_conso.stream SET stop_after = 1001 WHERE name = 'poison'});
-wait_applied('poison', 1002);
+$node->wait_applied('poison', 1002);
 is(query(q{SELECT (SELECT count(DISTINCT record_offset) FROM rappel_conso.dead_letter WHERE name = 'poison') || '|' || (SELECT string_agg(n::text, ' ' ORDER BY n) FROM t_poison)}),
 	'1000|1 2', 'with a higher limit each of them is a dead letter, and the others are applied');
 

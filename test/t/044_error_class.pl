@@ -23,28 +23,11 @@ my $node = new_node(
 
 sub query { return $node->safe_psql('postgres', $_[0]); }
 
-sub wait_for
-{
-	my ($what, $sql, $expected) = @_;
-
-	$node->poll_query_until('postgres', $sql, $expected // 't') or die "waited for $what";
-	return;
-}
-
-sub wait_applied
-{
-	my ($stream, $offset) = @_;
-
-	wait_for("$stream to come to $offset",
-		"SELECT sum(next_offset) = $offset FROM rappel_conso.stream_offset WHERE stream = '$stream'");
-	return;
-}
-
 sub wait_state
 {
 	my ($stream, $state) = @_;
 
-	wait_for("$stream to be $state",
+	$node->wait_for("$stream to be $state",
 		"SELECT concat_ws(' ', state, sqlstate) FROM rappel_conso.stream_state WHERE stream = '$stream'", $state);
 	return;
 }
@@ -106,7 +89,7 @@ foreach my $i (0 .. $#codes)
 {
 	my $name = lc "c$codes[$i]";
 
-	wait_applied($name, 20);
+	$node->wait_applied($name, 20);
 	is(dead($name) . '/' . query("SELECT count(*), count(DISTINCT n) FROM $name"),
 		$i % 19 . "|$codes[$i]/19|19", "V1: $codes[$i], one bad record among good ones is a dead letter");
 }
@@ -122,7 +105,7 @@ foreach my $code (@waiting)
 	my $name = lc "w$code";
 
 	# of serialization failures nothing is said: they are tried again at once
-	wait_for("an error of $name", "SELECT state = 'waiting' FROM rappel_conso.stream_state WHERE stream = '$name'")
+	$node->wait_for("an error of $name", "SELECT state = 'waiting' FROM rappel_conso.stream_state WHERE stream = '$name'")
 	  unless $code eq '40001';
 }
 is(query(q{SELECT count(*) FROM rappel_conso.dead_letter WHERE name LIKE 'w%'}), '0', 'V1: none of them blames a record');
@@ -131,7 +114,7 @@ foreach my $code (@waiting)
 {
 	my $name = lc "w$code";
 
-	wait_applied($name, 20);
+	$node->wait_applied($name, 20);
 	is(dead($name) . query("SELECT count(*), count(DISTINCT n) FROM $name"), '20|20', "V1: $code, the batch waits, and is applied");
 }
 
@@ -139,7 +122,7 @@ foreach my $code (@waiting)
 
 numbers('alone', 0, 2);
 query(stream('alone', raises('39000', 1)) . stream('alone2', raises('42883', 2), topics => "'{alone}'", batch_size => 1));
-wait_applied('alone', 3);
+$node->wait_applied('alone', 3);
 is(dead('alone'), '1|39000', 'V1: a record behind it is proof');
 wait_state('alone2', 'waiting 42883');
 is(query(q{SELECT detail ~ 'bad 2' AND detail ~ 'rc_seek\(.alone2., .0:3.\)', error ~ 'bad 2' FROM rappel_conso.stream_state WHERE stream = 'alone2'}),
@@ -147,13 +130,13 @@ is(query(q{SELECT detail ~ 'bad 2' AND detail ~ 'rc_seek\(.alone2., .0:3.\)', er
 is(dead('alone2') . offset_of('alone2') . query('SELECT count(*) FROM alone2'), '22', 'V1: what precedes it is committed');
 is(query(q{SELECT state FROM rc_status() WHERE component = 'stream' AND name = 'alone2'}), 'waiting', 'and rc_status() tells it');
 numbers('alone', 3, 3);
-wait_applied('alone2', 4);
+$node->wait_applied('alone2', 4);
 is(dead('alone2') . '/' . query('SELECT count(*) FROM alone2'), '2|42883/3', 'V1: a good one behind it decides, with batches of 1');
-wait_for('the state', q{SELECT state = 'running' AND detail IS NULL FROM rappel_conso.stream_state WHERE stream = 'alone2'});
+$node->wait_for('the state', q{SELECT state = 'running' AND detail IS NULL FROM rappel_conso.stream_state WHERE stream = 'alone2'});
 numbers('alone', 1, 1);
 wait_state('alone', 'waiting 39000');
 query(q{SELECT rc_seek('alone', '0:5')});
-wait_for('running', q{SELECT state = 'running' FROM rappel_conso.stream_state WHERE stream = 'alone'});
+$node->wait_for('running', q{SELECT state = 'running' FROM rappel_conso.stream_state WHERE stream = 'alone'});
 is(dead('alone') . offset_of('alone'), '1|390005', 'V1: rc_seek() passes over it');
 
 # while nothing comes behind it, the stream tries it less and less often
@@ -167,7 +150,7 @@ query(stream('quiet', raises('39000', 0)));
 # what speaks of data needs no proof
 numbers('data', 0, 0);
 query(stream('data', raises('22023', 0)));
-wait_applied('data', 1);
+$node->wait_applied('data', 1);
 is(dead('data'), '0|22023', 'V1: class 22 needs no proof');
 
 # a bad one whose proof stands in another partition
@@ -176,7 +159,7 @@ query(stream('two', raises('ZZ002', 1), batch_size => 1));
 numbers('two', 1, 1, '-p', 0);
 wait_state('two', 'waiting ZZ002');
 numbers('two', 5, 5, '-p', 1);
-wait_applied('two', 2);
+$node->wait_applied('two', 2);
 is(dead('two') . query('SELECT n FROM two'), '0|ZZ0025', 'V1: a record of another partition is proof, too');
 
 # ---- a fault of the server that begins half-way ----
@@ -205,7 +188,7 @@ foreach my $size (1, 1000)
 {
 	foreach my $kind ('gone', 'internal')
 	{
-		wait_applied("half${kind}_$size", 1000);
+		$node->wait_applied("half${kind}_$size", 1000);
 		is(dead("half${kind}_$size") . query("SELECT count(*), count(DISTINCT n) FROM half${kind}_$size"),
 			'1000|1000', "V1: $kind, batches of $size: mended, no record is dead, all are applied");
 	}
@@ -216,7 +199,7 @@ foreach my $size (1, 1000)
 query('CREATE SEQUENCE calls; CREATE SEQUENCE more_calls');
 query(stream('mended', q{IF n >= 500 AND nextval('calls') <= 250 THEN RAISE EXCEPTION 'no' USING ERRCODE = '39001'; END IF;}, topics => "'{half}'")
 	  . stream('mended2', q{IF n = 3 OR n >= 500 AND nextval('more_calls') <= 20 THEN RAISE EXCEPTION 'no' USING ERRCODE = '39001'; END IF;}, topics => "'{half}'"));
-wait_applied($_, 1000) foreach ('mended', 'mended2');
+$node->wait_applied($_, 1000) foreach ('mended', 'mended2');
 is(dead('mended') . query('SELECT count(*), count(DISTINCT n) FROM mended'), '1000|1000', 'V1: mended meanwhile, the records before that are not dead');
 is(dead('mended2') . '/' . query('SELECT count(*), count(DISTINCT n) FROM mended2'), '3|39001/999|999', 'V1: but the one that is bad');
 
@@ -224,7 +207,7 @@ is(dead('mended2') . '/' . query('SELECT count(*), count(DISTINCT n) FROM mended
 
 numbers('again', 0, 9);
 query(stream('again', raises('22012', 3)));
-wait_applied('again', 10);
+$node->wait_applied('again', 10);
 foreach my $code ('39000', 'XX000', 'ZZ009', '42P01')
 {
 	query("CREATE OR REPLACE FUNCTION bad_again(n int) RETURNS void LANGUAGE plpgsql AS \$\$ BEGIN ${\raises($code, 3)} END \$\$");
@@ -245,7 +228,7 @@ is(offset_of('stops') . dead('stops'), '0', 'V1: on_error = stop stops by what i
 
 numbers('long', 0, 3);
 query(stream('long', q{IF n = 1 THEN RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = repeat('é', 3000000), DETAIL = repeat('à', 3000000) || 'x', HINT = repeat('ü', 3000000); END IF;}));
-wait_applied('long', 4);
+$node->wait_applied('long', 4);
 is(query(q{SELECT octet_length(message) <= 8192 AND octet_length(detail) <= 8192 AND length(message) > 4000 AND message LIKE '%é...' FROM rappel_conso.dead_letter WHERE name = 'long'}),
 	't', 'D11: the texts of a dead letter are cut, between two characters');
 is(query(q{SELECT count(*) FROM rappel_conso.dead_letter WHERE position('FROM records' in context) > 0 OR length(context) > 300}),
@@ -253,7 +236,7 @@ is(query(q{SELECT count(*) FROM rappel_conso.dead_letter WHERE position('FROM re
 is(query(q{SELECT context ~ 'bad_long' FROM rappel_conso.dead_letter WHERE name = 'long'}), 't', 'C10: it says in which function');
 query(q{UPDATE rappel_conso.stream SET on_error = 'stop' WHERE name = 'long'});
 numbers('long', 1, 1);
-wait_for('long to fail', q{SELECT state = 'failed' FROM rappel_conso.stream_state WHERE stream = 'long'});
+$node->wait_for('long to fail', q{SELECT state = 'failed' FROM rappel_conso.stream_state WHERE stream = 'long'});
 is(query(q{SELECT octet_length(error) <= 8192 AND octet_length(error_detail) <= 8192 FROM rappel_conso.stream_state WHERE stream = 'long'}),
 	't', 'D11: so are those of a stream');
 cmp_ok(query('SELECT octet_length(rc_report())'), '<', 1_000_000, 'D11: and rc_report() stays small');
@@ -263,21 +246,21 @@ cmp_ok(query('SELECT octet_length(rc_report())'), '<', 1_000_000, 'D11: and rc_r
 numbers('back', 0, 3);
 $kafka->produce_many('back', [ [ 'x', 'no JSON' ] ]);
 query(stream('back', raises('22023', 2)));
-wait_applied('back', 5);
+$node->wait_applied('back', 5);
 foreach my $time (2, 3)
 {
 	query(q{SELECT rc_seek('back', 'earliest')});
-	wait_for('the records again', "SELECT count(*) = 3 * $time FROM back");
-	wait_applied('back', 5);
+	$node->wait_for('the records again', "SELECT count(*) = 3 * $time FROM back");
+	$node->wait_applied('back', 5);
 }
 is(query(q{SELECT record_offset, attempts FROM rappel_conso.dead_letter WHERE name = 'back' ORDER BY 1, 2}),
 	"2|3\n4|3", 'V8: one dead letter for each place, tried three times');
 query('CREATE OR REPLACE FUNCTION bad_back(n int) RETURNS void LANGUAGE plpgsql AS $$ BEGIN IF n = 2 THEN RAISE EXCEPTION USING ERRCODE = $q$23514$q$; END IF; END $$');
 query(q{UPDATE rappel_conso.stream SET name = 'front' WHERE name = 'back'; SELECT rc_seek('front', '0:2')});
-wait_for('the renamed stream', q{SELECT attempts = 4 AND sqlstate = '23514' FROM rappel_conso.dead_letter WHERE name = 'front' AND record_offset = 2});
+$node->wait_for('the renamed stream', q{SELECT attempts = 4 AND sqlstate = '23514' FROM rappel_conso.dead_letter WHERE name = 'front' AND record_offset = 2});
 is(query(q{SELECT count(*) FROM rappel_conso.dead_letter WHERE name IN ('front', 'back')}), '2', 'V8: also when the stream was renamed; the newest error stands there');
 
-wait_for('the backoff to grow', q{SELECT max(gap) > '3 s' FROM (SELECT at - lag(at) OVER (ORDER BY at) AS gap FROM tries) g});
+$node->wait_for('the backoff to grow', q{SELECT max(gap) > '3 s' FROM (SELECT at - lag(at) OVER (ORDER BY at) AS gap FROM tries) g});
 is(dead('quiet') . offset_of('quiet'), '0', 'V1: a lone record is tried again with a growing pause');
 
 # ---- a foreign table whose server goes away half-way ----
@@ -300,13 +283,13 @@ SKIP:
 		CREATE USER MAPPING FOR CURRENT_USER SERVER far OPTIONS (user '$user');
 		CREATE FOREIGN TABLE abroad (n int) SERVER far OPTIONS (table_name 'target');
 		INSERT INTO rappel_conso.stream (name, topics, batch_size, statement) VALUES ('abroad', '{abroad}', 100, 'INSERT INTO abroad SELECT (value->>''n'')::int FROM records')});
-	wait_applied('abroad', 500);
+	$node->wait_applied('abroad', 500);
 	$far->stop('immediate');
 	numbers('abroad', 500, 999);
-	wait_for('abroad to wait', q{SELECT state = 'waiting' FROM rappel_conso.stream_state WHERE stream = 'abroad'});
+	$node->wait_for('abroad to wait', q{SELECT state = 'waiting' FROM rappel_conso.stream_state WHERE stream = 'abroad'});
 	is(offset_of('abroad') . dead('abroad'), '500', 'V1: a foreign server that is away: the stream waits, no record is blamed');
 	$far->start;
-	wait_applied('abroad', 1000);
+	$node->wait_applied('abroad', 1000);
 	is($far->safe_psql('postgres', 'SELECT count(*), count(DISTINCT n) FROM target') . dead('abroad'), '1000|1000', 'V1: and goes on when it is back');
 }
 

@@ -24,23 +24,6 @@ my $N = 10_000;
 
 sub query { return $node->safe_psql('postgres', $_[0]); }
 
-sub wait_for
-{
-	my ($what, $sql, $expected) = @_;
-
-	$node->poll_query_until('postgres', $sql, $expected // 't') or die "waited for $what";
-	return;
-}
-
-sub wait_applied
-{
-	my ($stream, $offset) = @_;
-
-	wait_for("$stream to come to $offset",
-		"SELECT sum(next_offset) = $offset FROM rappel_conso.stream_offset WHERE stream = '$stream'");
-	return;
-}
-
 query(<<~'EOC');
 	UPDATE rappel_conso.stream SET paused = true;
 	CREATE FUNCTION counts(s regclass, n int) RETURNS boolean VOLATILE LANGUAGE sql RETURN nextval(s) > 0 OR n IS NULL;
@@ -78,8 +61,8 @@ query(join('', map { <<~"EOC" } sort keys %keys));
 	EOC
 foreach my $kind (sort keys %keys)
 {
-	wait_applied($kind, $N);
-	wait_applied("raw_$kind", $N);
+	$node->wait_applied($kind, $N);
+	$node->wait_applied("raw_$kind", $N);
 	query(qq{
 		DO \$\$ DECLARE r record; BEGIN
 		  FOR r IN SELECT * FROM raw_$kind ORDER BY o LOOP
@@ -110,7 +93,7 @@ query(q{
 	INSERT INTO slow VALUES ('0'), ('1');
 	INSERT INTO rappel_conso.stream (name, topics, statement) VALUES ('slow', '{slow}', $$
 	  INSERT INTO slow AS t SELECT key, (value->>'n')::int FROM records ON CONFLICT (key) DO UPDATE SET n = EXCLUDED.n $$)});
-wait_applied('slow', 400);
+$node->wait_applied('slow', 400);
 is(query('SELECT * FROM slow ORDER BY key'), "0|398\n1|399", 'D9: the last ones are there');
 cmp_ok(query('SELECT extract(epoch FROM max(d)) FROM (SELECT max(at) - min(at) AS d FROM commits GROUP BY tx) t'),
 	'<', 10, 'D9: no transaction lasted ten seconds');
@@ -125,7 +108,7 @@ query(q{
 	CREATE TYPE row_few AS (n counted_few);
 	CREATE TABLE few (n int CHECK (n % 3333 <> 17));
 	INSERT INTO rappel_conso.stream (name, topics, value_type, statement) VALUES ('few', '{few}', 'row_few', 'INSERT INTO few SELECT n FROM records')});
-wait_applied('few', $N);
+$node->wait_applied('few', $N);
 is(query('SELECT count(*), count(DISTINCT n) FROM few') . '/' . query(q{SELECT string_agg(record_offset::text, ',' ORDER BY record_offset) FROM rappel_conso.dead_letter WHERE name = 'few'}),
 	'9997|9997/17,3350,6683', 'V1: few bad ones in a large batch');
 cmp_ok(query('SELECT last_value FROM decodes_few'), '<=', 5 * $N, 'D9: and not many decodes for them');

@@ -25,14 +25,6 @@ my $node = new_node(
 
 sub query { return $node->safe_psql('postgres', $_[0]); }
 
-sub wait_for
-{
-	my ($what, $sql, $expected) = @_;
-
-	$node->poll_query_until('postgres', $sql, $expected // 't') or die "waited for $what";
-	return;
-}
-
 # How many processes run a statement that never ends.
 sub endless
 {
@@ -46,7 +38,7 @@ sub wait_endless
 {
 	my ($name) = @_;
 
-	wait_for("the statement of $name", endless("application_name ~ ' $name( |\$)'"), '1');
+	$node->wait_for("the statement of $name", endless("application_name ~ ' $name( |\$)'"), '1');
 	return;
 }
 
@@ -59,7 +51,7 @@ sub ends_by
 	my $begin = Time::HiRes::time();
 
 	query($sql);
-	wait_for("the end of $name", endless("pid = $pid AND query_start < '" . query('SELECT now()') . "'"), '0');
+	$node->wait_for("the end of $name", endless("pid = $pid AND query_start < '" . query('SELECT now()') . "'"), '0');
 	note(sprintf('%s: %.2f s', $what, Time::HiRes::time() - $begin));
 	cmp_ok(Time::HiRes::time() - $begin, '<', 5, "D10: $what ends the statement");
 	is(query(q{SELECT count(*) FROM rappel_conso.dead_letter}), '0', "D10: $what, no record is blamed");
@@ -86,11 +78,11 @@ is(query(q{SELECT count(*) FROM rappel_conso.stream_state WHERE stream LIKE 's_'
 
 ends_by('s1', q{UPDATE rappel_conso.stream SET paused = true WHERE name = 's1'}, 'a pause');
 ends_by('s2', q{UPDATE rappel_conso.stream SET statement = 'SELECT 1 FROM records' WHERE name = 's2'}, 'a change of the statement');
-wait_for('s2', q{SELECT sum(next_offset) = 5 FROM rappel_conso.stream_offset WHERE stream = 's2'});
+$node->wait_for('s2', q{SELECT sum(next_offset) = 5 FROM rappel_conso.stream_offset WHERE stream = 's2'});
 pass('D10: the new statement is applied');
 ends_by('s3', q{DELETE FROM rappel_conso.stream WHERE name = 's3'}, 'a deletion');
 ends_by('s4', q{BEGIN; SELECT rc_seek('s4', '0:4'); COMMIT}, 'rc_seek()');
-wait_for('s4 to begin anew', endless("application_name ~ ' s4( |\$)'"), '1');
+$node->wait_for('s4 to begin anew', endless("application_name ~ ' s4( |\$)'"), '1');
 is(query(q{SELECT next_offset FROM rappel_conso.stream_offset WHERE stream = 's4'}), '4', 'D10: it goes on from there');
 query(q{BEGIN; UPDATE rappel_conso.stream SET paused = true WHERE name = 's5'; ROLLBACK});
 is(query(endless("application_name ~ ' s5( |\$)'")), '1', 'a change that is rolled back cancels nothing');
@@ -98,7 +90,7 @@ ends_by('s5', q{UPDATE rappel_conso.stream SET name = 'renamed', paused = true W
 
 # what somebody else cancels is no record's fault, either
 query(q{SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE application_name ~ ' s6 '});
-wait_for('s6 to say so', q{SELECT state = 'waiting' AND detail ~ 'user request' FROM rappel_conso.stream_state WHERE stream = 's6'});
+$node->wait_for('s6 to say so', q{SELECT state = 'waiting' AND detail ~ 'user request' FROM rappel_conso.stream_state WHERE stream = 's6'});
 wait_endless('s6');
 is(query(q{SELECT count(*) FROM rappel_conso.dead_letter}), '0', 'D10: pg_cancel_backend() blames no record');
 like(query(q{SELECT string_agg(state || detail, ',') FROM rappel_conso.stream_state WHERE stream IN ('s1', 's4')}) // '',
@@ -119,10 +111,10 @@ query(q{
 	  ('prepares', '{endless}', 'SELECT 1 FROM records', 'SELECT pg_sleep(1e6)', 'jsonb')});
 foreach my $name ('defers', 'decodes', 'prepares')
 {
-	wait_for("the sleep of $name", "SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND application_name ~ ' $name '");
+	$node->wait_for("the sleep of $name", "SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND application_name ~ ' $name '");
 	is(query("SELECT state FROM rappel_conso.stream_state WHERE stream = '$name'"), 'running', "D10: $name has a status");
 	query("UPDATE rappel_conso.stream SET paused = true WHERE name = '$name'");
-	wait_for("the end of $name", "SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name ~ ' $name '");
+	$node->wait_for("the end of $name", "SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name ~ ' $name '");
 	pass("D10: $name, a pause ends it");
 }
 
@@ -131,7 +123,7 @@ foreach my $name ('defers', 'decodes', 'prepares')
 query(q{
 	CREATE TABLE letters (n int, CHECK (n <> 2));
 	INSERT INTO rappel_conso.stream (name, topics, statement) VALUES ('letters', '{endless}', 'INSERT INTO letters SELECT (value->>''n'')::int FROM records')});
-wait_for('the dead letter', q{SELECT count(*) = 1 FROM rappel_conso.dead_letter WHERE name = 'letters'});
+$node->wait_for('the dead letter', q{SELECT count(*) = 1 FROM rappel_conso.dead_letter WHERE name = 'letters'});
 query(q{UPDATE rappel_conso.stream SET paused = true, statement = 'SELECT pg_sleep(1e6), * FROM records' WHERE name = 'letters'});
 my $retry = start_session($node, q{SELECT rc_retry('letters')});
 wait_endless('letters');

@@ -24,14 +24,6 @@ my $node = new_node(
 
 sub query { return $node->safe_psql('postgres', $_[0]); }
 
-sub wait_for
-{
-	my ($what, $sql, $expected) = @_;
-
-	$node->poll_query_until('postgres', $sql, $expected // 't') or die "waited for $what";
-	return;
-}
-
 sub quote { return '$q$' . $_[0] . '$q$'; }
 
 # What a row that comes with its search_path brings is not checked when it is stored.
@@ -84,7 +76,7 @@ query(join('', map { <<~"EOC" } @streams) . 'SELECT rc_start()');
 	EOC
 foreach my $stream (@streams)
 {
-	wait_for("the failure of $stream->{command}",
+	$node->wait_for("the failure of $stream->{command}",
 		"SELECT concat_ws(' ', state, sqlstate) FROM rappel_conso.stream_state WHERE stream = '$stream->{name}'",
 		"failed $stream->{code}");
 	pass(($stream->{code} eq '22023' ? 'V13' : 'R4') . ": restored, refused by the worker: $stream->{command}");
@@ -113,7 +105,7 @@ foreach my $i (1 .. @reads)
 }
 foreach my $i (1 .. @reads)
 {
-	wait_for("reads$i", "SELECT sum(next_offset) = 3 FROM rappel_conso.stream_offset WHERE stream = 'reads$i'");
+	$node->wait_for("reads$i", "SELECT sum(next_offset) = 3 FROM rappel_conso.stream_offset WHERE stream = 'reads$i'");
 }
 foreach my $statement ('INSERT INTO log VALUES (1)', 'SELECT 1', 'INSERT INTO log SELECT n FROM public.records',
 	'WITH records AS (SELECT 1 AS n) INSERT INTO log SELECT n FROM records', 'UPDATE log SET n = 1')
@@ -128,9 +120,9 @@ foreach my $statement ('INSERT INTO log VALUES (1)', 'SELECT 1', 'INSERT INTO lo
 query(q{INSERT INTO rappel_conso.stream (name, topics, setup, statement) VALUES
 	('later', '{in}', 'CREATE TABLE IF NOT EXISTS later (n int)', 'INSERT INTO later SELECT 1'),
 	('well', '{in}', 'CREATE TABLE IF NOT EXISTS well (n int)', 'INSERT INTO well SELECT 1 FROM records')});
-wait_for('later to fail', q{SELECT state || sqlstate FROM rappel_conso.stream_state WHERE stream = 'later'}, 'failed22023');
+$node->wait_for('later to fail', q{SELECT state || sqlstate FROM rappel_conso.stream_state WHERE stream = 'later'}, 'failed22023');
 is(query(q{SELECT to_regclass('later')}), '', 'V13: when its setup has run, the worker refuses it, and setup is undone');
-wait_for('well', q{SELECT sum(next_offset) = 3 FROM rappel_conso.stream_offset WHERE stream = 'well'});
+$node->wait_for('well', q{SELECT sum(next_offset) = 3 FROM rappel_conso.stream_offset WHERE stream = 'well'});
 is(query('SELECT count(*) FROM well'), '3', 'V13: the other one is applied');
 
 # ---- unlogged tables ----
@@ -167,23 +159,23 @@ foreach my $case (
 query(q{UPDATE rappel_conso.stream SET paused = false WHERE name IN ('u1', 'u3', 'u6')});
 foreach my $name ('u1', 'u3', 'u6')
 {
-	wait_for($name, "SELECT sum(next_offset) = 3 FROM rappel_conso.stream_offset WHERE stream = '$name'");
+	$node->wait_for($name, "SELECT sum(next_offset) = 3 FROM rappel_conso.stream_offset WHERE stream = '$name'");
 }
 $node->restart;
-wait_for('the worker', q{SELECT started_at > pg_postmaster_start_time() FROM rappel_conso.stream_offset WHERE stream = 'u1'});
+$node->wait_for('the worker', q{SELECT started_at > pg_postmaster_start_time() FROM rappel_conso.stream_offset WHERE stream = 'u1'});
 is(query(q{SELECT (SELECT count(*) FROM quick) || '/' || (SELECT count(*) FROM rappel_conso.stream_state WHERE detail ~ 'unlogged')}),
 	'3/0', 'V15: a clean restart empties nothing, and nothing is said');
 $node->stop('immediate');
 $node->start;
 foreach my $name ('u1', 'u3')
 {
-	wait_for("$name to say so", "SELECT state = 'running' AND detail ~ 'unlogged table .* was emptied' FROM rappel_conso.stream_state WHERE stream = '$name'");
+	$node->wait_for("$name to say so", "SELECT state = 'running' AND detail ~ 'unlogged table .* was emptied' FROM rappel_conso.stream_state WHERE stream = '$name'");
 }
 is(query(q{SELECT detail ~ '"parted_2"' AND detail !~ 'parted_1' FROM rappel_conso.stream_state WHERE stream = 'u3'}), 't', 'V15: it names the table');
 is(query('SELECT count(*) FROM quick'), '0', 'V15: after a crash the table is empty, and the stream says so');
 is(query(q{SELECT count(*) FROM rc_status() WHERE name = 'u1' AND detail ~ 'unlogged'}), '1', 'V15: so does rc_status()');
 query(q{SELECT rc_seek('u1', 'earliest')});
-wait_for('the rows', 'SELECT count(*) = 3 FROM quick');
+$node->wait_for('the rows', 'SELECT count(*) = 3 FROM quick');
 is(query(q{SELECT detail FROM rappel_conso.stream_state WHERE stream = 'u1'}), '', 'V15: rc_seek() is the answer');
 
 done_testing();

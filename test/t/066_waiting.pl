@@ -24,24 +24,6 @@ my $node = new_node(
 
 sub value { return $node->safe_psql('postgres', $_[0]); }
 
-sub wait_for
-{
-	my ($sql, $name) = @_;
-
-	return ok($node->poll_query_until('postgres', "SELECT ($sql)"), $name);
-}
-
-sub add_stream
-{
-	my ($name, $topic, $statement, %columns) = @_;
-	my @names = sort keys %columns;
-
-	$kafka->create_topic($topic);
-	value("INSERT INTO rappel_conso.stream (" . join(', ', 'name', 'topics', 'value_type', 'statement', @names) . ")
-	       VALUES (" . join(', ', "'$name'", "'{$topic}'", "'text'", "'$statement'", @columns{@names}) . ")");
-	return;
-}
-
 sub lag_of { return "(SELECT lag FROM rc_status() WHERE component = 'stream' AND name = '$_[0]')"; }
 
 sub produce { my ($topic, $n) = @_; return $kafka->produce_many($topic, [ map { [ 'k', "value $_" ] } 1 .. $n ]); }
@@ -60,16 +42,18 @@ make_source($node, 'slow', api => $api, topic => "'slow'");
 value(q{UPDATE rappel_conso.stream SET statement = 'INSERT INTO public.slow SELECT key, value FROM records WHERE public.full_disk() IS NOT NULL' WHERE name = 'slow'});
 $kafka->create_topic('slow');
 $kafka->produce('slow', 'k', '{}');
-wait_for("SELECT state = 'waiting' AND detail = 'the disk is full' FROM rappel_conso.stream_state WHERE stream = 'slow' AND rappel_conso.worker_pid('stream', 'slow') > 0", 'a stream waits');
+$node->becomes_true("SELECT state = 'waiting' AND detail = 'the disk is full' FROM rappel_conso.stream_state WHERE stream = 'slow' AND rappel_conso.worker_pid('stream', 'slow') > 0", 'a stream waits');
 my $call = start_session($node, "SELECT rc_sync_now('slow')");
 
-add_stream('paused', 'paused', 'INSERT INTO public.seen SELECT value FROM records');
-add_stream('failed', 'failed', 'INSERT INTO public.gone SELECT value FROM records');
+$kafka->create_topic('paused');
+$node->add_stream('paused', value_type => "'text'", statement => "'INSERT INTO public.seen SELECT value FROM records'");
+$kafka->create_topic('failed');
+$node->add_stream('failed', value_type => "'text'", statement => "'INSERT INTO public.gone SELECT value FROM records'");
 foreach my $topic ('paused', 'failed')
 {
 	produce($topic, 2);
-	wait_for("SELECT sum(applied) = 2 FROM rappel_conso.stream_offset WHERE stream = '$topic'", "$topic applies");
-	wait_for(lag_of($topic) . ' = 0', 'and is at the end');
+	$node->becomes_true("SELECT sum(applied) = 2 FROM rappel_conso.stream_offset WHERE stream = '$topic'", "$topic applies");
+	$node->becomes_true(lag_of($topic) . ' = 0', 'and is at the end');
 }
 
 #
@@ -79,15 +63,15 @@ foreach my $topic ('paused', 'failed')
 value("UPDATE rappel_conso.stream SET paused = true WHERE name = 'paused'; DROP TABLE gone");
 produce('failed', 3);
 produce('paused', 5);
-wait_for("SELECT state = 'failed' FROM rappel_conso.stream_state WHERE stream = 'failed'", 'one is paused, one has failed');
+$node->becomes_true("SELECT state = 'failed' FROM rappel_conso.stream_state WHERE stream = 'failed'", 'one is paused, one has failed');
 produce('failed', 4);
-wait_for(lag_of('paused') . ' = 5', 'V10: the lag of a paused stream');
-wait_for(lag_of('failed') . ' = 7', 'V10: and of a failed one');
+$node->becomes_true(lag_of('paused') . ' = 5', 'V10: the lag of a paused stream');
+$node->becomes_true(lag_of('failed') . ' = 7', 'V10: and of a failed one');
 is(value("SELECT observed_at > now() - interval '5 minutes' AND lag_time IS NOT NULL FROM rappel_conso.lag WHERE stream = 'paused'"), 't', 'the view shows it, too');
 produce('paused', 1);
-wait_for(lag_of('paused') . ' = 6', 'V10: it goes on being looked at');
+$node->becomes_true(lag_of('paused') . ' = 6', 'V10: it goes on being looked at');
 is(value("SELECT sum(next_offset) FROM rappel_conso.stream_offset WHERE stream = 'paused'"), 2, 'and is not moved by that');
-wait_for("SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'rappel_conso watermarks')", 'V10: who looks does not stay');
+$node->becomes_true("SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'rappel_conso watermarks')", 'V10: who looks does not stay');
 
 #
 # C7: who waits for a stream that was mended
@@ -102,7 +86,7 @@ like($call->{hint}, qr/^What is published is applied when it goes on/, 'and says
 value(q{CREATE FUNCTION cured() RETURNS boolean LANGUAGE sql AS 'SELECT true';
 	UPDATE rappel_conso.stream SET statement = 'INSERT INTO public.slow SELECT key, value FROM records WHERE public.cured()' WHERE name = 'slow';
 	ALTER FUNCTION cured() RENAME TO hidden});
-wait_for("SELECT state = 'failed' FROM rappel_conso.stream_state WHERE stream = 'slow'", 'a stream has failed');
+$node->becomes_true("SELECT state = 'failed' FROM rappel_conso.stream_state WHERE stream = 'slow'", 'a stream has failed');
 value("ALTER FUNCTION hidden() RENAME TO cured;
        UPDATE rappel_conso.stream_state SET retry_at = clock_timestamp() + '4 minutes' WHERE stream = 'slow'");
 is(value("SELECT state FROM rc_sync_now('slow')"), 'success', 'C7: what is mended is tried at once by who waits');

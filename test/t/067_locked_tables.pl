@@ -25,30 +25,13 @@ my $node = new_node(
 
 sub value { return $node->safe_psql('postgres', $_[0]); }
 
-sub wait_for
-{
-	my ($sql, $name) = @_;
-
-	return ok($node->poll_query_until('postgres', "SELECT ($sql)"), $name);
-}
-
-sub add_stream
-{
-	my ($name, $topic, $statement, %columns) = @_;
-	my @names = sort keys %columns;
-
-	$kafka->create_topic($topic);
-	value("INSERT INTO rappel_conso.stream (" . join(', ', 'name', 'topics', 'value_type', 'statement', @names) . ")
-	       VALUES (" . join(', ', "'$name'", "'{$topic}'", "'text'", "'$statement'", @columns{@names}) . ")");
-	return;
-}
-
 sub produce { my ($topic, $n) = @_; return $kafka->produce_many($topic, [ map { [ 'k', "value $_" ] } 1 .. $n ]); }
 
 value("UPDATE rappel_conso.stream SET paused = true; CREATE TABLE seen (value text)");
-add_stream('fine', 'fine', 'INSERT INTO public.seen SELECT value FROM records');
+$kafka->create_topic('fine');
+$node->add_stream('fine', value_type => "'text'", statement => "'INSERT INTO public.seen SELECT value FROM records'");
 produce('fine', 4);
-wait_for("SELECT count(*) = 4 FROM seen", 'a stream works');
+$node->becomes_true("SELECT count(*) = 4 FROM seen", 'a stream works');
 
 #
 # R7: tables that a role locks
@@ -68,7 +51,7 @@ foreach my $mode ('EXCLUSIVE', 'ACCESS EXCLUSIVE')
 	my $pid = value("SELECT pid FROM pg_locks WHERE mode = '${\($mode =~ s/(\w)(\w*)\s?/$1\L$2/gr)}Lock' AND relation = 'rappel_conso.stream'::regclass");
 	if ($mode eq 'ACCESS EXCLUSIVE')
 	{
-		wait_for("SELECT state = 'waiting' AND detail = 'table \"rappel_conso.stream\" is locked by process $pid' FROM said WHERE stream = 'fine'",
+		$node->becomes_true("SELECT state = 'waiting' AND detail = 'table \"rappel_conso.stream\" is locked by process $pid' FROM said WHERE stream = 'fine'",
 			"R7: under $mode a stream says that it waits, and for whom");
 		ok($node->wait_for_log(qr/rappel_conso scheduler waits: table "rappel_conso.stream" is locked by process $pid/, $place), 'R7: the scheduler, too');
 		is(value("SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'rappel_conso%' AND xact_start < now() - interval '20 s'"), 0, 'R7: nobody waits in a transaction for long');
@@ -76,14 +59,14 @@ foreach my $mode ('EXCLUSIVE', 'ACCESS EXCLUSIVE')
 	else
 	{
 		produce('fine', 1);
-		wait_for("SELECT count(*) = 5 FROM seen", "R7: $mode stops nothing");
+		$node->becomes_true("SELECT count(*) = 5 FROM seen", "R7: $mode stops nothing");
 	}
 	value("SELECT pg_terminate_backend($pid)");
 	$lock->finish;
 }
 produce('fine', 1);
-wait_for("SELECT count(*) = 6 FROM seen", 'R7: then it goes on');
-wait_for("SELECT state = 'running' FROM rc_status() WHERE component = 'stream' AND name = 'fine'", 'and says so');
+$node->becomes_true("SELECT count(*) = 6 FROM seen", 'R7: then it goes on');
+$node->becomes_true("SELECT state = 'running' FROM rc_status() WHERE component = 'stream' AND name = 'fine'", 'and says so');
 
 #
 # C3: a circle over runs that wait for streams
@@ -93,7 +76,7 @@ foreach my $name ('one', 'two')
 {
 	$kafka->create_topic($name);
 	make_source($node, $name, api => $api, topic => "'$name'");
-	wait_for("rappel_conso.worker_pid('stream', '$name') > 0", "stream $name has a worker");
+	$node->becomes_true("rappel_conso.worker_pid('stream', '$name') > 0", "stream $name has a worker");
 }
 my $gate = start_session($node, "SELECT pg_advisory_lock(1);\n\\warn shut\nSELECT pg_sleep(1000)");
 $gate->wait_for(qr/shut/);

@@ -28,16 +28,6 @@ sub wait_for
 	return;
 }
 
-sub wait_applied
-{
-	my ($stream, $offset) = @_;
-
-	wait_for(qq{
-		SELECT sum(next_offset) = $offset FROM rappel_conso.stream_offset WHERE stream = '$stream'},
-		"offset $offset of $stream");
-	return;
-}
-
 # The SQLSTATE and words of an error.
 sub error_of
 {
@@ -61,7 +51,7 @@ query(q{
 $kafka->produce('letters', "k$_", $_ % 4 == 3 ? qq({"n": 10$_}) : qq({"n": $_}), [ h => "v$_" ], '-p', $_ % 2)
   foreach 0 .. 15;
 $kafka->produce('letters', 'k16', 'no JSON', undef, '-p', 0);
-wait_applied('letters', 17);
+$node->wait_applied('letters', 17);
 
 my @dead = split(/\n/, query(q{SELECT id FROM rappel_conso.dead_letter WHERE name = 'letters' ORDER BY record_offset, partition}));
 is(scalar(@dead) . '/' . query('SELECT count(*) FROM letters'), '5/12', 'there are dead letters');

@@ -27,26 +27,6 @@ my $node = new_node('main', api => $api, conf => "max_connections = 60\nmax_work
 
 sub value { return $node->safe_psql('postgres', $_[0]); }
 
-# Run SQL as one session; returns all that it says at a level: SQLSTATE,
-# message, detail and hint.
-sub said
-{
-	my ($sql, $level) = @_;
-	my ($status, $out, $err) = $node->psql('postgres', "\\set VERBOSITY verbose\n$sql");
-
-	return join('; ', $err =~ /^(?:psql:\S+ )?(?:$level|DETAIL|HINT):  (.*)$/mg);
-}
-
-sub failure { return said($_[0], 'ERROR'); }
-
-# What a run's row says.
-sub run_row
-{
-	my ($run, $columns) = @_;
-
-	return value("SELECT $columns FROM rappel_conso.run WHERE id = $run");
-}
-
 sub count_runs
 {
 	return value('SELECT count(*) FROM rappel_conso.run' . (@_ ? " WHERE $_[0]" : ''));
@@ -60,7 +40,7 @@ sub ended
 	$node->poll_query_until('postgres',
 		"SELECT state NOT IN ('queued', 'running') FROM rappel_conso.run WHERE id = $run")
 	  or die "run $run does not end";
-	return run_row($run, 'state');
+	return $node->run_row($run, 'state');
 }
 
 # New times at the API, so that the next run reads; and its export is held.
@@ -74,21 +54,21 @@ sub gate
 #
 # Without a scheduler
 #
-is( said('SELECT rc_trigger()', 'WARNING'),
+is( $node->said('SELECT rc_trigger()', 'WARNING'),
 	'01000: run 1 is queued, but no scheduler runs; rc_start() starts it.',
 	'a warning where nobody would start the run');
-is( run_row(1, 'source, state, trigger, full_sync, started_at IS NULL, finished_at IS NULL'),
+is( $node->run_row(1, 'source, state, trigger, full_sync, started_at IS NULL, finished_at IS NULL'),
 	'rappel_conso|queued|trigger|f|t|t', 'the run is queued');
 is(value('SELECT rc_trigger(full_sync => true)'), 1, 'the next caller gets the same');
-is(run_row(1, 'full_sync'), 't', 'which has become a full one');
+is($node->run_row(1, 'full_sync'), 't', 'which has become a full one');
 is(value('SELECT rc_trigger()'), 1, 'and so does a third');
-is(run_row(1, 'full_sync'), 't', 'which leaves it so');
+is($node->run_row(1, 'full_sync'), 't', 'which leaves it so');
 my %null = ('NULL' => 'source', "'rappel_conso', NULL" => 'full_sync');
-is(failure("SELECT rc_trigger($_)"), "22004: $null{$_} must not be null", "rc_trigger($_) is an error") foreach sort keys %null;
+is($node->failure("SELECT rc_trigger($_)"), "22004: $null{$_} must not be null", "rc_trigger($_) is an error") foreach sort keys %null;
 is(count_runs(), 1, 'there is one run');
 value('SELECT rc_start()');
 is(value('SELECT state, inserted FROM rc_wait(1)'), "success|$RECORDS", 'a scheduler starts it');
-is(said('SELECT rc_trigger()', 'WARNING'), '', 'no warning now');
+is($node->said('SELECT rc_trigger()', 'WARNING'), '', 'no warning now');
 my $first = value('SELECT max(id) FROM rappel_conso.run');
 is(ended($first), 'success', 'and it begins by itself');
 
@@ -130,7 +110,7 @@ foreach my $case (
 	my ($sql, $expected) = @$case;
 	my $before = count_runs();
 
-	like(failure($sql), ref $expected ? $expected : qr/^\Q$expected\E$/, "refused: $sql");
+	like($node->failure($sql), ref $expected ? $expected : qr/^\Q$expected\E$/, "refused: $sql");
 	is(count_runs(), $before, 'and no run made');
 }
 
@@ -153,7 +133,7 @@ is(count_runs("id > $last"), 0, 'and not for rows that are rolled back');
 gate();
 my $running = value('SELECT rc_trigger()');
 $api->wait_held;
-is(run_row($running, 'state'), 'running', 'a run is under way');
+is($node->run_row($running, 'state'), 'running', 'a run is under way');
 my $script = "$PostgreSQL::Test::Utils::tmp_check/trigger.sql";
 append_to_file($script, "SELECT rc_trigger(full_sync => :client_id = 7);\n");
 command_like(
@@ -161,12 +141,12 @@ command_like(
 	qr{transactions actually processed: 200/200}, '200 ask at once');
 is(count_runs("id > $running"), 1, 'and get one run');
 my $queued = value("SELECT id FROM rappel_conso.run WHERE state = 'queued'");
-is(run_row($queued, 'full_sync, state'), 't|queued', 'a full one, since some asked for that');
+is($node->run_row($queued, 'full_sync, state'), 't|queued', 'a full one, since some asked for that');
 is(value('SELECT rc_trigger()'), $queued, 'the next one who asks gets it, too');
 $api->release;
 is(ended($running), 'success', 'the run that was under way ends');
 is(ended($queued), 'success', 'and then the queued one');
-is(run_row($queued, 'fetched, full_sync'), "$RECORDS|t", 'which reads everything');
+is($node->run_row($queued, 'fetched, full_sync'), "$RECORDS|t", 'which reads everything');
 is(value('SELECT rc_trigger() > ' . $queued), 't', 'whoever asks later gets another');
 ended(value('SELECT max(id) FROM rappel_conso.run'));
 
@@ -190,13 +170,13 @@ $running = value('SELECT rc_trigger()');
 $api->wait_held;
 foreach my $timeout ('0 s', '-1 h', '1 ms')
 {
-	is( failure("SELECT rc_wait($running, '$timeout')"),
+	is( $node->failure("SELECT rc_wait($running, '$timeout')"),
 		"57014: run $running did not end in time; It goes on; only the wait for it has ended.",
 		"a wait of $timeout ends");
 }
-is( failure("SET statement_timeout = '1 ms'; SELECT rc_wait($running)"),
+is( $node->failure("SET statement_timeout = '1 ms'; SELECT rc_wait($running)"),
 	'57014: canceling statement due to statement timeout', 'a wait can be cancelled');
-is(run_row($running, 'state'), 'running', 'the run goes on');
+is($node->run_row($running, 'state'), 'running', 'the run goes on');
 my @waiting = map {
 	my $call = { in => "SET client_min_messages = warning; BEGIN ISOLATION LEVEL $_; SELECT count(*) FROM orders; SELECT state FROM rc_wait($running, '1 day');\n", out => '' };
 	$call->{psql} =
@@ -211,7 +191,7 @@ foreach my $call (@waiting)
 	is($call->{out}, "20\nsuccess\n", 'a wait ends with the run');
 }
 is( value("SELECT run_id, state, fetched, published = 0, inserted, updated, dead, duration > '0' FROM rc_wait($running)"),
-	"$running|success|" . run_row($running, 'fetched') . '|t|0|0|0|t',
+	"$running|success|" . $node->run_row($running, 'fetched') . '|t|0|0|0|t',
 	'a run that has ended gives its row at once');
 is(value("SELECT rc_wait($running, '0 s') IS NULL"), 'f', 'whatever the timeout');
 
@@ -223,19 +203,19 @@ $running = value('SELECT rc_trigger()');
 $api->wait_held;
 value(q{SELECT pg_terminate_backend(rappel_conso.worker_pid('run', 'rappel_conso'))});
 my $died = '57P02: the process ended before the run did; The next run goes on from the last commit; see the server log for the cause.';
-is(failure("SELECT rc_wait($running)"), $died, 'a wait ends with the process of the run');
+is($node->failure("SELECT rc_wait($running)"), $died, 'a wait ends with the process of the run');
 is(ended($running), 'failed', 'the scheduler marks the run');
-is(run_row($running, 'sqlstate'), '57P02', 'and says why');
+is($node->run_row($running, 'sqlstate'), '57P02', 'and says why');
 
 gate();
 $running = value('SELECT rc_trigger()');
 $api->wait_held;
 value('SELECT rc_stop()');
-is(failure("SELECT rc_wait($running)"), $died, 'also without a scheduler');
-is(run_row($running, 'state'), 'running', 'when nobody is there to mark the run');
+is($node->failure("SELECT rc_wait($running)"), $died, 'also without a scheduler');
+is($node->run_row($running, 'state'), 'running', 'when nobody is there to mark the run');
 value('SELECT rc_start()');
 is(ended($running), 'failed', 'but the next scheduler');
-is(run_row($running, 'sqlstate'), '57P02', 'in the same words');
+is($node->run_row($running, 'sqlstate'), '57P02', 'in the same words');
 $api->release;
 
 #
@@ -249,7 +229,7 @@ value("BEGIN; SELECT rc_trigger(); PREPARE TRANSACTION 'open'");
 $api->release;
 is(ended($running), 'success', 'a run ends, the next one is asked for in an open transaction, too');
 is(value('SELECT state FROM rc_sync_now()'), 'success', 'which is in nobody\'s way');
-is(run_row($again, 'state'), 'queued', 'but that of the run that it asked for');
+is($node->run_row($again, 'state'), 'queued', 'but that of the run that it asked for');
 value("COMMIT PREPARED 'open'");
 is(ended($again), 'success', 'until it commits');
 
@@ -269,7 +249,7 @@ sub meanwhile
 	$api->release;
 	$call->finish;
 	is(ended($running), 'success', "$first, and meanwhile $then");
-	return ($running, run_row($call->{out}, 'id <> ' . $running . ", $columns"));
+	return ($running, $node->run_row($call->{out}, 'id <> ' . $running . ", $columns"));
 }
 is((meanwhile("rc_backfill('rappel_conso', '2024-01-01', '2024-02-01')", 'rc_sync_now()', 'trigger, window_from IS NULL'))[1],
 	't|manual|t', 'a backfill is not what a sync is');
@@ -277,8 +257,8 @@ is((meanwhile('rc_trigger()', 'rc_sync_now(full_sync => true)', 'trigger, full_s
 	't|manual|t', 'nor is a run that is not full a full one');
 is((meanwhile('rc_trigger()', 'rc_sync_now()', 'trigger, full_sync'))[1], 'f|trigger|f', 'the same is the same');
 is((meanwhile('rc_trigger(full_sync => true)', 'rc_sync_now()', 'trigger, full_sync'))[1], 'f|trigger|t', 'and a full one is more');
-is(failure('SELECT rc_wait(NULL)'), '22004: run must not be null', 'nobody waits for null');
-is( failure("BEGIN; SELECT rc_trigger(); SELECT rc_wait(max(id)) FROM rappel_conso.run"),
+is($node->failure('SELECT rc_wait(NULL)'), '22004: run must not be null', 'nobody waits for null');
+is( $node->failure("BEGIN; SELECT rc_trigger(); SELECT rc_wait(max(id)) FROM rappel_conso.run"),
 	'55006: run ' . value("SELECT last_value FROM rappel_conso.run_id_seq")
 	  . ' was asked for by this transaction; Commit first, then call rc_wait().',
 	'nobody waits for what has not been committed');
@@ -288,10 +268,10 @@ $api->fault('status', on => 'export', status => 404, body => 'json', times => 0)
 my $failed = value('SELECT rc_trigger()');
 is(ended($failed), 'failed', 'a run fails');
 $api->control(faults => []);
-is( failure("SELECT rc_wait($failed)"),
-	run_row($failed, q{concat_ws('; ', sqlstate || ': ' || error, detail, hint)}),
+is( $node->failure("SELECT rc_wait($failed)"),
+	$node->run_row($failed, q{concat_ws('; ', sqlstate || ': ' || error, detail, hint)}),
 	'who waits for it gets its error');
-like(run_row($failed, 'error'), qr/^the API has no dataset/, 'which is that of the API');
+like($node->run_row($failed, 'error'), qr/^the API has no dataset/, 'which is that of the API');
 
 #
 # rc_cancel
@@ -302,15 +282,15 @@ $running = value('SELECT rc_trigger()');
 $api->wait_held;
 $queued = value('SELECT rc_trigger()');
 $node->psql('postgres', "BEGIN; SELECT rc_cancel($queued); ROLLBACK");
-is(run_row($queued, 'state'), 'queued', 'a queued run is cancelled at commit, not before');
+is($node->run_row($queued, 'state'), 'queued', 'a queued run is cancelled at commit, not before');
 is(value("SELECT rc_cancel($queued)"), 't', 'a queued run is cancelled');
-is( run_row($queued, 'state, sqlstate, error, started_at IS NULL, finished_at IS NOT NULL'),
+is( $node->run_row($queued, 'state, sqlstate, error, started_at IS NULL, finished_at IS NOT NULL'),
 	'cancelled|57014|cancelled before it began|t|t', 'and never begins');
-is(failure("SELECT rc_wait($queued)"), "57014: run $queued was cancelled", 'who waits for it is told');
+is($node->failure("SELECT rc_wait($queued)"), "57014: run $queued was cancelled", 'who waits for it is told');
 is(value("SELECT rc_cancel($running)"), 't', 'a running one is cancelled');
 is(ended($running), 'cancelled', 'and ends');
 is(value("SELECT state, finished_at IS NOT NULL FROM rappel_conso.task WHERE run = $running"), 'cancelled|t', 'with its task');
-is(failure("SELECT rc_wait($running)"), "57014: run $running was cancelled", 'who waits for it is told, too');
+is($node->failure("SELECT rc_wait($running)"), "57014: run $running was cancelled", 'who waits for it is told, too');
 ok($node->poll_query_until('postgres', "SELECT rappel_conso.worker_pid('run', 'rappel_conso') IS NULL"), 'its process ends');
 $api->release;
 
@@ -329,10 +309,10 @@ foreach my $case (
 	my ($function, $run, $expected) = @$case;
 	my $sql = ($function =~ /SELECT/ ? '' : 'SELECT ') . "$function($run)";
 
-	like(failure($sql), ref $expected ? $expected : qr/^\Q$expected\E$/, $sql);
+	like($node->failure($sql), ref $expected ? $expected : qr/^\Q$expected\E$/, $sql);
 }
-is(failure('SELECT rc_cancel(NULL)'), '22004: run_id must not be null', 'nor cancels it');
-is(failure("BEGIN READ ONLY; SELECT rc_cancel($first)"), '25006: cannot execute rc_cancel() in a read-only transaction', 'not in a read-only transaction');
+is($node->failure('SELECT rc_cancel(NULL)'), '22004: run_id must not be null', 'nor cancels it');
+is($node->failure("BEGIN READ ONLY; SELECT rc_cancel($first)"), '25006: cannot execute rc_cancel() in a read-only transaction', 'not in a read-only transaction');
 
 # What was cut off comes with the next run.
 is(value('SELECT state, dead FROM rc_sync_now()'), 'success|0', 'the next run succeeds');
@@ -347,13 +327,13 @@ value(q{
 	  FROM rappel_conso.source WHERE name = 'rappel_conso';});
 my $idle = value(q{SELECT rc_trigger('idle')});
 is(ended($idle), 'failed', 'a run whose owner may not log in fails');
-is( run_row($idle, 'sqlstate, error, hint'),
+is( $node->run_row($idle, 'sqlstate, error, hint'),
 	'55000|the owner of the source is not permitted to log in|Workers connect as the owner: give it LOGIN, or make another role the owner.',
 	'and says why');
 value('SELECT rc_stop()');
 $idle = value(q{SELECT rc_trigger('idle')});
 value(q{DELETE FROM rappel_conso.source WHERE name = 'idle'});
-is(run_row($idle, 'state, error'), 'cancelled|the source was deleted', 'a queued run goes with its source');
+is($node->run_row($idle, 'state, error'), 'cancelled|the source was deleted', 'a queued run goes with its source');
 
 #
 # A job of pg_cron asks; the scheduler was started with the server

@@ -37,29 +37,11 @@ my $node = new_node(
 
 sub value { return $node->safe_psql('postgres', $_[0]); }
 
-# What a statement says at a level: SQLSTATE, message, detail and hint.
-sub said
-{
-	my ($sql, $level) = @_;
-	my ($status, $out, $err) = $node->psql('postgres', "\\set VERBOSITY verbose\n$sql");
-
-	return join('; ', $err =~ /^(?:psql:\S+ )?(?:$level|DETAIL|HINT):  (.*)$/mg);
-}
-
-sub failure { return said($_[0], 'ERROR'); }
-
 sub backfill
 {
 	my ($source, $arguments) = @_;
 
 	return value("SELECT rc_backfill('$source', $arguments)");
-}
-
-sub run_row
-{
-	my ($run, $columns) = @_;
-
-	return value("SELECT $columns FROM rappel_conso.run WHERE id = $run");
 }
 
 # The states of a run's windows in their order, each with its number of tries.
@@ -81,7 +63,7 @@ sub ended
 
 	$node->poll_query_until('postgres', "SELECT state NOT IN ('queued', 'running') FROM rappel_conso.run WHERE id = $run")
 	  or die "run $run does not end";
-	return run_row($run, 'state');
+	return $node->run_row($run, 'state');
 }
 
 # The conditions of the exports of a dataset since the log was cleared.
@@ -129,9 +111,9 @@ make_source($node, $_, api => $api, dataset => "'$_'", $_ eq 'redefined' ? (filt
 #
 my $all = "SELECT rc_backfill('rappel_conso', '2023-12-01', '2026-08-01')";
 my $status = "SELECT state, detail FROM rc_status() WHERE component = 'source' AND name = 'rappel_conso'";
-is( said($all, 'WARNING'),
+is( $node->said($all, 'WARNING'),
 	'01000: run 1 is queued, but no scheduler runs; rc_start() starts it.', 'a warning where nobody would start the run');
-is( run_row(1, 'source, state, trigger, full_sync, window_from, window_to, window_every, started_at IS NULL'),
+is( $node->run_row(1, 'source, state, trigger, full_sync, window_from, window_to, window_every, started_at IS NULL'),
 	'rappel_conso|queued|backfill|f|2023-12-01 00:00:00+00|2026-08-01 00:00:00+00|1 mon|t', 'the run is queued');
 is( value('SELECT min(name), max(name) FROM rappel_conso.task WHERE run = 1'),
 	'window 2023-12-01T00:00:00Z|window 2026-07-01T00:00:00Z', 'each month is a task');
@@ -186,9 +168,9 @@ $api->fault('gate', on => 'export', dataset => $_, skip => $DONE, lines => 3) fo
 my %first = map { $_ => backfill($_, $YEAR) } @broken;
 
 is(ended($full), 'success', 'the full sync that was asked for meanwhile begins then');
-is(run_row($full, 'fetched, inserted, updated, unchanged'), "$RECORDS|0|0|$RECORDS", 'and finds each row complete');
+is($node->run_row($full, 'fetched, inserted, updated, unchanged'), "$RECORDS|0|0|$RECORDS", 'and finds each row complete');
 is(ended($overlap), 'success', 'so does a backfill of months that were read');
-is(run_row($overlap, 'fetched > 40, inserted, updated, fetched - unchanged'), 't|0|0|0', 'which writes nothing');
+is($node->run_row($overlap, 'fetched > 40, inserted, updated, fetched - unchanged'), 't|0|0|0', 'which writes nothing');
 is(value('SELECT count(*), count(DISTINCT reference_fiche) FROM rappel_conso_table'), "$RECORDS|$RECORDS", 'no row is there twice');
 
 #
@@ -203,16 +185,16 @@ is( value("SELECT state, attempt, sqlstate, error FROM rappel_conso.task WHERE r
 	'failed|2|08006|the API answered with HTTP status 500 for dataset "failing"', 'its task keeps the newest error');
 is( value("SELECT count(*), count(finished_at), count(error) FROM rappel_conso.task WHERE run = $first{failing} AND attempt = 0"),
 	"$rest|$rest|0", 'the tasks after it have ended without a try');
-is( failure("SELECT rc_wait($first{failing})"),
-	run_row($first{failing}, q{concat_ws('; ', sqlstate || ': ' || error, detail, hint)}), 'rc_wait() raises the error of the run');
-is(run_row($first{failing}, 'sqlstate, error'), '08006|the API answered with HTTP status 500 for dataset "failing"', 'which is that of the task');
+is( $node->failure("SELECT rc_wait($first{failing})"),
+	$node->run_row($first{failing}, q{concat_ws('; ', sqlstate || ': ' || error, detail, hint)}), 'rc_wait() raises the error of the run');
+is($node->run_row($first{failing}, 'sqlstate, error'), '08006|the API answered with HTTP status 500 for dataset "failing"', 'which is that of the task');
 is( value("SELECT state, substring(detail FROM '; (.*)') FROM rc_status() WHERE component = 'source' AND name = 'failing'"),
 	"failed|$DONE of 12 windows done", 'rc_status() tells how many were done');
 $api->wait_held(2);
 is(value("SELECT rc_cancel($first{cancelled})"), 't', 'another is cancelled');
 is(ended($first{cancelled}), 'cancelled', 'and ends');
 is(windows($first{cancelled}), "$DONE success 1, 1 cancelled 1, $rest cancelled 0", 'with the windows that are left');
-is(failure("SELECT rc_wait($first{cancelled})"), "57014: run $first{cancelled} was cancelled", 'who waits for it is told');
+is($node->failure("SELECT rc_wait($first{cancelled})"), "57014: run $first{cancelled} was cancelled", 'who waits for it is told');
 my $place = -s $node->logfile;
 is(kill('KILL', value("SELECT rappel_conso.worker_pid('run', 'killed')")), 1, 'the worker of a third is killed');
 $node->wait_for_log(qr/database system is ready to accept connections/, $place);
@@ -275,7 +257,7 @@ my $future = backfill('rappel_conso', "'2026-07-01', '2100-01-01', '25 years'");
 
 value('SELECT rc_start()');
 is(ended($march), 'success', 'a backfill of its month');
-is(run_row($march, 'inserted, updated, fetched - unchanged'), '1|0|1', 'hands on what is equal, and brings it back');
+is($node->run_row($march, 'inserted, updated, fetched - unchanged'), '1|0|1', 'hands on what is equal, and brings it back');
 my $year = value(q{SELECT count(*) FROM rappel_conso_table WHERE date_de_publication >= '2024-01-01' AND date_de_publication < '2025-01-01'});
 foreach my $name (@broken)
 {
@@ -285,14 +267,14 @@ foreach my $name (@broken)
 	is(value("SELECT count(*), max(times) FROM $name"), "$year|" . ($redefined ? 2 : 1), "$name: every row of the year is there");
 	is_deeply([ exports($name) ], [ map { month($_) } ($redefined ? 0 : $DONE) .. 11 ], "$name: only what was missing is read");
 }
-is( run_row($first{killed}, 'state, sqlstate, error'),
+is( $node->run_row($first{killed}, 'state, sqlstate, error'),
 	'failed|57P02|the process ended before the run did', 'the run that was killed is marked');
 is( value("SELECT count(*) FROM rappel_conso.task WHERE state NOT IN ('success', 'failed', 'upstream_failed', 'cancelled') AND run IN ("
 		  . join(', ', values %first) . ')'),
 	0, 'and no task of the four waits any more');
 
 is(ended($borders), 'success', 'months from the 31st on');
-is(run_row($borders, 'fetched'), 7, 'what lies before its start, at its end or nowhere is not read');
+is($node->run_row($borders, 'fetched'), 7, 'what lies before its start, at its end or nowhere is not read');
 is( value("SELECT string_agg(concat_ws(' ', to_char(window_from, 'MM-DD'), fetched, inserted), ', ' ORDER BY window_from)
 		FROM rappel_conso.task WHERE run = $borders"),
 	'01-31 2 2, 02-29 2 2, 03-31 1 1, 04-30 2 2', 'each window counts what it read');
@@ -307,11 +289,11 @@ foreach my $name (sort keys %no_time)
 	  : qq{55000|cannot backfill source "$name" by time|A backfill needs a cursor_field that is a date or datetime.};
 
 	is(ended($without{$name}), 'failed', "$name: a cursor field that is no time");
-	is(run_row($without{$name}, 'sqlstate, error, hint'), $error, "$name: the run says so");
+	is($node->run_row($without{$name}, 'sqlstate, error, hint'), $error, "$name: the run says so");
 	is(windows($without{$name}), '1 failed 1, 11 upstream_failed 0', "$name: it is not tried again");
 }
 is(ended($future), 'success', 'a backfill that ends in the future');
-is(run_row($future, 'fetched, inserted'), '3|1', 'reads what there is');
+is($node->run_row($future, 'fetched, inserted'), '3|1', 'reads what there is');
 is(value($state), $before, 'the cursor has not moved, forward or back');
 is(value('SELECT inserted, updated FROM rc_sync_now()'), '0|0', 'a sync finds nothing that it does not know');
 is( value("SELECT cursor_value FROM rappel_conso.source_state WHERE source = 'rappel_conso'"),
@@ -366,7 +348,7 @@ foreach my $case (
 {
 	my ($arguments, $expected) = @$case;
 
-	like(failure("SELECT rc_backfill('borders', $arguments)"), ref $expected ? $expected : qr/^\Q$expected\E$/, "refused: $arguments");
+	like($node->failure("SELECT rc_backfill('borders', $arguments)"), ref $expected ? $expected : qr/^\Q$expected\E$/, "refused: $arguments");
 }
 foreach my $case (
 	[ "SELECT rc_backfill('nobody', $YEAR)", '42704: source "nobody" does not exist; The sources are the rows of rappel_conso.source.' ],
@@ -375,14 +357,14 @@ foreach my $case (
 {
 	my ($sql, $expected) = @$case;
 
-	like(failure($sql), ref $expected ? $expected : qr/^\Q$expected\E$/, "refused: $sql");
+	like($node->failure($sql), ref $expected ? $expected : qr/^\Q$expected\E$/, "refused: $sql");
 }
 my %null = (
 	"NULL, $YEAR" => 'source',
 	"'borders', NULL, '2024-01-01'" => 'from',
 	"'borders', '2024-01-01', NULL" => 'to',
 	"'borders', $YEAR, NULL" => 'every');
-is(failure("SELECT rc_backfill($_)"), "22004: $null{$_} must not be null", "refused: $_") foreach sort keys %null;
+is($node->failure("SELECT rc_backfill($_)"), "22004: $null{$_} must not be null", "refused: $_") foreach sort keys %null;
 is(value('SELECT count(*), max(id) FROM rappel_conso.run'), $runs, 'no run was made');
 
 $node->stop;

@@ -35,15 +35,6 @@ my @small = (api => $api, batch_size => $BATCH);    # of make_source()
 
 sub value { return $node->safe_psql('postgres', $_[0]); }
 
-# The error of a statement: SQLSTATE, message, detail and hint.
-sub failure
-{
-	my ($sql) = @_;
-	my ($status, $out, $err) = $node->psql('postgres', "\\set VERBOSITY verbose\n$sql");
-
-	return join('; ', $err =~ /^(?:psql:\S+ )?(?:ERROR|DETAIL|HINT):  (.*)$/mg);
-}
-
 # A sync that was begun: its state, and what it fetched and inserted; or its
 # error.
 sub outcome
@@ -149,7 +140,7 @@ is(in_the_middle('moved', "$update stream = 'other' WHERE name = 'moved'"), $cha
 is(sync('moved'), $whole, 'the next run feeds that');
 is(table('other'), "$RECORDS|1", 'with everything');
 like(
-	failure("DELETE FROM rappel_conso.stream WHERE name = 'orphan'"),
+	$node->failure("DELETE FROM rappel_conso.stream WHERE name = 'orphan'"),
 	qr/^23503: update or delete on table "stream" violates foreign key constraint "source_stream_fkey" on table "source"; /,
 	'a stream that a source feeds is not deleted');
 like(
@@ -207,7 +198,7 @@ value("ALTER TABLE cancelled OWNER TO cook; $update owner = 'cook' WHERE name = 
 $call = sync_into_middle('cancelled');
 my $run = newest('cancelled', 'id');
 my $queued = value("SELECT rc_trigger('cancelled')");
-like(failure("SET ROLE other; SELECT rc_cancel($_)"), qr/^42704: run $_ does not exist;/, 'R12: another role may not cancel')
+like($node->failure("SET ROLE other; SELECT rc_cancel($_)"), qr/^42704: run $_ does not exist;/, 'R12: another role may not cancel')
   foreach ($run, $queued);
 is(value("SELECT string_agg(state, ' ' ORDER BY id) FROM rappel_conso.run WHERE source = 'cancelled'"), 'running queued', 'and does not');
 is(value("SET ROLE member; SELECT rc_cancel($queued)"), 't', 'a member of the owner may: a run that is queued');
@@ -239,7 +230,7 @@ $run = value("SELECT rc_trigger('leaving')");
 my $wait = start_session($node, "SELECT rc_wait($run, NULL)");
 $node->poll_query_until('postgres', "SELECT count(*) = 1 FROM pg_stat_activity WHERE query ~ 'rc_wait.*NULL' AND wait_event = 'Extension'")
   or die 'rc_wait() does not wait';
-like(failure("SELECT rc_wait($run, '1000000 years')"), qr/^22008: \w+ out of range$/, 'a wait for longer than there is time is refused');
+like($node->failure("SELECT rc_wait($run, '1000000 years')"), qr/^22008: \w+ out of range$/, 'a wait for longer than there is time is refused');
 value("DELETE FROM rappel_conso.source WHERE name = 'leaving'");
 $wait->finish;
 is($wait->{sqlstate}, '57014', 'who waits for a run of a source that is deleted is told') or diag($wait->{err});

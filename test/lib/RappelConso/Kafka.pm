@@ -1,0 +1,247 @@
+# RappelConso/Kafka.pm
+#     A cluster of test/servers/kafka, and its tools.
+#
+# It must end when the test does, however that ends.
+
+package RappelConso::Kafka;
+
+use strict;
+use warnings FATAL => 'all';
+
+use IPC::Run ();
+use JSON::PP ();
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $json = JSON::PP->new->utf8->canonical->allow_nonref;
+my @running;
+
+sub start
+{
+	my ($class, %args) = @_;
+	my $self = bless { dir => PostgreSQL::Test::Utils::tempdir('kafka') },
+	  $class;
+	my %properties = %{ $args{properties} // {} };
+	my %listeners = %{ $args{listeners} // {} };
+
+	push @running, $self;
+	$self->script(
+		'start', $self->{dir},
+		'--brokers', $args{brokers} // 1,
+		(map { "--$_" } grep { $args{$_} } qw(plain scram tls mtls acls)),
+		(map { ('--listener', "$_=$listeners{$_}") } sort keys %listeners),
+		(map { ('--property', "$_=$properties{$_}") } sort keys %properties));
+	return $self;
+}
+
+sub script
+{
+	my ($self, @command) = @_;
+	my ($out, $err) = ('', '');
+
+	local $ENV{PYTHONDONTWRITEBYTECODE} = 1;
+	IPC::Run::run([ "$RappelConso::top/test/servers/kafka", @command ],
+		'<', \undef, '>', \$out, '2>', \$err)
+	  or die "test/servers/kafka $command[0] failed:\n$out$err";
+	return $out;
+}
+
+sub slurp
+{
+	my ($self, $name) = @_;
+	my $text = PostgreSQL::Test::Utils::slurp_file("$self->{dir}/$name");
+
+	chomp $text;
+	return $text;
+}
+
+# The bootstrap list, for rappel_conso.kafka_brokers: by the listener for
+# clients, or by another one.
+sub brokers
+{
+	my ($self, $listener) = @_;
+
+	return $self->slurp(defined $listener ? "brokers.$listener" : 'brokers');
+}
+
+# The same by listeners that never ask for a password.
+sub open_brokers { return $_[0]->slurp('brokers.open'); }
+
+# A librdkafka configuration that comes in by the listener for clients, or by
+# another one.
+sub config_file
+{
+	my ($self, $listener) = @_;
+
+	return "$self->{dir}/client"
+	  . (defined $listener ? ".$listener" : '') . '.properties';
+}
+
+# The same as a hash.
+sub config
+{
+	my ($self, $listener) = @_;
+	my $text =
+	  PostgreSQL::Test::Utils::slurp_file($self->config_file($listener));
+
+	return { $text =~ /^([^=\n]+)=(.*)$/mg };
+}
+
+# Write a configuration as whoever renews a secret does: by rename.
+sub write_config
+{
+	my ($self, $path, $config) = @_;
+
+	PostgreSQL::Test::Utils::append_to_file("$path.new",
+		join('', map { "$_=$config->{$_}\n" } sort keys %$config));
+	chmod(0600, "$path.new") or die "$path.new: $!";
+	rename("$path.new", $path) or die "$path: $!";
+	return $path;
+}
+
+# Give and take rights: acl('add', 'app', 'read,write', 'topic', 't').
+sub acl { my $self = shift; return $self->script('acl', $self->{dir}, @_); }
+
+# What a user logs in with, and another password for him.
+sub password { return $_[0]->slurp("password.$_[1]"); }
+
+sub change_password
+{
+	my ($self, $user, $password) = @_;
+
+	return $self->script('password', $self->{dir}, $user, $password);
+}
+
+# Make a certificate, or renew it: certificate('app', expired => 1, ca =>
+# 'stranger', cn => 'app', host => '127.0.0.1', passphrase => '..').  Returns
+# the paths of certificate and key.
+sub certificate
+{
+	my ($self, $name, %args) = @_;
+	my @options = delete $args{expired} ? ('--expired') : ();
+
+	$self->script('certificate', $self->{dir}, $name, @options,
+		map { ("--$_", $args{$_}) } sort keys %args);
+	return map { "$self->{dir}/tls/$name.$_" } ('pem', 'key');
+}
+
+# kill -9 of a broker, and its return on the same port and data.
+sub kill { return $_[0]->script('kill', $_[0]->{dir}, $_[1]); }
+
+sub restart { return $_[0]->script('restart', $_[0]->{dir}, $_[1]); }
+
+sub log { return $_[0]->slurp("broker-$_[1].log"); }
+
+# create_topic(name, partitions => 1, config => {..})
+sub create_topic
+{
+	my ($self, $name, %args) = @_;
+	my %config = %{ $args{config} // {} };
+
+	$self->script(
+		'topic', $self->{dir}, $name,
+		'--partitions', $args{partitions} // 1,
+		(map { ('--config', "$_=$config{$_}") } sort keys %config));
+	return;
+}
+
+# One of Kafka's own tools: tool('ConsumerGroupCommand', '--list').
+sub tool
+{
+	my ($self, @arguments) = @_;
+
+	return $self->script('tool', $self->{dir}, @arguments);
+}
+
+sub kcat
+{
+	my ($self, $input, @options) = @_;
+	my ($out, $err) = ('', '');
+
+	# A topic that the broker makes for us is asked for again soon, not after
+	# a second.
+	IPC::Run::run(
+		[
+			'kcat', '-b', $self->open_brokers, '-q',
+			'-X', 'topic.metadata.refresh.interval.ms=100', @options
+		],
+		'<', \$input, '>', \$out, '2>', \$err)
+	  or die "kcat @options failed: $err";
+	return $out;
+}
+
+# One message; key, value and headers may be undef.  Values are bytes, and hold
+# whatever they like.  Headers are [name => value, ..].
+sub produce
+{
+	my ($self, $topic, $key, $value, $headers, @options) = @_;
+	my @headers = @{ $headers // [] };
+	my $file = "$self->{dir}/message";
+
+	push @options, '-t', $topic;
+	while (my ($name, $content) = splice(@headers, 0, 2))
+	{
+		push @options, '-H', defined $content ? "$name=$content" : $name;
+	}
+
+	# kcat sends a file as one message, but not an empty one; those it takes
+	# from a line, and with -Z as nulls, keys too.
+	if (!defined $value || $value eq '')
+	{
+		return $self->kcat(($key // '') . "\x1f\n",
+			'-P', '-K', '\x1f', (defined $value ? () : '-Z'), @options);
+	}
+	push @options, '-k', $key if defined $key;
+	open(my $handle, '>:raw', $file) or die "$file: $!";
+	print $handle $value;
+	close($handle);
+	return $self->kcat('', '-P', @options, $file);
+}
+
+# Many at once: [key, value] pairs, of texts without tabs and line breaks.
+sub produce_many
+{
+	my ($self, $topic, $messages, @options) = @_;
+
+	return $self->kcat(join('', map { "$_->[0]\t$_->[1]\n" } @$messages),
+		'-P', '-t', $topic, '-K', '\t', @options);
+}
+
+# All messages of a topic, as hashes: key, payload (undef if null), headers (a
+# list of names and values), partition, offset, ts.
+sub consume
+{
+	my ($self, $topic, @options) = @_;
+	my $out = $self->kcat('', '-C', '-e', '-J', '-o', 'beginning', '-t',
+		$topic, @options);
+
+	return map { $json->decode($_) } split(/\n/, $out);
+}
+
+# {topic => number of partitions}, without Kafka's own.
+sub topics
+{
+	my ($self) = @_;
+	my $list = $json->decode($self->kcat('', '-L', '-J'));
+
+	return {
+		map { $_->{topic} => scalar(@{ $_->{partitions} }) }
+		grep { $_->{topic} !~ /^__/ } @{ $list->{topics} } };
+}
+
+sub stop
+{
+	my ($self) = @_;
+
+	return if $self->{stopped}++;
+	local ($?, $@);
+	eval { $self->script('stop', $self->{dir}); 1 } or diag($@);
+	return;
+}
+
+END
+{
+	$_->stop foreach @running;
+}
+
+1;

@@ -1,0 +1,60 @@
+# RappelConso/Session.pm
+#     A session that runs beside the test, until its finish().
+#
+# It must not wait for its SQL by itself, but for what it says.
+
+package RappelConso::Session;
+
+use strict;
+use warnings FATAL => 'all';
+
+use IPC::Run ();
+use PostgreSQL::Test::Utils;
+
+sub start
+{
+	my ($class, $node, $sql, %args) = @_;
+	my $self = bless { out => '', err => '', sql => "$sql\n;\n" }, $class;
+
+	$self->{psql} = IPC::Run::start(
+		[
+			'psql', '-XAtq', '-v', 'VERBOSITY=verbose', '-v',
+			'ON_ERROR_STOP=1', '-d',
+			$node->connstr($args{dbname} // 'postgres'), '-f', '-'
+		],
+		'<', \$self->{sql}, '>', \$self->{out}, '2>', \$self->{err},
+		IPC::Run::timeout($PostgreSQL::Test::Utils::timeout_default));
+	$self->{psql}->pump while length $self->{sql} && $self->{psql}->pumpable;
+	return $self;
+}
+
+# Wait until it says something on stderr; "\warn" of psql does, too.
+sub wait_for
+{
+	my ($self, $pattern) = @_;
+
+	while ($self->{err} !~ $pattern)
+	{
+		die "the session ended without $pattern: $self->{err}"
+		  unless $self->{psql}->pumpable;
+		$self->{psql}->pump;
+	}
+	return 1;
+}
+
+# Wait for its end.  Its output is then in out and err; its error, if there was
+# one, also in sqlstate, message, detail and hint.
+sub finish
+{
+	my ($self) = @_;
+
+	$self->{psql}->finish;
+	chomp $self->{out};
+	($self->{sqlstate}, $self->{message}) =
+	  $self->{err} =~ /^(?:psql:\S+ )?(?:ERROR|FATAL):  (\w{5}): (.*)$/m;
+	($self->{detail}) = $self->{err} =~ /^DETAIL:  (.*)$/m;
+	($self->{hint}) = $self->{err} =~ /^HINT:  (.*)$/m;
+	return $self;
+}
+
+1;
