@@ -4,8 +4,9 @@
  *	  HTTP GET with libcurl, one request at a time, read as a stream: the
  *	  life of a handle, requests, and reading of the body by lines.
  *
- * http_config.c reads the configuration file, http_transfer.c moves the bytes
- * and waits, http_error.c reads answers' headers and reports what went wrong.
+ * http_config.c reads the configuration file, http_transfer.c moves a request
+ * on and waits, http_receive.c takes what comes, http_error.c reads answers'
+ * headers and reports what went wrong.
  *
  * It must not know what is fetched, must not be called by the postmaster
  * (libcurl and OpenSSL start here, and threads do not survive a fork), and

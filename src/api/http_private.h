@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * http_private.h
- *	  What http.c, http_config.c, http_transfer.c and http_error.c share.
+ *	  What http.c, http_config.c, http_transfer.c, http_receive.c and
+ *	  http_error.c share.
  *
  * The only header of ours that includes libcurl's; no other file may include
  * it.
@@ -142,6 +143,12 @@ extern bool rc_http_key_allowed(RcHttp *http, const char *url);
 extern void rc_http_set_callbacks(RcHttp *http);
 extern void rc_http_start(RcHttp *http, const char *url);
 extern void rc_http_pump(RcHttp *http);
+
+/* http_receive.c */
+extern size_t rc_http_on_header(char *data, size_t size, size_t n, void *arg);
+extern size_t rc_http_on_body(char *data, size_t size, size_t n, void *arg);
+extern bool rc_http_decompress(RcHttp *http);
+extern bool rc_http_pending(RcHttp *http);
 
 /* http_error.c */
 pg_noreturn extern void rc_http_raise(RcHttp *http);

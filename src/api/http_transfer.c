@@ -1,8 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * http_transfer.c
- *	  Moves the bytes of a request: libcurl's callbacks, and waiting for its
- *	  sockets and timer with the process latch.
+ *	  Moves a request on: waits for libcurl's sockets and timer with the
+ *	  process latch.  What it receives goes to http_receive.c.
  *
  * libcurl never waits: it is told through curl_multi_socket_action() what has
  * become ready, and so every wait here can be interrupted.
@@ -22,7 +22,6 @@
 
 #define MAX_WAIT_MS		1000	/* to look whether the server is too slow */
 #define RACE_WAIT_MS	20		/* while curl tries several connections */
-#define DECOMPRESS_STEP	(64 * 1024)
 
 static double http_now(void);
 static int	on_socket(CURL *easy, curl_socket_t fd, int what, void *arg,
@@ -30,16 +29,6 @@ static int	on_socket(CURL *easy, curl_socket_t fd, int what, void *arg,
 static int	on_timer(CURLM *multi, long timeout_ms, void *arg);
 static int	on_connected(void *arg, char *server_ip, char *client_ip,
 						 int server_port, int client_port);
-static size_t on_header(char *data, size_t size, size_t n, void *arg);
-static void read_framing(RcHttp *http, const char *header, size_t len);
-static bool read_field(const char *header, size_t len, const char *name,
-					   char *value, size_t size);
-static size_t on_body(char *data, size_t size, size_t n, void *arg);
-static size_t take_compressed(RcHttp *http, const char *data, size_t len);
-static bool decompress(RcHttp *http);
-static bool is_pending(RcHttp *http);
-static bool make_room(RcHttp *http, size_t len);
-static void count_bytes(RcHttp *http, size_t len);
 static void resume(RcHttp *http);
 static void wait_and_act(RcHttp *http);
 static long wait_time(RcHttp *http);
@@ -64,9 +53,9 @@ rc_http_set_callbacks(RcHttp *http)
 
 	RC_HTTP_SETOPT(http, CURLOPT_PREREQFUNCTION, on_connected);
 	RC_HTTP_SETOPT(http, CURLOPT_PREREQDATA, http);
-	RC_HTTP_SETOPT(http, CURLOPT_HEADERFUNCTION, on_header);
+	RC_HTTP_SETOPT(http, CURLOPT_HEADERFUNCTION, rc_http_on_header);
 	RC_HTTP_SETOPT(http, CURLOPT_HEADERDATA, http);
-	RC_HTTP_SETOPT(http, CURLOPT_WRITEFUNCTION, on_body);
+	RC_HTTP_SETOPT(http, CURLOPT_WRITEFUNCTION, rc_http_on_body);
 	RC_HTTP_SETOPT(http, CURLOPT_WRITEDATA, http);
 }
 
@@ -153,9 +142,9 @@ rc_http_pump(RcHttp *http)
 		return;
 	}
 
-	if (is_pending(http))
+	if (rc_http_pending(http))
 	{
-		if (!decompress(http))
+		if (!rc_http_decompress(http))
 			end_transfer(http, http->no_memory ? CURLE_OUT_OF_MEMORY :
 						 CURLE_BAD_CONTENT_ENCODING);
 	}
@@ -174,7 +163,7 @@ rc_http_pump(RcHttp *http)
 	collect_result(http);
 	if (!http->ended)
 		check_speed(http);
-	if (!http->ended || is_pending(http))
+	if (!http->ended || rc_http_pending(http))
 		return;
 
 	http->done = true;
@@ -254,205 +243,7 @@ on_connected(void *arg, char *server_ip, char *client_ip, int server_port,
 }
 
 /*
- * CURLOPT_HEADERFUNCTION: see where the answer's headers end.  An answer 1xx
- * comes before the real one.
- */
-static size_t
-on_header(char *data, size_t size, size_t n, void *arg)
-{
-	RcHttp	   *http = arg;
-	size_t		len = size * n;
-
-	count_bytes(http, len);
-	if (http->headers_done)
-		return len;				/* a trailer of a chunked body */
-	if (len >= 12 && memcmp(data, "HTTP/", 5) == 0)
-	{
-		const char *space = memchr(data, ' ', len - 3);
-
-		http->status = 0;
-		http->chunked = false;
-		http->encoding[0] = '\0';
-		if (space != NULL)
-			http->status = (space[1] - '0') * 100 + (space[2] - '0') * 10 +
-				(space[3] - '0');
-	}
-	else if ((data[0] == '\r' || data[0] == '\n') && http->status >= 200)
-		http->headers_done = true;
-	else
-		read_framing(http, data, len);
-	return len;
-}
-
-/*
- * Note what a header says of the body: how its end is marked, and how it is
- * encoded.
- */
-static void
-read_framing(RcHttp *http, const char *header, size_t len)
-{
-	char		value[sizeof(http->encoding)];
-
-	if (read_field(header, len, "transfer-encoding:", value, sizeof(value)))
-		http->chunked = pg_strcasecmp(value, "chunked") == 0;
-	else if (read_field(header, len, "content-encoding:", value,
-						sizeof(value)) &&
-			 value[0] != '\0' && pg_strcasecmp(value, "identity") != 0)
-	{
-		/* twice encoded is not what was asked for, either */
-		if (http->encoding[0] != '\0')
-			strlcpy(http->encoding, "several", sizeof(http->encoding));
-		else
-			strlcpy(http->encoding, value, sizeof(http->encoding));
-	}
-}
-
-/*
- * Copy the value of a header, white space cut off, if it has this name.
- */
-static bool
-read_field(const char *header, size_t len, const char *name, char *value,
-		   size_t size)
-{
-	size_t		skip = strlen(name);
-
-	if (len < skip || pg_strncasecmp(header, name, skip) != 0)
-		return false;
-	while (skip < len && strchr(" \t\r\n", header[skip]) != NULL &&
-		   header[skip] != '\0')
-		skip++;
-	while (len > skip && strchr(" \t\r\n", header[len - 1]) != NULL)
-		len--;
-	len = Min(len - skip, size - 1);
-	memcpy(value, header + skip, len);
-	value[len] = '\0';
-	return true;
-}
-
-/*
- * CURLOPT_WRITEFUNCTION: keep the bytes, or stop libcurl while enough of them
- * are unread.  libcurl then hands the same bytes over again later.
- */
-static size_t
-on_body(char *data, size_t size, size_t n, void *arg)
-{
-	RcHttp	   *http = arg;
-	size_t		len = size * n;
-
-	if (RC_HTTP_UNREAD(http) >= http->limit || is_pending(http))
-	{
-		http->paused = true;
-		return CURL_WRITEFUNC_PAUSE;
-	}
-	if (RC_HTTP_IS_GZIP(http))
-		return take_compressed(http, data, len);
-	if (!make_room(http, len))
-	{
-		http->no_memory = true;
-		return CURL_WRITEFUNC_ERROR;
-	}
-	memcpy(http->buffer + http->end, data, len);
-	http->end += len;
-	http->bytes += len;
-	count_bytes(http, len);
-	return len;
-}
-
-/*
- * The same for a body that is compressed: as much of it as there is room for
- * is decompressed now.
- */
-static size_t
-take_compressed(RcHttp *http, const char *data, size_t len)
-{
-	if (http->gunzip == NULL)
-		http->gunzip = rc_gunzip_open();
-	if (http->gunzip == NULL || !rc_gunzip_put(http->gunzip, data, len))
-	{
-		http->no_memory = true;
-		return CURL_WRITEFUNC_ERROR;
-	}
-	count_bytes(http, len);
-	return decompress(http) ? len : CURL_WRITEFUNC_ERROR;
-}
-
-/*
- * Decompress what is pending, up to the limit.  False when it is no gzip, or
- * there is no memory; then nothing is pending any more.
- */
-static bool
-decompress(RcHttp *http)
-{
-	while (is_pending(http) && RC_HTTP_UNREAD(http) < http->limit)
-	{
-		size_t		len;
-
-		if (!make_room(http, DECOMPRESS_STEP))
-			http->no_memory = true;
-		if (http->no_memory ||
-			!rc_gunzip_get(http->gunzip, http->buffer + http->end,
-						   DECOMPRESS_STEP, &len))
-		{
-			rc_gunzip_close(http->gunzip);
-			http->gunzip = NULL;
-			return false;
-		}
-		http->end += len;
-		http->bytes += len;
-	}
-	return true;
-}
-
-/* Is there more in what libcurl has given us than is in the buffer? */
-static bool
-is_pending(RcHttp *http)
-{
-	return http->gunzip != NULL && rc_gunzip_pending(http->gunzip);
-}
-
-/*
- * Make room for len more bytes and a null byte; false if there is no memory.
- */
-static bool
-make_room(RcHttp *http, size_t len)
-{
-	size_t		unread = RC_HTTP_UNREAD(http);
-	size_t		capacity = Max(http->capacity, 2 * RC_HTTP_BUFFER);
-	char	   *buffer;
-
-	if (http->end + len < http->capacity)
-		return true;
-	if (http->start > 0)
-	{
-		memmove(http->buffer, http->buffer + http->start, unread);
-		http->start = 0;
-		http->end = unread;
-	}
-	while (unread + len >= capacity)
-		capacity *= 2;
-	if (capacity == http->capacity)
-		return true;
-
-	buffer = realloc(http->buffer, capacity);
-	if (buffer == NULL)
-		return false;
-	http->buffer = buffer;
-	http->capacity = capacity;
-	return true;
-}
-
-/*
- * Note that the server has sent something.
- */
-static void
-count_bytes(RcHttp *http, size_t len)
-{
-	http->silent_ms = 0;
-	http->window_bytes += len;
-}
-
-/*
- * Let a paused transfer go on; libcurl calls on_body() from here with what it
+ * Let a paused transfer go on; libcurl calls rc_http_on_body() from here with what it
  * has kept.
  */
 static void

@@ -82,6 +82,16 @@ extern ErrorData *rc_statement_try(RcApplier *applier,
 								   const RcRecord *records, int n,
 								   bool probe, RcCounts *counts);
 extern RcPhase rc_statement_phase(void);
+
+/* user_sql.c */
+extern void rc_user_sql_begin(const char *sql);
+extern void rc_user_sql_end(void);
+extern void rc_user_sql_search_path(const RcStream *stream);
+extern void rc_user_sql_fire_deferred(void);
+extern bool rc_user_sql_explain(const RcStream *stream, const char *sql,
+								ErrorData *error);
+
+/* verdict.c */
 extern RcFault rc_error_fault(const ErrorData *error);
 
 #endif							/* RC_APPLIER_H */

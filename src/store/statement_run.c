@@ -6,8 +6,8 @@
  *
  * Here, and only here, a user's SQL runs.  It must run as the stream's owner
  * with nothing of ours switched on, and leave neither a setting nor a
- * deferred trigger behind.  Which records are tried, and what their errors
- * mean, is decided in apply.c.
+ * deferred trigger behind (user_sql.c).  Which records are tried, and what
+ * their errors mean, is decided in apply.c.
  *
  *-------------------------------------------------------------------------
  */
@@ -15,16 +15,9 @@
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
-#include "commands/trigger.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
-#include "nodes/parsenodes.h"
-#include "pgstat.h"
-#include "storage/latch.h"
 #include "storage/proc.h"
-#include "tcop/tcopprot.h"
-#include "utils/backend_status.h"
-#include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/queryenvironment.h"
@@ -48,13 +41,7 @@ static RcPhase phase;
 static ExecutorRun_hook_type previous_run_hook = NULL;
 static bool hook_installed = false;
 
-/* Set by a signal: the definition that we have loaded is not the one of now. */
-static volatile sig_atomic_t definition_changed = false;
-static volatile sig_atomic_t user_sql_runs = false;
-
 static void note_execution(RC_RUN_HOOK_ARGS);
-static void begin_user_sql(const char *sql);
-static void end_user_sql(void);
 static void run_setup(const RcStream *stream);
 static void note_begun(const RcStream *stream);
 static void tell_emptied(const RcStream *stream, const char *tables);
@@ -64,59 +51,8 @@ static void run_range(RcApplier *applier, const RcRecord *records, int n,
 					  RcCounts *counts);
 static void run_statement(RcApplier *applier, Tuplestorestate *store, int n,
 						  RcCounts *counts);
-static void set_search_path(const RcStream *stream);
 static SPIPlanPtr get_plan(RcApplier *applier, int n);
 static void count_result(RcCounts *counts);
-static void fire_deferred_triggers(void);
-static void explain_cancel(const RcStream *stream, ErrorData *error);
-static void shorten_context(ErrorData *error, const char *sql);
-
-/*
- * Signal handler: a definition has been changed, and this process may work
- * for what was before.  A statement under way is cancelled; else whoever
- * waits for the latch looks.
- */
-void
-rc_statement_cancel(SIGNAL_ARGS)
-{
-	int			save_errno = errno;
-
-	definition_changed = true;
-	if (user_sql_runs)
-	{
-		QueryCancelPending = true;
-		InterruptPending = true;
-	}
-	SetLatch(MyLatch);
-	errno = save_errno;
-}
-
-/* To be called before a definition is loaded: changes from here on count. */
-void
-rc_statement_expect(void)
-{
-	definition_changed = false;
-}
-
-/* From here on a change of the definition cancels. */
-static void
-begin_user_sql(const char *sql)
-{
-	debug_query_string = sql;
-	pgstat_report_activity(STATE_RUNNING, sql);
-	user_sql_runs = true;
-	if (definition_changed)
-		ereport(ERROR,
-				(errcode(ERRCODE_QUERY_CANCELED),
-				 errmsg("canceling statement due to a change of its definition")));
-}
-
-static void
-end_user_sql(void)
-{
-	user_sql_runs = false;
-	debug_query_string = NULL;
-}
 
 /* How far the last try has come. */
 RcPhase
@@ -156,7 +92,7 @@ rc_applier_setup(const RcStream *stream)
 	RcStatementLook look;
 
 	rc_statement_check_owner(stream);
-	set_search_path(stream);
+	rc_user_sql_search_path(stream);
 	rc_statement_check_command(stream);
 	if (stream->setup)
 	{
@@ -229,26 +165,26 @@ run_setup(const RcStream *stream)
 		elog(ERROR, "SPI_connect failed");
 	PG_TRY();
 	{
-		begin_user_sql(stream->setup);
+		rc_user_sql_begin(stream->setup);
 		if (SPI_execute(stream->setup, false, 0) < 0)
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 					 errmsg("setup of stream \"%s\" has a command that cannot run there",
 							stream->name)));
 		SPI_finish();
-		fire_deferred_triggers();
-		end_user_sql();
+		rc_user_sql_fire_deferred();
+		rc_user_sql_end();
 	}
 	PG_CATCH();
 	{
 		ErrorData  *error;
 
-		end_user_sql();
+		rc_user_sql_end();
 		MemoryContextSwitchTo(context);
 		error = CopyErrorData();
 		FlushErrorState();
-		explain_cancel(stream, error);
-		shorten_context(error, stream->setup);
+		if (rc_user_sql_explain(stream, stream->setup, error))
+			phase = RC_PHASE_PREPARE;
 		ReThrowError(error);
 	}
 	PG_END_TRY();
@@ -265,12 +201,12 @@ look_at_statement(const RcStream *stream, RcStatementLook *look)
 	PG_TRY();
 	{
 		/* planning runs immutable functions of the user */
-		begin_user_sql(stream->statement);
+		rc_user_sql_begin(stream->statement);
 		rc_statement_look(stream, false, look);
 	}
 	PG_FINALLY();
 	{
-		end_user_sql();
+		rc_user_sql_end();
 	}
 	PG_END_TRY();
 	AtEOXact_GUC(false, level);
@@ -347,13 +283,14 @@ rc_statement_try(RcApplier *applier, const RcRecord *records, int n,
 	}
 	PG_CATCH();
 	{
-		end_user_sql();
+		rc_user_sql_end();
 		disable_timeout(STATEMENT_TIMEOUT, false);
 		MemoryContextSwitchTo(old);
 		error = CopyErrorData();
 		FlushErrorState();
-		explain_cancel(applier->stream, error);
-		shorten_context(error, applier->stream->statement);
+		if (rc_user_sql_explain(applier->stream, applier->stream->statement,
+								error))
+			phase = RC_PHASE_PREPARE;
 		RollbackAndReleaseCurrentSubTransaction();
 		*counts = before;
 	}
@@ -373,7 +310,7 @@ run_range(RcApplier *applier, const RcRecord *records, int n,
 
 	/* decoding runs what the user has made for domains, too */
 	phase = RC_PHASE_DECODE;
-	begin_user_sql(applier->stream->statement);
+	rc_user_sql_begin(applier->stream->statement);
 	store = tuplestore_begin_heap(false, false, STORE_KBYTES);
 	for (int i = 0; i < n; i++)
 	{
@@ -398,7 +335,7 @@ run_statement(RcApplier *applier, Tuplestorestate *store, int n,
 	int			result;
 	RcOutput   *output = NULL;
 
-	set_search_path(stream);
+	rc_user_sql_search_path(stream);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	rc_relation_register("records", store, rc_decoder_desc(applier->decoder), n);
@@ -416,22 +353,12 @@ run_statement(RcApplier *applier, Tuplestorestate *store, int n,
 		output = rc_output_collect(stream->name);
 	SPI_finish();
 
-	fire_deferred_triggers();
-	end_user_sql();
+	rc_user_sql_fire_deferred();
+	rc_user_sql_end();
 	disable_timeout(STATEMENT_TIMEOUT, false);
 	AtEOXact_GUC(false, level);
 	if (output)
 		rc_outbox_insert(stream, output);
-}
-
-/* In the caller's level of settings. */
-static void
-set_search_path(const RcStream *stream)
-{
-	if (stream->search_path)
-		(void) set_config_option("search_path", stream->search_path,
-								 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE,
-								 true, 0, false);
 }
 
 /*
@@ -492,62 +419,4 @@ count_result(RcCounts *counts)
 		else
 			counts->updated++;
 	}
-}
-
-/*
- * SET CONSTRAINTS ALL IMMEDIATE: before PostgreSQL 18 a deferred trigger
- * would fire as whoever commits, and its error would be the whole batch's.
- */
-static void
-fire_deferred_triggers(void)
-{
-	ConstraintsSetStmt *statement = makeNode(ConstraintsSetStmt);
-
-	statement->constraints = NIL;
-	statement->deferred = false;
-	AfterTriggerSetState(statement);
-}
-
-/*
- * Say why a statement was cancelled.  That its definition has been changed is
- * the fault of no record, nor will it be the same at the next try.
- */
-static void
-explain_cancel(const RcStream *stream, ErrorData *error)
-{
-	if (!definition_changed || error->sqlerrcode != ERRCODE_QUERY_CANCELED ||
-		rc_error_is_timeout(error))
-		return;
-	phase = RC_PHASE_PREPARE;
-	error->sqlerrcode = ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
-	error->message = psprintf("stream \"%s\" was changed while its statement ran",
-							  stream->name);
-	error->detail = pstrdup("The statement was canceled; what was stored before stays.");
-}
-
-/*
- * Take the line out of an error's context that only repeats the user's whole
- * SQL, as SPI adds it: the stream's row has it.  What functions called by it
- * say of themselves stays.
- */
-static void
-shorten_context(ErrorData *error, const char *sql)
-{
-	char	   *from;
-	char	   *to;
-
-	if (error->context == NULL || (from = strstr(error->context, sql)) == NULL)
-		return;
-	to = from + strlen(sql);
-	while (from > error->context && from[-1] != '\n')
-		from--;
-	while (*to != '\0' && *to != '\n')
-		to++;
-	if (*to == '\n')
-		to++;
-	else if (from > error->context)
-		from--;
-	memmove(from, to, strlen(to) + 1);
-	if (error->context[0] == '\0')
-		error->context = NULL;
 }

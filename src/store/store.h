@@ -562,7 +562,7 @@ extern void rc_applier_check(RcApplier *applier, bool at_end, bool sought);
 extern bool rc_applier_may_pass(const RcApplier *applier,
 								const ErrorData *error);
 
-/* ---- statement_run.c: a user's SQL ---- */
+/* ---- statement_run.c and user_sql.c: a user's SQL ---- */
 
 extern void rc_statement_check_owner(const RcStream *stream);
 extern bool rc_applier_setup(const RcStream *stream);

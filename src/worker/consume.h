@@ -43,11 +43,16 @@ typedef struct RcConsumption
 
 extern bool rc_partitions_assign(RcConsumption *c);
 extern bool rc_partitions_changed(RcConsumption *c);
-extern int	rc_partitions_verify(RcConsumption *c, RcRecord *records, int n);
-extern void rc_partitions_recover(RcConsumption *c);
+extern void rc_partitions_begin(RcConsumption *c);
 extern void rc_partitions_commit(RcConsumption *c, int wait_ms);
 extern void rc_partitions_observe(RcConsumption *c, bool at_once);
 extern bool rc_partitions_at_end(RcConsumption *c);
 extern int	rc_partitions_find(RcConsumption *c, const RcRecord *record);
+
+/* partition_check.c */
+extern void rc_partitions_check_cluster(RcConsumption *c,
+										const RcOffset *offset);
+extern int	rc_partitions_verify(RcConsumption *c, RcRecord *records, int n);
+extern void rc_partitions_recover(RcConsumption *c);
 
 #endif							/* RC_CONSUME_H */

@@ -1,8 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * extract.c
- *	  The task that reads a source: what has to be read, and whether all of
- *	  it came.  What becomes of the lines is in pass.c.
+ *	  The task that reads a source: what has to be read.  Whether all of it
+ *	  came is seen in extract_count.c; what becomes of the lines, in pass.c.
  *
  * The cursor moves only over records that are safe: confirmed by Kafka, or
  * committed in the same transaction.  No transaction is open while the
@@ -26,16 +26,12 @@ static bool nothing_new(RcPass *pass, const RcDatasetMeta *meta);
 static void begin_pass(RcPass *pass, const RcDatasetMeta *meta);
 static void begin_full_pass(RcPass *pass);
 static void read_dataset(RcPass *pass);
-static bool count_differs(RcPass *pass, const RcDatasetMeta *meta);
-static void note_surplus(RcPass *pass, const RcDatasetMeta *meta);
-static int64 count_all(RcRun *run, const RcDatasetMeta *meta);
 static char *day_after_tomorrow(void);
 static RcFieldKind field_kind(RcRun *run, const char *utf8, const char *field,
 							  const char *column);
 static char *pass_condition(RcPass *pass);
 static void read_lines(RcPass *pass);
 static bool next_line(RcPass *pass, char **line, size_t *len);
-static void check_count(RcPass *pass, const char *where);
 
 /*
  * Read what is new in the source, or everything, and make it safe.
@@ -69,7 +65,7 @@ rc_run_extract(RcRun *run)
 	begin_pass(pass, &meta);
 	read_dataset(pass);
 	whole = run->source->key_field != NULL && run->window_from == NULL;
-	if (whole && !run->pass_full && count_differs(pass, &meta))
+	if (whole && !run->pass_full && rc_pass_count_differs(pass, &meta))
 	{
 		begin_full_pass(pass);
 		read_dataset(pass);
@@ -85,7 +81,7 @@ rc_run_extract(RcRun *run)
 						   meta.data_processed, meta.records_count,
 						   run->pass_full || pass->state->first_pass);
 	if (whole)
-		note_surplus(pass, &meta);
+		rc_pass_note_surplus(pass, &meta);
 	rc_transaction_commit();
 	MemoryContextSwitchTo(run->context);
 	rc_pass_tell(pass, true);
@@ -147,7 +143,7 @@ read_dataset(RcPass *pass)
 	rc_explore_export(run->explore, where, order);
 	run->reading++;
 	read_lines(pass);
-	check_count(pass, where);
+	rc_pass_check_count(pass, where);
 	if (pass->ordered || run->window_from != NULL)
 		return;
 
@@ -157,59 +153,6 @@ read_dataset(RcPass *pass)
 					  pass->last_cursor, pass->state->next_offset);
 	rc_transaction_commit();
 	MemoryContextSwitchTo(run->context);
-}
-
-/*
- * Whether the dataset counts other records than those that are known after
- * what is new was read: some have vanished, or came with an old date.
- */
-static bool
-count_differs(RcPass *pass, const RcDatasetMeta *meta)
-{
-	RcRun	   *run = pass->run;
-	int64		all = count_all(run, meta);
-	int64		known;
-
-	rc_transaction_begin();
-	known = rc_remembered_count(run->source, run->destination,
-								RC_COUNT_KNOWN);
-	rc_transaction_commit();
-	MemoryContextSwitchTo(run->context);
-	if (all - known == pass->state->surplus)
-		return false;
-	ereport(NOTICE,
-			(errmsg("source \"%s\" has %lld records, of which %lld are known: everything is read",
-					run->source->name, (long long) all, (long long) known)));
-	return true;
-}
-
-/*
- * After a full pass: what the dataset counts beyond what is known, by the
- * count that count_all() will ask for.
- */
-static void
-note_surplus(RcPass *pass, const RcDatasetMeta *meta)
-{
-	RcRun	   *run = pass->run;
-	int64		known = rc_remembered_count(run->source, run->destination,
-											RC_COUNT_KNOWN);
-	bool		settled = pass->before == pass->after &&
-		!run->pass_resumed && run->unreadable == 0;
-	int64		all = pass->before;
-
-	if (run->source->filter == NULL && meta->records_count >= 0)
-		all = meta->records_count;
-	rc_source_surplus(run->source, run->destination, pass->state,
-					  all - known, settled);
-}
-
-/* The dataset's count of all records of the source. */
-static int64
-count_all(RcRun *run, const RcDatasetMeta *meta)
-{
-	if (run->source->filter == NULL && meta->records_count >= 0)
-		return meta->records_count;
-	return rc_explore_count(run->explore, run->asked.filter);
 }
 
 /*
@@ -508,40 +451,4 @@ next_line(RcPass *pass, char **line, size_t *len)
 	}
 	PG_END_TRY();
 	return there;
-}
-
-/*
- * The API's count before and after: fewer records than both is a failure.
- * Nobody knows which are missing, so the whole pass is read again.
- */
-static void
-check_count(RcPass *pass, const char *where)
-{
-	RcRun	   *run = pass->run;
-	int64		least;
-
-	pass->after = rc_explore_count(run->explore, where);
-	least = Min(pass->before, pass->after);
-
-	if (pass->received >= least)
-		return;
-	run->resume = NULL;
-	rc_transaction_begin();
-	MemoryContextSwitchTo(run->context);
-	if (run->seen)
-	{
-		run->seen = rc_seen_begin();
-		run->unreadable = 0;
-	}
-	if (run->window_from == NULL)
-		rc_source_rewind(run->source, run->destination, pass->state,
-						 run->pass_cursor);
-	rc_transaction_commit();
-	MemoryContextSwitchTo(run->context);
-	ereport(ERROR,
-			(errcode(ERRCODE_CONNECTION_FAILURE),
-			 errmsg("dataset \"%s\" gave %lld records where its count says %lld",
-					run->source->dataset, (long long) pass->received,
-					(long long) least),
-			 errdetail("What came is stored; the rest is missing.")));
 }
