@@ -1,11 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * consume.c
- *	  Consumes a stream: fetches its partitions, applies batches, looks for
- *	  changes of its definition in between.
+ *	  Consumes a stream: opens it, fetches its partitions, and looks for
+ *	  changes of its definition between batches.
  *
- * One transaction holds a batch's rows, offsets and dead letters; Kafka is
- * waited for with no transaction open.
+ * Kafka is waited for with no transaction open.  A batch is applied in
+ * consume_batch.c; what is done about records of which nothing is proven is
+ * in proof.c.
  *
  *-------------------------------------------------------------------------
  */
@@ -18,28 +19,11 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-#define BATCH_BYTES			(8 * 1024 * 1024)
-
 /* Every process looks by itself this often for what a wake-up would say. */
 #define LOOK_INTERVAL		5000
 
 /* How long a run waits until Kafka's group has its offsets, in ms. */
 #define GROUP_PATIENCE		10000
-
-/* How long more records are waited for that may prove something, in ms. */
-#define PROOF_PATIENCE		3000
-
-/* The first wait before records that nothing is proven of are tried again. */
-#define PROOF_PAUSE			500
-
-/*
- * The stream stands before records that have failed, and nothing proves yet
- * whose fault that is: they are tried again with those that come behind them.
- * The partition of the first of them, if it is known.
- */
-static bool proving = false;
-static char proving_topic[256];
-static int32 proving_partition;
 
 static RcConsumption *current = NULL;
 static RcKafka *consumer = NULL;
@@ -51,21 +35,10 @@ static void open_consumer(const char *name, int number);
 static bool still_wanted(void);
 static bool definition_current(void);
 static bool granted(void);
-static int	fetch(RcRecord *records);
-static int	fetch_for_proof(RcRecord *records, int max);
 static int	apply_fetched(RcRecord *records, int n, RcCounts *counts);
-static void failed_ones_first(RcRecord *records, int n);
-static int	cut_parts(const RcRecord *records, int n, RcPart *parts, int max);
-static int	apply_batch(RcRecord *records, int n, RcCounts *counts);
-static void begin_proof(void);
-static void wait_for_more(long timeout_ms);
 static void rest(long timeout_ms);
-static void keep_lock(void);
-static void advance_partitions(RcRecord *records, int n, int *last,
-							   const RcCounts *counts);
 static bool idle(bool at_end);
 static bool passed(List *targets);
-static void say_trouble(const char *trouble);
 
 /*
  * Consume a stream until its definition changes, or, with targets, until all
@@ -90,7 +63,9 @@ rc_stream_consume(const char *name, int number, List *targets,
 
 	for (;;)
 	{
-		int			n = fetch(records);
+		int			n = rc_proof_wanted() ? rc_proof_fetch(c, records) :
+			rc_consumer_fetch(c->kafka, records, c->stream->batch_size,
+							  RC_CONSUME_BYTES);
 
 		if (n > 0)
 		{
@@ -167,7 +142,7 @@ open_stream(const char *name, int number, bool even_paused)
 	c->stream = rc_stream_load(name);
 	c->run_prefix = rc_run_header_prefix();
 	rc_stream_begin(name);
-	proving |= rc_stream_unproven(name);
+	rc_proof_expect(rc_stream_unproven(name));
 	rc_transaction_commit();
 	MemoryContextSwitchTo(context);
 	if (c->stream == NULL || (c->stream->paused && !even_paused))
@@ -191,8 +166,8 @@ open_stream(const char *name, int number, bool even_paused)
 	}
 	if (c->stale)
 		return false;
-	if (!proving)
-		say_trouble(NULL);
+	if (!rc_proof_wanted())
+		rc_consume_show(c, NULL);
 	return true;
 }
 
@@ -208,7 +183,7 @@ wait_for_topic(RcConsumption *c)
 
 	if (c->number < 0)
 	{
-		say_trouble(why);
+		rc_consume_show(c, why);
 		rc_worker_wait(LOOK_INTERVAL);
 		return;
 	}
@@ -258,52 +233,6 @@ open_consumer(const char *name, int number)
 							 psprintf("%s.%d", group, number), group);
 }
 
-/* What is there, up to a batch. */
-static int
-fetch(RcRecord *records)
-{
-	RcConsumption *c = current;
-
-	if (proving)
-	{
-		int			max = rc_applier_proof_records(c->applier);
-
-		/* some of them have been applied: rc_partitions_verify() */
-		for (int i = 0; i < c->n; i++)
-			max += c->verify[i] ? 1 : 0;
-		return fetch_for_proof(records, max);
-	}
-	return rc_consumer_fetch(c->kafka, records, c->stream->batch_size,
-							 BATCH_BYTES);
-}
-
-/* What comes, up to so many records; at least two if they are there. */
-static int
-fetch_for_proof(RcRecord *records, int max)
-{
-	RcConsumption *c = current;
-	TimestampTz start = GetCurrentTimestamp();
-	Size		bytes = 0;
-	int			n = 0;
-
-	while (n < max && (n < 2 || bytes < BATCH_BYTES))
-	{
-		int			more = rc_consumer_fetch(c->kafka, records + n, max - n,
-											 bytes < BATCH_BYTES ?
-											 BATCH_BYTES - bytes : 1);
-
-		for (int i = n; i < n + more; i++)
-			bytes += Max(records[i].key_len, 0) + Max(records[i].value_len, 0);
-		n += more;
-		if (more > 0)
-			continue;
-		if (rc_partitions_at_end(c) || rc_time_passed(start, PROOF_PATIENCE))
-			break;
-		(void) rc_kafka_wait(c->kafka, PROOF_PATIENCE / 10);
-	}
-	return n;
-}
-
 /*
  * Apply what was fetched, one commit for each run's records, so that its
  * counters are its own; but where proof is looked for all of it together.
@@ -317,11 +246,12 @@ apply_fetched(RcRecord *records, int n, RcCounts *counts)
 	int			done = 0;
 
 	n = rc_partitions_verify(current, records, n);
-	if (proving)
-		failed_ones_first(records, n);
+	if (rc_proof_wanted())
+		rc_proof_order(records, n);
 	while (done < n)
 	{
-		done += apply_batch(records + done, Min(n - done, max), counts);
+		done += rc_consume_batch(current, records + done,
+								 Min(n - done, max), counts);
 
 		/* slow records: what is left of them may not be wanted any more */
 		if (done < n && rc_time_passed(current->looked_at, LOOK_INTERVAL) &&
@@ -329,135 +259,6 @@ apply_fetched(RcRecord *records, int n, RcCounts *counts)
 			break;
 	}
 	return done;
-}
-
-/*
- * Records of other partitions prove something for those that failed only if
- * they are behind them.
- */
-static void
-failed_ones_first(RcRecord *records, int n)
-{
-	RcRecord   *ordered = palloc(sizeof(RcRecord) * Max(n, 1));
-	int			k = 0;
-
-	for (int pass = 0; pass < 2; pass++)
-	{
-		for (int i = 0; i < n; i++)
-		{
-			bool		failed = records[i].partition == proving_partition &&
-				strcmp(records[i].topic, proving_topic) == 0;
-
-			if (failed == (pass == 0))
-				ordered[k++] = records[i];
-		}
-	}
-	memcpy(records, ordered, sizeof(RcRecord) * n);
-	pfree(ordered);
-}
-
-/* Cut records where another run begins, into at most "max" parts. */
-static int
-cut_parts(const RcRecord *records, int n, RcPart *parts, int max)
-{
-	int			nparts = 0;
-	int			start = 0;
-
-	while (start < n && nparts < max)
-	{
-		int			end = start + 1;
-
-		while (end < n && rc_run_header_equal(&records[start], &records[end]))
-			end++;
-		parts[nparts].n = end - start;
-		parts[nparts++].run = rc_run_header_read(&records[start],
-												 current->run_prefix);
-		start = end;
-	}
-	return nparts;
-}
-
-/*
- * One batch, one commit.  Returns how many records have been dealt with:
- * those of the first run, or fewer (rc_apply()).
- */
-static int
-apply_batch(RcRecord *records, int n, RcCounts *total)
-{
-	RcConsumption *c = current;
-	RcCounts	counts = {0};
-	RcPart	   *parts;
-	int			nparts;
-	int		   *last;
-	RcPartition *done;
-	int			ndone = 0;
-	int			applied;
-
-	MemoryContextSwitchTo(c->batch_context);
-	last = palloc(sizeof(int) * c->n);
-	done = palloc0(sizeof(RcPartition) * c->n);
-	parts = palloc0(sizeof(RcPart) * (proving ? n : 1));
-	nparts = cut_parts(records, n, parts, proving ? n : 1);
-
-	rc_transaction_begin();
-	MemoryContextSwitchTo(c->batch_context);
-	applied = rc_apply(c->applier, records, parts, nparts);
-	for (int i = 0; i < nparts; i++)
-		rc_counts_add(&counts, &parts[i].counts);
-	advance_partitions(records, applied, last, &counts);
-	for (int i = 0; i < nparts; i++)
-	{
-		if (parts[i].run > 0 && parts[i].applied > 0)
-			rc_run_add(parts[i].run, "load", c->stream->name,
-					   &parts[i].counts);
-	}
-	if (c->stream->output_topic)
-		rc_wake_at_commit(RC_WORKER_OUTBOX, "", 0);
-	rc_transaction_commit();
-	total->fetched += applied;
-	rc_counts_add(total, &counts);
-
-	for (int i = 0; i < c->n; i++)
-	{
-		if (last[i] < 0)
-			continue;
-		c->offsets[i].next_offset = records[last[i]].offset + 1;
-		c->offsets[i].last_offset = records[last[i]].offset;
-		c->offsets[i].last_timestamp_ms = records[last[i]].timestamp_ms;
-		done[ndone] = c->partitions[i];
-		done[ndone++].offset = c->offsets[i].next_offset;
-	}
-	rc_consumer_commit(c->kafka, done, ndone);
-	c->commit_again = true;
-	MemoryContextSwitchTo(c->context);
-	MemoryContextReset(c->batch_context);
-	if (applied > 0 || rc_applier_undecided(c->applier, NULL))
-		begin_proof();
-	if (!c->cured && counts.dead < applied)
-	{
-		c->cured = true;
-		say_trouble(NULL);
-	}
-	keep_lock();
-	return applied;
-}
-
-/*
- * Where the last batch has left records of which nothing is proven, raise
- * their error: the stream waits, and then reads them again.
- */
-static void
-begin_proof(void)
-{
-	RcConsumption *c = current;
-	const RcRecord *failed;
-
-	proving = rc_applier_undecided(c->applier, &failed);
-	if (!proving)
-		return;
-	strlcpy(proving_topic, failed->topic, sizeof(proving_topic));
-	proving_partition = failed->partition;
-	rc_applier_check(c->applier, true, true);
 }
 
 /* Whether the error that has ended rc_stream_consume() is one that waits for proof. */
@@ -484,50 +285,10 @@ rc_stream_may_pass(const ErrorData *error)
 void
 rc_stream_pause(long timeout_ms)
 {
-	if (!rc_stream_undecided())
-	{
+	if (rc_stream_undecided())
+		rc_proof_pause(consumer, timeout_ms);
+	else
 		rest(timeout_ms);
-		return;
-	}
-	rc_worker_wait(Min(timeout_ms, PROOF_PAUSE));
-	if (consumer == NULL || timeout_ms <= PROOF_PAUSE)
-		return;
-	PG_TRY();
-	{
-		wait_for_more(timeout_ms - PROOF_PAUSE);
-	}
-	PG_CATCH();
-	{
-		/* of no interest here: the next try meets it */
-		FreeErrorData(rc_worker_recover(TopMemoryContext, true));
-	}
-	PG_END_TRY();
-	rc_worker_wait(0);
-}
-
-/*
- * Wait until Kafka has another record, the latch is set or the time is over.
- * What is taken here is read again when the stream is opened.
- */
-static void
-wait_for_more(long timeout_ms)
-{
-	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-												  timeout_ms);
-
-	for (;;)
-	{
-		RcRecord	record;
-		long		left;
-
-		rc_consumer_release(consumer);
-		if (rc_consumer_fetch(consumer, &record, 1, 1) > 0)
-			break;
-		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), end);
-		if (left <= 0 || !rc_kafka_wait(consumer, Min(left, timeout_ms)))
-			break;
-	}
-	rc_consumer_release(consumer);
 }
 
 /*
@@ -558,54 +319,6 @@ rest(long timeout_ms)
 }
 
 /*
- * Be the only one still: a statement can call pg_advisory_unlock_all().
- */
-static void
-keep_lock(void)
-{
-	RcConsumption *c = current;
-
-	if (c->number >= 0 &&
-		!rc_lock_keep(RC_WORKER_STREAM, c->stream->name, c->number))
-		ereport(ERROR,
-				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-				 errmsg("another process works for stream \"%s\"",
-						c->stream->name)));
-}
-
-/*
- * The fence of each partition, in one order in all processes; what the batch
- * did is counted with the first of them.
- */
-static void
-advance_partitions(RcRecord *records, int n, int *last,
-				   const RcCounts *counts)
-{
-	RcConsumption *c = current;
-	int64	   *applied = palloc0(sizeof(int64) * c->n);
-
-	for (int i = 0; i < c->n; i++)
-		last[i] = -1;
-	for (int k = 0; k < n; k++)
-	{
-		int			i = rc_partitions_find(c, &records[k]);
-
-		last[i] = k;
-		applied[i]++;
-	}
-	for (int i = 0; i < c->n; i++)
-	{
-		if (last[i] < 0)
-			continue;
-		rc_offset_advance(c->stream->name, &c->offsets[i],
-						  records[last[i]].offset + 1,
-						  records[last[i]].offset,
-						  records[last[i]].timestamp_ms, applied[i], counts);
-		counts = NULL;
-	}
-}
-
-/*
  * Between two batches: interrupts, settings, watermarks, and now and then a
  * look at the definition.  Waits when everything has been read.  False: open
  * the stream again.
@@ -630,7 +343,7 @@ idle(bool at_end)
 		if (!still_wanted())
 			return false;
 		c->cured |= at_end && rc_partitions_at_end(c);
-		say_trouble(rc_kafka_trouble(c->kafka));
+		rc_consume_show(c, rc_kafka_trouble(c->kafka));
 		if (rc_kafka_stale(c->kafka))
 			return false;
 		if (rc_kafka_trouble(c->kafka) == NULL && rc_partitions_changed(c))
@@ -745,14 +458,14 @@ passed(List *targets)
 }
 
 /* Show what the stream waits for; NULL: it runs. */
-static void
-say_trouble(const char *trouble)
+void
+rc_consume_show(RcConsumption *c, const char *trouble)
 {
 	rc_transaction_begin();
 	if (trouble)
-		rc_stream_say(current->stream->name, "waiting", trouble);
+		rc_stream_say(c->stream->name, "waiting", trouble);
 	else
-		rc_stream_run(current->stream->name, current->cured);
+		rc_stream_run(c->stream->name, c->cured);
 	rc_transaction_commit();
-	MemoryContextSwitchTo(current->context);
+	MemoryContextSwitchTo(c->context);
 }

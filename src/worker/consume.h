@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * consume.h
- *	  A stream under way: what consume.c and partitions.c share.
+ *	  A stream under way: what the files share that consume it.
  *
  *-------------------------------------------------------------------------
  */
@@ -18,6 +18,9 @@
  * tries.
  */
 #define RC_CONSUME_PATIENCE(c)	((c)->number >= 0 ? 5000 : 30000)
+
+/* A batch ends with so many bytes, or with the stream's batch_size. */
+#define RC_CONSUME_BYTES	(8 * 1024 * 1024)
 
 typedef struct RcConsumption
 {
@@ -41,6 +44,22 @@ typedef struct RcConsumption
 	bool		commit_again;	/* to the group; see rc_partitions_observe */
 } RcConsumption;
 
+/* consume.c */
+extern void rc_consume_show(RcConsumption *c, const char *trouble);
+
+/* consume_batch.c */
+extern int	rc_consume_batch(RcConsumption *c, RcRecord *records, int n,
+							 RcCounts *total);
+
+/* proof.c */
+extern void rc_proof_expect(bool unproven);
+extern bool rc_proof_wanted(void);
+extern void rc_proof_begin(RcConsumption *c);
+extern int	rc_proof_fetch(RcConsumption *c, RcRecord *records);
+extern void rc_proof_order(RcRecord *records, int n);
+extern void rc_proof_pause(RcKafka *consumer, long timeout_ms);
+
+/* partitions.c */
 extern bool rc_partitions_assign(RcConsumption *c);
 extern bool rc_partitions_changed(RcConsumption *c);
 extern void rc_partitions_begin(RcConsumption *c);
