@@ -1,10 +1,9 @@
 # 118_hostile_settings.pl
 #     R8: what a role or a database sets changes neither what SQL of ours means
-#     nor what workers do.  The whole tests of grants, seek and of status and
-#     report run once with such settings of all roles, and in make test-all once
-#     of the database;
-#     then what sessions of tests could not bear: settings that end a worker,
-#     hide rows or change the encoding of messages.
+#     nor what workers do.  The whole tests of grants, of seek, and of status and
+#     report run with such settings of all roles; in make test-all once more,
+#     with those of the database.  Then come settings that sessions of tests could
+#     not bear: they end a worker, hide rows or change the encoding of messages.
 
 use strict;
 use warnings FATAL => 'all';
