@@ -1930,48 +1930,28 @@ ALTER TABLE rappel_conso.outbox_topic ENABLE ROW LEVEL SECURITY;
 -- has the role's rights (USAGE: to see its rows) and may become it (SET: to
 -- store what runs as it).  Not pg_has_role(name, ..): it raises for a role
 -- that is gone, and one such row would hide all others.
-CREATE POLICY own ON rappel_conso.stream FOR SELECT
-  USING (owner OPERATOR(pg_catalog.=) ANY (SELECT r.rolname FROM pg_catalog.pg_roles r
+DO $do$
+DECLARE
+  roles constant text := $$SELECT r.rolname%s FROM pg_catalog.pg_roles r
            WHERE pg_catalog.pg_has_role(r.oid, CASE WHEN pg_catalog.current_setting('server_version_num')::integer >= 160000
-                                                    THEN 'USAGE' ELSE 'MEMBER' END)));
-CREATE POLICY store ON rappel_conso.stream FOR INSERT
-  WITH CHECK (owner OPERATOR(pg_catalog.=) ANY (SELECT r.rolname FROM pg_catalog.pg_roles r
-           WHERE pg_catalog.pg_has_role(r.oid, CASE WHEN pg_catalog.current_setting('server_version_num')::integer >= 160000
-                                                    THEN 'SET' ELSE 'MEMBER' END)));
-CREATE POLICY change ON rappel_conso.stream FOR UPDATE
-  USING (owner OPERATOR(pg_catalog.=) ANY (SELECT r.rolname FROM pg_catalog.pg_roles r
-           WHERE pg_catalog.pg_has_role(r.oid, CASE WHEN pg_catalog.current_setting('server_version_num')::integer >= 160000
-                                                    THEN 'SET' ELSE 'MEMBER' END)))
-  WITH CHECK (owner OPERATOR(pg_catalog.=) ANY (SELECT r.rolname FROM pg_catalog.pg_roles r
-           WHERE pg_catalog.pg_has_role(r.oid, CASE WHEN pg_catalog.current_setting('server_version_num')::integer >= 160000
-                                                    THEN 'SET' ELSE 'MEMBER' END)));
-CREATE POLICY remove ON rappel_conso.stream FOR DELETE
-  USING (owner OPERATOR(pg_catalog.=) ANY (SELECT r.rolname FROM pg_catalog.pg_roles r
-           WHERE pg_catalog.pg_has_role(r.oid, CASE WHEN pg_catalog.current_setting('server_version_num')::integer >= 160000
-                                                    THEN 'SET' ELSE 'MEMBER' END)));
-CREATE POLICY own ON rappel_conso.source FOR SELECT
-  USING (owner OPERATOR(pg_catalog.=) ANY (SELECT r.rolname FROM pg_catalog.pg_roles r
-           WHERE pg_catalog.pg_has_role(r.oid, CASE WHEN pg_catalog.current_setting('server_version_num')::integer >= 160000
-                                                    THEN 'USAGE' ELSE 'MEMBER' END)));
-CREATE POLICY store ON rappel_conso.source FOR INSERT
-  WITH CHECK (owner OPERATOR(pg_catalog.=) ANY (SELECT r.rolname FROM pg_catalog.pg_roles r
-           WHERE pg_catalog.pg_has_role(r.oid, CASE WHEN pg_catalog.current_setting('server_version_num')::integer >= 160000
-                                                    THEN 'SET' ELSE 'MEMBER' END)));
-CREATE POLICY change ON rappel_conso.source FOR UPDATE
-  USING (owner OPERATOR(pg_catalog.=) ANY (SELECT r.rolname FROM pg_catalog.pg_roles r
-           WHERE pg_catalog.pg_has_role(r.oid, CASE WHEN pg_catalog.current_setting('server_version_num')::integer >= 160000
-                                                    THEN 'SET' ELSE 'MEMBER' END)))
-  WITH CHECK (owner OPERATOR(pg_catalog.=) ANY (SELECT r.rolname FROM pg_catalog.pg_roles r
-           WHERE pg_catalog.pg_has_role(r.oid, CASE WHEN pg_catalog.current_setting('server_version_num')::integer >= 160000
-                                                    THEN 'SET' ELSE 'MEMBER' END)));
-CREATE POLICY remove ON rappel_conso.source FOR DELETE
-  USING (owner OPERATOR(pg_catalog.=) ANY (SELECT r.rolname FROM pg_catalog.pg_roles r
-           WHERE pg_catalog.pg_has_role(r.oid, CASE WHEN pg_catalog.current_setting('server_version_num')::integer >= 160000
-                                                    THEN 'SET' ELSE 'MEMBER' END)));
-CREATE POLICY own ON rappel_conso.run FOR SELECT
-  USING ((owner, owner_oid) IN (SELECT r.rolname, r.oid FROM pg_catalog.pg_roles r
-           WHERE pg_catalog.pg_has_role(r.oid, CASE WHEN pg_catalog.current_setting('server_version_num')::integer >= 160000
-                                                    THEN 'USAGE' ELSE 'MEMBER' END)));
+                                                    THEN %L ELSE 'MEMBER' END)$$;
+  sees text := pg_catalog.format('owner OPERATOR(pg_catalog.=) ANY (' || roles || ')', '', 'USAGE');
+  becomes text := pg_catalog.format('owner OPERATOR(pg_catalog.=) ANY (' || roles || ')', '', 'SET');
+  name text;
+BEGIN
+  FOREACH name IN ARRAY ARRAY['stream', 'source'] LOOP
+    EXECUTE pg_catalog.format('CREATE POLICY own ON rappel_conso.%I FOR SELECT USING (%s)', name, sees);
+    EXECUTE pg_catalog.format('CREATE POLICY store ON rappel_conso.%I FOR INSERT WITH CHECK (%s)', name, becomes);
+    EXECUTE pg_catalog.format('CREATE POLICY change ON rappel_conso.%1$I FOR UPDATE USING (%2$s) WITH CHECK (%2$s)', name, becomes);
+    EXECUTE pg_catalog.format('CREATE POLICY remove ON rappel_conso.%I FOR DELETE USING (%s)', name, becomes);
+  END LOOP;
+  -- what outlives a role is not that of the next one of its name
+  FOREACH name IN ARRAY ARRAY['run', 'dead_letter', 'outbox'] LOOP
+    EXECUTE pg_catalog.format('CREATE POLICY own ON rappel_conso.%I FOR SELECT USING ((owner, owner_oid) IN (%s))',
+                              name, pg_catalog.format(roles, ', r.oid', 'USAGE'));
+  END LOOP;
+END
+$do$;
 CREATE POLICY own ON rappel_conso.task FOR SELECT
   USING (run OPERATOR(pg_catalog.=) ANY (SELECT r.id FROM rappel_conso.run r));
 CREATE POLICY own ON rappel_conso.source_state FOR SELECT
@@ -1987,15 +1967,6 @@ CREATE POLICY own ON rappel_conso.source_wait FOR SELECT
 COMMENT ON POLICY own ON rappel_conso.source_wait IS 'members of the owner see what is theirs';
 CREATE POLICY monitor ON rappel_conso.source_wait FOR SELECT TO pg_monitor USING (true);
 COMMENT ON POLICY monitor ON rappel_conso.source_wait IS 'pg_monitor sees states of all';
-CREATE POLICY own ON rappel_conso.dead_letter FOR SELECT
-  USING ((owner, owner_oid) IN (SELECT r.rolname, r.oid FROM pg_catalog.pg_roles r
-           WHERE pg_catalog.pg_has_role(r.oid, CASE WHEN pg_catalog.current_setting('server_version_num')::integer >= 160000
-                                                    THEN 'USAGE' ELSE 'MEMBER' END)));
-
-CREATE POLICY own ON rappel_conso.outbox FOR SELECT
-  USING ((owner, owner_oid) IN (SELECT r.rolname, r.oid FROM pg_catalog.pg_roles r
-           WHERE pg_catalog.pg_has_role(r.oid, CASE WHEN pg_catalog.current_setting('server_version_num')::integer >= 160000
-                                                    THEN 'USAGE' ELSE 'MEMBER' END)));
 COMMENT ON POLICY own ON rappel_conso.outbox IS 'roles see the messages that they emitted';
 CREATE POLICY own ON rappel_conso.outbox_topic FOR SELECT
   USING (topic OPERATOR(pg_catalog.=) ANY (SELECT o.topic FROM rappel_conso.outbox o));
