@@ -567,6 +567,7 @@ extern bool rc_applier_may_pass(const RcApplier *applier,
 extern void rc_statement_check_owner(const RcStream *stream);
 extern bool rc_applier_setup(const RcStream *stream);
 extern void rc_statement_expect(void);
+extern bool rc_statement_changed(void);
 extern void rc_statement_cancel(SIGNAL_ARGS);
 
 /* ---- verdict.c: what an error means ---- */

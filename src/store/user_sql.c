@@ -55,6 +55,13 @@ rc_statement_expect(void)
 	definition_changed = false;
 }
 
+/* Whether there was one since; it may be in what was loaded already. */
+bool
+rc_statement_changed(void)
+{
+	return definition_changed;
+}
+
 /* From here on a change of the definition cancels. */
 void
 rc_user_sql_begin(const char *sql)

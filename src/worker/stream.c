@@ -70,12 +70,13 @@ rc_stream_main(Datum arg)
 			continue;
 		/* who has locked the table of streams may hold that up, too */
 		stale = error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE &&
-			rc_stream_stale();
+			(rc_statement_changed() || rc_stream_stale());
 		if (!survive(args->name, error, stale))
 			proc_exit(0);
 		FreeErrorData(error);
 		if (stale)
 		{
+			rc_statement_expect();	/* it is loaded next */
 			backoff = 0;
 			continue;
 		}
