@@ -130,8 +130,8 @@ start_and_wait(RcCall *call, int64 *run)
 
 /*
  * Wait for the run that is under way; false when it was cancelled, ended
- * before it had a row, or did less than is asked for: then the caller has to
- * start its own.
+ * before it had a row, did less than is asked for, or was of an earlier source
+ * of that name: then the caller has to start its own.
  */
 static bool
 join(RcCall *call, int64 *run)
@@ -169,9 +169,12 @@ join(RcCall *call, int64 *run)
 	rc_param_int8(&params, before);
 	rc_param_bool(&params, call->args.full_sync);
 	rc_query_begin(&scope);
-	if (rc_query_latest("SELECT id, window_from IS NULL AND (full_sync OR NOT $3)"
-						" FROM rappel_conso.run WHERE source = $1 AND id >= $2 AND state <> 'queued'"
-						" ORDER BY COALESCE(sqlstate, '') = '57P02', id LIMIT 1",
+	if (rc_query_latest("SELECT r.id, r.window_from IS NULL AND (r.full_sync OR NOT $3)"
+						" FROM rappel_conso.run r JOIN rappel_conso.source s"
+						" ON s.name = r.source AND s.owner = r.owner"
+						" WHERE r.source = $1 AND r.id >= $2 AND r.state <> 'queued'"
+						" AND r.owner_oid = rappel_conso.role_oid(s.owner)"
+						" ORDER BY COALESCE(r.sqlstate, '') = '57P02', r.id LIMIT 1",
 						&params) > 0 && rc_column_bool(0, 2))
 		*run = rc_column_int8(0, 1, 0);
 	rc_query_end(&scope);

@@ -451,7 +451,7 @@ SELECT c.call, refused('SELECT ' || c.call) FROM unnest(ARRAY[
   'rc_backfill(''rappel_conso'', ''2023-02-01'', NULL)', 'rc_backfill(''rappel_conso'', ''2023-02-01'', ''2023-03-01'', NULL)',
   'rc_wait(NULL)', 'rc_cancel(NULL)', 'rc_seek(NULL, ''earliest'')', 'rc_seek(''select'', NULL)', 'rc_drain(NULL)',
   'rc_retry(NULL)', 'rc_retry(NULL, 1)', 'rc_publish(NULL, ''a''::text)', 'rc_publish(NULL, ''1''::jsonb)',
-  'rc_publish(NULL, ''a''::bytea)']) WITH ORDINALITY c (call, n) ORDER BY c.n;
+  'rc_publish(NULL, ''a''::bytea)', 'rc_recalls_at(NULL)']) WITH ORDINALITY c (call, n) ORDER BY c.n;
 
 -- A table that setup is going to make may be missing, but nothing else be wrong.
 INSERT INTO rappel_conso.stream (name, topics, setup, statement)

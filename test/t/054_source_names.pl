@@ -166,4 +166,21 @@ foreach my $role ('bob', 'ann')
 }
 is(letters(), 'cellar bob 2, cellar ann 2', 'R3: a dead letter that is read again is its own source\'s');
 
+# A run of the deleted source is under way when the new one is to be read
+$api->control(replace => { dataset => 'long', records => [ map { { numero_fiche => $_, date_publication => '2026-03-02T08:02:00+00:00' } } 1 .. 30 ] });
+query(q{UPDATE rappel_conso.source SET owner = 'bob', dataset = 'long' WHERE name = 'cellar';
+	UPDATE rappel_conso.stream SET owner = 'bob' WHERE name = 'cellar'});
+$api->control(faults => [ { fault => 'gate', on => 'export', lines => 10 } ]);
+my $first = start_session($node, q{SELECT state FROM rc_sync_now('cellar')});
+$api->wait_held;
+query(qq{DELETE FROM rappel_conso.source WHERE name = 'cellar'; UPDATE rappel_conso.stream SET owner = 'ann' WHERE name = 'cellar';
+	INSERT INTO rappel_conso.source (name, url, dataset, key_field, stream, retries, owner)
+	VALUES ('cellar', '${\$api->url}', 'long', 'numero_fiche', 'cellar', 0, 'ann')});
+my $second = start_session($node, "SELECT state, fetched FROM rc_sync_now('cellar')");
+$second->wait_for(qr/under way/);
+$api->release;
+$_->finish foreach $first, $second;
+ok($first->{sqlstate}, 'a run whose source was deleted fails');
+is($second->{out}, 'success|30', 'R3: who waits for it on behalf of the new source has a run of his own');
+
 done_testing();
