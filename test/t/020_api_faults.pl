@@ -45,18 +45,8 @@ my $node = new_node('main', source => \%source);
 # Forget everything but the definitions, and serve the ten recalls.
 sub start_again
 {
-	$node->safe_psql(
-		'postgres', q{
-		DELETE FROM rappel_conso.source_state;
-		DELETE FROM rappel_conso.dead_letter;
-		DELETE FROM rappel_conso.run;
-		TRUNCATE rappel_conso_table});
-	$api->control(
-		faults => [],
-		release => JSON::PP::true,
-		replace => { dataset => $data, records => \@recalls },
-		lie => { dataset => $data, total_count => undef },
-		clear_log => JSON::PP::true);
+	$node->forget_runs;
+	$api->serve($data, \@recalls);
 	return;
 }
 
@@ -67,15 +57,6 @@ sub set_source
 	$node->safe_psql('postgres',
 		'UPDATE rappel_conso.source SET ' . join(', ', map { "$_ = $set{$_}" } sort keys %set));
 	return;
-}
-
-# The newest run, as the counters of its row.
-sub counters
-{
-	return $node->safe_psql(
-		'postgres', q{
-		SELECT r.state, t.state, t.attempt, r.fetched, r.inserted, r.updated, r.unchanged, r.dead
-		  FROM rappel_conso.run r JOIN rappel_conso.task t ON t.run = r.id ORDER BY r.id DESC LIMIT 1});
 }
 
 # Call rc_sync_now(); returns what psql wrote to standard error.
@@ -109,7 +90,7 @@ sub same_error
 
 # What an undisturbed run brings.
 unlike(sync(), qr/ERROR/, 'an undisturbed run');
-is(counters(), 'success|success|1|10|10|0|0|0', 'it brings ten recalls');
+is($node->newest_counters, 'success|success|1|10|10|0|0|0', 'it brings ten recalls');
 my $digest = table_digest($node);
 
 #
@@ -285,7 +266,7 @@ sub check_failure
 	$api->fault($kind, @fault, times => 0) if $kind;
 
 	$stderr = sync();
-	like(counters(), qr/^failed\|failed\|$case->{attempts}\|/, "$name: fails at attempt $case->{attempts}");
+	like($node->newest_counters, qr/^failed\|failed\|$case->{attempts}\|/, "$name: fails at attempt $case->{attempts}");
 	same_error($stderr, $name);
 	my %found;
 	@found{ 'error', 'detail', 'hint' } = split(
@@ -307,7 +288,7 @@ sub check_failure
 	$api->control(faults => [], release => JSON::PP::true, lie => { dataset => $data, total_count => undef });
 	set_source(%source);
 	sync();
-	like(counters(), qr/^success\|success\|1\|/, "$name: the next run succeeds");
+	like($node->newest_counters, qr/^success\|success\|1\|/, "$name: the next run succeeds");
 	is(table_digest($node), $digest, "$name: every record is there once");
 	return;
 }
@@ -335,7 +316,7 @@ foreach my $fault (@passing)
 	start_again();
 	$api->fault($kind, %args);
 	my $stderr = sync();
-	like(counters(), qr/^success\|success\|2\|\d+\|10\|0\|\d+\|0$/, "$name: the second try succeeds");
+	like($node->newest_counters, qr/^success\|success\|2\|\d+\|10\|0\|\d+\|0$/, "$name: the second try succeeds");
 	like(
 		$stderr,
 		qr/NOTICE:  \w+: task "sync" failed at try 1 of 2: .*HINT:  It is tried again at /s,
@@ -354,7 +335,7 @@ start_again();
 $node->safe_psql('postgres', 'UPDATE rappel_conso.stream SET batch_size = 2');
 $api->fault('cut', on => 'export', lines => 5);
 sync();
-is(counters(), 'success|success|2|11|10|0|1|0', 'cut after five lines: the fifth is read again, no more');
+is($node->newest_counters, 'success|success|2|11|10|0|1|0', 'cut after five lines: the fifth is read again, no more');
 is( join('; ', map { $_->{query}->{where} // 'all' } grep { $_->{kind} eq 'export' } $api->log),
 	q{all; (date_publication >= date'2026-03-05T08:02:00+00:00' or date_publication is null)},
 	'by a condition on the last one');
@@ -363,11 +344,11 @@ start_again();
 set_source('"overlap"' => "'1 day'");
 $api->fault('cut', on => 'export', lines => 3, times => 2);
 sync();
-is(counters(), 'failed|failed|2|6|5|0|1|0', 'cut twice: each try brings more');
+is($node->newest_counters, 'failed|failed|2|6|5|0|1|0', 'cut twice: each try brings more');
 is($node->safe_psql('postgres', 'SELECT cursor_value, complete FROM rappel_conso.source_state'),
 	'2026-03-05T08:02:00+00:00|f', 'up to the cursor');
 sync();
-is(counters(), 'success|success|1|7|5|0|2|0', 'the next run starts an overlap before it');
+is($node->newest_counters, 'success|success|1|7|5|0|2|0', 'the next run starts an overlap before it');
 is(table_digest($node), $digest, 'every record is there once');
 set_source('"overlap"' => "'30 days'");
 $node->safe_psql('postgres', 'UPDATE rappel_conso.stream SET batch_size = 10000');
@@ -382,7 +363,7 @@ $api->fault(
 	reset_time => strftime('%Y-%m-%dT%H:%M:%SZ', gmtime($reset)),
 	times => 2);
 my $stderr = sync();
-like(counters(), qr/^failed\|failed\|2\|0/, '429: fails at attempt 2');
+like($node->newest_counters, qr/^failed\|failed\|2\|0/, '429: fails at attempt 2');
 same_error($stderr, '429');
 is( $node->safe_psql(
 		'postgres', qq{
@@ -427,7 +408,7 @@ $api->control(rate => { limit => 50000 });
 start_again();
 $api->fault('redirect', on => 'meta', location => "$path?again");
 sync();
-is(counters(), 'success|success|1|10|10|0|0|0', 'a redirect on the same host is followed');
+is($node->newest_counters, 'success|success|1|10|10|0|0|0', 'a redirect on the same host is followed');
 
 #
 # An API that is there, but says nothing
@@ -473,7 +454,7 @@ set_source(retries => 1);
 start_again();
 $api->fault('hang_after', on => 'export', lines => 5);
 sync();
-is(counters(), 'success|success|2|11|10|0|1|0', 'a hang that passes: the second try goes on from there');
+is($node->newest_counters, 'success|success|2|11|10|0|1|0', 'a hang that passes: the second try goes on from there');
 is(table_digest($node), $digest, 'every record is there once');
 
 $node->stop;

@@ -42,35 +42,16 @@ sub start_again
 {
 	my (@more) = @_;
 
-	$node->safe_psql(
-		'postgres', q{
-		DELETE FROM rappel_conso.source_state;
-		DELETE FROM rappel_conso.dead_letter;
-		DELETE FROM rappel_conso.run;
-		TRUNCATE rappel_conso_table});
-	$api->control(
-		faults => [],
-		release => JSON::PP::true,
-		replace => { dataset => $data, records => [ @recalls, @more ] },
-		lie => { dataset => $data, total_count => undef },
-		clear_log => JSON::PP::true);
+	$node->forget_runs;
+	$api->serve($data, [ @recalls, @more ]);
 	return;
-}
-
-# The newest run, as the counters of its row.
-sub counters
-{
-	return $node->safe_psql(
-		'postgres', q{
-		SELECT r.state, t.state, t.attempt, r.fetched, r.inserted, r.updated, r.unchanged, r.dead
-		  FROM rappel_conso.run r JOIN rappel_conso.task t ON t.run = r.id ORDER BY r.id DESC LIMIT 1});
 }
 
 sub sync { return $node->safe_psql('postgres', 'SELECT * FROM rc_sync_now()'); }
 
 # What an undisturbed run brings.
 sync();
-is(counters(), 'success|success|1|10|10|0|0|0', 'an undisturbed run brings ten recalls');
+is($node->newest_counters, 'success|success|1|10|10|0|0|0', 'an undisturbed run brings ten recalls');
 my $digest = table_digest($node);
 
 #
@@ -130,7 +111,7 @@ foreach my $case (@lines)
 	start_again();
 	$api->fault('garbage_line', on => 'export', lines => 3, base64 => encode_base64($bytes, ''));
 	sync();
-	is(counters(), 'success|success|1|10|9|0|0|1', "$name: one dead letter, nine rows");
+	is($node->newest_counters, 'success|success|1|10|9|0|0|1', "$name: one dead letter, nine rows");
 	is( $node->safe_psql(
 			'postgres', q{
 			SELECT origin, name, run = (SELECT max(id) FROM rappel_conso.run), encode(value, 'hex'), key IS NULL, context, attempts,
@@ -157,7 +138,7 @@ $api->fault(
 	lines => 3,
 	base64 => encode_base64("\n \r\n\r\n" . JSON::PP->new->encode(recall(11)) . " \r\n", ''));
 sync();
-like(counters(), qr/^success\|success\|1\|\d+\|11\|0\|0\|\d$/, 'a line that ends with CR LF is a record');
+like($node->newest_counters, qr/^success\|success\|1\|\d+\|11\|0\|0\|\d$/, 'a line that ends with CR LF is a record');
 is( $node->safe_psql(
 		'postgres', q{SELECT libelle FROM rappel_conso_table WHERE reference_fiche = '2026-03-0011'}),
 	'thing 11',
@@ -187,7 +168,7 @@ foreach my $case (@values)
 
 	start_again(recall(11, %$bad), recall(12));
 	sync();
-	is(counters(), 'success|success|1|12|11|0|0|1', "$name: one dead letter, eleven rows");
+	is($node->newest_counters, 'success|success|1|12|11|0|0|1', "$name: one dead letter, eleven rows");
 	is( $node->safe_psql(
 			'postgres', q{
 			SELECT origin, name, run = (SELECT max(id) FROM rappel_conso.run), topic, partition, record_offset,
@@ -212,7 +193,7 @@ foreach my $case (@values)
 	sync();
 	my $again = $name =~ /key too long/ ? 1 : 0;
 	my $known = $name =~ /time/ || $again ? 11 : 12;
-	is(counters(), 'success|success|1|' . (1 + $known + $again) . "|1|0|$known|$again",
+	is($node->newest_counters, 'success|success|1|' . (1 + $known + $again) . "|1|0|$known|$again",
 		"$name: the next run succeeds");
 	is($node->safe_psql('postgres', 'SELECT count(*), count(DISTINCT libelle) FROM rappel_conso_table'),
 		'12|12', "$name: and brings what is new");
@@ -226,7 +207,7 @@ start_again(
 	recall(13, libelle => 'old'),
 	recall(13, numero_version => 2, libelle => 'new'));
 sync();
-is(counters(), 'success|success|1|15|13|0|2|0', 'a text of 5 MB and two fiches that come twice');
+is($node->newest_counters, 'success|success|1|15|13|0|2|0', 'a text of 5 MB and two fiches that come twice');
 is( $node->safe_psql(
 		'postgres', q{SELECT length(libelle) FROM rappel_conso_table WHERE reference_fiche = '2026-03-0011'}),
 	5000000,
@@ -241,7 +222,7 @@ is( $node->safe_psql(
 start_again();
 $api->control(replace => { dataset => $data, records => [] });
 sync();
-is(counters(), 'success|success|1|0|0|0|0|0', 'an empty dataset is no fault');
+is($node->newest_counters, 'success|success|1|0|0|0|0|0', 'an empty dataset is no fault');
 is($node->safe_psql('postgres', 'SELECT count(*) FROM rappel_conso_table'), 0, 'its table is empty');
 $api->control(replace => { dataset => $data, records => \@recalls });
 sync();

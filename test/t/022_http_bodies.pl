@@ -6,7 +6,6 @@
 use strict;
 use warnings FATAL => 'all';
 
-use JSON::PP     ();
 use MIME::Base64 qw(encode_base64);
 use POSIX        qw(strftime);
 use PostgreSQL::Test::Cluster;
@@ -40,17 +39,8 @@ sub start_again
 {
 	my @records = @_ ? @_ : @recalls;
 
-	$node->safe_psql(
-		'postgres', q{
-		DELETE FROM rappel_conso.source_state;
-		DELETE FROM rappel_conso.dead_letter;
-		DELETE FROM rappel_conso.run;
-		TRUNCATE rappel_conso_table});
-	$api->control(
-		faults => [],
-		release => JSON::PP::true,
-		replace => { dataset => $data, records => \@records },
-		clear_log => JSON::PP::true);
+	$node->forget_runs;
+	$api->serve($data, \@records);
 	return;
 }
 

@@ -61,6 +61,31 @@ sub add_stream
 	return;
 }
 
+# Forget what was read: a run finds the table and its own state empty.
+sub forget_runs
+{
+	my ($self) = @_;
+
+	$self->safe_psql(
+		'postgres', q{
+		DELETE FROM rappel_conso.source_state;
+		DELETE FROM rappel_conso.dead_letter;
+		DELETE FROM rappel_conso.run;
+		TRUNCATE rappel_conso_table});
+	return;
+}
+
+# The newest run, as the counters of its row.
+sub newest_counters
+{
+	my ($self) = @_;
+
+	return $self->safe_psql(
+		'postgres', q{
+		SELECT r.state, t.state, t.attempt, r.fetched, r.inserted, r.updated, r.unchanged, r.dead
+		  FROM rappel_conso.run r JOIN rappel_conso.task t ON t.run = r.id ORDER BY r.id DESC LIMIT 1});
+}
+
 # Columns of a run's row.
 sub run_row
 {
