@@ -247,7 +247,7 @@ next_letters(const char *topic, int64 id, List *owners, int64 after, int *n)
 	letters = SPI_palloc(sizeof(Letter) * Max(*n, 1));
 	for (int i = 0; i < *n; i++)
 	{
-		Measure		of = {.row = i};
+		Measure		of = {i};
 		MemoryContext spi;
 
 		letters[i].id = rc_column_int8(i, 1, 0);
@@ -311,7 +311,7 @@ static int64
 put_back(Letter **letters, int n)
 {
 	int64	   *ids = palloc(sizeof(int64) * Max(n, 1));
-	Batch		all = {.ids = ids, .n = n};
+	Batch		all = {ids, n, 0};
 
 	for (int i = 0; i < n; i++)
 		ids[i] = letters[i]->id;
@@ -321,7 +321,7 @@ put_back(Letter **letters, int n)
 	all.done = 0;
 	for (int i = 0; i < n; i++)
 	{
-		Batch		one = {.ids = &ids[i], .n = 1};
+		Batch		one = {&ids[i], 1, 0};
 
 		letters[i]->error = try_step(insert_batch, &one);
 		all.done += letters[i]->error == NULL ? one.done : 0;

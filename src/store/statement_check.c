@@ -32,7 +32,7 @@ typedef struct QueryScope
 {
 	Query	   *query;
 	struct QueryScope *outer;
-}	QueryScope;
+} QueryScope;
 
 static void plan_or_wait_for_setup(const RcStream *stream,
 								   RcStatementLook *look);
@@ -42,7 +42,7 @@ static void check_commands(List *commands, const char *name);
 static bool selects_into(Node *command);
 static void look_at_plan(SPIPlanPtr plan, RcStatementLook *look);
 static bool reads_records(Node *node, void *context);
-static bool entry_reads_records(const RangeTblEntry *entry, QueryScope * scope);
+static bool entry_reads_records(const RangeTblEntry *entry, QueryScope *scope);
 static bool collect_unlogged(Node *node, List **unlogged);
 static void add_unlogged(Oid table, bool inherited, List **unlogged);
 static char *find_emptied(const RcStream *stream, List *unlogged);
@@ -305,7 +305,7 @@ reads_records(Node *node, void *context)
 
 /* The same of what stands in FROM; scope is that of its query. */
 static bool
-entry_reads_records(const RangeTblEntry *entry, QueryScope * scope)
+entry_reads_records(const RangeTblEntry *entry, QueryScope *scope)
 {
 	ListCell   *lc;
 
