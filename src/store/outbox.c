@@ -118,9 +118,11 @@ rc_output_collect(const char *stream)
 static void
 check_output(const RcOutput *output, int i)
 {
-	rc_message_check((NullableDatum) {output->keys[i], output->key_nulls[i]},
-					 (NullableDatum) {output->values[i], output->value_nulls[i]},
-					 (NullableDatum) {output->headers[i], output->header_nulls[i]});
+	NullableDatum key = {output->keys[i], output->key_nulls[i]};
+	NullableDatum value = {output->values[i], output->value_nulls[i]};
+	NullableDatum headers = {output->headers[i], output->header_nulls[i]};
+
+	rc_message_check(key, value, headers);
 }
 
 /* A value as the bytes that go to Kafka: bytea as it is, else UTF-8 text. */
