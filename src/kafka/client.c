@@ -41,9 +41,13 @@
 /* After so long without a broker, all that is known is read again. */
 #define REOPEN_AFTER_MS	30000
 
-/* One client of each kind; the exit hook has to find them. */
-static RcKafka handles[2];
+/*
+ * One client of each kind, and one that is put aside; the exit hook has to find
+ * them.
+ */
+static RcKafka handles[3];
 
+static RcKafka *handle_for(RcKafkaKind kind);
 static void start_client(RcKafka *kafka, const char *client_id,
 						 const char *group_id);
 static void open_pipe(RcKafka *kafka);
@@ -59,7 +63,7 @@ static void close_at_exit(int code, Datum arg);
  * id; ignored for a producer).  Does not wait for a broker.
  *
  * The handle lives until rc_kafka_close().  An open one of the same kind, left
- * by an error, is closed first.
+ * by an error, is closed first, unless it was put aside.
  *
  * Errors: see rc_config_build(); F0000 or 53000 if librdkafka cannot start.
  */
@@ -67,7 +71,7 @@ RcKafka *
 rc_kafka_open(RcKafkaKind kind, const char *client_id, const char *group_id)
 {
 	static bool registered = false;
-	RcKafka    *kafka = &handles[kind];
+	RcKafka    *kafka = handle_for(kind);
 
 	if (!IsUnderPostmaster)
 		elog(ERROR, "cannot start a Kafka client in the postmaster");
@@ -105,6 +109,33 @@ rc_kafka_open(RcKafkaKind kind, const char *client_id, const char *group_id)
 
 	rc_report_emit(kafka);
 	return kafka;
+}
+
+/* The handle of that kind, or a free one. */
+static RcKafka *
+handle_for(RcKafkaKind kind)
+{
+	for (int i = 0; i < lengthof(handles); i++)
+	{
+		if (handles[i].open && handles[i].kind == kind && !handles[i].aside)
+			return &handles[i];
+	}
+	for (int i = 0; i < lengthof(handles); i++)
+	{
+		if (!handles[i].open)
+			return &handles[i];
+	}
+	elog(ERROR, "too many Kafka clients are open");
+	return NULL;				/* keep compiler quiet */
+}
+
+/*
+ * Leave the client open beside the next one of its kind.
+ */
+void
+rc_kafka_put_aside(RcKafka *kafka)
+{
+	kafka->aside = true;
 }
 
 /*
@@ -201,8 +232,8 @@ rc_kafka_close(RcKafka *kafka)
 static void
 close_at_exit(int code, Datum arg)
 {
-	rc_kafka_close(&handles[RC_KAFKA_PRODUCER]);
-	rc_kafka_close(&handles[RC_KAFKA_CONSUMER]);
+	for (int i = 0; i < lengthof(handles); i++)
+		rc_kafka_close(&handles[i]);
 }
 
 /*

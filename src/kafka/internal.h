@@ -47,6 +47,7 @@ struct RcKafka
 {
 	RcKafkaKind kind;
 	bool		open;
+	bool		aside;			/* another of its kind can be opened */
 	rd_kafka_t *rk;
 	rd_kafka_queue_t *queue;	/* consumer queue, or main queue */
 	rd_kafka_queue_t *admin;	/* answers of the admin API, once asked */

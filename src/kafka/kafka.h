@@ -7,9 +7,10 @@
  * can be interrupted; no function here may be called while a transaction is
  * open, since it may wait for the network.
  *
- * One RcKafka handle is open in a process at a time for each kind; what it
- * holds abroad is released by rc_kafka_close(), or by a before_shmem_exit
- * hook when the process ends by an error.
+ * One RcKafka handle is open in a process at a time for each kind, besides a
+ * producer that was put aside; what it holds abroad is released by
+ * rc_kafka_close(), or by a before_shmem_exit hook when the process ends by an
+ * error.
  *
  *-------------------------------------------------------------------------
  */
@@ -33,6 +34,7 @@ typedef enum RcKafkaKind
 extern RcKafka *rc_kafka_open(RcKafkaKind kind, const char *client_id,
 							  const char *group_id);
 extern void rc_kafka_close(RcKafka *kafka);
+extern void rc_kafka_put_aside(RcKafka *kafka);
 extern bool rc_kafka_wait(RcKafka *kafka, long timeout_ms);
 extern const char *rc_kafka_trouble(RcKafka *kafka);
 extern bool rc_kafka_stale(RcKafka *kafka);

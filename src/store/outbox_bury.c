@@ -112,6 +112,7 @@ bury(const int64 *ids, int n, int sqlstate, const char *message, bool bare,
 		rc_param_bool(&params, lost[i]);
 	rc_param_ids(&delete_params, ids, n);
 	rc_query_begin(&scope);
+	rc_outbox_by_index();
 	/* whoever takes the name of an owner later may not publish it */
 	rc_query("INSERT INTO rappel_conso.known_role (name, oid)"
 			 " SELECT DISTINCT o.owner, COALESCE(r.oid, 0)"
@@ -157,6 +158,7 @@ find_lost(int64 id, bool *lost)
 
 	rc_param_int8(&params, id);
 	rc_query_begin(&scope);
+	rc_outbox_by_index();
 	n = rc_query("SELECT o.key, o.value, o.headers FROM rappel_conso.outbox o"
 				 " WHERE o.id = $1", &params);
 	for (int i = 0; i < NCOLUMNS; i++)

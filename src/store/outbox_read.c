@@ -1,8 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * outbox_read.c
- *	  Messages out of the outbox: what is there for each topic, what is to be
- *	  sent, what has been confirmed, and which topics wait.
+ *	  Messages out of the outbox: what is to be sent, what has been confirmed,
+ *	  and which topics wait.
  *
  * A message is deleted when Kafka has confirmed it, or in the transaction
  * that makes it a dead letter (outbox_bury.c), never before: at least once.
@@ -23,48 +23,7 @@ static RcMessage *read_message(int row, RcMessageTake take, void *arg,
 							   volatile bool *asked);
 static RcMessage *read_alone(int row, RcMessageTake take, void *arg);
 static char *unreadable(const ErrorData *error);
-static void by_index(void);
 static Datum text_array(char **values, int n);
-
-/*
- * The topics that messages wait for, in the current context.  The index on
- * (topic, id) is asked for the next topic each time, so that a topic costs the
- * same whether it has one message or a million.
- */
-List *
-rc_outbox_topics(void)
-{
-	RcQueryScope scope;
-	List	   *topics = NIL;
-	MemoryContext old;
-	uint64		n;
-
-	old = CurrentMemoryContext;
-	rc_query_begin(&scope);
-	by_index();
-	n = rc_query("WITH RECURSIVE t (topic) AS ("
-				 " (SELECT o.topic FROM rappel_conso.outbox o ORDER BY o.topic LIMIT 1)"
-				 " UNION ALL"
-				 " SELECT (SELECT o.topic FROM rappel_conso.outbox o"
-				 "  WHERE o.topic > t.topic ORDER BY o.topic LIMIT 1)"
-				 " FROM t WHERE t.topic IS NOT NULL)"
-				 " SELECT t.topic, w.topic IS NOT NULL FROM t"
-				 " LEFT JOIN rappel_conso.outbox_topic w ON w.topic = t.topic"
-				 " WHERE t.topic IS NOT NULL", NULL);
-	for (uint64 i = 0; i < n; i++)
-	{
-		RcOutboxTopic *topic = MemoryContextAlloc(old, sizeof(RcOutboxTopic));
-		MemoryContext spi;
-
-		topic->name = rc_column_text(i, 1);
-		topic->waiting = rc_column_bool(i, 2);
-		spi = MemoryContextSwitchTo(old);
-		topics = lappend(topics, topic);
-		MemoryContextSwitchTo(spi);
-	}
-	rc_query_end(&scope);
-	return topics;
-}
 
 /*
  * The oldest messages of these topics, at most "limit" of all, as far as they
@@ -89,7 +48,7 @@ rc_outbox_read(char **topics, int ntopics, int limit, bool one_by_one,
 	rc_param_int4(&params, Max(limit / ntopics, 1));
 	rc_param_int4(&params, limit);
 	rc_query_begin(&scope);
-	by_index();
+	rc_outbox_by_index();
 	n = rc_query("SELECT m.id, m.topic, m.key, m.value, m.headers, m.message_id"
 				 " FROM pg_catalog.unnest($1) AS t (topic)"
 				 " CROSS JOIN LATERAL (SELECT o.id, o.topic, o.key, o.value, o.headers, o.message_id"
@@ -112,23 +71,6 @@ rc_outbox_read(char **topics, int ntopics, int limit, bool one_by_one,
 	}
 	rc_query_end(&scope);
 	return messages;
-}
-
-/*
- * Have the index on (topic, id) used, until rc_query_end: a plan that was made
- * while the table was nearly empty is kept, and would read all of it later.
- * For the same reason a topic is asked for as a range: with "=" the order by
- * ids could come from the primary key, past all messages of other topics.
- */
-static void
-by_index(void)
-{
-	(void) set_config_option("enable_seqscan", "off", PGC_USERSET,
-							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	(void) set_config_option("enable_bitmapscan", "off", PGC_USERSET,
-							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	(void) set_config_option("enable_indexscan", "on", PGC_USERSET,
-							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 }
 
 /*
@@ -249,15 +191,19 @@ text_array(char **values, int n)
 void
 rc_outbox_delete(const int64 *ids, int n)
 {
+	RcQueryScope scope;
 	RcParams	params = {0};
 
 	rc_param_ids(&params, ids, n);
-	rc_execute("WITH gone AS (DELETE FROM rappel_conso.outbox"
-			   "  WHERE id = ANY ($1) RETURNING dead_letter)"
-			   " UPDATE rappel_conso.dead_letter d"
-			   " SET resolved_at = pg_catalog.clock_timestamp(),"
-			   " attempts = d.attempts + 1"
-			   " FROM gone g WHERE d.id = g.dead_letter", &params);
+	rc_query_begin(&scope);
+	rc_outbox_by_index();
+	rc_query("WITH gone AS (DELETE FROM rappel_conso.outbox"
+			 "  WHERE id = ANY ($1) RETURNING dead_letter)"
+			 " UPDATE rappel_conso.dead_letter d"
+			 " SET resolved_at = pg_catalog.clock_timestamp(),"
+			 " attempts = d.attempts + 1"
+			 " FROM gone g WHERE d.id = g.dead_letter", &params);
+	rc_query_end(&scope);
 }
 
 /* What the publisher does: "running", or "waiting" with the error. */
@@ -306,13 +252,4 @@ rc_outbox_topic_goes(const char *topic)
 	rc_param_text(&params, topic);
 	rc_execute("DELETE FROM rappel_conso.outbox_topic WHERE topic = $1",
 			   &params);
-}
-
-/* Nor for those whose messages somebody has deleted. */
-void
-rc_outbox_topics_sweep(void)
-{
-	rc_execute("DELETE FROM rappel_conso.outbox_topic t"
-			   " WHERE NOT EXISTS (SELECT FROM rappel_conso.outbox o"
-			   "  WHERE o.topic = t.topic)", NULL);
 }

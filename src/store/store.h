@@ -445,7 +445,13 @@ extern void rc_outbox_bury(const int64 *ids, int n, int sqlstate,
 typedef struct RcOutboxTopic
 {
 	char	   *name;
-	bool		waiting;		/* it has a row of rappel_conso.outbox_topic */
+	bool		waiting;		/* the rest is its row of outbox_topic */
+	int			failures;
+	TimestampTz retry_at;
+	TimestampTz failed_at;
+	char	   *sqlstate;
+	char	   *error;
+	char	   *hint;
 } RcOutboxTopic;
 
 typedef struct RcMessage
@@ -463,7 +469,6 @@ typedef struct RcMessage
  */
 typedef bool (*RcMessageTake) (void *arg, const RcMessage *message);
 
-extern List *rc_outbox_topics(void);
 extern List *rc_outbox_read(char **topics, int ntopics, int limit,
 							bool one_by_one, RcMessageTake take, void *arg);
 extern void rc_outbox_delete(const int64 *ids, int n);
@@ -472,6 +477,12 @@ extern void rc_outbox_topic_waits(const char *topic, int failures,
 								  TimestampTz retry_at, int sqlstate,
 								  const char *error, const char *hint);
 extern void rc_outbox_topic_goes(const char *topic);
+
+/* ---- outbox_topics.c ---- */
+
+extern List *rc_outbox_topics(const char *after, int limit);
+extern List *rc_outbox_topics_readable(int limit, int *unreadable);
+extern void rc_outbox_by_index(void);
 extern void rc_outbox_topics_sweep(void);
 
 /* ---- republish.c ---- */
@@ -573,6 +584,7 @@ extern void rc_statement_cancel(SIGNAL_ARGS);
 /* ---- verdict.c: what an error means ---- */
 
 extern bool rc_error_may_pass(int sqlstate);
+extern bool rc_error_is_damage(int sqlstate);
 extern bool rc_error_needs_proof(int sqlstate);
 extern bool rc_error_is_timeout(const ErrorData *error);
 

@@ -44,6 +44,18 @@ rc_error_may_pass(int sqlstate)
 }
 
 /*
+ * Whether an error of this SQLSTATE is that something on disk cannot be read.
+ */
+bool
+rc_error_is_damage(int sqlstate)
+{
+	int			category = ERRCODE_TO_CATEGORY(sqlstate);
+
+	return category == ERRCODE_SYSTEM_ERROR ||
+		category == ERRCODE_INTERNAL_ERROR;
+}
+
+/*
  * Whose fault an error is that was raised while records were decoded or the
  * statement was executed.  What may pass for all records is nobody's.  What
  * speaks of data is the record's.  All else can be either: a function that

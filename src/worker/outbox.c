@@ -33,11 +33,15 @@
 /* The same while there is no room for another one. */
 #define SHORT_PATIENCE	5000
 
-/* And others, when the producer shall be closed: no batch is begun meanwhile. */
-#define CLOSING_PATIENCE	2000
+/* Others that a producer had under way, once it has been put aside. */
+#define ASIDE_PATIENCE	2000
 
-/* Topics that a producer has handles of before it is opened anew. */
+/*
+ * Topics that a producer has handles of, and so many that it has been asked
+ * about, before it is opened anew: the library looks for each among all.
+ */
 #define TOPICS_LIMIT	1000
+#define LOOKUPS_LIMIT	2000
 
 /* A look for reports; how long they are waited for when we shall end, in ms. */
 #define REPORT_WAIT		100
@@ -53,10 +57,12 @@ volatile sig_atomic_t rc_out_ending = false;
 static void end_softly(SIGNAL_ARGS);
 static bool publish_round(RcPublisher *publisher);
 static bool take_reports(RcPublisher *publisher);
+static bool take_answers(RcKafka *kafka);
 static bool settle(RcPublisher *publisher);
 static void wait_for_reports(RcPublisher *publisher);
-static void close_stalled(RcPublisher *publisher);
-static void close_unconfirmed(RcPublisher *publisher);
+static void raise_failed(RcPublisher *publisher);
+static void put_aside_stalled(RcPublisher *publisher);
+static void close_aside(RcPublisher *publisher);
 static void open_producer(RcPublisher *publisher);
 static void close_producer(RcPublisher *publisher);
 static void recover(RcPublisher *publisher, const ErrorData *error);
@@ -135,20 +141,16 @@ publish_round(RcPublisher *publisher)
 	List	   *messages;
 
 	retry_after_reload(publisher);
-	if (publisher->kafka != NULL)
-		more = take_reports(publisher);
+	more = take_reports(publisher);
 	if (rc_out_ending)
 		wait_for_reports(publisher);
 	more |= settle(publisher);
 	if (rc_out_ending)
 		proc_exit(0);
 	if (publisher->kafka != NULL && rc_publish_failed(publisher->kafka))
-	{
-		wait_for_reports(publisher);
-		(void) settle(publisher);
-		rc_publish_raise(publisher->kafka);
-	}
-	close_stalled(publisher);
+		raise_failed(publisher);
+	close_aside(publisher);
+	put_aside_stalled(publisher);
 	if (rc_out_count(RC_OUT_OPEN) > 0 &&
 		publisher->retry_at > GetCurrentTimestamp())
 		return more;
@@ -156,27 +158,44 @@ publish_round(RcPublisher *publisher)
 	messages = rc_out_read(publisher);
 	if (publisher->kafka != NULL || rc_out_count(RC_OUT_WITH_MESSAGES) > 0)
 	{
+		bool		used;
+
 		open_producer(publisher);
 		busy = true;
-		more |= rc_out_hand_over(publisher, messages) > 0;
+		used = rc_out_hand_over(publisher, messages) > 0;
 		busy = rc_out_count(RC_OUT_UNSETTLED) > 0;
-		if (!publisher->closing)
-			more |= rc_out_look_up_topics(publisher);
+		used |= rc_out_look_up_topics(publisher);
+		if (used)
+			rc_out_window_used();
+		more |= used;
 	}
 	publisher->backoff = 0;
-	return more;
+	return more || rc_out_window_more();
 }
 
 /* What Kafka says of messages and topics; true if it has said something. */
 static bool
 take_reports(RcPublisher *publisher)
 {
-	List	   *answers = rc_publish_serve(publisher->kafka);
+	bool		any = false;
+
+	if (publisher->aside != NULL)
+		any |= take_answers(publisher->aside);
+	if (publisher->kafka == NULL)
+		return any;
+	any |= take_answers(publisher->kafka);
+	return rc_out_take_topics(publisher) || any;
+}
+
+static bool
+take_answers(RcKafka *kafka)
+{
+	List	   *answers = rc_publish_serve(kafka);
 	ListCell   *lc;
 
 	foreach(lc, answers)
 		rc_out_answer((RcAnswer *) lfirst(lc));
-	return rc_out_take_topics(publisher) || answers != NIL;
+	return answers != NIL;
 }
 
 static bool
@@ -194,72 +213,94 @@ wait_for_reports(RcPublisher *publisher)
 {
 	TimestampTz start = GetCurrentTimestamp();
 
-	while (publisher->kafka != NULL && rc_out_count(RC_OUT_OPEN) > 0 &&
+	while (rc_out_count(RC_OUT_OPEN) > 0 &&
 		   !rc_time_passed(start, END_PATIENCE))
 	{
-		(void) rc_kafka_wait(publisher->kafka, END_PATIENCE / 10);
+		rc_worker_wait(END_PATIENCE / 50);
 		(void) take_reports(publisher);
 	}
 }
 
+/* The producer is of no use any more: settle what it has done, and say why. */
+static void
+raise_failed(RcPublisher *publisher)
+{
+	wait_for_reports(publisher);
+	(void) settle(publisher);
+	rc_publish_raise(publisher->kafka);
+}
+
 /*
  * A batch that has been under way for very long, or settings or secrets
- * that have changed, take another producer: but first others get their reports,
- * unless they failed the last time, too.
+ * that have changed, take another producer: messages of other topics have
+ * nothing to wait for, and those under way get their reports from the old one.
  */
 static void
-close_stalled(RcPublisher *publisher)
+put_aside_stalled(RcPublisher *publisher)
 {
-	TimestampTz now = GetCurrentTimestamp();
 	int			patience;
 	RcOutBytes	bytes;
 	RcOutTopic *topic;
 	bool		stalled = false;
-	bool		others = false;
 
-	if (publisher->kafka == NULL)
+	if (publisher->kafka == NULL || publisher->aside != NULL)
 		return;
 	rc_out_open_bytes(&bytes);
 	patience = bytes.all >= RC_OPEN_LIMIT || bytes.slow >= RC_SLOW_LIMIT ?
 		SHORT_PATIENCE : PATIENCE;
 	for (int i = 0; (topic = rc_out_topic_at(i)) != NULL; i++)
 	{
-		if (topic->nopen == 0)
-			continue;
-		if (rc_time_passed(topic->sent_at, patience))
+		if (topic->nopen > 0 && rc_time_passed(topic->sent_at, patience))
 			stalled = true;
-		else if (topic->failures == 0)
-			others = true;
 	}
-	if (!publisher->closing &&
-		(stalled || rc_out_count(RC_OUT_READY) > TOPICS_LIMIT ||
-		 rc_kafka_stale(publisher->kafka)))
-	{
-		publisher->closing = true;
-		publisher->closing_since = now;
-	}
-	if (publisher->closing &&
-		(!others || rc_time_passed(publisher->closing_since, CLOSING_PATIENCE)))
-		close_unconfirmed(publisher);
+	if (!stalled && rc_out_count(RC_OUT_READY) <= TOPICS_LIMIT &&
+		publisher->lookups <= LOOKUPS_LIMIT &&
+		!rc_kafka_stale(publisher->kafka))
+		return;
+	rc_kafka_put_aside(publisher->kafka);
+	publisher->aside = publisher->kafka;
+	publisher->aside_since = GetCurrentTimestamp();
+	publisher->kafka = NULL;
+	rc_out_put_aside();
 }
 
-/* Close the producer; topics that are still under way have to wait. */
+/*
+ * Close the one that was put aside when only topics are left to it that failed
+ * the last time, too, or that have had their time: those have to wait.
+ */
 static void
-close_unconfirmed(RcPublisher *publisher)
+close_aside(RcPublisher *publisher)
 {
-	const char *trouble = rc_kafka_trouble(publisher->kafka);
+	const char *trouble;
 	RcOutTopic *topic;
-	bool		any = rc_out_count(RC_OUT_OPEN) > 0;
+	bool		any = false;
+	bool		hopeful = false;
 
+	if (publisher->aside == NULL)
+		return;
+	for (int i = 0; (topic = rc_out_topic_at(i)) != NULL; i++)
+	{
+		if (topic->nopen == 0 || !topic->aside)
+			continue;
+		any = true;
+		hopeful |= topic->failures == 0 &&
+			!rc_time_passed(topic->sent_at, SHORT_PATIENCE);
+	}
+	if (hopeful && !rc_publish_failed(publisher->aside) &&
+		!rc_time_passed(publisher->aside_since, ASIDE_PATIENCE))
+		return;
+	trouble = rc_kafka_trouble(publisher->aside);
 	if (trouble != NULL)
 		trouble = pstrdup(trouble);
 	for (int i = 0; (topic = rc_out_topic_at(i)) != NULL; i++)
 	{
-		if (topic->nopen > 0 && trouble == NULL)
+		if (topic->nopen > 0 && topic->aside && trouble == NULL)
 			rc_out_later(topic, ERRCODE_CONNECTION_FAILURE,
 						 "its messages were not confirmed in time");
 	}
-	close_producer(publisher);
+	rc_kafka_close(publisher->aside);
+	publisher->aside = NULL;
+	rc_out_lost(true);
 	if (any && trouble != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_CONNECTION_FAILURE),
@@ -275,6 +316,7 @@ open_producer(RcPublisher *publisher)
 		return;
 	publisher->kafka = rc_kafka_open(RC_KAFKA_PRODUCER, rc_client_id("outbox"),
 									 NULL);
+	publisher->lookups = 0;
 	rc_publish_begin(publisher->kafka);
 	rc_publish_batch(publisher->kafka, &publisher->batch_messages,
 					 &publisher->batch_bytes);
@@ -288,8 +330,7 @@ close_producer(RcPublisher *publisher)
 	if (publisher->kafka != NULL)
 		rc_kafka_close(publisher->kafka);
 	publisher->kafka = NULL;
-	publisher->closing = false;
-	rc_out_lost();
+	rc_out_lost(false);
 }
 
 /*
@@ -345,6 +386,8 @@ wait_for_more(RcPublisher *publisher, long timeout_ms)
 		(void) rc_kafka_wait(publisher->kafka, Min(timeout_ms, REPORT_WAIT));
 		timeout_ms = 0;
 	}
+	if (publisher->aside != NULL)
+		timeout_ms = Min(timeout_ms, REPORT_WAIT);
 	rc_worker_wait(timeout_ms);
 }
 

@@ -32,6 +32,9 @@
 #define RC_FORBIDDEN_HINT \
 	"Grant WRITE and DESCRIBE on the topic to the Kafka user of this server."
 
+#define RC_DAMAGE_HINT \
+	"See the server's log. Once what is damaged is repaired, restored or deleted, the messages are sent."
+
 typedef enum RcTopicPhase
 {
 	RC_TOPIC_NEW,				/* to be looked up */
@@ -66,7 +69,11 @@ typedef struct RcOutTopic
 	char		name[RC_TOPIC_NAME_MAX + 1];	/* key of the hash table */
 	int			number;			/* its place in the tags of messages */
 	RcTopicPhase phase;
-	bool		has_messages;	/* at the last look */
+	bool		has_messages;	/* at the last look, as far as is known */
+	bool		listed;			/* of the window: see outbox_window.c */
+	bool		was_listed;
+	bool		asked;			/* its messages were asked for since */
+	bool		alone;			/* they are read apart from those of others */
 
 	/* the batch under way */
 	RcSent	   *sent;
@@ -78,6 +85,7 @@ typedef struct RcOutTopic
 	bool		full;			/* no message more */
 	bool		stopped;		/* none is handed over any more */
 	bool		decided;		/* all reports are there and judged */
+	bool		aside;			/* by the producer that was put aside */
 	TimestampTz sent_at;
 	TimestampTz settle_at;		/* its delivered messages could not be deleted */
 	int			later_sqlstate; /* why some of them are left */
@@ -90,7 +98,7 @@ typedef struct RcOutTopic
 	int			failures;
 	int			sqlstate;
 	char	   *error;			/* NULL: it does not wait */
-	const char *hint;
+	char	   *hint;
 	bool		has_row;		/* of rappel_conso.outbox_topic */
 	bool		changed;		/* which is to be written or deleted */
 
@@ -102,10 +110,11 @@ typedef struct RcPublisher
 {
 	MemoryContext context;		/* of one round */
 	RcKafka    *kafka;			/* NULL: closed */
+	int			lookups;		/* that it has done */
 	int			batch_messages; /* of one batch, at most */
 	int			batch_bytes;
-	bool		closing;		/* no batch is begun any more */
-	TimestampTz closing_since;
+	RcKafka    *aside;			/* put aside, for its last reports; or NULL */
+	TimestampTz aside_since;
 	bool		reading;		/* an error is one of reading */
 	bool		one_by_one;		/* so each message is read by itself */
 	long		backoff;		/* after an error, in ms; 0: there was none */
@@ -139,19 +148,22 @@ extern volatile sig_atomic_t rc_out_ending;
 
 extern RcOutTopic *rc_out_topic(const char *name, bool create);
 extern RcOutTopic *rc_out_topic_at(int number);
-extern void rc_out_forget_idle(void);
+extern void rc_out_forget_idle(bool many);
 extern bool rc_out_waits(const RcOutTopic *topic, TimestampTz now);
 extern void rc_out_wait(RcOutTopic *topic, int sqlstate, const char *error,
 						const char *hint);
+extern void rc_out_resume_wait(RcOutTopic *topic, const RcOutboxTopic *row);
 extern void rc_out_wait_over(RcOutTopic *topic);
 extern void rc_out_refuse(RcOutTopic *topic, int sqlstate, const char *error);
 
 extern void rc_out_add(RcOutTopic *topic, int64 id, int64 bytes);
+extern void rc_out_drop_batch(RcOutTopic *topic);
 extern uint64 rc_out_tag(const RcOutTopic *topic, int i);
 extern void rc_out_answer(const RcAnswer *answer);
 extern void rc_out_dead(RcSent *sent, int sqlstate, const char *error);
 extern void rc_out_later(RcOutTopic *topic, int sqlstate, const char *error);
-extern void rc_out_lost(void);
+extern void rc_out_put_aside(void);
+extern void rc_out_lost(bool aside);
 extern void rc_out_open_bytes(RcOutBytes *bytes);
 extern bool rc_out_room(const RcOutTopic *topic, const RcOutBytes *bytes);
 extern void rc_out_more_bytes(const RcOutTopic *topic, int64 more,
@@ -163,9 +175,19 @@ extern int	rc_out_count(RcOutCount what);
 extern bool rc_out_look_up_topics(RcPublisher *publisher);
 extern bool rc_out_take_topics(RcPublisher *publisher);
 
-/* ---- outbox_send.c ---- */
+/* ---- outbox_window.c ---- */
+
+extern void rc_out_list_topics(void);
+extern void rc_out_list_readable(const ErrorData *error);
+extern void rc_out_window_used(void);
+extern bool rc_out_window_more(void);
+
+/* ---- outbox_read.c ---- */
 
 extern List *rc_out_read(RcPublisher *publisher);
+
+/* ---- outbox_send.c ---- */
+
 extern int	rc_out_hand_over(RcPublisher *publisher, List *messages);
 
 /* ---- outbox_settle.c ---- */

@@ -33,6 +33,8 @@
 
 #define CREATE_HINT "Create the topic, or grant CREATE on it to the Kafka user of this server."
 
+static bool look_up_some(RcPublisher *publisher, bool failed,
+						 instr_time start, bool *any);
 static void look_up(RcPublisher *publisher, RcOutTopic *topic);
 static bool make_topics(RcPublisher *publisher);
 static void tell_streams(List *topics);
@@ -41,34 +43,46 @@ static void judge(RcOutTopic *topic, const RcAnswer *answer,
 
 /*
  * Look up topics that are not known yet, and ask for those that are missing;
- * true if there was one.
+ * true if there was one.  Those that have failed before come last, or very many
+ * of them would leave no time for others.
  *
  * Errors: 08006 if no broker answers.
  */
 bool
 rc_out_look_up_topics(RcPublisher *publisher)
 {
-	TimestampTz now = GetCurrentTimestamp();
 	instr_time	start;
-	RcOutTopic *topic;
 	bool		any = false;
 
 	INSTR_TIME_SET_CURRENT(start);
+	(void) (look_up_some(publisher, false, start, &any) &&
+			look_up_some(publisher, true, start, &any));
+	return make_topics(publisher) || any;
+}
+
+/* False when the time is over.  Sets *any if there was one. */
+static bool
+look_up_some(RcPublisher *publisher, bool failed, instr_time start, bool *any)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	RcOutTopic *topic;
+
 	for (int i = 0; (topic = rc_out_topic_at(i)) != NULL; i++)
 	{
 		instr_time	elapsed;
 
 		if (topic->phase != RC_TOPIC_NEW || !topic->has_messages ||
-			topic->nsent > 0 || rc_out_waits(topic, now))
+			topic->nsent > 0 || rc_out_waits(topic, now) ||
+			(topic->failures > 0) != failed)
 			continue;
 		INSTR_TIME_SET_CURRENT(elapsed);
 		INSTR_TIME_SUBTRACT(elapsed, start);
 		if (INSTR_TIME_GET_MILLISEC(elapsed) > LOOKUP_TIME)
-			break;
+			return false;
 		look_up(publisher, topic);
-		any = true;
+		*any = true;
 	}
-	return make_topics(publisher) || any;
+	return true;
 }
 
 static void
@@ -76,6 +90,7 @@ look_up(RcPublisher *publisher, RcOutTopic *topic)
 {
 	RcAnswer	answer;
 
+	publisher->lookups++;
 	rc_kafka_look_up(publisher->kafka, topic->name,
 					 rc_out_count(RC_OUT_OPEN) > 0 ? SHORT_PATIENCE : PATIENCE,
 					 &rc_out_ending, &answer);

@@ -28,6 +28,9 @@ static RcOutTopic **by_number = NULL;
 static int	ntopics = 0;
 static int	by_number_size = 0;
 
+/* More topics have messages than are to be known at a time. */
+static bool there_are_many = false;
+
 static void make_table(void);
 static bool is_idle(const RcOutTopic *topic);
 static bool is_slow(const RcOutTopic *topic);
@@ -93,12 +96,15 @@ rc_out_topic_at(int number)
 
 /*
  * Forget those that nothing is to be known of, or there would be more and more
- * of them.  The last one takes the number of one that is gone, unless reports
+ * of them.  Where there are "many", what the table says of one that waits is
+ * enough.  The last one takes the number of one that is gone, unless reports
  * are due under its own.
  */
 void
-rc_out_forget_idle(void)
+rc_out_forget_idle(bool many)
 {
+	there_are_many = many;
+
 	for (int i = ntopics - 1; i >= 0; i--)
 	{
 		RcOutTopic *topic = by_number[i];
@@ -111,6 +117,7 @@ rc_out_forget_idle(void)
 		ntopics--;
 		keep_text(&topic->refusal, NULL);
 		keep_text(&topic->error, NULL);
+		keep_text(&topic->hint, NULL);
 		(void) hash_search(topics, topic->name, HASH_REMOVE, NULL);
 	}
 }
@@ -119,8 +126,8 @@ rc_out_forget_idle(void)
 static bool
 is_idle(const RcOutTopic *topic)
 {
-	return !topic->has_messages && topic->nsent == 0 &&
-		topic->failures == 0 && !topic->has_row && !topic->changed &&
+	return !topic->has_messages && topic->nsent == 0 && !topic->changed &&
+		(there_are_many || (topic->failures == 0 && !topic->has_row)) &&
 		topic->phase != RC_TOPIC_READY && topic->phase != RC_TOPIC_MAKING;
 }
 
@@ -145,7 +152,8 @@ rc_out_wait(RcOutTopic *topic, int sqlstate, const char *error,
 	topic->phase = RC_TOPIC_NEW;
 	topic->retry_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 												  Min(backoff, MAX_BACKOFF));
-	if (topic->failures == 1 && sqlstate == ERRCODE_CONNECTION_FAILURE)
+	if (topic->failures == 1 && sqlstate == ERRCODE_CONNECTION_FAILURE &&
+		!there_are_many)
 		return;
 	if (topic->error == NULL || strcmp(topic->error, error) != 0)
 		ereport(LOG,
@@ -155,8 +163,21 @@ rc_out_wait(RcOutTopic *topic, int sqlstate, const char *error,
 				 hint ? errhint("%s", hint) : 0));
 	keep_text(&topic->error, error);
 	topic->sqlstate = sqlstate;
-	topic->hint = hint;
+	keep_text(&topic->hint, hint);
 	topic->changed = true;
+}
+
+/* The same, as it was when the topic was forgotten. */
+void
+rc_out_resume_wait(RcOutTopic *topic, const RcOutboxTopic *row)
+{
+	topic->failures = row->failures;
+	topic->retry_at = row->retry_at;
+	topic->sqlstate = MAKE_SQLSTATE(row->sqlstate[0], row->sqlstate[1],
+									row->sqlstate[2], row->sqlstate[3],
+									row->sqlstate[4]);
+	keep_text(&topic->error, row->error);
+	keep_text(&topic->hint, row->hint);
 }
 
 /* It does not wait any more. */
@@ -166,6 +187,7 @@ rc_out_wait_over(RcOutTopic *topic)
 	topic->failures = 0;
 	topic->retry_at = 0;
 	keep_text(&topic->error, NULL);
+	keep_text(&topic->hint, NULL);
 	topic->changed = topic->has_row;
 }
 
@@ -193,10 +215,21 @@ rc_out_add(RcOutTopic *topic, int64 id, int64 bytes)
 			topic->sent = repalloc(topic->sent, size * sizeof(RcSent));
 		topic->sent_size = size;
 	}
+	if (topic->nsent == 0)
+		topic->aside = false;
 	memset(&topic->sent[topic->nsent], 0, sizeof(RcSent));
 	topic->sent[topic->nsent].id = id;
 	topic->nsent++;
 	topic->bytes += bytes;
+}
+
+/* Nothing of the topic's batch has been handed over, nor will be. */
+void
+rc_out_drop_batch(RcOutTopic *topic)
+{
+	topic->nsent = topic->next = 0;
+	topic->bytes = 0;
+	topic->full = false;
 }
 
 /* What names message i of the topic's batch in Kafka's reports. */
@@ -257,16 +290,36 @@ rc_out_later(RcOutTopic *topic, int sqlstate, const char *error)
 }
 
 /*
- * The producer is gone: nothing will be heard of what was under way, and
- * another one knows of no topic.
+ * The producer is put aside: only for what it has under way is it the one that
+ * reports, and another one knows of no topic.
  */
 void
-rc_out_lost(void)
+rc_out_put_aside(void)
 {
 	for (int i = 0; i < ntopics; i++)
 	{
 		RcOutTopic *topic = by_number[i];
 
+		topic->aside |= topic->nopen > 0;
+		if (topic->phase != RC_TOPIC_REFUSED)
+			topic->phase = RC_TOPIC_NEW;
+	}
+}
+
+/*
+ * The producer, or the one that was put aside, is gone: nothing will be heard
+ * of what it had under way, and another one knows of no topic.
+ */
+void
+rc_out_lost(bool aside)
+{
+	for (int i = 0; i < ntopics; i++)
+	{
+		RcOutTopic *topic = by_number[i];
+
+		if (topic->aside != aside)
+			continue;
+		topic->aside = false;
 		for (int k = 0; k < topic->nsent && topic->nopen > 0; k++)
 		{
 			if (topic->sent[k].fate != RC_FATE_OPEN)

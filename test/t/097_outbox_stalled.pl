@@ -58,18 +58,24 @@ publish(5, 5, 'fine');
 wait_published('fine');
 pass('D1: those of another topic do not');
 
-# Large messages that go nowhere take no room from others.
+# Large messages that go nowhere take no room from others: one of another topic
+# comes through before those are tried once more.
+sub tries { return query(q{SELECT COALESCE(max(failures), 0) FROM rappel_conso.outbox_topic WHERE topic LIKE 'stuck._'}); }
+
 query(q{SELECT rc_publish(t, noise(), ('k' || n)::bytea) FROM generate_series(1, 8) n, unnest('{stuck.1,stuck.2}'::text[]) t});
-foreach my $n (1 .. 15)
+my ($late, $round) = (0, 0);
+while ($round < 15 || tries() < 2)
 {
-	query(q{SELECT rc_publish('quick', (extract(epoch FROM clock_timestamp()) * 1000)::bigint::text, 'k')});
+	my $before = tries();
+
+	query("SELECT rc_publish('quick', '$round', 'k')");
 	wait_published('quick');
+	# the first try that fails is told with the second
+	$late++ if tries() > ($before || 1) + 1;
+	$round++;
 }
-my @quick = map { $_->{ts} - $_->{payload} } $kafka->consume('quick');
-shift @quick;    # the topic was made for it
-note("ms: @quick");
-is(scalar(@quick), 14, 'D1: 9 MB for partitions without a leader keep no message of another topic waiting');
-cmp_ok((sort { $a <=> $b } @quick)[-1], '<', 4000, 'D1: by no more than a round');
+is(join(' ', map { $_->{payload} } $kafka->consume('quick')), join(' ', 0 .. $round - 1), 'D1: 9 MB for partitions without a leader keep no message of another topic waiting');
+is($late, 0, 'D1: by no more than a round');
 cmp_ok(query(q{SELECT count(*) FROM rappel_conso.outbox WHERE topic LIKE 'stuck._'}), '>', 0, 'D1: while they wait');
 
 $kafka->restart(2);

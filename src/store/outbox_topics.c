@@ -1,0 +1,246 @@
+/*-------------------------------------------------------------------------
+ *
+ * outbox_topics.c
+ *	  Which topics there are messages for in the outbox.
+ *
+ * It must neither read all messages for that nor hold all names at a time:
+ * there can be very many of both.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "store/store.h"
+
+#include "access/relation.h"
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "storage/bufmgr.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/resowner.h"
+
+/* Names from the first one, or behind $1, at most $2. */
+#define NAMES_FROM(first) \
+	"WITH RECURSIVE t (topic, n) AS (" \
+	" (SELECT o.topic, 1 FROM rappel_conso.outbox o " first \
+	"  ORDER BY o.topic LIMIT 1)" \
+	" UNION ALL" \
+	" SELECT (SELECT o.topic FROM rappel_conso.outbox o" \
+	"  WHERE o.topic > t.topic ORDER BY o.topic LIMIT 1), t.n + 1" \
+	" FROM t WHERE t.topic IS NOT NULL AND t.n < $2)" \
+	" SELECT t.topic, w.failures, w.retry_at, w.last_error_at, w.sqlstate," \
+	" w.error, w.hint FROM t" \
+	" LEFT JOIN rappel_conso.outbox_topic w ON w.topic = t.topic" \
+	" WHERE t.topic IS NOT NULL ORDER BY t.n"
+
+static RcOutboxTopic *read_topic(uint64 row);
+static List *scan(BlockNumber from, BlockNumber to, int limit, List *topics,
+				  int *unreadable);
+static List *scan_range(BlockNumber from, BlockNumber to, int limit,
+						List *topics);
+static bool has_name(List *topics, const char *name);
+static void set_for_query(const char *name, const char *value);
+
+/*
+ * The topics that messages wait for, by name, behind the one that is named
+ * "after" (NULL: from the first one on), at most "limit"; in the current
+ * context.  The index on (topic, id) is asked for the next topic each time, so
+ * that a topic costs the same whether it has one message or a million.
+ */
+List *
+rc_outbox_topics(const char *after, int limit)
+{
+	RcQueryScope scope;
+	RcParams	params = {0};
+	List	   *topics = NIL;
+	MemoryContext old = CurrentMemoryContext;
+	uint64		n;
+
+	rc_param_text(&params, after);
+	rc_param_int4(&params, limit);
+	rc_query_begin(&scope);
+	rc_outbox_by_index();
+	n = after == NULL ?
+		rc_query(NAMES_FROM("WHERE $1::pg_catalog.text IS NULL"), &params) :
+		rc_query(NAMES_FROM("WHERE o.topic > $1"), &params);
+	for (uint64 i = 0; i < n; i++)
+	{
+		RcOutboxTopic *topic = read_topic(i);
+		MemoryContext spi = MemoryContextSwitchTo(old);
+
+		topics = lappend(topics, topic);
+		MemoryContextSwitchTo(spi);
+	}
+	rc_query_end(&scope);
+	return topics;
+}
+
+/* In the context outside of SPI. */
+static RcOutboxTopic *
+read_topic(uint64 row)
+{
+	RcOutboxTopic *topic = SPI_palloc(sizeof(RcOutboxTopic));
+
+	memset(topic, 0, sizeof(RcOutboxTopic));
+	topic->name = rc_column_text(row, 1);
+	topic->waiting = rc_column_text(row, 5) != NULL;
+	if (!topic->waiting)
+		return topic;
+	topic->failures = (int) rc_column_int8(row, 2, 0);
+	topic->retry_at = rc_column_time(row, 3);
+	topic->failed_at = rc_column_time(row, 4);
+	topic->sqlstate = rc_column_text(row, 5);
+	topic->error = rc_column_text(row, 6);
+	topic->hint = rc_column_text(row, 7);
+	return topic;
+}
+
+/*
+ * The same where the index or the table is damaged: what can be read of the
+ * table, block by block, in no order.  *unreadable is the number of blocks
+ * that cannot be.
+ */
+List *
+rc_outbox_topics_readable(int limit, int *unreadable)
+{
+	Oid			schema = get_namespace_oid(RC_SCHEMA, false);
+	Relation	relation = relation_open(get_relname_relid("outbox", schema),
+										 AccessShareLock);
+	BlockNumber blocks = RelationGetNumberOfBlocks(relation);
+
+	relation_close(relation, NoLock);
+	*unreadable = 0;
+	return scan(0, blocks, limit, NIL, unreadable);
+}
+
+/* Blocks that cannot be read together are read in halves. */
+static List *
+scan(BlockNumber from, BlockNumber to, int limit, List *topics,
+	 int *unreadable)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	List	   *volatile found = topics;
+	volatile bool failed = false;
+
+	if (from >= to || list_length(topics) >= limit)
+		return topics;
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		found = scan_range(from, to, limit, topics);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		if (!rc_error_is_damage(error->sqlerrcode))
+			ReThrowError(error);
+		FreeErrorData(error);
+		failed = true;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+
+	if (!failed)
+		return found;
+	if (to - from == 1)
+	{
+		(*unreadable)++;
+		return topics;
+	}
+	topics = scan(from, from + (to - from) / 2, limit, topics, unreadable);
+	return scan(from + (to - from) / 2, to, limit, topics, unreadable);
+}
+
+static List *
+scan_range(BlockNumber from, BlockNumber to, int limit, List *topics)
+{
+	RcQueryScope scope;
+	RcParams	params = {0};
+	MemoryContext context = CurrentMemoryContext;
+	uint64		n;
+
+	rc_param_text(&params, psprintf("(%u,0)", from));
+	rc_param_text(&params, psprintf("(%u,0)", to));
+	rc_param_int4(&params, limit);
+	rc_query_begin(&scope);
+	set_for_query("enable_seqscan", "off");
+	set_for_query("enable_indexscan", "off");
+	set_for_query("enable_indexonlyscan", "off");
+	set_for_query("enable_bitmapscan", "off");
+	set_for_query("enable_tidscan", "on");
+	n = rc_query("SELECT t.topic, w.failures, w.retry_at, w.last_error_at,"
+				 " w.sqlstate, w.error, w.hint"
+				 " FROM (SELECT DISTINCT o.topic FROM rappel_conso.outbox o"
+				 "  WHERE o.ctid >= $1::pg_catalog.tid"
+				 "  AND o.ctid < $2::pg_catalog.tid LIMIT $3) t"
+				 " LEFT JOIN rappel_conso.outbox_topic w ON w.topic = t.topic",
+				 &params);
+	for (uint64 i = 0; i < n; i++)
+	{
+		RcOutboxTopic *topic = read_topic(i);
+		MemoryContext spi;
+
+		if (has_name(topics, topic->name))
+			continue;
+		spi = MemoryContextSwitchTo(context);
+		topics = lappend(topics, topic);
+		MemoryContextSwitchTo(spi);
+	}
+	rc_query_end(&scope);
+	return topics;
+}
+
+static bool
+has_name(List *topics, const char *name)
+{
+	ListCell   *lc;
+
+	foreach(lc, topics)
+	{
+		if (strcmp(((RcOutboxTopic *) lfirst(lc))->name, name) == 0)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Have indexes used, that on (topic, id) above all, until rc_query_end: a plan
+ * that was made while the table was nearly empty is kept, and would read all
+ * of it later; and what cannot be read is then met by nobody who does not want
+ * it.  For the same reason a topic is asked for as a range: with "=" the order
+ * by ids could come from the primary key, past all messages of other topics.
+ */
+void
+rc_outbox_by_index(void)
+{
+	set_for_query("enable_seqscan", "off");
+	set_for_query("enable_bitmapscan", "off");
+	set_for_query("enable_indexscan", "on");
+}
+
+/* Until rc_query_end(). */
+static void
+set_for_query(const char *name, const char *value)
+{
+	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+}
+
+/* Topics whose messages somebody has deleted do not wait any more. */
+void
+rc_outbox_topics_sweep(void)
+{
+	rc_execute("DELETE FROM rappel_conso.outbox_topic t"
+			   " WHERE NOT EXISTS (SELECT FROM rappel_conso.outbox o"
+			   "  WHERE o.topic = t.topic)", NULL);
+}
