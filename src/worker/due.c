@@ -43,7 +43,8 @@ static bool is_paused(RcWorkerKind kind, const char *name);
 /*
  * Runs that say "running" while nobody runs them: a kill or a restart of the
  * server has ended their worker.  The lock alone does not tell, since a
- * stream's statement can let go of it.
+ * stream's statement can let go of it; nor does application_name, which
+ * everybody can set.  The type of a process is what it was registered as.
  */
 List *
 rc_due_dead_runs(List *starts)
@@ -57,7 +58,7 @@ rc_due_dead_runs(List *starts)
 	n = rc_query("SELECT r.source FROM rappel_conso.run r WHERE r.state = 'running'"
 				 " AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_activity a"
 				 "  WHERE a.datname = pg_catalog.current_database()"
-				 "  AND a.application_name = ('rappel_conso run ' || r.source)::name::text)",
+				 "  AND a.backend_type = 'rappel_conso run ' || r.source)",
 				 NULL);
 	for (uint64 i = 0; i < n; i++)
 	{

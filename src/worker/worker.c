@@ -82,7 +82,12 @@ rc_worker_launch(RcWorkerKind kind, const RcWorkerArgs *args,
 			sizeof(worker.bgw_library_name));
 	strlcpy(worker.bgw_function_name, entry_points[kind],
 			sizeof(worker.bgw_function_name));
-	strlcpy(worker.bgw_type, titles[kind], sizeof(worker.bgw_type));
+	/* a run is found by that: see rc_due_dead_runs() */
+	if (kind == RC_WORKER_RUN)
+		snprintf(worker.bgw_type, sizeof(worker.bgw_type), "%s %s",
+				 titles[kind], args->name);
+	else
+		strlcpy(worker.bgw_type, titles[kind], sizeof(worker.bgw_type));
 	if (args->name[0] != '\0')
 		snprintf(worker.bgw_name, sizeof(worker.bgw_name), "%s %s",
 				 titles[kind], args->name);

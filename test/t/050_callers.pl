@@ -42,7 +42,7 @@ sub no_worker
 			'postgres',
 			"SELECT rappel_conso.worker_pid('run', 'rappel_conso') IS NULL
 			    AND NOT EXISTS (SELECT FROM pg_stat_activity
-			                    WHERE backend_type = 'rappel_conso run')"),
+			                    WHERE backend_type LIKE 'rappel_conso run %')"),
 		$name);
 }
 

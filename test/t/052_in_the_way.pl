@@ -26,7 +26,7 @@ sub no_worker
 		$node->poll_query_until(
 			'postgres',
 			"SELECT NOT EXISTS (SELECT FROM pg_stat_activity
-			                    WHERE backend_type = 'rappel_conso run')"),
+			                    WHERE backend_type LIKE 'rappel_conso run %')"),
 		$name);
 }
 

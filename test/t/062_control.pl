@@ -112,12 +112,12 @@ foreach my $case (
 	[ 'rc_stop()', 'SELECT rc_stop()' ],
 	[
 		'pg_terminate_backend()',
-		"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE backend_type = 'rappel_conso run'"
+		"SELECT pg_terminate_backend(pid, 180000) FROM pg_stat_activity WHERE backend_type LIKE 'rappel_conso run %'"
 	],
 	[
 		'DROP DATABASE of another database',
 		"CREATE DATABASE brief;\nDROP DATABASE brief;\n"
-		  . "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE backend_type = 'rappel_conso run'"
+		  . "SELECT pg_terminate_backend(pid, 180000) FROM pg_stat_activity WHERE backend_type LIKE 'rappel_conso run %'"
 	])
 {
 	my ($name, $sql) = @$case;
@@ -137,7 +137,7 @@ is( value("SELECT count(*) FROM rappel_conso.run WHERE state = 'failed' AND sqls
 {
 	my ($gate, $call, $holder) = run_that_cannot_end();
 
-	value("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE backend_type = 'rappel_conso run'");
+	value("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE backend_type LIKE 'rappel_conso run %'");
 	ok(value("SELECT $waits") eq 't', 'C2: a late cancel does not end the wait');
 	open_gate($gate);
 	like($call->finish->{out}, qr/\|success\|/, 'C2: the run ends as it was');

@@ -141,7 +141,7 @@ my $held = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('postgres'), 
 $api->wait_held;
 value(q{BEGIN; SELECT FROM rappel_conso.run WHERE state = 'running' FOR UPDATE; PREPARE TRANSACTION 'held'});
 $api->release;
-wait_for('the commit', q{SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'rappel_conso run' AND wait_event_type = 'Lock'});
+wait_for('the commit', q{SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type LIKE 'rappel_conso run %' AND wait_event_type = 'Lock'});
 is(join(' ', map { (split)[0] } messages($end)), "2026-07-0300 2026-07-0301 $short", 'Kafka has what is not committed');
 kill('KILL', value(q{SELECT rappel_conso.worker_pid('run', 'rappel_conso')}));
 $held->finish;

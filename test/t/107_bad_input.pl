@@ -330,12 +330,14 @@ my $letters = q{SELECT string_agg(message, ', ' ORDER BY id) FROM rappel_conso.d
 my $polled = q{SELECT count(*) FROM rappel_conso.run WHERE source IN ('early', 'hourly')};
 is(value($runs), 'old success, old failure, old cancel, running, queued, young, newest, older, last', 'runs, young and old');
 my $before = value($polled);
-my $alive = $node->background_psql('postgres');    # what runs the one that says so
+my $alive = $node->background_psql('postgres');    # whoever calls himself its worker is none
 $alive->query_safe(q{SET application_name = 'rappel_conso run kept'});
 value('SELECT rc_start()');
 ok($node->poll_query_until('postgres', "SELECT ($runs) = 'running, queued, young, newest, last'"),
 	'a scheduler that starts removes what is older than keep_history');
 is(value($tasks), 'running, queued, young, newest, last', 'with its tasks');
+is(value(q{SELECT state, sqlstate FROM rappel_conso.run WHERE context = 'running'}), 'failed|57P02',
+	'C6: a session that calls itself the worker of a run does not keep it running');
 is(value($letters), 'unresolved, resolved', 'and dead letters that were resolved');
 
 ok( $node->poll_query_until(
@@ -387,7 +389,7 @@ $node->append_conf('postgresql.conf', 'rappel_conso.keep_history = 0');
 $node->reload;
 $node->poll_query_until('postgres', q{SELECT current_setting('rappel_conso.keep_history') = '0'}) or die 'the setting does not change';
 value('SELECT rc_start()');
-ok($node->poll_query_until('postgres', "SELECT ($runs) = 'running, queued, newest, last'"),
+ok($node->poll_query_until('postgres', "SELECT ($runs) = 'queued, newest, last'"),
 	'without history the newest of each source stays, and what has not ended');
 is(value($letters), 'unresolved', 'and dead letters that are dead');
 $alive->quit;

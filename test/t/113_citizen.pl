@@ -78,7 +78,7 @@ sub ended
 	my ($node) = @_;
 
 	return $node->poll_query_until('postgres',
-		q{SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'rappel_conso run'})
+		q{SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type LIKE 'rappel_conso run %'})
 	  || die 'the run worker has not ended';
 }
 
