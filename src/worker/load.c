@@ -307,7 +307,10 @@ raise_not_worked(RcRun *run)
 			 errhint("Call rc_start().")));
 }
 
-/* Nobody works for the stream: take the places of all its workers. */
+/*
+ * Nobody works for the stream: take the places of all its workers.  After an
+ * error the run waits for its next try, and others may be luckier meanwhile.
+ */
 static void
 consume_here(RcRun *run)
 {
@@ -315,7 +318,14 @@ consume_here(RcRun *run)
 
 	if (!rc_stream_take(run->stream))
 		return;
-	rc_stream_consume(run->stream->name, -1, run->targets, false, &counts);
-	rc_stream_give(run->stream);
-	rc_wake_now(RC_WORKER_SCHEDULER, "", 0);
+	PG_TRY();
+	{
+		rc_stream_consume(run->stream->name, -1, run->targets, false, &counts);
+	}
+	PG_FINALLY();
+	{
+		rc_stream_give(run->stream);
+		rc_wake_now(RC_WORKER_SCHEDULER, "", 0);
+	}
+	PG_END_TRY();
 }
