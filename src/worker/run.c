@@ -53,6 +53,7 @@ rc_run_main(Datum arg)
 	ErrorData  *volatile error = NULL;
 
 	rc_queue_attach(args->segment);
+	rc_cancel_ends_worker = true;
 	rc_worker_connect(args, psprintf("rappel_conso run %s", args->name));
 	if (args->scheduled)
 		rc_queue_connected();

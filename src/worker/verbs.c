@@ -38,6 +38,7 @@ begin(RcWorkerArgs *args, const char *verb)
 	MemoryContext context;
 
 	rc_queue_attach(args->segment);
+	rc_cancel_ends_worker = true;
 	rc_worker_connect(args, psprintf("rappel_conso %s %s", verb, args->name));
 	context = AllocSetContextCreate(TopMemoryContext, "rappel_conso verb",
 									ALLOCSET_DEFAULT_SIZES);

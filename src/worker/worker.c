@@ -23,8 +23,14 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/interrupt.h"
+#include "jit/jit.h"
+#include "replication/slot.h"
+#include "storage/bufmgr.h"
+#include "storage/condition_variable.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
+#include "storage/lwlock.h"
+#include "storage/proc.h"
 #include "tcop/tcopprot.h"
 #include "utils/acl.h"
 #include "utils/guc.h"
@@ -32,6 +38,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "utils/syscache.h"
+#include "utils/timeout.h"
 #include "utils/wait_event.h"
 
 static const char *const entry_points[] = {
@@ -53,6 +60,9 @@ static const char *const titles[] = {
 	[RC_WORKER_DRAIN] = "rappel_conso drain",
 	[RC_WORKER_WATERMARKS] = "rappel_conso watermarks"
 };
+
+/* A cancel is for all that this worker does, not for what it runs now. */
+bool		rc_cancel_ends_worker = false;
 
 static emit_log_hook_type next_log_hook = NULL;
 
@@ -239,7 +249,8 @@ rc_client_id(const char *name)
 
 /*
  * Wait for the latch or the time, outside a transaction; handles interrupts
- * and a reload of the configuration.
+ * and a reload of the configuration.  A worker that goes on has nothing to
+ * cancel while it waits.
  */
 void
 rc_worker_wait(long timeout_ms)
@@ -250,6 +261,8 @@ rc_worker_wait(long timeout_ms)
 						 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 						 timeout_ms, PG_WAIT_EXTENSION);
 	ResetLatch(MyLatch);
+	if (!rc_cancel_ends_worker)
+		QueryCancelPending = false;
 	CHECK_FOR_INTERRUPTS();
 	if (ConfigReloadPending)
 	{
@@ -299,6 +312,11 @@ rc_transaction_commit(void)
  * made the current context, and abort whatever transaction it left, so that
  * no code runs in a failed one.  With "report" the error goes to the log and
  * to the waiting backend, too.
+ *
+ * This is what PostgresMain() and the loops of the server's own processes do
+ * after an error.  An error outside of a transaction leaves things behind, too.
+ * A cancel that has come meanwhile was for what has failed, but for workers
+ * that it ends (rc_cancel()).
  */
 ErrorData *
 rc_worker_recover(MemoryContext keep, bool report)
@@ -306,14 +324,25 @@ rc_worker_recover(MemoryContext keep, bool report)
 	ErrorData  *error;
 
 	HOLD_INTERRUPTS();
+	disable_all_timeouts(false);
+	if (!rc_cancel_ends_worker)
+		QueryCancelPending = false;
 	MemoryContextSwitchTo(keep);
 	error = CopyErrorData();
 	if (report)
 		EmitErrorReport();
+	debug_query_string = NULL;
+	LWLockReleaseAll();
+	ConditionVariableCancelSleep();
+	pgstat_report_wait_end();
+	UnlockBuffers();
+	LockErrorCleanup();
 	AbortOutOfAnyTransaction();
+	if (MyReplicationSlot != NULL)
+		ReplicationSlotRelease();
+	jit_reset_after_error();
 	FlushErrorState();
 	MemoryContextSwitchTo(keep);
-	debug_query_string = NULL;
 	pgstat_report_activity(STATE_IDLE, NULL);
 	RESUME_INTERRUPTS();
 	return error;

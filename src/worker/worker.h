@@ -66,6 +66,7 @@ extern bool rc_time_passed(TimestampTz since, int ms);
 extern char *rc_client_id(const char *name);
 extern void rc_transaction_begin(void);
 extern void rc_transaction_commit(void);
+extern bool rc_cancel_ends_worker;
 extern ErrorData *rc_worker_recover(MemoryContext keep, bool report);
 extern bool rc_role_can_login(Oid role);
 
