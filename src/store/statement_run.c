@@ -17,6 +17,7 @@
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
+#include "replication/slot.h"
 #include "storage/proc.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
@@ -292,6 +293,9 @@ rc_statement_try(RcApplier *applier, const RcRecord *records, int n,
 								error))
 			phase = RC_PHASE_PREPARE;
 		RollbackAndReleaseCurrentSubTransaction();
+		/* nobody else does: PostgresMain() releases one that a query held */
+		if (MyReplicationSlot != NULL)
+			ReplicationSlotRelease();
 		*counts = before;
 	}
 	PG_END_TRY();

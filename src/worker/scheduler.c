@@ -141,6 +141,7 @@ round_of_work(void)
 	/* one by one, since a table that somebody has locked may stop each */
 	starts = guarded(rc_due_dead_runs, starts);
 	starts = guarded(rc_due_runs, starts);
+	starts = guarded(rc_due_cancels, starts);
 	if (rc_kafka_brokers[0] != '\0')
 	{
 		starts = guarded(retry_after_reload, starts);

@@ -95,8 +95,8 @@ query(q{
 	  INSERT INTO slow AS t SELECT key, (value->>'n')::int FROM records ON CONFLICT (key) DO UPDATE SET n = EXCLUDED.n $$)});
 $node->wait_applied('slow', 400);
 is(query('SELECT * FROM slow ORDER BY key'), "0|398\n1|399", 'D9: the last ones are there');
-cmp_ok(query('SELECT extract(epoch FROM max(d)) FROM (SELECT max(at) - min(at) AS d FROM commits GROUP BY tx) t'),
-	'<', 10, 'D9: no transaction lasted ten seconds');
+# 5 s have room for no more than a hundred, however slow the machine is
+cmp_ok(query('SELECT max(n) FROM (SELECT count(*) AS n FROM commits GROUP BY tx) t'), '<=', 102, 'D9: no transaction goes on for long');
 cmp_ok(query('SELECT count(DISTINCT tx) FROM commits'), '>', 1, 'D9: what was searched for long was committed in parts');
 
 # ---- few bad ones in a large batch ----
