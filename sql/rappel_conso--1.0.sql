@@ -1799,10 +1799,15 @@ DECLARE
   relation CONSTANT oid := to_regclass('@extschema@.rappel_conso_table');
   charts text;
 BEGIN
-  IF relation IS NULL OR NOT has_table_privilege(relation, 'SELECT') THEN
+  IF relation IS NULL THEN
     RETURN '';
   END IF;
   BEGIN
+    -- two columns are enough; it is an error if there is no such column any more
+    IF NOT has_column_privilege(relation, 'date_de_publication', 'SELECT')
+       OR NOT has_column_privilege(relation, 'categorie_de_produit', 'SELECT') THEN
+      RETURN '';
+    END IF;
     charts := COALESCE(rappel_conso.report_days() || rappel_conso.report_categories(),
                        rappel_conso.report_categories(), '<p class="dim">The table is empty.</p>');
   EXCEPTION WHEN OTHERS THEN

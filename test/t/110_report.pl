@@ -222,6 +222,9 @@ value(q{DELETE FROM rappel_conso.dead_letter WHERE resolved_at IS NULL AND name 
 like(section(page(), 'dead'), qr/<p>1 waits to be retried, 0 are resolved\.<\/p>/, 'one dead letter is one');
 value('TRUNCATE rappel_conso_table');
 like(section(page(), 'recalls'), qr/The table is empty/, 'an empty table');
+value('ALTER TABLE rappel_conso_table RENAME categorie_de_produit TO categorie');
+like(section(page(), 'recalls'), qr/Not read: .*categorie_de_produit.* does not exist/, 'a table that lacks a column');
+value('ALTER TABLE rappel_conso_table RENAME categorie TO categorie_de_produit');
 $api->control(touch => DATASET);
 value('SELECT rc_sync_now(full_sync => true)');
 
