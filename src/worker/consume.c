@@ -35,7 +35,8 @@ static void open_consumer(const char *name, int number);
 static bool still_wanted(void);
 static bool definition_current(void);
 static bool granted(void);
-static int	apply_fetched(RcRecord *records, int n, RcCounts *counts);
+static bool apply_fetched(RcRecord *records, int n, RcCounts *counts,
+						  int *applied);
 static void rest(long timeout_ms);
 static bool idle(bool at_end);
 static bool passed(List *targets);
@@ -69,12 +70,22 @@ rc_stream_consume(const char *name, int number, List *targets,
 
 		if (n > 0)
 		{
-			n = apply_fetched(records, n, counts);
+			int			done;
+			bool		whole = apply_fetched(records, n, counts, &done);
+
 			applied = true;
 			rc_consumer_release(c->kafka);
 			if (number < 0)
 				ereport(NOTICE,
-						(errmsg("stream \"%s\": %d records applied", name, n)));
+						(errmsg("stream \"%s\": %d records applied",
+								name, done)));
+
+			/*
+			 * What is left of them is fetched again when the stream is opened;
+			 * c->kafka is past it, and must not be asked how far we are.
+			 */
+			if (!whole)
+				return;
 		}
 		rc_partitions_recover(c);
 		if (targets != NIL)
@@ -236,11 +247,11 @@ open_consumer(const char *name, int number)
 /*
  * Apply what was fetched, one commit for each run's records, so that its
  * counters are its own; but where proof is looked for all of it together.
- * Returns the number of records applied; where that is not all of them, idle()
- * finds that the stream has to be opened again.
+ * *applied is the number of records applied.  Returns false if that is not all
+ * of them, since they are not wanted any more.
  */
-static int
-apply_fetched(RcRecord *records, int n, RcCounts *counts)
+static bool
+apply_fetched(RcRecord *records, int n, RcCounts *counts, int *applied)
 {
 	int			max = rc_applier_proof_records(current->applier);
 	int			done = 0;
@@ -258,7 +269,8 @@ apply_fetched(RcRecord *records, int n, RcCounts *counts)
 			!still_wanted())
 			break;
 	}
-	return done;
+	*applied = done;
+	return done == n;
 }
 
 /* Whether the error that has ended rc_stream_consume() is one that waits for proof. */

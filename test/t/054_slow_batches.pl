@@ -113,8 +113,47 @@ is(dead('halved'), '0||||', 'D9: a batch beyond the time limit costs no record')
 is(query('SELECT count(*), count(DISTINCT n) FROM halved'), '40|40', 'D9: and all of them are applied');
 my ($first) = $log =~ /LOG:  halved \d+ in (\d+)/;
 my ($passed) = $log =~ /LOG:  halved [123] in (\d+)/;
+ok($first && $passed, 'D9: a batch was cut into smaller ones');
 isnt($passed, $first, 'D9: the search for a size that passes is no single transaction');
 
 unlike($log, qr/records in a row failed/, 'D9: none of the streams has failed');
+
+# A batch that lasts long is not wanted any more before it is applied to its
+# end.  One of the first records is bad, so that it is cut into smaller ones.
+my %ends = (
+	grant => [ q{DELETE FROM rappel_conso.topic_grant WHERE role = 'slow_grant'}, q{INSERT INTO rappel_conso.topic_grant (role, topic, can_read) VALUES ('slow_grant', 'slow_grant', true)} ],
+	rename => [ 'ALTER ROLE slow_rename RENAME TO other', 'ALTER ROLE other RENAME TO slow_rename' ]);
+foreach my $how (sort keys %ends)
+{
+	my $name = "slow_$how";
+
+	$kafka->produce_many($name, [ map { [ "k$_", qq({"n": $_}) ] } 0 .. 399 ]);
+	query(qq{
+		CREATE ROLE $name LOGIN;
+		GRANT CREATE ON SCHEMA public TO $name; GRANT USAGE ON SCHEMA rappel_conso TO $name; GRANT SELECT, INSERT ON rappel_conso.stream TO $name;
+		INSERT INTO rappel_conso.topic_grant (role, topic, can_read) VALUES ('$name', '$name', true);
+		CREATE TABLE $name (n int); GRANT ALL ON $name TO $name;
+		CREATE FUNCTION ${name}_row() RETURNS trigger LANGUAGE plpgsql AS \$\$ BEGIN PERFORM pg_sleep(0.05), 1 / (NEW.n - 7); RETURN NEW; END \$\$;
+		CREATE TRIGGER t BEFORE INSERT ON $name FOR EACH ROW EXECUTE FUNCTION ${name}_row();
+		SET ROLE $name;
+		INSERT INTO rappel_conso.stream (name, topics, batch_size, statement) VALUES
+		  ('$name', '{$name}', 400, 'INSERT INTO $name SELECT (value->>''n'')::int FROM records')});
+}
+foreach my $how (sort keys %ends)
+{
+	my ($end, $undo) = @{ $ends{$how} };
+	my $name = "slow_$how";
+
+	$node->poll_query_until('postgres', "SELECT count(*) > 0 FROM $name") or die "$name has not begun";
+	query($end);
+	$node->poll_query_until('postgres', "SELECT rappel_conso.worker_pid('stream', '$name') IS NULL OR state <> 'running' FROM rappel_conso.stream_state WHERE stream = '$name'")
+	  or die "$name has not ended";
+	cmp_ok(query("SELECT count(*) FROM $name"), '<', 399, "D9: $how: the stream ends in the middle of what it has fetched");
+	is( query("SELECT next_offset - max(n) FROM rappel_conso.stream_offset, $name WHERE stream = '$name' GROUP BY next_offset"),
+		'1', "D9: $how: its offset is not past what is not applied");
+	query("$undo; DROP TRIGGER t ON $name; UPDATE rappel_conso.stream SET owner = owner WHERE name = '$name'");
+	wait_applied($name, 400);
+	is(query("SELECT count(*), count(DISTINCT n) FROM $name"), '399|399', "D9: $how: then all is applied, once");
+}
 
 done_testing();
