@@ -16,6 +16,7 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
 #include "executor/executor.h"
+#include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
 #include "parser/parsetree.h"
 #include "tcop/dest.h"
@@ -27,12 +28,13 @@
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
 
-/* A query, and the one that it is a part of. */
-typedef struct QueryScope
+/* A query in which "records" is looked for, and the one that it is a part of. */
+typedef struct Level
 {
 	Query	   *query;
-	struct QueryScope *outer;
-} QueryScope;
+	struct Level *outer;
+	List	  **seen;			/* queries in WITH that do not read it */
+}	Level;
 
 static void plan_or_wait_for_setup(const RcStream *stream,
 								   RcStatementLook *look);
@@ -42,7 +44,7 @@ static void check_commands(List *commands, const char *name);
 static bool selects_into(Node *command);
 static void look_at_plan(SPIPlanPtr plan, RcStatementLook *look);
 static bool reads_records(Node *node, void *context);
-static bool entry_reads_records(const RangeTblEntry *entry, QueryScope *scope);
+static bool entry_reads_records(const RangeTblEntry *entry, Level * level);
 static bool collect_unlogged(Node *node, List **unlogged);
 static void add_unlogged(Oid table, bool inherited, List **unlogged);
 static char *find_emptied(const RcStream *stream, List *unlogged);
@@ -260,11 +262,13 @@ static void
 look_at_plan(SPIPlanPtr plan, RcStatementLook *look)
 {
 	CachedPlanSource *source = linitial(SPI_plan_get_plan_sources(plan));
+	List	   *seen = NIL;
+	Level		top = {NULL, NULL, &seen};
 
 	/* rules can turn it into nothing at all, or into something else */
 	look->planned = true;
 	look->reads_records = source->query_list == NIL ||
-		reads_records((Node *) source->query_list, NULL);
+		reads_records((Node *) source->query_list, &top);
 	(void) collect_unlogged((Node *) source->query_list, &look->unlogged);
 }
 
@@ -278,24 +282,25 @@ reads_records(Node *node, void *context)
 	if (node == NULL)
 		return false;
 	if (IsA(node, RangeTblEntry))
-		return entry_reads_records((RangeTblEntry *) node,
-								   (QueryScope *) context);
+		return entry_reads_records((RangeTblEntry *) node, (Level *) context);
 	if (IsA(node, Query))
 	{
-		QueryScope	scope = {(Query *) node, (QueryScope *) context};
+		Level		level = {(Query *) node, (Level *) context,
+		((Level *) context)->seen};
 		ListCell   *lc;
 
-		if (query_tree_walker(scope.query, reads_records, &scope,
+		CHECK_FOR_INTERRUPTS();
+		if (query_tree_walker(level.query, reads_records, &level,
 							  QTW_EXAMINE_RTES_BEFORE |
 							  QTW_IGNORE_CTE_SUBQUERIES))
 			return true;
-		foreach(lc, scope.query->cteList)
+		foreach(lc, level.query->cteList)
 		{
 			Query	   *with = castNode(Query,
 										lfirst_node(CommonTableExpr, lc)->ctequery);
 
 			if (with->commandType != CMD_SELECT &&
-				reads_records((Node *) with, &scope))
+				reads_records((Node *) with, &level))
 				return true;
 		}
 		return false;
@@ -303,9 +308,13 @@ reads_records(Node *node, void *context)
 	return expression_tree_walker(node, reads_records, context);
 }
 
-/* The same of what stands in FROM; scope is that of its query. */
+/*
+ * The same of what stands in FROM; level is that of its query.  A query in
+ * WITH is gone through at its first reference only: they can refer to each
+ * other in more ways than can be counted.
+ */
 static bool
-entry_reads_records(const RangeTblEntry *entry, QueryScope *scope)
+entry_reads_records(const RangeTblEntry *entry, Level * level)
 {
 	ListCell   *lc;
 
@@ -314,13 +323,17 @@ entry_reads_records(const RangeTblEntry *entry, QueryScope *scope)
 	if (entry->rtekind != RTE_CTE || entry->self_reference)
 		return false;
 	for (Index i = 0; i < entry->ctelevelsup; i++)
-		scope = scope->outer;
-	foreach(lc, scope->query->cteList)
+		level = level->outer;
+	foreach(lc, level->query->cteList)
 	{
 		CommonTableExpr *with = lfirst_node(CommonTableExpr, lc);
 
-		if (strcmp(with->ctename, entry->ctename) == 0)
-			return reads_records(with->ctequery, scope);
+		if (strcmp(with->ctename, entry->ctename) != 0)
+			continue;
+		if (list_member_ptr(*level->seen, with))
+			return false;
+		*level->seen = lappend(*level->seen, with);
+		return reads_records(with->ctequery, level);
 	}
 	return false;
 }

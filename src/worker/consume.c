@@ -81,8 +81,9 @@ rc_stream_consume(const char *name, int number, List *targets,
 								name, done)));
 
 			/*
-			 * What is left of them is fetched again when the stream is opened;
-			 * c->kafka is past it, and must not be asked how far we are.
+			 * What is left of them is fetched again when the stream is
+			 * opened; c->kafka is past it, and must not be asked how far we
+			 * are.
 			 */
 			if (!whole)
 				return;

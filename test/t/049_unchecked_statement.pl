@@ -88,6 +88,15 @@ query(q{DELETE FROM rappel_conso.stream WHERE name ~ '^r\d+$'});
 
 # ---- where "records" is read ----
 
+# Queries in WITH that each name the one before twice: there are 2^40 ways down.
+sub doubled
+{
+	my ($from) = @_;
+
+	return "WITH c0 AS (SELECT count(*) AS n FROM $from)"
+	  . join('', map { sprintf(', c%d AS (SELECT x.n FROM c%d x, c%d y)', $_, $_ - 1, $_ - 1) } 1 .. 40);
+}
+
 my @reads = (
 	'INSERT INTO out1 SELECT (value->>$$n$$)::int FROM records',
 	'WITH r AS (SELECT * FROM records), w AS (INSERT INTO out2 SELECT 1 FROM r) SELECT 1',
@@ -96,7 +105,8 @@ my @reads = (
 	'INSERT INTO out5 SELECT abs((SELECT max(partition) FROM records))',
 	'DELETE FROM out6 USING records WHERE n = record_offset',
 	'MERGE INTO out7 o USING records r ON o.n = r.record_offset WHEN NOT MATCHED THEN INSERT VALUES (r.record_offset)',
-	'UPDATE out8 SET n = (SELECT max(record_offset) FROM records)');
+	'UPDATE out8 SET n = (SELECT max(record_offset) FROM records)',
+	doubled('records') . ' INSERT INTO out9 SELECT n FROM c40');
 foreach my $i (1 .. @reads)
 {
 	query("CREATE TABLE out$i (n int); INSERT INTO out$i VALUES (1)");
@@ -108,7 +118,8 @@ foreach my $i (1 .. @reads)
 	$node->wait_for("reads$i", "SELECT sum(next_offset) = 3 FROM rappel_conso.stream_offset WHERE stream = 'reads$i'");
 }
 foreach my $statement ('INSERT INTO log VALUES (1)', 'SELECT 1', 'INSERT INTO log SELECT n FROM public.records',
-	'WITH records AS (SELECT 1 AS n) INSERT INTO log SELECT n FROM records', 'UPDATE log SET n = 1')
+	'WITH records AS (SELECT 1 AS n) INSERT INTO log SELECT n FROM records', 'UPDATE log SET n = 1',
+	doubled('log') . ' INSERT INTO log SELECT n FROM c40')
 {
 	my ($code, $out, $err) = $node->psql('postgres', "INSERT INTO rappel_conso.stream (name, topics, statement) VALUES ('no', '{in}', ${\quote($statement)})",
 		extra_params => [ '-v', 'VERBOSITY=verbose' ]);
