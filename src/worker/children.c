@@ -149,6 +149,7 @@ lose(Child *child, ErrorData *error, List *lost)
 static void
 forget_queue(Child *child)
 {
+	shm_mq_detach(child->queue);
 	dsm_detach(child->segment);
 	child->segment = NULL;
 	child->queue = NULL;
@@ -176,6 +177,7 @@ rc_child_start(const RcStart *what)
 {
 	RcWorkerArgs args = {0};
 	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+	dsm_segment *segment = dsm_create(QUEUE_SIZE, 0);
 	Child	   *child = palloc0(sizeof(Child));
 	shm_mq	   *queue;
 	bool		started;
@@ -186,7 +188,7 @@ rc_child_start(const RcStart *what)
 	child->run = what->run;
 	child->owner = what->owner;
 	child->started_at = GetCurrentTimestamp();
-	child->segment = dsm_create(QUEUE_SIZE, 0);
+	child->segment = segment;
 	dsm_pin_mapping(child->segment);
 	queue = shm_mq_create(dsm_segment_address(child->segment), QUEUE_SIZE);
 	shm_mq_set_receiver(queue, MyProc);

@@ -18,6 +18,7 @@ extern List *rc_due_dead_runs(List *starts);
 extern List *rc_due_runs(List *starts);
 extern List *rc_due_publisher(List *starts);
 extern List *rc_due_streams(List *starts);
+
 /* changes.c */
 extern List *rc_due_cancels(List *starts);
 extern List *rc_due_watermarks(List *starts);

@@ -46,7 +46,9 @@ static bool may_run(bool by_hand);
 static void round_of_work(void);
 static List *retry_after_reload(List *starts);
 static List *guarded(Part part, List *starts);
+static void recover_part(void);
 static void settle_lost(List *lost);
+static void settle_child(const RcLostChild *child);
 static void start(const RcStart *what);
 static void make_room(void);
 static void start_stream(const RcStart *what);
@@ -150,7 +152,17 @@ round_of_work(void)
 		starts = guarded(rc_due_watermarks, starts);
 	}
 	foreach(lc, starts)
-		start((const RcStart *) lfirst(lc));
+	{
+		PG_TRY();
+		{
+			start((const RcStart *) lfirst(lc));
+		}
+		PG_CATCH();
+		{
+			recover_part();
+		}
+		PG_END_TRY();
+	}
 	if (rc_lock_marked(RC_WORKER_SLOT, ""))
 		make_room();
 	MemoryContextSwitchTo(rc_round_context);
@@ -193,18 +205,7 @@ guarded(Part part, List *starts)
 	}
 	PG_CATCH();
 	{
-		ErrorData  *error = rc_worker_recover(rc_round_context,
-											  geterrcode() != ERRCODE_LOCK_NOT_AVAILABLE);
-
-		if (error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
-		{
-			rc_transaction_begin();
-			ereport(LOG,
-					(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-					 errmsg("rappel_conso scheduler waits: %s",
-							rc_lock_words(error))));
-			rc_transaction_commit();
-		}
+		recover_part();
 		result = starts;
 	}
 	PG_END_TRY();
@@ -212,10 +213,26 @@ guarded(Part part, List *starts)
 	return result;
 }
 
-/*
- * Workers that could not connect: their streams have failed.  A run that was
- * asked for fails where another try would do no better.
- */
+/* In PG_CATCH, where a part of a round has failed: the others go on. */
+static void
+recover_part(void)
+{
+	ErrorData  *error = rc_worker_recover(rc_round_context,
+										  geterrcode() != ERRCODE_LOCK_NOT_AVAILABLE);
+
+	if (error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
+	{
+		rc_transaction_begin();
+		ereport(LOG,
+				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+				 errmsg("rappel_conso scheduler waits: %s",
+						rc_lock_words(error))));
+		rc_transaction_commit();
+	}
+	MemoryContextSwitchTo(rc_round_context);
+}
+
+/* Workers that could not connect. */
 static void
 settle_lost(List *lost)
 {
@@ -224,27 +241,43 @@ settle_lost(List *lost)
 	foreach(lc, lost)
 	{
 		RcLostChild *child = (RcLostChild *) lfirst(lc);
-		ErrorData  *error = child->error;
 
-		rc_transaction_begin();
-		if (!rc_extension_present())
-			;
-		else if (child->what.kind == RC_WORKER_STREAM)
-			(void) rc_stream_fail(child->what.name, error);
-		else if (child->what.kind == RC_WORKER_RUN)
+		PG_TRY();
 		{
-			if (!rc_error_may_pass(error->sqlerrcode))
-				rc_run_refuse(child->what.run, child->what.name, error);
-			else
-				(void) rc_source_wait(child->what.name,
-									  psprintf("its worker could not connect: %s",
-											   error->message));
+			rc_transaction_begin();
+			if (rc_extension_present())
+				settle_child(child);
+			rc_transaction_commit();
 		}
-		rc_transaction_commit();
+		PG_CATCH();
+		{
+			recover_part();
+		}
+		PG_END_TRY();
 		MemoryContextSwitchTo(rc_round_context);
 		if (child->what.kind != RC_WORKER_STREAM)
 			rc_due_pause(child->what.kind, child->what.name);
 	}
+}
+
+/*
+ * A stream whose worker could not connect has failed.  A run that was asked
+ * for fails where another try would do no better.
+ */
+static void
+settle_child(const RcLostChild *child)
+{
+	ErrorData  *error = child->error;
+
+	if (child->what.kind == RC_WORKER_STREAM)
+		(void) rc_stream_fail(child->what.name, error);
+	else if (child->what.kind == RC_WORKER_RUN &&
+			 !rc_error_may_pass(error->sqlerrcode))
+		rc_run_refuse(child->what.run, child->what.name, error);
+	else if (child->what.kind == RC_WORKER_RUN)
+		(void) rc_source_wait(child->what.name,
+							  psprintf("its worker could not connect: %s",
+									   error->message));
 }
 
 /* Start one worker, or say why not. */
