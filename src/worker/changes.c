@@ -14,10 +14,12 @@
 
 #include <signal.h>
 
+#include "common/hashfn.h"
 #include "miscadmin.h"
 #include "storage/latch.h"
 #include "storage/proc.h"
 #include "storage/procarray.h"
+#include "utils/hsearch.h"
 #include "utils/memutils.h"
 
 /* Workers of a stream, at most: see the column's constraint. */
@@ -26,12 +28,12 @@
 /* What a stream was at the last look. */
 typedef struct Known
 {
-	char		name[NAMEDATALEN];
-	char	   *version;
+	char		name[NAMEDATALEN];	/* key of the hash table */
+	uint64		version;		/* hash of what names it */
 	bool		seen;
 }	Known;
 
-static List *known_streams = NIL;
+static HTAB *known_streams = NULL;
 
 static bool note(const char *name, const char *version);
 static List *take_gone(void);
@@ -81,30 +83,25 @@ rc_due_cancels(List *starts)
 static bool
 note(const char *name, const char *version)
 {
-	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
-	Known	   *known = NULL;
-	bool		changed = false;
-	ListCell   *lc;
+	uint64		hash = hash_bytes_extended((const unsigned char *) version,
+										   strlen(version), 0);
+	Known	   *known;
+	bool		found;
+	bool		changed;
 
-	foreach(lc, known_streams)
+	if (known_streams == NULL)
 	{
-		if (strcmp(((Known *) lfirst(lc))->name, name) == 0)
-			known = (Known *) lfirst(lc);
+		HASHCTL		control = {0};
+
+		control.keysize = NAMEDATALEN;
+		control.entrysize = sizeof(Known);
+		known_streams = hash_create("rappel_conso streams", 64, &control,
+									HASH_ELEM | HASH_STRINGS);
 	}
-	if (known == NULL)
-	{
-		known = palloc0(sizeof(Known));
-		strlcpy(known->name, name, sizeof(known->name));
-		known_streams = lappend(known_streams, known);
-	}
-	else
-		changed = strcmp(known->version, version) != 0;
-	if (changed)
-		pfree(known->version);
-	if (changed || known->version == NULL)
-		known->version = pstrdup(version);
+	known = hash_search(known_streams, name, HASH_ENTER, &found);
+	changed = found && known->version != hash;
+	known->version = hash;
 	known->seen = true;
-	MemoryContextSwitchTo(old);
 	return changed;
 }
 
@@ -113,21 +110,21 @@ static List *
 take_gone(void)
 {
 	List	   *gone = NIL;
-	ListCell   *lc;
+	HASH_SEQ_STATUS status;
+	Known	   *known;
 
-	foreach(lc, known_streams)
+	if (known_streams == NULL)
+		return NIL;
+	hash_seq_init(&status, known_streams);
+	while ((known = hash_seq_search(&status)) != NULL)
 	{
-		Known	   *known = (Known *) lfirst(lc);
-
 		if (known->seen)
 		{
 			known->seen = false;
 			continue;
 		}
 		gone = lappend(gone, pstrdup(known->name));
-		known_streams = foreach_delete_current(known_streams, lc);
-		pfree(known->version);
-		pfree(known);
+		(void) hash_search(known_streams, known->name, HASH_REMOVE, NULL);
 	}
 	return gone;
 }
