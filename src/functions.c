@@ -414,7 +414,10 @@ rc_drain(PG_FUNCTION_ARGS)
 	strlcpy(call.args.name, name, sizeof(call.args.name));
 	call.what = psprintf("drain of stream \"%s\"", name);
 	call.stream = name;
-	call.deadline = rc_call_deadline(fcinfo, 1);
+	if (!PG_ARGISNULL(1))
+		call.deadline = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
+																TimestampTzGetDatum(GetCurrentTimestamp()),
+																PG_GETARG_DATUM(1)));
 	rc_call_worker(&call);
 	return values_row(fcinfo, call.values, 5);
 }

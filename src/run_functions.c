@@ -22,6 +22,7 @@
 #include "storage/latch.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
@@ -194,7 +195,7 @@ Datum
 rc_wait(PG_FUNCTION_ARGS)
 {
 	int64		run;
-	TimestampTz deadline;
+	TimestampTz deadline = 0;
 	int64		told = 0;
 	uint32		looks = 0;
 	MemoryContext look;
@@ -203,7 +204,10 @@ rc_wait(PG_FUNCTION_ARGS)
 
 	rc_call_check_null(fcinfo, 0, "run");
 	run = PG_GETARG_INT64(0);
-	deadline = rc_call_deadline(fcinfo, 1);
+	if (!PG_ARGISNULL(1))
+		deadline = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
+														   TimestampTzGetDatum(GetCurrentTimestamp()),
+														   PG_GETARG_DATUM(1)));
 	prepare_wait(&call, run);
 	check_committed(run);
 	look = AllocSetContextCreate(CurrentMemoryContext, "rappel_conso look",

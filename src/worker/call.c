@@ -24,7 +24,6 @@
 #include "storage/shm_mq.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
-#include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
@@ -37,9 +36,6 @@
 /* How long a worker slot is waited for, and between two tries, in ms. */
 #define SLOT_PATIENCE	5000
 #define SLOT_INTERVAL	50
-
-/* The longest timeout, in days; to add a longer one could be an error. */
-#define MAX_PATIENCE	(100 * 365)
 
 /* What is needed to end the worker when its caller ends. */
 typedef struct StartedWorker
@@ -70,30 +66,6 @@ rc_call_check_null(FunctionCallInfo fcinfo, int arg, const char *name)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("%s must not be null", name)));
-}
-
-/*
- * When a timeout passes that begins now, for RcCall.deadline: argument "arg",
- * an interval; null, and what is beyond all patience, are none.
- */
-TimestampTz
-rc_call_deadline(FunctionCallInfo fcinfo, int arg)
-{
-	Interval	patience = {.day = MAX_PATIENCE};
-	Interval	nothing = {0};
-	Datum		timeout = fcinfo->args[arg].value;
-	TimestampTz now = GetCurrentTimestamp();
-
-	if (PG_ARGISNULL(arg) ||
-		DatumGetBool(DirectFunctionCall2(interval_gt, timeout,
-										 IntervalPGetDatum(&patience))))
-		return 0;
-	if (DatumGetBool(DirectFunctionCall2(interval_le, timeout,
-										 IntervalPGetDatum(&nothing))))
-		return now;
-	return DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
-												   TimestampTzGetDatum(now),
-												   timeout));
 }
 
 /* Whether the caller sees all streams, sources and runs, whosever they are. */

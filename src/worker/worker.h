@@ -120,7 +120,6 @@ typedef struct RcCall
 
 extern void rc_call_worker(RcCall *call);
 extern void rc_call_check_blocked(RcCall *call);
-extern TimestampTz rc_call_deadline(FunctionCallInfo fcinfo, int arg);
 extern void rc_call_check_null(FunctionCallInfo fcinfo, int arg,
 							   const char *name);
 extern bool rc_call_sees_all(void);
