@@ -39,6 +39,7 @@ static void wait_for_stream(RcRun *run);
 static void check_stream(RcRun *run, bool worked, Wait *wait);
 static void hear_stream(RcRun *run, const RcStream *stream, Wait *wait);
 static void note_progress(const char *stream, Wait *wait);
+static void keep_text(MemoryContext context, char **kept, const char *text);
 pg_noreturn static void raise_words(RcRun *run, const RcStream *stream,
 									const Wait *wait);
 static bool have_it_tried(const char *stream);
@@ -196,7 +197,7 @@ note_progress(const char *stream, Wait *wait)
 		return;
 	wait->place = place;
 	wait->since = GetCurrentTimestamp();
-	wait->words = NULL;
+	keep_text(NULL, &wait->words, NULL);
 }
 
 /*
@@ -221,13 +222,11 @@ hear_stream(RcRun *run, const RcStream *stream, Wait *wait)
 				 "  OR state = 'failed' AND last_error_at >= $2)", &params) == 1)
 	{
 		char	   *code = rc_column_text(0, 1);
-		char	   *detail = rc_column_text(0, 3);
-		char	   *hint = rc_column_text(0, 4);
 
 		wait->failed = rc_column_bool(0, 5);
-		wait->words = MemoryContextStrdup(run->context, rc_column_text(0, 2));
-		wait->detail = detail ? MemoryContextStrdup(run->context, detail) : NULL;
-		wait->hint = hint ? MemoryContextStrdup(run->context, hint) : NULL;
+		keep_text(run->context, &wait->words, rc_column_text(0, 2));
+		keep_text(run->context, &wait->detail, rc_column_text(0, 3));
+		keep_text(run->context, &wait->hint, rc_column_text(0, 4));
 		wait->sqlstate = wait->failed ?
 			MAKE_SQLSTATE(code[0], code[1], code[2], code[3], code[4]) :
 			ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
@@ -235,6 +234,15 @@ hear_stream(RcRun *run, const RcStream *stream, Wait *wait)
 	rc_query_end(&scope);
 	if (wait->failed)
 		raise_words(run, stream, wait);
+}
+
+/* Keep a copy of a text in place of another; NULL: of none. */
+static void
+keep_text(MemoryContext context, char **kept, const char *text)
+{
+	if (*kept != NULL)
+		pfree(*kept);
+	*kept = text ? MemoryContextStrdup(context, text) : NULL;
 }
 
 static void
