@@ -32,8 +32,20 @@ sub query { return $node->safe_psql('postgres', $_[0]); }
 sub crash
 {
 	my @pids = split(/\n/, query('SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid()'));
+	my ($postmaster) = slurp_file($node->data_dir . '/postmaster.pid') =~ /^(\d+)/;
 
+	# one of them may stand still, and would not see that the others are gone
+	kill('KILL', $postmaster, @pids);
 	kill_server($node, @pids);
+	return;
+}
+
+# From here on nothing reaches the disk but what a commit waits for: the process
+# that would write it in the background stands still until the crash.
+sub keep_back
+{
+	query('CHECKPOINT');
+	kill('STOP', query(q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'walwriter'}));
 	return;
 }
 
@@ -58,7 +70,7 @@ my $row = query("SELECT motif_du_rappel FROM rappel_conso_table WHERE reference_
 
 my $hash = query("SELECT hash FROM rappel_conso.source_record WHERE key = '$key'");
 
-query('CHECKPOINT');
+keep_back();
 
 # Published, and then as if nothing had happened, since the API has the old text
 # again.  Without the marks the record would seem to be equal to the last one.
@@ -76,12 +88,23 @@ is(query("SELECT motif_du_rappel FROM rappel_conso_table WHERE reference_fiche =
 
 # A record that vanishes: its tombstone rests on a mark of the same kind.
 query("UPDATE rappel_conso.source_record SET missed_at = now() - '2 days'::interval WHERE key = '$key'");
-query('CHECKPOINT');
+keep_back();
 $api->control(delete => { dataset => DATASET, where => $where });
 is(query(q{SELECT state FROM rc_sync_now(full_sync => true)}), 'success', 'a record is withdrawn');
 is(newest($key), undef, 'with a tombstone');
 crash();
 is(query("SELECT count(*) FROM rappel_conso.source_record WHERE key = '$key' AND hash IS NOT NULL"), 0, 'C4: it is in doubt after the crash');
+
+# Without a key nothing is marked before it is published, but the run's number is
+# in the headers.
+query(q{
+	INSERT INTO rappel_conso.source (name, dataset, url, transform, key_field, cursor_field, topic, stream)
+	SELECT 'keyless', dataset, url, 'none', NULL, NULL, 'keyless', NULL FROM rappel_conso.source WHERE name = 'rappel_conso'});
+keep_back();
+is(query(q{SELECT state FROM rc_sync_now('keyless')}), 'success', 'a source without a key');
+$run = query('SELECT max(id) FROM rappel_conso.run');
+crash();
+is(query('SELECT max(id) FROM rappel_conso.run'), $run, 'C4: the row of its run survives a crash, too');
 
 # Where "latest" is, is known before anything is read from there.
 query(q{
@@ -89,7 +112,7 @@ query(q{
 	INSERT INTO rappel_conso.stream (name, topics, start_at, statement)
 	VALUES ('late', '{t}', 'latest', 'INSERT INTO t SELECT value FROM records')});
 $kafka->produce('t', undef, '"too early"');
-query('CHECKPOINT');
+keep_back();
 is(query(q{SELECT applied FROM rc_drain('late')}), 0, 'a stream that starts at the latest');
 crash();
 $kafka->produce('t', undef, '"read"');
