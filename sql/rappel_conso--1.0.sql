@@ -610,7 +610,7 @@ CREATE FUNCTION rappel_conso.source_check() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   longest CONSTANT interval := '1000 years';
-  too_long text;
+  checked record;
 BEGIN
   IF TG_OP = 'DELETE' THEN
     IF OLD.name = 'rappel_conso' THEN
@@ -641,14 +641,22 @@ BEGIN
       USING ERRCODE = 'invalid_parameter_value',
             HINT = 'overlap and retry_delay must not be negative, full_interval must be positive, poll_interval at least one second.';
   END IF;
-  too_long := CASE WHEN NEW."overlap" > longest THEN 'overlap'
-                   WHEN NEW.full_interval > longest THEN 'full_interval'
-                   WHEN NEW.poll_interval > longest THEN 'poll_interval'
-                   WHEN NEW.retry_delay > longest THEN 'retry_delay' END;
-  IF too_long IS NOT NULL THEN
-    RAISE EXCEPTION '% of source "%" is too long', too_long, NEW.name
-      USING ERRCODE = 'invalid_parameter_value', HINT = 'Use at most 1000 years.';
-  END IF;
+  FOR checked IN
+    SELECT c.name, c.value FROM (VALUES ('overlap', NEW."overlap"), ('full_interval', NEW.full_interval),
+                                        ('poll_interval', NEW.poll_interval), ('retry_delay', NEW.retry_delay)) c (name, value)
+  LOOP
+    IF checked.value > longest THEN
+      RAISE EXCEPTION '% of source "%" is too long', checked.name, NEW.name
+        USING ERRCODE = 'invalid_parameter_value', HINT = 'Use at most 1000 years.';
+    END IF;
+    -- intervals compare as if months had 30 days; a time to which months, days
+    -- and seconds are added can leave the calendar on the way to a short sum
+    IF LEAST(extract(year FROM checked.value), extract(month FROM checked.value), extract(day FROM checked.value),
+             extract(hour FROM checked.value), extract(minute FROM checked.value), extract(microseconds FROM checked.value)) < 0 THEN
+      RAISE EXCEPTION '% of source "%" has a negative part', checked.name, NEW.name
+        USING ERRCODE = 'invalid_parameter_value', HINT = 'Write its months, days and time without a sign.';
+    END IF;
+  END LOOP;
 
   -- a restored built-in row updates the fresh one
   IF TG_OP = 'INSERT' AND NEW.name = 'rappel_conso'

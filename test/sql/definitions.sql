@@ -122,7 +122,12 @@ SELECT source_with(c.name, c.setting) FROM (VALUES
   (22, 'overlap', '1000 years 1 day'),
   (23, 'full_interval', '1000000 years'),
   (24, 'poll_interval', '170000000 years'),
-  (25, 'retry_delay', '1001 years')) c (at, name, setting) ORDER BY c.at;
+  (25, 'retry_delay', '1001 years'),
+  (26, 'full_interval', '300000 years -107999999 days'),
+  (27, 'overlap', '-1 mon +31 days'),
+  (28, 'poll_interval', '2 days -23 hours'),
+  (29, 'retry_delay', '-100000 days 2400001 hours'),
+  (30, 'overlap', '1 day -0.000001 s')) c (at, name, setting) ORDER BY c.at;
 SELECT count(*) FROM rappel_conso.source;
 
 -- The address: no credentials, of which nothing is shown (R9), and nothing that
