@@ -855,6 +855,34 @@ CREATE TRIGGER b_stream_check BEFORE INSERT OR UPDATE ON rappel_conso.stream
   FOR EACH ROW EXECUTE FUNCTION rappel_conso.stream_check();
 COMMENT ON TRIGGER b_stream_check ON rappel_conso.stream IS 'checks a stream, its statement included';
 
+-- A dump would write the OID of such a type, which may be another type where
+-- it is restored.  What somebody has locked is left to the scheduler's next
+-- round: nobody waits for the owner of a stream to drop his own type.
+CREATE FUNCTION rappel_conso.settle_types() RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+  UPDATE rappel_conso.stream s SET value_type = 0::oid::regtype
+   WHERE s.name IN (SELECT g.name FROM rappel_conso.stream g
+                     WHERE g.value_type <> 0::oid AND NOT EXISTS (SELECT FROM pg_type t WHERE t.oid = g.value_type)
+                       FOR NO KEY UPDATE SKIP LOCKED);
+END;
+COMMENT ON FUNCTION rappel_conso.settle_types() IS 'takes a value_type that does not exist any more out of streams';
+
+CREATE FUNCTION rappel_conso.type_dropped() RETURNS event_trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  IF EXISTS (SELECT FROM pg_event_trigger_dropped_objects() o JOIN rappel_conso.stream s ON s.value_type = o.objid
+              WHERE o.classid = 'pg_type'::regclass) THEN
+    PERFORM rappel_conso.settle_types();
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION rappel_conso.type_dropped() IS 'takes the value_type out of streams when it is dropped';
+
+CREATE EVENT TRIGGER rappel_conso_type_dropped ON sql_drop EXECUTE FUNCTION rappel_conso.type_dropped();
+ALTER EVENT TRIGGER rappel_conso_type_dropped ENABLE ALWAYS;
+COMMENT ON EVENT TRIGGER rappel_conso_type_dropped IS 'takes the value_type out of streams when it is dropped';
+
 CREATE FUNCTION rappel_conso.stream_changed() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN

@@ -13,6 +13,8 @@
  */
 #include "store/store.h"
 
+#include "access/htup_details.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "miscadmin.h"
@@ -23,6 +25,7 @@
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/syscache.h"
 
 PG_FUNCTION_INFO_V1(rc_stream_check);
 
@@ -40,7 +43,9 @@ static Oid	row_owner(const Row *row);
 static void check_topics(const Row *row, const char *name);
 static void check_row_grants(const Row *row, const char *name);
 static void settle_start(Row *row, const char *name);
-static void check_type(const Row *row, const char *name);
+static void settle_type(Row *row, const char *name, bool restored);
+static bool type_exists(Oid type);
+static bool refuse_type(Oid type, const char *name, int elevel);
 static void check_statement(const Row *row, const char *name,
 							const char *search_path);
 
@@ -65,15 +70,17 @@ rc_stream_check(PG_FUNCTION_ARGS)
 	old.tuple = data->tg_trigtuple;
 	new.desc = old.desc = RelationGetDescr(data->tg_relation);
 	name = row_text(&new, "name");
+	restored = rc_is_restore() ||
+		(!update && row_text(&new, "search_path") != NULL);
 	if (!update || changed(&old, &new, "start_at"))
 		settle_start(&new, name);
+	if (!update || changed(&old, &new, "value_type"))
+		settle_type(&new, name,
+					restored || (update && !type_exists(row_oid(&old, "value_type"))));
 	result = new.tuple;
 
 	check_topics(&new, name);
-	check_type(&new, name);
 
-	restored = rc_is_restore() ||
-		(!update && row_text(&new, "search_path") != NULL);
 	if (!restored && (!update || changed(&old, &new, "topics") ||
 					  changed(&old, &new, "output_topic") ||
 					  changed(&old, &new, "owner")))
@@ -265,19 +272,80 @@ settle_start(Row *row, const char *name)
 										   &value, &isnull);
 }
 
+/*
+ * A row of a dump must not cost the others that are copied with it.  So a type
+ * that is no good is an error only where somebody stores it; of a restored row
+ * it becomes none, as what is dropped later does (type_dropped() in the
+ * install script): an OID that a dump had to write instead of a name may be
+ * another type here.
+ */
 static void
-check_type(const Row *row, const char *name)
+settle_type(Row *row, const char *name, bool restored)
 {
 	Oid			type = row_oid(row, "value_type");
+	int			column = SPI_fnumber(row->desc, "value_type");
+	Datum		value = ObjectIdGetDatum(InvalidOid);
+	bool		isnull = false;
 
-	if (type == JSONBOID || type == TEXTOID || type == BYTEAOID ||
-		get_typtype(type) == TYPTYPE_COMPOSITE)
-		return;
-	ereport(ERROR,
-			(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-			 errmsg("value_type of stream \"%s\" cannot be %s", name,
-					format_type_be(type)),
-			 errhint("Use jsonb, text, bytea, or a table or composite type.")));
+	if (restored && !OidIsValid(type))
+		return;					/* the worker says it */
+	if (refuse_type(type, name, rc_is_restore() || (restored && !type_exists(type)) ? WARNING : ERROR))
+		row->tuple = heap_modify_tuple_by_cols(row->tuple, row->desc, 1,
+											   &column, &value, &isnull);
+}
+
+static bool
+type_exists(Oid type)
+{
+	return SearchSysCacheExists1(TYPEOID, ObjectIdGetDatum(type));
+}
+
+/*
+ * Say why a type cannot be a stream's value_type; false if it can.  A type of
+ * a temporary schema is there for one session, and none of its names can be
+ * restored.
+ */
+static bool
+refuse_type(Oid type, const char *name, int elevel)
+{
+	HeapTuple	tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(type));
+	Oid			namespace = InvalidOid;
+	bool		composite = false;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		Form_pg_type form = (Form_pg_type) GETSTRUCT(tuple);
+
+		namespace = form->typnamespace;
+		composite = form->typtype == TYPTYPE_COMPOSITE;
+		ReleaseSysCache(tuple);
+	}
+	else if (OidIsValid(type))
+	{
+		ereport(elevel,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("value_type of stream \"%s\" does not exist: there is no type with OID %u",
+						name, type),
+				 errhint("Use jsonb, text, bytea, or a table or composite type.")));
+		return true;
+	}
+	if (composite && isAnyTempNamespace(namespace))
+		ereport(elevel,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("value_type of stream \"%s\" cannot be the temporary type %s",
+						name, format_type_be(type)),
+				 errdetail("The stream's workers do not see it, and it is gone when the session ends."),
+				 errhint("Use jsonb, text, bytea, or a table or composite type that is not temporary.")));
+	else if (composite || type == JSONBOID || type == TEXTOID ||
+			 type == BYTEAOID)
+		return false;
+	else
+		ereport(elevel,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("value_type of stream \"%s\" cannot be %s", name,
+						format_type_extended(type, -1, FORMAT_TYPE_ALLOW_INVALID)),
+				 errhint("Use jsonb, text, bytea, or a table or composite type.")));
+	return true;
 }
 
 /*
@@ -299,6 +367,8 @@ check_statement(const Row *row, const char *name, const char *search_path)
 	stream.key_type = row_oid(row, "key_type");
 	if (stream.statement == NULL || !OidIsValid(stream.key_type))
 		return;					/* the table's own check says it */
+	if (!OidIsValid(stream.value_type))
+		return;					/* the worker says it */
 
 	GetUserIdAndSecContext(&user, &context);
 	SetUserIdAndSecContext(row_owner(row),

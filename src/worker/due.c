@@ -80,6 +80,8 @@ rc_due_dead_runs(List *starts)
 		MemoryContextSwitchTo(rc_round_context);
 	}
 	(void) rc_roles_fill();
+	if (!XactReadOnly)
+		rc_execute("SELECT rappel_conso.settle_types()", NULL);
 	return starts;
 }
 
