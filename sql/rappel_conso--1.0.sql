@@ -514,6 +514,12 @@ COMMENT ON TABLE rappel_conso.known_role IS 'which role a name meant when it was
 COMMENT ON COLUMN rappel_conso.known_role.name IS 'name of the role';
 COMMENT ON COLUMN rappel_conso.known_role.oid IS 'OID of the role; 0: there was none. A name whose role has another OID now gives no right';
 
+CREATE TABLE rappel_conso.known_name (
+  name name PRIMARY KEY
+);
+COMMENT ON TABLE rappel_conso.known_name IS 'names in known_role; a dump has those whose role was dropped or renamed, so that they mean nobody where it is restored either';
+COMMENT ON COLUMN rappel_conso.known_name.name IS 'name of the role';
+
 CREATE TABLE rappel_conso.stopped (
   one boolean PRIMARY KEY DEFAULT true CONSTRAINT stopped_one_check CHECK (one),
   stopped_at timestamptz NOT NULL
@@ -824,9 +830,36 @@ COMMENT ON TRIGGER b_role_check ON rappel_conso.stream IS 'checks that the calle
 CREATE TRIGGER source_role BEFORE INSERT OR UPDATE OF owner ON rappel_conso.source
   FOR EACH ROW EXECUTE FUNCTION rappel_conso.role_check('owner', 'name');
 COMMENT ON TRIGGER source_role ON rappel_conso.source IS 'checks that the caller may name this role, and notes which one is meant';
+CREATE FUNCTION rappel_conso.source_topic_check() RETURNS trigger
+AS 'MODULE_PATHNAME', 'rc_source_topic_check' LANGUAGE C;
+COMMENT ON FUNCTION rappel_conso.source_topic_check() IS 'checks that the owner may write to the topic, where Kafka is used';
+CREATE TRIGGER source_topic BEFORE INSERT OR UPDATE OF topic, owner ON rappel_conso.source
+  FOR EACH ROW EXECUTE FUNCTION rappel_conso.source_topic_check();
+COMMENT ON TRIGGER source_topic ON rappel_conso.source IS 'checks that the owner may write to the topic, where Kafka is used';
 CREATE TRIGGER topic_grant_role BEFORE INSERT OR UPDATE OF role ON rappel_conso.topic_grant
   FOR EACH ROW EXECUTE FUNCTION rappel_conso.role_check('role', 'topic');
 COMMENT ON TRIGGER topic_grant_role ON rappel_conso.topic_grant IS 'notes which role is meant';
+
+CREATE FUNCTION rappel_conso.name_known() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  IF TG_TABLE_NAME = 'known_role' THEN
+    INSERT INTO rappel_conso.known_name (name) VALUES (NEW.name) ON CONFLICT DO NOTHING;
+  ELSIF pg_trigger_depth() = 1 THEN
+    -- not by the above, so from a dump; a definition of it may have come first
+    INSERT INTO rappel_conso.known_role AS k (name, oid) VALUES (NEW.name, 0) ON CONFLICT (name) DO UPDATE SET oid = 0;
+    RETURN NULL;
+  END IF;
+  RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION rappel_conso.name_known() IS 'keeps known_name; a name in it that comes from a dump means nobody';
+CREATE TRIGGER name_known AFTER INSERT ON rappel_conso.known_role
+  FOR EACH ROW EXECUTE FUNCTION rappel_conso.name_known();
+COMMENT ON TRIGGER name_known ON rappel_conso.known_role IS 'keeps known_name';
+CREATE TRIGGER restored BEFORE INSERT ON rappel_conso.known_name
+  FOR EACH ROW EXECUTE FUNCTION rappel_conso.name_known();
+COMMENT ON TRIGGER restored ON rappel_conso.known_name IS 'a name that comes from a dump means nobody';
 
 CREATE FUNCTION rappel_conso.owner_known() RETURNS trigger
 AS 'MODULE_PATHNAME', 'rc_owner_known' LANGUAGE C;
@@ -918,29 +951,37 @@ CREATE TRIGGER wake AFTER INSERT OR UPDATE OR DELETE ON rappel_conso.source
 COMMENT ON TRIGGER wake ON rappel_conso.source IS 'wakes the workers that a changed definition concerns';
 
 -- Workers, and functions of ours that roles call, write these tables with a
--- superuser's rights, and a trigger runs with those.
+-- superuser's rights.  A trigger runs with those, and what a foreign key does
+-- in the table that it is of makes that one's triggers do so, too.
 CREATE FUNCTION rappel_conso.trigger_check() RETURNS event_trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   made record;
 BEGIN
-  SELECT t.tgname, t.tgrelid::regclass AS relation INTO made
+  IF (SELECT u.rolsuper FROM pg_roles u WHERE u.rolname = current_user) THEN
+    RETURN;
+  END IF;
+  SELECT 'trigger'::text AS what, t.tgname AS name, t.tgrelid::regclass AS relation INTO made
     FROM pg_event_trigger_ddl_commands() c JOIN pg_trigger t ON t.oid = c.objid JOIN pg_class r ON r.oid = t.tgrelid
    WHERE c.classid = 'pg_trigger'::regclass AND r.relnamespace = 'rappel_conso'::regnamespace
-     AND NOT (SELECT u.rolsuper FROM pg_roles u WHERE u.rolname = current_user)
+   UNION ALL
+  SELECT 'foreign key', k.conname, k.confrelid::regclass
+    FROM pg_event_trigger_ddl_commands() c JOIN pg_constraint k ON k.conrelid = c.objid JOIN pg_class r ON r.oid = k.confrelid
+   WHERE c.classid = 'pg_class'::regclass AND k.contype = 'f' AND r.relnamespace = 'rappel_conso'::regnamespace
    LIMIT 1;
   IF FOUND THEN
-    RAISE EXCEPTION 'must be superuser to create trigger "%" on table %', made.tgname, made.relation
+    RAISE EXCEPTION 'must be superuser to create % "%" on table %', made.what, made.name, made.relation
       USING ERRCODE = 'insufficient_privilege',
-            DETAIL = 'The extension writes this table with the rights of a superuser, and the trigger would run with those.';
+            DETAIL = 'The extension writes this table with the rights of a superuser, and triggers would run with those.';
   END IF;
 END
 $$;
-COMMENT ON FUNCTION rappel_conso.trigger_check() IS 'refuses triggers on tables of schema rappel_conso that are not made by a superuser';
+COMMENT ON FUNCTION rappel_conso.trigger_check() IS 'refuses triggers on tables of schema rappel_conso, and foreign keys to them, that are not made by a superuser';
 
-CREATE EVENT TRIGGER rappel_conso_trigger_check ON ddl_command_end WHEN TAG IN ('CREATE TRIGGER')
+CREATE EVENT TRIGGER rappel_conso_trigger_check ON ddl_command_end
+  WHEN TAG IN ('CREATE TRIGGER', 'CREATE TABLE', 'ALTER TABLE', 'CREATE SCHEMA')
   EXECUTE FUNCTION rappel_conso.trigger_check();
-COMMENT ON EVENT TRIGGER rappel_conso_trigger_check IS 'refuses triggers on tables of schema rappel_conso that are not made by a superuser';
+COMMENT ON EVENT TRIGGER rappel_conso_trigger_check IS 'refuses triggers on tables of schema rappel_conso, and foreign keys to them, that are not made by a superuser';
 
 --
 -- Functions
@@ -2079,6 +2120,7 @@ BEGIN
                 HINT = 'The next run or start of the stream makes it. To keep no history: ALTER TABLE rappel_conso_table DISABLE TRIGGER keep_superseded, DISABLE TRIGGER keep_deleted.';
       END IF;
       -- somebody may have put another there since setup looked
+      LOCK TABLE ONLY @extschema@.rappel_conso_history IN ROW EXCLUSIVE MODE;
       IF NOT EXISTS (SELECT FROM pg_catalog.pg_class h JOIN pg_catalog.pg_class t ON t.oid = TG_RELID JOIN pg_catalog.pg_roles r ON r.oid = h.relowner
                       WHERE h.oid = pg_catalog.to_regclass('@extschema@.rappel_conso_history') AND h.relkind IN ('r', 'p')
                         AND (h.relowner = t.relowner OR r.rolsuper)) THEN
@@ -2361,6 +2403,8 @@ END
 $$;
 
 
+SELECT pg_catalog.pg_extension_config_dump('rappel_conso.known_name',
+  'WHERE NOT EXISTS (SELECT FROM rappel_conso.known_role k JOIN pg_catalog.pg_roles r ON r.rolname OPERATOR(pg_catalog.=) k.name AND r.oid OPERATOR(pg_catalog.=) k.oid WHERE k.name OPERATOR(pg_catalog.=) known_name.name)');
 SELECT pg_catalog.pg_extension_config_dump('rappel_conso.stream', '');
 SELECT pg_catalog.pg_extension_config_dump('rappel_conso.source', '');
 SELECT pg_catalog.pg_extension_config_dump('rappel_conso.run', '');

@@ -16,14 +16,10 @@
  */
 #include "rappel_conso.h"
 
-#include "access/htup_details.h"
-#include "catalog/namespace.h"
-#include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "nodes/execnodes.h"
-#include "nodes/makefuncs.h"
 #include "parser/parse_func.h"
 #include "tsearch/ts_utils.h"
 #include "utils/acl.h"
@@ -32,7 +28,6 @@
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/rls.h"
-#include "utils/syscache.h"
 
 #include "api/api.h"
 #include "store/store.h"
@@ -44,9 +39,6 @@ PG_FUNCTION_INFO_V1(rc_recalls_at);
 PG_FUNCTION_INFO_V1(rc_read_recalls);
 PG_FUNCTION_INFO_V1(rc_own_table);
 
-#define RECALLS		"rappel_conso_table"
-#define HISTORY		"rappel_conso_history"
-
 /* More arguments no function has that runs as the owner. */
 #define MOST_ARGS	2
 
@@ -55,7 +47,6 @@ typedef struct Tables
 {
 	List	   *oids;			/* locked */
 	Oid			stream_owner;	/* InvalidOid: nobody */
-	Oid			owner;			/* of the one that was looked at last */
 	Oid			reader;			/* whose rights they are read with */
 	bool		alter;			/* it is changed, not read */
 } Tables;
@@ -63,11 +54,7 @@ typedef struct Tables
 static void begin(Tables *tables, bool alter);
 static bool lock_table(Tables *tables, const char *name);
 static void lock_recalls(Tables *tables);
-static void check_table(const RangeVar *relation, Oid oid, Oid old_oid,
-						void *arg);
-static void check_owner(const Tables *tables, Oid owner, const char *name);
 static void check_caller(Oid oid, Oid reader);
-static char *extension_schema(void);
 static Oid	own_function(const char *name, int nargs, const Oid *types);
 static Datum call_as_reader(FunctionCallInfo fcinfo, const Tables *tables,
 							int nargs, const Oid *types, const Datum *args);
@@ -122,7 +109,7 @@ rc_recalls_at(PG_FUNCTION_ARGS)
 	rc_call_check_null(fcinfo, 0, "at");
 	begin(&tables, false);
 	lock_recalls(&tables);
-	if (!lock_table(&tables, HISTORY))
+	if (!lock_table(&tables, RC_HISTORY_TABLE))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("there is no history of recalls"),
@@ -172,81 +159,32 @@ begin(Tables *tables, bool alter)
 static void
 lock_recalls(Tables *tables)
 {
-	if (!lock_table(tables, RECALLS))
+	if (!lock_table(tables, RC_RECALLS_TABLE))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("table \"%s\" does not exist yet", RECALLS),
+				 errmsg("table \"%s\" does not exist yet",
+						RC_RECALLS_TABLE),
 				 errhint("The first run makes it: SELECT * FROM rc_sync_now().")));
 }
 
-/*
- * Lock one of the tables, so that neither its owner nor its policies change
- * until the end of the transaction; false if there is none.
- */
+/* Lock one of the tables; false if there is none. */
 static bool
 lock_table(Tables *tables, const char *name)
 {
-	RangeVar   *relation = makeRangeVar(extension_schema(), pstrdup(name), -1);
-	LOCKMODE	mode = tables->alter ? ShareUpdateExclusiveLock : AccessShareLock;
-	Oid			oid = RangeVarGetRelidExtended(relation, mode, RVR_MISSING_OK,
-											   check_table, tables);
+	Oid			owner;
+	Oid			oid = rc_recall_table_lock(name, tables->stream_owner,
+										   tables->alter, &owner);
 
 	if (!OidIsValid(oid))
 		return false;
 	tables->oids = lappend_oid(tables->oids, oid);
-	if (tables->owner != GetUserId() && !superuser_arg(tables->owner))
+	if (owner != GetUserId() && !superuser_arg(owner))
 	{
-		/* check_owner() lets no other through */
-		Assert(tables->owner == tables->stream_owner);
-		tables->reader = tables->owner;
+		/* no other table is locked */
+		Assert(owner == tables->stream_owner);
+		tables->reader = owner;
 	}
 	return true;
-}
-
-/*
- * Whether what stands under the name is a table of recalls, which the caller
- * may change if he asks for that.  It is called before the table is locked,
- * and again when something has changed since.
- */
-static void
-check_table(const RangeVar *relation, Oid oid, Oid old_oid, void *arg)
-{
-	Tables	   *tables = (Tables *) arg;
-	HeapTuple	tuple;
-	Form_pg_class class;
-
-	if (!OidIsValid(oid))
-		return;
-	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(oid));
-	if (!HeapTupleIsValid(tuple))
-		return;					/* dropped just now: it will be looked up
-								 * again */
-	class = (Form_pg_class) GETSTRUCT(tuple);
-	if (class->relkind != RELKIND_RELATION &&
-		class->relkind != RELKIND_PARTITIONED_TABLE)
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("\"%s\" is not a table", relation->relname),
-				 errhint("Rename what stands there; the next run makes the table.")));
-	check_owner(tables, class->relowner, relation->relname);
-
-	if (tables->alter && !has_privs_of_role(GetUserId(), class->relowner))
-		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, relation->relname);
-	tables->owner = class->relowner;
-	ReleaseSysCache(tuple);
-}
-
-/* A table of somebody else is not the one that runs write. */
-static void
-check_owner(const Tables *tables, Oid owner, const char *name)
-{
-	if (owner == tables->stream_owner || superuser_arg(owner))
-		return;
-	ereport(ERROR,
-			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-			 errmsg("table \"%s\" belongs to role \"%s\", not to the owner of the stream",
-					name, GetUserNameFromId(owner, false)),
-			 errhint("Rename that table, or give it to the owner of the stream.")));
 }
 
 /*
@@ -270,23 +208,6 @@ check_caller(Oid oid, Oid reader)
 						name, GetUserNameFromId(caller, false)),
 				 errdetail("It would be read with the rights of the stream's owner, who may see other rows."),
 				 errhint("Give the stream and its tables to a superuser, or disable row-level security.")));
-}
-
-/* The schema that holds the tables, and the functions named rc_*. */
-static char *
-extension_schema(void)
-{
-	RcQueryScope scope;
-	char	   *name;
-
-	rc_query_begin(&scope);
-	if (rc_query("SELECT n.nspname FROM pg_catalog.pg_extension e"
-				 " JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace"
-				 " WHERE e.extname = 'rappel_conso'", NULL) != 1)
-		elog(ERROR, "extension \"%s\" is not there", RC_NAME);
-	name = rc_column_text(0, 1);
-	rc_query_end(&scope);
-	return name;
 }
 
 /*

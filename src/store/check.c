@@ -2,7 +2,8 @@
  *
  * check.c
  *	  The check when a stream is stored: the row's values, and its statement,
- *	  as its owner (statement_check.c).
+ *	  as its owner (statement_check.c); and of the topics of streams and
+ *	  sources.
  *
  * Nothing is executed here.  A row that arrives with its search_path filled
  * in is a restore: its statement is not planned now, since the objects that
@@ -28,6 +29,7 @@
 #include "utils/syscache.h"
 
 PG_FUNCTION_INFO_V1(rc_stream_check);
+PG_FUNCTION_INFO_V1(rc_source_topic_check);
 
 /* A row of rappel_conso.stream by the names of its columns. */
 typedef struct Row
@@ -212,6 +214,42 @@ rc_check_grants(Oid owner, const char *owner_name, List *topics,
 				 errmsg("owner \"%s\" of stream \"%s\" may not %s",
 						owner_name, name, missing),
 				 errhint("A superuser can allow it with a row of rappel_conso.topic_grant.")));
+}
+
+/* The same for the topic that a source publishes to. */
+void
+rc_check_source_grant(Oid owner, const char *owner_name, const char *topic,
+					  const char *name)
+{
+	if (!rc_topic_allowed(owner, topic, true))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("owner \"%s\" of source \"%s\" may not write topic \"%s\"",
+						owner_name, name, topic),
+				 errhint("A superuser can allow it with a row of rappel_conso.topic_grant.")));
+}
+
+/*
+ * Trigger function: BEFORE INSERT OR UPDATE OF topic, owner ON
+ * rappel_conso.source.  In direct mode nothing is published.
+ */
+Datum
+rc_source_topic_check(PG_FUNCTION_ARGS)
+{
+	TriggerData *data = (TriggerData *) fcinfo->context;
+	Row			row;
+	char	   *topic;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		elog(ERROR, "source_topic_check() is a trigger function");
+	row.tuple = TRIGGER_FIRED_BY_UPDATE(data->tg_event) ? data->tg_newtuple :
+		data->tg_trigtuple;
+	row.desc = RelationGetDescr(data->tg_relation);
+	topic = row_text(&row, "topic");
+	if (topic != NULL && rc_kafka_brokers[0] != '\0' && !rc_is_restore())
+		rc_check_source_grant(row_owner(&row), row_text(&row, "owner"), topic,
+							  row_text(&row, "name"));
+	return PointerGetDatum(row.tuple);
 }
 
 static void

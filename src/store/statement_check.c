@@ -34,7 +34,7 @@ typedef struct Level
 	Query	   *query;
 	struct Level *outer;
 	List	  **seen;			/* queries in WITH that do not read it */
-}	Level;
+} Level;
 
 static void plan_or_wait_for_setup(const RcStream *stream,
 								   RcStatementLook *look);
@@ -44,7 +44,7 @@ static void check_commands(List *commands, const char *name);
 static bool selects_into(Node *command);
 static void look_at_plan(SPIPlanPtr plan, RcStatementLook *look);
 static bool reads_records(Node *node, void *context);
-static bool entry_reads_records(const RangeTblEntry *entry, Level * level);
+static bool entry_reads_records(const RangeTblEntry *entry, Level *level);
 static bool collect_unlogged(Node *node, List **unlogged);
 static void add_unlogged(Oid table, bool inherited, List **unlogged);
 static char *find_emptied(const RcStream *stream, List *unlogged);
@@ -314,7 +314,7 @@ reads_records(Node *node, void *context)
  * other in more ways than can be counted.
  */
 static bool
-entry_reads_records(const RangeTblEntry *entry, Level * level)
+entry_reads_records(const RangeTblEntry *entry, Level *level)
 {
 	ListCell   *lc;
 

@@ -229,6 +229,7 @@ rc_statement_prepare(RcApplier *applier)
 		hook_installed = true;
 	}
 	phase = RC_PHASE_PREPARE;
+	rc_recall_table_check(applier->stream);
 	if (applier->decoder != NULL && rc_decoder_current(applier->decoder))
 		return;
 	rc_statement_forget(applier);

@@ -122,6 +122,15 @@ extern void rc_stream_lock(const char *name);
 extern RcSource *rc_source_load(const char *name);
 extern bool rc_source_reads_same(const RcSource *a, const RcSource *b);
 
+/* ---- recall_table.c: whose the tables of recalls are ---- */
+
+#define RC_RECALLS_TABLE	"rappel_conso_table"
+#define RC_HISTORY_TABLE	"rappel_conso_history"
+
+extern Oid	rc_recall_table_lock(const char *name, Oid stream_owner,
+								 bool alter, Oid *owner);
+extern void rc_recall_table_check(const RcStream *stream);
+
 /* ---- known_role.c: which role an owner's name means ---- */
 
 extern Oid	rc_role_resolve(const char *role_name, Oid known, bool is_known);
@@ -147,6 +156,8 @@ extern void rc_check_topic(const char *topic, const char *name);
 extern bool rc_grants_suffice(const RcStream *stream);
 extern void rc_check_grants(Oid owner, const char *owner_name, List *topics,
 							const char *output_topic, const char *name);
+extern void rc_check_source_grant(Oid owner, const char *owner_name,
+								  const char *topic, const char *name);
 
 /* ---- statement_check.c: what a statement is, reads and writes ---- */
 

@@ -31,7 +31,7 @@ typedef struct Known
 	char		name[NAMEDATALEN];	/* key of the hash table */
 	uint64		version;		/* hash of what names it */
 	bool		seen;
-}	Known;
+} Known;
 
 static HTAB *known_streams = NULL;
 

@@ -24,6 +24,11 @@ rc_run_open_destination(RcRun *run)
 {
 	if (!run->direct)
 	{
+		rc_transaction_begin();
+		rc_check_source_grant(run->source->owner, run->source->owner_name,
+							  run->source->topic, run->source->name);
+		rc_transaction_commit();
+		MemoryContextSwitchTo(run->context);
 		rc_run_open_kafka(run);
 		if (make_topic(run) ? !remembers_at_most(run, 0) :
 			!rc_run_topic_known(run))

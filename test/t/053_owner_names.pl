@@ -305,6 +305,40 @@ wait_for(q{SELECT count(*) > 0 FROM seen WHERE who = 'scribe' AND value = 'for t
 query(q{SELECT rc_stop()}, $copy);
 
 #
+# What a dropped role has left stays nobody's in another database of the same
+# cluster, where a superuser has taken the name, whatever comes first
+#
+make_role('leaver', undef, $copy);
+query(q{INSERT INTO rappel_conso.topic_grant VALUES ('leaver', 'clerk.*', true, true)}, $copy);
+is(as('leaver', q{INSERT INTO rappel_conso.stream (name, topics, value_type, statement) VALUES ('left', '{clerk.in}', 'text', 'INSERT INTO seen SELECT current_user, value FROM records')}, $copy), '', 'a role has a stream');
+query(q{DROP OWNED BY leaver; DROP ROLE leaver; CREATE ROLE leaver SUPERUSER LOGIN}, $copy);
+foreach my $how ([ 'dumped', '--format=plain' ], [ 'as inserts', '--inserts' ], [ 'the other way round', '--format=custom' ])
+{
+	my ($what, @options) = @$how;
+	my ($file, $name) = ("$PostgreSQL::Test::Utils::tmp_check/left", $what =~ s/\s//gr);
+
+	$copy->command_ok([ 'pg_dump', @options, '-f', $file, '--exclude-table=public.*', 'postgres' ], "R3: $what");
+	query("CREATE DATABASE $name", $copy);
+	if ($what eq 'the other way round')
+	{
+		my ($list) = run_command([ 'pg_restore', '-l', $file ]);
+		my @lines = grep { !/^;/ } split(/\n/, $list);
+
+		PostgreSQL::Test::Utils::append_to_file("$file.list", join("\n", (grep { !/TABLE DATA/ } @lines), (reverse grep { /TABLE DATA/ } @lines), ''));
+		$copy->command_ok([ 'pg_restore', '-L', "$file.list", '-d', $name, $file ], "R3: $what: restored");
+	}
+	else
+	{
+		$copy->command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-f', $file, $name ], "R3: $what: restored");
+	}
+	is($copy->safe_psql($name, q{SELECT string_agg(name || ' ' || oid, ',' ORDER BY name) FROM rappel_conso.known_role WHERE name = 'leaver'}), 'leaver 0', "R3: $what: the name means nobody");
+	$copy->safe_psql($name, q{CREATE TABLE seen (who text, value text)});
+	my ($code, $out, $err) = $copy->psql($name, q{SELECT * FROM rc_drain('left')});
+	like($err, qr/role "leaver" was dropped or renamed/, "R3: $what: the superuser of that name does not run it");
+	is($copy->safe_psql($name, q{SELECT count(*) FROM seen WHERE who = 'leaver'}), '0', "R3: $what: nor is anything applied");
+}
+
+#
 # The data alone, without triggers: the scheduler notes whom the names mean
 #
 query(q{CREATE DATABASE later}, $copy);

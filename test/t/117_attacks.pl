@@ -333,6 +333,8 @@ my @rows = (
 	[ 'two commands', q{INSERT INTO rappel_conso.stream (name, topics, statement) VALUES ('x', '{mallory.in}', 'SELECT 1 FROM records; DROP TABLE trophy')}, qr/^42601:/ ],
 	[ 'a parameter', q{INSERT INTO rappel_conso.stream (name, topics, statement) VALUES ('x', '{mallory.in}', 'SELECT $1 FROM records')}, qr/^42P02:/ ],
 	[ 'a privilege that the planner does not ask for', q{INSERT INTO rappel_conso.stream (name, topics, statement) VALUES ('x', '{mallory.in}', 'DELETE FROM rappel_conso.run USING records')}, qr/^42501:/ ],
+	[ 'a source that publishes to a topic of another', q{INSERT INTO rappel_conso.source (name, dataset, topic) VALUES ('forge', 'x', 'alice.in')}, qr/^42501: owner "mallory" of source "forge" may not write topic "alice.in"$/ ],
+	[ 'a source that is sent to a topic of another', q{INSERT INTO rappel_conso.source (name, dataset, topic) VALUES ('forge', 'x', 'mallory.out'); UPDATE rappel_conso.source SET topic = 'rappel_conso' WHERE name = 'forge'}, qr/^42501: owner "mallory" of source "forge" may not write topic "rappel_conso"$/ ],
 	[ 'a source that feeds the stream of another', qq{INSERT INTO rappel_conso.source (name, url, dataset, topic, stream, retries) VALUES ('feeds', '${\$api->url}', '${\DATASET}', 'mallory.in', 'alice', 0);
 	   SELECT count(*) FROM rc_sync_now('feeds')}, qr/^55000: stream "alice" does not read topic "mallory.in" of source "feeds"$/ ],
 	[ 'definer of ours with tables in pg_temp', q{CREATE TEMP TABLE pg_stat_progress_copy (pid int, relid oid); CREATE TEMP TABLE stream_offset (stream text); SET search_path = pg_temp, evil, pg_catalog;
@@ -425,6 +427,12 @@ foreach my $case (
 	$node->poll_query_until('postgres', "SELECT current_setting('rappel_conso.$setting', true) = ''") or die 'no reload';
 }
 
+# ---- by a source whose grant has gone ----
+
+query(q{UPDATE rappel_conso.topic_grant SET can_write = false WHERE role = 'mallory'});
+like(as('mallory', q{SELECT * FROM rc_sync_now('own')}), qr/^42501: owner "mallory" of source "own" may not write topic "mallory.out"$/, 'R10: a source publishes with a grant only');
+query(q{UPDATE rappel_conso.topic_grant SET can_write = true WHERE role = 'mallory'});
+
 # ---- by triggers on our tables, where she has been given too much ----
 
 query('GRANT ALL ON ALL TABLES IN SCHEMA rappel_conso TO mallory');
@@ -436,6 +444,19 @@ foreach my $table (split(/\n/, query(q{SELECT oid::regclass FROM pg_class WHERE 
 			qq{42501: must be superuser to create trigger "t" on table $table}, "R1: CREATE $what ON $table");
 	}
 }
+my $foreign = qr/^42501: must be superuser to create foreign key "\w+" on table rappel_conso[.]\w+$/;
+query('GRANT CREATE ON DATABASE postgres TO mallory');
+foreach my $sql (
+	'CREATE TABLE evil.fk (id bigint REFERENCES rappel_conso.outbox ON DELETE CASCADE)',
+	'CREATE TABLE evil.fk (id bigint); ALTER TABLE evil.fk ADD FOREIGN KEY (id) REFERENCES rappel_conso.run ON DELETE SET NULL',
+	'CREATE TABLE evil.fk (id bigint, n text) PARTITION BY LIST (n); CREATE TABLE evil.fk1 PARTITION OF evil.fk (FOREIGN KEY (id) REFERENCES rappel_conso.dead_letter) DEFAULT',
+	'CREATE UNLOGGED TABLE evil.fk (name text); ALTER TABLE evil.fk ADD CONSTRAINT f FOREIGN KEY (name) REFERENCES rappel_conso.stream ON UPDATE CASCADE NOT VALID',
+	'CREATE SCHEMA malice CREATE TABLE fk (name text REFERENCES rappel_conso.source)',
+	q{DO 'BEGIN CREATE TABLE evil.fk (name text, FOREIGN KEY (name) REFERENCES rappel_conso.stream_state); END'})
+{
+	like(as('mallory', "BEGIN; $sql; COMMIT"), $foreign, "R1: $sql");
+}
+query('REVOKE CREATE ON DATABASE postgres FROM mallory');
 as('mallory', q{INSERT INTO rappel_conso.stream (name, topics, statement) VALUES ('passing', '{mallory.in}', 'SELECT 1 FROM records'); DELETE FROM rappel_conso.stream WHERE name = 'passing'});
 gained_nothing('R1: triggers on our tables', bites());
 query('REVOKE ALL ON ALL TABLES IN SCHEMA rappel_conso FROM mallory; GRANT SELECT, INSERT, UPDATE, DELETE ON rappel_conso.stream, rappel_conso.source TO mallory');
