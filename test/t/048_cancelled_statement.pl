@@ -165,7 +165,7 @@ cmp_ok(query('SELECT rc_stop()'), '>', 0, 'D10: rc_stop() ends it');
 is(query(endless()), '0', 'D10: nothing runs after it');
 query('SELECT rc_start()');
 wait_endless('s6');
-$node->stop('fast', timeout => 30);
+$node->stop('fast');
 pass('D10: the server stops');
 
 done_testing();
