@@ -18,6 +18,7 @@
 
 #include "catalog/pg_type.h"
 #include "fmgr.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "nodes/execnodes.h"
 #include "parser/parse_func.h"
@@ -42,6 +43,10 @@ PG_FUNCTION_INFO_V1(rc_own_table);
 /* More arguments no function has that runs as the owner. */
 #define MOST_ARGS	2
 
+/* What rc_search() takes: more would keep it busy for minutes. */
+#define MOST_CHARACTERS	10000
+#define MOST_WORDS		300
+
 /* The tables of one call. */
 typedef struct Tables
 {
@@ -59,6 +64,7 @@ static Oid	own_function(const char *name, int nargs, const Oid *types);
 static Datum call_as_reader(FunctionCallInfo fcinfo, const Tables *tables,
 							int nargs, const Oid *types, const Datum *args);
 static Datum search_vector(void);
+static Datum search_words(text *query);
 
 /*
  * rc_search(query): the words are made with the caller's rights, the rows read
@@ -70,16 +76,10 @@ rc_search(PG_FUNCTION_ARGS)
 	static const Oid types[] = {TSQUERYOID, TEXTOID};
 	Tables		tables;
 	Datum		args[2];
-	Datum		folded;
-	Oid			french;
 
+	args[0] = search_words(PG_GETARG_TEXT_PP(0));
 	begin(&tables, false);
 	lock_recalls(&tables);
-	french = get_ts_config_oid(list_make2(makeString("pg_catalog"),
-										  makeString("french")), false);
-	folded = DirectFunctionCall1(rc_fold, PG_GETARG_DATUM(0));
-	args[0] = DirectFunctionCall2(websearch_to_tsquery_byid,
-								  ObjectIdGetDatum(french), folded);
 	args[1] = search_vector();
 	return call_as_reader(fcinfo, &tables, lengthof(types), types, args);
 }
@@ -233,6 +233,44 @@ static Datum
 search_vector(void)
 {
 	return OidFunctionCall0(own_function("search_vector", 0, NULL));
+}
+
+/*
+ * The words of a query, as a tsquery.  Errors: 54000.
+ */
+static Datum
+search_words(text *query)
+{
+	char	   *string = VARDATA_ANY(query);
+	int			characters = pg_mbstrlen_with_len(string,
+												  VARSIZE_ANY_EXHDR(query));
+	Oid			french;
+	TSQuery		words;
+	int			n = 0;
+
+	if (characters > MOST_CHARACTERS)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("query of rc_search() has %d characters, its limit is %d",
+						characters, MOST_CHARACTERS),
+				 errhint("Search for fewer words.")));
+	french = get_ts_config_oid(list_make2(makeString("pg_catalog"),
+										  makeString("french")), false);
+	words = DatumGetTSQuery(DirectFunctionCall2(websearch_to_tsquery_byid,
+												ObjectIdGetDatum(french),
+												DirectFunctionCall1(rc_fold, PointerGetDatum(query))));
+	for (int i = 0; i < words->size; i++)
+	{
+		if (GETQUERY(words)[i].type == QI_VAL)
+			n++;
+	}
+	if (n > MOST_WORDS)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("query of rc_search() has %d words, its limit is %d", n,
+						MOST_WORDS),
+				 errhint("Search for fewer words.")));
+	return TSQueryGetDatum(words);
 }
 
 /*

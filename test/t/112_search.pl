@@ -48,6 +48,20 @@ is( failure("SELECT * FROM rc_search('x')"),
 	'without the table it says how to get it');
 like(failure('SELECT rc_search_index()'), qr/^42P01: .* does not exist yet/, 'so does rc_search_index()');
 
+# What would take minutes is refused before anything is read.
+my $many = '54000: query of rc_search\(\) has %s, its limit is %s; Search for fewer words.';
+foreach my $query (
+	[ q{repeat('a ', 3000000)}, '6000000 characters', 10000 ],
+	[ q{repeat('é', 10001)}, '10001 characters', 10000 ],
+	[ q{(SELECT string_agg('mot' || n, ' ') FROM generate_series(1, 301) n)}, '301 words', 300 ],
+	[ q{(SELECT '"' || string_agg(n::text, ' ') || '"' FROM generate_series(1, 1000) n)}, '1000 words', 300 ],
+	[ q{(SELECT string_agg('-x' || n, ' or ') FROM generate_series(1, 400) n)}, '400 words', 300 ])
+{
+	my ($sql, $has, $most) = @$query;
+
+	like(failure("SELECT * FROM rc_search($sql)"), qr/^${\sprintf($many, $has, $most)}/, "D11: a query of $has is refused");
+}
+
 value('SELECT rc_sync_now()');
 
 # Recalls of our own beside those of the sample: columns as rc_search() weighs
@@ -105,6 +119,9 @@ is( value(q{
 		                 sous_categorie_de_produit, motif_du_rappel, risques_pour_le_consommateur, distributeurs) ~ 'listeria'}),
 	'recalls of the sample are found by what they hold');
 is(value("SELECT rc_search(NULL) IS NULL"), '', 'null gives no row');
+is(value(q{SELECT count(*) FROM rc_search(repeat('le ', 3333))}), '0', 'a long query of nothing');
+is( value(q{SELECT string_agg(reference_fiche, ' ' ORDER BY reference_fiche) FROM rc_search('zorblax or ' || (SELECT string_agg('mot' || n, ' or ') FROM generate_series(1, 299) n))}),
+	'T1 T2 T3 T4', 'many words');
 my ($status, $out, $err) = $node->psql('postgres', "SELECT * FROM rc_search('zorblax')");
 like( $err,
 	qr/NOTICE:  rc_search\(\) reads the whole table\nHINT:  SELECT rc_search_index\(\)/,
