@@ -4,15 +4,19 @@
  *	  Between the encoding of the database and UTF-8, which is what the API
  *	  and Kafka speak.
  *
- * All of it needs a transaction: a conversion is looked up in the catalog.
+ * A conversion is looked up in the catalog.  So all of it needs a transaction,
+ * but for what is shown to people, which makes one where there is none: an API
+ * or a broker may say what is wrong at any time.
  *
  *-------------------------------------------------------------------------
  */
 #include "rappel_conso.h"
 
+#include "access/xact.h"
 #include "catalog/namespace.h"
 #include "mb/pg_wchar.h"
 
+static char *show(const char *text);
 static char *convert(const char *bytes, int len, int from, int to);
 
 /*
@@ -56,10 +60,28 @@ rc_from_utf8(const char *bytes, int len)
 }
 
 /*
- * The same for people: what the server's encoding lacks becomes "?".
+ * The same for people: what is no UTF-8, or what the server's encoding lacks,
+ * becomes "?".
  */
 char *
 rc_shown_utf8(const char *text)
+{
+	MemoryContext context = CurrentMemoryContext;
+	bool		alone = GetDatabaseEncoding() != PG_UTF8 && !IsTransactionState();
+	char	   *shown;
+
+	if (alone)
+		StartTransactionCommand();
+	MemoryContextSwitchTo(context);
+	shown = show(text);
+	if (alone)
+		CommitTransactionCommand();
+	MemoryContextSwitchTo(context);
+	return shown;
+}
+
+static char *
+show(const char *text)
 {
 	char	   *shown = rc_from_utf8(text, strlen(text));
 	char	   *to;
@@ -73,6 +95,8 @@ rc_shown_utf8(const char *text)
 							  (int) strlen(text));
 		char	   *one = rc_from_utf8(text, len);
 
+		if (one == NULL && !pg_verify_mbstr(PG_UTF8, text, len, true))
+			len = 1;
 		to = stpcpy(to, one != NULL ? one : "?");
 		text += len;
 	}

@@ -462,31 +462,21 @@ rc_http_raise(RcHttp *http)
 }
 
 /*
- * Foreign text made fit for a message: palloc'd, null-terminated, valid in
- * the server's encoding (other bytes become "?"), control characters become
- * spaces.  Needs no transaction, which a conversion would.
+ * Foreign text made fit for a message: palloc'd, null-terminated, in the
+ * server's encoding, where what cannot be is "?"; control characters become
+ * spaces.
  */
 char *
 rc_http_printable(const char *text, size_t len)
 {
 	char	   *result = palloc(len + 1);
-	bool		keep;
-	size_t		i;
 
-	for (i = 0; i < len; i++)
+	for (size_t i = 0; i < len; i++)
 	{
 		unsigned char c = (unsigned char) text[i];
 
 		result[i] = (c < ' ' || c == 0x7f) ? ' ' : text[i];
 	}
 	result[len] = '\0';
-
-	keep = GetDatabaseEncoding() == PG_UTF8 &&
-		pg_verify_mbstr(PG_UTF8, result, (int) len, true);
-	for (i = 0; i < len && !keep; i++)
-	{
-		if (IS_HIGHBIT_SET(result[i]))
-			result[i] = '?';
-	}
-	return result;
+	return rc_shown_utf8(result);
 }

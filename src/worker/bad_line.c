@@ -136,11 +136,8 @@ stop_if_too_many(RcPass *pass, const RcExtracted *extracted, const char *error)
 	rc_bad_lines_drop(pass);
 	pass->batch.lines--;
 	rc_pass_flush(pass, false);
-	rc_transaction_begin();
 	MemoryContextSwitchTo(pass->run->context);
 	error = rc_shown_utf8(error);
-	rc_transaction_commit();
-	MemoryContextSwitchTo(pass->run->context);
 	ereport(ERROR,
 			(errcode(extracted->object ?
 					 ERRCODE_INVALID_TEXT_REPRESENTATION :

@@ -81,6 +81,21 @@ foreach my $database (sort keys %databases)
 	# what has no such field says which
 	like(run($database, qq{UPDATE rappel_conso.source SET cursor_field = '$word' WHERE name = 's'; SELECT rc_sync_now('s')}),
 		qr/^42703: dataset "d_$database" has no field "\Q$word\E"/, "V16: $encoding: an unknown field has its name");
+
+	# the API's own words, which come outside of any transaction
+	my $snowman = $database =~ /utf8|sql_ascii/ ? '☃' : '?';
+	my %answers = (
+		qq({"error_code": "x", "message": "$word inconnu ☃"}) => qr/^22023: the API refused .*: \Q$word inconnu $snowman\E;/,
+		"<p>$word\ninconnu ☃</p>" => qr/^22023: the API refused .*: \Q$word inconnu $snowman\E;/);
+	foreach my $body (sort keys %answers)
+	{
+		$api->fault('status', on => 'meta', status => 400, body => decode('UTF-8', $body),
+			content_type => $body =~ /^{/ ? 'application/json' : 'text/html');
+		like(run($database, q{UPDATE rappel_conso.source SET cursor_field = 'ordre' WHERE name = 's'; SELECT rc_sync_now('s')}),
+			$answers{$body}, "V16: $encoding: the API's words are told in it");
+		like(run($database, q{SELECT '22023: ' || error || ';' FROM rappel_conso.run ORDER BY id DESC LIMIT 1}),
+			$answers{$body}, "V16: $encoding: and stored");
+	}
 	next unless $lacks;
 	$api->control(replace => { dataset => "d_$database", records => [ map { decoded({ k => "$lacks$_", ordre => $_ }) } 1 .. 2 ] });
 	is(run($database, q{UPDATE rappel_conso.source SET cursor_field = 'k', key_field = 'ordre', filter = NULL WHERE name = 's';
