@@ -1795,37 +1795,31 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION rappel_conso.report_runs() IS 'the runs of rc_report()';
 
+CREATE FUNCTION rappel_conso.recalls(OUT date_de_publication timestamptz, OUT categorie_de_produit text) RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'rc_read_recalls' LANGUAGE C STABLE PARALLEL UNSAFE ROWS 20000;
+COMMENT ON FUNCTION rappel_conso.recalls() IS 'two columns of rappel_conso_table, read without a query, so that nothing is run that its owner has put there';
+
 CREATE FUNCTION rappel_conso.recalls_by_day(OUT day date, OUT n bigint) RETURNS SETOF record
-AS 'MODULE_PATHNAME', 'rc_read_recalls' LANGUAGE C STABLE PARALLEL UNSAFE;
+LANGUAGE sql STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+  WITH recall AS MATERIALIZED (
+    SELECT r.date_de_publication AS at FROM rappel_conso.recalls() r
+  )
+  SELECT (r.at AT TIME ZONE 'UTC')::date, count(*)
+    FROM recall r
+   WHERE r.at >= ((SELECT max(m.at) FROM recall m) AT TIME ZONE 'UTC')::date::timestamp AT TIME ZONE 'UTC' - interval '59 days'
+   GROUP BY 1;
+END;
 COMMENT ON FUNCTION rappel_conso.recalls_by_day() IS 'the number of recalls of each day (UTC) that has some, of the last 60 days that the table knows';
 
-CREATE FUNCTION rappel_conso.recalls_by_day_as_owner() RETURNS SETOF record
-LANGUAGE plpgsql STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-  RETURN QUERY
-    SELECT (t.date_de_publication AT TIME ZONE 'UTC')::date, count(*)
-      FROM @extschema@.rappel_conso_table t
-     WHERE t.date_de_publication >= ((SELECT max(m.date_de_publication) FROM @extschema@.rappel_conso_table m)
-                                     AT TIME ZONE 'UTC')::date::timestamp AT TIME ZONE 'UTC' - interval '59 days'
-     GROUP BY 1;
-END
-$$;
-COMMENT ON FUNCTION rappel_conso.recalls_by_day_as_owner() IS 'what recalls_by_day() does, with the rights of the table''s owner';
-
 CREATE FUNCTION rappel_conso.recalls_by_category(OUT category text, OUT n bigint, OUT categories bigint) RETURNS SETOF record
-AS 'MODULE_PATHNAME', 'rc_read_recalls' LANGUAGE C STABLE PARALLEL UNSAFE;
+LANGUAGE sql STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+  SELECT r.categorie_de_produit, count(*), count(*) OVER ()
+    FROM rappel_conso.recalls() r
+   GROUP BY r.categorie_de_produit ORDER BY 2 DESC, 1 LIMIT 12;
+END;
 COMMENT ON FUNCTION rappel_conso.recalls_by_category() IS 'the number of recalls of each of the 12 most frequent categories, and how many categories there are';
-
-CREATE FUNCTION rappel_conso.recalls_by_category_as_owner() RETURNS SETOF record
-LANGUAGE plpgsql STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-  RETURN QUERY
-    SELECT t.categorie_de_produit::text, count(*), count(*) OVER ()
-      FROM @extschema@.rappel_conso_table t
-     GROUP BY t.categorie_de_produit ORDER BY 2 DESC, 1 LIMIT 12;
-END
-$$;
-COMMENT ON FUNCTION rappel_conso.recalls_by_category_as_owner() IS 'what recalls_by_category() does, with the rights of the table''s owner';
 
 CREATE FUNCTION rappel_conso.report_days() RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET datestyle = iso
@@ -1870,8 +1864,9 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION rappel_conso.report_categories() IS 'recalls per category as a chart, for rc_report()';
 
+-- Who has locked the table does not keep the page.
 CREATE FUNCTION rappel_conso.report_recalls() RETURNS text
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
 DECLARE
   relation CONSTANT oid := to_regclass('@extschema@.rappel_conso_table');
   charts text;
@@ -1980,7 +1975,7 @@ GRANT EXECUTE ON FUNCTION @extschema@.rc_status(), rappel_conso.worker_pid(text,
   rappel_conso.library_version(), rappel_conso.is_preloaded() TO pg_monitor;
 GRANT EXECUTE ON FUNCTION @extschema@.rc_report(), @extschema@.rc_own_table(text), rappel_conso.html(text), rappel_conso.html_time(timestamptz),
   rappel_conso.html_number(numeric), rappel_conso.html_state(text, text), rappel_conso.report_style(),
-  rappel_conso.report_parts(), rappel_conso.report_grid(text), rappel_conso.report_runs(), rappel_conso.recalls_by_day(),
+  rappel_conso.report_parts(), rappel_conso.report_grid(text), rappel_conso.report_runs(), rappel_conso.recalls(), rappel_conso.recalls_by_day(),
   rappel_conso.recalls_by_category(), rappel_conso.report_days(),
   rappel_conso.report_categories(), rappel_conso.report_recalls(), rappel_conso.report_lag(),
   rappel_conso.report_dead_letters(), rappel_conso.report_outbox() TO pg_monitor;

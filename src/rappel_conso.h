@@ -16,6 +16,7 @@
 
 #include "compat.h"
 #include "datatype/timestamp.h"
+#include "fmgr.h"
 #include "nodes/pg_list.h"
 
 #define RC_NAME		"rappel_conso"
@@ -113,6 +114,9 @@ extern List *rc_config_file_read(const char *path, const char *setting);
 extern char *rc_to_utf8(const char *text, const char *what);
 extern char *rc_from_utf8(const char *bytes, int len);
 extern char *rc_shown_utf8(const char *text);
+
+/* recall_scan.c */
+extern void rc_recall_scan(FunctionCallInfo fcinfo, Oid table);
 
 /* host.c */
 extern bool rc_is_host(const char *host, size_t len);

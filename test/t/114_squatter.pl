@@ -139,6 +139,57 @@ value('GRANT SELECT ON rappel_conso_table, rappel_conso_history TO victim; SELEC
 is(value(q{SET ROLE victim; SELECT count(*) > 0 FROM rc_search('alimentation')}), 't', 'rc_search() reads what is his');
 is(value(q{SET ROLE victim; SELECT count(*) > 0 FROM rc_recalls_at('infinity')}), 't', 'so does rc_recalls_at()');
 like(value('SET ROLE victim; SELECT rc_report()'), qr/Recalls by category/, 'and rc_report()');
+
+# Whatever that owner puts into the table, and whoever has locked it: there is a
+# page, and what is not in it is told.
+sub page
+{
+	my ($role) = @_;
+
+	return outcome("SET ROLE $role; SET statement_timeout = '60s'; SELECT rc_report()");
+}
+my $whole = qr{<section id="recalls"><h2>Recalls</h2><figure>.*Recalls by category.*<section id="dead">}s;
+value(q{SET ROLE keeper; CREATE FUNCTION trap() RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN true; END $$;
+	CREATE INDEX ON rappel_conso_table (date_de_publication) WHERE trap();
+	CREATE INDEX ON rappel_conso_table (categorie_de_produit, (trap()));
+	CREATE STATISTICS trapped ON (trap()), date_de_publication FROM rappel_conso_table;
+	ALTER TABLE rappel_conso_table ADD CHECK (trap()); ANALYZE rappel_conso_table});
+my %traps = (
+	query_canceled => q{RAISE 'gotcha' USING ERRCODE = 'query_canceled'},
+	assert_failure => q{ASSERT false, 'gotcha'},
+	admin_shutdown => q{RAISE 'gotcha' USING ERRCODE = 'admin_shutdown'},
+	sleep => 'PERFORM pg_sleep(1e6)',
+	loop => 'LOOP BEGIN PERFORM pg_sleep(1e6); EXCEPTION WHEN query_canceled THEN NULL; END; END LOOP');
+foreach my $trap (sort keys %traps)
+{
+	value("SET ROLE keeper; CREATE OR REPLACE FUNCTION trap() RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS \$\$ BEGIN $traps{$trap}; RETURN true; END \$\$");
+	like(page($_), $whole, "D10: an index with $trap does not keep the page from $_") foreach $boss, 'victim';
+}
+value('SET ROLE keeper; DROP FUNCTION trap() CASCADE');
+my $lock = $node->background_psql('postgres', on_error_die => 1);
+$lock->query('SET ROLE keeper; BEGIN; LOCK TABLE rappel_conso_table');
+like(page($_), qr{Not read: canceling statement due to lock timeout\..*<section id="dead">}s, "R7: nor does his lock from $_") foreach $boss, 'victim';
+$lock->query('ROLLBACK');
+$lock->quit;
+# the caller's own cancel is one
+value(q{SELECT count(*) FROM pg_class});
+like(outcome(q{SET statement_timeout = 1; SELECT count(rc_report()) FROM generate_series(1, 10000)}), qr/^57014/, 'the caller can cancel it');
+
+value('ALTER TABLE rappel_conso_table ENABLE ROW LEVEL SECURITY');
+like(page('victim'), qr{Not read: table &quot;rappel_conso_table&quot; is not counted for role &quot;victim&quot;: it has row-level security\.}, 'nor are policies passed by');
+like(page($boss), $whole, 'which a superuser is not bound by');
+value('ALTER TABLE rappel_conso_table DISABLE ROW LEVEL SECURITY');
+# children count, as in a query, and so do rows of before a column
+my $count = qr{of (\d+)</figcaption>};
+my ($before) = page($boss) =~ $count;
+value(q{SET ROLE keeper; CREATE TABLE rest (junk int, LIKE rappel_conso_table INCLUDING ALL); ALTER TABLE rest DROP COLUMN junk, INHERIT rappel_conso_table;
+	INSERT INTO rest (reference_fiche, categorie_de_produit) VALUES ('c1', 'a category of the child'), ('c2', repeat('x', 1000000))});
+my ($after) = page($boss) =~ $count;
+is($after, $before + 2, 'children of the table count');
+value('SET ROLE keeper; ALTER TABLE rappel_conso_table RENAME categorie_de_produit TO categorie');
+like(page('victim'), qr{<section id="recalls"><h2>Recalls</h2><p class="error">Not read: column .*categorie_de_produit.* does not exist}, 'a column that is gone is told');
+value('SET ROLE keeper; ALTER TABLE rappel_conso_table RENAME categorie TO categorie_de_produit; DROP TABLE rest');
+
 value(q{UPDATE rappel_conso.stream SET owner = current_user WHERE name = 'rappel_conso'});
 like(outcome($calls{search}), qr/^42501: table "rappel_conso_table" belongs to role "keeper"/, 'until the stream is no longer his');
 
