@@ -72,7 +72,7 @@ rc_out_settle(int batch_limit, bool last)
 static void
 judge(RcOutTopic *topic, int batch_limit)
 {
-	int			nhanded = 0;
+	int			ntaken = 0;		/* Kafka has them, or they are gone */
 	int			nrefused = 0;
 	int			ndecided = 0;
 	RcSent	   *refused = NULL;
@@ -83,16 +83,15 @@ judge(RcOutTopic *topic, int batch_limit)
 
 		if (sent->fate != RC_FATE_LEFT)
 			ndecided++;
-		if (sent->fate == RC_FATE_DELIVERED || sent->fate == RC_FATE_GONE ||
-			sent->refused)
-			nhanded++;
+		if (sent->fate == RC_FATE_DELIVERED || sent->fate == RC_FATE_GONE)
+			ntaken++;
 		if (sent->refused)
 		{
 			nrefused++;
 			refused = sent;
 		}
 	}
-	if (nrefused == 1 && nhanded == 1 && topic->later_error == NULL)
+	if (nrefused == 1 && ntaken == 0 && topic->later_error == NULL)
 	{
 		rc_out_dead(refused, refused->sqlstate,
 					psprintf("Kafka refused the message: %s", refused->error));
@@ -109,7 +108,7 @@ judge(RcOutTopic *topic, int batch_limit)
 							 topic->name, topic->later_error),
 					topic->later_sqlstate == ERRCODE_INSUFFICIENT_PRIVILEGE ?
 					RC_FORBIDDEN_HINT : NULL);
-	else if (ndecided > 0)
+	else if (ntaken > 0)
 		rc_out_wait_over(topic);
 	topic->decided = true;
 }
@@ -299,6 +298,8 @@ settle_dead(RcOutTopic *topic)
 			rc_outbox_say("running", NULL);
 		rc_transaction_commit();
 		said_running = true;
+		if (topic->later_error == NULL)
+			rc_out_wait_over(topic);
 	}
 	PG_CATCH();
 	{

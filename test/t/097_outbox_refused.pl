@@ -219,4 +219,19 @@ wait_published();
 is(values_of('free.b') =~ s/.*locked //r, join(' ', 1 .. 20), 'D1: what Kafka has confirmed is settled when the worker is told to end');
 $locker->quit;
 
+# A refused message whose dead letter cannot be written is tried less and less
+# often, and nothing of it is lost.
+query(q{
+	DROP TRIGGER gate ON rappel_conso.outbox;
+	CREATE FUNCTION no_space() RETURNS trigger LANGUAGE plpgsql AS
+	$$ BEGIN RAISE EXCEPTION 'no space left' USING ERRCODE = '53100', HINT = 'Make some.'; END $$;
+	CREATE TRIGGER no_space BEFORE INSERT ON rappel_conso.dead_letter FOR EACH ROW EXECUTE FUNCTION no_space();
+	SELECT rc_publish('free.small', (SELECT string_agg(md5(i::text), '') FROM generate_series(1, 1000) i), 'k')});
+wait_for(q{SELECT failures >= 3 FROM rappel_conso.outbox_topic WHERE topic = 'free.small'}, 'three failures');
+is(query(q{SELECT sqlstate, error, hint FROM rappel_conso.outbox_topic WHERE topic = 'free.small'}), '53100|no space left|Make some.', 'D1: a dead letter that cannot be written: the topic says why');
+query('DROP TRIGGER no_space ON rappel_conso.dead_letter');
+wait_published();
+is(query(q{SELECT count(*) FROM rappel_conso.dead_letter WHERE topic = 'free.small' AND record_offset IS NULL AND octet_length(value) = 32000}), '1', 'D1: then it is there');
+wait_for(q{SELECT count(*) = 0 FROM rappel_conso.outbox_topic WHERE topic = 'free.small'}, 'the row of the topic to go');
+
 done_testing();
