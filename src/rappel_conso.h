@@ -84,6 +84,9 @@ rc_to_kafka_time(TimestampTz time)
 		(POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY * INT64CONST(1000);
 }
 
+/* worker/worker.c: this process is a worker of ours, and not another's */
+extern bool rc_in_worker;
+
 /* settings.c */
 extern char *rc_databases;
 extern char *rc_kafka_brokers;

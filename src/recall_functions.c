@@ -66,7 +66,7 @@ static Oid	own_function(const char *name, int nargs, const Oid *types);
 static Datum call_as_reader(FunctionCallInfo fcinfo, const Tables *tables,
 							int nargs, const Oid *types, const Datum *args);
 static Datum search_vector(void);
-static Datum search_words(text *query);
+static Datum search_words(text * query);
 
 /*
  * rc_search(query): the words are made with the caller's rights, the rows read
@@ -242,7 +242,7 @@ search_vector(void)
  * The words of a query, as a tsquery.  Errors: 54000.
  */
 static Datum
-search_words(text *query)
+search_words(text * query)
 {
 	char	   *string = VARDATA_ANY(query);
 	int			characters = pg_mbstrlen_with_len(string,

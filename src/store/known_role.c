@@ -59,7 +59,7 @@ rc_role_resolve(const char *role_name, Oid known, bool is_known)
 
 	if (is_known)
 		return OidIsValid(role) && role == known ? role : InvalidOid;
-	if (MyBackendType == B_BG_WORKER && !XactReadOnly)
+	if (rc_in_worker && !XactReadOnly)
 		note_role(role_name);
 	return role;
 }
@@ -90,7 +90,7 @@ note_role(const char *role_name)
 uint64
 rc_roles_fill(void)
 {
-	if (MyBackendType != B_BG_WORKER || XactReadOnly)
+	if (!rc_in_worker || XactReadOnly)
 		return 0;
 	return rc_execute("INSERT INTO rappel_conso.known_role (name, oid)"
 					  " SELECT n.name, COALESCE(r.oid, 0)"

@@ -46,7 +46,9 @@ static bool may_run(bool by_hand);
 static void round_of_work(void);
 static List *retry_after_reload(List *starts);
 static List *guarded(Part part, List *starts);
-static void recover_part(void);
+static void start_all(List *starts);
+static int	start_guarded(const RcStart *what);
+static int	recover_part(void);
 static void settle_lost(List *lost);
 static void settle_child(const RcLostChild *child);
 static void start(const RcStart *what);
@@ -125,7 +127,6 @@ round_of_work(void)
 {
 	static TimestampTz removed_at = 0;
 	List	   *starts = NIL;
-	ListCell   *lc;
 
 	free_slots = -1;
 	settle_lost(rc_children_look(&rc_next_look));
@@ -151,18 +152,7 @@ round_of_work(void)
 		starts = guarded(rc_due_streams, starts);
 		starts = guarded(rc_due_watermarks, starts);
 	}
-	foreach(lc, starts)
-	{
-		PG_TRY();
-		{
-			start((const RcStart *) lfirst(lc));
-		}
-		PG_CATCH();
-		{
-			recover_part();
-		}
-		PG_END_TRY();
-	}
+	start_all(starts);
 	if (rc_lock_marked(RC_WORKER_SLOT, ""))
 		make_room();
 	MemoryContextSwitchTo(rc_round_context);
@@ -171,6 +161,46 @@ round_of_work(void)
 		removed_at = GetCurrentTimestamp();
 		remove_history();
 	}
+}
+
+/*
+ * Each start is a part of its own.  Where one waits in vain for a lock, others
+ * of the same owner are left for the next round, so that who locks all of his
+ * rows does not make everybody wait for each.
+ */
+static void
+start_all(List *starts)
+{
+	List	   *locked = NIL;
+	ListCell   *lc;
+
+	foreach(lc, starts)
+	{
+		const RcStart *what = (const RcStart *) lfirst(lc);
+
+		if (what->owner_name != NULL && list_member_oid(locked, what->owner))
+			continue;
+		if (start_guarded(what) == ERRCODE_LOCK_NOT_AVAILABLE)
+			locked = lappend_oid(locked, what->owner);
+	}
+}
+
+/* Returns the SQLSTATE of an error, or 0. */
+static int
+start_guarded(const RcStart *what)
+{
+	volatile int sqlstate = 0;
+
+	PG_TRY();
+	{
+		start(what);
+	}
+	PG_CATCH();
+	{
+		sqlstate = recover_part();
+	}
+	PG_END_TRY();
+	return sqlstate;
 }
 
 /* A setting, or a file that one names, may have been mended. */
@@ -213,8 +243,11 @@ guarded(Part part, List *starts)
 	return result;
 }
 
-/* In PG_CATCH, where a part of a round has failed: the others go on. */
-static void
+/*
+ * In PG_CATCH, where a part of a round has failed: the others go on.  Returns
+ * the SQLSTATE.
+ */
+static int
 recover_part(void)
 {
 	ErrorData  *error = rc_worker_recover(rc_round_context,
@@ -230,6 +263,7 @@ recover_part(void)
 		rc_transaction_commit();
 	}
 	MemoryContextSwitchTo(rc_round_context);
+	return error->sqlerrcode;
 }
 
 /* Workers that could not connect. */

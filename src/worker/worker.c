@@ -67,6 +67,7 @@ bool		rc_cancel_ends_worker = false;
 static emit_log_hook_type next_log_hook = NULL;
 
 /* Of the database that this worker is connected to. */
+bool		rc_in_worker = false;
 static char database_name[NAMEDATALEN];
 
 /* Memory of at least so many bytes goes back to the system when it is freed. */
@@ -213,6 +214,7 @@ rc_worker_connect(const RcWorkerArgs *args, const char *title)
 	pqsignal(SIGUSR2, rc_statement_cancel);
 	BackgroundWorkerUnblockSignals();
 	return_large_memory();
+	rc_in_worker = true;
 
 	BackgroundWorkerInitializeConnectionByOid(args->database, args->role,
 											  RC_CONNECT_FLAGS);

@@ -69,6 +69,35 @@ $node->becomes_true("SELECT count(*) = 6 FROM seen", 'R7: then it goes on');
 $node->becomes_true("SELECT state = 'running' FROM rc_status() WHERE component = 'stream' AND name = 'fine'", 'and says so');
 
 #
+# D5: rows that an owner keeps locked, of streams that wait for a slot: those of
+# others are started meanwhile
+#
+value(<<~'EOC');
+	GRANT INSERT, UPDATE ON rappel_conso.stream TO rude;
+	GRANT INSERT ON seen TO rude;
+	INSERT INTO rappel_conso.topic_grant (role, topic, can_read) VALUES ('rude', 'rude.*', true);
+	ALTER SYSTEM SET rappel_conso.workers_per_owner = 1;
+	SELECT pg_reload_conf();
+	EOC
+$kafka->create_topic($_) foreach 'rude.1', 'rude.2', 'rude.3', 'later';
+value("SET ROLE rude; INSERT INTO rappel_conso.stream (name, topics, value_type, statement)
+	SELECT 'a_rude_' || n, ARRAY['rude.' || n], 'text', 'INSERT INTO public.seen SELECT value FROM records' FROM generate_series(1, 3) n");
+$node->becomes_true("SELECT count(*) = 2 FROM rappel_conso.stream_state WHERE stream LIKE 'a_rude%' AND detail ~ 'as many workers as'", 'two of three streams of a role wait for its share');
+my $rows = start_session($node, "BEGIN; UPDATE rappel_conso.stream SET batch_size = 777 WHERE name LIKE 'a_rude%';
+	SELECT FROM rappel_conso.stream_state WHERE stream LIKE 'a_rude%' FOR UPDATE;\n\\warn locked\nSELECT pg_sleep(1000)");
+$rows->wait_for(qr/locked/);
+my $holder = value("SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND backend_xid IS NOT NULL");
+value(q{UPDATE rappel_conso.stream_state SET retry_at = NULL WHERE stream = 'fine'; SELECT pg_terminate_backend(rappel_conso.worker_pid('stream', 'fine'))});
+$node->add_stream('later', value_type => "'text'", statement => "'INSERT INTO public.seen SELECT value FROM records'");
+produce($_, 1) foreach 'later', 'fine';
+$node->becomes_true("SELECT next_offset = 1 FROM rappel_conso.stream_offset WHERE stream = 'later'", 'D5: a new stream of another role is started');
+$node->becomes_true("SELECT rappel_conso.worker_pid('stream', 'fine') > 0", 'D5: and one that has lost its worker');
+is(value("SELECT count(*) FROM pg_stat_activity WHERE pid = $holder AND backend_xid IS NOT NULL"), 1, 'D5: while the rows are still locked');
+value("SELECT pg_terminate_backend($holder)");
+$rows->finish;
+value("DELETE FROM rappel_conso.stream WHERE name LIKE 'a_rude%'; ALTER SYSTEM RESET rappel_conso.workers_per_owner; SELECT pg_reload_conf()");
+
+#
 # C3: a circle over runs that wait for streams
 #
 
