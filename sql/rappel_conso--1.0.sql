@@ -861,6 +861,25 @@ CREATE TRIGGER restored BEFORE INSERT ON rappel_conso.known_name
   FOR EACH ROW EXECUTE FUNCTION rappel_conso.name_known();
 COMMENT ON TRIGGER restored ON rappel_conso.known_name IS 'a name that comes from a dump means nobody';
 
+-- Where somebody has put a trigger before updates, each of them computes
+-- generated columns anew, and the name may be another role's by then.
+CREATE FUNCTION rappel_conso.owner_kept() RETURNS trigger
+AS 'MODULE_PATHNAME', 'rc_owner_kept' LANGUAGE C;
+COMMENT ON FUNCTION rappel_conso.owner_kept() IS 'keeps what a dropped role has left from a role that takes its name later: it becomes nobody''s';
+
+CREATE TRIGGER owner_kept AFTER UPDATE ON rappel_conso.run
+  FOR EACH ROW WHEN (NEW.owner = OLD.owner AND NEW.owner_oid IS DISTINCT FROM OLD.owner_oid)
+  EXECUTE FUNCTION rappel_conso.owner_kept();
+COMMENT ON TRIGGER owner_kept ON rappel_conso.run IS 'keeps what a dropped role has left from a role that takes its name later';
+CREATE TRIGGER owner_kept AFTER UPDATE ON rappel_conso.dead_letter
+  FOR EACH ROW WHEN (NEW.owner = OLD.owner AND NEW.owner_oid IS DISTINCT FROM OLD.owner_oid)
+  EXECUTE FUNCTION rappel_conso.owner_kept();
+COMMENT ON TRIGGER owner_kept ON rappel_conso.dead_letter IS 'keeps what a dropped role has left from a role that takes its name later';
+CREATE TRIGGER owner_kept AFTER UPDATE ON rappel_conso.outbox
+  FOR EACH ROW WHEN (NEW.owner = OLD.owner AND NEW.owner_oid IS DISTINCT FROM OLD.owner_oid)
+  EXECUTE FUNCTION rappel_conso.owner_kept();
+COMMENT ON TRIGGER owner_kept ON rappel_conso.outbox IS 'keeps what a dropped role has left from a role that takes its name later';
+
 CREATE FUNCTION rappel_conso.owner_known() RETURNS trigger
 AS 'MODULE_PATHNAME', 'rc_owner_known' LANGUAGE C;
 COMMENT ON FUNCTION rappel_conso.owner_known() IS 'keeps what a dropped role has left from a role that takes its name later';

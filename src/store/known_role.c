@@ -14,6 +14,7 @@
  */
 #include "store/store.h"
 
+#include "access/sysattr.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
@@ -31,6 +32,7 @@
 
 PG_FUNCTION_INFO_V1(rc_role_check);
 PG_FUNCTION_INFO_V1(rc_owner_known);
+PG_FUNCTION_INFO_V1(rc_owner_kept);
 PG_FUNCTION_INFO_V1(rc_role_oid);
 
 static bool is_restored(TriggerData *data);
@@ -228,6 +230,46 @@ rc_owner_known(PG_FUNCTION_ARGS)
 										SPI_fnumber(desc, "name")));
 	return PointerGetDatum(TRIGGER_FIRED_BY_UPDATE(data->tg_event) ?
 						   data->tg_newtuple : data->tg_trigtuple);
+}
+
+/*
+ * Trigger function: AFTER UPDATE of a row whose name of an owner means another
+ * role than when it was stored, though nobody has set the owner: it becomes
+ * nobody's.  No role can be named "none".
+ */
+Datum
+rc_owner_kept(PG_FUNCTION_ARGS)
+{
+	static const struct
+	{
+		const char *table;
+		const char *sql;
+	}			rows[] = {
+		{"run", "UPDATE rappel_conso.run SET owner = 'none' WHERE id = $1"},
+		{"dead_letter", "UPDATE rappel_conso.dead_letter SET owner = 'none' WHERE id = $1"},
+		{"outbox", "UPDATE rappel_conso.outbox SET owner = 'none' WHERE id = $1"}
+	};
+	TriggerData *data = (TriggerData *) fcinfo->context;
+	TupleDesc	desc;
+	int			owner;
+	RcParams	params = {0};
+	bool		isnull;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		elog(ERROR, "owner_kept() is a trigger function");
+	desc = RelationGetDescr(data->tg_relation);
+	owner = SPI_fnumber(desc, "owner") - FirstLowInvalidHeapAttributeNumber;
+	if (bms_is_member(owner, data->tg_updatedcols))
+		return PointerGetDatum(NULL);
+	rc_param_int8(&params, DatumGetInt64(SPI_getbinval(data->tg_newtuple, desc,
+													   SPI_fnumber(desc, "id"),
+													   &isnull)));
+	for (int i = 0; i < lengthof(rows); i++)
+	{
+		if (strcmp(rows[i].table, RelationGetRelationName(data->tg_relation)) == 0)
+			rc_execute(rows[i].sql, &params);
+	}
+	return PointerGetDatum(NULL);
 }
 
 /* rappel_conso.role_oid(name): null if there is no such role. */
