@@ -75,7 +75,7 @@ rc_settings_define(void)
 							NULL, &rc_keep_history, 30, 0, 36500, PGC_SIGHUP,
 							0, NULL, NULL, NULL);
 	DefineCustomIntVariable("rappel_conso.workers_per_owner",
-							"Sets how many stream workers one role may have in a database.",
+							"Sets how many workers one role may have in a database, streams and runs together.",
 							"0 means half of max_worker_processes.  Superusers have no limit.",
 							&rc_workers_per_owner, 0, 0, 10000, PGC_SIGHUP,
 							0, NULL, NULL, NULL);

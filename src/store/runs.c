@@ -99,6 +99,33 @@ rc_run_refuse(int64 run, const char *source, const ErrorData *error)
 	rc_query_end(&scope);
 }
 
+/*
+ * Cancel what is queued for a source that is gone, or that has been given to
+ * another role since: of that name, or NULL: of all.  Who has such a source
+ * now has not asked for it.  Returns their number.
+ */
+int
+rc_run_cancel_orphans(const char *source)
+{
+	RcParams	params = {0};
+
+	rc_param_text(&params, source);
+	return (int) rc_execute("WITH orphan AS (UPDATE rappel_conso.run SET state = 'cancelled',"
+							" finished_at = pg_catalog.clock_timestamp(), sqlstate = '57014',"
+							" error = 'the source was deleted, or given to another role'"
+							" WHERE id IN (SELECT r.id FROM rappel_conso.run r"
+							"  WHERE r.state = 'queued' AND r.source = COALESCE($1, r.source)"
+							"  AND NOT EXISTS (SELECT FROM rappel_conso.source s"
+							"   LEFT JOIN rappel_conso.known_role k ON k.name = s.owner"
+							"   WHERE s.name = r.source AND s.owner = r.owner"
+							"   AND COALESCE(k.oid, r.owner_oid, 0) = COALESCE(r.owner_oid, 0))"
+							"  FOR UPDATE OF r SKIP LOCKED) RETURNING id)"
+							" UPDATE rappel_conso.task SET state = 'cancelled',"
+							" finished_at = pg_catalog.clock_timestamp()"
+							" WHERE run IN (SELECT id FROM orphan) AND state = 'queued'",
+							&params);
+}
+
 /* Write down where the records of a run go. */
 void
 rc_run_destination(int64 run, const char *destination)

@@ -13,6 +13,8 @@
 
 #include "utils/acl.h"
 
+#define SOURCE_GONE	"source \"%s\" was deleted or renamed while it was read"
+
 static void param_cursor(RcParams *params, const char *cursor);
 static void check_owner(const RcSource *source);
 
@@ -121,8 +123,9 @@ rc_source_advance(const RcSource *source, const char *destination,
 }
 
 /*
- * A run goes on as the role that it has connected as, to its end when the
- * source is given to another one meanwhile, but not when that role is gone.
+ * A run works as the role that it has connected as, which may be gone.  When
+ * the source is given to another one meanwhile, what it can still commit before
+ * it notices is that of the owner it was begun for.
  */
 static void
 check_owner(const RcSource *source)
@@ -323,10 +326,40 @@ rc_source_changed(const RcSource *source)
 	if (rc_source_load(source->name) == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("source \"%s\" was deleted or renamed while it was read",
-						source->name)));
+				 errmsg(SOURCE_GONE, source->name)));
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("source \"%s\" changed while it was read", source->name),
 			 errhint("Run it again.")));
+}
+
+/*
+ * The error of a run whose source is not that of its role any more, in the
+ * current context; NULL: it is.
+ */
+ErrorData *
+rc_source_gone(const RcSource *source)
+{
+	RcSource   *now = rc_source_load(source->name);
+	ErrorData  *error;
+
+	if (now != NULL && now->owner == source->owner)
+		return NULL;
+	error = palloc0(sizeof(ErrorData));
+	if (now != NULL && !OidIsValid(now->owner))
+		rc_role_lost(now->owner_name, "source", source->name, error);
+	else if (now != NULL)
+	{
+		error->sqlerrcode = ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
+		error->message = psprintf("source \"%s\" was given to another role while it was read",
+								  source->name);
+		error->hint = "What was committed stays: the next run goes on from there.";
+	}
+	else
+	{
+		error->sqlerrcode = ERRCODE_UNDEFINED_OBJECT;
+		error->message = psprintf(SOURCE_GONE, source->name);
+	}
+	error->elevel = ERROR;
+	return error;
 }

@@ -239,6 +239,7 @@ extern void rc_run_add(int64 run, const char *task, const char *stream,
 					   const RcCounts *counts);
 extern void rc_run_finish(int64 run, const char *state,
 						  const ErrorData *error);
+extern int	rc_run_cancel_orphans(const char *source);
 extern void rc_run_refuse(int64 run, const char *source,
 						  const ErrorData *error);
 extern void rc_run_destination(int64 run, const char *destination);
@@ -260,6 +261,7 @@ extern void rc_source_advance(const RcSource *source, const char *destination,
 extern void rc_source_fence(const RcSource *source, const char *destination,
 							const RcSourceState *state);
 extern void rc_source_changed(const RcSource *source);
+extern ErrorData *rc_source_gone(const RcSource *source);
 extern void rc_source_checked(const RcSource *source, const char *destination);
 extern void rc_source_quota(const RcSource *source, const RcQuota *quota);
 extern void rc_source_complete(const RcSource *source, const char *destination,

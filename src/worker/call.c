@@ -10,7 +10,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "worker/worker.h"
+#include "worker/share.h"
 
 #include <signal.h>
 
@@ -45,7 +45,9 @@ typedef struct StartedWorker
 } StartedWorker;
 
 static bool find_slot(const RcCall *call, const RcWorkerArgs *args,
-					  StartedWorker *started);
+					  StartedWorker *started, bool *full);
+static bool launch_one(RcWorkerKind kind, const RcWorkerArgs *args,
+					   StartedWorker *started);
 static StartedWorker *launch(const RcCall *call, dsm_segment *segment);
 static bool receive(shm_mq_handle *queue, StartedWorker *started,
 					RcCall *call);
@@ -182,20 +184,28 @@ rc_call_worker(RcCall *call)
 /*
  * Start the worker, in a slot that may have to be waited for: the scheduler
  * has a stream's worker leave, and those of parallel queries come and go.
+ * False if there is none in time; "full" says that it was not for want of
+ * slots, but since the owner has its share of them.
  */
 static bool
 find_slot(const RcCall *call, const RcWorkerArgs *args,
-		  StartedWorker *started)
+		  StartedWorker *started, bool *full)
 {
 	TimestampTz began = GetCurrentTimestamp();
 	bool		marked = false;
 
-	while (!rc_worker_launch(call->kind, args, &started->handle))
+	for (;;)
 	{
+		RcShare		share;
+
+		rc_share_look(args->role, "{}", &share);
+		*full = rc_share_must_leave(&share);
+		if (!*full && launch_one(call->kind, args, started))
+			break;
 		if (rc_time_passed(began, SLOT_PATIENCE))
 			return false;
 		if (!marked)
-			rc_lock_mark(RC_WORKER_SLOT, "", false);
+			rc_share_mark(args->role);
 		marked = true;
 		rc_wake_now(RC_WORKER_SCHEDULER, "", 0);
 		(void) WaitLatch(MyLatch,
@@ -206,8 +216,20 @@ find_slot(const RcCall *call, const RcWorkerArgs *args,
 		check_deadline(call);
 	}
 	if (marked)
-		rc_lock_unmark(RC_WORKER_SLOT, "", false);
+		rc_share_unmark(args->role);
 	return true;
+}
+
+/* The callback of the segment, and so the handle, may outlive the query. */
+static bool
+launch_one(RcWorkerKind kind, const RcWorkerArgs *args,
+		   StartedWorker *started)
+{
+	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+	bool		launched = rc_worker_launch(kind, args, &started->handle);
+
+	MemoryContextSwitchTo(old);
+	return launched;
 }
 
 /* Launch the worker, and have it cancelled when the segment goes. */
@@ -215,24 +237,22 @@ static StartedWorker *
 launch(const RcCall *call, dsm_segment *segment)
 {
 	RcWorkerArgs args = call->args;
-	StartedWorker *started;
-	MemoryContext old;
-	bool		launched;
+	StartedWorker *started = MemoryContextAllocZero(TopMemoryContext,
+													sizeof(StartedWorker));
+	bool		full;
 
 	args.database = MyDatabaseId;
 	args.segment = dsm_segment_handle(segment);
 
-	/* The callback of the segment may outlive any context of the query. */
-	old = MemoryContextSwitchTo(TopMemoryContext);
-	started = palloc0(sizeof(StartedWorker));
-	launched = find_slot(call, &args, started);
-	MemoryContextSwitchTo(old);
-	if (!launched)
+	if (!find_slot(call, &args, started, &full))
 	{
 		pfree(started);
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
 				 errmsg("could not start the %s", call->what),
+				 full ? errdetail("Its owner's limit is reached: %s.",
+								  rc_share_words(GetUserNameFromId(args.role, false))) : 0,
+				 full ? errhint("Call the function again when one of them has ended.") :
 				 errhint("You may need to increase max_worker_processes.")));
 	}
 	on_dsm_detach(segment, cancel_worker, PointerGetDatum(started));

@@ -241,42 +241,62 @@ rc_children_free_slots(void)
 	return (int) Max(0, max_worker_processes - used);
 }
 
-/* How many stream workers a role has in this database. */
-int
-rc_children_of(Oid owner)
+/* The processes of the children, as the text of an array. */
+char *
+rc_children_pids(void)
 {
-	RcQueryScope scope;
-	RcParams	params = {0};
-	int64		n;
+	StringInfoData pids;
 	ListCell   *lc;
+	pid_t		pid;
 
-	rc_param_datum(&params, OIDOID, ObjectIdGetDatum(owner));
-	rc_param_datum(&params, OIDOID, ObjectIdGetDatum(MyDatabaseId));
-	rc_query_begin(&scope);
-	rc_query("SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_get_activity(NULL) a"
-			 " WHERE a.backend_type = 'rappel_conso stream'"
-			 " AND a.usesysid = $1 AND a.datid = $2", &params);
-	n = rc_column_int8(0, 1, 0);
-	rc_query_end(&scope);
+	initStringInfo(&pids);
+	foreach(lc, children)
+	{
+		if (GetBackgroundWorkerPid(((Child *) lfirst(lc))->handle,
+								   &pid) == BGWH_STARTED)
+			appendStringInfo(&pids, "%s%d", pids.len > 0 ? "," : "", (int) pid);
+	}
+	return psprintf("{%s}", pids.data);
+}
+
+/*
+ * Add those of a role to what it has otherwise.  For a while after its start a
+ * process cannot be seen as what it is, nor whose it is: so they are counted
+ * here.
+ */
+void
+rc_children_add(RcShare *share)
+{
+	ListCell   *lc;
+	pid_t		pid;
+
 	foreach(lc, children)
 	{
 		Child	   *child = (Child *) lfirst(lc);
 
-		if (child->kind == RC_WORKER_STREAM && child->owner == owner &&
-			child->segment != NULL)
-			n++;
+		if (child->owner != share->owner ||
+			GetBackgroundWorkerPid(child->handle, &pid) == BGWH_STOPPED)
+			continue;
+		if (child->kind == RC_WORKER_STREAM)
+			share->streams++;
+		else if (child->kind == RC_WORKER_RUN)
+			share->others++;
 	}
-	return (int) n;
 }
 
 /*
- * Have one stream worker leave, so that a run finds a slot: the newest one
- * that is outside a transaction, if there is any.  It loses nothing: what it
- * has not committed is read again.  False when there is none to leave.
+ * Have one stream worker leave, so that a run finds a slot: one that is
+ * outside a transaction, if there is any, and of the role that has most
+ * workers, the newest.  A role that has its share already gets but the slot of
+ * one of its own streams; "share" NULL: none of a role.  The stream loses
+ * nothing: what it has not committed is read again.  False when there is none
+ * to leave.
  */
 bool
-rc_children_make_room(void)
+rc_children_make_room(const RcShare *share)
 {
+	Oid			only = share != NULL && rc_share_used(share) >= rc_share_most() ?
+		share->owner : InvalidOid;
 	static int	leaving = 0;
 	static TimestampTz leaving_since = 0;
 	RcQueryScope scope;
@@ -289,10 +309,15 @@ rc_children_make_room(void)
 	leaving = 0;
 	pgstat_clear_snapshot();
 	rc_param_datum(&params, OIDOID, ObjectIdGetDatum(MyDatabaseId));
+	rc_param_datum(&params, OIDOID, ObjectIdGetDatum(only));
 	rc_query_begin(&scope);
-	if (rc_query("SELECT a.pid FROM pg_catalog.pg_stat_get_activity(NULL) a"
-				 " WHERE a.backend_type = 'rappel_conso stream' AND a.datid = $1"
-				 " ORDER BY a.xact_start IS NOT NULL, a.backend_start DESC LIMIT 1",
+	if (rc_query("SELECT a.pid FROM (SELECT o.*,"
+				 "  pg_catalog.count(*) OVER (PARTITION BY o.usesysid) AS n"
+				 "  FROM pg_catalog.pg_stat_get_activity(NULL) o"
+				 "  WHERE o.datid = $1 AND o.backend_type LIKE 'rappel^_conso %' ESCAPE '^') a"
+				 " WHERE a.backend_type = 'rappel_conso stream'"
+				 " AND ($2 = 0 OR a.usesysid = $2)"
+				 " ORDER BY a.xact_start IS NOT NULL, a.n DESC, a.backend_start DESC LIMIT 1",
 				 &params) == 1)
 		leaving = (int) rc_column_int8(0, 1, 0);
 	leaving_since = GetCurrentTimestamp();

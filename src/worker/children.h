@@ -8,7 +8,7 @@
 #ifndef RC_CHILDREN_H
 #define RC_CHILDREN_H
 
-#include "worker/worker.h"
+#include "worker/share.h"
 
 /* What is to be started. */
 typedef struct RcStart
@@ -19,7 +19,6 @@ typedef struct RcStart
 	int64		run;			/* that was queued; 0: none */
 	char	   *owner_name;		/* NULL: the bootstrap superuser */
 	Oid			owner;			/* InvalidOid with a name: it means no role */
-	bool		limited;		/* the owner has a limit of workers */
 } RcStart;
 
 /* A child that ended before it was connected. */
@@ -33,7 +32,8 @@ extern List *rc_children_look(long *next_look);
 extern bool rc_child_exists(RcWorkerKind kind, const char *name, int number);
 extern bool rc_child_start(const RcStart *what);
 extern int	rc_children_free_slots(void);
-extern int	rc_children_of(Oid owner);
-extern bool rc_children_make_room(void);
+extern char *rc_children_pids(void);
+extern void rc_children_add(RcShare *share);
+extern bool rc_children_make_room(const RcShare *share);
 
 #endif							/* RC_CHILDREN_H */

@@ -44,7 +44,9 @@ static bool is_paused(RcWorkerKind kind, const char *name);
  * Runs that say "running" while nobody runs them: a kill or a restart of the
  * server has ended their worker.  The lock alone does not tell, since a
  * stream's statement can let go of it; nor does application_name, which
- * everybody can set.  The type of a process is what it was registered as.
+ * everybody can set.  The type of a process is what it was registered as, which
+ * is another name than the source's after that was renamed; but whoever still
+ * holds the lock of the run's number lives.
  */
 List *
 rc_due_dead_runs(List *starts)
@@ -55,7 +57,7 @@ rc_due_dead_runs(List *starts)
 	uint64		n;
 
 	rc_query_begin(&scope);
-	n = rc_query("SELECT r.source FROM rappel_conso.run r WHERE r.state = 'running'"
+	n = rc_query("SELECT r.source, r.id::text FROM rappel_conso.run r WHERE r.state = 'running'"
 				 " AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_activity a"
 				 "  WHERE a.datname = pg_catalog.current_database()"
 				 "  AND a.backend_type = 'rappel_conso run ' || r.source)",
@@ -63,8 +65,12 @@ rc_due_dead_runs(List *starts)
 	for (uint64 i = 0; i < n; i++)
 	{
 		char	   *source = rc_column_text(i, 1);
-		MemoryContext old = MemoryContextSwitchTo(rc_round_context);
+		MemoryContext old;
 
+		if (rc_lock_holder(MyDatabaseId, RC_WORKER_RUN_ID,
+						   rc_column_text(i, 2), 0) != 0)
+			continue;
+		old = MemoryContextSwitchTo(rc_round_context);
 		sources = lappend(sources, pstrdup(source));
 		MemoryContextSwitchTo(old);
 	}
@@ -109,7 +115,8 @@ mark_dead_run(const char *source)
 /*
  * Runs that were asked for, and sources whose poll_interval has passed since
  * their last run started; a source that is not due yet brings the next look
- * forward.  After a clock that went ahead, times to come do not count.
+ * forward.  After a clock that went ahead, times to come do not count.  Where
+ * not all can start, the one that has waited longest is the next.
  */
 List *
 rc_due_runs(List *starts)
@@ -124,7 +131,8 @@ rc_due_runs(List *starts)
 				 " FROM rappel_conso.source s"
 				 " JOIN rappel_conso.known_role k ON k.name = s.owner"
 				 " LEFT JOIN LATERAL (SELECT u.id FROM rappel_conso.run u"
-				 "  WHERE u.source = s.name AND u.state = 'queued'"
+				 "  WHERE u.source = s.name AND u.state = 'queued' AND u.owner = s.owner"
+				 "  AND COALESCE(u.owner_oid, 0) = k.oid"
 				 "  ORDER BY u.id LIMIT 1 FOR SHARE SKIP LOCKED) q ON true"
 				 " CROSS JOIN LATERAL (SELECT extract(epoch FROM s.poll_interval) *"
 				 "  CASE WHEN EXISTS (SELECT FROM rappel_conso.source_state t"
@@ -142,7 +150,7 @@ rc_due_runs(List *starts)
 				 " OR NOT EXISTS (SELECT FROM pg_catalog.pg_roles r"
 				 "  WHERE r.rolname = k.name AND r.oid = k.oid)"
 				 " OR NOT s.paused AND s.poll_interval IS NOT NULL"
-				 " ORDER BY q.id NULLS LAST, s.name", NULL);
+				 " ORDER BY q.id NULLS LAST, l.at NULLS FIRST, s.name", NULL);
 	for (uint64 i = 0; i < n; i++)
 	{
 		int64		wait = rc_column_int8(i, 5, 0);
@@ -193,11 +201,9 @@ rc_due_streams(List *starts)
 	uint64		n;
 
 	rc_query_begin(&scope);
-	n = rc_query("SELECT s.name, w.number, s.owner, k.oid,"
-				 " COALESCE(NOT r.rolsuper, false)"
+	n = rc_query("SELECT s.name, w.number, s.owner, k.oid"
 				 " FROM rappel_conso.stream s"
 				 " JOIN rappel_conso.known_role k ON k.name = s.owner"
-				 " LEFT JOIN pg_catalog.pg_roles r ON r.oid = k.oid"
 				 " CROSS JOIN LATERAL (SELECT COALESCE(max(o.partition) + 1, 1) AS n"
 				 "  FROM rappel_conso.stream_offset o"
 				 "  WHERE o.stream = s.name AND o.topic = ANY (s.topics)) p"
@@ -216,7 +222,6 @@ rc_due_streams(List *starts)
 		what->number = (int) rc_column_int8(i, 2, 0);
 		what->run = 0;
 		set_owner(what, i, 3);
-		what->limited = rc_column_bool(i, 5);
 		starts = add_start(starts, what);
 	}
 	rc_query_end(&scope);

@@ -19,6 +19,10 @@ extern List *rc_due_runs(List *starts);
 extern List *rc_due_publisher(List *starts);
 extern List *rc_due_streams(List *starts);
 
+/* gone.c */
+extern List *rc_due_orphans(List *starts);
+extern List *rc_due_gone(List *starts);
+
 /* changes.c */
 extern List *rc_due_cancels(List *starts);
 extern List *rc_due_watermarks(List *starts);

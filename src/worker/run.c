@@ -18,9 +18,13 @@
 #include "storage/ipc.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
+#include "worker/share.h"
 
 /* The longest wait before a retry, in ms, unless the API names a time. */
 #define MAX_RETRY_DELAY		(10 * 60 * 1000)
+
+/* While it waits, it looks this often whether its source is there, in ms. */
+#define LOOK_INTERVAL		5000
 
 typedef void (*TaskFunction) (RcRun *run);
 
@@ -35,7 +39,8 @@ static ErrorData *try_task(RcRun *run, TaskFunction function);
 static void release(RcRun *run);
 static bool worth_a_retry(RcRun *run, const ErrorData *error, int attempt);
 static TimestampTz next_try(RcRun *run, int attempt, TimestampTz not_before);
-static void wait_until(TimestampTz time);
+static void wait_until(RcRun *run, TimestampTz time);
+static ErrorData *source_gone(RcRun *run);
 static void set_task(RcRun *run, const char *name, const char *state,
 					 int attempt, TimestampTz next_try,
 					 const ErrorData *error);
@@ -57,6 +62,8 @@ rc_run_main(Datum arg)
 	rc_worker_connect(args, psprintf("rappel_conso run %s", args->name));
 	if (args->scheduled)
 		rc_queue_connected();
+	else
+		rc_share_check();
 	if (!rc_lock_take(RC_WORKER_RUN, args->name, 0))
 	{
 		rc_queue_send_busy();
@@ -89,6 +96,12 @@ rc_run_main(Datum arg)
 		finish_run(run, "success", NULL);
 		rc_queue_send_end(&run->id, 1);
 		proc_exit(0);
+	}
+	if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
+	{
+		ErrorData  *gone = source_gone(run);
+
+		error = gone != NULL ? gone : error;
 	}
 	finish_run(run, error->sqlerrcode == ERRCODE_QUERY_CANCELED ?
 			   "cancelled" : "failed", error);
@@ -321,7 +334,7 @@ run_task(RcRun *run, const char *name, TaskFunction function)
 				 error->detail ? errdetail_internal("%s", error->detail) : 0,
 				 errhint("It is tried again at %s.", timestamptz_to_str(at))));
 		FreeErrorData(error);
-		wait_until(at);
+		wait_until(run, at);
 	}
 }
 
@@ -389,22 +402,47 @@ next_try(RcRun *run, int attempt, TimestampTz not_before)
 	return Max(at, not_before);
 }
 
-/* When the clock is set back in the meantime it is time, too. */
+/*
+ * When the clock is set back in the meantime it is time, too.  It ends when
+ * there is nothing to be tried again any more.
+ */
 static void
-wait_until(TimestampTz time)
+wait_until(RcRun *run, TimestampTz time)
 {
 	long		before = LONG_MAX;
 
 	for (;;)
 	{
+		ErrorData  *gone = source_gone(run);
 		long		ms = TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
 														 time);
 
+		if (gone != NULL)
+			ThrowErrorData(gone);
 		if (ms <= 0 || ms > before)
 			return;
 		before = ms;
-		rc_worker_wait(Min(ms, 60000));
+		rc_worker_wait(Min(ms, LOOK_INTERVAL));
 	}
+}
+
+/*
+ * Why the run has no source any more, or NULL: see gone.c, which ends it with
+ * a cancel where it waits for something else.
+ */
+static ErrorData *
+source_gone(RcRun *run)
+{
+	ErrorData  *gone;
+
+	HOLD_CANCEL_INTERRUPTS();
+	rc_transaction_begin();
+	MemoryContextSwitchTo(run->context);
+	gone = rc_source_gone(run->source);
+	rc_transaction_commit();
+	MemoryContextSwitchTo(run->context);
+	RESUME_CANCEL_INTERRUPTS();
+	return gone;
 }
 
 /*

@@ -36,8 +36,9 @@
 MemoryContext rc_round_context;
 long		rc_next_look;
 
-/* As this round has seen them; -1: it has not yet. */
+/* As this round has seen them; -1, or not in the list: it has not yet. */
 static int	free_slots;
+static List *shares;
 
 /* Finds what is due, and adds it to a list of RcStart. */
 typedef List *(*Part) (List *starts);
@@ -52,7 +53,10 @@ static int	recover_part(void);
 static void settle_lost(List *lost);
 static void settle_child(const RcLostChild *child);
 static void start(const RcStart *what);
-static void make_room(void);
+static void start_run(const RcStart *what);
+static RcShare *share_of(Oid owner);
+static void make_room(RcShare *share);
+static void make_room_for_calls(void);
 static void start_stream(const RcStart *what);
 static void say_waiting(const RcStart *what, const char *why);
 static bool refuse_owner(const RcStart *what);
@@ -129,6 +133,7 @@ round_of_work(void)
 	List	   *starts = NIL;
 
 	free_slots = -1;
+	shares = NIL;
 	settle_lost(rc_children_look(&rc_next_look));
 	rc_transaction_begin();
 	if (!rc_extension_present())
@@ -142,7 +147,9 @@ round_of_work(void)
 	MemoryContextSwitchTo(rc_round_context);
 
 	/* one by one, since a table that somebody has locked may stop each */
+	starts = guarded(rc_due_gone, starts);
 	starts = guarded(rc_due_dead_runs, starts);
+	starts = guarded(rc_due_orphans, starts);
 	starts = guarded(rc_due_runs, starts);
 	starts = guarded(rc_due_cancels, starts);
 	if (rc_kafka_brokers[0] != '\0')
@@ -153,8 +160,7 @@ round_of_work(void)
 		starts = guarded(rc_due_watermarks, starts);
 	}
 	start_all(starts);
-	if (rc_lock_marked(RC_WORKER_SLOT, ""))
-		make_room();
+	make_room_for_calls();
 	MemoryContextSwitchTo(rc_round_context);
 	if (rc_time_passed(removed_at, RETENTION_INTERVAL))
 	{
@@ -321,62 +327,126 @@ start(const RcStart *what)
 	if (what->owner_name != NULL && refuse_owner(what))
 		return;
 	if (what->kind == RC_WORKER_STREAM)
-	{
 		start_stream(what);
-		return;
-	}
-	if (rc_child_start(what))
-	{
-		if (what->kind == RC_WORKER_RUN)
-			say_waiting(what, NULL);
-		return;
-	}
-	if (what->kind == RC_WORKER_WATERMARKS)
-		return;
-	say_waiting(what, NO_SLOT);
-	make_room();
+	else if (what->kind == RC_WORKER_RUN)
+		start_run(what);
+	else if (!rc_child_start(what) && what->kind != RC_WORKER_WATERMARKS)
+		make_room(NULL);
 }
 
-/* A run wants a slot: see to it, and look again soon. */
+/* A run always finds a slot, but no more of them than its owner's share. */
 static void
-make_room(void)
+start_run(const RcStart *what)
 {
+	RcShare    *share = share_of(what->owner);
+
+	if (rc_share_must_leave(share))
+	{
+		say_waiting(what, rc_share_words(what->owner_name));
+		if (!rc_share_is_full(share))
+			make_room(share);
+	}
+	else if (rc_child_start(what))
+	{
+		share->others++;
+		say_waiting(what, NULL);
+	}
+	else
+	{
+		say_waiting(what, NO_SLOT);
+		make_room(share);
+	}
+}
+
+/* What a role has, as this round knows it. */
+static RcShare *
+share_of(Oid owner)
+{
+	RcShare    *share;
+	ListCell   *lc;
+
+	foreach(lc, shares)
+	{
+		share = (RcShare *) lfirst(lc);
+		if (share->owner == owner)
+			return share;
+	}
+	share = palloc(sizeof(RcShare));
 	rc_transaction_begin();
-	if (rc_children_make_room())
+	rc_share_look(owner, rc_children_pids(), share);
+	rc_children_add(share);
+	if (rc_share_marked(owner))
+		share->wanted++;
+	rc_transaction_commit();
+	MemoryContextSwitchTo(rc_round_context);
+	shares = lappend(shares, share);
+	return share;
+}
+
+/* A run of the role wants a slot: see to it, and look again soon. */
+static void
+make_room(RcShare *share)
+{
+	if (share != NULL)
+		share->wanted++;
+	rc_transaction_begin();
+	if (rc_children_make_room(share))
 		rc_next_look = Min(rc_next_look, SLOT_INTERVAL);
 	rc_transaction_commit();
 	MemoryContextSwitchTo(rc_round_context);
+}
+
+/* Sessions want slots: rc_sync_now(), rc_drain(), rc_retry(). */
+static void
+make_room_for_calls(void)
+{
+	List	   *owners;
+	ListCell   *lc;
+
+	if (!rc_lock_marked(RC_WORKER_SLOT, ""))
+		return;
+	rc_transaction_begin();
+	MemoryContextSwitchTo(rc_round_context);
+	owners = rc_share_waiting();
+	rc_transaction_commit();
+	MemoryContextSwitchTo(rc_round_context);
+	foreach(lc, owners)
+	{
+		RcShare    *share = share_of(lfirst_oid(lc));
+
+		if (!rc_share_is_full(share))
+			make_room(share);
+	}
 }
 
 /* A stream leaves a slot for runs, and others of the role's share to others. */
 static void
 start_stream(const RcStart *what)
 {
-	int			most = rc_workers_per_owner > 0 ? rc_workers_per_owner :
-		Max(1, max_worker_processes / 2);
-	int			others = 0;
+	RcShare    *share = share_of(what->owner);
 
-	if (free_slots < 0 || (what->limited && free_slots > 1))
+	if (free_slots < 0)
 	{
 		rc_transaction_begin();
 		free_slots = rc_children_free_slots();
-		if (what->limited)
-			others = rc_children_of(what->owner);
 		rc_transaction_commit();
 		MemoryContextSwitchTo(rc_round_context);
 	}
 	if (free_slots == 1)
 		say_waiting(what, "the last free worker slot is kept for runs; max_worker_processes may have to be increased");
-	else if (others >= most)
-		say_waiting(what, psprintf("role \"%s\" has as many workers as rappel_conso.workers_per_owner allows: %d",
-								   what->owner_name, most));
+	else if (share->limited &&
+			 rc_share_used(share) + share->wanted >= rc_share_most())
+		say_waiting(what, rc_share_words(what->owner_name));
 	else if (free_slots == 0 || !rc_child_start(what))
 	{
 		free_slots = 0;
 		say_waiting(what, NO_SLOT);
 	}
 	else
+	{
 		free_slots--;
+		share->streams++;
+	}
 }
 
 /*

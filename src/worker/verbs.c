@@ -7,7 +7,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "worker/worker.h"
+#include "worker/share.h"
 
 #include "access/xact.h"
 #include "miscadmin.h"
@@ -40,6 +40,7 @@ begin(RcWorkerArgs *args, const char *verb)
 	rc_queue_attach(args->segment);
 	rc_cancel_ends_worker = true;
 	rc_worker_connect(args, psprintf("rappel_conso %s %s", verb, args->name));
+	rc_share_check();
 	context = AllocSetContextCreate(TopMemoryContext, "rappel_conso verb",
 									ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(context);

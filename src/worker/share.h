@@ -1,0 +1,35 @@
+/*-------------------------------------------------------------------------
+ *
+ * share.h
+ *	  How many workers one role may have in a database.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef RC_SHARE_H
+#define RC_SHARE_H
+
+#include "worker/worker.h"
+
+/* The workers of a role, as they were looked at. */
+typedef struct RcShare
+{
+	Oid			owner;
+	bool		limited;		/* not a superuser */
+	int			streams;		/* can leave for the others */
+	int			others;			/* runs, rc_drain(), rc_retry() */
+	int			wanted;			/* places that streams leave for the others */
+} RcShare;
+
+extern int	rc_share_most(void);
+extern void rc_share_look(Oid owner, const char *but, RcShare *share);
+extern int	rc_share_used(const RcShare *share);
+extern bool rc_share_is_full(const RcShare *share);
+extern bool rc_share_must_leave(const RcShare *share);
+extern char *rc_share_words(const char *owner_name);
+extern void rc_share_mark(Oid owner);
+extern void rc_share_unmark(Oid owner);
+extern bool rc_share_marked(Oid owner);
+extern List *rc_share_waiting(void);
+extern void rc_share_check(void);
+
+#endif							/* RC_SHARE_H */

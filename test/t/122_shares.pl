@@ -1,0 +1,185 @@
+# 122_shares.pl
+#     Worker slots and runs of many roles: what one asks for takes no more than
+#     its share, whoever asks in whatever way; a run ends with its source; and
+#     nobody's run is done for another's source of that name.
+#
+# The API of mallory accepts connections and never answers.
+
+use strict;
+use warnings FATAL => 'all';
+
+use lib 'test/lib';
+
+use IO::Socket::INET ();
+use PostgreSQL::Test::Utils;
+use RappelConso;
+use Test::More;
+
+need_kafka();
+
+my $kafka = start_kafka();
+my $api = start_api();
+my $mute = IO::Socket::INET->new(Listen => 1000, LocalAddr => '127.0.0.1') or die "no port: $!";
+my $stuck = 'http://127.0.0.1:' . $mute->sockport;
+my $node = new_node(
+	'main',
+	kafka => $kafka,
+	api => $api,
+	preload => 1,
+	conf => <<~'EOC');
+	max_worker_processes = 14
+	rappel_conso.workers_per_owner = 3
+	EOC
+
+sub value { return $node->safe_psql('postgres', $_[0]); }
+
+# As a role: what it prints, or the error with its SQLSTATE.
+sub as
+{
+	my ($role, $sql) = @_;
+	my (undef, $out, $err) = $node->psql('postgres', "\\set VERBOSITY verbose\nSET client_min_messages = error; $sql",
+		extra_params => [ '-U', $role ], on_error_stop => 1);
+
+	return $err =~ /(?:ERROR|FATAL):  (.*)/ ? $1 : $out;
+}
+
+sub wait_for
+{
+	my ($sql, $name) = @_;
+
+	return ok($node->poll_query_until('postgres', "SELECT ($sql)"), $name);
+}
+
+# The worker processes of a role: of streams, or of anything else.
+sub workers
+{
+	my ($role, $streams) = @_;
+
+	return "(SELECT count(*) FROM pg_stat_activity WHERE usename = '$role' AND backend_type ~ '^rappel_conso'
+	          AND (backend_type = 'rappel_conso stream') = ${\($streams ? 'true' : 'false')})";
+}
+
+sub processes { return "(SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'rappel_conso run $_[0]')"; }
+
+sub add_stream
+{
+	my ($role, $name, $workers) = @_;
+
+	value("INSERT INTO rappel_conso.stream (name, topics, value_type, workers, owner, statement)
+	       VALUES ('$name', '{$role.in}', 'text', $workers, '$role', 'SELECT key FROM records')");
+	return;
+}
+
+# Sources of a role that never come to an end.
+sub add_stuck
+{
+	my ($role, $columns, @names) = @_;
+	my ($names, $values) = @$columns ? ', ' . join(', ', @$columns[ grep { !($_ % 2) } 0 .. $#$columns ]) : '';
+
+	$values = join('', map { ", $_" } @$columns[ grep { $_ % 2 } 0 .. $#$columns ]);
+	is(as($role, join('', map {
+			"INSERT INTO rappel_conso.source (name, url, dataset, topic, retries$names) VALUES ('$_', '$stuck', 'x', '$role.in', 50$values);"
+		} @names)), '', "sources of $role that never end: $names[0] ..");
+	return;
+}
+
+value('UPDATE rappel_conso.source SET poll_interval = NULL; UPDATE rappel_conso.stream SET paused = true');
+foreach my $role ('alice', 'mallory')
+{
+	$kafka->create_topic("$role.in", partitions => 4);
+	value(qq{
+		CREATE ROLE $role LOGIN;
+		GRANT USAGE ON SCHEMA rappel_conso TO $role;
+		GRANT SELECT, INSERT, UPDATE, DELETE ON rappel_conso.stream, rappel_conso.source TO $role;
+		GRANT SELECT ON rappel_conso.run TO $role;
+		GRANT EXECUTE ON FUNCTION rc_sync_now, rc_trigger, rc_drain, rc_backfill TO $role;
+		INSERT INTO rappel_conso.topic_grant VALUES ('$role', '$role.*', true, true)});
+}
+make_source($node, 'sound', api => $api, topic => "'sound'");
+value("UPDATE rappel_conso.stream SET paused = true WHERE name = 'sound'; UPDATE rappel_conso.source SET stream = NULL WHERE name = 'sound'");
+add_stream('alice', 'alice', 2);
+wait_for(workers('alice', 1) . ' = 2', 'alice has two stream workers');
+my $alices = "SELECT string_agg(pid::text, ' ' ORDER BY pid) FROM pg_stat_activity WHERE usename = 'alice' AND backend_type = 'rappel_conso stream'";
+my $kept = value($alices);
+
+#
+# D4: runs of one role
+#
+
+my @polls = map { "poll$_" } 10 .. 39;
+my $limit = 'role "mallory" has as many workers as rappel_conso.workers_per_owner allows: 3';
+add_stuck('mallory', [ poll_interval => "'1 s'" ], @polls);
+wait_for(workers('mallory') . ' = 3', 'D4: a role gets three runs at once');
+wait_for("SELECT count(*) = 27 FROM rc_status() WHERE component = 'source' AND name LIKE 'poll%' AND detail ~ '$limit'",
+	'D4: what waits names the setting');
+is(value(q{SELECT state FROM rc_sync_now('sound')}), 'success', 'D4: a run of another finds a slot');
+like(as('alice', q{SELECT rc_drain('alice')}), qr/^\(/, 'D4: so does a drain');
+like(as('mallory', q{SELECT rc_sync_now('poll30')}), qr/^53000: could not start the run worker of source "poll30"$/, 'D4: no more by a call');
+is(value('SELECT ' . workers('mallory')), 3, 'D4: a role still has three runs');
+is(value($alices), $kept, "D4: no stream of another has given its slot to a run");
+
+# a stream of hers has no place beside them; ended runs make place for others
+add_stream('mallory', 'hers', 1);
+wait_for(qq{SELECT state = 'waiting' AND detail ~ '$limit' FROM rc_status() WHERE component = 'stream' AND name = 'hers'},
+	'D4: runs count for streams');
+value("UPDATE rappel_conso.source SET poll_interval = NULL WHERE name LIKE 'poll%'");
+my $ran = value("SELECT max(substr(backend_type, 18)) FROM pg_stat_activity WHERE backend_type LIKE 'rappel_conso run %'");
+as('mallory', "DELETE FROM rappel_conso.source WHERE name = '$ran'");
+wait_for(workers('mallory', 1) . ' = 1', 'D8: until one of them ends, with its source');
+
+# all in one: two runs and a stream; the stream gives its place to a run of hers
+my $idle = value("SELECT min(name) FROM rappel_conso.source WHERE name LIKE 'poll%' AND rappel_conso.worker_pid('run', name) IS NULL");
+as('mallory', "SELECT rc_trigger('$idle')");
+wait_for(processes($idle) . ' = 1', 'D4: a run of hers finds a slot');
+is(value('SELECT ' . workers('mallory', 1)), 0, 'D4: that of her own stream');
+is(value($alices), $kept, 'D4: and of nobody else');
+
+# all at once, by calls
+as('mallory', "DELETE FROM rappel_conso.source WHERE name LIKE 'poll%'; UPDATE rappel_conso.stream SET paused = true WHERE name = 'hers'");
+wait_for(workers('mallory') . ' = 0', 'D8: no run outlives its source');
+is(value("SELECT count(*) FROM rappel_conso.run WHERE state IN ('queued', 'running')"), 0, 'D8: nor does it seem to');
+my @calls = map { "call$_" } 1 .. 9;
+add_stuck('mallory', [], @calls);
+my @sessions = map { start_session($node, "SET ROLE mallory; SELECT rc_sync_now('$_')") } @calls;
+wait_for("SELECT count(*) = 3 FROM pg_stat_activity WHERE query ~ 'rc_sync_now.''call'", 'D4: of many calls at once three stay');
+is(value('SELECT ' . workers('mallory')), 3, 'D4: with their three runs');
+is(value($alices), $kept, 'D4: and all streams of others');
+as('mallory', q{DELETE FROM rappel_conso.source WHERE name LIKE 'call%'});
+is(join(' ', sort map { $_->finish; $_->{sqlstate} } @sessions), join(' ', ('42704') x 3, ('53000') x 6), 'D8: whose callers are told when their sources go');
+
+#
+# D8: a run whose source is not its owner's any more, at a wait for the API and
+# for the next try
+#
+
+add_stuck('mallory', [], 'api1', 'api2');
+is(as('mallory', qq{INSERT INTO rappel_conso.source (name, url, dataset, topic, retries, retry_delay)
+	SELECT n, 'http://127.0.0.1:1', 'x', 'mallory.in', 50, '1 h' FROM unnest(ARRAY['try1', 'try2']) n}), '', 'sources that wait for their next try');
+foreach my $case ([ '1', q{owner = 'alice'}, '55000: source "NAME" was given to another role while it was read' ],
+	[ '2', q{name = 'NAME.new'}, '42704: source "NAME" was deleted or renamed while it was read' ])
+{
+	my ($number, $change, $said) = @$case;
+
+	foreach my $name ("api$number", "try$number")
+	{
+		as('mallory', "SELECT rc_trigger('$name')");
+		wait_for($name =~ /try/
+			? "SELECT count(*) = 1 FROM rappel_conso.task t JOIN rappel_conso.run r ON r.id = t.run WHERE r.source = '$name' AND t.state = 'up_for_retry'"
+			: "SELECT count(*) = 1 FROM rappel_conso.task t JOIN rappel_conso.run r ON r.id = t.run WHERE r.source = '$name' AND t.state = 'running'",
+			"$name is under way");
+		value("UPDATE rappel_conso.source SET ${\($change =~ s/NAME/$name/r)} WHERE name = '$name'");
+		wait_for(processes($name) . ' = 0', "D8: $name ends");
+		is(value("SELECT state, sqlstate || ': ' || error FROM rappel_conso.run WHERE source IN ('$name', '$name.new')"),
+			'failed|' . $said =~ s/NAME/$name/r, 'D8: and says why');
+	}
+}
+
+# prepared: nobody is told of it, so the scheduler looks; nor of a change that
+# fires no trigger
+add_stuck('mallory', [], 'unseen');
+as('mallory', q{SELECT rc_trigger('unseen')});
+wait_for(processes('unseen') . ' = 1', 'a run is under way');
+value(q{SET session_replication_role = replica; DELETE FROM rappel_conso.source WHERE name = 'unseen'});
+wait_for(processes('unseen') . ' = 0', 'D8: a run whose source goes without a word ends, too');
+
+done_testing();
