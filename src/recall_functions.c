@@ -65,6 +65,7 @@ static void check_caller(Oid oid, Oid reader);
 static Oid	own_function(const char *name, int nargs, const Oid *types);
 static Datum call_as_reader(FunctionCallInfo fcinfo, const Tables *tables,
 							int nargs, const Oid *types, const Datum *args);
+static Datum invoke_foreign(FunctionCallInfo call);
 static Datum search_vector(void);
 static Datum search_words(text * query);
 
@@ -330,9 +331,47 @@ call_as_reader(FunctionCallInfo fcinfo, const Tables *tables, int nargs,
 							   context | SECURITY_LOCAL_USERID_CHANGE |
 							   SECURITY_RESTRICTED_OPERATION);
 	}
-	result = FunctionCallInvoke(call);
+	result = tables->reader != user ? invoke_foreign(call) :
+		FunctionCallInvoke(call);
 	AtEOXact_GUC(false, level);
 	SetUserIdAndSecContext(user, context);
 	fcinfo->isnull = call->isnull;
+	return result;
+}
+
+/*
+ * Call what runs code of the table's owner.  The errors that a caller's WHEN
+ * OTHERS leaves alone are for a cancel of his own, and for his own assertions:
+ * what that code says of the kind becomes 38000.  A real cancel comes from
+ * ProcessInterrupts(), which no RAISE can claim to be.
+ */
+static Datum
+invoke_foreign(FunctionCallInfo call)
+{
+	MemoryContext context = CurrentMemoryContext;
+	Datum		result = (Datum) 0;
+
+	PG_TRY();
+	{
+		result = FunctionCallInvoke(call);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		if (error->funcname != NULL &&
+			strcmp(error->funcname, "ProcessInterrupts") == 0)
+			PG_RE_THROW();
+		if (error->sqlerrcode != ERRCODE_ASSERT_FAILURE &&
+			ERRCODE_TO_CATEGORY(error->sqlerrcode) !=
+			ERRCODE_TO_CATEGORY(ERRCODE_QUERY_CANCELED))
+			PG_RE_THROW();
+		FlushErrorState();
+		error->sqlerrcode = ERRCODE_EXTERNAL_ROUTINE_EXCEPTION;
+		ReThrowError(error);
+	}
+	PG_END_TRY();
 	return result;
 }

@@ -164,6 +164,10 @@ foreach my $trap (sort keys %traps)
 {
 	value("SET ROLE keeper; CREATE OR REPLACE FUNCTION trap() RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS \$\$ BEGIN $traps{$trap}; RETURN true; END \$\$");
 	like(page($_), $whole, "D10: an index with $trap does not keep the page from $_") foreach $boss, 'victim';
+	next if $trap eq 'loop';
+	my $timeout = $trap eq 'sleep' ? '1s' : '60s';
+	like(outcome("SET ROLE $_; SET statement_timeout = '$timeout'; $calls{search}"), $trap eq 'sleep' ? qr/^57014: canceling statement due to statement timeout/ : qr/^38000: gotcha/,
+		"D10: what $trap says is no cancel of ${_}'s, and a cancel is one") foreach $boss, 'victim';
 }
 value('SET ROLE keeper; DROP FUNCTION trap() CASCADE');
 my $lock = $node->background_psql('postgres', on_error_die => 1);
