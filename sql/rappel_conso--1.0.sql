@@ -170,6 +170,7 @@ CREATE UNIQUE INDEX run_queued_idx ON rappel_conso.run (source)
   WHERE state OPERATOR(pg_catalog.=) 'queued' AND trigger OPERATOR(pg_catalog.=) 'trigger';
 CREATE UNIQUE INDEX run_backfill_idx ON rappel_conso.run (source, window_from, window_to, window_every)
   WHERE state OPERATOR(pg_catalog.=) 'queued' AND trigger OPERATOR(pg_catalog.=) 'backfill';
+CREATE INDEX run_waiting_idx ON rappel_conso.run (source) WHERE state OPERATOR(pg_catalog.=) 'queued';
 CREATE UNIQUE INDEX run_running_idx ON rappel_conso.run (source) WHERE state OPERATOR(pg_catalog.=) 'running';
 COMMENT ON TABLE rappel_conso.run IS 'runs: one execution of a source each';
 COMMENT ON SEQUENCE rappel_conso.run_id_seq IS 'numbers of runs';
@@ -716,15 +717,6 @@ BEGIN
   IF EXISTS (SELECT FROM pg_stat_progress_copy c WHERE c.pid = pg_backend_pid() AND c.relid = TG_RELID) THEN
     RETURN NULL;
   END IF;
-  IF TG_NAME = 'source_stream' THEN
-    PERFORM FROM rappel_conso.stream s WHERE s.name = NEW.stream FOR KEY SHARE;
-    IF NOT FOUND THEN
-      RAISE EXCEPTION 'insert or update on table "source" violates foreign key constraint "source_stream_fkey"'
-        USING ERRCODE = 'foreign_key_violation', DETAIL = format('Key (stream)=(%s) is not present in table "stream".', NEW.stream),
-              SCHEMA = 'rappel_conso', TABLE = 'source', CONSTRAINT = 'source_stream_fkey';
-    END IF;
-    RETURN NULL;
-  END IF;
   IF TG_OP = 'DELETE' THEN
     UPDATE rappel_conso.run r
        SET state = 'cancelled', finished_at = clock_timestamp(), sqlstate = '57014', error = 'the source was deleted'
@@ -756,7 +748,7 @@ BEGIN
   RETURN NULL;
 END
 $$;
-COMMENT ON FUNCTION rappel_conso.source_changed() IS 'forgets what was read when that changes, cares for runs of a source that is deleted, renamed or given away, and looks for the stream';
+COMMENT ON FUNCTION rappel_conso.source_changed() IS 'forgets what was read when that changes, and cares for runs of a source that is deleted, renamed or given away';
 
 CREATE TRIGGER source_changed AFTER UPDATE ON rappel_conso.source
   FOR EACH ROW
@@ -779,9 +771,21 @@ CREATE TRIGGER source_fed AFTER UPDATE OF stream ON rappel_conso.source
   EXECUTE FUNCTION rappel_conso.source_changed();
 COMMENT ON TRIGGER source_fed ON rappel_conso.source IS 'forgets what another stream was given in direct mode';
 
+CREATE FUNCTION rappel_conso.source_stream() RETURNS trigger
+AS 'MODULE_PATHNAME', 'rc_source_stream' LANGUAGE C;
+COMMENT ON FUNCTION rappel_conso.source_stream() IS 'checks that the stream of a source exists, and that the caller may act for its owner';
+
 CREATE TRIGGER source_stream AFTER INSERT OR UPDATE OF stream ON rappel_conso.source
-  FOR EACH ROW WHEN (NEW.stream IS NOT NULL) EXECUTE FUNCTION rappel_conso.source_changed();
-COMMENT ON TRIGGER source_stream ON rappel_conso.source IS 'checks source_stream_fkey, but for restored rows';
+  FOR EACH ROW WHEN (NEW.stream IS NOT NULL) EXECUTE FUNCTION rappel_conso.source_stream();
+COMMENT ON TRIGGER source_stream ON rappel_conso.source IS 'checks source_stream_fkey, but for restored rows, and that the stream is not another role''s';
+
+CREATE FUNCTION rappel_conso.stream_deleted() RETURNS trigger
+AS 'MODULE_PATHNAME', 'rc_stream_deleted' LANGUAGE C;
+COMMENT ON FUNCTION rappel_conso.stream_deleted() IS 'takes a stream that is deleted from the sources of other roles';
+
+CREATE TRIGGER b_stream_deleted BEFORE DELETE ON rappel_conso.stream
+  FOR EACH ROW EXECUTE FUNCTION rappel_conso.stream_deleted();
+COMMENT ON TRIGGER b_stream_deleted ON rappel_conso.stream IS 'takes a stream that is deleted from the sources of other roles';
 
 CREATE FUNCTION rappel_conso.stream_builtin() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -1149,7 +1153,7 @@ DECLARE
   wrong record;
 BEGIN
   -- in the order in which workers lock
-  PERFORM FROM rappel_conso.stream s WHERE s.name = seek.stream FOR UPDATE;
+  PERFORM FROM rappel_conso.stream s WHERE s.name = seek.stream FOR NO KEY UPDATE;
   PERFORM FROM rappel_conso.stream_offset o WHERE o.stream = seek.stream ORDER BY o.topic, o.partition FOR UPDATE;
   single := (SELECT min(o.topic) FROM rappel_conso.stream_offset o WHERE o.stream = seek.stream HAVING min(o.topic) = max(o.topic));
   IF single IS NULL AND array_position(topics, NULL) > 0
@@ -1186,7 +1190,7 @@ COMMENT ON FUNCTION rappel_conso.seek(text, text[], integer[], bigint[]) IS 'wha
 CREATE FUNCTION rappel_conso.seek(stream text, "to" text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  PERFORM FROM rappel_conso.stream s WHERE s.name = seek.stream FOR UPDATE;
+  PERFORM FROM rappel_conso.stream s WHERE s.name = seek.stream FOR NO KEY UPDATE;
   PERFORM FROM rappel_conso.stream_offset o WHERE o.stream = seek.stream ORDER BY o.topic, o.partition FOR UPDATE;
   UPDATE rappel_conso.stream_offset o
      SET seek_to = "to", epoch = o.epoch + 1

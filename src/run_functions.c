@@ -58,6 +58,7 @@ static void warn_of_queue(int64 run);
 static RunRow *load_run(int64 run);
 pg_noreturn static void raise_missing_run(int64 run);
 static void check_source(const char *name);
+static void keep_source(const char *name);
 static RunRow *load_own_run(int64 run);
 static void prepare_wait(RcCall *call, int64 run);
 static void check_not_ended(int64 run);
@@ -131,16 +132,18 @@ rc_trigger(PG_FUNCTION_ARGS)
 	rc_call_check_null(fcinfo, 1, "full_sync");
 	source = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	check_source(source);
+	keep_source(source);
 
 	rc_param_text(&params, source);
 	rc_param_bool(&params, PG_GETARG_BOOL(1));
 	rc_query_begin(&scope);
-	rc_query("INSERT INTO rappel_conso.run AS r (source, owner, state, trigger, full_sync, started_at)"
-			 " VALUES ($1, (SELECT s.owner FROM rappel_conso.source s WHERE s.name = $1),"
-			 "  'queued', 'trigger', $2, NULL)"
-			 " ON CONFLICT (source) WHERE state = 'queued' AND trigger = 'trigger'"
-			 " DO UPDATE SET full_sync = r.full_sync OR EXCLUDED.full_sync"
-			 " RETURNING id", &params);
+	if (rc_query("INSERT INTO rappel_conso.run AS r (source, owner, state, trigger, full_sync, started_at)"
+				 " SELECT s.name, s.owner, 'queued', 'trigger', $2, NULL"
+				 " FROM rappel_conso.source s WHERE s.name = $1"
+				 " ON CONFLICT (source) WHERE state = 'queued' AND trigger = 'trigger'"
+				 " DO UPDATE SET full_sync = r.full_sync OR EXCLUDED.full_sync"
+				 " RETURNING id", &params) != 1)
+		rc_call_raise_missing("source", source);
 	run = rc_column_int8(0, 1, 0);
 	rc_query_end(&scope);
 
@@ -177,6 +180,7 @@ rc_backfill(PG_FUNCTION_ARGS)
 	rc_call_check_null(fcinfo, 3, "every");
 	source = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	check_source(source);
+	keep_source(source);
 
 	rc_param_text(&params, source);
 	rc_param_datum(&params, TIMESTAMPTZOID, PG_GETARG_DATUM(1));
@@ -346,6 +350,24 @@ check_source(const char *name)
 	if (source == NULL)
 		rc_call_raise_missing("source", name);
 	rc_call_check_member(source->owner, source->owner_name, "source", name);
+}
+
+/*
+ * Keep the source until the transaction ends: a run of it may not stay queued
+ * when it is deleted or renamed meanwhile, nor be begun for another one that
+ * has the name then.  What is still queued for an earlier one goes.
+ */
+static void
+keep_source(const char *name)
+{
+	RcParams	params = {0};
+
+	rc_param_text(&params, name);
+	if (rc_execute("SELECT FROM rappel_conso.source s WHERE s.name = $1"
+				   " FOR KEY SHARE", &params) != 1)
+		rc_call_raise_missing("source", name);
+	check_source(name);
+	(void) rc_run_cancel_orphans(name);
 }
 
 /*

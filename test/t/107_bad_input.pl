@@ -332,6 +332,8 @@ is(value($runs), 'old success, old failure, old cancel, running, queued, young, 
 my $before = value($polled);
 my $alive = $node->background_psql('postgres');    # whoever calls himself its worker is none
 $alive->query_safe(q{SET application_name = 'rappel_conso run kept'});
+# what is queued for no source is cancelled, unless somebody is about to change it
+$alive->query_safe(q{BEGIN; SELECT FROM rappel_conso.run WHERE context = 'queued' FOR UPDATE});
 value('SELECT rc_start()');
 ok($node->poll_query_until('postgres', "SELECT ($runs) = 'running, queued, young, newest, last'"),
 	'a scheduler that starts removes what is older than keep_history');

@@ -1,0 +1,153 @@
+/*-------------------------------------------------------------------------
+ *
+ * source_stream.c
+ *	  Which stream a source may name, and what becomes of that when the
+ *	  stream is deleted.
+ *
+ * A foreign key would look at nothing but the name, and with the rights of
+ * the tables' owner: whoever may store a source would learn which streams
+ * others have, and keep them from being deleted.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "store/store.h"
+
+#include "commands/trigger.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/rel.h"
+
+PG_FUNCTION_INFO_V1(rc_source_stream);
+PG_FUNCTION_INFO_V1(rc_stream_deleted);
+
+static bool may_act(Oid owner);
+static void raise_missing(const char *stream);
+static List *sources_of_others(const char *stream);
+
+/*
+ * Trigger function: AFTER INSERT OR UPDATE OF stream ON rappel_conso.source.
+ * A stream that the caller may not act for is like one that is not there.  A
+ * restore fills the tables in any order.
+ */
+Datum
+rc_source_stream(PG_FUNCTION_ARGS)
+{
+	TriggerData *data = (TriggerData *) fcinfo->context;
+	RcParams	params = {0};
+	TupleDesc	desc;
+	int			column;
+	char	   *old = NULL;
+	char	   *name;
+	RcStream   *stream;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		elog(ERROR, "source_stream() is a trigger function");
+	desc = RelationGetDescr(data->tg_relation);
+	column = SPI_fnumber(desc, "stream");
+	name = SPI_getvalue(data->tg_trigtuple, desc, column);
+	if (TRIGGER_FIRED_BY_UPDATE(data->tg_event))
+	{
+		old = name;
+		name = SPI_getvalue(data->tg_newtuple, desc, column);
+	}
+	if (name == NULL || (old != NULL && strcmp(old, name) == 0) ||
+		rc_is_restore())
+		return PointerGetDatum(NULL);
+
+	/* nobody's row is locked before it is known that the caller may */
+	stream = rc_stream_load(name);
+	if (stream == NULL || !may_act(stream->owner))
+		raise_missing(name);
+	rc_param_text(&params, name);
+	if (rc_execute("SELECT FROM rappel_conso.stream s WHERE s.name = $1"
+				   " FOR KEY SHARE", &params) != 1)
+		raise_missing(name);
+	return PointerGetDatum(NULL);
+}
+
+/*
+ * Trigger function: BEFORE DELETE ON rappel_conso.stream.  Sources of roles
+ * that the caller may not act for, and cannot see, do not keep the stream:
+ * they lose it, as when it was once theirs and then given away.  Others do,
+ * by the foreign key.
+ */
+Datum
+rc_stream_deleted(PG_FUNCTION_ARGS)
+{
+	TriggerData *data = (TriggerData *) fcinfo->context;
+	TupleDesc	desc;
+	char	   *name;
+	ListCell   *lc;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		elog(ERROR, "stream_deleted() is a trigger function");
+	desc = RelationGetDescr(data->tg_relation);
+	name = SPI_getvalue(data->tg_trigtuple, desc, SPI_fnumber(desc, "name"));
+	foreach(lc, sources_of_others(name))
+	{
+		RcParams	params = {0};
+
+		rc_param_text(&params, (const char *) lfirst(lc));
+		rc_param_text(&params, name);
+		rc_execute("UPDATE rappel_conso.source SET stream = NULL"
+				   " WHERE name = $1 AND stream = $2", &params);
+	}
+	return PointerGetDatum(data->tg_trigtuple);
+}
+
+static bool
+may_act(Oid owner)
+{
+	return superuser() ||
+		(OidIsValid(owner) && rc_may_act_for(GetUserId(), owner));
+}
+
+/* The words of the foreign key. */
+static void
+raise_missing(const char *stream)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
+			 errmsg("insert or update on table \"source\" violates foreign key constraint \"source_stream_fkey\""),
+			 errdetail("Key (stream)=(%s) is not present in table \"stream\".",
+					   stream),
+			 err_generic_string(PG_DIAG_SCHEMA_NAME, "rappel_conso"),
+			 err_generic_string(PG_DIAG_TABLE_NAME, "source"),
+			 err_generic_string(PG_DIAG_CONSTRAINT_NAME, "source_stream_fkey")));
+}
+
+/* Names of the sources of a stream that the caller may not act for. */
+static List *
+sources_of_others(const char *stream)
+{
+	MemoryContext context = CurrentMemoryContext;
+	RcQueryScope scope;
+	RcParams	params = {0};
+	List	   *names = NIL;
+	List	   *others = NIL;
+	ListCell   *lc;
+	uint64		n;
+
+	rc_param_text(&params, stream);
+	rc_query_begin(&scope);
+	n = rc_query("SELECT name FROM rappel_conso.source WHERE stream = $1",
+				 &params);
+	for (uint64 i = 0; i < n; i++)
+	{
+		char	   *name = rc_column_text(i, 1);
+		MemoryContext spi = MemoryContextSwitchTo(context);
+
+		names = lappend(names, name);
+		MemoryContextSwitchTo(spi);
+	}
+	rc_query_end(&scope);
+	foreach(lc, names)
+	{
+		RcSource   *source = rc_source_load((const char *) lfirst(lc));
+
+		if (source != NULL && !may_act(source->owner))
+			others = lappend(others, lfirst(lc));
+	}
+	return others;
+}
