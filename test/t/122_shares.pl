@@ -152,6 +152,7 @@ is(join(' ', sort map { $_->finish; $_->{sqlstate} } @sessions), join(' ', ('427
 # for the next try
 #
 
+value(q{INSERT INTO rappel_conso.topic_grant VALUES ('alice', 'mallory.in', false, true)});
 add_stuck('mallory', [], 'api1', 'api2');
 is(as('mallory', qq{INSERT INTO rappel_conso.source (name, url, dataset, topic, retries, retry_delay)
 	SELECT n, 'http://127.0.0.1:1', 'x', 'mallory.in', 50, '1 h' FROM unnest(ARRAY['try1', 'try2']) n}), '', 'sources that wait for their next try');
