@@ -252,8 +252,9 @@ rc_topic_grant_changed(PG_FUNCTION_ARGS)
 }
 
 /*
- * Trigger function: BEFORE INSERT OR UPDATE OF url, dataset ON
- * rappel_conso.source.  The columns' own NOT NULL says what it has to.
+ * Trigger function: BEFORE INSERT OR UPDATE OF what a source asks for, and
+ * where, ON rappel_conso.source.  The columns' own NOT NULL says what it has
+ * to.
  */
 Datum
 rc_source_address(PG_FUNCTION_ARGS)
