@@ -142,17 +142,21 @@ join(RcCall *call, int64 *run)
 	RcParams	params = {0};
 	bool		told = false;
 	int			looks = 0;
+	int			holder = rc_lock_holder(MyDatabaseId, RC_WORKER_RUN, source, 0);
+	int			now;
 
 	/* the scheduler holds the lock while it marks a run that is dead */
-	if (rc_lock_holder(MyDatabaseId, RC_WORKER_RUN, source, 0) ==
-		rc_lock_holder(MyDatabaseId, RC_WORKER_SCHEDULER, "", 0))
+	if (holder == rc_lock_holder(MyDatabaseId, RC_WORKER_SCHEDULER, "", 0))
 	{
 		look_again(JOIN_INTERVAL);
 		return false;
 	}
 	rc_lock_mark(RC_WORKER_RUN, source, false);
-	while (rc_lock_holder(MyDatabaseId, RC_WORKER_RUN, source, 0) != 0)
+	while ((now = rc_lock_holder(MyDatabaseId, RC_WORKER_RUN, source, 0)) != 0)
 	{
+		/* the next run may follow at once, and another that one */
+		if (now != holder)
+			break;
 		if (!told)
 			ereport(NOTICE,
 					(errmsg("waiting for the run of source \"%s\" that is under way",
@@ -168,11 +172,13 @@ join(RcCall *call, int64 *run)
 	rc_param_text(&params, source);
 	rc_param_int8(&params, before);
 	rc_param_bool(&params, call->args.full_sync);
+	rc_param_bool(&params, now != 0);
 	rc_query_begin(&scope);
 	if (rc_query_latest("SELECT r.id, r.window_from IS NULL AND (r.full_sync OR NOT $3)"
 						" FROM rappel_conso.run r JOIN rappel_conso.source s"
 						" ON s.name = r.source AND s.owner = r.owner"
 						" WHERE r.source = $1 AND r.id >= $2 AND r.state <> 'queued'"
+						" AND NOT ($4 AND r.state = 'running')"
 						" AND r.owner_oid = rappel_conso.role_oid(s.owner)"
 						" ORDER BY COALESCE(r.sqlstate, '') = '57P02', r.id LIMIT 1",
 						&params) > 0 && rc_column_bool(0, 2))

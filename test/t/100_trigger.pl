@@ -330,6 +330,18 @@ is(ended($idle), 'failed', 'a run whose owner may not log in fails');
 is( $node->run_row($idle, 'sqlstate, error, hint'),
 	'55000|the owner of the source is not permitted to log in|Workers connect as the owner: give it LOGIN, or make another role the owner.',
 	'and says why');
+# Runs that follow each other without a gap, since each lasts longer than the
+# time to the next: who waits for one has its error when it ends.
+value(q{INSERT INTO rappel_conso.source (name, url, dataset, stream, poll_interval, retries, retry_delay)
+	VALUES ('busy', 'http://127.0.0.1:1/api', 'x', 'rappel_conso', '1 s', 1, '4 s')});
+$node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM rappel_conso.run WHERE source = 'busy' AND state = 'failed'}) or die 'no run of busy has failed';
+$node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM rappel_conso.run WHERE source = 'busy' AND state = 'running'}) or die 'no other run of busy';
+$before = value(q{SELECT max(id) FROM rappel_conso.run WHERE source = 'busy'});
+my (undef, undef, $told) = $node->psql('postgres', q{SELECT * FROM rc_sync_now('busy')});
+like($told, qr/waiting for the run of source "busy" that is under way.*ERROR: /s, 'D13: who waits for a run has its error');
+is(count_runs("source = 'busy' AND id > $before AND state <> 'running'"), 0, 'D13: and not that of one that came after it');
+value(q{DELETE FROM rappel_conso.source WHERE name = 'busy'});
+
 value('SELECT rc_stop()');
 $idle = value(q{SELECT rc_trigger('idle')});
 value(q{DELETE FROM rappel_conso.source WHERE name = 'idle'});
