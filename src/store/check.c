@@ -171,6 +171,14 @@ check_topics(const Row *row, const char *name)
 	for (int i = 0; i < n; i++)
 		rc_check_topic(nulls[i] ? "" : TextDatumGetCString(topics[i]),
 					   psprintf("stream \"%s\"", name));
+	for (int i = 0; i < n && output != NULL; i++)
+	{
+		if (strcmp(TextDatumGetCString(topics[i]), output) == 0)
+			ereport(WARNING,
+					(errmsg("stream \"%s\" reads topic \"%s\", which it writes to",
+							name, output),
+					 errhint("What it writes comes back to it, without end unless its statement leaves some of it out.")));
+	}
 	if (output != NULL)
 		rc_check_topic(output, psprintf("stream \"%s\"", name));
 }
@@ -231,7 +239,8 @@ rc_check_source_grant(Oid owner, const char *owner_name, const char *topic,
 
 /*
  * Trigger function: BEFORE INSERT OR UPDATE OF topic, owner ON
- * rappel_conso.source.  In direct mode nothing is published.
+ * rappel_conso.source.  In direct mode nothing is published; a superuser may
+ * give the grant later.  Each run asks again.
  */
 Datum
 rc_source_topic_check(PG_FUNCTION_ARGS)
@@ -246,7 +255,7 @@ rc_source_topic_check(PG_FUNCTION_ARGS)
 		data->tg_trigtuple;
 	row.desc = RelationGetDescr(data->tg_relation);
 	topic = row_text(&row, "topic");
-	if (topic != NULL && rc_kafka_brokers[0] != '\0' && !rc_is_restore())
+	if (topic != NULL && rc_kafka_brokers[0] != '\0' && !superuser())
 		rc_check_source_grant(row_owner(&row), row_text(&row, "owner"), topic,
 							  row_text(&row, "name"));
 	return PointerGetDatum(row.tuple);

@@ -101,7 +101,10 @@ recover_one(RcConsumption *c, int i)
 				 errdetail("The next record of partition %d should be at offset %lld, but it ends at %lld.",
 						   offset->partition,
 						   (long long) offset->next_offset, (long long) high),
+				 offset->next_offset == offset->last_offset + 1 ?
 				 errhint("SELECT rc_seek('%s', 'earliest') reads the new topic from its beginning.",
+						 c->stream->name) :
+				 errhint("If rc_seek() was given an offset beyond the end, SELECT rc_seek('%s', 'latest') goes to the end; if the topic was made again, 'earliest' reads it from its beginning.",
 						 c->stream->name)));
 	if (offset->next_offset < low)
 		skip_gap(c, i, low);
