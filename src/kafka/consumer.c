@@ -9,7 +9,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "kafka/consumer.h"
+#include "kafka/consumer_internal.h"
 
 #include "utils/memutils.h"
 

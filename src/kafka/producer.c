@@ -14,7 +14,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "kafka/delivery.h"
+#include "kafka/producer_internal.h"
 
 #include "miscadmin.h"
 #include "utils/memutils.h"

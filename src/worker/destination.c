@@ -6,7 +6,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "worker/run.h"
+#include "worker/run_worker.h"
 
 #include "utils/memutils.h"
 

@@ -9,7 +9,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "worker/outbox.h"
+#include "worker/outbox_worker.h"
 
 #include "portability/instr_time.h"
 #include "utils/timestamp.h"

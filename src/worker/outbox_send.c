@@ -7,7 +7,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "worker/outbox.h"
+#include "worker/outbox_worker.h"
 
 #include "access/xlog.h"
 #include "access/xlog_internal.h"

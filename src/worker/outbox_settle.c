@@ -10,7 +10,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "worker/outbox.h"
+#include "worker/outbox_worker.h"
 
 #include <limits.h>
 

@@ -9,7 +9,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "worker/outbox.h"
+#include "worker/outbox_worker.h"
 
 #include "utils/hsearch.h"
 #include "utils/memutils.h"

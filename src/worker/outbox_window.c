@@ -11,7 +11,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "worker/outbox.h"
+#include "worker/outbox_worker.h"
 
 #include "miscadmin.h"
 #include "utils/guc.h"

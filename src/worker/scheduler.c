@@ -9,7 +9,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "worker/due.h"
+#include "worker/scheduler_due.h"
 
 #include "access/xact.h"
 #include "miscadmin.h"

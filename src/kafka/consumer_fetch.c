@@ -1,0 +1,392 @@
+/*-------------------------------------------------------------------------
+ *
+ * fetch.c
+ *	  Taking records from a consumer's queue.
+ *
+ * A record handed out points into librdkafka's memory and stays valid until
+ * rc_consumer_release(), so a batch can be applied again without being read
+ * again.  Between the first record of a call and its return nothing may be
+ * logged, since that serves interrupts: the records would be lost to the
+ * caller.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "kafka/consumer_internal.h"
+
+#include "utils/memutils.h"
+
+/*
+ * A broker thread that has read ahead enough sleeps for up to a second, and
+ * is not woken when room is made (rdkafka_broker.c,
+ * rd_kafka_broker_consumer_serve, in 2.0.2).  Any request to the broker wakes
+ * it; see nudge().
+ */
+#define NUDGE_BYTES		(2 * 1024 * 1024)
+#define NUDGE_MESSAGES	(RC_KAFKA_AHEAD_MESSAGES / 4)
+#define NUDGE_DRY		32		/* the same, divided, if the queue is empty */
+
+static rd_kafka_message_t *next_message(RcKafka *kafka, int want, Size room);
+static RcAssigned *find_assigned(RcConsumer *consumer,
+								 const rd_kafka_message_t *message);
+static void hand_out(RcConsumer *consumer, RcAssigned *assigned,
+					 rd_kafka_message_t *message, RcRecord *record);
+static void fill_headers(RcConsumer *consumer,
+						 const rd_kafka_message_t *message, RcRecord *record);
+static bool is_event(RcKafka *kafka, RcAssigned *assigned,
+					 const rd_kafka_message_t *message);
+static void raise_error(RcAssigned *assigned, rd_kafka_message_t *message);
+static void raise_topic_error(RcKafka *kafka);
+static void nudge(RcKafka *kafka);
+
+/*
+ * Has the consumer records that can be fetched without waiting?
+ */
+bool
+rc_consumer_has_more(RcKafka *kafka)
+{
+	RcConsumer *consumer = kafka->consumer;
+
+	return consumer->hand_next < consumer->hand_end || !consumer->dry;
+}
+
+/*
+ * Fetch what is there now, without waiting: at most `max' records and, beyond
+ * the first, max_bytes of keys and values.  Records are in order within a
+ * partition.  Returns their number; records handed out before stay valid,
+ * until rc_consumer_release().
+ *
+ * That an offset is not there is not an error: see out_of_range of
+ * rc_consumer_position().
+ *
+ * Errors: 42704 if a topic or partition is not there, 42501 if we may not
+ * read it, XX001 for what cannot be decoded; others by rc_kafka_errcode().
+ * After an error the caller assigns again, from its own offsets, before it
+ * goes on: librdkafka tells each once only.
+ * A broker that cannot be reached is not an error: see rc_kafka_trouble().
+ */
+int
+rc_consumer_fetch(RcKafka *kafka, RcRecord *records, int max, Size max_bytes)
+{
+	RcConsumer *consumer = kafka->consumer;
+	Size		bytes = 0;
+	int			n = 0;
+
+	rd_kafka_poll(kafka->rk, 0);
+	rc_report_emit(kafka);
+
+	while (n < max)
+	{
+		Size		room = max_bytes > bytes ? max_bytes - bytes : 0;
+		rd_kafka_message_t *message = next_message(kafka, max - n, room);
+		RcAssigned *assigned;
+		Size		size;
+
+		if (message == NULL)
+			break;
+		assigned = find_assigned(consumer, message);
+		if (message->err)
+		{
+			if (!is_event(kafka, assigned, message))
+			{
+				if (n > 0)
+					break;		/* the error is for the next call */
+				consumer->hand_next++;
+				raise_error(assigned, message);
+			}
+			consumer->hand_next++;
+			rd_kafka_message_destroy(message);
+			continue;
+		}
+		size = message->len + message->key_len;
+		if (n > 0 && size > room)
+			break;
+		if (assigned == NULL)
+		{
+			consumer->hand_next++;
+			rd_kafka_message_destroy(message);
+			continue;
+		}
+		hand_out(consumer, assigned, message, &records[n]);
+		bytes += size;
+		n++;
+	}
+	if (n > 0)
+		kafka->answered = true;
+	else if (kafka->topic_code)
+		raise_topic_error(kafka);
+	nudge(kafka);
+	return n;
+}
+
+/*
+ * Forget the records that have been handed out.
+ */
+void
+rc_consumer_release(RcKafka *kafka)
+{
+	RcConsumer *consumer = kafka->consumer;
+
+	while (consumer->nout > 0)
+		rd_kafka_message_destroy(consumer->out[--consumer->nout]);
+	if (consumer->header_context != NULL)
+		MemoryContextReset(consumer->header_context);
+}
+
+/*
+ * The next message, which stays in hand; NULL if there is none now.  No more
+ * messages are taken from librdkafka's queue than fit into `room', by their
+ * average size: what has left the queue does not count for its limit.
+ */
+static rd_kafka_message_t *
+next_message(RcKafka *kafka, int want, Size room)
+{
+	RcConsumer *consumer = kafka->consumer;
+
+	if (consumer->hand_next >= consumer->hand_end)
+	{
+		Size		fit = room / Max(consumer->average, 1);
+		size_t		take = Max(Min(Min(fit, want), RC_HAND_MAX), 1);
+		ssize_t		got;
+
+		consumer->hand_next = consumer->hand_end = 0;
+		got = rd_kafka_consume_batch_queue(kafka->queue, 0, consumer->hand,
+										   take);
+		consumer->dry = got < (ssize_t) take;
+		if (got <= 0)
+			return NULL;
+		consumer->hand_end = (int) got;
+	}
+	return consumer->hand[consumer->hand_next];
+}
+
+/*
+ * The partition of a message; NULL if it is not assigned (any more).  Messages
+ * come in runs, and partitions in turn.
+ */
+static RcAssigned *
+find_assigned(RcConsumer *consumer, const rd_kafka_message_t *message)
+{
+	const char *topic;
+	int			i;
+
+	if (message->rkt == NULL)
+		return NULL;
+	topic = rd_kafka_topic_name(message->rkt);
+	for (i = 0; i < consumer->nassigned; i++)
+	{
+		RcAssigned *assigned = &consumer->assigned[consumer->current];
+
+		if (assigned->state.partition == message->partition &&
+			strcmp(assigned->state.topic, topic) == 0)
+			return assigned;
+		if (++consumer->current >= consumer->nassigned)
+			consumer->current = 0;
+	}
+	return NULL;
+}
+
+/*
+ * Fill a record from a message and move the message from hand to out.  If
+ * memory is short, the error leaves it in hand.
+ */
+static void
+hand_out(RcConsumer *consumer, RcAssigned *assigned,
+		 rd_kafka_message_t *message, RcRecord *record)
+{
+	rd_kafka_timestamp_type_t type;
+	Size		size = message->len + message->key_len;
+
+	if (consumer->nout >= consumer->out_size)
+	{
+		int			grown = Max(1024, consumer->out_size * 2);
+		Size		bytes = grown * sizeof(rd_kafka_message_t *);
+
+		consumer->out = consumer->out == NULL ?
+			MemoryContextAllocHuge(consumer->context, bytes) :
+			repalloc_huge(consumer->out, bytes);
+		consumer->out_size = grown;
+	}
+	record->topic = assigned->state.topic;
+	record->partition = message->partition;
+	record->offset = message->offset;
+	record->timestamp_ms = rd_kafka_message_timestamp(message, &type);
+	if (type == RD_KAFKA_TIMESTAMP_NOT_AVAILABLE)
+		record->timestamp_ms = -1;
+	if (record->timestamp_ms > RC_MAX_KAFKA_TIME)
+		record->timestamp_ms = -1;
+	record->key = message->key;
+	record->key_len = message->key ? (int) message->key_len : -1;
+	record->value = message->payload;
+	record->value_len = message->payload ? (int) message->len : -1;
+	fill_headers(consumer, message, record);
+
+	consumer->hand_next++;
+	consumer->out[consumer->nout++] = message;
+	consumer->taken_messages++;
+	consumer->taken_bytes += size;
+	consumer->average = (consumer->average * 15 + size) / 16;
+	assigned->state.offset = message->offset + 1;
+	assigned->eof = false;
+}
+
+static void
+fill_headers(RcConsumer *consumer, const rd_kafka_message_t *message,
+			 RcRecord *record)
+{
+	rd_kafka_headers_t *headers;
+	int			i;
+
+	record->headers = NULL;
+	record->nheaders = 0;
+	if (rd_kafka_message_headers(message, &headers) !=
+		RD_KAFKA_RESP_ERR_NO_ERROR)
+		return;
+	record->nheaders = (int) rd_kafka_header_cnt(headers);
+	if (record->nheaders == 0)
+		return;
+	record->headers = MemoryContextAlloc(consumer->header_context,
+										 record->nheaders * sizeof(RcHeader));
+	for (i = 0; i < record->nheaders; i++)
+	{
+		RcHeader   *header = &record->headers[i];
+		const void *value = NULL;
+		size_t		size = 0;
+
+		rd_kafka_header_get_all(headers, i, &header->name, &value, &size);
+		header->value = value;
+		header->value_len = value ? (int) size : -1;
+	}
+}
+
+/*
+ * Take note of what is told as an error but is none: the end of a partition,
+ * an offset that is not there, trouble that librdkafka mends, and that of the
+ * group, without which we can do.  Returns false for a real error.
+ */
+static bool
+is_event(RcKafka *kafka, RcAssigned *assigned,
+		 const rd_kafka_message_t *message)
+{
+	switch (message->err)
+	{
+		case RD_KAFKA_RESP_ERR__PARTITION_EOF:
+			if (assigned != NULL)
+			{
+				assigned->state.offset = Max(assigned->state.offset,
+											 message->offset);
+				assigned->eof = true;
+			}
+			kafka->answered = true;
+			return true;
+		case RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET:
+		case RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE:
+			if (assigned != NULL)
+				assigned->state.out_of_range = true;
+			return true;
+		case RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED:
+			kafka->consumer->no_group = true;
+			rc_report_note("CONSUMER", rd_kafka_message_errstr(message));
+			return true;
+		default:
+			if (message->rkt == NULL ||
+				rc_kafka_errcode(message->err) == ERRCODE_CONNECTION_FAILURE)
+			{
+				rc_report_note("CONSUMER", rd_kafka_message_errstr(message));
+				return true;
+			}
+			return false;
+	}
+}
+
+/*
+ * Raise the error that a message tells, and free the message.
+ */
+static void
+raise_error(RcAssigned *assigned, rd_kafka_message_t *message)
+{
+	char		words[RC_KAFKA_WORDS];
+	char		topic[RC_KAFKA_WORDS];
+	int32		partition = message->partition;
+	int			code = rc_kafka_errcode(message->err);
+
+	strlcpy(words, rd_kafka_message_errstr(message), sizeof(words));
+	strlcpy(topic, rd_kafka_topic_name(message->rkt), sizeof(topic));
+	rd_kafka_message_destroy(message);
+	ereport(ERROR,
+			(errcode(code),
+			 errmsg("could not read partition %d of topic \"%s\": %s",
+					partition, topic, words),
+			 assigned != NULL ?
+			 errdetail("The next offset to read is %lld.",
+					   (long long) assigned->state.offset) : 0,
+			 code == ERRCODE_INSUFFICIENT_PRIVILEGE ?
+			 errhint("Give the Kafka user the right to read the topic.") : 0));
+}
+
+/*
+ * Raise what report.c has noted of a topic.  The words begin with its name,
+ * by which those of an earlier assignment are told apart.
+ */
+static void
+raise_topic_error(RcKafka *kafka)
+{
+	RcConsumer *consumer = kafka->consumer;
+	int			code = rc_kafka_errcode(kafka->topic_code);
+	int			i;
+
+	kafka->topic_code = RD_KAFKA_RESP_ERR_NO_ERROR;
+	for (i = 0; i < consumer->nassigned; i++)
+	{
+		const char *topic = consumer->assigned[i].state.topic;
+		size_t		len = strlen(topic);
+
+		if (strncmp(kafka->topic_words, topic, len) == 0 &&
+			kafka->topic_words[len] == ' ')
+			ereport(ERROR,
+					(errcode(code),
+					 errmsg("could not read from Kafka: %s",
+							kafka->topic_words),
+					 code == ERRCODE_INSUFFICIENT_PRIVILEGE ?
+					 errhint("Give the Kafka user the right to read the topic.") : 0));
+	}
+}
+
+/*
+ * Wake broker threads that may be asleep because enough was read ahead.  The
+ * request asks for end offsets, with a timeout of 0: its answer is dropped.
+ */
+static void
+nudge(RcKafka *kafka)
+{
+	RcConsumer *consumer = kafka->consumer;
+	int			share = consumer->dry ? NUDGE_DRY : 1;
+	rd_kafka_topic_partition_list_t *list;
+	int			i;
+
+	if (consumer->taken_bytes < NUDGE_BYTES / share &&
+		consumer->taken_messages < NUDGE_MESSAGES / share)
+		return;
+	consumer->taken_bytes = 0;
+	consumer->taken_messages = 0;
+	list = rd_kafka_topic_partition_list_new(consumer->nassigned);
+	for (i = 0; i < consumer->nassigned; i++)
+	{
+		RcPartition *state = &consumer->assigned[i].state;
+
+		rd_kafka_topic_partition_list_add(list, state->topic,
+										  state->partition)->offset =
+			RD_KAFKA_OFFSET_END;
+	}
+	rd_kafka_offsets_for_times(kafka->rk, list, 0);
+	rd_kafka_topic_partition_list_destroy(list);
+}
+
+/*
+ * Give back what was taken from the queue and not handed out.
+ */
+void
+rc_consumer_drop_hand(RcConsumer *consumer)
+{
+	while (consumer->hand_next < consumer->hand_end)
+		rd_kafka_message_destroy(consumer->hand[consumer->hand_next++]);
+}

@@ -1,0 +1,145 @@
+/*-------------------------------------------------------------------------
+ *
+ * offset.c
+ *	  Asking brokers for offsets: ends of a partition, and points in time.
+ *
+ * It must not touch the assignment.  Blocking calls of librdkafka are made in
+ * slices (see client.c).
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "kafka/kafka_internal.h"
+
+/* Between two tries. */
+#define PAUSE_MS	100
+
+static int64 ask_offset(RcKafka *kafka, const char *topic, int32 partition,
+						int64 when, RcDeadline *deadline);
+static rd_kafka_resp_err_t ask_once(RcKafka *kafka, const char *topic,
+									int32 partition, int64 *when,
+									int timeout_ms);
+static void check_partition(RcKafka *kafka, const char *topic,
+							int32 partition, rd_kafka_resp_err_t err,
+							RcDeadline *deadline);
+
+/*
+ * Ask for the watermarks of a partition: the first offset that is there, and
+ * the last stable one, where reading would end now.  Waits for timeout_ms.
+ *
+ * Errors: 08006 if no broker answers, 42704 if there is no such partition;
+ * others by rc_kafka_errcode().
+ */
+void
+rc_consumer_watermarks(RcKafka *kafka, const char *topic, int32 partition,
+					   int64 *low, int64 *high, int timeout_ms)
+{
+	RcDeadline	deadline;
+
+	rc_deadline_start(&deadline, timeout_ms);
+	*low = ask_offset(kafka, topic, partition, RD_KAFKA_OFFSET_BEGINNING,
+					  &deadline);
+	*high = ask_offset(kafka, topic, partition, RD_KAFKA_OFFSET_END,
+					   &deadline);
+	*high = Max(*high, *low);
+}
+
+/*
+ * The offset that a point in time or an end of a partition stands for; for a
+ * time (milliseconds since 1970-01-01 UTC) the first record with that
+ * timestamp or a later one, or the end if there is none.  Waits for timeout_ms.
+ *
+ * Errors: as rc_consumer_watermarks().
+ */
+int64
+rc_consumer_resolve(RcKafka *kafka, const char *topic, int32 partition,
+					RcOffsetKind kind, int64 timestamp_ms, int timeout_ms)
+{
+	RcDeadline	deadline;
+	int64		offset = -1;
+
+	rc_deadline_start(&deadline, timeout_ms);
+	if (kind == RC_OFFSET_EARLIEST)
+		return ask_offset(kafka, topic, partition, RD_KAFKA_OFFSET_BEGINNING,
+						  &deadline);
+	if (kind == RC_OFFSET_TIMESTAMP)
+		offset = ask_offset(kafka, topic, partition, Max(timestamp_ms, 0),
+							&deadline);
+	if (offset < 0)
+		offset = ask_offset(kafka, topic, partition, RD_KAFKA_OFFSET_END,
+							&deadline);
+	return offset;
+}
+
+/*
+ * Ask a partition's leader for the offset of a time, or of
+ * RD_KAFKA_OFFSET_BEGINNING or _END.  rd_kafka_query_watermark_offsets() is no
+ * use for the latter: in 2.0.2 it waits for the answer whatever its timeout.
+ */
+static int64
+ask_offset(RcKafka *kafka, const char *topic, int32 partition, int64 when,
+		   RcDeadline *deadline)
+{
+	rd_kafka_resp_err_t err;
+
+	do
+	{
+		int64		offset = when;
+
+		err = ask_once(kafka, topic, partition, &offset,
+					   rc_deadline_slice(deadline));
+		if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
+		{
+			rc_kafka_mark_up(kafka);
+			return offset;
+		}
+		check_partition(kafka, topic, partition, err, deadline);
+		rc_kafka_pause(kafka, PAUSE_MS);
+	} while (rc_kafka_again(kafka, deadline));
+
+	rc_kafka_unreachable(kafka, err);
+	return -1;
+}
+
+static rd_kafka_resp_err_t
+ask_once(RcKafka *kafka, const char *topic, int32 partition, int64 *when,
+		 int timeout_ms)
+{
+	rd_kafka_topic_partition_list_t *list;
+	rd_kafka_resp_err_t err;
+
+	list = rd_kafka_topic_partition_list_new(1);
+	rd_kafka_topic_partition_list_add(list, topic, partition)->offset = *when;
+	err = rd_kafka_offsets_for_times(kafka->rk, list, timeout_ms);
+	if (!err)
+		err = list->elems[0].err;
+	*when = list->elems[0].offset;
+	rd_kafka_topic_partition_list_destroy(list);
+	return err;
+}
+
+/*
+ * Raise an error that asking again would not mend.  That a partition is not
+ * known is said early, before metadata is there, so it is looked up.
+ */
+static void
+check_partition(RcKafka *kafka, const char *topic, int32 partition,
+				rd_kafka_resp_err_t err, RcDeadline *deadline)
+{
+	int			code = rc_kafka_errcode(err);
+
+	if (code == ERRCODE_CONNECTION_FAILURE)
+		return;
+	if (code == ERRCODE_UNDEFINED_OBJECT)
+	{
+		int			left = (int) Max(rc_deadline_left(deadline), 1);
+
+		if (rc_kafka_partition_count(kafka, topic, left) > partition)
+			return;
+	}
+	ereport(ERROR,
+			(errcode(code),
+			 errmsg("could not look up partition %d of topic \"%s\": %s",
+					partition, topic, rd_kafka_err2str(err)),
+			 code == ERRCODE_INSUFFICIENT_PRIVILEGE ?
+			 errhint("Give the Kafka user the right to read the topic.") : 0));
+}

@@ -1,0 +1,309 @@
+/*-------------------------------------------------------------------------
+ *
+ * config.c
+ *	  The properties that librdkafka is started with: ours, then those of
+ *	  the file that rappel_conso.kafka_config_file names.
+ *
+ * It must not write a value of that file anywhere: values can be secrets.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "kafka/kafka_internal.h"
+
+#include <unistd.h>
+
+#include "nodes/pg_list.h"
+
+#define CONFIG_FILE_SETTING		"rappel_conso.kafka_config_file"
+
+typedef struct Property
+{
+	const char *key;
+	const char *value;
+} Property;
+
+/*
+ * Names as in CONFIGURATION.md of librdkafka 2.0.2.
+ *
+ * Topics are made by rc_kafka_create_topic() only, never by a broker because
+ * somebody asked for one; one that is not there after 10 s is an error.
+ * Disconnects need no line in the log each: when the last broker is gone,
+ * report.c says so.
+ */
+static const Property common_properties[] = {
+	{"allow.auto.create.topics", "false"},
+	{"log.queue", "true"},
+	{"log.connection.close", "false"},
+	{"socket.keepalive.enable", "true"},
+	{"topic.metadata.propagation.max.ms", "10000"},
+	{"reconnect.backoff.max.ms", "2000"},
+	{NULL, NULL}
+};
+
+/*
+ * message.timeout.ms 0: a message waits for its broker for as long as
+ * rc_producer_flush() does.  A batch is sent when it is full or pushed (see
+ * rc_producer_push), not when time has passed.  The partitioner is Java's, so
+ * that a key lands where every other client puts it.
+ */
+static const Property producer_properties[] = {
+	{"enable.idempotence", "true"},
+	{"acks", "all"},
+	{"message.timeout.ms", "0"},
+	{"message.max.bytes", CppAsString2(RC_KAFKA_MAX_MESSAGE)},
+	{"queue.buffering.max.kbytes", "24576"},
+	{"queue.buffering.max.messages", "50000"},
+	{"linger.ms", "1000"},
+	{"compression.codec", "lz4"},
+	{"partitioner", "murmur2_random"},
+	{NULL, NULL}
+};
+
+/*
+ * What is read ahead is bounded (see internal.h); an answer holds 256 kB, and
+ * 64 kB of a partition, or one larger batch.  That is not much, since it is
+ * compressed: messages that compress a hundredfold, in 24 partitions, were
+ * seen to take 147 MB with four times as much, 70 MB with these, at the same
+ * speed.  (message.max.bytes does nothing here but allow fetch.max.bytes to be
+ * less than its default.)
+ * An idle broker answers after fetch.wait.max.ms, and everything else that it
+ * is asked waits behind that.  max.poll.interval.ms does not matter without a
+ * subscription, but costs nothing to put out of the way.  session.timeout.ms
+ * is here only how long a commit waits for the group's coordinator to be
+ * found, and the end of the client for that commit (rdkafka_cgrp.c,
+ * rd_kafka_cgrp_defer_offset_commit): with the default a new cluster would
+ * hold a process up for 45 s.
+ */
+static const Property consumer_properties[] = {
+	{"enable.auto.commit", "false"},
+	{"enable.auto.offset.store", "false"},
+	{"enable.partition.eof", "true"},
+	{"auto.offset.reset", "error"},
+	{"isolation.level", "read_committed"},
+	{"queued.min.messages", CppAsString2(RC_KAFKA_AHEAD_MESSAGES)},
+	{"queued.max.messages.kbytes", CppAsString2(RC_KAFKA_AHEAD_KBYTES)},
+	{"message.max.bytes", "262144"},
+	{"fetch.max.bytes", "262144"},
+	{"fetch.message.max.bytes", "65536"},
+	{"fetch.wait.max.ms", "200"},
+	{"fetch.error.backoff.ms", "100"},
+	{"max.poll.interval.ms", "86400000"},
+	{"session.timeout.ms", "1000"},
+	{NULL, NULL}
+};
+
+/* Keys that the extension depends on; a file that has one is refused. */
+static const char *const refused_keys[] = {
+	"acks", "allow.auto.create.topics", "auto.commit.enable",
+	"auto.offset.reset", "bootstrap.servers", "client.id",
+	"delivery.report.only.error", "enable.auto.commit",
+	"enable.auto.offset.store", "enable.gapless.guarantee",
+	"enable.idempotence", "enable.partition.eof", "enabled_events",
+	"group.id", "group.instance.id", "interceptors",
+	"internal.termination.signal", "isolation.level", "linger.ms", "log.queue",
+	"metadata.broker.list", "msg_order_cmp", "offset.store.method",
+	"plugin.library.paths", "queue.buffering.max.ms", "queuing.strategy",
+	"request.required.acks",
+	"transactional.id", NULL
+};
+
+/* One file serves both kinds: what is of one kind is skipped by the other. */
+static const char *const producer_keys[] = {
+	"batch.num.messages", "batch.size", "compression.codec",
+	"compression.level", "compression.type", "delivery.timeout.ms",
+	"message.send.max.retries", "message.timeout.ms",
+	"partitioner", "produce.offset.report",
+	"queue.buffering.backpressure.threshold", "queue.buffering.max.kbytes",
+	"queue.buffering.max.messages", "request.timeout.ms", "retries", "retry.backoff.ms",
+	"sticky.partitioning.linger.ms", "transaction.timeout.ms", NULL
+};
+static const char *const consumer_keys[] = {
+	"auto.commit.interval.ms", "check.crcs", "consume.callback.max.messages",
+	"coordinator.query.interval.ms", "fetch.error.backoff.ms",
+	"fetch.max.bytes", "fetch.message.max.bytes", "fetch.min.bytes",
+	"fetch.wait.max.ms", "group.protocol.type", "heartbeat.interval.ms",
+	"max.partition.fetch.bytes", "max.poll.interval.ms",
+	"offset.store.path", "offset.store.sync.interval.ms",
+	"partition.assignment.strategy", "queued.max.messages.kbytes",
+	"queued.min.messages", "session.timeout.ms", NULL
+};
+
+/* Properties whose value is a file, or a folder, that librdkafka reads. */
+static const char *const file_keys[] = {
+	"sasl.kerberos.keytab", "ssl.ca.location", "ssl.certificate.location",
+	"ssl.crl.location", "ssl.key.location", "ssl.keystore.location", NULL
+};
+
+static List *read_file(void);
+static void set_own(rd_kafka_conf_t *conf, const char *key,
+					const char *value);
+static void set_own_list(rd_kafka_conf_t *conf, const Property *properties);
+static void set_from_file(rd_kafka_conf_t *conf, RcKafka *kafka, List *lines);
+static void check_file(const RcConfigLine *line);
+static bool key_in(const char *key, const char *const *keys);
+
+/*
+ * Build the configuration of a client, and note what it is made from.
+ *
+ * group_id matters to a consumer only; NULL means the client id.  The result
+ * belongs to the caller until rd_kafka_new() has taken it.
+ *
+ * Errors: 55000 if no broker is set, 22023 if one cannot be; F0000 for a line of the file that
+ * librdkafka or we refuse, and whatever rc_config_file_read() raises.
+ */
+rd_kafka_conf_t *
+rc_config_build(RcKafka *kafka, const char *client_id, const char *group_id)
+{
+	List	   *lines;
+	char	   *wrong;
+	rd_kafka_conf_t *conf;
+
+	kafka->files = rc_files_note(kafka->context);
+	lines = read_file();
+	if (rc_kafka_brokers == NULL || rc_kafka_brokers[0] == '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("no Kafka broker is set"),
+				 errhint("Set \"%s\".", "rappel_conso.kafka_brokers")));
+	wrong = rc_wrong_broker(rc_kafka_brokers);
+	if (wrong != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid list of brokers in \"%s\"",
+						"rappel_conso.kafka_brokers"),
+				 errdetail("\"%s\" is not a host, or host and port.", wrong),
+				 errhint("%s", RC_BROKERS_HINT)));
+
+	conf = rd_kafka_conf_new();
+	PG_TRY();
+	{
+		set_own_list(conf, common_properties);
+		set_own(conf, "bootstrap.servers", rc_kafka_brokers);
+		set_own(conf, "client.id", client_id);
+		if (kafka->kind == RC_KAFKA_PRODUCER)
+			set_own_list(conf, producer_properties);
+		else
+		{
+			set_own_list(conf, consumer_properties);
+			set_own(conf, "group.id", group_id ? group_id : client_id);
+		}
+		set_from_file(conf, kafka, lines);
+	}
+	PG_CATCH();
+	{
+		rd_kafka_conf_destroy(conf);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+
+	return conf;
+}
+
+/*
+ * The lines of the configuration file, if there is one.
+ */
+static List *
+read_file(void)
+{
+	if (rc_kafka_config_file == NULL || rc_kafka_config_file[0] == '\0')
+		return NIL;
+	return rc_config_file_read(rc_kafka_config_file, CONFIG_FILE_SETTING);
+}
+
+/*
+ * Set a property of our own.  Only a value that comes from outside, the list
+ * of brokers, can be refused.
+ */
+static void
+set_own(rd_kafka_conf_t *conf, const char *key, const char *value)
+{
+	char		words[RC_KAFKA_WORDS];
+
+	if (rd_kafka_conf_set(conf, key, value, words, sizeof(words)) !=
+		RD_KAFKA_CONF_OK)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("could not set the Kafka property \"%s\": %s",
+						key, words)));
+}
+
+static void
+set_own_list(rd_kafka_conf_t *conf, const Property *properties)
+{
+	const Property *property;
+
+	for (property = properties; property->key != NULL; property++)
+		set_own(conf, property->key, property->value);
+}
+
+/*
+ * Set what the file says, over our own values.
+ */
+static void
+set_from_file(rd_kafka_conf_t *conf, RcKafka *kafka, List *lines)
+{
+	char		words[RC_KAFKA_WORDS];
+	ListCell   *lc;
+
+	foreach(lc, lines)
+	{
+		RcConfigLine *line = (RcConfigLine *) lfirst(lc);
+
+		if (key_in(line->key, refused_keys))
+			ereport(ERROR,
+					(errcode(ERRCODE_CONFIG_FILE_ERROR),
+					 errmsg("the property in line %d of the file that \"%s\" names cannot be set there",
+							line->line, CONFIG_FILE_SETTING),
+					 errdetail("The extension depends on its own value of this property."),
+					 errdetail_log("The property is \"%s\".", line->key),
+					 errhint("Remove the line.")));
+		if (key_in(line->key, kafka->kind == RC_KAFKA_PRODUCER ?
+				   consumer_keys : producer_keys))
+			continue;
+		if (rd_kafka_conf_set(conf, line->key, line->value,
+							  words, sizeof(words)) != RD_KAFKA_CONF_OK)
+			ereport(ERROR,
+					(errcode(ERRCODE_CONFIG_FILE_ERROR),
+					 errmsg("could not use the property in line %d of the file that \"%s\" names",
+							line->line, CONFIG_FILE_SETTING),
+					 errdetail_log("The property is \"%s\": %s.", line->key,
+								   words),
+					 errhint("The server log names the property and what is wrong with it.")));
+		if (key_in(line->key, file_keys))
+		{
+			rc_files_add(kafka->files, line->value);
+			check_file(line);
+		}
+	}
+}
+
+/*
+ * Look whether a key or certificate can be read: librdkafka would say neither
+ * which file it is nor what is wrong.  "probe" finds the authorities of the
+ * machine.
+ */
+static void
+check_file(const RcConfigLine *line)
+{
+	if (line->value[0] == '\0' || strcmp(line->value, "probe") == 0 ||
+		access(line->value, R_OK) == 0)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_CONFIG_FILE_ERROR),
+			 errmsg("could not read the key or certificate in line %d of the file that \"%s\" names: %m",
+					line->line, CONFIG_FILE_SETTING),
+			 errdetail_log("The property \"%s\" names file \"%s\".",
+						   line->key, line->value),
+			 errhint("The server log names the file.")));
+}
+
+static bool
+key_in(const char *key, const char *const *keys)
+{
+	for (; *keys != NULL; keys++)
+	{
+		if (strcmp(key, *keys) == 0)
+			return true;
+	}
+	return false;
+}

@@ -1,0 +1,287 @@
+/*-------------------------------------------------------------------------
+ *
+ * explain.c
+ *	  What the words of librdkafka and OpenSSL mean for whoever has to mend
+ *	  it: which line of the configuration is wrong, in words of ours.
+ *
+ * Their own words always stay behind ours.  What is told here is found in
+ * texts, so it may only add, never decide anything.  Functions that callbacks
+ * call may use nothing of PostgreSQL's.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "kafka/kafka_internal.h"
+
+/* librdkafka whose SCRAM brokers take since Kafka 3.8.1. */
+#define SCRAM_VERSION		0x020601ff
+
+#define IN_FILE \
+	" in the file that \"rappel_conso.kafka_config_file\" names."
+#define CHECK_PROTOCOL \
+	"Check \"security.protocol\"" IN_FILE
+#define CHECK_CLIENT_CERTIFICATE \
+	"Check \"ssl.certificate.location\" and \"ssl.key.location\"" IN_FILE
+#define CHECK_CA \
+	"Check \"ssl.ca.location\"" IN_FILE
+#define CHECK_LOGIN \
+	"Check \"sasl.username\" and \"sasl.password\"" IN_FILE
+#define CHECK_MECHANISM \
+	"Check \"sasl.mechanism\"" IN_FILE
+
+typedef struct Explanation
+{
+	const char *text;			/* what librdkafka's words contain, */
+	const char *also;			/* and this, if not NULL */
+	const char *words;
+	const char *hint;
+} Explanation;
+
+/* Of a connection; the first that fits. */
+static const Explanation connection_words[] = {
+	{"current SASL state", NULL,
+	"the port does not ask for SASL", CHECK_PROTOCOL},
+	{"mechanism handshake failed", NULL,
+	"the broker does not offer this SASL mechanism", CHECK_MECHANISM},
+	{"SASL authentication error", NULL,
+	"the broker refused the user or the password", CHECK_LOGIN},
+	{"alert bad certificate", NULL,
+	"the broker asks for a client certificate", CHECK_CLIENT_CERTIFICATE},
+	{"alert certificate required", NULL,
+	"the broker asks for a client certificate", CHECK_CLIENT_CERTIFICATE},
+	{"alert certificate", NULL,
+		"the broker does not accept the client certificate, which may have expired or be signed by an authority that it does not know",
+	CHECK_CLIENT_CERTIFICATE},
+	{"alert unknown ca", NULL,
+		"the broker does not know the authority that signed the client certificate",
+	CHECK_CLIENT_CERTIFICATE},
+	{"certificate verify failed", NULL,
+	"the certificate of the broker could not be verified", CHECK_CA},
+	{"unexpected eof", "SSL_HANDSHAKE",
+	"the port does not seem to speak TLS", CHECK_PROTOCOL},
+	{"unexpected eof", "SSL handshake",
+	"the port does not seem to speak TLS", CHECK_PROTOCOL},
+	{"wrong version number", NULL,
+	"the port does not seem to speak TLS", CHECK_PROTOCOL},
+	{"packet length too long", NULL,
+	"the port does not seem to speak TLS", CHECK_PROTOCOL},
+	{"SSL", NULL,
+	"no TLS connection could be made", CHECK_PROTOCOL},
+	{NULL, NULL, NULL, NULL}
+};
+
+/* Of a connection that never was up, where nobody says why it ended. */
+static const Explanation first_connection_words[] = {
+	{"are down", NULL,
+		"the connection was closed; the port may ask for TLS or SASL",
+	CHECK_PROTOCOL},
+	{"Disconnected", NULL,
+		"the connection was closed; the port may ask for TLS or SASL",
+	CHECK_PROTOCOL},
+	{"Broken pipe", NULL,
+		"the connection was closed; the port may ask for TLS or SASL",
+	CHECK_PROTOCOL},
+	{"reset by peer", NULL,
+		"the connection was closed; the port may ask for TLS or SASL",
+	CHECK_PROTOCOL},
+	{NULL, NULL, NULL, NULL}
+};
+
+/* Of a client that could not be made. */
+static const Explanation start_words[] = {
+	{"key values mismatch", NULL,
+		"the key is not that of the client certificate",
+	CHECK_CLIENT_CERTIFICATE},
+	{"no certificate assigned", NULL,
+		"there is a key, but no client certificate",
+	CHECK_CLIENT_CERTIFICATE},
+	{"ssl.keystore.", NULL,
+		"the key store could not be read, and its password may be wrong or missing",
+	"Check \"ssl.keystore.location\" and \"ssl.keystore.password\"" IN_FILE},
+	{"ssl.key.", NULL,
+		"the key could not be read, and its passphrase may be wrong or missing",
+	"Check \"ssl.key.password\" and \"ssl.key.location\"" IN_FILE},
+	{"ssl.certificate.", NULL,
+		"the client certificate could not be read, and may not be in PEM format",
+	CHECK_CLIENT_CERTIFICATE},
+	{"ssl.ca.", NULL,
+		"the certificate of the authority could not be read, and may not be in PEM format",
+	CHECK_CA},
+	{"sasl.kerberos.", NULL,
+		"SASL without \"sasl.mechanism\" is Kerberos (GSSAPI), which is not set up",
+	CHECK_MECHANISM},
+	{"sasl.username", NULL,
+	"there is no user or no password", CHECK_LOGIN},
+	{"SASL mechanism", NULL,
+	"this librdkafka does not have the SASL mechanism", CHECK_MECHANISM},
+	{NULL, NULL, NULL, NULL}
+};
+
+typedef struct VerifyWords
+{
+	int			code;
+	const char *words;
+	const char *hint;
+} VerifyWords;
+
+/* OpenSSL's codes of a certificate that is not accepted (X509_V_ERR_..). */
+static const VerifyWords verify_words[] = {
+	{9, "the certificate of the broker is not valid yet",
+	"Check the clocks of both machines."},
+	{10, "the certificate of the broker, or of its authority, has expired",
+	"Renew the certificate of the broker."},
+	{12, "the list of revoked certificates has expired",
+	"Check \"ssl.crl.location\"" IN_FILE},
+	{23, "the certificate of the broker has been revoked",
+	"Renew the certificate of the broker."},
+	{62, "the certificate of the broker is for another host name",
+	"Name the brokers in \"rappel_conso.kafka_brokers\", and in what they advertise, as their certificates do."},
+	{64, "the certificate of the broker is for another host, or another IP address",
+	"Name the brokers in \"rappel_conso.kafka_brokers\", and in what they advertise, as their certificates do."}
+};
+
+static const char unknown_ca[] =
+"the certificate of the broker is signed by an unknown authority";
+
+static const Explanation *find(const Explanation *list, const char *text);
+static const char *verify_text(int code);
+static int	verify_index(int code);
+static const char *scram_hint(void);
+
+/*
+ * librdkafka asks whether a certificate is accepted, from a thread of its own.
+ * We say what OpenSSL says, and keep why: librdkafka drops the reason.
+ */
+static int
+verify_cb(rd_kafka_t *rk, const char *broker_name, int32_t broker_id,
+		  int *x509_error, int depth, const char *buf, size_t size,
+		  char *errstr, size_t errstr_size, void *opaque)
+{
+	RcKafka    *kafka = (RcKafka *) opaque;
+	int			code = *x509_error;
+
+	if (code == 0)
+		return 1;
+	pg_atomic_write_u32(&kafka->verify_code, (uint32) code);
+	snprintf(errstr, errstr_size, "%s", verify_text(code));
+	return 0;
+}
+
+/*
+ * Have certificates that are not accepted come here; a librdkafka without TLS
+ * refuses that, and has none.
+ */
+void
+rc_explain_attach(RcKafka *kafka, rd_kafka_conf_t *conf)
+{
+	pg_atomic_init_u32(&kafka->verify_code, 0);
+	(void) rd_kafka_conf_set_ssl_cert_verify_cb(conf, verify_cb);
+}
+
+static const char *
+verify_text(int code)
+{
+	int			i = verify_index(code);
+
+	return i < 0 ? unknown_ca : verify_words[i].words;
+}
+
+static int
+verify_index(int code)
+{
+	for (int i = 0; i < lengthof(verify_words); i++)
+	{
+		if (verify_words[i].code == code)
+			return i;
+	}
+	return -1;
+}
+
+/*
+ * Keep librdkafka's words for an error of the connection, with ours in front.
+ * For callbacks.
+ */
+void
+rc_explain_connection(RcKafka *kafka, const char *text)
+{
+	const Explanation *found = find(connection_words, text);
+	const char *words;
+
+	if (found == NULL && !kafka->was_up)
+		found = find(first_connection_words, text);
+	kafka->last_hint = found ? found->hint : NULL;
+	words = found ? found->words : NULL;
+	if (found && strcmp(found->text, "certificate verify failed") == 0 &&
+		pg_atomic_read_u32(&kafka->verify_code) != 0)
+	{
+		int			code = (int) pg_atomic_read_u32(&kafka->verify_code);
+		int			i = verify_index(code);
+
+		words = verify_text(code);
+		kafka->last_hint = i < 0 ? CHECK_CA : verify_words[i].hint;
+	}
+	if (strstr(text, "SASL mechanism SCRAM") != NULL &&
+		rd_kafka_version() < SCRAM_VERSION)
+		kafka->last_hint = scram_hint();
+	snprintf(kafka->last_words, sizeof(kafka->last_words), "%s%s%s",
+			 words ? words : "", words ? ": " : "", text);
+}
+
+/*
+ * librdkafka before 2.6.1 sends its nonce twice, which brokers refuse since
+ * Kafka 3.8.1: right passwords look like wrong ones.
+ */
+static const char *
+scram_hint(void)
+{
+	static char hint[512];
+
+	snprintf(hint, sizeof(hint),
+			 "librdkafka %s cannot use SCRAM with Kafka 3.8.1 and later, whatever the password: it needs version 2.6.1. "
+			 "Use PLAIN over TLS, a client certificate, or a newer librdkafka; with an older Kafka, check \"sasl.username\" and \"sasl.password\"" IN_FILE,
+			 rd_kafka_version_str());
+	return hint;
+}
+
+/*
+ * What to do about an error of the connection.
+ */
+const char *
+rc_explain_hint(RcKafka *kafka)
+{
+	if (kafka->last_words[0] != '\0' && kafka->last_hint != NULL)
+		return kafka->last_hint;
+	return "Check the setting \"rappel_conso.kafka_brokers\".";
+}
+
+/*
+ * Raise the error for a client that could not be made (F0000).
+ */
+void
+rc_explain_start(const char *text)
+{
+	const Explanation *found = find(start_words, text);
+
+	if (found == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIG_FILE_ERROR),
+				 errmsg("could not start a Kafka client: %s", text),
+				 errhint("Check the setting \"%s\".",
+						 "rappel_conso.kafka_config_file")));
+	ereport(ERROR,
+			(errcode(ERRCODE_CONFIG_FILE_ERROR),
+			 errmsg("could not start a Kafka client: %s: %s",
+					found->words, text),
+			 errhint("%s", found->hint)));
+}
+
+static const Explanation *
+find(const Explanation *list, const char *text)
+{
+	for (; list->text != NULL; list++)
+	{
+		if (strstr(text, list->text) != NULL &&
+			(list->also == NULL || strstr(text, list->also) != NULL))
+			return list;
+	}
+	return NULL;
+}

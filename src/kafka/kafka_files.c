@@ -1,0 +1,133 @@
+/*-------------------------------------------------------------------------
+ *
+ * files.c
+ *	  Which settings and files a client was opened with, and whether they
+ *	  are still the same.
+ *
+ * librdkafka reads passwords, keys and certificates once, when a client is
+ * made.  So whoever renews one needs a new client, and this is how we learn
+ * of it: nothing is read here, only the files' identity is compared.  It must
+ * not raise an error: a file that has gone is a change like another.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "kafka/kafka_internal.h"
+
+#include <sys/stat.h>
+
+#include "nodes/pg_list.h"
+
+#if defined(__APPLE__)
+#define st_mtim st_mtimespec
+#define st_ctim st_ctimespec
+#endif
+
+/* What tells a file from the one that was there before. */
+typedef struct FileMark
+{
+	bool		there;
+	dev_t		device;
+	ino_t		inode;
+	off_t		size;
+	struct timespec modified;
+	struct timespec changed;
+} FileMark;
+
+typedef struct MarkedFile
+{
+	char	   *path;
+	FileMark	mark;
+} MarkedFile;
+
+struct RcFiles
+{
+	MemoryContext context;
+	char	   *brokers;
+	char	   *config_file;
+	List	   *files;			/* of MarkedFile */
+};
+
+static FileMark mark_of(const char *path);
+static bool same_mark(const FileMark *a, const FileMark *b);
+
+/*
+ * Note the settings of now, before anything is read by them: what changes
+ * while it is read counts as changed.  Lives in the context.
+ */
+RcFiles *
+rc_files_note(MemoryContext context)
+{
+	RcFiles    *files = MemoryContextAllocZero(context, sizeof(RcFiles));
+
+	files->context = context;
+	files->brokers = MemoryContextStrdup(context, rc_kafka_brokers);
+	files->config_file = MemoryContextStrdup(context, rc_kafka_config_file);
+	if (files->config_file[0] != '\0')
+		rc_files_add(files, files->config_file);
+	return files;
+}
+
+/*
+ * Note a file, or a folder, that is going to be read, too.
+ */
+void
+rc_files_add(RcFiles *files, const char *path)
+{
+	MemoryContext old = MemoryContextSwitchTo(files->context);
+	MarkedFile *file = palloc(sizeof(MarkedFile));
+
+	file->path = pstrdup(path);
+	file->mark = mark_of(path);
+	files->files = lappend(files->files, file);
+	MemoryContextSwitchTo(old);
+}
+
+/*
+ * Whether a client that is opened now would be another one.
+ */
+bool
+rc_files_changed(const RcFiles *files)
+{
+	ListCell   *lc;
+
+	if (strcmp(files->brokers, rc_kafka_brokers) != 0 ||
+		strcmp(files->config_file, rc_kafka_config_file) != 0)
+		return true;
+	foreach(lc, files->files)
+	{
+		MarkedFile *file = (MarkedFile *) lfirst(lc);
+		FileMark	now = mark_of(file->path);
+
+		if (!same_mark(&file->mark, &now))
+			return true;
+	}
+	return false;
+}
+
+static FileMark
+mark_of(const char *path)
+{
+	FileMark	mark = {0};
+	struct stat st;
+
+	if (stat(path, &st) != 0)
+		return mark;
+	mark.there = true;
+	mark.device = st.st_dev;
+	mark.inode = st.st_ino;
+	mark.size = st.st_size;
+	mark.modified = st.st_mtim;
+	mark.changed = st.st_ctim;
+	return mark;
+}
+
+static bool
+same_mark(const FileMark *a, const FileMark *b)
+{
+	return a->there == b->there && a->device == b->device &&
+		a->inode == b->inode && a->size == b->size &&
+		a->modified.tv_sec == b->modified.tv_sec &&
+		a->modified.tv_nsec == b->modified.tv_nsec &&
+		a->changed.tv_sec == b->changed.tv_sec &&
+		a->changed.tv_nsec == b->changed.tv_nsec;
+}

@@ -1,0 +1,381 @@
+/*-------------------------------------------------------------------------
+ *
+ * report.c
+ *	  What librdkafka says: its log lines, its errors, and whether brokers
+ *	  can be reached.
+ *
+ * A callback must not call PostgreSQL: librdkafka has state on the stack that
+ * an error would jump over, and even ereport(LOG) ends with a check for
+ * interrupts.  So callbacks copy into plain memory, and rc_report_emit() writes
+ * it to the server's log after the library's call has returned.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "kafka/kafka_internal.h"
+
+#include <pthread.h>
+
+#include "utils/timestamp.h"
+
+/* Lines kept between two calls of rc_report_emit(); more are counted only. */
+#define REPORT_LINES	64
+
+/*
+ * At most this many lines at once in the server's log, and one more per
+ * minute: brokers that are away for hours shall not fill the disk.
+ */
+#define REPORT_BURST	10
+
+/* A broker that comes back within this time is not worth a warning. */
+#define REPORT_DOWN_AFTER_MS	3000
+
+/* Levels are those of syslog(3); this one and what is above it is detail. */
+#define LEVEL_DEBUG		7
+
+typedef struct ReportLine
+{
+	int			level;
+	char		text[RC_KAFKA_WORDS];
+} ReportLine;
+
+static ReportLine report_lines[REPORT_LINES];
+static int	report_count = 0;
+static uint64 report_dropped = 0;
+
+static int	report_allowance = REPORT_BURST;
+static TimestampTz report_refilled = 0;
+
+static pthread_t report_thread;
+
+static void log_cb(const rd_kafka_t *rk, int level, const char *fac,
+				   const char *text);
+static void add_line(int level, const char *what, const char *text);
+static void error_cb(rd_kafka_t *rk, int err, const char *reason,
+					 void *opaque);
+static bool report_allowed(void);
+static void report_line(const ReportLine *line);
+static void report_state(RcKafka *kafka);
+static bool broker_usable(RcKafka *kafka);
+
+/*
+ * Have log lines and errors of a client to be made come here.  Log lines
+ * arrive in this thread because of log.queue (config.c) and
+ * rd_kafka_set_log_queue() (client.c).
+ */
+void
+rc_report_attach(rd_kafka_conf_t *conf)
+{
+	report_thread = pthread_self();
+	rd_kafka_conf_set_log_cb(conf, log_cb);
+	rd_kafka_conf_set_error_cb(conf, error_cb);
+}
+
+static void
+log_cb(const rd_kafka_t *rk, int level, const char *fac, const char *text)
+{
+	/* what explain.c has said of a certificate is in the error, too */
+	if (strcmp(fac, "SSLCERTVRFY") == 0)
+		level = LEVEL_DEBUG;
+	if (pthread_equal(pthread_self(), report_thread))
+		add_line(level, fac, text);
+}
+
+/*
+ * Keep a line for the log at DEBUG1.  Can be called from a callback.
+ */
+void
+rc_report_note(const char *what, const char *text)
+{
+	add_line(LEVEL_DEBUG, what, text);
+}
+
+static void
+add_line(int level, const char *what, const char *text)
+{
+	ReportLine *line;
+
+	if (report_count >= REPORT_LINES)
+	{
+		report_dropped++;
+		return;
+	}
+	line = &report_lines[report_count++];
+	line->level = level;
+	snprintf(line->text, sizeof(line->text), "%s: %s", what, text);
+}
+
+/*
+ * An error of the client as a whole.  librdkafka mends transport errors by
+ * itself; all that is kept of them is the words.  That a topic is not there,
+ * or not ours to read, comes here, too (rd_kafka_toppar_enq_error); it is for
+ * rc_consumer_fetch().
+ */
+static void
+error_cb(rd_kafka_t *rk, int err, const char *reason, void *opaque)
+{
+	RcKafka    *kafka = (RcKafka *) opaque;
+
+	if (kafka->kind == RC_KAFKA_CONSUMER &&
+		(err == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED ||
+		 rc_kafka_errcode(err) == ERRCODE_UNDEFINED_OBJECT))
+	{
+		kafka->topic_code = err;
+		kafka->topic_lost = true;
+		strlcpy(kafka->topic_words, reason, sizeof(kafka->topic_words));
+		return;
+	}
+	if (err == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN)
+	{
+		if (!kafka->down)
+		{
+			kafka->down = true;
+			kafka->down_told = false;
+			INSTR_TIME_SET_CURRENT(kafka->down_since);
+		}
+		if (kafka->last_words[0] != '\0')
+			return;
+	}
+	if (err == RD_KAFKA_RESP_ERR__FATAL)
+	{
+		(void) rd_kafka_fatal_error(rk, kafka->last_words,
+									sizeof(kafka->last_words));
+		kafka->last_hint = NULL;
+	}
+	else
+		rc_explain_connection(kafka, reason);
+}
+
+/*
+ * Write what callbacks have left to the server's log.  It may end with an
+ * interrupt being served, so nothing foreign may be held in a local variable.
+ */
+void
+rc_report_emit(RcKafka *kafka)
+{
+	if (kafka->answered)
+	{
+		kafka->answered = false;
+		/* records read ahead still come after the broker has gone */
+		if (!kafka->down || broker_usable(kafka))
+			rc_kafka_mark_up(kafka);
+	}
+	if (kafka->down && !kafka->down_told)
+		report_state(kafka);
+
+	while (report_count > 0)
+	{
+		ReportLine	line = report_lines[0];
+
+		report_count--;
+		memmove(&report_lines[0], &report_lines[1],
+				report_count * sizeof(ReportLine));
+		report_line(&line);
+	}
+}
+
+static void
+report_line(const ReportLine *line)
+{
+	uint64		dropped;
+
+	if (line->level >= LEVEL_DEBUG)
+	{
+		ereport(DEBUG1, (errmsg_internal("Kafka client: %s", line->text)));
+		return;
+	}
+	if (!report_allowed())
+	{
+		report_dropped++;
+		return;
+	}
+	dropped = report_dropped;
+	report_dropped = 0;
+	ereport(LOG,
+			(errmsg("Kafka client: %s", line->text),
+			 dropped > 0 ?
+			 errdetail("Lines left out before this one: " UINT64_FORMAT ".",
+					   dropped) : 0));
+}
+
+/*
+ * Is one more line within the limit?
+ */
+static bool
+report_allowed(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	int64		minutes = (now - report_refilled) / USECS_PER_MINUTE;
+
+	if (minutes > 0)
+	{
+		report_allowance = (int) Min(REPORT_BURST,
+									 report_allowance + minutes);
+		report_refilled = now;
+	}
+	if (report_allowance <= 0)
+		return false;
+	report_allowance--;
+	return true;
+}
+
+/*
+ * Say that all brokers are away, once they have been for a while.
+ */
+static void
+report_state(RcKafka *kafka)
+{
+	instr_time	elapsed;
+
+	INSTR_TIME_SET_CURRENT(elapsed);
+	INSTR_TIME_SUBTRACT(elapsed, kafka->down_since);
+	if (INSTR_TIME_GET_MILLISEC(elapsed) < REPORT_DOWN_AFTER_MS)
+		return;
+	if (broker_usable(kafka))
+	{
+		rc_kafka_mark_up(kafka);
+		return;
+	}
+	kafka->down_told = true;
+	if (report_allowed())
+		ereport(WARNING,
+				(errcode(ERRCODE_CONNECTION_FAILURE),
+				 errmsg("could not reach the Kafka brokers \"%s\": %s",
+						rc_kafka_brokers, kafka->last_words),
+				 errhint("%s", rc_explain_hint(kafka))));
+}
+
+/*
+ * Is a connection to any broker up?  With a timeout of 0 librdkafka answers
+ * __TRANSPORT if there is none, starts to connect, and does not wait for the
+ * answer of one that is up (rd_kafka_broker_any_usable).
+ */
+static bool
+broker_usable(RcKafka *kafka)
+{
+	const struct rd_kafka_metadata *metadata;
+	rd_kafka_resp_err_t err;
+
+	err = rd_kafka_metadata(kafka->rk, 0, NULL, &metadata, 0);
+	if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
+		rd_kafka_metadata_destroy(metadata);
+	return err != RD_KAFKA_RESP_ERR__TRANSPORT;
+}
+
+/*
+ * Note that a broker has answered.
+ */
+void
+rc_kafka_mark_up(RcKafka *kafka)
+{
+	kafka->last_words[0] = '\0';
+	kafka->last_hint = NULL;
+	kafka->was_up = true;
+	if (likely(!kafka->down))
+		return;
+	kafka->down = false;
+	if (kafka->down_told && report_allowed())
+		ereport(LOG,
+				(errmsg("Kafka brokers \"%s\" can be reached again",
+						rc_kafka_brokers)));
+}
+
+/*
+ * What is wrong between us and the brokers: NULL while one can be reached,
+ * else the last words of librdkafka, which stay valid until the next call of
+ * a function of src/kafka.  Never waits.
+ */
+const char *
+rc_kafka_trouble(RcKafka *kafka)
+{
+	rd_kafka_poll(kafka->rk, 0);
+	if (!kafka->down)
+		return NULL;
+	if (broker_usable(kafka))
+	{
+		rc_kafka_mark_up(kafka);
+		return NULL;
+	}
+	return kafka->last_words;
+}
+
+/*
+ * Words for an error: those that librdkafka gave to its callback where the
+ * error itself says no more than that time is up or the network is away.
+ */
+const char *
+rc_kafka_words(RcKafka *kafka, rd_kafka_resp_err_t err)
+{
+	switch (err)
+	{
+		case RD_KAFKA_RESP_ERR__TIMED_OUT:
+		case RD_KAFKA_RESP_ERR__TRANSPORT:
+		case RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN:
+		case RD_KAFKA_RESP_ERR__FATAL:
+			if (kafka->last_words[0] != '\0')
+				return kafka->last_words;
+			break;
+		default:
+			break;
+	}
+	return rd_kafka_err2str(err);
+}
+
+/*
+ * Raise the error for brokers that did not answer in time (08006).
+ */
+void
+rc_kafka_unreachable(RcKafka *kafka, rd_kafka_resp_err_t err)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_CONNECTION_FAILURE),
+			 errmsg("could not reach the Kafka brokers \"%s\": %s",
+					rc_kafka_brokers, rc_kafka_words(kafka, err)),
+			 errhint("%s", rc_explain_hint(kafka))));
+}
+
+/*
+ * SQLSTATE of an error of librdkafka.  Class 08 is what may pass by itself;
+ * that includes a failed authentication, which is mended on the broker's side.
+ */
+int
+rc_kafka_errcode(rd_kafka_resp_err_t err)
+{
+	switch (err)
+	{
+		case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
+		case RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED:
+		case RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED:
+		case RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED:
+			return ERRCODE_INSUFFICIENT_PRIVILEGE;
+		case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
+		case RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC:
+		case RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION:
+			return ERRCODE_UNDEFINED_OBJECT;
+		case RD_KAFKA_RESP_ERR__INVALID_ARG:
+		case RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION:
+		case RD_KAFKA_RESP_ERR_INVALID_PARTITIONS:
+		case RD_KAFKA_RESP_ERR_INVALID_REPLICATION_FACTOR:
+		case RD_KAFKA_RESP_ERR_INVALID_REPLICA_ASSIGNMENT:
+		case RD_KAFKA_RESP_ERR_INVALID_CONFIG:
+		case RD_KAFKA_RESP_ERR_INVALID_REQUEST:
+		case RD_KAFKA_RESP_ERR_POLICY_VIOLATION:
+		case RD_KAFKA_RESP_ERR_INVALID_RECORD:
+		case RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP:
+			return ERRCODE_INVALID_PARAMETER_VALUE;
+		case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE:
+		case RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE:
+			return ERRCODE_PROGRAM_LIMIT_EXCEEDED;
+		case RD_KAFKA_RESP_ERR__BAD_MSG:
+		case RD_KAFKA_RESP_ERR__BAD_COMPRESSION:
+		case RD_KAFKA_RESP_ERR_INVALID_MSG:
+			return ERRCODE_DATA_CORRUPTED;
+		case RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE:
+		case RD_KAFKA_RESP_ERR_UNSUPPORTED_VERSION:
+		case RD_KAFKA_RESP_ERR_UNSUPPORTED_FOR_MESSAGE_FORMAT:
+			return ERRCODE_FEATURE_NOT_SUPPORTED;
+		case RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE:
+			return ERRCODE_INSUFFICIENT_RESOURCES;
+		default:
+			return ERRCODE_CONNECTION_FAILURE;
+	}
+}

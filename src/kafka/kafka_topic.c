@@ -1,0 +1,355 @@
+/*-------------------------------------------------------------------------
+ *
+ * topic.c
+ *	  What a cluster knows: its id, its topics; and making a topic.
+ *
+ * A topic comes to be here and nowhere else.  Blocking calls of librdkafka
+ * are made in slices (see client.c).
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "kafka/kafka_internal.h"
+
+/* Between two tries. */
+#define PAUSE_MS	100
+
+/* Who looks up a topic for others can be told to end: a call does not last. */
+#define LOOK_UP_SLICE	500
+
+/* How long a broker may wait for the others before it answers. */
+#define CREATE_WAIT_MS	10000
+
+/* A consumer that lags less than this misses no version and no withdrawal. */
+#define COMPACTION_LAG_MS	"604800000"
+
+static rd_kafka_resp_err_t ask_about(RcKafka *kafka, const char *topic,
+									 int timeout_ms, RcAnswer *answer);
+static void set_answer(RcAnswer *answer, rd_kafka_resp_err_t err);
+static void ask_for_topic(RcKafka *kafka, const char *topic, int partitions,
+						  int replication, bool compacted, int timeout_ms,
+						  void *opaque);
+static bool take_answer(RcKafka *kafka, const char *topic, void *opaque);
+static void check_answer(RcKafka *kafka, const char *topic,
+						 rd_kafka_resp_err_t err, const char *words);
+
+/*
+ * The cluster's id, palloc'd in the current context; NULL if the cluster has
+ * none (brokers older than 0.10.1).  Waits for a broker for timeout_ms.
+ *
+ * Errors: 08006 if no broker answers.
+ */
+char *
+rc_kafka_cluster_id(RcKafka *kafka, int timeout_ms)
+{
+	RcDeadline	deadline;
+	rd_kafka_resp_err_t err;
+
+	rc_deadline_start(&deadline, timeout_ms);
+	for (;;)
+	{
+		const struct rd_kafka_metadata *metadata;
+		char	   *id;
+		char	   *copy;
+
+		id = rd_kafka_clusterid(kafka->rk, 0);
+		if (id != NULL)
+		{
+			copy = MemoryContextStrdup(CurrentMemoryContext, id);
+			rd_kafka_mem_free(kafka->rk, id);
+			return copy;
+		}
+		err = rd_kafka_metadata(kafka->rk, 0, NULL, &metadata,
+								rc_deadline_slice(&deadline));
+		if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
+		{
+			rd_kafka_metadata_destroy(metadata);
+			rc_kafka_mark_up(kafka);
+			id = rd_kafka_clusterid(kafka->rk, 0);
+			if (id == NULL)
+				return NULL;
+			copy = MemoryContextStrdup(CurrentMemoryContext, id);
+			rd_kafka_mem_free(kafka->rk, id);
+			return copy;
+		}
+		rc_kafka_pause(kafka, PAUSE_MS);
+		if (!rc_kafka_again(kafka, &deadline))
+			break;
+	}
+	rc_kafka_unreachable(kafka, err);
+	return NULL;
+}
+
+/*
+ * How many partitions a topic has; 0 if there is no such topic.  Waits for
+ * timeout_ms, also for a topic that has just been made.
+ *
+ * Errors: 08006 if no broker answers, 42501 if we may not see the topic,
+ * 22023 if no topic can have that name.
+ */
+int
+rc_kafka_partition_count(RcKafka *kafka, const char *topic, int timeout_ms)
+{
+	RcDeadline	deadline;
+	rd_kafka_resp_err_t err;
+
+	rc_deadline_start(&deadline, timeout_ms);
+	do
+	{
+		RcAnswer	answer;
+
+		err = ask_about(kafka, topic, rc_deadline_slice(&deadline), &answer);
+		if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
+		{
+			if (answer.outcome == RC_KAFKA_DONE)
+				return answer.partitions;
+			if (answer.sqlstate != ERRCODE_CONNECTION_FAILURE)
+				ereport(ERROR,
+						(errcode(answer.sqlstate),
+						 errmsg("could not look up topic \"%s\": %s", topic,
+								answer.error),
+						 answer.sqlstate == ERRCODE_INSUFFICIENT_PRIVILEGE ?
+						 errhint("Give the Kafka user the right to read the topic, or to write to it.") : 0));
+		}
+		rc_kafka_pause(kafka, PAUSE_MS);
+	} while (rc_kafka_again(kafka, &deadline));
+
+	rc_kafka_unreachable(kafka, err);
+	return 0;
+}
+
+/*
+ * The same, but what is wrong with the topic itself is part of the answer, and
+ * no reason to wait.  Once *stop is true brokers are waited for no longer.
+ *
+ * Errors: 08006 if no broker answers.
+ */
+void
+rc_kafka_look_up(RcKafka *kafka, const char *topic, int timeout_ms,
+				 volatile sig_atomic_t *stop, RcAnswer *answer)
+{
+	RcDeadline	deadline;
+	rd_kafka_resp_err_t err;
+
+	rc_deadline_start(&deadline, timeout_ms);
+	for (;;)
+	{
+		err = ask_about(kafka, topic,
+						Min(rc_deadline_slice(&deadline), LOOK_UP_SLICE),
+						answer);
+		if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
+			return;
+		if (*stop || rc_deadline_left(&deadline) == 0)
+			break;
+		rc_kafka_pause(kafka, PAUSE_MS);
+	}
+	rc_kafka_unreachable(kafka, err);
+}
+
+/*
+ * Ask once for a topic.  Returns an error if no broker answers in time.
+ */
+static rd_kafka_resp_err_t
+ask_about(RcKafka *kafka, const char *topic, int timeout_ms, RcAnswer *answer)
+{
+	const struct rd_kafka_metadata *metadata;
+	rd_kafka_topic_t *rkt = rd_kafka_topic_new(kafka->rk, topic, NULL);
+	rd_kafka_resp_err_t err;
+
+	memset(answer, 0, sizeof(RcAnswer));
+	answer->topic = topic;
+	if (rkt == NULL)
+	{
+		set_answer(answer, rd_kafka_last_error());
+		return RD_KAFKA_RESP_ERR_NO_ERROR;
+	}
+	err = rd_kafka_metadata(kafka->rk, 0, rkt, &metadata, timeout_ms);
+	rd_kafka_topic_destroy(rkt);
+	if (err != RD_KAFKA_RESP_ERR_NO_ERROR)
+		return err;
+
+	err = RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE;
+	if (metadata->topic_cnt == 1)
+	{
+		err = metadata->topics[0].err;
+		answer->partitions = metadata->topics[0].partition_cnt;
+		if (err == RD_KAFKA_RESP_ERR_NO_ERROR && answer->partitions == 0)
+			err = RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE;
+	}
+	rd_kafka_metadata_destroy(metadata);
+	rc_kafka_mark_up(kafka);
+	if (err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
+	{
+		answer->partitions = 0;
+		err = RD_KAFKA_RESP_ERR_NO_ERROR;
+	}
+	set_answer(answer, err);
+	return RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
+static void
+set_answer(RcAnswer *answer, rd_kafka_resp_err_t err)
+{
+	answer->outcome = rc_outcome_of(err);
+	if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
+		return;
+	answer->sqlstate = rc_kafka_errcode(err);
+	answer->error = rd_kafka_err2str(err);
+}
+
+/*
+ * Make a topic; one that is there already is left as it is.  partitions and
+ * replication of -1 mean the broker's default.  Each record may have 16 MB.
+ * A compacted topic keeps every record for 7 days at least, so that a consumer
+ * that is not further behind sees each version.
+ *
+ * Errors: 08006 if no broker answers, 42501 if we may not, 22023 if the
+ * cluster cannot have such a topic; others by rc_kafka_errcode().
+ */
+void
+rc_kafka_create_topic(RcKafka *kafka, const char *topic, int partitions,
+					  int replication, bool compacted, int timeout_ms)
+{
+	static uintptr_t request = 0;
+	RcDeadline	deadline;
+	void	   *opaque = (void *) ++request;
+
+	if (kafka->admin == NULL)
+		kafka->admin = rd_kafka_queue_new(kafka->rk);
+	rc_deadline_start(&deadline, timeout_ms);
+	ask_for_topic(kafka, topic, partitions, replication, compacted,
+				  timeout_ms, opaque);
+	while (!take_answer(kafka, topic, opaque))
+	{
+		/* The library ends the request in time; this is for its delay. */
+		if (rc_deadline_left(&deadline) == 0)
+			rc_kafka_unreachable(kafka, RD_KAFKA_RESP_ERR__TIMED_OUT);
+		rc_kafka_pause(kafka, PAUSE_MS);
+	}
+}
+
+/*
+ * Send the request.  The answer comes to the admin queue under the number
+ * `opaque'; those of earlier calls that were cancelled may come before it.
+ */
+static void
+ask_for_topic(RcKafka *kafka, const char *topic, int partitions,
+			  int replication, bool compacted, int timeout_ms, void *opaque)
+{
+	rd_kafka_NewTopic_t *new_topic;
+	rd_kafka_AdminOptions_t *options;
+
+	new_topic = rc_topic_describe(topic, partitions, replication, compacted);
+	options = rc_topic_options(kafka, timeout_ms, opaque);
+	rd_kafka_CreateTopics(kafka->rk, &new_topic, 1, options, kafka->admin);
+	rd_kafka_AdminOptions_destroy(options);
+	rd_kafka_NewTopic_destroy(new_topic);
+}
+
+/*
+ * How long a request that makes topics may take.
+ */
+rd_kafka_AdminOptions_t *
+rc_topic_options(RcKafka *kafka, int timeout_ms, void *opaque)
+{
+	rd_kafka_AdminOptions_t *options;
+	char		words[RC_KAFKA_WORDS];
+
+	options = rd_kafka_AdminOptions_new(kafka->rk,
+										RD_KAFKA_ADMIN_OP_CREATETOPICS);
+	rd_kafka_AdminOptions_set_opaque(options, opaque);
+	rd_kafka_AdminOptions_set_request_timeout(options, Max(timeout_ms, 1),
+											  words, sizeof(words));
+	rd_kafka_AdminOptions_set_operation_timeout(options,
+												Min(timeout_ms, CREATE_WAIT_MS),
+												words, sizeof(words));
+	return options;
+}
+
+/*
+ * What a topic of ours shall be.
+ */
+rd_kafka_NewTopic_t *
+rc_topic_describe(const char *topic, int partitions, int replication,
+				  bool compacted)
+{
+	rd_kafka_NewTopic_t *new_topic;
+	char		words[RC_KAFKA_WORDS];
+
+	new_topic = rd_kafka_NewTopic_new(topic, partitions, replication,
+									  words, sizeof(words));
+	if (new_topic == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("could not create topic \"%s\": %s", topic, words)));
+	rd_kafka_NewTopic_set_config(new_topic, "max.message.bytes",
+								 CppAsString2(RC_KAFKA_MAX_MESSAGE));
+	if (compacted)
+	{
+		rd_kafka_NewTopic_set_config(new_topic, "cleanup.policy", "compact");
+		rd_kafka_NewTopic_set_config(new_topic, "min.compaction.lag.ms",
+									 COMPACTION_LAG_MS);
+		rd_kafka_NewTopic_set_config(new_topic, "delete.retention.ms",
+									 COMPACTION_LAG_MS);
+	}
+	return new_topic;
+}
+
+/*
+ * Look for our answer without waiting.  Returns false while it is not there,
+ * true if the topic is there; raises an error if it was refused.
+ */
+static bool
+take_answer(RcKafka *kafka, const char *topic, void *opaque)
+{
+	rd_kafka_event_t *event;
+
+	while ((event = rd_kafka_queue_poll(kafka->admin, 0)) != NULL)
+	{
+		const rd_kafka_CreateTopics_result_t *result;
+		const rd_kafka_topic_result_t **topics;
+		rd_kafka_resp_err_t err;
+		size_t		ntopics = 0;
+		char		words[RC_KAFKA_WORDS];
+
+		result = rd_kafka_event_CreateTopics_result(event);
+		if (result == NULL || rd_kafka_event_opaque(event) != opaque)
+		{
+			rd_kafka_event_destroy(event);
+			continue;
+		}
+		err = rd_kafka_event_error(event);
+		strlcpy(words, err ? rd_kafka_event_error_string(event) : "",
+				sizeof(words));
+		topics = rd_kafka_CreateTopics_result_topics(result, &ntopics);
+		if (!err && ntopics == 1)
+		{
+			const char *refusal = rd_kafka_topic_result_error_string(topics[0]);
+
+			err = rd_kafka_topic_result_error(topics[0]);
+			strlcpy(words, refusal ? refusal : rd_kafka_err2str(err),
+					sizeof(words));
+		}
+		rd_kafka_event_destroy(event);
+		check_answer(kafka, topic, err, words);
+		return true;
+	}
+	return false;
+}
+
+static void
+check_answer(RcKafka *kafka, const char *topic, rd_kafka_resp_err_t err,
+			 const char *words)
+{
+	if (err == RD_KAFKA_RESP_ERR__TIMED_OUT ||
+		err == RD_KAFKA_RESP_ERR__TRANSPORT)
+		rc_kafka_unreachable(kafka, err);
+	rc_kafka_mark_up(kafka);
+	if (err == RD_KAFKA_RESP_ERR_NO_ERROR ||
+		err == RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS)
+		return;
+	ereport(ERROR,
+			(errcode(rc_kafka_errcode(err)),
+			 errmsg("could not create topic \"%s\": %s", topic, words),
+			 rc_kafka_errcode(err) == ERRCODE_INSUFFICIENT_PRIVILEGE ?
+			 errhint("Give the Kafka user the right to create the topic, or create it with Kafka's own tools.") : 0));
+}

@@ -1,0 +1,126 @@
+/*-------------------------------------------------------------------------
+ *
+ * topic_make.c
+ *	  Making many topics in one request, without waiting for it.
+ *
+ * It must not block: messages of topics that are there go out meanwhile.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "kafka/producer_internal.h"
+
+#include "utils/memutils.h"
+
+static List *take_answers(RcKafka *kafka, rd_kafka_event_t *event);
+static const rd_kafka_topic_result_t *find_result(const rd_kafka_topic_result_t **results,
+												  size_t nresults,
+												  const char *topic);
+
+/*
+ * Ask for topics of one partition, and the broker's default of replicas.  A
+ * producer asks for some at a time: rc_kafka_topics_made() answers before
+ * it is asked again.
+ */
+void
+rc_kafka_make_topics(RcKafka *kafka, List *topics, int timeout_ms)
+{
+	rd_kafka_NewTopic_t **new_topics;
+	rd_kafka_AdminOptions_t *options;
+	MemoryContext old;
+	ListCell   *lc;
+	int			n = 0;
+
+	Assert(kafka->producer->making == NIL);
+	if (kafka->admin == NULL)
+		kafka->admin = rd_kafka_queue_new(kafka->rk);
+	new_topics = palloc(sizeof(rd_kafka_NewTopic_t *) * list_length(topics));
+	old = MemoryContextSwitchTo(kafka->context);
+	foreach(lc, topics)
+	{
+		kafka->producer->making = lappend(kafka->producer->making,
+										  pstrdup((char *) lfirst(lc)));
+		new_topics[n++] = rc_topic_describe((char *) lfirst(lc), 1, -1, false);
+	}
+	MemoryContextSwitchTo(old);
+
+	options = rc_topic_options(kafka, timeout_ms, kafka->producer);
+	rd_kafka_CreateTopics(kafka->rk, new_topics, n, options, kafka->admin);
+	rd_kafka_AdminOptions_destroy(options);
+	rd_kafka_NewTopic_destroy_array(new_topics, n);
+	pfree(new_topics);
+}
+
+/*
+ * What became of them: a list of RcAnswer in the current context, one for
+ * each; NIL as long as there is no answer.
+ */
+List *
+rc_kafka_topics_made(RcKafka *kafka)
+{
+	rd_kafka_event_t *event;
+	List	   *answers = NIL;
+
+	if (kafka->producer->making == NIL)
+		return NIL;
+	while (answers == NIL &&
+		   (event = rd_kafka_queue_poll(kafka->admin, 0)) != NULL)
+	{
+		if (rd_kafka_event_CreateTopics_result(event) != NULL &&
+			rd_kafka_event_opaque(event) == kafka->producer)
+			answers = take_answers(kafka, event);
+		rd_kafka_event_destroy(event);
+	}
+	if (answers != NIL)
+	{
+		list_free_deep(kafka->producer->making);
+		kafka->producer->making = NIL;
+	}
+	return answers;
+}
+
+static List *
+take_answers(RcKafka *kafka, rd_kafka_event_t *event)
+{
+	const rd_kafka_topic_result_t **results;
+	size_t		nresults;
+	List	   *answers = NIL;
+	ListCell   *lc;
+
+	results = rd_kafka_CreateTopics_result_topics(rd_kafka_event_CreateTopics_result(event),
+												  &nresults);
+	foreach(lc, kafka->producer->making)
+	{
+		const rd_kafka_topic_result_t *result;
+		rd_kafka_resp_err_t err = rd_kafka_event_error(event);
+		const char *words = rd_kafka_event_error_string(event);
+		RcAnswer   *answer = palloc0(sizeof(RcAnswer));
+
+		answer->topic = pstrdup((char *) lfirst(lc));
+		result = find_result(results, nresults, answer->topic);
+		if (result != NULL)
+		{
+			err = rd_kafka_topic_result_error(result);
+			words = rd_kafka_topic_result_error_string(result);
+		}
+		if (err == RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS)
+			err = RD_KAFKA_RESP_ERR_NO_ERROR;
+		answer->outcome = rc_outcome_of(err);
+		answer->sqlstate = rc_kafka_errcode(err);
+		answer->error = err == RD_KAFKA_RESP_ERR_NO_ERROR ? NULL :
+			pstrdup(words != NULL ? words : rd_kafka_err2str(err));
+		answers = lappend(answers, answer);
+	}
+	return answers;
+}
+
+static const rd_kafka_topic_result_t *
+find_result(const rd_kafka_topic_result_t **results, size_t nresults,
+			const char *topic)
+{
+	for (size_t i = 0; i < nresults; i++)
+	{
+		if (strcmp(rd_kafka_topic_result_name(results[i]), topic) == 0)
+			return results[i];
+	}
+	return NULL;
+}

@@ -1,0 +1,95 @@
+/*-------------------------------------------------------------------------
+ *
+ * delivery.h
+ *	  A producer's state, for producer.c and delivery.c.
+ *
+ * What is marked as written by the callback is plain memory: see report.c.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef RC_KAFKA_DELIVERY_H
+#define RC_KAFKA_DELIVERY_H
+
+#include "kafka/kafka_internal.h"
+
+#include "nodes/pg_list.h"
+
+/* Where a partition stands. */
+typedef struct RcSpot
+{
+	int64		offset;			/* highest one delivered; -1: none */
+	bool		doubtful;		/* a batch was refused: all is sent again */
+} RcSpot;
+
+typedef struct RcTopic
+{
+	struct RcTopic *next;
+	char	   *name;
+	rd_kafka_topic_t *rkt;
+	RcSpot	   *spots;			/* malloc'd, by partition */
+	int			nspots;
+} RcTopic;
+
+/* A record to be sent again.  malloc'd, its key and value behind it. */
+typedef struct RcAgain
+{
+	struct RcAgain *next;
+	RcTopic    *topic;
+	int32		partition;
+	int64		timestamp_ms;
+	uint64		tag;
+	int			key_len;		/* -1: null */
+	int			value_len;		/* -1: null */
+	rd_kafka_headers_t *headers;	/* or NULL */
+	char		data[FLEXIBLE_ARRAY_MEMBER];
+} RcAgain;
+
+typedef struct RcAgainList
+{
+	RcAgain    *first;
+	RcAgain    *last;
+	int			length;
+} RcAgainList;
+
+/* What became of one; a refusal, or with by_message any report. */
+typedef struct RcRefusal
+{
+	uint64		tag;
+	rd_kafka_resp_err_t err;
+} RcRefusal;
+
+struct RcProducer
+{
+	RcTopic    *topics;
+	RcTopic    *current;		/* the one used last */
+	int			unserved;		/* records since callbacks were served */
+	bool		by_message;		/* each report is handed out; see publish.c */
+	bool		alone;			/* one record is on its way, by itself */
+	List	   *making;			/* names of the topics asked for */
+	RcAgainList rest;			/* to be sent again; see settle() */
+
+	/* written by the callback */
+	int64		outstanding;	/* records without a report */
+	uint64		reports;		/* reports so far */
+	rd_kafka_resp_err_t failed; /* the first error that is no refusal */
+	RcTopic    *failed_topic;
+	bool		no_memory;
+	RcAgainList again;
+	RcRefusal  *refusals;
+	int			nrefusals;
+	int			refusals_size;
+};
+
+extern RcTopic *rc_producer_topic(RcKafka *kafka, const char *name);
+extern rd_kafka_resp_err_t rc_producer_try(RcKafka *kafka, RcTopic *topic,
+										   const RcRecord *record, uint64 tag);
+extern void rc_delivery_cb(rd_kafka_t *rk, const rd_kafka_message_t *message,
+						   void *opaque);
+extern bool rc_delivery_is_refusal(rd_kafka_resp_err_t err);
+extern void rc_delivery_refuse(RcProducer *producer, uint64 tag,
+							   rd_kafka_resp_err_t err);
+extern List *rc_delivery_refusals(RcProducer *producer);
+extern void rc_again_join(RcAgainList *front, RcAgainList *back);
+extern void rc_again_free(RcAgainList *list);
+
+#endif							/* RC_KAFKA_DELIVERY_H */

@@ -1,0 +1,377 @@
+/*-------------------------------------------------------------------------
+ *
+ * recall_functions.c
+ *	  The SQL-callable functions that read the tables of recalls: whose table
+ *	  that is, whether the caller may read it, and with whose rights it is
+ *	  read.  What they read is in the install script: rc_search() calls
+ *	  rappel_conso.search_as_owner(), and so on.
+ *
+ * To plan a query is enough to run functions that a table's owner has put into
+ * its indexes and constraints.  So a table that belongs to somebody who is
+ * neither the caller nor a superuser is read as its owner, in the way in which
+ * REINDEX works on it; what the caller may see is checked before that, here.
+ * What rc_report() counts is read without a query (recall_scan.c): the page is
+ * for superusers and monitors, who must get it whatever that owner does.
+ * Nothing must be read under these names before that.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "rappel_conso.h"
+
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "nodes/execnodes.h"
+#include "parser/parse_func.h"
+#include "tsearch/ts_utils.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/rls.h"
+
+#include "source/explore.h"
+#include "store/store.h"
+#include "worker/worker.h"
+
+PG_FUNCTION_INFO_V1(rc_search);
+PG_FUNCTION_INFO_V1(rc_search_index);
+PG_FUNCTION_INFO_V1(rc_recalls_at);
+PG_FUNCTION_INFO_V1(rc_read_recalls);
+PG_FUNCTION_INFO_V1(rc_own_table);
+
+/* More arguments no function has that runs as the owner. */
+#define MOST_ARGS	2
+
+/* What rc_search() takes: more would keep it busy for minutes. */
+#define MOST_CHARACTERS	10000
+#define MOST_WORDS		300
+
+/* The tables of one call. */
+typedef struct Tables
+{
+	List	   *oids;			/* locked */
+	Oid			stream_owner;	/* InvalidOid: nobody */
+	Oid			reader;			/* whose rights they are read with */
+	bool		alter;			/* it is changed, not read */
+} Tables;
+
+static void begin(Tables *tables, bool alter);
+static bool lock_table(Tables *tables, const char *name);
+static void lock_recalls(Tables *tables);
+static void check_caller(Oid oid, Oid reader);
+static Oid	own_function(const char *name, int nargs, const Oid *types);
+static Datum call_as_reader(FunctionCallInfo fcinfo, const Tables *tables,
+							int nargs, const Oid *types, const Datum *args);
+static Datum invoke_foreign(FunctionCallInfo call);
+static Datum search_vector(void);
+static Datum search_words(text * query);
+
+/*
+ * rc_search(query): the words are made with the caller's rights, the rows read
+ * with the owner's.  Strict.
+ */
+Datum
+rc_search(PG_FUNCTION_ARGS)
+{
+	static const Oid types[] = {TSQUERYOID, TEXTOID};
+	Tables		tables;
+	Datum		args[2];
+
+	args[0] = search_words(PG_GETARG_TEXT_PP(0));
+	begin(&tables, false);
+	lock_recalls(&tables);
+	args[1] = search_vector();
+	return call_as_reader(fcinfo, &tables, lengthof(types), types, args);
+}
+
+/* rc_search_index(): true if it was made, false if it was there. */
+Datum
+rc_search_index(PG_FUNCTION_ARGS)
+{
+	static const Oid types[] = {TEXTOID};
+	Tables		tables;
+	Datum		args[1];
+
+	begin(&tables, true);
+	lock_recalls(&tables);
+	args[0] = search_vector();
+	return call_as_reader(fcinfo, &tables, lengthof(types), types, args);
+}
+
+/* rc_recalls_at(at): the table as it was, which needs its history. */
+Datum
+rc_recalls_at(PG_FUNCTION_ARGS)
+{
+	static const Oid types[] = {TIMESTAMPTZOID};
+	Tables		tables;
+	Datum		args[1];
+
+	rc_call_check_null(fcinfo, 0, "at");
+	begin(&tables, false);
+	lock_recalls(&tables);
+	if (!lock_table(&tables, RC_HISTORY_TABLE))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("there is no history of recalls"),
+				 errhint("The next run makes it, where the triggers keep_superseded and keep_deleted of rappel_conso_table are enabled.")));
+	args[0] = PG_GETARG_DATUM(0);
+	return call_as_reader(fcinfo, &tables, lengthof(types), types, args);
+}
+
+/* rappel_conso.recalls(): what rc_report() counts. */
+Datum
+rc_read_recalls(PG_FUNCTION_ARGS)
+{
+	Tables		tables;
+
+	begin(&tables, false);
+	lock_recalls(&tables);
+	rc_recall_scan(fcinfo, linitial_oid(tables.oids));
+	return (Datum) 0;
+}
+
+/*
+ * rc_own_table(name): the table that the functions above read under a name;
+ * null if there is none.
+ */
+Datum
+rc_own_table(PG_FUNCTION_ARGS)
+{
+	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	Tables		tables;
+
+	begin(&tables, false);
+	if (!lock_table(&tables, name))
+		PG_RETURN_NULL();
+	PG_RETURN_OID(linitial_oid(tables.oids));
+}
+
+static void
+begin(Tables *tables, bool alter)
+{
+	RcStream   *stream = rc_stream_load(RC_NAME);
+
+	tables->oids = NIL;
+	tables->stream_owner = stream ? stream->owner : InvalidOid;
+	tables->reader = GetUserId();
+	tables->alter = alter;
+}
+
+static void
+lock_recalls(Tables *tables)
+{
+	if (!lock_table(tables, RC_RECALLS_TABLE))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("table \"%s\" does not exist yet",
+						RC_RECALLS_TABLE),
+				 errhint("The first run makes it: SELECT * FROM rc_sync_now().")));
+}
+
+/* Lock one of the tables; false if there is none. */
+static bool
+lock_table(Tables *tables, const char *name)
+{
+	Oid			owner;
+	Oid			oid = rc_recall_table_lock(name, tables->stream_owner,
+										   tables->alter, &owner);
+
+	if (!OidIsValid(oid))
+		return false;
+	tables->oids = lappend_oid(tables->oids, oid);
+	if (owner != GetUserId() && !superuser_arg(owner))
+	{
+		/* no other table is locked */
+		Assert(owner == tables->stream_owner);
+		tables->reader = owner;
+	}
+	return true;
+}
+
+/*
+ * Whether the caller may see whatever the reader, who reads for him, does.
+ */
+static void
+check_caller(Oid oid, Oid reader)
+{
+	Oid			caller = GetUserId();
+	char	   *name = get_rel_name(oid);
+
+	if (pg_class_aclcheck(oid, caller, ACL_SELECT) != ACLCHECK_OK &&
+		pg_attribute_aclcheck_all(oid, caller, ACL_SELECT,
+								  ACLMASK_ALL) != ACLCHECK_OK)
+		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_TABLE, name);
+	if (check_enable_rls(oid, caller, true) == RLS_ENABLED ||
+		check_enable_rls(oid, reader, true) == RLS_ENABLED)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("table \"%s\" cannot be read for role \"%s\": it has row-level security",
+						name, GetUserNameFromId(caller, false)),
+				 errdetail("It would be read with the rights of the stream's owner, who may see other rows."),
+				 errhint("Give the stream and its tables to a superuser, or disable row-level security.")));
+}
+
+/*
+ * A function of schema rappel_conso, where only superusers make some, and
+ * which the caller need not be allowed to use.
+ */
+static Oid
+own_function(const char *name, int nargs, const Oid *types)
+{
+	RcQueryScope scope;
+	Oid			oid;
+
+	rc_query_begin(&scope);
+	oid = LookupFuncName(list_make2(makeString(RC_SCHEMA),
+									makeString(unconstify(char *, name))),
+						 nargs, types, false);
+	rc_query_end(&scope);
+	return oid;
+}
+
+/* The expression for the words of a row: a text. */
+static Datum
+search_vector(void)
+{
+	return OidFunctionCall0(own_function("search_vector", 0, NULL));
+}
+
+/*
+ * The words of a query, as a tsquery.  Errors: 54000.
+ */
+static Datum
+search_words(text * query)
+{
+	char	   *string = VARDATA_ANY(query);
+	int			characters = pg_mbstrlen_with_len(string,
+												  VARSIZE_ANY_EXHDR(query));
+	Oid			french;
+	TSQuery		words;
+	int			n = 0;
+
+	if (characters > MOST_CHARACTERS)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("query of rc_search() has %d characters, its limit is %d",
+						characters, MOST_CHARACTERS),
+				 errhint("Search for fewer words.")));
+	french = get_ts_config_oid(list_make2(makeString("pg_catalog"),
+										  makeString("french")), false);
+	words = DatumGetTSQuery(DirectFunctionCall2(websearch_to_tsquery_byid,
+												ObjectIdGetDatum(french),
+												DirectFunctionCall1(rc_fold, PointerGetDatum(query))));
+	for (int i = 0; i < words->size; i++)
+	{
+		if (GETQUERY(words)[i].type == QI_VAL)
+			n++;
+	}
+	if (n > MOST_WORDS)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("query of rc_search() has %d words, its limit is %d", n,
+						MOST_WORDS),
+				 errhint("Search for fewer words.")));
+	return TSQueryGetDatum(words);
+}
+
+/*
+ * Call the function that does the work of this one, with the rights of whoever
+ * is to read the tables.  A set is returned in the way it does it: as a tuplestore.
+ */
+static Datum
+call_as_reader(FunctionCallInfo fcinfo, const Tables *tables, int nargs,
+			   const Oid *types, const Datum *args)
+{
+	char	   *name = get_func_name(fcinfo->flinfo->fn_oid);
+	ReturnSetInfo *set = (ReturnSetInfo *) fcinfo->resultinfo;
+	FmgrInfo	flinfo;
+	Datum		result;
+	Oid			user;
+	int			context;
+	int			level;
+
+	LOCAL_FCINFO(call, MOST_ARGS);
+
+	Assert(nargs <= MOST_ARGS);
+	if (set != NULL)
+	{
+		if (!IsA(set, ReturnSetInfo) || !(set->allowedModes & SFRM_Materialize))
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("%s() must be called where a set is accepted", name)));
+		set->allowedModes = SFRM_Materialize | SFRM_Materialize_Preferred |
+			(set->allowedModes & SFRM_Materialize_Random);
+	}
+	if (strncmp(name, "rc_", 3) == 0)
+		name += 3;
+	fmgr_info(own_function(psprintf("%s_as_owner", name), nargs, types), &flinfo);
+	InitFunctionCallInfoData(*call, &flinfo, nargs, fcinfo->fncollation, NULL,
+							 fcinfo->resultinfo);
+	for (int i = 0; i < nargs; i++)
+	{
+		call->args[i].value = args[i];
+		call->args[i].isnull = false;
+	}
+
+	GetUserIdAndSecContext(&user, &context);
+	level = NewGUCNestLevel();
+	if (tables->reader != user)
+	{
+		ListCell   *lc;
+
+		foreach(lc, tables->oids)
+		{
+			if (!tables->alter)
+				check_caller(lfirst_oid(lc), tables->reader);
+		}
+		SetUserIdAndSecContext(tables->reader,
+							   context | SECURITY_LOCAL_USERID_CHANGE |
+							   SECURITY_RESTRICTED_OPERATION);
+	}
+	result = tables->reader != user ? invoke_foreign(call) :
+		FunctionCallInvoke(call);
+	AtEOXact_GUC(false, level);
+	SetUserIdAndSecContext(user, context);
+	fcinfo->isnull = call->isnull;
+	return result;
+}
+
+/*
+ * Call what runs code of the table's owner.  The errors that a caller's WHEN
+ * OTHERS leaves alone are for a cancel of his own, and for his own assertions:
+ * what that code says of the kind becomes 38000.  A real cancel comes from
+ * ProcessInterrupts(), which no RAISE can claim to be.
+ */
+static Datum
+invoke_foreign(FunctionCallInfo call)
+{
+	MemoryContext context = CurrentMemoryContext;
+	Datum		result = (Datum) 0;
+
+	PG_TRY();
+	{
+		result = FunctionCallInvoke(call);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		if (error->funcname != NULL &&
+			strcmp(error->funcname, "ProcessInterrupts") == 0)
+			PG_RE_THROW();
+		if (error->sqlerrcode != ERRCODE_ASSERT_FAILURE &&
+			ERRCODE_TO_CATEGORY(error->sqlerrcode) !=
+			ERRCODE_TO_CATEGORY(ERRCODE_QUERY_CANCELED))
+			PG_RE_THROW();
+		FlushErrorState();
+		error->sqlerrcode = ERRCODE_EXTERNAL_ROUTINE_EXCEPTION;
+		ReThrowError(error);
+	}
+	PG_END_TRY();
+	return result;
+}

@@ -1,0 +1,262 @@
+/*-------------------------------------------------------------------------
+ *
+ * sync.c
+ *	  The backend's side of a run that somebody waits for: rc_sync_now().
+ *
+ * Whoever comes while a run of the source is under way waits for that one.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "session/run_wait.h"
+
+#include "access/transam.h"
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "miscadmin.h"
+#include "storage/latch.h"
+#include "utils/builtins.h"
+#include "utils/wait_event.h"
+
+/* How long to wait between two looks, in ms. */
+#define LOOK_INTERVAL	1000
+#define JOIN_INTERVAL	100
+
+static void check_caller(const RcSource *source);
+static void check_visible(const char *sql, const char *what,
+						  const char *name);
+static bool start_and_wait(RcCall *call, int64 *run);
+static bool join(RcCall *call, int64 *run);
+static void look_again(long after_ms);
+static int64 newest_run(const char *source);
+
+/*
+ * Run the source and wait for the end; returns the run's id, whose row can be
+ * read by rc_query_latest().  Raises the run's error when it fails; the
+ * errors of DESIGN part 3 when it cannot work from here.
+ */
+int64
+rc_sync(const char *name, bool full_sync)
+{
+	RcSource   *source;
+	RcCall		call = {0};
+	int64		run = 0;
+
+	if (RecoveryInProgress())
+		ereport(ERROR,
+				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
+				 errmsg("cannot run source \"%s\" during recovery", name),
+				 errhint("Call rc_sync_now() on the primary server.")));
+	PreventCommandIfReadOnly("rc_sync_now()");
+
+	source = rc_source_load(name);
+	if (source == NULL)
+		rc_call_raise_missing("source", name);
+	check_caller(source);
+
+	call.kind = RC_WORKER_RUN;
+	call.args.role = source->owner;
+	call.args.full_sync = full_sync;
+	strlcpy(call.args.name, name, sizeof(call.args.name));
+	call.what = psprintf("run worker of source \"%s\"", name);
+	call.stream = source->stream;
+	for (;;)
+	{
+		if (rc_lock_holder(MyDatabaseId, RC_WORKER_RUN, name, 0) != 0)
+		{
+			if (join(&call, &run))
+				return run;
+		}
+		else if (start_and_wait(&call, &run))
+			return run;
+	}
+}
+
+/* Whether the caller may run the source, and does not stand in its way. */
+static void
+check_caller(const RcSource *source)
+{
+	rc_call_check_owner(source->owner, source->owner_name, "source",
+						source->name);
+	check_visible("SELECT xmin::text FROM pg_catalog.pg_extension"
+				  " WHERE extname = $1::name", "extension", RC_NAME);
+	check_visible("SELECT xmin::text FROM rappel_conso.source"
+				  " WHERE name = $1", "source", source->name);
+	if (source->stream)
+		rc_sync_check_stream(source->stream);
+}
+
+/* A stream that this transaction has made or changed. */
+void
+rc_sync_check_stream(const char *name)
+{
+	check_visible("SELECT xmin::text FROM rappel_conso.stream"
+				  " WHERE name = $1", "stream", name);
+}
+
+/* A row that this transaction has made or changed, no worker can see. */
+static void
+check_visible(const char *sql, const char *what, const char *name)
+{
+	RcQueryScope scope;
+	RcParams	params = {0};
+	TransactionId xmin = InvalidTransactionId;
+
+	rc_param_text(&params, name);
+	rc_query_begin(&scope);
+	if (rc_query(sql, &params) > 0)
+		xmin = (TransactionId) strtoul(rc_column_text(0, 1), NULL, 10);
+	rc_query_end(&scope);
+	if (TransactionIdIsNormal(xmin) &&
+		TransactionIdIsCurrentTransactionId(xmin))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("%s \"%s\" was changed by this transaction", what,
+						name),
+				 errdetail("The run happens in another process, which cannot see the change yet."),
+				 errhint("Commit first, then call the function.")));
+}
+
+/*
+ * Start a run worker and wait; false when another process was quicker.
+ */
+static bool
+start_and_wait(RcCall *call, int64 *run)
+{
+	call->busy = call->ended = false;
+	rc_call_worker(call);
+	*run = call->values[0];
+	return call->ended;
+}
+
+/*
+ * Wait for the run that is under way; false when it was cancelled, ended
+ * before it had a row, did less than is asked for, or was of an earlier source
+ * of that name: then the caller has to start its own.
+ */
+static bool
+join(RcCall *call, int64 *run)
+{
+	RcQueryScope scope;
+	const char *source = call->args.name;
+	int64		before = newest_run(source);
+	RcParams	params = {0};
+	bool		told = false;
+	int			looks = 0;
+	int			holder = rc_lock_holder(MyDatabaseId, RC_WORKER_RUN, source, 0);
+	int			now;
+
+	/* the scheduler holds the lock while it marks a run that is dead */
+	if (holder == rc_lock_holder(MyDatabaseId, RC_WORKER_SCHEDULER, "", 0))
+	{
+		look_again(JOIN_INTERVAL);
+		return false;
+	}
+	rc_lock_mark(RC_WORKER_RUN, source, false);
+	while ((now = rc_lock_holder(MyDatabaseId, RC_WORKER_RUN, source, 0)) != 0)
+	{
+		/* the next run may follow at once, and another that one */
+		if (now != holder)
+			break;
+		if (!told)
+			ereport(NOTICE,
+					(errmsg("waiting for the run of source \"%s\" that is under way",
+							source)));
+		told = true;
+		look_again(JOIN_INTERVAL);
+		if (++looks % (LOOK_INTERVAL / JOIN_INTERVAL) == 0)
+			rc_call_check_blocked(call);
+	}
+	rc_lock_unmark(RC_WORKER_RUN, source, false);
+
+	/* a dead run's row may have said "running" until the one we waited for */
+	rc_param_text(&params, source);
+	rc_param_int8(&params, before);
+	rc_param_bool(&params, call->args.full_sync);
+	rc_param_bool(&params, now != 0);
+	rc_query_begin(&scope);
+	if (rc_query_latest("SELECT r.id, r.window_from IS NULL AND (r.full_sync OR NOT $3)"
+						" FROM rappel_conso.run r JOIN rappel_conso.source s"
+						" ON s.name = r.source AND s.owner = r.owner"
+						" WHERE r.source = $1 AND r.id >= $2 AND r.state <> 'queued'"
+						" AND NOT ($4 AND r.state = 'running')"
+						" AND r.owner_oid = rappel_conso.role_oid(s.owner)"
+						" ORDER BY COALESCE(r.sqlstate, '') = '57P02', r.id LIMIT 1",
+						&params) > 0 && rc_column_bool(0, 2))
+		*run = rc_column_int8(0, 1, 0);
+	rc_query_end(&scope);
+	return *run != 0 && rc_sync_outcome(*run);
+}
+
+static void
+look_again(long after_ms)
+{
+	(void) WaitLatch(MyLatch,
+					 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+					 after_ms, PG_WAIT_EXTENSION);
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+}
+
+/*
+ * What became of a run that has ended: true for success, false when it was
+ * cancelled; its error is raised as ours.
+ */
+bool
+rc_sync_outcome(int64 run)
+{
+	RcQueryScope scope;
+	RcParams	params = {0};
+	ErrorData	error = {0};
+	char	   *state;
+	char	   *source;
+	char	   *code;
+
+	rc_param_int8(&params, run);
+	rc_query_begin(&scope);
+	if (rc_query_latest("SELECT state, sqlstate, error, detail, hint, source"
+						" FROM rappel_conso.run WHERE id = $1", &params) != 1)
+		elog(ERROR, "run %lld has no row", (long long) run);
+	state = rc_column_text(0, 1);
+	code = rc_column_text(0, 2);
+	error.message = rc_column_text(0, 3);
+	error.detail = rc_column_text(0, 4);
+	error.hint = rc_column_text(0, 5);
+	source = rc_column_text(0, 6);
+	rc_query_end(&scope);
+
+	if (strcmp(state, "success") == 0)
+		return true;
+	if (strcmp(state, "cancelled") == 0)
+		return false;
+	if (code == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONNECTION_FAILURE),
+				 errmsg("run %lld of source \"%s\" ended unexpectedly",
+						(long long) run, source),
+				 errhint("See the server log for the cause; the next run goes on from the last commit.")));
+	ereport(ERROR,
+			(errcode(MAKE_SQLSTATE(code[0], code[1], code[2], code[3],
+								   code[4])),
+			 errmsg("%s", error.message),
+			 error.detail ? errdetail_internal("%s", error.detail) : 0,
+			 error.hint ? errhint("%s", error.hint) : 0));
+	return false;				/* keep compiler quiet */
+}
+
+/* Id of the running run, or the one that will come next. */
+static int64
+newest_run(const char *source)
+{
+	RcQueryScope scope;
+	RcParams	params = {0};
+	int64		run;
+
+	rc_param_text(&params, source);
+	rc_query_begin(&scope);
+	rc_query_latest("SELECT COALESCE(max(id) FILTER (WHERE state = 'running'),"
+					" max(id) + 1, 1) FROM rappel_conso.run WHERE source = $1",
+					&params);
+	run = rc_column_int8(0, 1, 1);
+	rc_query_end(&scope);
+	return run;
+}

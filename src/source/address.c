@@ -1,0 +1,169 @@
+/*-------------------------------------------------------------------------
+ *
+ * address.c
+ *	  What the address of a dataset may look like: the url and the dataset of
+ *	  a source.
+ *
+ * Paths and parameters are put behind the url, and the dataset into the path,
+ * so neither may hold what gives these another meaning; nor a password, since
+ * roles that watch may read a source's url.  The rules are stricter than those
+ * of URLs, so that there is one way to read the host of one.
+ *
+ * It must not show a url that may hold a secret.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "source/explore.h"
+#include "mb/pg_wchar.h"
+
+#define DIGITS		"0123456789"
+#define LETTERS		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+#define PATH_CHARS	LETTERS DIGITS "-._~!$&'()*+,;=:@/"
+#define NAME_CHARS	LETTERS DIGITS "_@.-"
+/* Bytes that they may have. */
+#define MAX_URL		2000
+#define MAX_DATASET	255
+
+#define API_BASE	"https://data.economie.gouv.fr/api/explore/v2.1"
+
+static void check_length(const char *source, const char *column,
+						 const char *value, size_t most);
+static const char *after_scheme(const char *url);
+static void refuse_secrets(const char *source, const char *url);
+static void check_characters(const char *source, const char *url);
+static void check_path(const char *source, const char *path);
+
+/*
+ * Refuse what cannot be the address of a dataset.  "source" is the name of the
+ * source, for messages.
+ *
+ * Errors: 22023.
+ */
+void
+rc_address_check(const char *source, const char *url, const char *dataset)
+{
+	const char *host = after_scheme(url);
+	size_t		len = host != NULL ? strcspn(host, "/") : 0;
+
+	check_length(source, "url", url, MAX_URL);
+	refuse_secrets(source, url);
+	if (host != NULL)
+		check_characters(source, host);
+	if (host == NULL || !rc_is_host(host, len))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("url of source \"%s\" is not an HTTP address: \"%s\"",
+						source, url),
+				 host == NULL ? 0 :
+				 errdetail("\"%.*s\" is not a host, or host and port.",
+						   (int) len, host),
+				 errhint("An Explore API's base looks like %s.", API_BASE)));
+	check_path(source, host + len);
+
+	check_length(source, "dataset", dataset, MAX_DATASET);
+	if (dataset[0] == '\0' || dataset[strspn(dataset, NAME_CHARS)] != '\0' ||
+		dataset[strspn(dataset, ".")] == '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("dataset of source \"%s\" is not an identifier: \"%s\"",
+						source, dataset),
+				 errhint("Use letters, digits, hyphens and underscores, as in the address of the dataset's page.")));
+}
+
+/* What is longer would not be answered; it is not shown. */
+static void
+check_length(const char *source, const char *column, const char *value,
+			 size_t most)
+{
+	if (strlen(value) > most)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s of source \"%s\" is too long", column, source),
+				 errdetail("It may have %zu bytes.", most),
+				 errhint("An Explore API's base looks like %s, and a dataset's identifier is one word.",
+						 API_BASE)));
+}
+
+/* What follows "http://" or "https://"; NULL if it is another text. */
+static const char *
+after_scheme(const char *url)
+{
+	if (pg_strncasecmp(url, "http://", 7) == 0)
+		return url + 7;
+	if (pg_strncasecmp(url, "https://", 8) == 0)
+		return url + 8;
+	return NULL;
+}
+
+/*
+ * Refuse a url with a user, a password or parameters, which may be a key, and
+ * show nothing of it.
+ */
+static void
+refuse_secrets(const char *source, const char *url)
+{
+	const char *host = after_scheme(url);
+	size_t		len = host != NULL ? strcspn(host, "/?#") : 0;
+
+	/* only behind a good host is it clear that it names no user */
+	if (strchr(url, '@') != NULL &&
+		(host == NULL || !rc_is_host(host, len)))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("url of source \"%s\" holds a user name or a password",
+						source),
+				 errhint("Credentials belong in the file that \"%s\" names.",
+						 "rappel_conso.http_config_file")));
+	if (strpbrk(url, "?#") != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 *strpbrk(url, "?#") == '?' ?
+				 errmsg("url of source \"%s\" has a query string", source) :
+				 errmsg("url of source \"%s\" has a fragment", source),
+				 errhint("An Explore API's base looks like %s; conditions belong in the column filter.",
+						 API_BASE)));
+}
+
+/*
+ * Refuse blanks, control characters, percent-encodings and all else that has
+ * no place in the url.
+ */
+static void
+check_characters(const char *source, const char *url)
+{
+	const char *bad = url + strspn(url, PATH_CHARS "[]");
+	int			len = pg_mblen(bad);
+
+	if (*bad == '\0')
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 (unsigned char) *bad <= ' ' || *bad == 0x7f ?
+			 errmsg("url of source \"%s\" holds a blank or a control character",
+					source) :
+			 errmsg("url of source \"%s\" holds the character \"%.*s\"",
+					source, len, bad),
+			 errhint("Percent-encodings are not taken; write the name of a host in ASCII.  An Explore API's base looks like %s.",
+					 API_BASE)));
+}
+
+/* Refuse a path that leads elsewhere than it says. */
+static void
+check_path(const char *source, const char *path)
+{
+	while (*path == '/')
+	{
+		size_t		len = strcspn(++path, "/");
+
+		if (strcspn(path, "[]") < len ||
+			(len > 0 && len <= 2 && strspn(path, ".") == len))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("url of source \"%s\" has the part \"%.*s\" in its path",
+							source, (int) len, path),
+					 errhint("An Explore API's base looks like %s.", API_BASE)));
+		path += len;
+	}
+}

@@ -1,0 +1,327 @@
+/*-------------------------------------------------------------------------
+ *
+ * explore_error.c
+ *	  What the Explore API answers when it does not answer: each status
+ *	  becomes an ERROR with the API's own words.
+ *
+ * It must not decide whether to try again; SQLSTATEs of class 08 and 53400
+ * say that it may help.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "source/explore_internal.h"
+#include "mb/pg_wchar.h"
+#include "utils/timestamp.h"
+
+#define BODY_LIMIT	(64 * 1024) /* read of an error's body */
+#define SHOWN		200			/* characters shown of a body */
+
+/* An answer that is no success. */
+typedef struct RcApiError
+{
+	int			status;
+	bool		json;			/* the API's own, not a firewall's */
+	char	   *words;			/* its message, or the body as plain text */
+	TimestampTz reset_time;		/* 0 if it names none */
+} RcApiError;
+
+static void read_error(RcExplore *explore, RcApiError *error);
+static char *member_text(const cJSON *object, const char *name);
+static char *plain_text(const char *body, size_t len);
+static size_t skip_element(const char *body, size_t len, const char *name);
+static void raise_client_error(RcExplore *explore, const RcApiError *error);
+static void raise_denied(RcExplore *explore, const RcApiError *error);
+static void raise_quota(RcExplore *explore, const RcApiError *error);
+static void raise_other(RcExplore *explore, const RcApiError *error);
+
+/*
+ * Report the last answer, whose status is not 200 and whose body is unread.
+ *
+ * Errors: 22023 (400), 42501 (401, 403, 407), 08004 (403 of a firewall),
+ * 42704 (404, 410), 53400 (429), 08006 (408 and 5xx), 08P01 (other 2xx),
+ * 38000 (the rest).  The meaning of each status is that of the API's
+ * reference documentation, v2.1.
+ */
+void
+rc_explore_raise_status(RcExplore *explore)
+{
+	RcApiError	error;
+
+	read_error(explore, &error);
+	if (error.reset_time != 0)
+		explore->retry_at = error.reset_time;
+	else if (explore->response.retry_at != 0)
+		explore->retry_at = explore->response.retry_at;
+	else if (error.status == 429)
+		explore->retry_at = explore->response.ratelimit_reset;
+
+	raise_client_error(explore, &error);
+	raise_denied(explore, &error);
+	raise_quota(explore, &error);
+	raise_other(explore, &error);
+	pg_unreachable();
+}
+
+/*
+ * Report an answer of status 200 that is not what was asked for; its body is
+ * unread.
+ */
+void
+rc_explore_raise_rubbish(RcExplore *explore)
+{
+	char	   *body;
+	size_t		len;
+
+	body = rc_http_read_start(explore->http, BODY_LIMIT, &len);
+	rc_explore_raise_body(explore, body, len);
+}
+
+/*
+ * The same, with the body at hand.
+ */
+void
+rc_explore_raise_body(RcExplore *explore, const char *body, size_t len)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_PROTOCOL_VIOLATION),
+			 errmsg("the API answered for dataset \"%s\" with something else than JSON",
+					explore->dataset),
+			 errdetail("The answer to \"%s\" of content type \"%s\" begins: %s",
+					   explore->path,
+					   rc_http_printable(explore->response.content_type,
+										 strlen(explore->response.content_type)),
+					   plain_text(body, len))));
+	pg_unreachable();
+}
+
+/*
+ * Text for a message of max bytes at most, cut between characters.
+ */
+char *
+rc_explore_clip(const char *text, size_t len, int max)
+{
+	char	   *result;
+
+	/* a character has 4 bytes at most */
+	result = rc_http_printable(text, Min(len, (size_t) max * 4));
+	if (strlen(result) > max)
+		result[pg_mbcliplen(result, strlen(result), max)] = '\0';
+	return result;
+}
+
+/*
+ * Read the API's message.  There are two envelopes, {"error_code", "message"}
+ * and, for the quota, {"errorcode", "reset_time", "error", ..}.
+ */
+static void
+read_error(RcExplore *explore, RcApiError *error)
+{
+	cJSON	   *root;
+	char	   *body;
+	size_t		len;
+
+	memset(error, 0, sizeof(*error));
+	error->status = explore->response.status;
+	body = rc_http_read_start(explore->http, BODY_LIMIT, &len);
+
+	root = cJSON_ParseWithLengthOpts(body, len + 1, NULL, true);
+	PG_TRY();
+	{
+		if (cJSON_IsObject(root))
+		{
+			char	   *reset = member_text(root, "reset_time");
+
+			error->json = true;
+			error->words = member_text(root, "message");
+			if (error->words == NULL)
+				error->words = member_text(root, "error");
+			error->reset_time = rc_http_parse_time(reset);
+		}
+	}
+	PG_FINALLY();
+	{
+		cJSON_Delete(root);
+	}
+	PG_END_TRY();
+
+	if (error->words == NULL)
+		error->words = plain_text(body, len);
+	pfree(body);
+}
+
+static char *
+member_text(const cJSON *object, const char *name)
+{
+	const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, name);
+
+	if (!cJSON_IsString(item) || item->valuestring[0] == '\0')
+		return NULL;
+	return rc_explore_clip(item->valuestring, strlen(item->valuestring), 1000);
+}
+
+/*
+ * The beginning of a body as plain text: tags, scripts and styles left out,
+ * white space shrunk.
+ */
+static char *
+plain_text(const char *body, size_t len)
+{
+	char	   *text = palloc(len + 1);
+	size_t		used = 0;
+	size_t		i = 0;
+
+	while (i < len)
+	{
+		if (body[i] == '<')
+		{
+			size_t		skip = skip_element(body + i, len - i, "script");
+
+			if (skip == 0)
+				skip = skip_element(body + i, len - i, "style");
+			i += skip;
+			while (i < len && body[i] != '>')
+				i++;
+			i++;
+			if (used > 0 && text[used - 1] != ' ')
+				text[used++] = ' ';
+		}
+		else
+		{
+			bool		space = (unsigned char) body[i] <= ' ';
+
+			if (!space)
+				text[used++] = body[i];
+			else if (used > 0 && text[used - 1] != ' ')
+				text[used++] = ' ';
+			i++;
+		}
+	}
+	while (used > 0 && text[used - 1] == ' ')
+		used--;
+	if (used == 0)
+		return pstrdup("(empty)");
+	return rc_explore_clip(text, used, SHOWN);
+}
+
+/*
+ * If an element of that name begins here, the distance to its closing tag;
+ * else 0.
+ */
+static size_t
+skip_element(const char *body, size_t len, const char *name)
+{
+	size_t		size = strlen(name);
+	size_t		i;
+
+	if (len < size + 2 || pg_strncasecmp(body + 1, name, size) != 0)
+		return 0;
+	for (i = size; i + size + 2 <= len; i++)
+	{
+		if (body[i] == '<' && body[i + 1] == '/' &&
+			pg_strncasecmp(body + i + 2, name, size) == 0)
+			return i;
+	}
+	return len;
+}
+
+/*
+ * What somebody has to mend in the definition.
+ */
+static void
+raise_client_error(RcExplore *explore, const RcApiError *error)
+{
+	if (error->status == 400)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the API refused the request for dataset \"%s\": %s",
+						explore->dataset, error->words),
+				 errdetail("The answer to \"%s\" had HTTP status %d.",
+						   explore->path, error->status),
+				 errhint("Check the columns filter, key_field and cursor_field of the source.")));
+	if (error->status == 404 || error->status == 410)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("the API has no dataset \"%s\": %s",
+						explore->dataset, error->words),
+				 errdetail("The answer to \"%s\" had HTTP status %d.",
+						   explore->path, error->status),
+				 errhint("The dataset may have been renamed. Check the columns url and dataset of the source.")));
+}
+
+/*
+ * What we are not allowed.  A firewall before the API answers 403 too, but
+ * with a page; it lets others through, or us another time.
+ */
+static void
+raise_denied(RcExplore *explore, const RcApiError *error)
+{
+	if (error->status == 403 && !error->json)
+		ereport(ERROR,
+				(errcode(ERRCODE_SQLSERVER_REJECTED_ESTABLISHMENT_OF_SQLCONNECTION),
+				 errmsg("a firewall refused the request for dataset \"%s\"",
+						explore->dataset),
+				 errdetail("The answer to \"%s\" had HTTP status %d and a page that is not the API's: %s",
+						   explore->path, error->status, error->words),
+				 errhint("Some firewalls refuse clients by their name; check the setting \"%s\".",
+						 "rappel_conso.user_agent")));
+	if (error->status == 401 || error->status == 403)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("the API denied access to dataset \"%s\": %s",
+						explore->dataset, error->words),
+				 errdetail("The answer to \"%s\" had HTTP status %d.",
+						   explore->path, error->status),
+				 errhint("A key can be given as \"api_key\" in the file that \"%s\" names.",
+						 "rappel_conso.http_config_file")));
+	if (error->status == 407)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("the proxy refused the request for dataset \"%s\"",
+						explore->dataset),
+				 errdetail("The answer to \"%s\" had HTTP status %d.",
+						   explore->path, error->status),
+				 errhint("Check \"proxy_user\" and \"proxy_password\" in the file that \"%s\" names.",
+						 "rappel_conso.http_config_file")));
+}
+
+/*
+ * A quota that is used up.
+ */
+static void
+raise_quota(RcExplore *explore, const RcApiError *error)
+{
+	if (error->status != 429)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+			 errmsg("the API's quota is used up, it refused the request for dataset \"%s\"",
+					explore->dataset),
+			 explore->retry_at != 0 ?
+			 errdetail("The quota is reset at %s. The answer to \"%s\" had HTTP status %d: %s",
+					   timestamptz_to_str(explore->retry_at),
+					   explore->path, error->status, error->words) :
+			 errdetail("The answer to \"%s\" had HTTP status %d: %s",
+					   explore->path, error->status, error->words)));
+}
+
+/*
+ * Everything else.
+ */
+static void
+raise_other(RcExplore *explore, const RcApiError *error)
+{
+	int			code = ERRCODE_EXTERNAL_ROUTINE_EXCEPTION;
+
+	if (error->status >= 500 || error->status == 408)
+		code = ERRCODE_CONNECTION_FAILURE;
+	else if (error->status < 300)
+		code = ERRCODE_PROTOCOL_VIOLATION;
+	ereport(ERROR,
+			(errcode(code),
+			 errmsg("the API answered with HTTP status %d for dataset \"%s\"",
+					error->status, explore->dataset),
+			 errdetail("The answer to \"%s\" was: %s",
+					   explore->path, error->words)));
+}

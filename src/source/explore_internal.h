@@ -1,0 +1,40 @@
+/*-------------------------------------------------------------------------
+ *
+ * explore_private.h
+ *	  What explore.c and explore_error.c share.
+ *
+ * No other file may include it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef RC_EXPLORE_PRIVATE_H
+#define RC_EXPLORE_PRIVATE_H
+
+#include <cjson/cJSON.h>
+
+#include "source/explore.h"
+#include "nodes/pg_list.h"
+
+struct RcExplore
+{
+	RcHttp	   *http;
+	MemoryContext context;		/* of what the handle keeps */
+	char	   *url;			/* without a slash at its end */
+	char	   *dataset;
+	char	   *path;			/* of the last request's URL, for messages */
+	RcHttpResponse response;
+	TimestampTz retry_at;
+	int64		lines;			/* of the export, handed out */
+	bool		begun;			/* its first line has come */
+	List	   *fields;			/* of RcExploreField, see explore.c */
+	bool		fields_known;
+};
+
+/* explore_error.c */
+pg_noreturn extern void rc_explore_raise_status(RcExplore *explore);
+pg_noreturn extern void rc_explore_raise_rubbish(RcExplore *explore);
+pg_noreturn extern void rc_explore_raise_body(RcExplore *explore,
+											  const char *body, size_t len);
+extern char *rc_explore_clip(const char *text, size_t len, int max);
+
+#endif							/* RC_EXPLORE_PRIVATE_H */

@@ -1,0 +1,230 @@
+/*-------------------------------------------------------------------------
+ *
+ * odsql.c
+ *	  Text of ODSQL, the Explore API's query language, and of URLs.
+ *
+ * It must not let a value become more than a value: what cannot be written
+ * safely is an ERROR.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <ctype.h>
+
+#include "transform/recall.h"
+#include "lib/stringinfo.h"
+
+static void append_text(StringInfo buf, const char *value);
+static void check_value(const char *value, const char *allowed,
+						const char *kind);
+static bool is_keyword(const char *word);
+
+/*
+ * Whether a value is one of its kind, so that it can be compared and be asked
+ * for by rc_explore_condition().
+ */
+bool
+rc_explore_comparable(RcFieldKind kind, const char *value)
+{
+	char		iso[RC_DATE_ROOM];
+	char	   *end;
+
+	switch (kind)
+	{
+		case RC_FIELD_TIME:
+			return strspn(value, "0123456789") == 4 && value[4] == '-' &&
+				rc_recall_timestamp(value, iso);
+		case RC_FIELD_NUMBER:
+			(void) strtod(value, &end);
+			return *end == '\0' &&
+				strspn(value, "0123456789-.+eE") == strlen(value);
+		default:
+			return true;
+	}
+}
+
+/*
+ * A value that is comparable as RC_FIELD_TIME as an ISO time in UTC: palloc'd.
+ * The server's input would read one without a zone by the setting TimeZone.
+ */
+char *
+rc_explore_utc(const char *value)
+{
+	char		iso[RC_DATE_ROOM];
+
+	if (!rc_explore_comparable(RC_FIELD_TIME, value))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_DATETIME_FORMAT),
+				 errmsg("invalid time: \"%s\"", value)));
+	(void) rc_recall_timestamp(value, iso);
+	return pstrdup(iso);
+}
+
+/*
+ * Write a comparison such as "date_publication >= date'2026-04-17T08:02:00Z'":
+ * palloc'd.  op is one of = != < <= > >=; value is text as the API writes it.
+ *
+ * Errors: 22023 for a value that is none of its kind, or a name that cannot
+ * be quoted; 42703 for RC_FIELD_MISSING.
+ */
+char *
+rc_explore_condition(const char *field, RcFieldKind kind, const char *op,
+					 const char *value)
+{
+	static const char *const operators[] = {"=", "!=", "<", "<=", ">", ">="};
+	StringInfoData buf;
+	int			i;
+
+	for (i = 0; i < lengthof(operators); i++)
+	{
+		if (strcmp(op, operators[i]) == 0)
+			break;
+	}
+	if (i == lengthof(operators))
+		elog(ERROR, "unrecognized operator \"%s\"", op);
+
+	initStringInfo(&buf);
+	appendStringInfo(&buf, "%s %s ", rc_explore_field(field), op);
+	switch (kind)
+	{
+		case RC_FIELD_MISSING:
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_COLUMN),
+					 errmsg("the dataset has no field \"%s\"", field)));
+			break;
+		case RC_FIELD_TIME:
+			check_value(value, "0123456789-:.+TZ ", "time");
+			appendStringInfo(&buf, "date'%s'", value);
+			break;
+		case RC_FIELD_NUMBER:
+			check_value(value, "0123456789-.+eE", "number");
+			appendStringInfoString(&buf, value);
+			break;
+		case RC_FIELD_TEXT:
+			append_text(&buf, value);
+			break;
+	}
+	return buf.data;
+}
+
+/*
+ * "(a) and (b)", palloc'd.  Either may be NULL or empty, and is then left
+ * out; NULL when both are.
+ */
+char *
+rc_explore_and(const char *a, const char *b)
+{
+	bool		has_a = a != NULL && a[0] != '\0';
+	bool		has_b = b != NULL && b[0] != '\0';
+
+	if (has_a && has_b)
+		return psprintf("(%s) and (%s)", a, b);
+	if (has_a)
+		return pstrdup(a);
+	return has_b ? pstrdup(b) : NULL;
+}
+
+/*
+ * A field's name as ODSQL wants it, palloc'd: in back-quotes when it is a
+ * keyword or anything but letters, digits and underscores.
+ *
+ * Source: Opendatasoft's description of the query language, "Literals".
+ *
+ * Errors: 22023 when it is empty or holds a back-quote.
+ */
+char *
+rc_explore_field(const char *field)
+{
+	const char *p;
+
+	if (field[0] == '\0' || strchr(field, '`') != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid field name: \"%s\"", field)));
+
+	for (p = field; *p != '\0'; p++)
+	{
+		if (IS_HIGHBIT_SET(*p) || !(isalnum((unsigned char) *p) || *p == '_'))
+			break;
+	}
+	if (*p == '\0' && !isdigit((unsigned char) field[0]) && !is_keyword(field))
+		return pstrdup(field);
+	return psprintf("`%s`", field);
+}
+
+/*
+ * Percent-encode all but the unreserved characters of RFC 3986; palloc'd.
+ */
+char *
+rc_explore_encode(const char *text)
+{
+	StringInfoData buf;
+	const char *p;
+
+	initStringInfo(&buf);
+	for (p = text; *p != '\0'; p++)
+	{
+		unsigned char c = (unsigned char) *p;
+
+		if (c < 0x80 && (isalnum(c) || strchr("-._~", c) != NULL))
+			appendStringInfoChar(&buf, *p);
+		else
+			appendStringInfo(&buf, "%%%02X", c);
+	}
+	return buf.data;
+}
+
+/*
+ * Append a text value.  ODSQL takes both kinds of quotes, so one that does
+ * not occur in the value is used, as far as there is one; the other and
+ * backslashes are escaped by a backslash.
+ */
+static void
+append_text(StringInfo buf, const char *value)
+{
+	char		quote = strchr(value, '\'') == NULL ? '\'' : '"';
+	const char *p;
+
+	appendStringInfoChar(buf, quote);
+	for (p = value; *p != '\0'; p++)
+	{
+		if (*p == quote || *p == '\\')
+			appendStringInfoChar(buf, '\\');
+		appendStringInfoChar(buf, *p);
+	}
+	appendStringInfoChar(buf, quote);
+}
+
+/*
+ * Refuse a value with other than the allowed characters, or with none.
+ */
+static void
+check_value(const char *value, const char *allowed, const char *kind)
+{
+	if (value[0] == '\0' || value[strspn(value, allowed)] != '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid %s: \"%s\"", kind, value)));
+}
+
+/*
+ * Words that mean something else to ODSQL than a field's name.
+ */
+static bool
+is_keyword(const char *word)
+{
+	static const char *const keywords[] = {
+		"and", "as", "asc", "by", "date", "desc", "false", "from", "geom",
+		"group", "in", "is", "like", "limit", "not", "now", "null", "or",
+		"order", "range", "search", "select", "suggest", "to", "true", "where"
+	};
+	int			i;
+
+	for (i = 0; i < lengthof(keywords); i++)
+	{
+		if (pg_strcasecmp(word, keywords[i]) == 0)
+			return true;
+	}
+	return false;
+}

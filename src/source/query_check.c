@@ -1,0 +1,71 @@
+/*-------------------------------------------------------------------------
+ *
+ * query_check.c
+ *	  What a source may ask an Explore API for: its filter and the names of
+ *	  its fields.
+ *
+ * Whether the dataset has such fields, and what a filter means, the API says
+ * when it is asked.  Here is refused what could never be asked for.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "source/explore.h"
+
+/* Bytes of a name, and of a filter as it stands in a URL. */
+#define MAX_FIELD	255
+#define MAX_FILTER	16000
+
+/*
+ * Refuse a filter that no server would take; NULL is none.
+ *
+ * Errors: 22023.
+ */
+void
+rc_filter_check(const char *source, const char *filter)
+{
+	size_t		len = filter != NULL ? strlen(filter) : 0;
+
+	if (len > 0 && len <= MAX_FILTER)
+		len = strlen(rc_explore_encode(filter));
+	if (len > MAX_FILTER)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("filter of source \"%s\" is too long", source),
+				 errdetail("As a part of a URL it may have %d bytes.", MAX_FILTER),
+				 errhint("Use a shorter condition, or several sources.")));
+}
+
+/*
+ * Refuse a name that no query can hold; NULL is none.  "column" is where it
+ * stands.
+ *
+ * Errors: 22023.
+ */
+void
+rc_field_check(const char *source, const char *column, const char *field)
+{
+	static const char *const hint = "Use the name of one field of the dataset, as the API lists it, without back-quotes.";
+	const char *p;
+
+	if (field == NULL)
+		return;
+	if (strlen(field) > MAX_FIELD)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s of source \"%s\" is too long", column, source),
+				 errdetail("It may have %d bytes.", MAX_FIELD),
+				 errhint("%s", hint)));
+	for (p = field; *p != '\0'; p++)
+	{
+		if (*p == '`' || (unsigned char) *p < ' ' || *p == 0x7f)
+			break;
+	}
+	if (*p != '\0' || p == field)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s of source \"%s\" is not a field's name: \"%s\"",
+						column, source, field),
+				 errhint("%s", hint)));
+}

@@ -1,0 +1,141 @@
+/*-------------------------------------------------------------------------
+ *
+ * fold.c
+ *	  Folding text to ASCII: what the Python package Unidecode makes of it,
+ *	  for Latin, Greek and Cyrillic letters, punctuation, currency signs and
+ *	  forms of numbers.  Letters, marks, numbers and punctuation that have no
+ *	  such form stay as they are, so that text in other scripts is not lost;
+ *	  symbols that have none, and what is invisible, become nothing.
+ *
+ * The result must depend on the text alone, never on a locale or a setting:
+ * the SQL function is immutable and gets indexed.  So a change of the table
+ * asks for a REINDEX in the release notes.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "mb/pg_wchar.h"
+#include "utils/builtins.h"
+
+#include "source/explore.h"
+#include "transform/fold_table.h"
+
+/* From here on there are tags and characters for private use. */
+#define FOLD_PLANE_OF_TAGS	0xE0000
+
+static const char *fold_char(const unsigned char *s, int len);
+static size_t fold_ascii_run(const char *s, size_t len);
+
+PG_FUNCTION_INFO_V1(rc_fold);
+
+/*
+ * rc_fold_utf8
+ *		Fold UTF-8 text of len bytes.
+ *
+ * Returns a palloc'd, null-terminated string; its length goes to *out_len
+ * where out_len is given.  Bytes that are no UTF-8 become nothing; the caller
+ * checks the encoding if it matters.  Raises only out-of-memory errors.
+ */
+char *
+rc_fold_utf8(const char *str, size_t len, size_t *out_len)
+{
+	/* few characters grow: one more than the text is nearly always enough */
+	size_t		room = len + 16;
+	char	   *out = palloc(room + 1);
+	size_t		used = 0;
+	size_t		at = 0;
+
+	while (at < len)
+	{
+		size_t		add = fold_ascii_run(str + at, len - at);
+		const char *from = str + at;
+
+		if (add > 0)
+			at += add;
+		else
+		{
+			int			mblen = pg_encoding_mblen(PG_UTF8, from);
+			const char *folded;
+
+			if ((size_t) mblen > len - at)
+				break;
+			at += mblen;
+			add = mblen;
+			folded = fold_char((const unsigned char *) from, mblen);
+			if (folded != NULL)
+			{
+				from = folded;
+				add = strlen(folded);
+			}
+		}
+		if (add > room - used)
+		{
+			room = used + add + (len - at) + room / 2;
+			out = repalloc(out, room + 1);
+		}
+		memcpy(out + used, from, add);
+		used += add;
+	}
+	out[used] = '\0';
+	if (out_len != NULL)
+		*out_len = used;
+	return out;
+}
+
+/* Count the ASCII bytes that the text begins with. */
+static size_t
+fold_ascii_run(const char *s, size_t len)
+{
+	size_t		n = 0;
+	uint64		chunk;
+
+	while (len - n >= sizeof(chunk))
+	{
+		memcpy(&chunk, s + n, sizeof(chunk));
+		if (chunk & UINT64CONST(0x8080808080808080))
+			break;
+		n += sizeof(chunk);
+	}
+	while (n < len && !IS_HIGHBIT_SET(s[n]))
+		n++;
+	return n;
+}
+
+/* Look up one character that is not ASCII; NULL if it stays as it is. */
+static const char *
+fold_char(const unsigned char *s, int len)
+{
+	pg_wchar	c;
+	uint16		offset;
+
+	if (!pg_utf8_islegal(s, len))
+		return "";
+	c = utf8_to_unicode(s);
+	if (c >= FOLD_PLANE_OF_TAGS)
+		return "";
+	if (c >= FOLD_LIMIT)
+		return NULL;
+	offset = fold_offset[fold_block[c / FOLD_BLOCK_SIZE]][c % FOLD_BLOCK_SIZE];
+	return offset == FOLD_KEEP ? NULL : fold_pool + offset;
+}
+
+/*
+ * rc_fold
+ *		SQL: rc_fold(text) returns text, immutable and strict.
+ *
+ * In a database that is SQL_ASCII the text is taken as UTF-8; if it is not,
+ * the error is ERRCODE_CHARACTER_NOT_IN_REPERTOIRE.
+ */
+Datum
+rc_fold(PG_FUNCTION_ARGS)
+{
+	char	   *input = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	char	   *utf8 = pg_server_to_any(input, strlen(input), PG_UTF8);
+	size_t		len;
+	char	   *folded = rc_fold_utf8(utf8, strlen(utf8), &len);
+
+	folded = pg_any_to_server(folded, len, PG_UTF8);
+	PG_RETURN_TEXT_P(cstring_to_text(folded));
+}

@@ -1,0 +1,376 @@
+/*-------------------------------------------------------------------------
+ *
+ * json_scan.c
+ *	  One pass over a JSON text that says whether it is strictly JSON, and
+ *	  where its outermost members stand.
+ *
+ * cJSON, which builds the tree of a recall, takes texts that are no JSON (a
+ * raw control character, "01"), cuts a string at \u0000 and keeps numbers as
+ * doubles.  So the line is checked here first, and numbers are taken from
+ * their places in the line.  The server's own parser could check it too, but
+ * names come out of it in the server's encoding.
+ *
+ * It must not recurse, nor raise an error for what a line contains.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "mb/pg_wchar.h"
+
+#include "transform/recall.h"
+
+typedef struct JsonScan
+{
+	const char *start;
+	const char *end;
+	const char *at;
+	int			depth;
+	int			room;			/* members that out has room for */
+	RcJsonMembers *out;
+	const char *error;
+	char		stack[RC_JSON_MAX_DEPTH];	/* '{' or '[' per level */
+} JsonScan;
+
+static bool scan_value(JsonScan *scan);
+static bool scan_open(JsonScan *scan, bool *is_empty);
+static bool scan_after_value(JsonScan *scan, bool *another);
+static bool scan_scalar(JsonScan *scan);
+static bool scan_name(JsonScan *scan);
+static bool scan_string(JsonScan *scan);
+static void note_flaw(JsonScan *scan, char *flaw);
+static bool scan_escape(JsonScan *scan);
+static bool scan_number(JsonScan *scan);
+static bool scan_digits(JsonScan *scan);
+static void skip_space(JsonScan *scan);
+static bool invalid(JsonScan *scan);
+static void begin_member(JsonScan *scan, const char *name, int name_len);
+static void end_member(JsonScan *scan);
+
+/*
+ * rc_json_scan
+ *		Check that str is one JSON value that text in PostgreSQL can hold,
+ *		and find its outermost members.
+ *
+ * str must be valid UTF-8 and must live as long as *out, which points into
+ * it.  Returns NULL, or the error as a palloc'd or static text; positions
+ * count bytes from 1.  The grammar is that of RFC 8259.
+ */
+const char *
+rc_json_scan(const char *str, size_t len, RcJsonMembers *out)
+{
+	JsonScan	scan;
+
+	scan.start = scan.at = str;
+	scan.end = str + len;
+	scan.depth = 0;
+	scan.error = NULL;
+	scan.out = out;
+	scan.room = 64;
+	out->n = 0;
+	out->flaw = NULL;
+	out->kind = '\0';
+	out->member = palloc(scan.room * sizeof(RcJsonMember));
+
+	skip_space(&scan);
+	if (scan.at < scan.end)
+		out->kind = *scan.at;
+	if (scan_value(&scan))
+	{
+		skip_space(&scan);
+		if (scan.at < scan.end)
+			(void) invalid(&scan);
+	}
+	return scan.error;
+}
+
+/* Scan one value with all that it contains. */
+static bool
+scan_value(JsonScan *scan)
+{
+	bool		another;
+
+	do
+	{
+		bool		is_empty = true;
+
+		skip_space(scan);
+		if (scan->at >= scan->end)
+			return invalid(scan);
+		if (scan->depth == 1)
+		{
+			if (scan->stack[0] == '[')
+				begin_member(scan, NULL, 0);
+			scan->out->member[scan->out->n - 1].value = scan->at;
+		}
+		if (*scan->at == '{' || *scan->at == '[')
+		{
+			if (!scan_open(scan, &is_empty))
+				return false;
+			another = !is_empty;
+		}
+		else if (!scan_scalar(scan))
+			return false;
+		if (is_empty && !scan_after_value(scan, &another))
+			return false;
+	} while (another);
+	return true;
+}
+
+/* Enter an object or array, up to its first value, or over an empty one. */
+static bool
+scan_open(JsonScan *scan, bool *is_empty)
+{
+	char		kind = *scan->at;
+
+	if (scan->depth >= RC_JSON_MAX_DEPTH)
+	{
+		scan->error = psprintf("JSON is nested deeper than %d levels",
+							   RC_JSON_MAX_DEPTH);
+		return false;
+	}
+	scan->at++;
+	skip_space(scan);
+	*is_empty = scan->at < scan->end &&
+		*scan->at == (kind == '{' ? '}' : ']');
+	if (*is_empty)
+	{
+		scan->at++;
+		return true;
+	}
+	scan->stack[scan->depth++] = kind;
+	return kind == '[' || scan_name(scan);
+}
+
+/*
+ * Go on after a value: over the ends of what it closes, to the next value or
+ * to the end of the outermost one.
+ */
+static bool
+scan_after_value(JsonScan *scan, bool *another)
+{
+	while (scan->depth > 0)
+	{
+		char		kind = scan->stack[scan->depth - 1];
+
+		if (scan->depth == 1)
+			end_member(scan);
+		skip_space(scan);
+		if (scan->at >= scan->end)
+			return invalid(scan);
+		if (*scan->at == ',')
+		{
+			scan->at++;
+			*another = true;
+			return kind == '[' || scan_name(scan);
+		}
+		if (*scan->at != (kind == '{' ? '}' : ']'))
+			return invalid(scan);
+		scan->at++;
+		scan->depth--;
+	}
+	*another = false;
+	return true;
+}
+
+/* Scan a string, a number or one of the three words. */
+static bool
+scan_scalar(JsonScan *scan)
+{
+	static const char *const words[] = {"true", "false", "null"};
+
+	if (*scan->at == '"')
+		return scan_string(scan);
+	for (int i = 0; i < lengthof(words); i++)
+	{
+		size_t		len = strlen(words[i]);
+
+		if (*scan->at != words[i][0])
+			continue;
+		if ((size_t) (scan->end - scan->at) < len ||
+			memcmp(scan->at, words[i], len) != 0)
+			return invalid(scan);
+		scan->at += len;
+		return true;
+	}
+	return scan_number(scan);
+}
+
+/* Scan the name of a member and the colon after it. */
+static bool
+scan_name(JsonScan *scan)
+{
+	const char *start;
+
+	skip_space(scan);
+	if (scan->at >= scan->end || *scan->at != '"')
+		return invalid(scan);
+	start = scan->at + 1;
+	if (!scan_string(scan))
+		return false;
+	if (scan->depth == 1)
+		begin_member(scan, start, scan->at - 1 - start);
+	skip_space(scan);
+	if (scan->at >= scan->end || *scan->at != ':')
+		return invalid(scan);
+	scan->at++;
+	return true;
+}
+
+/* Scan a string, from quote to quote. */
+static bool
+scan_string(JsonScan *scan)
+{
+	scan->at++;
+	while (scan->at < scan->end)
+	{
+		unsigned char c = *scan->at;
+
+		if (c == '"')
+		{
+			scan->at++;
+			return true;
+		}
+		if (c < 0x20)
+			return invalid(scan);
+		if (c != '\\')
+			scan->at++;
+		else if (!scan_escape(scan))
+			return false;
+	}
+	return invalid(scan);
+}
+
+/* Scan one escape; both halves of a surrogate pair are one. */
+static bool
+scan_escape(JsonScan *scan)
+{
+	const char *s = scan->at;
+	pg_wchar	code;
+	pg_wchar	low;
+
+	if (scan->end - s < 2)
+		return invalid(scan);
+	if (s[1] != 'u')
+	{
+		if (s[1] == '\0' || strchr("\"\\/bfnrt", s[1]) == NULL)
+			return invalid(scan);
+		scan->at += 2;
+		return true;
+	}
+	if (!rc_json_hex4(s + 2, scan->end, &code))
+		return invalid(scan);
+	scan->at += 6;
+	if (code == 0)
+	{
+		note_flaw(scan, psprintf("escape \"\\u0000\" at byte %zu: text in PostgreSQL cannot hold it",
+								 (size_t) (s - scan->start) + 1));
+		return true;
+	}
+	if (code < 0xD800 || code > 0xDFFF)
+		return true;
+	if (is_utf16_surrogate_first(code) && scan->end - s >= 12 &&
+		s[6] == '\\' && s[7] == 'u' && rc_json_hex4(s + 8, scan->end, &low) &&
+		is_utf16_surrogate_second(low))
+	{
+		scan->at += 6;
+		return true;
+	}
+	note_flaw(scan, psprintf("escape \"%.6s\" at byte %zu is half of a surrogate pair",
+							 s, (size_t) (s - scan->start) + 1));
+	return true;
+}
+
+/* What JSON allows, but text in PostgreSQL does not; the first one counts. */
+static void
+note_flaw(JsonScan *scan, char *flaw)
+{
+	if (scan->out->flaw == NULL)
+		scan->out->flaw = flaw;
+}
+
+/* Scan a number: no leading zero or plus, digits on both sides of a point. */
+static bool
+scan_number(JsonScan *scan)
+{
+	if (*scan->at == '-')
+		scan->at++;
+	if (scan->at < scan->end && *scan->at == '0')
+		scan->at++;
+	else if (!scan_digits(scan))
+		return invalid(scan);
+	if (scan->at < scan->end && *scan->at == '.')
+	{
+		scan->at++;
+		if (!scan_digits(scan))
+			return invalid(scan);
+	}
+	if (scan->at < scan->end && (*scan->at == 'e' || *scan->at == 'E'))
+	{
+		scan->at++;
+		if (scan->at < scan->end && (*scan->at == '+' || *scan->at == '-'))
+			scan->at++;
+		if (!scan_digits(scan))
+			return invalid(scan);
+	}
+	return true;
+}
+
+/* Scan one or more digits. */
+static bool
+scan_digits(JsonScan *scan)
+{
+	const char *start = scan->at;
+
+	while (scan->at < scan->end && *scan->at >= '0' && *scan->at <= '9')
+		scan->at++;
+	return scan->at > start;
+}
+
+/* Skip what JSON takes for white space. */
+static void
+skip_space(JsonScan *scan)
+{
+	while (scan->at < scan->end &&
+		   (*scan->at == ' ' || *scan->at == '\n' ||
+			*scan->at == '\t' || *scan->at == '\r'))
+		scan->at++;
+}
+
+/* Set the error for a text that is no JSON from here on; returns false. */
+static bool
+invalid(JsonScan *scan)
+{
+	if (scan->at >= scan->end)
+		scan->error = "invalid JSON: the input ended unexpectedly";
+	else
+		scan->error = psprintf("invalid JSON at byte %zu",
+							   (size_t) (scan->at - scan->start) + 1);
+	return false;
+}
+
+/* Add a member whose value follows. */
+static void
+begin_member(JsonScan *scan, const char *name, int name_len)
+{
+	RcJsonMembers *out = scan->out;
+
+	if (out->n == scan->room)
+	{
+		scan->room *= 2;
+		out->member = repalloc_huge(out->member,
+									scan->room * sizeof(RcJsonMember));
+	}
+	out->member[out->n].name = name;
+	out->member[out->n].name_len = name_len;
+	out->n++;
+}
+
+/* Note where the value of the latest member ends; it has just been scanned. */
+static void
+end_member(JsonScan *scan)
+{
+	RcJsonMember *member = &scan->out->member[scan->out->n - 1];
+
+	member->value_len = scan->at - member->value;
+}

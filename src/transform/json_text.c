@@ -1,0 +1,188 @@
+/*-------------------------------------------------------------------------
+ *
+ * json_text.c
+ *	  Reading and writing single pieces of a JSON text that json_scan.c has
+ *	  passed: a member by its name, the text of a scalar, a string.
+ *
+ * It must keep the digits of a number as they are written.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "mb/pg_wchar.h"
+
+#include "transform/recall.h"
+
+/*
+ * rc_json_hex4
+ *		Read the four hexadecimal digits of an escape; false if there are none
+ *		before the end of the text.
+ */
+bool
+rc_json_hex4(const char *s, const char *end, pg_wchar *code)
+{
+	*code = 0;
+	if (end - s < 4)
+		return false;
+	for (int i = 0; i < 4; i++)
+	{
+		unsigned char c = s[i];
+
+		*code <<= 4;
+		if (c >= '0' && c <= '9')
+			*code |= c - '0';
+		else if ((c | 0x20) >= 'a' && (c | 0x20) <= 'f')
+			*code |= (c | 0x20) - 'a' + 10;
+		else
+			return false;
+	}
+	return true;
+}
+
+/*
+ * rc_json_member
+ *		Find a member by its name; NULL if there is none.
+ *
+ * Of several with one name it is the last, as for jsonb.
+ */
+const RcJsonMember *
+rc_json_member(const RcJsonMembers *members, const char *name)
+{
+	size_t		len = strlen(name);
+
+	for (int i = members->n - 1; i >= 0; i--)
+	{
+		const RcJsonMember *member = &members->member[i];
+
+		if (member->name_len == len && memcmp(member->name, name, len) == 0)
+			return member;
+		if (memchr(member->name, '\\', member->name_len) != NULL &&
+			strcmp(rc_json_string(member->name, member->name_len), name) == 0)
+			return member;
+	}
+	return NULL;
+}
+
+/*
+ * rc_json_string
+ *		The text that stands between two quotes, escapes resolved: palloc'd,
+ *		null-terminated UTF-8.
+ *
+ * The string must have passed rc_json_scan.
+ */
+char *
+rc_json_string(const char *value, int len)
+{
+	char	   *str = palloc(len + 1);
+	char	   *to = str;
+	const char *end = value + len;
+
+	while (value < end)
+	{
+		pg_wchar	code;
+		pg_wchar	low;
+
+		if (*value != '\\')
+		{
+			*to++ = *value++;
+			continue;
+		}
+		value += 2;
+		switch (value[-1])
+		{
+			case 'b':
+				*to++ = '\b';
+				break;
+			case 'f':
+				*to++ = '\f';
+				break;
+			case 'n':
+				*to++ = '\n';
+				break;
+			case 'r':
+				*to++ = '\r';
+				break;
+			case 't':
+				*to++ = '\t';
+				break;
+			case 'u':
+				(void) rc_json_hex4(value, end, &code);
+				value += 4;
+				if (is_utf16_surrogate_first(code) &&
+					rc_json_hex4(value + 2, end, &low))
+				{
+					code = surrogate_pair_to_codepoint(code, low);
+					value += 6;
+				}
+				unicode_to_utf8(code, (unsigned char *) to);
+				to += pg_encoding_mblen(PG_UTF8, to);
+				break;
+			default:
+				*to++ = value[-1];
+				break;
+		}
+	}
+	*to = '\0';
+	return str;
+}
+
+/*
+ * rc_json_scalar
+ *		The text of a string, or of a number or word as it is written;
+ *		palloc'd.  NULL for null, an object and an array.
+ */
+char *
+rc_json_scalar(const char *value, int len)
+{
+	switch (value[0])
+	{
+		case '"':
+			return rc_json_string(value + 1, len - 2);
+		case '{':
+		case '[':
+		case 'n':
+			return NULL;
+		default:
+			return pnstrdup(value, len);
+	}
+}
+
+/*
+ * rc_json_write_string
+ *		Append str as a JSON string, quotes included.
+ *
+ * The text may be in any encoding whose ASCII bytes are ASCII.
+ */
+void
+rc_json_write_string(StringInfo out, const char *str, size_t len)
+{
+	const char *end = str + len;
+
+	appendStringInfoChar(out, '"');
+	while (str < end)
+	{
+		const char *run = str;
+		unsigned char c;
+
+		while (str < end && (unsigned char) *str >= 0x20 &&
+			   *str != '"' && *str != '\\')
+			str++;
+		appendBinaryStringInfo(out, run, str - run);
+		if (str == end)
+			break;
+		c = *str++;
+		if (c == '"' || c == '\\')
+		{
+			appendStringInfoChar(out, '\\');
+			appendStringInfoChar(out, c);
+		}
+		else if (c == '\n')
+			appendBinaryStringInfo(out, "\\n", 2);
+		else if (c == '\t')
+			appendBinaryStringInfo(out, "\\t", 2);
+		else
+			appendStringInfo(out, "\\u%04x", c);
+	}
+	appendStringInfoChar(out, '"');
+}

@@ -1,0 +1,431 @@
+/*-------------------------------------------------------------------------
+ *
+ * recall.c
+ *	  A recall of the RappelConso dataset, V1 or V2, to one shape: a JSON
+ *	  object whose keys are the columns of rappel_conso_table.
+ *
+ * Both shapes were read off real records of the datasets "rappelconso0" (V1)
+ * and "rappelconso-v2-gtin-espaces" (V2).  A value that cannot be brought to
+ * its column's type travels on so that the stream makes a dead letter of the
+ * record: as it came where the type is sure to refuse it, else behind words
+ * that no type but text takes.  This file must never make a null of it, nor
+ * refuse the record, nor leave it to the type to guess.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "transform/recall_fields.h"
+
+#define NO_DATE		"not a date: "
+#define NO_INTEGER	"not an integer: "
+
+typedef struct Column Column;
+
+struct Column
+{
+	const char *name;
+	void		(*write) (RcRecall *recall, const Column *column);
+	RcRecallField field;
+	bool		fold;			/* subject to accent folding */
+	RcRecallField second;		/* merged with the first, or RC_NO_FIELD */
+};
+
+static const char *parse_line(const char *line, size_t len, cJSON **tree);
+static void write_recall(RcRecall *recall, const cJSON *tree,
+						 const RcJsonMembers *members);
+static void write_raw(RcRecall *recall, RcRecallField field);
+static void write_unread(RcRecall *recall, RcRecallField field,
+						 const char *words);
+static void write_no_date(RcRecall *recall, RcRecallField field);
+static void write_folded(RcRecall *recall, const char *str, size_t len,
+						 bool fold);
+static void write_date_of(RcRecall *recall, RcRecallField field,
+						  bool (*read) (const char *, char *));
+static void write_reference(RcRecall *recall, const Column *column);
+static void write_text(RcRecall *recall, const Column *column);
+static void write_identification(RcRecall *recall, const Column *column);
+static void write_timestamp(RcRecall *recall, const Column *column);
+static void write_date(RcRecall *recall, const Column *column);
+static void write_period(RcRecall *recall, const Column *column);
+static void write_integer(RcRecall *recall, const Column *column);
+static void write_gtin(RcRecall *recall, const Column *column);
+static char *version_of(const RcRecall *recall);
+
+/* The columns of rappel_conso_table, in their order. */
+static const Column columns[] = {
+	{"reference_fiche", write_reference, RC_F_REFERENCE, false},
+	{"date_de_publication", write_timestamp, RC_F_PUBLICATION, false},
+	{"date_de_fin_de_la_procedure_de_rappel", write_date,
+	RC_F_FIN_PROCEDURE, false},
+	{"categorie_de_produit", write_text, RC_F_CATEGORIE, true},
+	{"sous_categorie_de_produit", write_text, RC_F_SOUS_CATEGORIE, true},
+	{"nom_de_la_marque_du_produit", write_text, RC_F_MARQUE, true},
+	{"noms_des_modeles_ou_references", write_text, RC_F_MODELES, true},
+	{"identification_des_produits", write_identification,
+	RC_F_IDENTIFICATION, true},
+	{"conditionnements", write_text, RC_F_CONDITIONNEMENTS, true},
+	{"temperature_de_conservation", write_text, RC_F_TEMPERATURE, true},
+	{"zone_geographique_de_vente", write_text, RC_F_ZONE, true},
+	{"distributeurs", write_text, RC_F_DISTRIBUTEURS, true},
+	{"motif_du_rappel", write_text, RC_F_MOTIF, true},
+	{"numero_de_contact", write_text, RC_F_CONTACT, true},
+	{"modalites_de_compensation", write_text, RC_F_MODALITES, true},
+	{"risques_pour_le_consommateur", write_text,
+	RC_F_RISQUES, true, RC_F_DESCRIPTION_RISQUE},
+	{"recommandations_sante", write_text,
+	RC_F_PRECONISATIONS, true, RC_F_CONDUITES},
+	{"informations_complementaires", write_text,
+	RC_F_INFORMATIONS, true, RC_F_INFORMATIONS_PUBLIQUES},
+	{"date_debut_commercialisation", write_period, RC_F_DEBUT, false},
+	{"date_fin_commercialisation", write_period, RC_F_FIN, false},
+	{"liens_vers_les_images", write_text, RC_F_IMAGES, false},
+	{"lien_vers_la_liste_des_produits", write_text,
+	RC_F_LISTE_PRODUITS, false},
+	{"lien_vers_la_liste_des_distributeurs", write_text,
+	RC_F_LISTE_DISTRIBUTEURS, false},
+	{"lien_vers_affichette_pdf", write_text, RC_F_AFFICHETTE, false},
+	{"lien_vers_la_fiche_rappel", write_text, RC_F_FICHE, false},
+	{"numero_de_version", write_integer, RC_F_NUMERO_VERSION, false},
+	{"nature_juridique_du_rappel", write_text, RC_F_NATURE, false},
+	{"marque_de_salubrite", write_text, RC_F_SALUBRITE, false},
+	{"libelle", write_text, RC_F_LIBELLE, false},
+	{"id", write_integer, RC_F_ID, false},
+	{"rappelguid", write_text, RC_F_GUID, false},
+	{"gtin", write_gtin, RC_F_IDENTIFICATION, false},
+};
+
+/*
+ * rc_recall_convert
+ *		Make the record of a recall: value, key and version of *out.
+ *
+ * members are those of the line, which has passed rc_json_scan.  The shape is
+ * V2 if the record has a numero_fiche, V1 if it has a reference_fiche; that
+ * field, in capitals (ASCII letters), is the key.  All columns are present in
+ * the value, in a fixed order.  Texts are in UTF-8, dates in ISO 8601, times
+ * in UTC.
+ *
+ * Returns NULL, or why the line is no recall (palloc'd or static).  Raises
+ * ERRCODE_OUT_OF_MEMORY only; the tree of cJSON is freed then too.
+ */
+const char *
+rc_recall_convert(const char *line, size_t len, const RcJsonMembers *members,
+				  bool fold_accents, RcExtracted *out)
+{
+	RcRecall	recall = {0};
+	const char *error = NULL;
+	cJSON	   *tree;
+
+	recall.fold = fold_accents;
+	recall.shape = rc_recall_shape(members, &error);
+	if (error == NULL)
+		error = rc_extract_key(members,
+							   rc_recall_field_name(RC_F_REFERENCE,
+													recall.shape),
+							   &recall.key);
+	if (error != NULL)
+		return error;
+	rc_recall_key(recall.key);
+
+	initStringInfo(&recall.identification);
+	initStringInfo(&recall.str);
+	initStringInfo(&recall.out);
+	enlargeStringInfo(&recall.out, len + 1024);
+
+	error = parse_line(line, len, &tree);
+	if (error != NULL)
+		return error;
+	PG_TRY();
+	{
+		write_recall(&recall, tree, members);
+		out->version = version_of(&recall);
+	}
+	PG_FINALLY();
+	{
+		cJSON_Delete(tree);
+	}
+	PG_END_TRY();
+
+	out->value = recall.out.data;
+	out->value_len = recall.out.len;
+	out->key = recall.key;
+	return NULL;
+}
+
+/*
+ * rc_recall_key
+ *		Bring a reference to the form that it has as a key, in place.
+ */
+void
+rc_recall_key(char *key)
+{
+	for (char *c = key; *c != '\0'; c++)
+		*c = pg_ascii_toupper((unsigned char) *c);
+}
+
+/*
+ * Build the tree of a line that rc_json_scan has passed.  cJSON can still
+ * fail for want of memory, and for numbers longer than its buffer.
+ */
+static const char *
+parse_line(const char *line, size_t len, cJSON **tree)
+{
+	const char *end = NULL;
+
+	*tree = cJSON_ParseWithLengthOpts(line, len, &end, false);
+	if (*tree != NULL)
+		return NULL;
+	if (end > line && end < line + len &&
+		strchr("0123456789+-.eE", end[-1]) != NULL &&
+		strchr("0123456789+-.eE", end[0]) != NULL)
+		return psprintf("number at byte %d is too long", (int) (end - line));
+	ereport(ERROR,
+			(errcode(ERRCODE_OUT_OF_MEMORY),
+			 errmsg("out of memory"),
+			 errdetail("Failed while reading a record of %zu bytes.", len)));
+	return NULL;				/* keep compiler quiet */
+}
+
+/* Write all columns of the recall. */
+static void
+write_recall(RcRecall *recall, const cJSON *tree, const RcJsonMembers *members)
+{
+	rc_recall_collect(recall, tree, members);
+	rc_recall_read_identification(recall);
+	for (int i = 0; i < lengthof(columns); i++)
+	{
+		appendStringInfoString(&recall->out, i == 0 ? "{\"" : ",\"");
+		appendStringInfoString(&recall->out, columns[i].name);
+		appendStringInfoString(&recall->out, "\":");
+		columns[i].write(recall, &columns[i]);
+	}
+	appendStringInfoChar(&recall->out, '}');
+}
+
+/* Write a field as it came. */
+static void
+write_raw(RcRecall *recall, RcRecallField field)
+{
+	appendBinaryStringInfo(&recall->out, recall->raw[field]->value,
+						   recall->raw[field]->value_len);
+}
+
+/*
+ * Write a field that is not what its column takes: its text, or its JSON,
+ * behind words that the server's input of the column's type refuses.  Without
+ * them it would make something of "today" or "0x10", by settings or version.
+ */
+static void
+write_unread(RcRecall *recall, RcRecallField field, const char *words)
+{
+	const RcJsonMember *raw = recall->raw[field];
+	const cJSON *item = recall->item[field];
+
+	resetStringInfo(&recall->str);
+	appendStringInfoString(&recall->str, words);
+	if (cJSON_IsString(item))
+		appendStringInfoString(&recall->str, item->valuestring);
+	else
+		appendBinaryStringInfo(&recall->str, raw->value, raw->value_len);
+	rc_json_write_string(&recall->out, recall->str.data, recall->str.len);
+}
+
+/* Write a field that is no date; one that the server names so as it came. */
+static void
+write_no_date(RcRecall *recall, RcRecallField field)
+{
+	const cJSON *item = recall->item[field];
+
+	if (cJSON_IsString(item) && rc_recall_no_date(item->valuestring))
+		write_raw(recall, field);
+	else
+		write_unread(recall, field, NO_DATE);
+}
+
+/* Write a text, folded if its column is; null if nothing is left of it. */
+static void
+write_folded(RcRecall *recall, const char *str, size_t len, bool fold)
+{
+	char	   *folded = NULL;
+
+	if (fold && recall->fold)
+		str = folded = rc_fold_utf8(str, len, &len);
+	if (len > 0)
+		rc_json_write_string(&recall->out, str, len);
+	else
+		appendStringInfoString(&recall->out, "null");
+	if (folded != NULL)
+		pfree(folded);
+}
+
+/* Write a field as the date that read makes of it. */
+static void
+write_date_of(RcRecall *recall, RcRecallField field,
+			  bool (*read) (const char *, char *))
+{
+	char		iso[RC_DATE_ROOM];
+	bool		fits;
+	const char *str = rc_recall_field_text(recall, field, &fits);
+
+	if (fits && str == NULL)
+		appendStringInfoString(&recall->out, "null");
+	else if (cJSON_IsString(recall->item[field]) && read(str, iso))
+		rc_json_write_string(&recall->out, iso, strlen(iso));
+	else
+		write_no_date(recall, field);
+}
+
+/* Column writer: the key of the record. */
+static void
+write_reference(RcRecall *recall, const Column *column)
+{
+	rc_json_write_string(&recall->out, recall->key, strlen(recall->key));
+}
+
+/* Column writer: a text, or two joined by LF. */
+static void
+write_text(RcRecall *recall, const Column *column)
+{
+	const RcRecallField parts[2] = {column->field, column->second};
+	StringInfo	str = &recall->str;
+
+	resetStringInfo(str);
+	for (int i = 0; i < 2 && parts[i] != RC_NO_FIELD; i++)
+	{
+		int			before = str->len;
+		int			start;
+
+		if (before > 0)
+			appendStringInfoChar(str, '\n');
+		start = str->len;
+		if (!rc_recall_append_text(recall, parts[i], str))
+		{
+			write_raw(recall, parts[i]);
+			return;
+		}
+		if (str->len == start)
+			str->data[str->len = before] = '\0';
+	}
+	write_folded(recall, str->data, str->len, column->fold);
+}
+
+/* Column writer: the identification of the products. */
+static void
+write_identification(RcRecall *recall, const Column *column)
+{
+	if (recall->has_identification)
+		write_folded(recall, recall->identification.data,
+					 recall->identification.len, column->fold);
+	else
+		write_raw(recall, RC_F_IDENTIFICATION);
+}
+
+/* Column writer: a time in UTC. */
+static void
+write_timestamp(RcRecall *recall, const Column *column)
+{
+	write_date_of(recall, column->field, rc_recall_timestamp);
+}
+
+/* Column writer: a date. */
+static void
+write_date(RcRecall *recall, const Column *column)
+{
+	write_date_of(recall, column->field, rc_recall_date);
+}
+
+/*
+ * Column writer: start or end of the sale.  V1 has both in one text; one that
+ * cannot be read travels in both columns.
+ */
+static void
+write_period(RcRecall *recall, const Column *column)
+{
+	char		from[RC_DATE_ROOM];
+	char		to[RC_DATE_ROOM];
+	const char *iso = column->field == RC_F_DEBUT ? from : to;
+	const char *str;
+	bool		fits;
+
+	if (recall->shape == RC_RECALL_V2)
+	{
+		write_date(recall, column);
+		return;
+	}
+	str = rc_recall_field_text(recall, RC_F_PERIODE, &fits);
+	if (fits && str == NULL)
+		appendStringInfoString(&recall->out, "null");
+	else if (!cJSON_IsString(recall->item[RC_F_PERIODE]) ||
+			 !rc_recall_period(str, from, to))
+		write_no_date(recall, RC_F_PERIODE);
+	else if (iso[0] == '\0')
+		appendStringInfoString(&recall->out, "null");
+	else
+		rc_json_write_string(&recall->out, iso, strlen(iso));
+}
+
+/*
+ * Column writer: an integer.  A number keeps its digits as they are written,
+ * and so do those of a string; whether they are too many is for the column's
+ * type to say.
+ */
+static void
+write_integer(RcRecall *recall, const Column *column)
+{
+	const cJSON *item = recall->item[column->field];
+	bool		fits;
+	const char *str = rc_recall_field_text(recall, column->field, &fits);
+
+	if (fits && str == NULL)
+		appendStringInfoString(&recall->out, "null");
+	else if (!cJSON_IsString(item) && fits)
+		write_raw(recall, column->field);
+	else if (!cJSON_IsString(item) ||
+			 strspn(str, "0123456789") != strlen(str))
+		write_unread(recall, column->field, NO_INTEGER);
+	else if (strlen(str) > 18)
+		write_raw(recall, column->field);
+	else
+		appendStringInfo(&recall->out, INT64_FORMAT,
+						 (int64) strtoll(str, NULL, 10));
+}
+
+/* Column writer: the GTINs in the identification. */
+static void
+write_gtin(RcRecall *recall, const Column *column)
+{
+	if (recall->has_identification)
+		rc_recall_gtins(&recall->out, recall->identification.data);
+	else
+		appendStringInfoString(&recall->out, "null");
+}
+
+/*
+ * The version of a recall, as a text whose bytes sort as versions do:
+ * numero_de_version, date_de_publication, rappelguid, null least.  NULL if
+ * one of them is not what its column takes: then nobody knows.
+ */
+static char *
+version_of(const RcRecall *recall)
+{
+	bool		fits[3];
+	const char *number = rc_recall_field_text(recall, RC_F_NUMERO_VERSION,
+											  &fits[0]);
+	const char *published = rc_recall_field_text(recall, RC_F_PUBLICATION,
+												 &fits[1]);
+	const char *guid = rc_recall_field_text(recall, RC_F_GUID, &fits[2]);
+	char		iso[RC_DATE_ROOM] = "";
+
+	if (!fits[0] || !fits[1] || !fits[2])
+		return NULL;
+	if (number != NULL &&
+		(strlen(number) > 9 ||
+		 strspn(number, "0123456789") != strlen(number)))
+		return NULL;
+	if (published != NULL &&
+		(!cJSON_IsString(recall->item[RC_F_PUBLICATION]) ||
+		 !rc_recall_timestamp(published, iso)))
+		return NULL;
+	return psprintf("%010d %s %s", number ? atoi(number) + 1 : 0, iso,
+					guid ? guid : "");
+}

@@ -1,0 +1,70 @@
+/*-------------------------------------------------------------------------
+ *
+ * recall_fields.h
+ *	  The fields of a recall as they come, in either shape: what recall.c
+ *	  writes its columns from.
+ *
+ * Nothing but recall.c and recall_fields.c includes it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef RC_RECALL_FIELDS_H
+#define RC_RECALL_FIELDS_H
+
+#include <cjson/cJSON.h>
+
+#include "transform/recall.h"
+
+/*
+ * The fields of a record that we read, in about the order of both shapes.
+ */
+typedef enum RcRecallField
+{
+	RC_NO_FIELD,
+	RC_F_PUBLICATION, RC_F_REFERENCE, RC_F_NUMERO_VERSION, RC_F_NATURE,
+	RC_F_CATEGORIE, RC_F_SOUS_CATEGORIE, RC_F_MARQUE, RC_F_MODELES,
+	RC_F_IDENTIFICATION, RC_F_CONDITIONNEMENTS, RC_F_PERIODE, RC_F_DEBUT,
+	RC_F_FIN, RC_F_TEMPERATURE, RC_F_SALUBRITE, RC_F_INFORMATIONS,
+	RC_F_ZONE, RC_F_DISTRIBUTEURS, RC_F_MOTIF, RC_F_RISQUES,
+	RC_F_PRECONISATIONS, RC_F_DESCRIPTION_RISQUE, RC_F_CONDUITES,
+	RC_F_CONTACT, RC_F_MODALITES, RC_F_FIN_PROCEDURE,
+	RC_F_INFORMATIONS_PUBLIQUES, RC_F_IMAGES, RC_F_LISTE_PRODUITS,
+	RC_F_LISTE_DISTRIBUTEURS, RC_F_AFFICHETTE, RC_F_FICHE, RC_F_GUID,
+	RC_F_LIBELLE, RC_F_ID
+} RcRecallField;
+
+#define RC_RECALL_NFIELDS	(RC_F_ID + 1)
+
+typedef enum RcRecallShape
+{
+	RC_RECALL_V1,
+	RC_RECALL_V2
+} RcRecallShape;
+
+/* A recall on its way from a line to a record. */
+typedef struct RcRecall
+{
+	RcRecallShape shape;
+	bool		fold;
+	const cJSON *item[RC_RECALL_NFIELDS];	/* NULL if absent */
+	const RcJsonMember *raw[RC_RECALL_NFIELDS]; /* the same, as written */
+	char	   *key;
+	bool		has_identification; /* brought to text in identification */
+	StringInfoData identification;
+	StringInfoData str;			/* the text at hand */
+	StringInfoData out;
+} RcRecall;
+
+extern RcRecallShape rc_recall_shape(const RcJsonMembers *members,
+									 const char **error);
+extern const char *rc_recall_field_name(RcRecallField field,
+										RcRecallShape shape);
+extern void rc_recall_collect(RcRecall *recall, const cJSON *tree,
+							  const RcJsonMembers *members);
+extern void rc_recall_read_identification(RcRecall *recall);
+extern bool rc_recall_append_text(const RcRecall *recall, RcRecallField field,
+								  StringInfo str);
+extern const char *rc_recall_field_text(const RcRecall *recall,
+										RcRecallField field, bool *fits);
+
+#endif							/* RC_RECALL_FIELDS_H */

@@ -1,0 +1,214 @@
+/*-------------------------------------------------------------------------
+ *
+ * recall_text.c
+ *	  The rules for texts of a recall: line breaks and lists, the
+ *	  identification of products, the GTINs in it.
+ *
+ * The marks were found in the data itself: V2 writes a line break as "¤" and
+ * separates items of a list by "|"; an identification is made of groups
+ * "GTIN$lot$kind of date$from$to" joined by "|".
+ *
+ * It must know nothing of JSON trees; texts come in null-terminated UTF-8.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "transform/recall.h"
+
+/* One GTIN found in a text. */
+typedef struct Gtin
+{
+	uint64		code;			/* its digits, with a 1 before them */
+	const char *at;
+	int			len;
+} Gtin;
+
+static int	find_gtins(const char *str, Gtin **gtins);
+static bool gtin_is_valid(const char *digits, int len);
+static int	compare_gtin_code(const void *a, const void *b);
+static int	compare_gtin_place(const void *a, const void *b);
+
+/*
+ * rc_recall_lines
+ *		Append str with its line breaks as LF.
+ *
+ * A line break is "¤", CRLF or a lone CR; in a list "|" too, which separates
+ * its items.
+ */
+void
+rc_recall_lines(StringInfo out, const char *str, bool is_list)
+{
+	while (*str != '\0')
+	{
+		/* C2 A4 is "¤"; C2 begins other characters too, taken as they are */
+		size_t		run = strcspn(str, is_list ? "\r\xC2|" : "\r\xC2");
+
+		appendBinaryStringInfo(out, str, run);
+		str += run;
+		if (*str == '\0')
+			break;
+		if (str[0] == '\xC2' && str[1] != '\xA4')
+		{
+			appendStringInfoChar(out, *str++);
+			continue;
+		}
+		appendStringInfoChar(out, '\n');
+		if ((str[0] == '\r' && str[1] == '\n') || str[0] == '\xC2')
+			str++;
+		str++;
+	}
+}
+
+/*
+ * rc_recall_identification
+ *		Bring the marks of an identification to plain text, in place.
+ *
+ * "|" becomes LF and "$" a space; runs of spaces become one, and spaces at
+ * the ends of a line nothing.  So the two forms that the API has had, one
+ * string and an array of its parts, give the same text.
+ */
+void
+rc_recall_identification(StringInfo str)
+{
+	char	   *to = str->data;
+	bool		line_start = true;
+	bool		space = false;
+
+	for (const char *from = str->data; *from != '\0'; from++)
+	{
+		if (*from == ' ' || *from == '$')
+			space = true;
+		else if (*from == '|' || *from == '\n')
+		{
+			*to++ = '\n';
+			space = false;
+			line_start = true;
+		}
+		else
+		{
+			if (space && !line_start)
+				*to++ = ' ';
+			*to++ = *from;
+			space = false;
+			line_start = false;
+		}
+	}
+	*to = '\0';
+	str->len = to - str->data;
+}
+
+/*
+ * rc_recall_gtins
+ *		Append the GTINs in str as a JSON array of strings, in their order
+ *		and without repeats; null if there is none.
+ *
+ * A GTIN is a maximal run of 8, 12, 13 or 14 digits whose check digit holds
+ * (GS1 General Specifications, "Check digit calculations").
+ */
+void
+rc_recall_gtins(StringInfo out, const char *str)
+{
+	Gtin	   *gtins;
+	int			n = find_gtins(str, &gtins);
+	int			kept = 0;
+
+	if (n == 0)
+	{
+		appendStringInfoString(out, "null");
+		return;
+	}
+	qsort(gtins, n, sizeof(Gtin), compare_gtin_code);
+	for (int i = 0; i < n; i++)
+	{
+		if (i == 0 || gtins[i].code != gtins[kept - 1].code)
+			gtins[kept++] = gtins[i];
+	}
+	qsort(gtins, kept, sizeof(Gtin), compare_gtin_place);
+
+	for (int i = 0; i < kept; i++)
+	{
+		appendStringInfoChar(out, i == 0 ? '[' : ',');
+		rc_json_write_string(out, gtins[i].at, gtins[i].len);
+	}
+	appendStringInfoChar(out, ']');
+	pfree(gtins);
+}
+
+/* Find the GTINs in str; *gtins is palloc'd if there is one. */
+static int
+find_gtins(const char *str, Gtin **gtins)
+{
+	int			n = 0;
+	int			room = 0;
+
+	*gtins = NULL;
+	while (*str != '\0')
+	{
+		size_t		len = strspn(str, "0123456789");
+
+		if (len == 0)
+		{
+			str++;
+			continue;
+		}
+		if (gtin_is_valid(str, Min(len, 15)))
+		{
+			Gtin	   *gtin;
+
+			if (n == room)
+			{
+				room = room == 0 ? 16 : room * 2;
+				*gtins = *gtins == NULL ? palloc(room * sizeof(Gtin)) :
+					repalloc(*gtins, room * sizeof(Gtin));
+			}
+			gtin = &(*gtins)[n++];
+			gtin->at = str;
+			gtin->len = len;
+			gtin->code = 1;
+			for (size_t i = 0; i < len; i++)
+				gtin->code = gtin->code * 10 + (str[i] - '0');
+		}
+		str += len;
+	}
+	return n;
+}
+
+/*
+ * Is this run of digits a GTIN?  From the right, the check digit apart,
+ * digits count three times and once in turn; with it the sum is a multiple
+ * of ten.
+ */
+static bool
+gtin_is_valid(const char *digits, int len)
+{
+	int			sum = 0;
+
+	if (len != 8 && len != 12 && len != 13 && len != 14)
+		return false;
+	for (int i = 0; i < len; i++)
+		sum += (digits[len - 1 - i] - '0') * (i % 2 == 1 ? 3 : 1);
+	return sum % 10 == 0;
+}
+
+/* Order equal codes together, the first place of each first. */
+static int
+compare_gtin_code(const void *a, const void *b)
+{
+	const Gtin *x = a;
+	const Gtin *y = b;
+
+	if (x->code != y->code)
+		return x->code < y->code ? -1 : 1;
+	return compare_gtin_place(a, b);
+}
+
+/* Order by the place in the text. */
+static int
+compare_gtin_place(const void *a, const void *b)
+{
+	const char *x = ((const Gtin *) a)->at;
+	const char *y = ((const Gtin *) b)->at;
+
+	return x < y ? -1 : x > y ? 1 : 0;
+}

@@ -1,0 +1,144 @@
+/*-------------------------------------------------------------------------
+ *
+ * extract.c
+ *	  A line of a source to a record: its value, its key, its cursor.
+ *
+ * What is wrong with a line is returned as text, for the source's dead
+ * letters; it must never end the run, so nothing about a line's contents is
+ * raised as an error.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "mb/pg_wchar.h"
+#include "utils/memutils.h"
+
+#include "transform/recall.h"
+
+static const char *check_line(const char *line, size_t len,
+							  RcJsonMembers *members);
+
+/*
+ * rc_extract
+ *		Make a record of one line of a source.
+ *
+ * Returns NULL when *out is filled, else why the line cannot become a record
+ * (palloc'd or static); *out is then all but empty.  Everything in *out is palloc'd
+ * in the current context, UTF-8, and null-terminated beside value_len.
+ *
+ * Without the recall transform the value is the line without the white space
+ * at its end, and the key the text of the key field; a number keeps its
+ * digits as they are written.  With it, see rc_recall_convert: the key is
+ * then the reference of the recall.  The cursor is the text of the cursor
+ * field as the source has it; NULL if it is absent, null or empty, or if it
+ * is an object or array.  Of a line that is a JSON object, but no record,
+ * out->object is set, and the key if it can be read.
+ *
+ * Raises only out-of-memory errors.
+ */
+const char *
+rc_extract(const char *line, size_t len, const RcExtractOptions *options,
+		   RcExtracted *out)
+{
+	RcJsonMembers members;
+	RcExtracted result = {0};
+	const char *error;
+
+	memset(out, 0, sizeof(*out));
+	while (len > 0 && strchr(" \t\r\n", line[len - 1]) != NULL &&
+		   line[len - 1] != '\0')
+		len--;
+
+	error = check_line(line, len, &members);
+	if (error != NULL)
+		return error;
+	out->object = result.object = true;
+	if (options->key_field != NULL)
+		error = rc_extract_key(&members, options->key_field, &result.key);
+	if (error != NULL)
+		return error;
+	out->key = result.key;
+	if (out->key && options->recall)
+		rc_recall_key(out->key);
+	if (members.flaw)
+		return members.flaw;
+
+	if (options->cursor_field != NULL)
+	{
+		const RcJsonMember *member = rc_json_member(&members,
+													options->cursor_field);
+
+		if (member != NULL)
+			result.cursor = rc_json_scalar(member->value, member->value_len);
+		if (result.cursor != NULL && result.cursor[0] == '\0')
+			result.cursor = NULL;
+	}
+
+	if (options->recall)
+	{
+		error = rc_recall_convert(line, len, &members,
+								  options->fold_accents, &result);
+		if (error != NULL)
+			return error;
+	}
+	else
+	{
+		result.value = pnstrdup(line, len);
+		result.value_len = len;
+	}
+	*out = result;
+	return NULL;
+}
+
+/* Check that the line is one JSON object that PostgreSQL can hold. */
+static const char *
+check_line(const char *line, size_t len, RcJsonMembers *members)
+{
+	const char *error;
+	int			valid;
+
+	/* room for the null byte, and for escapes of the written record */
+	if (len >= MaxAllocSize / 8)
+		return psprintf("line of %zu bytes is too long", len);
+	valid = pg_encoding_verifymbstr(PG_UTF8, line, len);
+	if (valid < (int) len)
+		return psprintf("invalid byte sequence for encoding \"UTF8\" at byte %d",
+						valid + 1);
+	error = rc_json_scan(line, len, members);
+	if (error == NULL && members->kind != '{')
+		error = "JSON value is not an object";
+	return error;
+}
+
+/*
+ * rc_extract_key
+ *		Read the text of a key field into *key (palloc'd).
+ *
+ * Returns NULL, or what is wrong with the field.
+ */
+const char *
+rc_extract_key(const RcJsonMembers *members, const char *field, char **key)
+{
+	const RcJsonMember *member = rc_json_member(members, field);
+
+	if (member == NULL)
+		return psprintf("key field \"%s\" is missing", field);
+	switch (member->value[0])
+	{
+		case 'n':
+			return psprintf("key field \"%s\" is null", field);
+		case '{':
+		case '[':
+		case 't':
+		case 'f':
+			return psprintf("key field \"%s\" is neither a string nor a number",
+							field);
+		default:
+			break;
+	}
+	*key = rc_json_scalar(member->value, member->value_len);
+	if ((*key)[0] == '\0')
+		return psprintf("key field \"%s\" is empty", field);
+	return NULL;
+}

@@ -1,0 +1,492 @@
+/*-------------------------------------------------------------------------
+ *
+ * pass.c
+ *	  Lines of an export to records, in batches, and batches to safety:
+ *	  published and confirmed, or applied, and only then the cursor moved.
+ *
+ * No transaction is open while Kafka is waited for.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "worker/dataset_scan.h"
+
+#include "run_header.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#define DEFAULT_BATCH_SIZE	10000
+
+/* Progress is told at most this often, in ms. */
+#define PROGRESS_INTERVAL	1000
+
+pg_noreturn static void raise_half_line(RcPass *pass);
+static void init_record(RcPass *pass, RcRecord *record);
+static void note_cursor(RcPass *pass, const char *cursor);
+static int	compare_cursors(RcFieldKind kind, const char *a, const char *b);
+static void make_room(RcPass *pass, int from);
+static int	flush_some(RcPass *pass);
+static char *cursor_of(const RcBatch *batch, int n);
+static char *safe_cursor(RcPass *pass, int safe);
+static void check_stream(RcRun *run);
+static void choose_news(RcPass *pass);
+static void doubt(RcPass *pass);
+static void remember(RcPass *pass, int safe, List *refused);
+
+/*
+ * One line of the export to a record of the batch.  The last one of an answer
+ * that may have been cut may be half a record; if it is one, it is whole.
+ */
+void
+rc_pass_add_line(RcPass *pass, const char *line, size_t len, bool may_be_half)
+{
+	RcRun	   *run = pass->run;
+	RcSource   *source = run->source;
+	RcBatch    *batch = &pass->batch;
+	RcExtractOptions options = {
+		.recall = strcmp(source->transform, "recall") == 0,
+		.fold_accents = source->fold_accents,
+		.key_field = run->asked.key_field,
+		.cursor_field = run->asked.cursor_field
+	};
+	RcExtracted extracted = {0};
+	RcRecord   *record;
+	const char *error;
+
+	pass->received++;
+	batch->lines++;
+	batch->bytes += len;
+	MemoryContextSwitchTo(run->batch_context);
+	error = rc_extract(line, len, &options, &extracted);
+	if (error != NULL && may_be_half && !extracted.object)
+		raise_half_line(pass);
+	if (error != NULL)
+	{
+		rc_bad_line_add(pass, line, len, &extracted, error);
+		MemoryContextSwitchTo(run->context);
+		return;
+	}
+	pass->bad_in_row = 0;
+
+	record = &batch->records[batch->n];
+	init_record(pass, record);
+	record->key = extracted.key;
+	record->key_len = extracted.key ? (int) strlen(extracted.key) : -1;
+	record->value = extracted.value;
+	record->value_len = extracted.value_len;
+	batch->memory[batch->n].version = extracted.version;
+	if (extracted.cursor)
+		note_cursor(pass, extracted.cursor);
+	batch->cursors[batch->n++] = batch->cursor;
+	MemoryContextSwitchTo(run->context);
+}
+
+/*
+ * The answer was cut, though nothing said so: keep what came whole, as of one
+ * that broke off.
+ */
+static void
+raise_half_line(RcPass *pass)
+{
+	MemoryContextSwitchTo(pass->run->context);
+	rc_bad_lines_drop(pass);
+	pass->batch.lines--;
+	rc_pass_flush(pass, false);
+	ereport(ERROR,
+			(errcode(ERRCODE_CONNECTION_FAILURE),
+			 errmsg("the export of dataset \"%s\" was cut in its last line",
+					pass->run->source->dataset),
+			 errdetail_plural("%lld whole line had come.",
+							  "%lld whole lines had come.",
+							  pass->received - 1,
+							  (long long) pass->received - 1)));
+}
+
+/* A record of the batch that says that its key has gone. */
+void
+rc_pass_add_withdrawn(RcPass *pass, const RcRecord *gone)
+{
+	RcBatch    *batch = &pass->batch;
+	RcRecord   *record = &batch->records[batch->n++];
+
+	batch->withdrawal = true;
+	init_record(pass, record);
+	record->key = memcpy(MemoryContextAlloc(pass->run->batch_context,
+											gone->key_len + 1),
+						 gone->key, gone->key_len + 1);
+	record->key_len = gone->key_len;
+	record->value_len = -1;
+
+	/* all but the type of a value that is not there */
+	record->headers++;
+	record->nheaders--;
+}
+
+/* What all records of the source have; offsets come at last. */
+static void
+init_record(RcPass *pass, RcRecord *record)
+{
+	RcSource   *source = pass->run->source;
+
+	record->topic = source->topic ? source->topic : source->name;
+	record->partition = 0;
+	/* never earlier than the one before, also when the clock was set back */
+	record->timestamp_ms = Max(rc_to_kafka_time(GetCurrentTimestamp()),
+							   pass->state->last_timestamp_ms);
+	pass->state->last_timestamp_ms = record->timestamp_ms;
+	record->headers = pass->batch.headers;
+	record->nheaders = lengthof(pass->batch.headers);
+}
+
+/* Follow the cursor, and see whether the API keeps the order. */
+static void
+note_cursor(RcPass *pass, const char *cursor)
+{
+	/* one odd record must not send the source astray, nor into the future */
+	if (!rc_explore_comparable(pass->kind, cursor) ||
+		(pass->kind == RC_FIELD_TIME && strcmp(cursor, pass->horizon) > 0))
+		return;
+	if (pass->last_cursor != NULL &&
+		compare_cursors(pass->kind, cursor, pass->last_cursor) < 0)
+	{
+		pass->ordered = false;
+		return;
+	}
+	if (pass->last_cursor == NULL || strcmp(pass->last_cursor, cursor) != 0)
+	{
+		if (pass->last_cursor)
+			pfree(pass->last_cursor);
+		pass->last_cursor = MemoryContextStrdup(pass->run->context, cursor);
+		pass->batch.cursor = NULL;
+	}
+	if (pass->batch.cursor == NULL)
+		pass->batch.cursor = MemoryContextStrdup(pass->run->batch_context,
+												 cursor);
+}
+
+/*
+ * Compare two values of a cursor field.  Times of one dataset are written in
+ * one form of ISO 8601, so their text compares as they do.
+ */
+static int
+compare_cursors(RcFieldKind kind, const char *a, const char *b)
+{
+	if (kind == RC_FIELD_NUMBER)
+	{
+		double		x = strtod(a, NULL);
+		double		y = strtod(b, NULL);
+
+		return (x > y) - (x < y);
+	}
+	if (kind == RC_FIELD_TEXT)
+		return 0;				/* the API's collation is its own */
+	return strcmp(a, b);
+}
+
+/* Begin an empty batch. */
+void
+rc_pass_begin_batch(RcPass *pass)
+{
+	RcRun	   *run = pass->run;
+	RcBatch    *batch = &pass->batch;
+	int			max = run->stream ? run->stream->batch_size :
+		DEFAULT_BATCH_SIZE;
+
+	MemoryContextReset(run->batch_context);
+	memset(batch, 0, sizeof(RcBatch));
+	batch->max = max;
+	make_room(pass, 0);
+	batch->headers[0].name = RC_HEADER_CONTENT_TYPE;
+	batch->headers[0].value = "application/json";
+	batch->headers[1].name = RC_HEADER_SOURCE;
+	batch->headers[1].value = run->source->name;
+	batch->headers[2].name = RC_HEADER_RUN;
+	batch->headers[2].value = run->label;
+	for (int i = 0; i < lengthof(batch->headers); i++)
+		batch->headers[i].value_len = strlen(batch->headers[i].value);
+}
+
+/* Room for a batch behind the records from "from" on, which stay. */
+static void
+make_room(RcPass *pass, int from)
+{
+	MemoryContext context = pass->run->batch_context;
+	RcBatch    *batch = &pass->batch;
+	RcBatch		old = *batch;
+	int			kept = batch->n - from;
+	int			room = batch->max + kept;
+
+	batch->records = MemoryContextAllocZero(context, sizeof(RcRecord) * room);
+	batch->memory = MemoryContextAllocZero(context, sizeof(RcMemory) * room);
+	batch->cursors = MemoryContextAllocZero(context, sizeof(char *) * room);
+	batch->n = kept;
+	batch->nseen = kept;
+	if (kept == 0)
+		return;
+	memcpy(batch->records, old.records + from, sizeof(RcRecord) * kept);
+	memcpy(batch->cursors, old.cursors + from, sizeof(char *) * kept);
+	for (int i = 0; i < kept; i++)
+		batch->memory[i].version = old.memory[from + i].version;
+	pfree(old.records);
+	pfree(old.memory);
+	pfree(old.cursors);
+}
+
+/*
+ * Make the batch safe: published and confirmed, or applied, and then the
+ * cursor moved over it.  In direct mode records of which nothing is proven
+ * (rc_apply()) stay for the next batch; "at_end" there is none, and they are
+ * an error.
+ */
+void
+rc_pass_flush(RcPass *pass, bool at_end)
+{
+	RcRun	   *run = pass->run;
+	RcBatch    *batch = &pass->batch;
+
+	while (batch->lines > 0 || batch->n > 0)
+	{
+		int			done = flush_some(pass);
+
+		if (done == batch->n)
+		{
+			rc_pass_begin_batch(pass);
+			break;
+		}
+		rc_applier_check(run->applier, at_end, false);
+		batch->bad = NIL;
+		batch->lines = 0;
+		batch->bytes = 0;
+		pfree(batch->news);
+		pfree(batch->place);
+		make_room(pass, done);
+		if (rc_applier_undecided(run->applier, NULL))
+			break;
+	}
+}
+
+/*
+ * One transaction with the records and their dead letters.  Returns how many
+ * records of the batch are safe.
+ */
+static int
+flush_some(RcPass *pass)
+{
+	RcRun	   *run = pass->run;
+	RcBatch    *batch = &pass->batch;
+	RcPart		part = {0};
+	RcCounts	counts = {0};
+	List	   *refused = NIL;
+	char	   *cursor = NULL;
+	int			safe = batch->n;
+
+	/* the stream's statement may have called pg_advisory_unlock_all() */
+	if (!rc_lock_keep(RC_WORKER_RUN, run->source->name, 0))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("another process runs source \"%s\"",
+						run->source->name)));
+	choose_news(pass);
+	part.n = part.applied = batch->nnews;
+	part.run = run->id;
+	if (!run->direct)
+		refused = rc_run_publish(run, batch->news, batch->nnews);
+
+	rc_transaction_begin();
+	if (run->direct)
+	{
+		check_stream(run);
+		rc_source_fence(run->source, run->destination, pass->state);
+		(void) rc_apply(run->applier, batch->news, &part, 1);
+		counts = part.counts;
+		if (part.applied < part.n)
+			safe = batch->place[part.applied];
+	}
+	else
+		counts.published = batch->nnews - list_length(refused);
+	cursor = safe_cursor(pass, safe);
+	rc_source_advance(run->source, run->destination, pass->state, cursor,
+					  pass->state->next_offset + part.applied);
+	remember(pass, safe, refused);
+	counts.dead += rc_bad_lines_bury(pass, refused);
+	counts.fetched = batch->lines;
+	counts.unchanged += safe - part.applied;
+	if (batch->withdrawal)
+		counts.withdrawn = safe - list_length(refused);
+	rc_run_add(run->id, run->task, NULL, &counts);
+	rc_transaction_commit();
+	MemoryContextSwitchTo(run->context);
+	rc_bad_lines_buried(pass, refused);
+
+	if (cursor)
+		pass->stored_cursor = MemoryContextStrdup(run->context, cursor);
+	cursor = cursor_of(batch, safe);
+	if (pass->ordered && cursor)
+		run->resume = MemoryContextStrdup(run->context, cursor);
+	rc_pass_tell(pass, false);
+	return safe;
+}
+
+/* The cursor that is reached with so many records of the batch. */
+static char *
+cursor_of(const RcBatch *batch, int n)
+{
+	if (n == batch->n)
+		return batch->cursor;
+	return n > 0 ? batch->cursors[n - 1] : NULL;
+}
+
+/* The cursor to be stored when so many records are safe; NULL: it stays. */
+static char *
+safe_cursor(RcPass *pass, int safe)
+{
+	char	   *cursor = cursor_of(&pass->batch, safe);
+
+	if (pass->run->window_from != NULL || !pass->ordered || cursor == NULL ||
+		(pass->stored_cursor != NULL &&
+		 compare_cursors(pass->kind, cursor, pass->stored_cursor) < 0))
+		return NULL;
+	return cursor;
+}
+
+/*
+ * In direct mode nobody but the run applies the stream: it must be what the
+ * run has loaded, and not paused since.
+ */
+static void
+check_stream(RcRun *run)
+{
+	RcStream   *now = rc_stream_load(run->stream->name);
+
+	if (now != NULL && strcmp(now->version, run->stream->version) == 0)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("stream \"%s\" changed while source \"%s\" was read",
+					run->stream->name, run->source->name),
+			 errdetail("What was stored before stays."),
+			 errhint("The next run goes on from there.")));
+}
+
+/*
+ * Choose the records that have to be handed on: not those that are equal to
+ * what was handed on last, or older.  A full sync that was asked for and a
+ * backfill hand on what is equal, too.
+ */
+static void
+choose_news(RcPass *pass)
+{
+	RcRun	   *run = pass->run;
+	RcBatch    *batch = &pass->batch;
+	bool		keyed = run->source->key_field != NULL && !batch->withdrawal;
+	RcHandOn	mode = run->full_sync ? RC_HAND_ON_ALL :
+		run->window_from || pass->state->moved ? RC_HAND_ON_EQUAL :
+		RC_HAND_ON_NEWS;
+
+	MemoryContextSwitchTo(run->batch_context);
+	batch->nnews = 0;
+	batch->news = palloc(sizeof(RcRecord) * Max(batch->n, 1));
+	batch->place = palloc(sizeof(int) * Max(batch->n, 1));
+	if (keyed && batch->n > 0)
+	{
+		rc_transaction_begin();
+		MemoryContextSwitchTo(run->batch_context);
+		rc_remembered_compare(run->source, run->destination, batch->records,
+							  batch->memory, batch->n, run->id, mode);
+		if (run->seen)
+			rc_seen_add(run->seen, batch->records + batch->nseen,
+						batch->n - batch->nseen);
+		doubt(pass);
+		rc_transaction_commit();
+	}
+	if (run->seen && batch->bad != NIL)
+	{
+		ListCell   *lc;
+
+		/* no record, but there */
+		rc_transaction_begin();
+		foreach(lc, batch->bad)
+			rc_seen_add(run->seen, &((RcBadLine *) lfirst(lc))->record, 1);
+		rc_transaction_commit();
+		MemoryContextSwitchTo(run->batch_context);
+	}
+	for (int i = 0; i < batch->n; i++)
+	{
+		if (keyed && !batch->memory[i].news)
+			continue;
+		batch->place[batch->nnews] = i;
+		batch->news[batch->nnews] = batch->records[i];
+		batch->news[batch->nnews].offset = pass->state->next_offset +
+			batch->nnews;
+		batch->nnews++;
+	}
+	MemoryContextSwitchTo(run->context);
+}
+
+/*
+ * With Kafka there is a time in which a record is published and that is not
+ * written down yet.  Whoever dies in it must not leave behind that the one
+ * before was the last, or that there was none: what changes is in doubt until
+ * it is remembered, and so is what is new, but for the first pass, which would
+ * write everything twice.
+ */
+static void
+doubt(RcPass *pass)
+{
+	RcRun	   *run = pass->run;
+	RcBatch    *batch = &pass->batch;
+	bool		fresh_too = !pass->state->first_pass;
+	bool		any = false;
+
+	if (run->direct)
+		return;
+	for (int i = 0; i < batch->n; i++)
+		any |= batch->memory[i].changed ||
+			(fresh_too && batch->memory[i].fresh);
+	if (!any)
+		return;
+	rc_source_fence(run->source, run->destination, pass->state);
+	rc_remembered_doubt(run->source, run->destination, batch->records,
+						batch->memory, batch->n, fresh_too);
+}
+
+/* What is safe is remembered, or forgotten where it has gone. */
+static void
+remember(RcPass *pass, int safe, List *refused)
+{
+	RcRun	   *run = pass->run;
+	RcBatch    *batch = &pass->batch;
+	ListCell   *lc;
+
+	if (run->source->key_field == NULL || safe == 0)
+		return;
+	if (batch->withdrawal)
+	{
+		/* one that was refused would be refused again */
+		rc_forget(run->source, run->destination, batch->records, safe);
+		return;
+	}
+	foreach(lc, refused)
+	{
+		RcRefused  *message = (RcRefused *) lfirst(lc);
+
+		batch->memory[batch->place[message->tag]].write = false;
+	}
+	rc_remember(run->source, run->destination, batch->records, batch->memory,
+				safe);
+}
+
+void
+rc_pass_tell(RcPass *pass, bool end)
+{
+	if (end && pass->told == pass->received && pass->told_at != 0)
+		return;
+	if (!end && pass->told_at != 0 &&
+		!rc_time_passed(pass->told_at, PROGRESS_INTERVAL))
+		return;
+	pass->told_at = GetCurrentTimestamp();
+	pass->told = pass->received;
+	ereport(NOTICE,
+			(errmsg("source \"%s\": %lld of %lld records", pass->run->source->name,
+					(long long) pass->received,
+					(long long) Max(pass->expected, pass->received))));
+}

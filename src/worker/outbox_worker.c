@@ -1,0 +1,426 @@
+/*-------------------------------------------------------------------------
+ *
+ * outbox.c
+ *	  The outbox publisher: sends what waits in the outbox to Kafka, and
+ *	  deletes what Kafka has confirmed.
+ *
+ * A message is never deleted before it is confirmed, and never sent before
+ * the transaction that wrote it is safe on disk.  Nothing here may wait for
+ * one topic while messages of another could be sent: see outbox.h.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "worker/outbox_worker.h"
+
+#include <signal.h>
+
+#include "miscadmin.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#define LOOK_INTERVAL	5000
+#define MIN_BACKOFF		500
+#define MAX_BACKOFF		30000
+
+/* How long a batch may be under way before its topic has to wait, in ms. */
+#define PATIENCE		30000
+
+/* The same while there is no room for another one. */
+#define SHORT_PATIENCE	5000
+
+/* Others that a producer had under way, once it has been put aside. */
+#define ASIDE_PATIENCE	2000
+
+/*
+ * Topics that a producer has handles of, and so many that it has been asked
+ * about, before it is opened anew: the library looks for each among all.
+ */
+#define TOPICS_LIMIT	1000
+#define LOOKUPS_LIMIT	2000
+
+/* A look for reports; how long they are waited for when we shall end, in ms. */
+#define REPORT_WAIT		100
+#define END_PATIENCE	500
+
+/* No lock is waited for longer: it may be somebody's for ever. */
+#define LOCK_TIMEOUT	"1s"
+
+/* SIGTERM would find something unsettled; it has come. */
+static volatile sig_atomic_t busy = false;
+volatile sig_atomic_t rc_out_ending = false;
+
+static void end_softly(SIGNAL_ARGS);
+static bool publish_round(RcPublisher *publisher);
+static bool take_reports(RcPublisher *publisher);
+static bool take_answers(RcKafka *kafka);
+static bool settle(RcPublisher *publisher);
+static void wait_for_reports(RcPublisher *publisher);
+static void raise_failed(RcPublisher *publisher);
+static void put_aside_stalled(RcPublisher *publisher);
+static void close_aside(RcPublisher *publisher);
+static void open_producer(RcPublisher *publisher);
+static void close_producer(RcPublisher *publisher);
+static void recover(RcPublisher *publisher, const ErrorData *error);
+static void wait_for_more(RcPublisher *publisher, long timeout_ms);
+static long next_wait(const RcPublisher *publisher);
+static void retry_after_reload(RcPublisher *publisher);
+
+/*
+ * Entry point of the outbox publisher.
+ */
+void
+rc_outbox_main(Datum arg)
+{
+	RcWorkerArgs *args = rc_worker_args();
+	RcPublisher *publisher;
+
+	rc_queue_attach(args->segment);
+	rc_worker_connect(args, "rappel_conso outbox");
+	rc_queue_connected();
+	if (!rc_lock_take(RC_WORKER_OUTBOX, "", 0))
+		proc_exit(0);
+	pqsignal(SIGTERM, end_softly);
+	SetConfigOption("lock_timeout", LOCK_TIMEOUT, PGC_SUSET, PGC_S_OVERRIDE);
+	publisher = MemoryContextAllocZero(TopMemoryContext, sizeof(RcPublisher));
+	publisher->context = AllocSetContextCreate(TopMemoryContext,
+											   "rappel_conso outbox",
+											   ALLOCSET_DEFAULT_SIZES);
+	for (;;)
+	{
+		bool		more = false;
+
+		MemoryContextSwitchTo(publisher->context);
+		MemoryContextReset(publisher->context);
+		PG_TRY();
+		{
+			more = publish_round(publisher);
+		}
+		PG_CATCH();
+		{
+			recover(publisher, rc_worker_recover(publisher->context, true));
+		}
+		PG_END_TRY();
+
+		MemoryContextSwitchTo(publisher->context);
+		wait_for_more(publisher, more ? 0 : next_wait(publisher));
+	}
+}
+
+/*
+ * SIGTERM: what Kafka has confirmed is settled before the process ends, which
+ * takes no longer than the time limits above.  A second one does not wait.
+ */
+static void
+end_softly(SIGNAL_ARGS)
+{
+	int			save_errno = errno;
+
+	if (busy && !rc_out_ending)
+	{
+		rc_out_ending = true;
+		SetLatch(MyLatch);
+	}
+	else
+		die(postgres_signal_arg);
+	errno = save_errno;
+}
+
+/*
+ * Settle what has been reported, send what can be sent; true if there may be
+ * more to do at once.
+ */
+static bool
+publish_round(RcPublisher *publisher)
+{
+	bool		more = false;
+	List	   *messages;
+
+	retry_after_reload(publisher);
+	more = take_reports(publisher);
+	if (rc_out_ending)
+		wait_for_reports(publisher);
+	more |= settle(publisher);
+	if (rc_out_ending)
+		proc_exit(0);
+	if (publisher->kafka != NULL && rc_publish_failed(publisher->kafka))
+		raise_failed(publisher);
+	close_aside(publisher);
+	put_aside_stalled(publisher);
+	if (rc_out_count(RC_OUT_OPEN) > 0 &&
+		publisher->retry_at > GetCurrentTimestamp())
+		return more;
+
+	messages = rc_out_read(publisher);
+	if (publisher->kafka != NULL || rc_out_count(RC_OUT_WITH_MESSAGES) > 0)
+	{
+		bool		used;
+
+		open_producer(publisher);
+		busy = true;
+		used = rc_out_hand_over(publisher, messages) > 0;
+		busy = rc_out_count(RC_OUT_UNSETTLED) > 0;
+		used |= rc_out_look_up_topics(publisher);
+		if (used)
+			rc_out_window_used();
+		more |= used;
+	}
+	publisher->backoff = 0;
+	return more || rc_out_window_more();
+}
+
+/* What Kafka says of messages and topics; true if it has said something. */
+static bool
+take_reports(RcPublisher *publisher)
+{
+	bool		any = false;
+
+	if (publisher->aside != NULL)
+		any |= take_answers(publisher->aside);
+	if (publisher->kafka == NULL)
+		return any;
+	any |= take_answers(publisher->kafka);
+	return rc_out_take_topics(publisher) || any;
+}
+
+static bool
+take_answers(RcKafka *kafka)
+{
+	List	   *answers = rc_publish_serve(kafka);
+	ListCell   *lc;
+
+	foreach(lc, answers)
+		rc_out_answer((RcAnswer *) lfirst(lc));
+	return answers != NIL;
+}
+
+static bool
+settle(RcPublisher *publisher)
+{
+	bool		any = rc_out_settle(publisher->batch_messages, rc_out_ending);
+
+	busy = rc_out_count(RC_OUT_UNSETTLED) > 0;
+	return any;
+}
+
+/* A last look for reports before the producer is closed. */
+static void
+wait_for_reports(RcPublisher *publisher)
+{
+	TimestampTz start = GetCurrentTimestamp();
+
+	while (rc_out_count(RC_OUT_OPEN) > 0 &&
+		   !rc_time_passed(start, END_PATIENCE))
+	{
+		rc_worker_wait(END_PATIENCE / 50);
+		(void) take_reports(publisher);
+	}
+}
+
+/* The producer is of no use any more: settle what it has done, and say why. */
+static void
+raise_failed(RcPublisher *publisher)
+{
+	wait_for_reports(publisher);
+	(void) settle(publisher);
+	rc_publish_raise(publisher->kafka);
+}
+
+/*
+ * A batch that has been under way for very long, or settings or secrets
+ * that have changed, take another producer: messages of other topics have
+ * nothing to wait for, and those under way get their reports from the old one.
+ */
+static void
+put_aside_stalled(RcPublisher *publisher)
+{
+	int			patience;
+	RcOutBytes	bytes;
+	RcOutTopic *topic;
+	bool		stalled = false;
+
+	if (publisher->kafka == NULL || publisher->aside != NULL)
+		return;
+	rc_out_open_bytes(&bytes);
+	patience = bytes.all >= RC_OPEN_LIMIT || bytes.slow >= RC_SLOW_LIMIT ?
+		SHORT_PATIENCE : PATIENCE;
+	for (int i = 0; (topic = rc_out_topic_at(i)) != NULL; i++)
+	{
+		if (topic->nopen > 0 && rc_time_passed(topic->sent_at, patience))
+			stalled = true;
+	}
+	if (!stalled && rc_out_count(RC_OUT_READY) <= TOPICS_LIMIT &&
+		publisher->lookups <= LOOKUPS_LIMIT &&
+		!rc_kafka_stale(publisher->kafka))
+		return;
+	rc_kafka_put_aside(publisher->kafka);
+	publisher->aside = publisher->kafka;
+	publisher->aside_since = GetCurrentTimestamp();
+	publisher->kafka = NULL;
+	rc_out_put_aside();
+}
+
+/*
+ * Close the one that was put aside when only topics are left to it that failed
+ * the last time, too, or that have had their time: those have to wait.
+ */
+static void
+close_aside(RcPublisher *publisher)
+{
+	const char *trouble;
+	RcOutTopic *topic;
+	bool		any = false;
+	bool		hopeful = false;
+
+	if (publisher->aside == NULL)
+		return;
+	for (int i = 0; (topic = rc_out_topic_at(i)) != NULL; i++)
+	{
+		if (topic->nopen == 0 || !topic->aside)
+			continue;
+		any = true;
+		hopeful |= topic->failures == 0 &&
+			!rc_time_passed(topic->sent_at, SHORT_PATIENCE);
+	}
+	if (hopeful && !rc_publish_failed(publisher->aside) &&
+		!rc_time_passed(publisher->aside_since, ASIDE_PATIENCE))
+		return;
+	trouble = rc_kafka_trouble(publisher->aside);
+	if (trouble != NULL)
+		trouble = pstrdup(trouble);
+	for (int i = 0; (topic = rc_out_topic_at(i)) != NULL; i++)
+	{
+		if (topic->nopen > 0 && topic->aside && trouble == NULL)
+			rc_out_later(topic, ERRCODE_CONNECTION_FAILURE,
+						 "its messages were not confirmed in time");
+	}
+	rc_kafka_close(publisher->aside);
+	publisher->aside = NULL;
+	rc_out_lost(true);
+	if (any && trouble != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONNECTION_FAILURE),
+				 errmsg("could not reach the Kafka brokers \"%s\": %s",
+						rc_kafka_brokers, trouble)));
+}
+
+/* A producer for the cluster that is set now. */
+static void
+open_producer(RcPublisher *publisher)
+{
+	if (publisher->kafka != NULL)
+		return;
+	publisher->kafka = rc_kafka_open(RC_KAFKA_PRODUCER, rc_client_id("outbox"),
+									 NULL);
+	publisher->lookups = 0;
+	rc_publish_begin(publisher->kafka);
+	rc_publish_batch(publisher->kafka, &publisher->batch_messages,
+					 &publisher->batch_bytes);
+	publisher->batch_messages = Min(publisher->batch_messages, RC_READ_LIMIT);
+}
+
+/* What has not been confirmed stays in the outbox. */
+static void
+close_producer(RcPublisher *publisher)
+{
+	if (publisher->kafka != NULL)
+		rc_kafka_close(publisher->kafka);
+	publisher->kafka = NULL;
+	rc_out_lost(false);
+}
+
+/*
+ * After an error.  What is under way stays so, unless the producer is of no
+ * more use; one that has nothing under way is closed, since another one may
+ * do better with settings that have changed.  But it has nothing to do with
+ * an error of reading: the same messages are read again, one by one.
+ */
+static void
+recover(RcPublisher *publisher, const ErrorData *error)
+{
+	static bool failed_at_end = false;
+	bool		reading = publisher->reading;
+
+	if (rc_out_ending && failed_at_end)
+		proc_exit(0);
+	failed_at_end = rc_out_ending;
+	publisher->one_by_one |= reading;
+	publisher->reading = false;
+	busy = rc_out_count(RC_OUT_UNSETTLED) > 0;
+	if (publisher->kafka != NULL &&
+		((rc_out_count(RC_OUT_OPEN) == 0 && !reading) ||
+		 rc_publish_failed(publisher->kafka)))
+		close_producer(publisher);
+
+	publisher->backoff = Min(MAX_BACKOFF,
+							 Max(MIN_BACKOFF, publisher->backoff * 2));
+	publisher->retry_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+													  publisher->backoff);
+	PG_TRY();
+	{
+		rc_out_say_waiting(error->sqlerrcode == ERRCODE_INSUFFICIENT_PRIVILEGE &&
+						   error->hint != NULL ?
+						   psprintf("%s\nHINT: %s", error->message, error->hint) :
+						   error->message);
+	}
+	PG_CATCH();
+	{
+		FreeErrorData(rc_worker_recover(publisher->context, true));
+	}
+	PG_END_TRY();
+}
+
+/* Wait for reports while any are due, else for messages. */
+static void
+wait_for_more(RcPublisher *publisher, long timeout_ms)
+{
+	if (rc_out_ending)
+		return;
+	if (timeout_ms > 0 && publisher->kafka != NULL &&
+		rc_out_count(RC_OUT_UNSETTLED) + rc_out_count(RC_OUT_MAKING) > 0)
+	{
+		(void) rc_kafka_wait(publisher->kafka, Min(timeout_ms, REPORT_WAIT));
+		timeout_ms = 0;
+	}
+	if (publisher->aside != NULL)
+		timeout_ms = Min(timeout_ms, REPORT_WAIT);
+	rc_worker_wait(timeout_ms);
+}
+
+/* How long there is nothing to do unless somebody wakes us, in ms. */
+static long
+next_wait(const RcPublisher *publisher)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz next = TimestampTzPlusMilliseconds(now, LOOK_INTERVAL);
+	RcOutTopic *topic;
+
+	if (publisher->backoff > 0)
+		return publisher->backoff;
+	for (int i = 0; (topic = rc_out_topic_at(i)) != NULL; i++)
+	{
+		if (topic->has_messages && topic->nsent == 0 &&
+			topic->retry_at > now && topic->retry_at < next)
+			next = topic->retry_at;
+	}
+	return TimestampDifferenceMilliseconds(now, next) + 1;
+}
+
+/* A reload may have cured whatever topics wait for. */
+static void
+retry_after_reload(RcPublisher *publisher)
+{
+	static TimestampTz reloaded = 0;
+	RcOutTopic *topic;
+
+	if (PgReloadTime == reloaded)
+		return;
+	reloaded = PgReloadTime;
+	publisher->retry_at = 0;
+	for (int i = 0; (topic = rc_out_topic_at(i)) != NULL; i++)
+		topic->retry_at = 0;
+}

@@ -1,0 +1,454 @@
+/*-------------------------------------------------------------------------
+ *
+ * extract.c
+ *	  The task that reads a source: what has to be read.  Whether all of it
+ *	  came is seen in extract_count.c; what becomes of the lines, in pass.c.
+ *
+ * The cursor moves only over records that are safe: confirmed by Kafka, or
+ * committed in the same transaction.  No transaction is open while the
+ * network is waited for.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "worker/dataset_scan.h"
+
+#include "miscadmin.h"
+#include "pgtime.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+static void open_dataset(RcRun *run);
+static char *asked(const char *value, const char *column, const char *source);
+static bool same_as_read(const RcSourceState *state, const RcDatasetMeta *meta);
+static void check_definition(RcRun *run);
+static void note_quota(RcRun *run);
+static bool nothing_new(RcPass *pass, const RcDatasetMeta *meta);
+static void begin_pass(RcPass *pass, const RcDatasetMeta *meta);
+static void begin_full_pass(RcPass *pass);
+static void read_dataset(RcPass *pass);
+static char *day_after_tomorrow(void);
+static RcFieldKind field_kind(RcRun *run, const char *utf8, const char *field,
+							  const char *column);
+static char *pass_condition(RcPass *pass);
+static void read_lines(RcPass *pass);
+static bool next_line(RcPass *pass, char **line, size_t *len);
+
+/*
+ * Read what is new in the source, or everything, and make it safe.
+ *
+ * May be called again after an error: it then goes on from the last record
+ * that is safe.
+ */
+void
+rc_run_extract(RcRun *run)
+{
+	RcPass	   *pass = MemoryContextAllocZero(run->context, sizeof(RcPass));
+	RcDatasetMeta meta;
+	bool		whole;			/* it knows all records of the dataset */
+
+	pass->run = run;
+	open_dataset(run);
+	rc_explore_meta(run->explore, &meta);
+	rc_run_open_destination(run);
+
+	rc_transaction_begin();
+	MemoryContextSwitchTo(run->context);
+	check_definition(run);
+	pass->state = rc_source_state(run->source, run->destination);
+	rc_run_destination(run->id, run->destination);
+	rc_transaction_commit();
+	MemoryContextSwitchTo(run->context);
+
+	if (nothing_new(pass, &meta))
+		return;
+
+	begin_pass(pass, &meta);
+	read_dataset(pass);
+	whole = run->source->key_field != NULL && run->window_from == NULL;
+	if (whole && !run->pass_full && rc_pass_count_differs(pass, &meta))
+	{
+		begin_full_pass(pass);
+		read_dataset(pass);
+	}
+	whole = whole && run->pass_full;
+	if (whole)
+		rc_pass_withdraw(pass);
+
+	rc_transaction_begin();
+	note_quota(run);
+	if (run->window_from == NULL)
+		rc_source_complete(run->source, run->destination, pass->state,
+						   meta.data_processed, meta.records_count,
+						   run->pass_full || pass->state->first_pass);
+	if (whole)
+		rc_pass_note_surplus(pass, &meta);
+	rc_transaction_commit();
+	MemoryContextSwitchTo(run->context);
+	rc_pass_tell(pass, true);
+}
+
+/*
+ * Open the API.  Where the configuration file does not say which hosts get its
+ * API key, that of the built-in source does, but only while nobody except a
+ * superuser can have set it.
+ */
+static void
+open_dataset(RcRun *run)
+{
+	RcSource   *source = run->source;
+	RcSource   *builtin;
+	const char *key_url = NULL;
+
+	rc_transaction_begin();
+	MemoryContextSwitchTo(run->context);
+	run->asked.filter = asked(source->filter, "filter", source->name);
+	run->asked.key_field = asked(source->key_field, "key_field", source->name);
+	run->asked.cursor_field = asked(source->cursor_field, "cursor_field",
+									source->name);
+	builtin = rc_source_load(RC_NAME);
+	if (builtin != NULL && OidIsValid(builtin->owner) &&
+		superuser_arg(builtin->owner))
+		key_url = builtin->url;
+	rc_transaction_commit();
+	MemoryContextSwitchTo(run->context);
+	run->explore = rc_explore_open(source->name, source->url, source->dataset,
+								   key_url);
+}
+
+/* A column of the source as the API is asked for it. */
+static char *
+asked(const char *value, const char *column, const char *source)
+{
+	return rc_to_utf8(value, psprintf("%s of source \"%s\"", column, source));
+}
+
+/* Read the records of the pass, and make sure that all of them came. */
+static void
+read_dataset(RcPass *pass)
+{
+	RcRun	   *run = pass->run;
+	char	   *where = pass_condition(pass);
+	const char *order = NULL;
+
+	if (run->asked.cursor_field)
+	{
+		order = rc_explore_field(run->asked.cursor_field);
+		if (run->asked.key_field)
+			order = psprintf("%s,%s", order,
+							 rc_explore_field(run->asked.key_field));
+	}
+
+	pass->before = rc_explore_count(run->explore, where);
+	pass->expected = pass->before;
+	rc_explore_export(run->explore, where, order);
+	run->reading++;
+	read_lines(pass);
+	rc_pass_check_count(pass, where);
+	if (pass->ordered || run->window_from != NULL)
+		return;
+
+	/* only now is everything below the greatest value safe */
+	rc_transaction_begin();
+	rc_source_advance(run->source, run->destination, pass->state,
+					  pass->last_cursor, pass->state->next_offset);
+	rc_transaction_commit();
+	MemoryContextSwitchTo(run->context);
+}
+
+/*
+ * In the transaction that reads the epoch: what the run has loaded must still
+ * be the definition, else its cursor would be that of other records.
+ */
+static void
+check_definition(RcRun *run)
+{
+	RcSource   *now = rc_source_load(run->source->name);
+
+	if (now == NULL || !rc_source_reads_same(now, run->source))
+		rc_source_changed(run->source);
+}
+
+/*
+ * For a poll that nobody waits for: whether the dataset says that it has not
+ * changed.  One request, and one updated row; false when anything is unclear,
+ * so that a run finds out.  What is open abroad stays so.
+ */
+bool
+rc_run_unchanged(RcRun *run)
+{
+	RcSourceState *state;
+	RcDatasetMeta meta;
+	bool		same;
+
+	open_dataset(run);
+	rc_explore_meta(run->explore, &meta);
+	if (!run->direct)
+		rc_run_open_kafka(run);
+	if (!rc_run_topic_known(run))
+		return false;
+
+	rc_transaction_begin();
+	MemoryContextSwitchTo(run->context);
+	state = rc_source_state(run->source, run->destination);
+	same = same_as_read(state, &meta);
+	note_quota(run);
+	if (same)
+		rc_source_checked(run->source, run->destination);
+	rc_transaction_commit();
+	MemoryContextSwitchTo(run->context);
+	return same;
+}
+
+/* Write down what the API said of our quota. */
+static void
+note_quota(RcRun *run)
+{
+	RcQuota		quota = rc_run_quota(run);
+
+	rc_source_quota(run->source, &quota);
+}
+
+/*
+ * What the API's last answer said of our quota.  One that refuses us for it
+ * means that nothing is left, whatever its headers say.
+ */
+RcQuota
+rc_run_quota(RcRun *run)
+{
+	RcQuota		quota = {0};
+	const RcHttpResponse *response;
+
+	if (run->explore == NULL)
+		return quota;
+	response = rc_explore_last_response(run->explore);
+	quota.limit = response->ratelimit_limit;
+	quota.remaining = response->ratelimit_remaining;
+	quota.reset = response->ratelimit_reset;
+	if (response->status == 429)
+	{
+		quota.remaining = 0;
+		quota.reset = rc_explore_retry_at(run->explore);
+	}
+	quota.said = response->status != 0 && quota.remaining >= 0;
+	return quota;
+}
+
+/* The dataset says that it is as it was when it was last read whole. */
+static bool
+same_as_read(const RcSourceState *state, const RcDatasetMeta *meta)
+{
+	return !state->full_due && state->complete &&
+		meta->data_processed != NULL && state->data_processed != NULL &&
+		strcmp(meta->data_processed, state->data_processed) == 0 &&
+		meta->records_count == state->records_count;
+}
+
+/* There is nothing to do, and the run says so. */
+static bool
+nothing_new(RcPass *pass, const RcDatasetMeta *meta)
+{
+	RcRun	   *run = pass->run;
+	RcSourceState *state = pass->state;
+
+	if (run->full_sync || run->pass_begun || run->window_from != NULL ||
+		!same_as_read(state, meta))
+		return false;
+
+	rc_transaction_begin();
+	note_quota(run);
+	rc_source_checked(run->source, run->destination);
+	rc_transaction_commit();
+	MemoryContextSwitchTo(run->context);
+	ereport(NOTICE,
+			(errmsg("source \"%s\" has nothing new since %s",
+					run->source->name, meta->data_processed)));
+	return true;
+}
+
+/*
+ * Decide where the pass begins.  A second try stays with the decision, and
+ * begins where the first one was safe.
+ */
+static void
+begin_pass(RcPass *pass, const RcDatasetMeta *meta)
+{
+	RcRun	   *run = pass->run;
+	RcSource   *source = run->source;
+	RcSourceState *state = pass->state;
+
+	pass->kind = RC_FIELD_TIME;
+	if (source->cursor_field && meta->records_count != 0)
+		pass->kind = field_kind(run, run->asked.cursor_field,
+								source->cursor_field, "cursor_field");
+	if (source->key_field && meta->records_count != 0)
+		(void) field_kind(run, run->asked.key_field, source->key_field,
+						  "key_field");
+	pass->horizon = day_after_tomorrow();
+	pass->ordered = true;
+	pass->stored_cursor = state->cursor;
+	rc_pass_begin_batch(pass);
+	if (run->pass_begun)
+	{
+		run->pass_resumed = run->resume != NULL;
+		return;
+	}
+
+	run->pass_begun = true;
+	rc_bad_lines_begin(run);
+	run->pass_cursor = state->cursor;
+	if (run->window_from != NULL)
+	{
+		if (pass->kind != RC_FIELD_TIME || source->cursor_field == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("cannot backfill source \"%s\" by time",
+							source->name),
+					 errhint("A backfill needs a cursor_field that is a date or datetime.")));
+		run->pass_from = run->window_from;
+		return;
+	}
+	run->pass_full = run->full_sync || state->full_due ||
+		source->cursor_field == NULL || state->cursor == NULL;
+	if (run->pass_full)
+	{
+		begin_full_pass(pass);
+		return;
+	}
+	if (pass->kind == RC_FIELD_TIME)
+	{
+		rc_transaction_begin();
+		MemoryContextSwitchTo(run->context);
+		run->pass_from = rc_cursor_before(rc_explore_utc(state->cursor),
+										  source);
+		rc_transaction_commit();
+		MemoryContextSwitchTo(run->context);
+	}
+	else
+		run->pass_from = state->cursor;
+}
+
+/* Read everything, from the start, and note what is there. */
+static void
+begin_full_pass(RcPass *pass)
+{
+	RcRun	   *run = pass->run;
+
+	run->pass_full = true;
+	run->pass_from = run->resume = NULL;
+	if (run->source->key_field)
+	{
+		rc_transaction_begin();
+		MemoryContextSwitchTo(run->context);
+		run->seen = rc_seen_begin();
+		rc_transaction_commit();
+		MemoryContextSwitchTo(run->context);
+	}
+	pass->ordered = true;
+	pass->last_cursor = NULL;
+	pass->received = pass->unreadable = run->unreadable = 0;
+	pass->bad_in_row = 0;
+}
+
+/*
+ * A slip such as year 2323 must not become the cursor: what is published
+ * after it would not be seen.
+ */
+static char *
+day_after_tomorrow(void)
+{
+	pg_time_t	time = timestamptz_to_time_t(GetCurrentTimestamp()) +
+		2 * SECS_PER_DAY;
+	struct pg_tm *day = pg_gmtime(&time);
+
+	return psprintf("%04d-%02d-%02d", day->tm_year + 1900, day->tm_mon + 1,
+					day->tm_mday);
+}
+
+/* Kind of a field that the dataset must have; "field" is its name for people. */
+static RcFieldKind
+field_kind(RcRun *run, const char *utf8, const char *field, const char *column)
+{
+	RcFieldKind kind = rc_explore_field_kind(run->explore, utf8);
+
+	if (kind == RC_FIELD_MISSING)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_COLUMN),
+				 errmsg("dataset \"%s\" has no field \"%s\"",
+						run->source->dataset, field),
+				 errhint("Check the column %s of source \"%s\".",
+						 column, run->source->name)));
+	return kind;
+}
+
+/* The ODSQL condition of the pass; NULL: everything. */
+static char *
+pass_condition(RcPass *pass)
+{
+	RcRun	   *run = pass->run;
+	const char *from = run->resume ? run->resume : run->pass_from;
+	char	   *where = rc_explore_and(run->asked.filter, NULL);
+
+	if (from != NULL)
+	{
+		const char *field = run->asked.cursor_field;
+		char	   *newer = rc_explore_condition(field, pass->kind, ">=", from);
+
+		/* a full pass that goes on has those without a cursor before it */
+		if (run->pass_full)
+			newer = psprintf("(%s or %s is null)", newer,
+							 rc_explore_field(field));
+		where = rc_explore_and(where, newer);
+	}
+	if (run->window_to != NULL)
+		where = rc_explore_and(where,
+							   rc_explore_condition(run->asked.cursor_field,
+													pass->kind, "<",
+													run->window_to));
+	return where;
+}
+
+/* Read the export to its end. */
+static void
+read_lines(RcPass *pass)
+{
+	RcRun	   *run = pass->run;
+	char	   *line;
+	size_t		len;
+
+	while (next_line(pass, &line, &len))
+	{
+		rc_pass_add_line(pass, line, len, rc_explore_half_line(run->explore));
+		/* whether there are too many bad ones is to be seen before */
+		if ((pass->batch.lines >= pass->batch.max && pass->bad_in_row == 0) ||
+			pass->batch.bytes >= RC_BATCH_BYTES)
+			rc_pass_flush(pass, false);
+	}
+	MemoryContextSwitchTo(run->context);
+	rc_bad_lines_check(pass);
+	rc_pass_flush(pass, true);
+}
+
+/* The next line; where the export breaks off, what came whole is kept. */
+static bool
+next_line(RcPass *pass, char **line, size_t *len)
+{
+	bool		there = false;
+
+	PG_TRY();
+	{
+		there = rc_explore_next(pass->run->explore, line, len);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error = rc_worker_recover(pass->run->context, false);
+
+		if (error->sqlerrcode != ERRCODE_QUERY_CANCELED)
+		{
+			rc_bad_lines_drop(pass);
+			rc_pass_flush(pass, false);
+		}
+		ReThrowError(error);
+	}
+	PG_END_TRY();
+	return there;
+}

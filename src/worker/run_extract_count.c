@@ -1,0 +1,105 @@
+/*-------------------------------------------------------------------------
+ *
+ * extract_count.c
+ *	  Whether all records of a dataset came: what the API counts, against
+ *	  what was received and what is known.
+ *
+ * No count is trusted alone: records come and go while they are read, so
+ * what is missing is what each of two counts misses.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "worker/dataset_scan.h"
+
+#include "utils/memutils.h"
+
+static int64 count_all(RcRun *run, const RcDatasetMeta *meta);
+
+/*
+ * Whether the dataset counts other records than those that are known after
+ * what is new was read: some have vanished, or came with an old date.
+ */
+bool
+rc_pass_count_differs(RcPass *pass, const RcDatasetMeta *meta)
+{
+	RcRun	   *run = pass->run;
+	int64		all = count_all(run, meta);
+	int64		known;
+
+	rc_transaction_begin();
+	known = rc_remembered_count(run->source, run->destination,
+								RC_COUNT_KNOWN);
+	rc_transaction_commit();
+	MemoryContextSwitchTo(run->context);
+	if (all - known == pass->state->surplus)
+		return false;
+	ereport(NOTICE,
+			(errmsg("source \"%s\" has %lld records, of which %lld are known: everything is read",
+					run->source->name, (long long) all, (long long) known)));
+	return true;
+}
+
+/*
+ * After a full pass: what the dataset counts beyond what is known, by the
+ * count that count_all() will ask for.
+ */
+void
+rc_pass_note_surplus(RcPass *pass, const RcDatasetMeta *meta)
+{
+	RcRun	   *run = pass->run;
+	int64		known = rc_remembered_count(run->source, run->destination,
+											RC_COUNT_KNOWN);
+	bool		settled = pass->before == pass->after &&
+		!run->pass_resumed && run->unreadable == 0;
+	int64		all = pass->before;
+
+	if (run->source->filter == NULL && meta->records_count >= 0)
+		all = meta->records_count;
+	rc_source_surplus(run->source, run->destination, pass->state,
+					  all - known, settled);
+}
+
+/* The dataset's count of all records of the source. */
+static int64
+count_all(RcRun *run, const RcDatasetMeta *meta)
+{
+	if (run->source->filter == NULL && meta->records_count >= 0)
+		return meta->records_count;
+	return rc_explore_count(run->explore, run->asked.filter);
+}
+
+/*
+ * The API's count before and after: fewer records than both is a failure.
+ * Nobody knows which are missing, so the whole pass is read again.
+ */
+void
+rc_pass_check_count(RcPass *pass, const char *where)
+{
+	RcRun	   *run = pass->run;
+	int64		least;
+
+	pass->after = rc_explore_count(run->explore, where);
+	least = Min(pass->before, pass->after);
+
+	if (pass->received >= least)
+		return;
+	run->resume = NULL;
+	rc_transaction_begin();
+	MemoryContextSwitchTo(run->context);
+	if (run->seen)
+	{
+		run->seen = rc_seen_begin();
+		run->unreadable = 0;
+	}
+	if (run->window_from == NULL)
+		rc_source_rewind(run->source, run->destination, pass->state,
+						 run->pass_cursor);
+	rc_transaction_commit();
+	MemoryContextSwitchTo(run->context);
+	ereport(ERROR,
+			(errcode(ERRCODE_CONNECTION_FAILURE),
+			 errmsg("dataset \"%s\" gave %lld records where its count says %lld",
+					run->source->dataset, (long long) pass->received,
+					(long long) least),
+			 errdetail("What came is stored; the rest is missing.")));
+}

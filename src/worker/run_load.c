@@ -1,0 +1,339 @@
+/*-------------------------------------------------------------------------
+ *
+ * load.c
+ *	  The task that ends when the source's stream has applied what the run
+ *	  has published.
+ *
+ * Where a stream worker runs it only waits for it; else it does its work.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "worker/run_worker.h"
+
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+/* How often the stream's offsets are looked at, in ms. */
+#define LOOK_INTERVAL	50
+
+/* How long a stream that does not go on is waited for, in ms. */
+#define STREAM_PATIENCE	30000
+
+/* The wait for a stream: since when it has not gone on, and why. */
+typedef struct Wait
+{
+	TimestampTz began;
+	TimestampTz since;			/* it came to where it is */
+	int64		place;			/* sum of its offsets */
+	char	   *words;			/* what it said meanwhile; NULL: nothing */
+	char	   *detail;
+	char	   *hint;
+	int			sqlstate;
+	bool		failed;			/* it does not only wait */
+} Wait;
+
+static void add_left_behind(RcRun *run);
+static void wait_for_stream(RcRun *run);
+static void check_stream(RcRun *run, bool worked, Wait *wait);
+static void hear_stream(RcRun *run, const RcStream *stream, Wait *wait);
+static void note_progress(const char *stream, Wait *wait);
+static void keep_text(MemoryContext context, char **kept, const char *text);
+pg_noreturn static void raise_words(RcRun *run, const RcStream *stream,
+									const Wait *wait);
+static bool have_it_tried(const char *stream);
+static void check_topics(RcRun *run);
+static bool can_consume(const RcRun *run);
+pg_noreturn static void raise_not_worked(RcRun *run);
+static void consume_here(RcRun *run);
+
+/*
+ * Wait for the stream, or do its work.  Errors: those of the stream when it
+ * is paused or failed.
+ */
+void
+rc_run_load(RcRun *run)
+{
+	if (run->topic_anew)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("topic \"%s\" was made anew, and stream \"%s\" stands in the old one",
+						run->source->topic, run->stream->name),
+				 errdetail("Everything is published in it again; nothing of that is applied yet."),
+				 errhint("SELECT rc_seek('%s', 'earliest').",
+						 run->stream->name)));
+	add_left_behind(run);
+	if (run->targets == NIL)
+		return;
+	check_topics(run);
+	rc_lock_mark(RC_WORKER_STREAM, run->stream->name, true);
+	PG_TRY();
+	{
+		wait_for_stream(run);
+	}
+	PG_FINALLY();
+	{
+		rc_lock_unmark(RC_WORKER_STREAM, run->stream->name, true);
+	}
+	PG_END_TRY();
+}
+
+/* Until it has passed what was published. */
+static void
+wait_for_stream(RcRun *run)
+{
+	bool		woken = false;
+	Wait		wait = {0};
+
+	wait.began = wait.since = GetCurrentTimestamp();
+	for (;;)
+	{
+		bool		reached;
+		bool		worked;
+
+		rc_transaction_begin();
+		MemoryContextSwitchTo(run->batch_context);
+		reached = rc_targets_reached(run->stream->name, run->targets);
+		worked = rc_stream_worked(run->stream);
+		if (!reached)
+			check_stream(run, worked, &wait);
+		if (worked && !woken)
+		{
+			/* it may wait for the topic that this run has made */
+			for (int i = 0; i < run->stream->workers; i++)
+				rc_wake_at_commit(RC_WORKER_STREAM, run->stream->name, i);
+			woken = true;
+		}
+		rc_transaction_commit();
+		MemoryContextSwitchTo(run->context);
+		MemoryContextReset(run->batch_context);
+
+		if (reached)
+			return;
+		if (worked || !can_consume(run))
+			rc_worker_wait(LOOK_INTERVAL);
+		else
+			consume_here(run);
+	}
+}
+
+/*
+ * A run that did not come to its end may have published what nobody has
+ * applied since, and its records are not published again: then everything in
+ * the topic is awaited.
+ */
+static void
+add_left_behind(RcRun *run)
+{
+	RcQueryScope scope;
+	RcParams	params = {0};
+	bool		whole;
+
+	rc_transaction_begin();
+	rc_param_text(&params, run->source->name);
+	rc_param_int8(&params, run->id);
+	rc_query_begin(&scope);
+	whole = rc_query("SELECT state = 'success' FROM rappel_conso.run"
+					 " WHERE source = $1 AND id < $2"
+					 " ORDER BY id DESC LIMIT 1", &params) == 0 ||
+		rc_column_bool(0, 1);
+	rc_query_end(&scope);
+	rc_transaction_commit();
+	MemoryContextSwitchTo(run->context);
+	if (whole)
+		return;
+
+	/* released with what the task holds abroad if this fails */
+	rc_run_open_kafka(run);
+	run->targets = rc_stream_ends(run->stream, run->source->topic,
+								  run->producer);
+	rc_kafka_close(run->producer);
+	run->producer = NULL;
+}
+
+/*
+ * A stream that will not get there is an error of the run: one that is gone or
+ * paused, and one that has not gone on for some time and said why.  What it
+ * said of an earlier try is none: the cause may be cured.
+ */
+static void
+check_stream(RcRun *run, bool worked, Wait *wait)
+{
+	RcStream   *stream = rc_stream_load(run->stream->name);
+	bool		scheduled;
+
+	if (stream == NULL || stream->paused)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg(stream ? "stream \"%s\" is paused" :
+						"stream \"%s\" does not exist any more",
+						run->stream->name)));
+	scheduled = rc_lock_holder(MyDatabaseId, RC_WORKER_SCHEDULER, "", 0) != 0;
+	if (!worked && !can_consume(run))
+	{
+		/* nobody but the scheduler can try it */
+		if (!scheduled)
+			raise_not_worked(run);
+		if (have_it_tried(stream->name))
+			rc_wake_at_commit(RC_WORKER_SCHEDULER, "", 0);
+	}
+	note_progress(stream->name, wait);
+	hear_stream(run, stream, wait);
+	if (wait->words != NULL && rc_time_passed(wait->since, STREAM_PATIENCE))
+		raise_words(run, stream, wait);
+}
+
+/* Whether it has gone on since the last look. */
+static void
+note_progress(const char *stream, Wait *wait)
+{
+	ListCell   *lc;
+	int64		place = 0;
+
+	foreach(lc, rc_offsets_load(stream))
+		place += ((RcOffset *) lfirst(lc))->next_offset;
+	if (place == wait->place)
+		return;
+	wait->place = place;
+	wait->since = GetCurrentTimestamp();
+	keep_text(NULL, &wait->words, NULL);
+}
+
+/*
+ * What the stream says: that it has failed since we wait is final; that it
+ * waits is remembered, since each try says for a moment that it runs.
+ */
+static void
+hear_stream(RcRun *run, const RcStream *stream, Wait *wait)
+{
+	RcQueryScope scope;
+	RcParams	params = {0};
+
+	rc_param_text(&params, stream->name);
+	rc_param_time(&params, wait->began);
+	rc_query_begin(&scope);
+	if (rc_query("SELECT COALESCE(sqlstate, '55000'),"
+				 " CASE state WHEN 'failed' THEN error ELSE detail END,"
+				 " CASE state WHEN 'failed' THEN error_detail END,"
+				 " CASE state WHEN 'failed' THEN hint END, state = 'failed'"
+				 " FROM rappel_conso.stream_state WHERE stream = $1"
+				 " AND (state = 'waiting' AND detail IS NOT NULL"
+				 "  OR state = 'failed' AND last_error_at >= $2)", &params) == 1)
+	{
+		char	   *code = rc_column_text(0, 1);
+
+		wait->failed = rc_column_bool(0, 5);
+		keep_text(run->context, &wait->words, rc_column_text(0, 2));
+		keep_text(run->context, &wait->detail, rc_column_text(0, 3));
+		keep_text(run->context, &wait->hint, rc_column_text(0, 4));
+		wait->sqlstate = wait->failed ?
+			MAKE_SQLSTATE(code[0], code[1], code[2], code[3], code[4]) :
+			ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
+	}
+	rc_query_end(&scope);
+	if (wait->failed)
+		raise_words(run, stream, wait);
+}
+
+/* Keep a copy of a text in place of another; NULL: of none. */
+static void
+keep_text(MemoryContext context, char **kept, const char *text)
+{
+	if (*kept != NULL)
+		pfree(*kept);
+	*kept = text ? MemoryContextStrdup(context, text) : NULL;
+}
+
+static void
+raise_words(RcRun *run, const RcStream *stream, const Wait *wait)
+{
+	/* its words are for its owner, not for who reads the run's */
+	if (!rc_may_act_for(run->source->owner, stream->owner))
+		ereport(ERROR,
+				(errcode(wait->sqlstate),
+				 wait->failed ? errmsg("stream \"%s\" has failed", stream->name) :
+				 errmsg("stream \"%s\" waits and does not go on", stream->name),
+				 errhint("Its owner sees the error in rappel_conso.stream_state.")));
+	ereport(ERROR,
+			(errcode(wait->sqlstate),
+			 wait->failed ? errmsg("stream \"%s\" has failed: %s", stream->name,
+								   wait->words) :
+			 errmsg("stream \"%s\" waits and does not go on: %s", stream->name,
+					wait->words),
+			 wait->detail ? errdetail_internal("%s", wait->detail) : 0,
+			 wait->hint ? errhint("%s", wait->hint) :
+			 errhint("What is published is applied when it goes on; see rc_status().")));
+}
+
+/* End the backoff of a stream that has failed; false when there is none. */
+static bool
+have_it_tried(const char *stream)
+{
+	RcParams	params = {0};
+
+	rc_param_text(&params, stream);
+	return rc_execute("UPDATE rappel_conso.stream_state SET retry_at = NULL"
+					  " WHERE stream = $1 AND state IN ('failed', 'waiting')"
+					  " AND " RC_RETRY_IS_DUE_LATER("stream_state"),
+					  &params) > 0;
+}
+
+/* The stream must read what the source publishes. */
+static void
+check_topics(RcRun *run)
+{
+	ListCell   *lc;
+
+	foreach(lc, run->stream->topics)
+	{
+		if (strcmp((char *) lfirst(lc), run->source->topic) == 0)
+			return;
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("stream \"%s\" does not read topic \"%s\" of source \"%s\"",
+					run->stream->name, run->source->topic, run->source->name),
+			 errhint("Add the topic to the stream's column \"topics\", or set the source's column \"stream\" to null.")));
+}
+
+/* Whether we can do the stream's work: we are connected as its owner. */
+static bool
+can_consume(const RcRun *run)
+{
+	return run->stream->owner == run->source->owner;
+}
+
+static void
+raise_not_worked(RcRun *run)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("no worker of stream \"%s\" runs", run->stream->name),
+			 errdetail("The run cannot do its work, since source \"%s\" has another owner.",
+					   run->source->name),
+			 errhint("Call rc_start().")));
+}
+
+/*
+ * Nobody works for the stream: take the places of all its workers.  After an
+ * error the run waits for its next try, and others may be luckier meanwhile.
+ */
+static void
+consume_here(RcRun *run)
+{
+	RcCounts	counts = {0};
+
+	if (!rc_stream_take(run->stream))
+		return;
+	PG_TRY();
+	{
+		rc_stream_consume(run->stream->name, -1, run->targets, false, &counts);
+	}
+	PG_FINALLY();
+	{
+		rc_stream_give(run->stream);
+		rc_wake_now(RC_WORKER_SCHEDULER, "", 0);
+	}
+	PG_END_TRY();
+}

@@ -1,0 +1,302 @@
+/*-------------------------------------------------------------------------
+ *
+ * bad_line.c
+ *	  Lines of an export that became no record, and messages that Kafka
+ *	  refused: when they end the run, and that each is one dead letter, however
+ *	  often the run reads it.
+ *
+ * A line must not be judged before it is known to be one: the last one of an
+ * answer that was cut may be half of a record, and what follows the last good
+ * line of an answer that broke off comes again with the next try.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "worker/dataset_scan.h"
+
+#include "common/hashfn.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
+
+/* As the default of rappel_conso.stream.stop_after. */
+#define DEFAULT_STOP_AFTER	100
+
+/* So many different lines are known apart; of more, each try makes letters. */
+#define MAX_BURIED			100000
+
+/* Two hashes of a line: enough to take one for another never. */
+typedef struct RcBuriedKey
+{
+	uint64		a;
+	uint64		b;
+} RcBuriedKey;
+
+/* How often a line has come, and become a dead letter of this task. */
+typedef struct RcBuried
+{
+	RcBuriedKey key;
+	int			reading;		/* that seen counts in */
+	int			seen;
+	int			buried;
+} RcBuried;
+
+static void stop_if_array(RcPass *pass, const char *line, size_t len);
+static void stop_if_too_many(RcPass *pass, const RcExtracted *extracted,
+							 const char *error);
+static RcBuried *find_buried(RcRun *run, const RcRecord *record);
+static bool bury(RcPass *pass, const RcRecord *record, int sqlstate,
+				 char *message, char *context);
+
+/* A new task begins: lines that are equal to earlier ones are others. */
+void
+rc_bad_lines_begin(RcRun *run)
+{
+	HASHCTL		control = {0};
+
+	if (run->buried != NULL)
+		hash_destroy(run->buried);
+	control.keysize = sizeof(RcBuriedKey);
+	control.entrysize = sizeof(RcBuried);
+	control.hcxt = run->context;
+	run->buried = hash_create("rappel_conso dead lines", 64, &control,
+							  HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+}
+
+/*
+ * Keep a line that became no record, for the batch's dead letters.  To be
+ * called in batch_context.
+ */
+void
+rc_bad_line_add(RcPass *pass, const char *line, size_t len,
+				const RcExtracted *extracted, const char *error)
+{
+	RcBadLine  *bad = palloc0(sizeof(RcBadLine));
+
+	pass->bad_in_row++;
+	if (!extracted->object)
+	{
+		pass->unreadable++;
+		pass->run->unreadable++;
+	}
+	stop_if_array(pass, line, len);
+	stop_if_too_many(pass, extracted, error);
+
+	bad->record.topic = pass->run->source->topic;
+	bad->record.offset = -1;
+	bad->record.timestamp_ms = -1;
+	bad->record.key = extracted->key;
+	bad->record.key_len = extracted->key ? (int) strlen(extracted->key) : -1;
+	bad->record.value = memcpy(palloc(len + 1), line, len);
+	bad->record.value_len = (int) len;
+	bad->error = pstrdup(error);
+	pass->batch.bad = lappend(pass->batch.bad, bad);
+}
+
+/*
+ * An array over several lines has one element in each: only the last of them,
+ * without a comma, would be a record.
+ */
+static void
+stop_if_array(RcPass *pass, const char *line, size_t len)
+{
+	while (len > 0 && isspace((unsigned char) *line))
+	{
+		line++;
+		len--;
+	}
+	while (len > 0 && isspace((unsigned char) line[len - 1]))
+		len--;
+	if (pass->received > 1 || len == 0 || line[0] != '[' ||
+		(len > 1 && line[len - 1] == ']'))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_PROTOCOL_VIOLATION),
+			 errmsg("the export of dataset \"%s\" is a JSON array over several lines",
+					pass->run->source->dataset),
+			 errhint("An export has one object in each line.  Check the url of source \"%s\".",
+					 pass->run->source->name)));
+}
+
+/*
+ * Something is wrong with the dataset when line after line is: as a stream
+ * does, fail before they are dead letters.  What came before them is safe.
+ */
+static void
+stop_if_too_many(RcPass *pass, const RcExtracted *extracted, const char *error)
+{
+	RcStream   *stream = pass->run->stream;
+	int			limit = stream ? stream->stop_after : DEFAULT_STOP_AFTER;
+
+	if (pass->bad_in_row < limit)
+		return;
+
+	/* this line is not in the batch yet; what is good of it stays */
+	MemoryContextSwitchTo(pass->run->context);
+	error = pstrdup(error);
+	pass->bad_in_row--;
+	rc_bad_lines_drop(pass);
+	pass->batch.lines--;
+	rc_pass_flush(pass, false);
+	MemoryContextSwitchTo(pass->run->context);
+	error = rc_shown_utf8(error);
+	ereport(ERROR,
+			(errcode(extracted->object ?
+					 ERRCODE_INVALID_TEXT_REPRESENTATION :
+					 ERRCODE_PROTOCOL_VIOLATION),
+			 errmsg("%d lines in a row of dataset \"%s\" became no record, the last one with: %s",
+					limit, pass->run->source->dataset, error),
+			 errdetail("The last one is line %lld of the export.",
+					   (long long) pass->received),
+			 stream ?
+			 errhint("Something is wrong with the dataset, or with source \"%s\", rather than with single lines.  The column stop_after of stream \"%s\" sets the limit.",
+					 pass->run->source->name, stream->name) :
+			 errhint("Something is wrong with the dataset, or with source \"%s\", rather than with single lines.",
+					 pass->run->source->name)));
+}
+
+/*
+ * At the end of an export, before its last batch is safe: one in which not a
+ * single line is a JSON object is none of this dataset.
+ */
+void
+rc_bad_lines_check(RcPass *pass)
+{
+	if (pass->unreadable == 0 || pass->unreadable < pass->received)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_PROTOCOL_VIOLATION),
+			 errmsg("no line of the export of dataset \"%s\" is a JSON object",
+					pass->run->source->dataset),
+			 errdetail_plural("%lld line had come.", "%lld lines had come.",
+							  pass->received, (long long) pass->received),
+			 errhint("An export has one object in each line.  Check the url of source \"%s\".",
+					 pass->run->source->name)));
+}
+
+/*
+ * An answer broke off: what came after its last good line is read again, and
+ * judged then.
+ */
+void
+rc_bad_lines_drop(RcPass *pass)
+{
+	RcBatch    *batch = &pass->batch;
+	int			n = Min(pass->bad_in_row, list_length(batch->bad));
+
+	batch->bad = list_truncate(batch->bad, list_length(batch->bad) - n);
+	batch->lines -= n;
+}
+
+/*
+ * Write the batch's dead letters, in the transaction that moves the cursor
+ * over it; returns how many.
+ */
+int
+rc_bad_lines_bury(RcPass *pass, List *refused)
+{
+	RcSource   *source = pass->run->source;
+	ListCell   *lc;
+	int			n = 0;
+
+	foreach(lc, refused)
+	{
+		RcRefused  *message = (RcRefused *) lfirst(lc);
+		RcRecord	record = pass->batch.news[message->tag];
+
+		record.offset = -1;
+		n += bury(pass, &record, message->sqlstate,
+				  psprintf("Kafka refused the record: %s", message->error),
+				  NULL);
+	}
+	foreach(lc, pass->batch.bad)
+	{
+		RcBadLine  *bad = (RcBadLine *) lfirst(lc);
+
+		n += bury(pass, &bad->record, ERRCODE_INVALID_TEXT_REPRESENTATION,
+				  rc_shown_utf8(bad->error),
+				  psprintf("line of dataset \"%s\"", source->dataset));
+	}
+	return n;
+}
+
+/* The dead letters of the batch are committed. */
+void
+rc_bad_lines_buried(RcPass *pass, List *refused)
+{
+	ListCell   *lc;
+
+	foreach(lc, refused)
+	{
+		RcRefused  *message = (RcRefused *) lfirst(lc);
+		RcBuried   *line = find_buried(pass->run,
+									   &pass->batch.news[message->tag]);
+
+		if (line != NULL)
+			line->buried = Max(line->buried, line->seen);
+	}
+	foreach(lc, pass->batch.bad)
+	{
+		RcBuried   *line = find_buried(pass->run,
+									   &((RcBadLine *) lfirst(lc))->record);
+
+		if (line != NULL)
+			line->buried = Max(line->buried, line->seen);
+	}
+}
+
+/*
+ * Write one dead letter, unless an earlier try has written it: the n-th of
+ * equal lines is the n-th of them in each reading.
+ */
+static bool
+bury(RcPass *pass, const RcRecord *record, int sqlstate, char *message,
+	 char *context)
+{
+	RcRun	   *run = pass->run;
+	RcBuried   *line = find_buried(run, record);
+	ErrorData	error = {0};
+
+	if (line != NULL)
+	{
+		if (line->reading != run->reading)
+		{
+			line->reading = run->reading;
+			line->seen = 0;
+		}
+		line->seen++;
+		if (line->seen <= line->buried)
+			return false;
+	}
+	error.sqlerrcode = sqlstate;
+	error.message = message;
+	error.context = context;
+	rc_dead_letter_add("source", run->source->name, run->id, record, &error,
+					   run->source->owner_name);
+	return true;
+}
+
+/* What is known of a line; NULL when too many are known. */
+static RcBuried *
+find_buried(RcRun *run, const RcRecord *record)
+{
+	RcBuriedKey key;
+	RcBuried   *line;
+	bool		found;
+	bool		full = hash_get_num_entries(run->buried) >= MAX_BURIED;
+
+	memset(&key, 0, sizeof(key));
+	key.a = hash_bytes_extended((const unsigned char *) record->value,
+								Max(record->value_len, 0), 1);
+	key.b = hash_bytes_extended((const unsigned char *) record->value,
+								Max(record->value_len, 0), 2);
+	if (record->key_len > 0)
+		key.b ^= hash_bytes_extended((const unsigned char *) record->key,
+									 record->key_len, 3);
+	line = hash_search(run->buried, &key, full ? HASH_FIND : HASH_ENTER,
+					   &found);
+	if (!found && line != NULL)
+	{
+		line->reading = -1;
+		line->seen = line->buried = 0;
+	}
+	return line;
+}

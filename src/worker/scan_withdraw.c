@@ -1,0 +1,146 @@
+/*-------------------------------------------------------------------------
+ *
+ * withdraw.c
+ *	  What becomes of records that have vanished from a dataset: after a full
+ *	  pass they are missing, after another one an hour later withdrawn, by a
+ *	  record that has their key and no value.
+ *
+ * It must never trust one bad day of a portal: it withdraws nothing when too
+ * many are missing, or when lines could not be read.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "worker/dataset_scan.h"
+
+/* So many may vanish at once: the greater of a number and a share. */
+#define MISSING_NUMBER	20
+#define MISSING_PERCENT 2
+
+static void withdraw(RcPass *pass, int64 missing, int64 accepted);
+
+/*
+ * To be called when a full pass has come to its end, with everything safe.
+ * Where too many records are missing the run has to fail, but only after its
+ * load: rc_run_check_missing().
+ */
+void
+rc_pass_withdraw(RcPass *pass)
+{
+	RcRun	   *run = pass->run;
+	RcSource   *source = run->source;
+	int64		accepted = pass->state->missing_accepted;
+	int64		missing;
+
+	rc_transaction_begin();
+	rc_source_fence(source, run->destination, pass->state);
+	if (run->unreadable == 0)
+		missing = rc_remembered_miss(source, run->destination, run->seen);
+	else
+		missing = rc_remembered_count(source, run->destination,
+									  RC_COUNT_MISSING);
+	run->known = rc_remembered_count(source, run->destination, RC_COUNT_ALL);
+	run->missing_limit = Max(MISSING_NUMBER,
+							 run->known * MISSING_PERCENT / 100);
+
+	/* what was refused once is accepted when it is asked for again */
+	if (run->full_sync && pass->state->missing_refused)
+		accepted = missing;
+	accepted = Min(accepted, missing);
+	run->missing = (missing - accepted > run->missing_limit ||
+					(missing > accepted && missing == run->known)) ?
+		missing : 0;
+	rc_source_missing(source, run->destination, pass->state,
+					  run->missing > 0, accepted);
+	rc_transaction_commit();
+	MemoryContextSwitchTo(run->context);
+
+	if (run->unreadable > 0)
+		ereport(NOTICE,
+				(errmsg("source \"%s\": no record is looked for that may have vanished",
+						source->name),
+				 errdetail_plural("%lld line of dataset \"%s\" could not be read.",
+								  "%lld lines of dataset \"%s\" could not be read.",
+								  run->unreadable,
+								  (long long) run->unreadable,
+								  source->dataset)));
+	else if (missing > 0 && run->missing == 0)
+	{
+		ereport(NOTICE,
+				(errmsg_plural("source \"%s\": %lld record is missing from dataset \"%s\"",
+							   "source \"%s\": %lld records are missing from dataset \"%s\"",
+							   missing, source->name, (long long) missing,
+							   source->dataset)));
+		withdraw(pass, missing, accepted);
+	}
+}
+
+/*
+ * Withdraw those that were missed for long enough, batch by batch.  That they
+ * were accepted does not count for others.
+ */
+static void
+withdraw(RcPass *pass, int64 missing, int64 accepted)
+{
+	RcRun	   *run = pass->run;
+	RcRecord	last = {0};
+	int64		withdrawn = 0;
+	int			n = 0;
+
+	for (;;)
+	{
+		RcRecord   *gone;
+
+		rc_transaction_begin();
+		rc_source_fence(run->source, run->destination, pass->state);
+		MemoryContextSwitchTo(run->batch_context);
+		gone = rc_remembered_missing(run->source, run->destination,
+									 withdrawn > 0 ? &last : NULL,
+									 pass->batch.max, &n);
+		rc_transaction_commit();
+		MemoryContextSwitchTo(run->context);
+		if (n == 0)
+			break;
+		for (int i = 0; i < n; i++)
+			rc_pass_add_withdrawn(pass, &gone[i]);
+		if (last.key)
+			pfree(unconstify(char *, last.key));
+		last = gone[n - 1];
+		last.key = memcpy(MemoryContextAlloc(run->context, last.key_len + 1),
+						  last.key, last.key_len + 1);
+		rc_pass_flush(pass, false);
+		withdrawn += n;
+	}
+	if (withdrawn == 0)
+		return;
+	rc_pass_flush(pass, true);
+	rc_transaction_begin();
+	rc_source_fence(run->source, run->destination, pass->state);
+	rc_source_missing(run->source, run->destination, pass->state, false,
+					  Min(accepted, missing - withdrawn));
+	rc_transaction_commit();
+	MemoryContextSwitchTo(run->context);
+	ereport(NOTICE,
+			(errmsg_plural("source \"%s\": %lld record is withdrawn",
+						   "source \"%s\": %lld records are withdrawn",
+						   withdrawn, run->source->name,
+						   (long long) withdrawn)));
+}
+
+/* The end of a run that has stored what is new, but misses too much. */
+void
+rc_run_check_missing(RcRun *run)
+{
+	if (run->missing == 0)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("dataset \"%s\" misses %lld of %lld records",
+					run->source->dataset, (long long) run->missing,
+					(long long) run->known),
+			 run->missing > run->missing_limit ?
+			 errdetail("At most %lld may vanish at once.  What is new is stored; nothing was withdrawn.",
+					   (long long) run->missing_limit) :
+			 errdetail("Not all of them may vanish at once.  Nothing was withdrawn."),
+			 errhint("If they have gone for good, a full sync accepts it: SELECT * FROM rc_sync_now('%s', full_sync => true).",
+					 run->source->name)));
+}

@@ -1,0 +1,31 @@
+/*-------------------------------------------------------------------------
+ *
+ * due.h
+ *	  What the scheduler has to start.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef RC_DUE_H
+#define RC_DUE_H
+
+#include "worker/worker_children.h"
+
+/* Of the scheduler: reset before each round; and its next one, in ms. */
+extern MemoryContext rc_round_context;
+extern long rc_next_look;
+
+extern List *rc_due_dead_runs(List *starts);
+extern List *rc_due_runs(List *starts);
+extern List *rc_due_publisher(List *starts);
+extern List *rc_due_streams(List *starts);
+
+/* gone.c */
+extern List *rc_due_orphans(List *starts);
+extern List *rc_due_gone(List *starts);
+
+/* changes.c */
+extern List *rc_due_cancels(List *starts);
+extern List *rc_due_watermarks(List *starts);
+extern void rc_due_pause(RcWorkerKind kind, const char *name);
+
+#endif							/* RC_DUE_H */

@@ -1,0 +1,152 @@
+/*-------------------------------------------------------------------------
+ *
+ * consume_batch.c
+ *	  Applies a batch of a stream: one transaction holds its rows, offsets
+ *	  and dead letters, and what its runs count.
+ *
+ * It must not wait for anything but the database.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "worker/stream_consumer.h"
+
+#include "run_header.h"
+#include "utils/memutils.h"
+
+static int	cut_parts(RcConsumption *c, const RcRecord *records, int n,
+					  RcPart *parts, int max);
+static void advance_partitions(RcConsumption *c, RcRecord *records, int n,
+							   int *last, const RcCounts *counts);
+static void keep_lock(RcConsumption *c);
+
+/*
+ * One batch, one commit.  Returns how many records have been dealt with:
+ * those of the first run, or fewer (rc_apply()).
+ */
+int
+rc_consume_batch(RcConsumption *c, RcRecord *records, int n, RcCounts *total)
+{
+	bool		proving = rc_proof_wanted();
+	RcCounts	counts = {0};
+	RcPart	   *parts;
+	int			nparts;
+	int		   *last;
+	RcPartition *done;
+	int			ndone = 0;
+	int			applied;
+
+	MemoryContextSwitchTo(c->batch_context);
+	last = palloc(sizeof(int) * c->n);
+	done = palloc0(sizeof(RcPartition) * c->n);
+	parts = palloc0(sizeof(RcPart) * (proving ? n : 1));
+	nparts = cut_parts(c, records, n, parts, proving ? n : 1);
+
+	rc_transaction_begin();
+	MemoryContextSwitchTo(c->batch_context);
+	applied = rc_apply(c->applier, records, parts, nparts);
+	for (int i = 0; i < nparts; i++)
+		rc_counts_add(&counts, &parts[i].counts);
+	advance_partitions(c, records, applied, last, &counts);
+	for (int i = 0; i < nparts; i++)
+	{
+		if (parts[i].run > 0 && parts[i].applied > 0)
+			rc_run_add(parts[i].run, "load", c->stream->name,
+					   &parts[i].counts);
+	}
+	if (c->stream->output_topic)
+		rc_wake_at_commit(RC_WORKER_OUTBOX, "", 0);
+	rc_transaction_commit();
+	total->fetched += applied;
+	rc_counts_add(total, &counts);
+
+	for (int i = 0; i < c->n; i++)
+	{
+		if (last[i] < 0)
+			continue;
+		c->offsets[i].next_offset = records[last[i]].offset + 1;
+		c->offsets[i].last_offset = records[last[i]].offset;
+		c->offsets[i].last_timestamp_ms = records[last[i]].timestamp_ms;
+		done[ndone] = c->partitions[i];
+		done[ndone++].offset = c->offsets[i].next_offset;
+	}
+	rc_consumer_commit(c->kafka, done, ndone);
+	c->commit_again = true;
+	MemoryContextSwitchTo(c->context);
+	MemoryContextReset(c->batch_context);
+	if (applied > 0 || rc_applier_undecided(c->applier, NULL))
+		rc_proof_begin(c);
+	if (!c->cured && counts.dead < applied)
+	{
+		c->cured = true;
+		rc_consume_show(c, NULL);
+	}
+	keep_lock(c);
+	return applied;
+}
+
+/* Cut records where another run begins, into at most "max" parts. */
+static int
+cut_parts(RcConsumption *c, const RcRecord *records, int n, RcPart *parts,
+		  int max)
+{
+	int			nparts = 0;
+	int			start = 0;
+
+	while (start < n && nparts < max)
+	{
+		int			end = start + 1;
+
+		while (end < n && rc_run_header_equal(&records[start], &records[end]))
+			end++;
+		parts[nparts].n = end - start;
+		parts[nparts++].run = rc_run_header_read(&records[start],
+												 c->run_prefix);
+		start = end;
+	}
+	return nparts;
+}
+
+/*
+ * The fence of each partition, in one order in all processes; what the batch
+ * did is counted with the first of them.
+ */
+static void
+advance_partitions(RcConsumption *c, RcRecord *records, int n, int *last,
+				   const RcCounts *counts)
+{
+	int64	   *applied = palloc0(sizeof(int64) * c->n);
+
+	for (int i = 0; i < c->n; i++)
+		last[i] = -1;
+	for (int k = 0; k < n; k++)
+	{
+		int			i = rc_partitions_find(c, &records[k]);
+
+		last[i] = k;
+		applied[i]++;
+	}
+	for (int i = 0; i < c->n; i++)
+	{
+		if (last[i] < 0)
+			continue;
+		rc_offset_advance(c->stream->name, &c->offsets[i],
+						  records[last[i]].offset + 1,
+						  records[last[i]].offset,
+						  records[last[i]].timestamp_ms, applied[i], counts);
+		counts = NULL;
+	}
+}
+
+/*
+ * Be the only one still: a statement can call pg_advisory_unlock_all().
+ */
+static void
+keep_lock(RcConsumption *c)
+{
+	if (c->number >= 0 &&
+		!rc_lock_keep(RC_WORKER_STREAM, c->stream->name, c->number))
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("another process works for stream \"%s\"",
+						c->stream->name)));
+}

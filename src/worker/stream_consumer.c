@@ -1,0 +1,484 @@
+/*-------------------------------------------------------------------------
+ *
+ * consume.c
+ *	  Consumes a stream: opens it, fetches its partitions, and looks for
+ *	  changes of its definition between batches.
+ *
+ * Kafka is waited for with no transaction open.  A batch is applied in
+ * consume_batch.c; what is done about records of which nothing is proven is
+ * in proof.c.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "worker/stream_consumer.h"
+
+#include "miscadmin.h"
+#include "postmaster/interrupt.h"
+#include "run_header.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+/* Every process looks by itself this often for what a wake-up would say. */
+#define LOOK_INTERVAL		5000
+
+/* How long a run waits until Kafka's group has its offsets, in ms. */
+#define GROUP_PATIENCE		10000
+
+static RcConsumption *current = NULL;
+static RcKafka *consumer = NULL;
+
+static bool open_stream(const char *name, int number, bool even_paused);
+static void wait_for_topic(RcConsumption *c);
+static void say_table_made(const RcStream *stream);
+static void open_consumer(const char *name, int number);
+static bool still_wanted(void);
+static bool definition_current(void);
+static bool granted(void);
+static bool apply_fetched(RcRecord *records, int n, RcCounts *counts,
+						  int *applied);
+static void rest(long timeout_ms);
+static bool idle(bool at_end);
+static bool passed(List *targets);
+
+/*
+ * Consume a stream until its definition changes, or, with targets, until all
+ * of them have been applied.  "number" -1 means all partitions; even_paused
+ * that a paused stream is consumed too.  Adds to *counts what was applied
+ * (fetched: the records).  Errors: those of Kafka, and those of rc_apply();
+ * nothing is lost by them.
+ */
+void
+rc_stream_consume(const char *name, int number, List *targets,
+				  bool even_paused, RcCounts *counts)
+{
+	RcConsumption *c;
+	RcRecord   *records;
+	bool		applied = false;
+
+	if (!open_stream(name, number, even_paused))
+		return;
+	c = current;
+	records = palloc0(sizeof(RcRecord) *
+					  (rc_applier_proof_records(c->applier) + c->n));
+
+	for (;;)
+	{
+		int			n = rc_proof_wanted() ? rc_proof_fetch(c, records) :
+			rc_consumer_fetch(c->kafka, records, c->stream->batch_size,
+							  RC_CONSUME_BYTES);
+
+		if (n > 0)
+		{
+			int			done;
+			bool		whole = apply_fetched(records, n, counts, &done);
+
+			applied = true;
+			rc_consumer_release(c->kafka);
+			if (number < 0)
+				ereport(NOTICE,
+						(errmsg("stream \"%s\": %d records applied",
+								name, done)));
+
+			/*
+			 * What is left of them is fetched again when the stream is
+			 * opened; c->kafka is past it, and must not be asked how far we
+			 * are.
+			 */
+			if (!whole)
+				return;
+		}
+		rc_partitions_recover(c);
+		if (targets != NIL)
+		{
+			rc_partitions_observe(c, n == 0);
+			if (passed(targets))
+			{
+				rc_partitions_observe(c, true);
+				/* what the group has not been told when we leave is lost */
+				if (applied)
+					rc_partitions_commit(c, GROUP_PATIENCE);
+				return;
+			}
+		}
+		if (!idle(n == 0))
+			return;
+	}
+}
+
+/* Let go of Kafka and of what was prepared; also after an error. */
+void
+rc_stream_close(void)
+{
+	if (consumer)
+		rc_kafka_close(consumer);
+	consumer = NULL;
+	if (current)
+	{
+		if (current->applier)
+			rc_applier_close(current->applier);
+		MemoryContextDelete(current->context);
+	}
+	current = NULL;
+}
+
+/*
+ * Load the definition, run its setup and assign its partitions; false when
+ * it is gone or paused, or its topics do not exist yet.
+ */
+static bool
+open_stream(const char *name, int number, bool even_paused)
+{
+	MemoryContext context;
+	RcConsumption *c;
+
+	if (current)
+	{
+		if (current->applier)
+			rc_applier_close(current->applier);
+		MemoryContextDelete(current->context);
+	}
+	current = NULL;
+	context = AllocSetContextCreate(TopMemoryContext, "rappel_conso stream",
+									ALLOCSET_DEFAULT_SIZES);
+	c = MemoryContextAllocZero(context, sizeof(RcConsumption));
+	c->context = context;
+	c->batch_context = AllocSetContextCreate(context, "rappel_conso batch",
+											 ALLOCSET_DEFAULT_SIZES);
+	c->number = number;
+	current = c;
+
+	rc_statement_expect();
+	rc_transaction_begin();
+	MemoryContextSwitchTo(context);
+	c->stream = rc_stream_load(name);
+	c->run_prefix = rc_run_header_prefix();
+	rc_stream_begin(name);
+	rc_proof_expect(rc_stream_unproven(name));
+	rc_transaction_commit();
+	MemoryContextSwitchTo(context);
+	if (c->stream == NULL || (c->stream->paused && !even_paused))
+		return false;
+
+	rc_transaction_begin();
+	rc_check_grants(c->stream->owner, c->stream->owner_name,
+					c->stream->topics, c->stream->output_topic, name);
+	if (rc_applier_setup(c->stream))
+		say_table_made(c->stream);
+	rc_transaction_commit();
+	MemoryContextSwitchTo(context);
+	c->applier = rc_applier_open(c->stream);
+
+	open_consumer(name, number);
+	c->kafka = consumer;
+	if (!rc_partitions_assign(c) && !c->stale)
+	{
+		wait_for_topic(c);
+		return false;
+	}
+	if (c->stale)
+		return false;
+	if (!rc_proof_wanted())
+		rc_consume_show(c, NULL);
+	return true;
+}
+
+/*
+ * None of the topics exists.  A worker of the stream leaves, since it would
+ * hold a slot for nothing: see rc_stream_postponed().
+ */
+static void
+wait_for_topic(RcConsumption *c)
+{
+	char	   *why = psprintf("topic \"%s\" does not exist",
+							   (char *) linitial(c->stream->topics));
+
+	if (c->number < 0)
+	{
+		rc_consume_show(c, why);
+		rc_worker_wait(LOOK_INTERVAL);
+		return;
+	}
+	rc_transaction_begin();
+	rc_stream_postpone(c->stream->name, why);
+	rc_transaction_commit();
+	MemoryContextSwitchTo(c->context);
+}
+
+/*
+ * Setup has made a table that was there when records were applied: nobody
+ * but the user knows whether they shall come again.
+ */
+static void
+say_table_made(const RcStream *stream)
+{
+	static const char detail[] = "a table was missing and was made anew: what had been applied before is not in it";
+	ListCell   *lc;
+	bool		applied = false;
+
+	foreach(lc, rc_offsets_load(stream->name))
+		applied |= ((RcOffset *) lfirst(lc))->last_offset >= 0;
+	if (!applied)
+		return;
+	rc_stream_say(stream->name, "running", detail);
+	ereport(WARNING,
+			(errcode(ERRCODE_UNDEFINED_TABLE),
+			 errmsg("stream \"%s\": %s", stream->name, detail),
+			 errhint("SELECT rc_seek('%s', 'earliest') applies everything that is in its topics again.",
+					 stream->name)));
+}
+
+/* A consumer of the cluster, and with the secrets, that are set now. */
+static void
+open_consumer(const char *name, int number)
+{
+	char	   *group;
+
+	if (consumer != NULL && !rc_kafka_stale(consumer))
+		return;
+	if (consumer != NULL)
+		rc_kafka_close(consumer);
+	consumer = NULL;
+	group = rc_client_id(name);
+	consumer = rc_kafka_open(RC_KAFKA_CONSUMER,
+							 number < 0 ? group :
+							 psprintf("%s.%d", group, number), group);
+}
+
+/*
+ * Apply what was fetched, one commit for each run's records, so that its
+ * counters are its own; but where proof is looked for all of it together.
+ * *applied is the number of records applied.  Returns false if that is not all
+ * of them, since they are not wanted any more.
+ */
+static bool
+apply_fetched(RcRecord *records, int n, RcCounts *counts, int *applied)
+{
+	int			max = rc_applier_proof_records(current->applier);
+	int			done = 0;
+
+	n = rc_partitions_verify(current, records, n);
+	if (rc_proof_wanted())
+		rc_proof_order(records, n);
+	while (done < n)
+	{
+		done += rc_consume_batch(current, records + done,
+								 Min(n - done, max), counts);
+
+		/* slow records: what is left of them may not be wanted any more */
+		if (done < n && rc_time_passed(current->looked_at, LOOK_INTERVAL) &&
+			!still_wanted())
+			break;
+	}
+	*applied = done;
+	return done == n;
+}
+
+/* Whether the error that has ended rc_stream_consume() is one that waits for proof. */
+bool
+rc_stream_undecided(void)
+{
+	return current != NULL && current->applier != NULL &&
+		rc_applier_undecided(current->applier, NULL);
+}
+
+/* Whether the error that has ended rc_stream_consume() may pass. */
+bool
+rc_stream_may_pass(const ErrorData *error)
+{
+	if (current != NULL && current->applier != NULL)
+		return rc_applier_may_pass(current->applier, error);
+	return rc_error_may_pass(error->sqlerrcode);
+}
+
+/*
+ * Wait before the same records are tried again.  Where proof is waited for, a
+ * record that comes behind them may bring it.
+ */
+void
+rc_stream_pause(long timeout_ms)
+{
+	if (rc_stream_undecided())
+		rc_proof_pause(consumer, timeout_ms);
+	else
+		rest(timeout_ms);
+}
+
+/*
+ * Wait after an error, but not longer than until there is a reason to try at
+ * once: a reload, somebody who wakes us, brokers that can be reached again, or
+ * another configuration.
+ */
+static void
+rest(long timeout_ms)
+{
+	TimestampTz start = GetCurrentTimestamp();
+	bool		away = consumer != NULL && rc_kafka_trouble(consumer) != NULL;
+
+	while (!rc_time_passed(start, (int) timeout_ms))
+	{
+		TimestampTz now = GetCurrentTimestamp();
+		long		left = timeout_ms -
+			TimestampDifferenceMilliseconds(start, now);
+		long		slice = Min(Max(left, 1), LOOK_INTERVAL);
+
+		rc_worker_wait(slice);
+		if (!rc_time_passed(now, (int) slice))
+			return;
+		if (away && (rc_kafka_stale(consumer) ||
+					 rc_kafka_trouble(consumer) == NULL))
+			return;
+	}
+}
+
+/*
+ * Between two batches: interrupts, settings, watermarks, and now and then a
+ * look at the definition.  Waits when everything has been read.  False: open
+ * the stream again.
+ */
+static bool
+idle(bool at_end)
+{
+	RcConsumption *c = current;
+	TimestampTz now = GetCurrentTimestamp();
+
+	CHECK_FOR_INTERRUPTS();
+	if (ConfigReloadPending)
+	{
+		ConfigReloadPending = false;
+		ProcessConfigFile(PGC_SIGHUP);
+		if (rc_kafka_stale(c->kafka))
+			return false;
+	}
+	rc_partitions_observe(c, false);
+	if (rc_time_passed(c->looked_at, LOOK_INTERVAL))
+	{
+		if (!still_wanted())
+			return false;
+		c->cured |= at_end && rc_partitions_at_end(c);
+		rc_consume_show(c, rc_kafka_trouble(c->kafka));
+		if (rc_kafka_stale(c->kafka))
+			return false;
+		if (rc_kafka_trouble(c->kafka) == NULL && rc_partitions_changed(c))
+			return false;
+	}
+	if (at_end && !rc_kafka_wait(c->kafka, LOOK_INTERVAL))
+	{
+		/* woken, by a change of the row, or by who waits for what we know */
+		c->looked_at = 0;
+		if (!TimestampDifferenceExceeds(now, GetCurrentTimestamp(),
+										LOOK_INTERVAL))
+			c->observed_at = 0;
+	}
+	return true;
+}
+
+/*
+ * Whether the definition and the grants are still those that we work for.  If
+ * not, looked_at stays, so that whoever asks next is told the same.
+ */
+static bool
+still_wanted(void)
+{
+	if (!definition_current() || !granted())
+		return false;
+	current->looked_at = GetCurrentTimestamp();
+	return true;
+}
+
+/* Whether a definition is open that has been changed since. */
+bool
+rc_stream_stale(void)
+{
+	return current != NULL && current->stream != NULL &&
+		!definition_current();
+}
+
+/*
+ * Whether the row of the stream, and its offsets, are those we opened, and its
+ * owner is the role that it was.
+ */
+static bool
+definition_current(void)
+{
+	RcConsumption *c = current;
+	RcStream   *now = NULL;
+	bool		same;
+
+	rc_transaction_begin();
+	MemoryContextSwitchTo(c->batch_context);
+	if (rc_extension_present())
+		now = rc_stream_load(c->stream->name);
+	same = now != NULL && strcmp(now->version, c->stream->version) == 0 &&
+		now->owner == c->stream->owner;
+	if (same)
+	{
+		ListCell   *lc;
+
+		foreach(lc, rc_offsets_load(c->stream->name))
+		{
+			RcOffset   *offset = (RcOffset *) lfirst(lc);
+
+			for (int i = 0; i < c->n; i++)
+			{
+				if (c->offsets[i].partition == offset->partition &&
+					strcmp(c->offsets[i].topic, offset->topic) == 0 &&
+					c->offsets[i].epoch != offset->epoch)
+					same = false;
+			}
+		}
+	}
+	rc_transaction_commit();
+	MemoryContextSwitchTo(c->context);
+	MemoryContextReset(c->batch_context);
+	return same;
+}
+
+/* Whether the owner may still read and write the stream's topics. */
+static bool
+granted(void)
+{
+	bool		granted;
+
+	rc_transaction_begin();
+	granted = rc_grants_suffice(current->stream);
+	rc_transaction_commit();
+	MemoryContextSwitchTo(current->context);
+	return granted;
+}
+
+/* Whether the partitions have passed the targets, by what is in memory. */
+static bool
+passed(List *targets)
+{
+	ListCell   *lc;
+
+	foreach(lc, targets)
+	{
+		RcTarget   *target = (RcTarget *) lfirst(lc);
+
+		for (int i = 0; i < current->n; i++)
+		{
+			RcOffset   *offset = &current->offsets[i];
+
+			if (offset->partition == target->partition &&
+				offset->next_offset <= target->offset &&
+				strcmp(offset->topic, target->topic) == 0)
+				return false;
+		}
+	}
+	return true;
+}
+
+/* Show what the stream waits for; NULL: it runs. */
+void
+rc_consume_show(RcConsumption *c, const char *trouble)
+{
+	rc_transaction_begin();
+	if (trouble)
+		rc_stream_say(c->stream->name, "waiting", trouble);
+	else
+		rc_stream_run(c->stream->name, c->cured);
+	rc_transaction_commit();
+	MemoryContextSwitchTo(c->context);
+}

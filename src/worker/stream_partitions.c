@@ -1,0 +1,396 @@
+/*-------------------------------------------------------------------------
+ *
+ * partitions.c
+ *	  Which partitions a stream worker reads, and from where: offsets come
+ *	  from rappel_conso.stream_offset, never from Kafka's group.
+ *
+ * It must not move an offset silently; what may be wrong with one is looked for
+ * in partition_check.c.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "worker/stream_consumer.h"
+
+#include "access/xact.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+/* Watermarks are written at most this often, in ms. */
+#define OBSERVE_INTERVAL	10000
+
+static void check_definition(RcConsumption *c);
+static int	count_partitions(RcConsumption *c, const char *topic);
+static int	count_known(RcConsumption *c, const char *topic);
+static bool is_ours(RcConsumption *c, int partition);
+static RcOffset *find_offset(List *offsets, const char *topic, int partition);
+static int	add_topic(RcConsumption *c, List *offsets, const char *topic);
+static int64 resolve(RcConsumption *c, const char *topic, int partition,
+					 const char *where);
+static void note_start(RcConsumption *c);
+
+/*
+ * Find the partitions, write the start of those that have none, carry out
+ * what rc_seek() asked for, and begin to fetch.  False when no topic of the
+ * stream exists yet.
+ */
+bool
+rc_partitions_assign(RcConsumption *c)
+{
+	List	   *offsets;
+	ListCell   *lc;
+	int			missing = 0;
+
+	c->cluster_id = rc_kafka_cluster_id(c->kafka, RC_CONSUME_PATIENCE(c));
+
+	rc_transaction_begin();
+	MemoryContextSwitchTo(c->context);
+	offsets = rc_offsets_load(c->stream->name);
+	rc_transaction_commit();
+	MemoryContextSwitchTo(c->context);
+	foreach(lc, c->stream->topics)
+		missing += add_topic(c, offsets, (char *) lfirst(lc));
+	if (missing == list_length(c->stream->topics))
+		return false;
+
+	/* what add_topic has written, with the epochs of now */
+	rc_transaction_begin();
+	MemoryContextSwitchTo(c->context);
+	offsets = rc_offsets_load(c->stream->name);
+	check_definition(c);
+	rc_transaction_commit();
+	MemoryContextSwitchTo(c->context);
+	if (c->stale)
+		return false;
+
+	c->known = offsets;
+	c->n = 0;
+	c->offsets = palloc0(sizeof(RcOffset) * Max(list_length(offsets), 1));
+	foreach(lc, offsets)
+	{
+		RcOffset   *offset = (RcOffset *) lfirst(lc);
+		bool		read = false;
+		ListCell   *lt;
+
+		foreach(lt, c->stream->topics)
+			read |= strcmp((char *) lfirst(lt), offset->topic) == 0;
+		if (!read || !is_ours(c, offset->partition) ||
+			offset->partition >= count_partitions(c, offset->topic))
+			continue;
+
+		/* rc_seek() came between: its epoch must not go with the old place */
+		c->stale |= offset->seek_to != NULL;
+		c->offsets[c->n++] = *offset;
+	}
+	if (c->stale)
+		return false;
+	c->partitions = palloc0(sizeof(RcPartition) * Max(c->n, 1));
+	c->verify = palloc0(sizeof(bool) * Max(c->n, 1));
+	for (int i = 0; i < c->n; i++)
+	{
+		rc_partitions_check_cluster(c, &c->offsets[i]);
+		c->verify[i] = c->offsets[i].last_offset >= 0 &&
+			c->offsets[i].last_offset < c->offsets[i].next_offset;
+	}
+	if (c->number >= 0)
+		note_start(c);
+	rc_partitions_begin(c);
+	return true;
+}
+
+/* Rates are counted from the start of the worker. */
+static void
+note_start(RcConsumption *c)
+{
+	rc_transaction_begin();
+	for (int i = 0; i < c->n; i++)
+		rc_offset_started(c->stream->name, &c->offsets[i]);
+	rc_transaction_commit();
+	MemoryContextSwitchTo(c->context);
+}
+
+/*
+ * Whether the definition is still the one that was opened.  To be called
+ * after the offsets have been read: an epoch that belongs to a newer
+ * definition must not let a batch of this one pass.
+ */
+static void
+check_definition(RcConsumption *c)
+{
+	RcStream   *now = rc_stream_load(c->stream->name);
+
+	if (now == NULL || strcmp(now->version, c->stream->version) != 0)
+		c->stale = true;
+}
+
+static int
+count_partitions(RcConsumption *c, const char *topic)
+{
+	return rc_kafka_partition_count(c->kafka, topic, RC_CONSUME_PATIENCE(c));
+}
+
+static bool
+is_ours(RcConsumption *c, int partition)
+{
+	return c->number < 0 || partition % c->stream->workers == c->number;
+}
+
+static RcOffset *
+find_offset(List *offsets, const char *topic, int partition)
+{
+	ListCell   *lc;
+
+	foreach(lc, offsets)
+	{
+		RcOffset   *offset = (RcOffset *) lfirst(lc);
+
+		if (offset->partition == partition &&
+			strcmp(offset->topic, topic) == 0)
+			return offset;
+	}
+	return NULL;
+}
+
+/*
+ * Write where the partitions of a topic start: before the first fetch, so
+ * that "latest" means the same after a crash.  Returns 1 when there is no
+ * such topic.
+ */
+static int
+add_topic(RcConsumption *c, List *offsets, const char *topic)
+{
+	int			n = count_partitions(c, topic);
+	int64	   *starts = palloc(sizeof(int64) * (n + 1));
+	bool		known = false;
+	bool		any = false;
+	ListCell   *lc;
+
+	foreach(lc, offsets)
+		known |= strcmp(((RcOffset *) lfirst(lc))->topic, topic) == 0;
+
+	for (int p = 0; p < n; p++)
+	{
+		RcOffset   *offset = find_offset(offsets, topic, p);
+
+		/* a partition that came later is read from its beginning */
+		if (offset == NULL)
+			starts[p] = resolve(c, topic, p,
+								known ? "earliest" : c->stream->start_at);
+		else if (offset->seek_to != NULL && is_ours(c, p))
+			starts[p] = resolve(c, topic, p, offset->seek_to);
+		else
+			starts[p] = -1;
+		any |= starts[p] >= 0;
+	}
+
+	/* all or none, whoever's they are: else some would seem to come later */
+	if (any)
+	{
+		rc_transaction_begin();
+		MemoryContextSwitchTo(c->context);
+		rc_stream_lock(c->stream->name);
+		check_definition(c);
+	}
+	for (int p = 0; p < n; p++)
+	{
+		RcOffset   *offset = find_offset(offsets, topic, p);
+
+		if (starts[p] < 0 || c->stale)
+			continue;
+		if (offset != NULL)
+			rc_offset_seek(c->stream->name, offset, starts[p], c->cluster_id);
+		else
+		{
+			rc_offset_insert(c->stream->name, topic, p, starts[p],
+							 c->cluster_id);
+			/* another worker may have something to do now */
+			rc_wake_at_commit(RC_WORKER_SCHEDULER, "", 0);
+		}
+	}
+	if (any)
+	{
+		/* nor may a crash take it back: "latest" would skip what is read now */
+		ForceSyncCommit();
+		rc_transaction_commit();
+	}
+	MemoryContextSwitchTo(c->context);
+	return n == 0 ? 1 : 0;
+}
+
+/* The offset that "earliest", "latest" or a timestamp stands for. */
+static int64
+resolve(RcConsumption *c, const char *topic, int partition, const char *where)
+{
+	TimestampTz time;
+
+	if (strcmp(where, "earliest") == 0)
+		return rc_consumer_resolve(c->kafka, topic, partition,
+								   RC_OFFSET_EARLIEST, 0,
+								   RC_CONSUME_PATIENCE(c));
+	if (strcmp(where, "latest") == 0)
+		return rc_consumer_resolve(c->kafka, topic, partition,
+								   RC_OFFSET_LATEST, 0, RC_CONSUME_PATIENCE(c));
+	time = DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in,
+												   CStringGetDatum(where),
+												   ObjectIdGetDatum(InvalidOid),
+												   Int32GetDatum(-1)));
+	/* to the library, times before 1970 are words of another meaning */
+	if (TIMESTAMP_NOT_FINITE(time) || time < rc_from_kafka_time(0))
+		return resolve(c, topic, partition,
+					   TIMESTAMP_IS_NOEND(time) ? "latest" : "earliest");
+	return rc_consumer_resolve(c->kafka, topic, partition,
+							   RC_OFFSET_TIMESTAMP, rc_to_kafka_time(time),
+							   RC_CONSUME_PATIENCE(c));
+}
+
+/*
+ * Give the library the places to fetch from.  Where the last record applied
+ * is to be verified that is its place.
+ */
+void
+rc_partitions_begin(RcConsumption *c)
+{
+	for (int i = 0; i < c->n; i++)
+	{
+		RcPartition *partition = &c->partitions[i];
+		RcOffset   *offset = &c->offsets[i];
+
+		memset(partition, 0, sizeof(RcPartition));
+		partition->topic = offset->topic;
+		partition->partition = offset->partition;
+		partition->offset = c->verify[i] ? offset->last_offset :
+			offset->next_offset;
+		partition->low = partition->high = -1;
+	}
+	rc_consumer_assign(c->kafka, c->partitions, c->n);
+}
+
+/*
+ * Whether a topic has got partitions that nobody has assigned.  Workers that
+ * would have nothing to do do not run, so the first one looks for all.
+ */
+bool
+rc_partitions_changed(RcConsumption *c)
+{
+	ListCell   *lc;
+
+	foreach(lc, c->stream->topics)
+	{
+		const char *topic = (const char *) lfirst(lc);
+		int			n = count_partitions(c, topic);
+		int			ours = 0;
+		int			assigned = 0;
+
+		for (int p = 0; p < n; p++)
+			ours += is_ours(c, p) ? 1 : 0;
+		for (int i = 0; i < c->n; i++)
+			assigned += strcmp(c->offsets[i].topic, topic) == 0 ? 1 : 0;
+		if (ours != assigned || (c->number == 0 && n > count_known(c, topic)))
+			return true;
+	}
+	return false;
+}
+
+static int
+count_known(RcConsumption *c, const char *topic)
+{
+	int			known = 0;
+	ListCell   *lc;
+
+	foreach(lc, c->known)
+		known += strcmp(((RcOffset *) lfirst(lc))->topic, topic) == 0 ? 1 : 0;
+	return known;
+}
+
+/* Whether everything that can be read has been handed out. */
+bool
+rc_partitions_at_end(RcConsumption *c)
+{
+	for (int i = 0; i < c->n; i++)
+	{
+		if (!rc_consumer_position(c->kafka, i)->at_end)
+			return false;
+	}
+	return true;
+}
+
+/* Index of the record's partition among ours. */
+int
+rc_partitions_find(RcConsumption *c, const RcRecord *record)
+{
+	for (int i = 0; i < c->n; i++)
+	{
+		if (c->offsets[i].partition == record->partition &&
+			strcmp(c->offsets[i].topic, record->topic) == 0)
+			return i;
+	}
+	elog(ERROR, "record of topic \"%s\", partition %d was not asked for",
+		 record->topic, record->partition);
+	return -1;					/* keep compiler quiet */
+}
+
+/*
+ * Commit the offsets to Kafka's group once more: the first time its
+ * coordinator may not have been found yet.  wait_ms > 0: wait for the answer.
+ */
+void
+rc_partitions_commit(RcConsumption *c, int wait_ms)
+{
+	RcPartition *done = palloc0(sizeof(RcPartition) * Max(c->n, 1));
+
+	for (int i = 0; i < c->n; i++)
+	{
+		done[i] = c->partitions[i];
+		done[i].offset = c->offsets[i].next_offset;
+	}
+	if (wait_ms > 0)
+		rc_consumer_commit_wait(c->kafka, done, c->n, wait_ms);
+	else
+		rc_consumer_commit(c->kafka, done, c->n);
+	pfree(done);
+	c->commit_again = false;
+}
+
+/*
+ * Write down watermarks, and move offsets past what holds no message
+ * (transaction markers, compacted tails); both at most every 10 s unless
+ * "at_once", and only where something changed.
+ */
+void
+rc_partitions_observe(RcConsumption *c, bool at_once)
+{
+	bool		open = false;
+
+	if (!at_once && !rc_time_passed(c->observed_at, OBSERVE_INTERVAL))
+		return;
+	c->observed_at = GetCurrentTimestamp();
+	if (c->commit_again)
+		rc_partitions_commit(c, 0);
+	for (int i = 0; i < c->n; i++)
+	{
+		const RcPartition *position = rc_consumer_position(c->kafka, i);
+		RcOffset   *offset = &c->offsets[i];
+		bool		moved = position->at_end && !c->verify[i] &&
+			position->offset > offset->next_offset;
+		bool		seen = position->high >= 0 &&
+			position->high != offset->high_watermark;
+
+		if (!moved && !seen)
+			continue;
+		if (!open)
+			rc_transaction_begin();
+		open = true;
+		if (moved)
+			rc_offset_skip(c->stream->name, offset, position->offset);
+		if (seen)
+			rc_offset_observe(c->stream->name, offset, position->high);
+		if (moved)
+			offset->next_offset = position->offset;
+		if (seen)
+			offset->high_watermark = position->high;
+	}
+	if (open)
+		rc_transaction_commit();
+	MemoryContextSwitchTo(c->context);
+}

@@ -1,0 +1,332 @@
+/*-------------------------------------------------------------------------
+ *
+ * children.c
+ *	  Processes that the scheduler has started: which there are, what became
+ *	  of those that could not connect, and worker slots.
+ *
+ * A child says through a queue that it is connected, and lets go of it then.
+ * One that ends before has said through it why, which the scheduler writes
+ * down: the child itself could not.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "worker/worker_children.h"
+
+#include <signal.h>
+
+#include "catalog/pg_type.h"
+#include "libpq/pqformat.h"
+#include "libpq/pqmq.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/proc.h"
+#include "storage/procarray.h"
+#include "storage/shm_mq.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+/* A worker is started again after this time at the earliest, in ms. */
+#define START_PAUSE			1000
+
+#define QUEUE_SIZE			8192
+
+/* A stream worker that was told to leave has done so after this time, in ms. */
+#define LEAVING_PATIENCE	2000
+
+typedef struct Child
+{
+	RcWorkerKind kind;
+	char		name[NAMEDATALEN];
+	int			number;
+	int64		run;
+	Oid			owner;
+	TimestampTz started_at;
+	BackgroundWorkerHandle *handle;
+	dsm_segment *segment;		/* NULL: it is connected, or was given up */
+	shm_mq_handle *queue;
+} Child;
+
+static List *children = NIL;
+
+static List *hear(Child *child, List *lost);
+static List *lose(Child *child, ErrorData *error, List *lost);
+static void forget_queue(Child *child);
+
+/*
+ * Look what has become of the children: forget those that have ended, and
+ * return, as RcLostChild in the current context, those that could not connect.
+ * Each end wakes the scheduler, so one that ends as soon as it is started must
+ * not be started again at once.
+ */
+List *
+rc_children_look(long *next_look)
+{
+	List	   *lost = NIL;
+	ListCell   *lc;
+
+	foreach(lc, children)
+	{
+		Child	   *child = (Child *) lfirst(lc);
+		pid_t		pid;
+		bool		stopped = GetBackgroundWorkerPid(child->handle, &pid) ==
+			BGWH_STOPPED;
+
+		if (child->segment != NULL)
+			lost = hear(child, lost);
+		if (!stopped)
+			continue;
+		if (child->segment != NULL)
+			lost = lose(child, NULL, lost);
+		if (!rc_time_passed(child->started_at, START_PAUSE))
+		{
+			*next_look = Min(*next_look, START_PAUSE);
+			continue;
+		}
+		pfree(child->handle);
+		pfree(child);
+		children = foreach_delete_current(children, lc);
+	}
+	return lost;
+}
+
+/* What a child that is not connected yet has said. */
+static List *
+hear(Child *child, List *lost)
+{
+	Size		size;
+	void	   *data;
+	StringInfoData message;
+	ErrorData  *error;
+
+	while (child->segment != NULL &&
+		   shm_mq_receive(child->queue, &size, &data, true) == SHM_MQ_SUCCESS)
+	{
+		initStringInfo(&message);
+		appendBinaryStringInfo(&message, data, size);
+		switch (pq_getmsgbyte(&message))
+		{
+			case 'C':
+				forget_queue(child);
+				break;
+			case 'E':
+				error = palloc0(sizeof(ErrorData));
+				pq_parse_errornotice(&message, error);
+				lost = lose(child, error, lost);
+				break;
+			default:
+				break;
+		}
+	}
+	return lost;
+}
+
+/* It will not connect any more; without an error it died without a word. */
+static List *
+lose(Child *child, ErrorData *error, List *lost)
+{
+	RcLostChild *entry;
+
+	forget_queue(child);
+	/* being told to end is no failure */
+	if (error != NULL && error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN)
+		return lost;
+	if (error == NULL)
+	{
+		error = palloc0(sizeof(ErrorData));
+		error->sqlerrcode = ERRCODE_CONNECTION_FAILURE;
+		error->message = "the worker ended before it was connected to the database";
+		error->hint = "See the server log for the cause.";
+	}
+	entry = palloc0(sizeof(RcLostChild));
+	entry->what.kind = child->kind;
+	entry->what.name = pstrdup(child->name);
+	entry->what.number = child->number;
+	entry->what.run = child->run;
+	entry->error = error;
+	return lappend(lost, entry);
+}
+
+static void
+forget_queue(Child *child)
+{
+	shm_mq_detach(child->queue);
+	dsm_detach(child->segment);
+	child->segment = NULL;
+	child->queue = NULL;
+}
+
+bool
+rc_child_exists(RcWorkerKind kind, const char *name, int number)
+{
+	ListCell   *lc;
+
+	foreach(lc, children)
+	{
+		Child	   *child = (Child *) lfirst(lc);
+
+		if (child->kind == kind && child->number == number &&
+			strcmp(child->name, name) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Start one; false when there is no free slot.  Outside a transaction. */
+bool
+rc_child_start(const RcStart *what)
+{
+	RcWorkerArgs args = {0};
+	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+	dsm_segment *segment = dsm_create(QUEUE_SIZE, 0);
+	Child	   *child = palloc0(sizeof(Child));
+	shm_mq	   *queue;
+	bool		started;
+
+	child->kind = what->kind;
+	strlcpy(child->name, what->name, sizeof(child->name));
+	child->number = what->number;
+	child->run = what->run;
+	child->owner = what->owner;
+	child->started_at = GetCurrentTimestamp();
+	child->segment = segment;
+	dsm_pin_mapping(child->segment);
+	queue = shm_mq_create(dsm_segment_address(child->segment), QUEUE_SIZE);
+	shm_mq_set_receiver(queue, MyProc);
+	child->queue = shm_mq_attach(queue, child->segment, NULL);
+
+	args.database = MyDatabaseId;
+	args.role = what->owner;
+	args.number = what->number;
+	args.id = what->run;
+	args.scheduled = true;
+	args.segment = dsm_segment_handle(child->segment);
+	strlcpy(args.name, what->name, sizeof(args.name));
+	started = rc_worker_launch(what->kind, &args, &child->handle);
+	if (started)
+		children = lappend(children, child);
+	else
+	{
+		forget_queue(child);
+		pfree(child);
+	}
+	MemoryContextSwitchTo(old);
+	return started;
+}
+
+/*
+ * How many worker slots are free, as far as can be seen: a worker that another
+ * extension waits to start again has a slot but no process.
+ */
+int
+rc_children_free_slots(void)
+{
+	RcQueryScope scope;
+	int64		used;
+	ListCell   *lc;
+
+	pgstat_clear_snapshot();
+	rc_query_begin(&scope);
+	rc_query("SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_get_activity(NULL) a"
+			 " WHERE a.backend_type <> ALL (ARRAY['archiver', 'autovacuum launcher',"
+			 "  'autovacuum worker', 'background writer', 'checkpointer',"
+			 "  'client backend', 'io worker', 'logger', 'slotsync worker',"
+			 "  'standalone backend', 'startup', 'walreceiver', 'walsender',"
+			 "  'walsummarizer', 'walwriter'])", NULL);
+	used = rc_column_int8(0, 1, 0);
+	rc_query_end(&scope);
+
+	/* those that are not there yet */
+	foreach(lc, children)
+		used += ((Child *) lfirst(lc))->segment != NULL ? 1 : 0;
+	return (int) Max(0, max_worker_processes - used);
+}
+
+/* The processes of the children, as the text of an array. */
+char *
+rc_children_pids(void)
+{
+	StringInfoData pids;
+	ListCell   *lc;
+	pid_t		pid;
+
+	initStringInfo(&pids);
+	foreach(lc, children)
+	{
+		if (GetBackgroundWorkerPid(((Child *) lfirst(lc))->handle,
+								   &pid) == BGWH_STARTED)
+			appendStringInfo(&pids, "%s%d", pids.len > 0 ? "," : "", (int) pid);
+	}
+	return psprintf("{%s}", pids.data);
+}
+
+/*
+ * Add those of a role to what it has otherwise.  For a while after its start a
+ * process cannot be seen as what it is, nor whose it is: so they are counted
+ * here.
+ */
+void
+rc_children_add(RcShare *share)
+{
+	ListCell   *lc;
+	pid_t		pid;
+
+	foreach(lc, children)
+	{
+		Child	   *child = (Child *) lfirst(lc);
+
+		if (child->owner != share->owner ||
+			GetBackgroundWorkerPid(child->handle, &pid) == BGWH_STOPPED)
+			continue;
+		if (child->kind == RC_WORKER_STREAM)
+			share->streams++;
+		else if (child->kind == RC_WORKER_RUN)
+			share->others++;
+	}
+}
+
+/*
+ * Have one stream worker leave, so that a run finds a slot: one that is
+ * outside a transaction, if there is any, and of the role that has most
+ * workers, the newest.  A role that has its share already gets but the slot of
+ * one of its own streams; "share" NULL: none of a role.  The stream loses
+ * nothing: what it has not committed is read again.  False when there is none
+ * to leave.
+ */
+bool
+rc_children_make_room(const RcShare *share)
+{
+	Oid			only = share != NULL && rc_share_used(share) >= rc_share_most() ?
+		share->owner : InvalidOid;
+	static int	leaving = 0;
+	static TimestampTz leaving_since = 0;
+	RcQueryScope scope;
+	RcParams	params = {0};
+
+	/* after a while its pid may be another's */
+	if (leaving != 0 && BackendPidGetProc(leaving) != NULL &&
+		!rc_time_passed(leaving_since, LEAVING_PATIENCE))
+		return true;
+	leaving = 0;
+	pgstat_clear_snapshot();
+	rc_param_datum(&params, OIDOID, ObjectIdGetDatum(MyDatabaseId));
+	rc_param_datum(&params, OIDOID, ObjectIdGetDatum(only));
+	rc_query_begin(&scope);
+	if (rc_query("SELECT a.pid FROM (SELECT o.*,"
+				 "  pg_catalog.count(*) OVER (PARTITION BY o.usesysid) AS n"
+				 "  FROM pg_catalog.pg_stat_get_activity(NULL) o"
+				 "  WHERE o.datid = $1 AND o.backend_type LIKE 'rappel^_conso %' ESCAPE '^') a"
+				 " WHERE a.backend_type = 'rappel_conso stream'"
+				 " AND ($2 = 0 OR a.usesysid = $2)"
+				 " ORDER BY a.xact_start IS NOT NULL, a.n DESC, a.backend_start DESC LIMIT 1",
+				 &params) == 1)
+		leaving = (int) rc_column_int8(0, 1, 0);
+	leaving_since = GetCurrentTimestamp();
+	rc_query_end(&scope);
+	if (leaving == 0)
+		return false;
+	ereport(LOG,
+			(errmsg("stream worker with PID %d gives its slot to a run",
+					leaving),
+			 errhint("You may need to increase max_worker_processes.")));
+	return kill(leaving, SIGTERM) == 0;
+}
