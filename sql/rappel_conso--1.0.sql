@@ -1205,7 +1205,7 @@ COMMENT ON FUNCTION rappel_conso.seek(text, text) IS 'what rc_seek() does for ea
 
 -- Whoever may create something in the schema could put a view, or a table with
 -- code of his own, where ours is missing, and the stream's owner could put code
--- into ours.  So src/recall_functions.c looks whose the tables are, and calls
+-- into ours.  So src/session/recall_functions.c looks whose the tables are, and calls
 -- the second of each pair below with the rights that it may have.  Since those
 -- can be a role's that has none here, it uses nothing but those tables and
 -- pg_catalog.

@@ -4,7 +4,7 @@
  *	  What every part of the extension shares: settings, the record, the
  *	  names of things.
  *
- * It must not include a header of a foreign library; those stay in src/api
+ * It must not include a header of a foreign library; those stay in src/source
  * and src/kafka.
  *
  *-------------------------------------------------------------------------

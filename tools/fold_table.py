@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Write fold_table.h: what rc_fold_utf8 makes of each character.
 
-    python3 src/api/fold_table.py > src/api/fold_table.h
+    python3 tools/fold_table.py > src/transform/fold_table.h
 
 Most of the table follows from the Unicode Character Database that comes with
 Python: a character is decomposed (NFKD) and its combining marks are dropped;

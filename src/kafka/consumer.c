@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * consumer.c
- *	  Which partitions are read, and how far; fetch.c has the records.
+ *	  Which partitions are read, and how far; consumer_fetch.c has the records.
  *
  * Partitions are assigned by the caller, with offsets that it keeps itself;
  * the group serves only to show them to Kafka's own tools.  So nothing here

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * fetch.c
+ * consumer_fetch.c
  *	  Taking records from a consumer's queue.
  *
  * A record handed out points into librdkafka's memory and stays valid until
@@ -324,7 +324,7 @@ raise_error(RcAssigned *assigned, rd_kafka_message_t *message)
 }
 
 /*
- * Raise what report.c has noted of a topic.  The words begin with its name,
+ * Raise what kafka_log.c has noted of a topic.  The words begin with its name,
  * by which those of an earlier assignment are told apart.
  */
 static void

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
- * consumer.h
- *	  A consumer's state, for consumer.c and fetch.c.
+ * consumer_internal.h
+ *	  A consumer's state, for consumer.c and consumer_fetch.c.
  *
  *-------------------------------------------------------------------------
  */

@@ -1,10 +1,10 @@
 /*-------------------------------------------------------------------------
  *
- * offset.c
+ * consumer_offsets.c
  *	  Asking brokers for offsets: ends of a partition, and points in time.
  *
  * It must not touch the assignment.  Blocking calls of librdkafka are made in
- * slices (see client.c).
+ * slices (see kafka_client.c).
  *
  *-------------------------------------------------------------------------
  */

@@ -21,7 +21,7 @@
 
 #include <signal.h>
 
-/* ---- client.c, config.c, files.c, explain.c, report.c, topic.c ---- */
+/* ---- kafka_client.c, kafka_config.c, kafka_files.c, kafka_error.c, kafka_log.c, kafka_topic.c ---- */
 
 typedef struct RcKafka RcKafka;
 
@@ -68,12 +68,12 @@ typedef struct RcAnswer
 extern void rc_kafka_look_up(RcKafka *kafka, const char *topic, int timeout_ms,
 							 volatile sig_atomic_t *stop, RcAnswer *answer);
 
-/* ---- topic_make.c ---- */
+/* ---- kafka_topic_create.c ---- */
 
 extern void rc_kafka_make_topics(RcKafka *kafka, List *topics, int timeout_ms);
 extern List *rc_kafka_topics_made(RcKafka *kafka);
 
-/* ---- producer.c, delivery.c ---- */
+/* ---- producer.c, producer_delivery.c ---- */
 
 typedef struct RcRefused
 {
@@ -88,7 +88,7 @@ extern void rc_producer_flush(RcKafka *kafka, int timeout_ms, List **refused);
 extern int64 rc_producer_last_offset(RcKafka *kafka, const char *topic,
 									 int32 partition);
 
-/* ---- publish.c ---- */
+/* ---- producer_publish.c ---- */
 
 /*
  * What a message takes of a batch, at most: a header has a name and a value,
@@ -106,7 +106,7 @@ extern List *rc_publish_serve(RcKafka *kafka);
 extern bool rc_publish_failed(RcKafka *kafka);
 extern void rc_publish_raise(RcKafka *kafka);
 
-/* ---- consumer.c, fetch.c, offset.c ---- */
+/* ---- consumer.c, consumer_fetch.c, consumer_offsets.c ---- */
 
 typedef struct RcPartition
 {

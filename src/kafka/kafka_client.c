@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * client.c
+ * kafka_client.c
  *	  A client of Kafka: how it is opened, waited for and closed.
  *
  * Nothing here may block without end: PostgreSQL waits for every process at

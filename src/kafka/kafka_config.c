@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * config.c
+ * kafka_config.c
  *	  The properties that librdkafka is started with: ours, then those of
  *	  the file that rappel_conso.kafka_config_file names.
  *
@@ -28,7 +28,7 @@ typedef struct Property
  * Topics are made by rc_kafka_create_topic() only, never by a broker because
  * somebody asked for one; one that is not there after 10 s is an error.
  * Disconnects need no line in the log each: when the last broker is gone,
- * report.c says so.
+ * kafka_log.c says so.
  */
 static const Property common_properties[] = {
 	{"allow.auto.create.topics", "false"},
@@ -60,7 +60,7 @@ static const Property producer_properties[] = {
 };
 
 /*
- * What is read ahead is bounded (see internal.h); an answer holds 256 kB, and
+ * What is read ahead is bounded (see kafka_internal.h); an answer holds 256 kB, and
  * 64 kB of a partition, or one larger batch.  That is not much, since it is
  * compressed: messages that compress a hundredfold, in 24 partitions, were
  * seen to take 147 MB with four times as much, 70 MB with these, at the same

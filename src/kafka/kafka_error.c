@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * explain.c
+ * kafka_error.c
  *	  What the words of librdkafka and OpenSSL mean for whoever has to mend
  *	  it: which line of the configuration is wrong, in words of ours.
  *

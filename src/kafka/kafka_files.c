@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * files.c
+ * kafka_files.c
  *	  Which settings and files a client was opened with, and whether they
  *	  are still the same.
  *

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * internal.h
+ * kafka_internal.h
  *	  What the files of src/kafka share among themselves.
  *
  * No file outside src/kafka may include it: librdkafka's types stay here.
@@ -83,30 +83,30 @@ typedef struct RcDeadline
 	int			slice_ms;
 } RcDeadline;
 
-/* client.c */
+/* kafka_client.c */
 extern void rc_kafka_pause(RcKafka *kafka, long timeout_ms);
 extern bool rc_kafka_again(RcKafka *kafka, const RcDeadline *deadline);
 extern void rc_deadline_start(RcDeadline *deadline, int timeout_ms);
 extern long rc_deadline_left(const RcDeadline *deadline);
 extern int	rc_deadline_slice(RcDeadline *deadline);
 
-/* config.c */
+/* kafka_config.c */
 extern rd_kafka_conf_t *rc_config_build(RcKafka *kafka,
 										const char *client_id,
 										const char *group_id);
 
-/* files.c */
+/* kafka_files.c */
 extern RcFiles *rc_files_note(MemoryContext context);
 extern void rc_files_add(RcFiles *files, const char *path);
 extern bool rc_files_changed(const RcFiles *files);
 
-/* explain.c */
+/* kafka_error.c */
 extern void rc_explain_attach(RcKafka *kafka, rd_kafka_conf_t *conf);
 extern void rc_explain_connection(RcKafka *kafka, const char *text);
 extern const char *rc_explain_hint(RcKafka *kafka);
 pg_noreturn extern void rc_explain_start(const char *text);
 
-/* report.c */
+/* kafka_log.c */
 extern void rc_report_attach(rd_kafka_conf_t *conf);
 extern void rc_report_emit(RcKafka *kafka);
 extern void rc_report_note(const char *what, const char *text);
@@ -115,14 +115,14 @@ extern const char *rc_kafka_words(RcKafka *kafka, rd_kafka_resp_err_t err);
 extern void rc_kafka_unreachable(RcKafka *kafka, rd_kafka_resp_err_t err);
 extern int	rc_kafka_errcode(rd_kafka_resp_err_t err);
 
-/* topic.c */
+/* kafka_topic.c */
 extern rd_kafka_NewTopic_t *rc_topic_describe(const char *topic,
 											  int partitions, int replication,
 											  bool compacted);
 extern rd_kafka_AdminOptions_t *rc_topic_options(RcKafka *kafka,
 												 int timeout_ms, void *opaque);
 
-/* publish.c */
+/* producer_publish.c */
 extern RcKafkaOutcome rc_outcome_of(rd_kafka_resp_err_t err);
 
 /* producer.c */
@@ -136,7 +136,7 @@ extern void rc_consumer_attach(rd_kafka_conf_t *conf);
 extern void rc_consumer_begin(RcKafka *kafka);
 extern void rc_consumer_end(RcKafka *kafka);
 
-/* fetch.c */
+/* consumer_fetch.c */
 extern bool rc_consumer_has_more(RcKafka *kafka);
 
 #endif							/* RC_KAFKA_INTERNAL_H */

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * report.c
+ * kafka_log.c
  *	  What librdkafka says: its log lines, its errors, and whether brokers
  *	  can be reached.
  *
@@ -59,8 +59,8 @@ static bool broker_usable(RcKafka *kafka);
 
 /*
  * Have log lines and errors of a client to be made come here.  Log lines
- * arrive in this thread because of log.queue (config.c) and
- * rd_kafka_set_log_queue() (client.c).
+ * arrive in this thread because of log.queue (kafka_config.c) and
+ * rd_kafka_set_log_queue() (kafka_client.c).
  */
 void
 rc_report_attach(rd_kafka_conf_t *conf)
@@ -73,7 +73,7 @@ rc_report_attach(rd_kafka_conf_t *conf)
 static void
 log_cb(const rd_kafka_t *rk, int level, const char *fac, const char *text)
 {
-	/* what explain.c has said of a certificate is in the error, too */
+	/* what kafka_error.c has said of a certificate is in the error, too */
 	if (strcmp(fac, "SSLCERTVRFY") == 0)
 		level = LEVEL_DEBUG;
 	if (pthread_equal(pthread_self(), report_thread))

@@ -1,10 +1,10 @@
 /*-------------------------------------------------------------------------
  *
- * topic.c
+ * kafka_topic.c
  *	  What a cluster knows: its id, its topics; and making a topic.
  *
  * A topic comes to be here and nowhere else.  Blocking calls of librdkafka
- * are made in slices (see client.c).
+ * are made in slices (see kafka_client.c).
  *
  *-------------------------------------------------------------------------
  */

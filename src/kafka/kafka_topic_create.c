@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * topic_make.c
+ * kafka_topic_create.c
  *	  Making many topics in one request, without waiting for it.
  *
  * It must not block: messages of topics that are there go out meanwhile.

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * delivery.c
+ * producer_delivery.c
  *	  What became of the records that a producer has sent.
  *
  * The delivery-report callback runs inside librdkafka, so what it calls must

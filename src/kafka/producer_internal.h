@@ -1,9 +1,9 @@
 /*-------------------------------------------------------------------------
  *
- * delivery.h
- *	  A producer's state, for producer.c and delivery.c.
+ * producer_internal.h
+ *	  A producer's state, for producer.c and producer_delivery.c.
  *
- * What is marked as written by the callback is plain memory: see report.c.
+ * What is marked as written by the callback is plain memory: see kafka_log.c.
  *
  *-------------------------------------------------------------------------
  */
@@ -63,7 +63,8 @@ struct RcProducer
 	RcTopic    *topics;
 	RcTopic    *current;		/* the one used last */
 	int			unserved;		/* records since callbacks were served */
-	bool		by_message;		/* each report is handed out; see publish.c */
+	bool		by_message;		/* each report is handed out; see
+								 * producer_publish.c */
 	bool		alone;			/* one record is on its way, by itself */
 	List	   *making;			/* names of the topics asked for */
 	RcAgainList rest;			/* to be sent again; see settle() */

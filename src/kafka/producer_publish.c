@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * publish.c
+ * producer_publish.c
  *	  A producer whose messages are told of one by one, for the outbox.
  *
  * It must not wait for a report, nor make an error of what became of one

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * blocked.c
+ * request_blockers.c
  *	  Whether a process that this one waits for waits, in the end, for us.
  *
  * A caller that waits for a worker does so by its latch, where the server's

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * sync.c
+ * run_wait.c
  *	  The backend's side of a run that somebody waits for: rc_sync_now().
  *
  * Whoever comes while a run of the source is under way waits for that one.

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * seek_function.c
+ * stream_functions.c
  *	  rc_seek(): where a stream is sent to, read from the caller's text in the
  *	  caller's settings, and written down so that it means the same to every
  *	  process.

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * functions.c
+ * worker_functions.c
  *	  The SQL-callable functions: arguments in, rows out.  What they do is in
  *	  src/worker and src/store.
  *

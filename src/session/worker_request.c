@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * call.c
+ * worker_request.c
  *	  The backend's side of a worker that somebody waits for: starts it,
  *	  passes on its notices and its error, and takes it along when the caller
  *	  ends.

@@ -1,10 +1,10 @@
 /*-------------------------------------------------------------------------
  *
- * api.h
+ * explore.h
  *	  Reading records from an Opendatasoft Explore API: HTTP, the API's own
  *	  rules, and the shape of a recall.
  *
- * Nothing in src/api knows SPI, a table or Kafka.  Memory is palloc'd in the
+ * Nothing in src/source knows SPI, a table or Kafka.  Memory is palloc'd in the
  * current context unless a function says otherwise.
  *
  *-------------------------------------------------------------------------

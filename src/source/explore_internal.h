@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * explore_private.h
+ * explore_internal.h
  *	  What explore.c and explore_error.c share.
  *
  * No other file may include it.

@@ -3,7 +3,7 @@
  * gunzip.h
  *	  Decompression of an HTTP answer's body.
  *
- * Nothing outside src/api includes it.
+ * Nothing outside src/source includes it.
  *
  *-------------------------------------------------------------------------
  */

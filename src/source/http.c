@@ -5,7 +5,7 @@
  *	  life of a handle, requests, and reading of the body by lines.
  *
  * http_config.c reads the configuration file, http_transfer.c moves a request
- * on and waits, http_receive.c takes what comes, http_error.c reads answers'
+ * on and waits, http_receive.c takes what comes, http_response.c reads answers'
  * headers and reports what went wrong.
  *
  * It must not know what is fetched, must not be called by the postmaster

@@ -1,8 +1,8 @@
 /*-------------------------------------------------------------------------
  *
- * http_private.h
+ * http_internal.h
  *	  What http.c, http_config.c, http_transfer.c, http_receive.c and
- *	  http_error.c share.
+ *	  http_response.c share.
  *
  * The only header of ours that includes libcurl's; no other file may include
  * it.
@@ -150,7 +150,7 @@ extern size_t rc_http_on_body(char *data, size_t size, size_t n, void *arg);
 extern bool rc_http_decompress(RcHttp *http);
 extern bool rc_http_pending(RcHttp *http);
 
-/* http_error.c */
+/* http_response.c */
 pg_noreturn extern void rc_http_raise(RcHttp *http);
 extern void rc_http_show_url(RcHttp *http, const char *url);
 extern void rc_http_read_headers(RcHttp *http);

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * http_error.c
+ * http_response.c
  *	  What an HTTP answer's headers say, and reports of what went wrong.
  *
  * It must not show what may be secret: of URLs, the user, the password and

@@ -91,7 +91,7 @@ extern void rc_user_sql_fire_deferred(void);
 extern bool rc_user_sql_explain(const RcStream *stream, const char *sql,
 								ErrorData *error);
 
-/* verdict.c */
+/* error_class.c */
 extern RcFault rc_error_fault(const ErrorData *error);
 
 #endif							/* RC_APPLIER_H */

@@ -5,7 +5,7 @@
  *	  bisects a range that fails, and decides what becomes of a record that
  *	  fails alone.
  *
- * A record may be blamed only for what is its fault (verdict.c).  Where that
+ * A record may be blamed only for what is its fault (error_class.c).  Where that
  * is not clear there must be proof in the same transaction: it failed alone,
  * and a later one was applied.  So that nothing is proven by a cause that was
  * mended between the two, it must have failed again after a later one could

@@ -1,10 +1,10 @@
 /*-------------------------------------------------------------------------
  *
- * catalog.c
+ * definitions.c
  *	  Definitions: rows of rappel_conso.stream and rappel_conso.source as
  *	  structs.
  *
- * It reads only; what guards the rows when they are stored is in check.c and
+ * It reads only; what guards the rows when they are stored is in stream_check.c and
  * in the install script.
  *
  *-------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * verdict.c
+ * error_class.c
  *	  What an error means: whether the same thing may succeed later, and
  *	  whether it can be the fault of one record.
  *

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * headers.c
+ * headers_json.c
  *	  Headers of a record as jsonb, and back: an object; a name that occurs
  *	  several times holds an array, a value that is no text of the server is
  *	  {"base64": ..}.

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * batch.c
+ * records_relation.c
  *	  Records as a relation: decodes keys, values and headers and fills the
  *	  tuplestore that a stream's statement sees as "records".
  *

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * json_row.c
+ * row_decoder.c
  *	  A JSON object straight into the columns of a row type, with the
  *	  server's own SAX parser: numbers keep every digit, and no tree is built.
  *

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * json_row.h
+ * row_decoder.h
  *	  What the files behind rc_row_decode() share: nobody else includes it.
  *
  * They must come to what json_populate_record() comes to, or to an error: it

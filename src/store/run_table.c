@@ -1,9 +1,9 @@
 /*-------------------------------------------------------------------------
  *
- * runs.c
+ * run_table.c
  *	  Runs and their tasks.
  *
- * It decides nothing: what a run does is in src/worker/run.c.  How far a
+ * It decides nothing: what a run does is in src/worker/run_worker.c.  How far a
  * source has been read is in source_state.c.
  *
  *-------------------------------------------------------------------------

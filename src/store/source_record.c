@@ -1,12 +1,12 @@
 /*-------------------------------------------------------------------------
  *
- * remembered.c
+ * source_record.c
  *	  What is remembered of the records of a source for one destination: a
  *	  hash of each value that was handed on, its version, and since when full
  *	  passes do not find it any more.
  *
  * It compares and writes down; what becomes of a record that has vanished is
- * in src/worker/withdraw.c.
+ * in src/worker/scan_withdraw.c.
  *
  *-------------------------------------------------------------------------
  */

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * time_place.c
+ * start_position.c
  *	  Where in its topics a stream starts: what a user writes, and the form in
  *	  which it is stored.
  *

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * outbox.c
+ * statement_output.c
  *	  Messages into the outbox: what a stream's statement returns, and who may
  *	  publish where.
  *

@@ -70,7 +70,7 @@ extern int64 rc_column_int8(int row, int column, int64 if_null);
 extern bool rc_column_bool(int row, int column);
 extern TimestampTz rc_column_time(int row, int column);
 
-/* ---- catalog.c: definitions ---- */
+/* ---- definitions.c: definitions ---- */
 
 typedef struct RcStream
 {
@@ -142,7 +142,7 @@ pg_noreturn extern void rc_role_lost_error(const char *role_name,
 										   const char *name);
 extern bool rc_is_restore(void);
 
-/* ---- waiting.c: why something does not go on ---- */
+/* ---- wait_reason.c: why something does not go on ---- */
 
 extern char *rc_lock_words(const ErrorData *error);
 extern bool rc_source_wait(const char *source, const char *why);
@@ -150,7 +150,7 @@ extern void rc_stream_postpone(const char *stream, const char *why);
 extern bool rc_stream_postponed(const char *stream);
 extern void rc_stream_topic_made(const char *topic);
 
-/* ---- check.c: the check when a stream is stored ---- */
+/* ---- stream_check.c: the check when a stream is stored ---- */
 
 extern void rc_check_topic(const char *topic, const char *name);
 extern bool rc_grants_suffice(const RcStream *stream);
@@ -179,7 +179,7 @@ extern void rc_statement_require_records(const RcStream *stream,
 extern void rc_statement_look(const RcStream *stream, bool strict,
 							  RcStatementLook *look);
 
-/* ---- runs.c: runs, tasks, cursors ---- */
+/* ---- run_table.c: runs, tasks, cursors ---- */
 
 /* Which counter of a run and of its task a number belongs to. */
 typedef struct RcCounts
@@ -276,7 +276,7 @@ extern void rc_source_missing(const RcSource *source, const char *destination,
 extern void rc_source_forget(const RcSource *source, const char *destination);
 extern void rc_stream_forget(const RcStream *stream);
 
-/* ---- remembered.c: what was handed on, record by record ---- */
+/* ---- source_record.c: what was handed on, record by record ---- */
 
 /* A record that full passes miss for so long is withdrawn. */
 #define RC_MISSING_TIME "'1 hour'::interval"
@@ -342,12 +342,12 @@ extern RcRecord *rc_remembered_missing(const RcSource *source,
 									   const RcRecord *after, int limit,
 									   int *n);
 
-/* ---- time_place.c: where a stream starts ---- */
+/* ---- start_position.c: where a stream starts ---- */
 
 extern char *rc_time_place(const char *text, const char *what,
 						   const char *accepted);
 
-/* ---- offset.c: offsets and states of streams ---- */
+/* ---- stream_offset.c: offsets and states of streams ---- */
 
 typedef struct RcOffset
 {
@@ -405,7 +405,7 @@ extern bool rc_stream_unproven(const char *stream);
 extern int	rc_stream_fail(const char *stream, const ErrorData *error);
 extern void rc_stream_retry_all(void);
 
-/* ---- outbox.c: messages into the outbox ---- */
+/* ---- statement_output.c: messages into the outbox ---- */
 
 /* Rows that a statement has returned, copied out of SPI. */
 typedef struct RcOutput
@@ -524,7 +524,7 @@ extern void rc_dead_letter_add(const char *origin, const char *name,
 							   const ErrorData *error,
 							   const char *owner);
 
-/* ---- batch.c: records as a relation ---- */
+/* ---- records_relation.c: records as a relation ---- */
 
 typedef struct RcDecoder RcDecoder;
 
@@ -536,12 +536,12 @@ extern void rc_decoder_put(RcDecoder *decoder, Tuplestorestate *store,
 extern void rc_relation_register(char *name, Tuplestorestate *store,
 								 TupleDesc desc, double tuples);
 
-/* ---- headers.c: headers of a record as jsonb, and back ---- */
+/* ---- headers_json.c: headers of a record as jsonb, and back ---- */
 
 extern Datum rc_headers_jsonb(const RcRecord *record);
 extern RcHeader *rc_headers_from_jsonb(Datum headers, int *n);
 
-/* ---- json_row.c: a JSON object to the columns of a row type ---- */
+/* ---- row_decoder.c: a JSON object to the columns of a row type ---- */
 
 typedef struct RcRowDecoder RcRowDecoder;
 
@@ -594,7 +594,7 @@ extern void rc_statement_expect(void);
 extern bool rc_statement_changed(void);
 extern void rc_statement_cancel(SIGNAL_ARGS);
 
-/* ---- verdict.c: what an error means ---- */
+/* ---- error_class.c: what an error means ---- */
 
 extern bool rc_error_may_pass(int sqlstate);
 extern bool rc_error_is_damage(int sqlstate);

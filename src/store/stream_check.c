@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * check.c
+ * stream_check.c
  *	  The check when a stream is stored: the row's values, and its statement,
  *	  as its owner (statement_check.c); and of the topics of streams and
  *	  sources.

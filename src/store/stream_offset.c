@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * offset.c
+ * stream_offset.c
  *	  State of streams: the offset of each partition, and what the workers
  *	  last said.
  *

@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * recall.h
- *	  What the files that make a record of a line share: extract.c,
+ *	  What the files that make a record of a line share: transform.c,
  *	  json_scan.c, json_text.c and recall*.c; odsql.c reads its dates by it.
  *
- * Nothing outside src/api includes it.  All text in here is UTF-8, whatever
- * the encoding of the database.
+ * Outside of src/transform only source/odsql.c includes it.  All text in here
+ * is UTF-8, whatever the encoding of the database.
  *
  *-------------------------------------------------------------------------
  */
@@ -55,7 +55,7 @@ extern char *rc_json_string(const char *value, int len);
 extern char *rc_json_scalar(const char *value, int len);
 extern void rc_json_write_string(StringInfo out, const char *str, size_t len);
 
-/* extract.c */
+/* transform.c */
 extern const char *rc_extract_key(const RcJsonMembers *members,
 								  const char *field, char **key);
 

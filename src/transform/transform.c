@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * extract.c
+ * transform.c
  *	  A line of a source to a record: its value, its key, its cursor.
  *
  * What is wrong with a line is returned as text, for the source's dead

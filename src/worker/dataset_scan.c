@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * pass.c
+ * dataset_scan.c
  *	  Lines of an export to records, in batches, and batches to safety:
  *	  published and confirmed, or applied, and only then the cursor moved.
  *

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
- * pass.h
- *	  A pass over a dataset: what extract.c and pass.c share.
+ * dataset_scan.h
+ *	  A pass over a dataset: what run_extract.c and dataset_scan.c share.
  *
  *-------------------------------------------------------------------------
  */
@@ -70,12 +70,12 @@ extern void rc_pass_tell(RcPass *pass, bool end);
 
 extern void rc_pass_withdraw(RcPass *pass);
 
-/* extract_count.c */
+/* run_extract_count.c */
 extern bool rc_pass_count_differs(RcPass *pass, const RcDatasetMeta *meta);
 extern void rc_pass_note_surplus(RcPass *pass, const RcDatasetMeta *meta);
 extern void rc_pass_check_count(RcPass *pass, const char *where);
 
-/* bad_line.c */
+/* scan_bad_line.c */
 extern void rc_bad_lines_begin(RcRun *run);
 extern void rc_bad_line_add(RcPass *pass, const char *line, size_t len,
 							const RcExtracted *extracted, const char *error);

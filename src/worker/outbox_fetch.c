@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * outbox_read.c
+ * outbox_fetch.c
  *	  Messages from the table: the next batch of each topic that has none
  *	  under way.
  *

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * outbox_send.c
- *	  Messages to Kafka: the batches that outbox_read.c has read.
+ *	  Messages to Kafka: the batches that outbox_fetch.c has read.
  *
  * No transaction may be open while messages are handed over.
  *

@@ -4,7 +4,7 @@
  *	  The topics that the publisher knows, the batch that each has under way,
  *	  and what Kafka says of them.
  *
- * It must neither touch a table nor wait: it holds what outbox.c and
+ * It must neither touch a table nor wait: it holds what outbox_worker.c and
  * outbox_settle.c go by, and has to be right whatever error ends those.
  *
  *-------------------------------------------------------------------------

@@ -1,12 +1,12 @@
 /*-------------------------------------------------------------------------
  *
- * outbox.c
+ * outbox_worker.c
  *	  The outbox publisher: sends what waits in the outbox to Kafka, and
  *	  deletes what Kafka has confirmed.
  *
  * A message is never deleted before it is confirmed, and never sent before
  * the transaction that wrote it is safe on disk.  Nothing here may wait for
- * one topic while messages of another could be sent: see outbox.h.
+ * one topic while messages of another could be sent: see outbox_worker.h.
  *
  *-------------------------------------------------------------------------
  */

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * outbox.h
+ * outbox_worker.h
  *	  What the publisher knows of each topic, for the files outbox*.c.
  *
  * A topic has one batch at a time under way: its next messages are read when
@@ -139,7 +139,7 @@ typedef enum RcOutCount
 	RC_OUT_UNSETTLED			/* a batch is under way */
 } RcOutCount;
 
-/* ---- outbox.c ---- */
+/* ---- outbox_worker.c ---- */
 
 /* The process shall end when what has been confirmed is settled. */
 extern volatile sig_atomic_t rc_out_ending;
@@ -182,7 +182,7 @@ extern void rc_out_list_readable(const ErrorData *error);
 extern void rc_out_window_used(void);
 extern bool rc_out_window_more(void);
 
-/* ---- outbox_read.c ---- */
+/* ---- outbox_fetch.c ---- */
 
 extern List *rc_out_read(RcPublisher *publisher);
 

@@ -1,12 +1,12 @@
 /*-------------------------------------------------------------------------
  *
- * queue.c
+ * reply_queue.c
  *	  A worker's end of the shared-memory queue to the backend that waits
  *	  for it: notices and errors travel as in parallel query.
  *
  * A backend that is gone is no error: its going is told by a signal (see
- * call.c).  The scheduler's queue is there only until the worker is connected
- * (see children.c).
+ * worker_request.c).  The scheduler's queue is there only until the worker is connected
+ * (see worker_children.c).
  *
  *-------------------------------------------------------------------------
  */

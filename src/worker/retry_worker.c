@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * verbs.c
+ * retry_worker.c
  *	  Workers that do one thing for a stream and end: rc_retry() and
  *	  rc_drain().  They are connected as the stream's owner, whose statement
  *	  they run.

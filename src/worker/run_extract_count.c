@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * extract_count.c
+ * run_extract_count.c
  *	  Whether all records of a dataset came: what the API counts, against
  *	  what was received and what is known.
  *

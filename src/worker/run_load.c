@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * load.c
+ * run_load.c
  *	  The task that ends when the source's stream has applied what the run
  *	  has published.
  *

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * run.c
+ * run_worker.c
  *	  The run worker: one run of a source, its tasks one after the other,
  *	  each tried again with backoff while its error may pass.
  *
@@ -427,7 +427,7 @@ wait_until(RcRun *run, TimestampTz time)
 }
 
 /*
- * Why the run has no source any more, or NULL: see gone.c, which ends it with
+ * Why the run has no source any more, or NULL: see scheduler_gone.c, which ends it with
  * a cancel where it waits for something else.
  */
 static ErrorData *

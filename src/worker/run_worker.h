@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * run.h
+ * run_worker.h
  *	  A run under way: what its tasks share.
  *
  *-------------------------------------------------------------------------
@@ -61,7 +61,8 @@ typedef struct RcRun
 	RcSeen	   *seen;			/* keys that a full pass has met; else NULL */
 	int64		unreadable;		/* lines that are no JSON object, in all tries */
 	int			reading;		/* number of the export that is read */
-	HTAB	   *buried;			/* lines that are dead letters, see bad_line.c */
+	HTAB	   *buried;			/* lines that are dead letters, see
+								 * scan_bad_line.c */
 	bool		topic_anew;		/* but the stream stands in the old one */
 
 	/* records that a full pass has missed, if too many; else 0 */

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * bad_line.c
+ * scan_bad_line.c
  *	  Lines of an export that became no record, and messages that Kafka
  *	  refused: when they end the run, and that each is one dead letter, however
  *	  often the run reads it.

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * withdraw.c
+ * scan_withdraw.c
  *	  What becomes of records that have vanished from a dataset: after a full
  *	  pass they are missing, after another one an hour later withdrawn, by a
  *	  record that has their key and no value.

@@ -4,7 +4,7 @@
  *	  The scheduler of a database: starts stream workers and runs that are
  *	  due, and removes old history.
  *
- * What is due is found by due.c.  It never touches a record, and runs no SQL
+ * What is due is found by scheduler_due.c.  It never touches a record, and runs no SQL
  * of a user: it is connected as the bootstrap superuser.
  *
  *-------------------------------------------------------------------------

@@ -1,12 +1,12 @@
 /*-------------------------------------------------------------------------
  *
- * changes.c
+ * scheduler_changes.c
  *	  Changes of streams that nobody was told of when they were committed, as
  *	  by COMMIT PREPARED or with session_replication_role = replica.
  *
  * Workers look by themselves between two batches; but a statement may never
  * end.  A statement that was begun after the change may be canceled as well
- * now and then, which costs its batch another try; see stream.c.
+ * now and then, which costs its batch another try; see stream_worker.c.
  *
  *-------------------------------------------------------------------------
  */
@@ -129,7 +129,7 @@ take_gone(void)
 	return gone;
 }
 
-/* Whoever can run a stream's statement: see cancel_stream() in functions.c. */
+/* Whoever can run a stream's statement: see cancel_stream() in worker_functions.c. */
 static void
 cancel_workers(const char *name, bool gone)
 {

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * due.c
+ * scheduler_due.c
  *	  What the scheduler has to start: runs that were asked for or are due,
  *	  streams without their workers, the publisher.
  *

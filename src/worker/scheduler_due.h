@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * due.h
+ * scheduler_due.h
  *	  What the scheduler has to start.
  *
  *-------------------------------------------------------------------------
@@ -19,11 +19,11 @@ extern List *rc_due_runs(List *starts);
 extern List *rc_due_publisher(List *starts);
 extern List *rc_due_streams(List *starts);
 
-/* gone.c */
+/* scheduler_gone.c */
 extern List *rc_due_orphans(List *starts);
 extern List *rc_due_gone(List *starts);
 
-/* changes.c */
+/* scheduler_changes.c */
 extern List *rc_due_cancels(List *starts);
 extern List *rc_due_watermarks(List *starts);
 extern void rc_due_pause(RcWorkerKind kind, const char *name);

@@ -1,12 +1,12 @@
 /*-------------------------------------------------------------------------
  *
- * gone.c
+ * scheduler_gone.c
  *	  Runs whose source is gone: it was deleted, renamed or given to another
  *	  role.
  *
  * One that is queued is cancelled, since who makes a source of that name
  * later has not asked for it.  One that is under way is told to end, wherever
- * it waits; what it says then is in run.c.
+ * it waits; what it says then is in run_worker.c.
  *
  *-------------------------------------------------------------------------
  */

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * consume_batch.c
+ * stream_batch.c
  *	  Applies a batch of a stream: one transaction holds its rows, offsets
  *	  and dead letters, and what its runs count.
  *

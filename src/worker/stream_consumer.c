@@ -1,12 +1,12 @@
 /*-------------------------------------------------------------------------
  *
- * consume.c
+ * stream_consumer.c
  *	  Consumes a stream: opens it, fetches its partitions, and looks for
  *	  changes of its definition between batches.
  *
  * Kafka is waited for with no transaction open.  A batch is applied in
- * consume_batch.c; what is done about records of which nothing is proven is
- * in proof.c.
+ * stream_batch.c; what is done about records of which nothing is proven is
+ * in stream_proof.c.
  *
  *-------------------------------------------------------------------------
  */

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * consume.h
+ * stream_consumer.h
  *	  A stream under way: what the files share that consume it.
  *
  *-------------------------------------------------------------------------
@@ -44,14 +44,14 @@ typedef struct RcConsumption
 	bool		commit_again;	/* to the group; see rc_partitions_observe */
 } RcConsumption;
 
-/* consume.c */
+/* stream_consumer.c */
 extern void rc_consume_show(RcConsumption *c, const char *trouble);
 
-/* consume_batch.c */
+/* stream_batch.c */
 extern int	rc_consume_batch(RcConsumption *c, RcRecord *records, int n,
 							 RcCounts *total);
 
-/* proof.c */
+/* stream_proof.c */
 extern void rc_proof_expect(bool unproven);
 extern bool rc_proof_wanted(void);
 extern void rc_proof_begin(RcConsumption *c);
@@ -59,7 +59,7 @@ extern int	rc_proof_fetch(RcConsumption *c, RcRecord *records);
 extern void rc_proof_order(RcRecord *records, int n);
 extern void rc_proof_pause(RcKafka *consumer, long timeout_ms);
 
-/* partitions.c */
+/* stream_partitions.c */
 extern bool rc_partitions_assign(RcConsumption *c);
 extern bool rc_partitions_changed(RcConsumption *c);
 extern void rc_partitions_begin(RcConsumption *c);
@@ -68,7 +68,7 @@ extern void rc_partitions_observe(RcConsumption *c, bool at_once);
 extern bool rc_partitions_at_end(RcConsumption *c);
 extern int	rc_partitions_find(RcConsumption *c, const RcRecord *record);
 
-/* partition_check.c */
+/* stream_partition_check.c */
 extern void rc_partitions_check_cluster(RcConsumption *c,
 										const RcOffset *offset);
 extern int	rc_partitions_verify(RcConsumption *c, RcRecord *records, int n);

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * target.c
+ * stream_end_offsets.c
  *	  Working for a stream from another process than its workers: up to where,
  *	  and whether it is theirs to do.
  *

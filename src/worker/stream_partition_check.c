@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * partition_check.c
+ * stream_partition_check.c
  *	  Whether what a stream worker reads is what was read before: another
  *	  cluster, a topic that was made again, records that are gone.
  *

@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
- * partitions.c
+ * stream_partitions.c
  *	  Which partitions a stream worker reads, and from where: offsets come
  *	  from rappel_conso.stream_offset, never from Kafka's group.
  *
  * It must not move an offset silently; what may be wrong with one is looked for
- * in partition_check.c.
+ * in stream_partition_check.c.
  *
  *-------------------------------------------------------------------------
  */

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * proof.c
+ * stream_proof.c
  *	  A stream that stands before records that have failed, while nothing
  *	  proves whose fault that is: they are tried again with those that come
  *	  behind them.

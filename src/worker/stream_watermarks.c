@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * watermarks.c
+ * stream_watermarks.c
  *	  A worker that looks once at the ends of partitions whose streams have no
  *	  worker, since they are paused, failed or wait, so that their lag is true.
  *

@@ -1,10 +1,10 @@
 /*-------------------------------------------------------------------------
  *
- * stream.c
+ * stream_worker.c
  *	  Life of a stream worker: when it works, and how it comes back from
  *	  errors.
  *
- * It knows nothing of records: see consume.c for those.
+ * It knows nothing of records: see stream_consumer.c for those.
  *
  *-------------------------------------------------------------------------
  */

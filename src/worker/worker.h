@@ -3,7 +3,7 @@
  * worker.h
  *	  Background workers: what they have in common, and each kind's entry.
  *
- * Only src/worker brings the network (src/api, src/kafka) and the database
+ * Only src/worker brings the network (src/source, src/kafka) and the database
  * (src/store) together.
  *
  *-------------------------------------------------------------------------
@@ -70,7 +70,7 @@ extern bool rc_cancel_ends_worker;
 extern ErrorData *rc_worker_recover(MemoryContext keep, bool report);
 extern bool rc_role_can_login(Oid role);
 
-/* ---- lock.c: "only one", and who it is ---- */
+/* ---- worker_lock.c: "only one", and who it is ---- */
 
 extern bool rc_lock_take(RcWorkerKind kind, const char *name, int number);
 extern void rc_lock_release(RcWorkerKind kind, const char *name, int number);
@@ -89,18 +89,18 @@ extern void rc_wake_at_commit(RcWorkerKind kind, const char *name, int number);
 extern void rc_cancel_at_commit(RcWorkerKind kind, const char *name,
 								int number);
 
-/* ---- blocked.c: who waits for whom ---- */
+/* ---- request_blockers.c: who waits for whom ---- */
 
 extern bool rc_waits_for_us(List *pids, bool *prepared);
 
-/* ---- queue.c: from a run worker to the backend that waits ---- */
+/* ---- reply_queue.c: from a run worker to the backend that waits ---- */
 
 extern void rc_queue_attach(dsm_handle segment);
 extern void rc_queue_connected(void);
 extern void rc_queue_send_busy(void);
 extern void rc_queue_send_end(const int64 *values, int n);
 
-/* ---- call.c: the backend's end ---- */
+/* ---- worker_request.c: the backend's end ---- */
 
 #define RC_CALL_VALUES	8
 
@@ -131,7 +131,7 @@ extern void rc_call_check_owner(Oid owner, const char *owner_name,
 								const char *what, const char *name);
 extern RcStream *rc_call_stream(const char *name, const char *function);
 
-/* ---- stream.c ---- */
+/* ---- stream_worker.c ---- */
 
 struct RcKafka;
 

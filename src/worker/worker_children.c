@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * children.c
+ * worker_children.c
  *	  Processes that the scheduler has started: which there are, what became
  *	  of those that could not connect, and worker slots.
  *

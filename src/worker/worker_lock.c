@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
- * lock.c
+ * worker_lock.c
  *	  "Only one" of each worker, by a lock that dies with its holder, and the
  *	  way to find and wake that holder.
  *
  * The lock only saves wasted work.  Nothing may rely on it for correctness:
- * that is what the fence in the commit is for (offset.c, runs.c).
+ * that is what the fence in the commit is for (stream_offset.c, run_table.c).
  *
  *-------------------------------------------------------------------------
  */
@@ -172,7 +172,7 @@ holds(PGPROC *proc, int partition, const LOCKTAG *tag)
  * Say that this process waits for the workers of that kind and name (their
  * numbers count for nothing), until it says that it does not any more or its
  * transaction aborts.  A worker waits outside a transaction: it says so for
- * its "session".  See blocked.c.
+ * its "session".  See request_blockers.c.
  */
 void
 rc_lock_mark(RcWorkerKind kind, const char *name, bool session)

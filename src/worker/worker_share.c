@@ -1,12 +1,12 @@
 /*-------------------------------------------------------------------------
  *
- * share.c
+ * worker_share.c
  *	  How many workers one role may have in a database: its streams, runs,
  *	  rc_drain() and rc_retry() together, so that nobody's sources or calls
  *	  keep those of others from their worker slots.
  *
  * It starts and ends nothing.  Who starts something looks here first: the
- * scheduler, and a backend that waits for a worker (call.c).
+ * scheduler, and a backend that waits for a worker (worker_request.c).
  *
  *-------------------------------------------------------------------------
  */
