@@ -23,6 +23,9 @@
 /* The ends of partitions without a worker are looked at this often, in ms. */
 #define WATERMARK_INTERVAL	10000
 
+/* Workers that one role waits for, of which a round takes notice. */
+#define MOST_WAITING		500
+
 /* A run or publisher that could not connect is not started again before. */
 typedef struct Pause
 {
@@ -192,16 +195,22 @@ set_owner(RcStart *what, int row, int column)
 /*
  * Streams whose workers do not run though they should.  A worker for which
  * there is no partition has nothing to do; the first one finds out how many
- * there are.  Each stream gets its first before any gets its second.
+ * there are.  Each stream gets its first before any gets its second, and each
+ * role one before any gets another: nobody waits behind thousands of a role,
+ * of which a round looks at those that can run and MOST_WAITING more.
  */
 List *
 rc_due_streams(List *starts)
 {
 	RcQueryScope scope;
+	RcParams	params = {0};
 	uint64		n;
 
 	rc_query_begin(&scope);
-	n = rc_query("SELECT s.name, w.number, s.owner, k.oid"
+	rc_param_int4(&params, max_worker_processes + MOST_WAITING);
+	n = rc_query("SELECT d.name, d.number, d.owner, d.oid FROM ("
+				 "SELECT s.name, w.number, s.owner, k.oid,"
+				 " pg_catalog.row_number() OVER (PARTITION BY s.owner ORDER BY w.number, s.name) AS turn"
 				 " FROM rappel_conso.stream s"
 				 " JOIN rappel_conso.known_role k ON k.name = s.owner"
 				 " CROSS JOIN LATERAL (SELECT COALESCE(max(o.partition) + 1, 1) AS n"
@@ -212,7 +221,8 @@ rc_due_streams(List *starts)
 				 " WHERE NOT s.paused AND pg_catalog.cardinality(s.topics) > 0"
 				 " AND NOT (COALESCE(t.state, '') IN ('failed', 'waiting')"
 				 "  AND COALESCE(" RC_RETRY_IS_DUE_LATER("t") ", false))"
-				 " ORDER BY w.number, s.name", NULL);
+				 ") d WHERE d.turn <= $1"
+				 " ORDER BY d.number, d.turn, d.name", &params);
 	for (uint64 i = 0; i < n; i++)
 	{
 		RcStart    *what = SPI_palloc(sizeof(RcStart));

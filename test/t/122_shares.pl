@@ -175,6 +175,26 @@ foreach my $case ([ '1', q{owner = 'alice'}, '55000: source "NAME" was given to 
 	}
 }
 
+# Streams of a role that are many: who comes after them by name is started
+# before most of them have been looked at.
+value(q{
+	SELECT rc_stop();
+	CREATE ROLE crowd LOGIN; CREATE ROLE zoe LOGIN;
+	GRANT USAGE ON SCHEMA rappel_conso TO crowd, zoe;
+	INSERT INTO rappel_conso.topic_grant (role, topic, can_read) VALUES ('crowd', '*', true), ('zoe', '*', true);
+	CREATE TABLE calm (key text); GRANT INSERT ON calm TO zoe;
+	CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.1); RETURN NEW; END $$;
+	CREATE TRIGGER slow BEFORE INSERT ON rappel_conso.stream_state FOR EACH ROW WHEN (NEW.stream LIKE 'crowd%') EXECUTE FUNCTION slow();
+	INSERT INTO rappel_conso.stream (name, topics, value_type, owner, search_path, statement)
+	  SELECT 'crowd' || n, '{missing}', 'text', 'crowd', 'public', 'SELECT key FROM records' FROM generate_series(1, 150) n;
+	INSERT INTO rappel_conso.stream (name, topics, value_type, owner, search_path, statement)
+	  VALUES ('zoe', '{alice.in}', 'text', 'zoe', 'public', 'INSERT INTO calm SELECT key FROM records')});
+$kafka->produce('alice.in', 'k', 'v');
+value('SELECT rc_start()');
+wait_for('SELECT count(*) > 0 FROM calm', 'D5: a stream beside 150 of another role is started');
+cmp_ok(value(q{SELECT count(*) FROM rappel_conso.stream_state WHERE stream LIKE 'crowd%'}), '<', 150, 'D5: before all of those have been looked at');
+value(q{DROP TRIGGER slow ON rappel_conso.stream_state; DELETE FROM rappel_conso.stream WHERE owner IN ('crowd', 'zoe')});
+
 # prepared: nobody is told of it, so the scheduler looks; nor of a change that
 # fires no trigger
 add_stuck('mallory', [], 'unseen');
