@@ -198,13 +198,15 @@ sub produce
 	return $self->kcat('', '-P', @options, $file);
 }
 
-# Many at once: [key, value] pairs, of texts without tabs and line breaks.
+# Many at once: [key, value] pairs, of texts without tabs and line breaks.  They
+# stay in order, also where a first batch is refused by a topic that is being
+# made, and is sent again.
 sub produce_many
 {
 	my ($self, $topic, $messages, @options) = @_;
 
 	return $self->kcat(join('', map { "$_->[0]\t$_->[1]\n" } @$messages),
-		'-P', '-t', $topic, '-K', '\t', @options);
+		'-P', '-t', $topic, '-K', '\t', '-X', 'max.in.flight=1', @options);
 }
 
 # All messages of a topic, as hashes: key, payload (undef if null), headers (a
