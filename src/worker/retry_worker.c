@@ -29,6 +29,7 @@ static RcStream *begin(RcWorkerArgs *args, const char *verb);
 static RcStream *load_stream(const char *name);
 static bool retry_some(RcStream *stream, RcApplier *applier, int64 id,
 					   int64 *after, RcCounts *counts);
+static void check_still_read(const char *name, List *targets);
 static void get_totals(RcStream *stream, RcCounts *counts);
 
 /* Connect, and load the stream. */
@@ -215,6 +216,8 @@ rc_drain_main(Datum arg)
 		MemoryContextReset(look_context);
 		MemoryContextSwitchTo(look_context);
 		reached = rc_targets_reached(stream->name, targets);
+		if (!reached)
+			check_still_read(stream->name, targets);
 		worked = rc_stream_worked(stream);
 		if (worked && looks++ % WAKE_EVERY == 0)
 		{
@@ -245,6 +248,34 @@ rc_drain_main(Datum arg)
 	values[4] = after.dead - before.dead;
 	rc_queue_send_end(values, lengthof(values));
 	proc_exit(0);
+}
+
+/* Whether the stream is still there, and reads what is to be drained. */
+static void
+check_still_read(const char *name, List *targets)
+{
+	RcStream   *stream = rc_stream_load(name);
+	ListCell   *lc;
+
+	if (stream == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("stream \"%s\" does not exist any more", name)));
+	foreach(lc, targets)
+	{
+		const RcTarget *target = (const RcTarget *) lfirst(lc);
+		bool		read = false;
+		ListCell   *topic;
+
+		foreach(topic, stream->topics)
+			read |= strcmp((char *) lfirst(topic), target->topic) == 0;
+		if (!read)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("stream \"%s\" does not read topic \"%s\" any more",
+							name, target->topic),
+					 errhint("Call rc_drain() again for the topics that it reads now.")));
+	}
 }
 
 /* What the stream has done so far, whoever did it. */

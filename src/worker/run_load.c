@@ -43,7 +43,7 @@ static void keep_text(MemoryContext context, char **kept, const char *text);
 pg_noreturn static void raise_words(RcRun *run, const RcStream *stream,
 									const Wait *wait);
 static bool have_it_tried(const char *stream);
-static void check_topics(RcRun *run);
+static void check_topics(const RcRun *run, const RcStream *stream);
 static bool can_consume(const RcRun *run);
 pg_noreturn static void raise_not_worked(RcRun *run);
 static void consume_here(RcRun *run);
@@ -66,7 +66,7 @@ rc_run_load(RcRun *run)
 	add_left_behind(run);
 	if (run->targets == NIL)
 		return;
-	check_topics(run);
+	check_topics(run, run->stream);
 	rc_lock_mark(RC_WORKER_STREAM, run->stream->name, true);
 	PG_TRY();
 	{
@@ -153,8 +153,8 @@ add_left_behind(RcRun *run)
 }
 
 /*
- * A stream that will not get there is an error of the run: one that is gone or
- * paused, and one that has not gone on for some time and said why.  What it
+ * A stream that will not get there is an error of the run: one that is gone,
+ * paused or does not read the topic any more, and one that has not gone on for some time and said why.  What it
  * said of an earlier try is none: the cause may be cured.
  */
 static void
@@ -169,6 +169,7 @@ check_stream(RcRun *run, bool worked, Wait *wait)
 				 errmsg(stream ? "stream \"%s\" is paused" :
 						"stream \"%s\" does not exist any more",
 						run->stream->name)));
+	check_topics(run, stream);
 	scheduled = rc_lock_holder(MyDatabaseId, RC_WORKER_SCHEDULER, "", 0) != 0;
 	if (!worked && !can_consume(run))
 	{
@@ -281,11 +282,11 @@ have_it_tried(const char *stream)
 
 /* The stream must read what the source publishes. */
 static void
-check_topics(RcRun *run)
+check_topics(const RcRun *run, const RcStream *stream)
 {
 	ListCell   *lc;
 
-	foreach(lc, run->stream->topics)
+	foreach(lc, stream->topics)
 	{
 		if (strcmp((char *) lfirst(lc), run->source->topic) == 0)
 			return;
