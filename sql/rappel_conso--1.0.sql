@@ -920,17 +920,23 @@ BEGIN ATOMIC
   UPDATE rappel_conso.stream s SET value_type = 0::oid::regtype
    WHERE s.name IN (SELECT g.name FROM rappel_conso.stream g
                      WHERE g.value_type <> 0::oid AND NOT EXISTS (SELECT FROM pg_type t WHERE t.oid = g.value_type)
-                       FOR NO KEY UPDATE SKIP LOCKED);
+                     LIMIT 1000 FOR NO KEY UPDATE SKIP LOCKED);
 END;
-COMMENT ON FUNCTION rappel_conso.settle_types() IS 'takes a value_type that does not exist any more out of streams';
+COMMENT ON FUNCTION rappel_conso.settle_types() IS 'takes a value_type that does not exist any more out of streams, of 1000 at most';
 
 CREATE FUNCTION rappel_conso.type_dropped() RETURNS event_trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '100 ms' AS $$
 BEGIN
+  IF NOT EXISTS (SELECT FROM pg_event_trigger_dropped_objects() o WHERE o.classid = 'pg_type'::regclass) THEN
+    RETURN;
+  END IF;
   IF EXISTS (SELECT FROM pg_event_trigger_dropped_objects() o JOIN rappel_conso.stream s ON s.value_type = o.objid
               WHERE o.classid = 'pg_type'::regclass) THEN
     PERFORM rappel_conso.settle_types();
   END IF;
+EXCEPTION WHEN lock_not_available OR serialization_failure OR deadlock_detected THEN
+  -- nobody's DROP depends on who uses our tables: the scheduler does it later
+  NULL;
 END
 $$;
 COMMENT ON FUNCTION rappel_conso.type_dropped() IS 'takes the value_type out of streams when it is dropped';

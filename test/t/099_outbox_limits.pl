@@ -132,12 +132,12 @@ SKIP:
 		'first before between large after', 'D3: what cannot be read keeps nothing back, and order holds');
 	is(join(' ', map { $_->{payload} } $kafka->consume('whole')), 'first beside', 'D3: nor in another topic');
 	is(query(q{SELECT topic, sqlstate, octet_length(key), octet_length(value), headers IS NOT NULL, substring(message FROM '[(]lost.*'),
-		message_id IS NOT NULL FROM rappel_conso.dead_letter ORDER BY id}),
-		"broken|XX001|7|1|f|(lost: headers)|t\n"
+		message_id IS NOT NULL FROM rappel_conso.dead_letter ORDER BY topic COLLATE "C", id}),
+		"__consumer_offsets|XX001|5||f|(lost: value)|t\n"
+		  . "broken|XX001|7|1|f|(lost: headers)|t\n"
 		  . "broken|XX001|5||f|(lost: value)|t\n"
-		  . "broken|XX001||3|f|(lost: key)|t\n"
-		  . '__consumer_offsets|XX001|5||f|(lost: value)|t', 'D3: each is a dead letter of what could be read');
-	like(query(q{SELECT message FROM rappel_conso.dead_letter ORDER BY id LIMIT 1}), qr/^could not read the message: missing chunk number 0 /,
+		  . 'broken|XX001||3|f|(lost: key)|t', 'D3: each is a dead letter of what could be read');
+	like(query(q{SELECT message FROM rappel_conso.dead_letter WHERE topic = 'broken' ORDER BY id LIMIT 1}), qr/^could not read the message: missing chunk number 0 /,
 		'D3: with the error');
 	is(query('SELECT * FROM rc_republish()'), '0|4', 'D2, D3: what is not whole is not put back');
 	is(query('SELECT count(*) FROM rappel_conso.outbox'), 0, 'D3: none of them waits');

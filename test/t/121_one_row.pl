@@ -150,4 +150,17 @@ is(mallory('DROP SCHEMA evil CASCADE'), '', 'a schema can be dropped');
 is(type_of('stays'), '-', 'R3: its types go');
 is(value('DROP EXTENSION rappel_conso; SELECT count(*) FROM pg_event_trigger'), '0', 'the extension can be dropped');
 
+# Nobody's DROP waits for who has locked our table, or fails for what others
+# have changed in it.
+value(q{CREATE EXTENSION rappel_conso; CREATE ROLE rude; GRANT USAGE ON SCHEMA rappel_conso TO rude; GRANT SELECT, UPDATE ON rappel_conso.stream TO rude;
+	CREATE TABLE used (n int); INSERT INTO rappel_conso.stream (name, topics, value_type, statement) VALUES ('uses', '{t}', 'used', 'SELECT n FROM records')});
+my $held = start_session($node, "SET ROLE rude; BEGIN; LOCK TABLE rappel_conso.stream IN ACCESS EXCLUSIVE MODE;\n\\warn locked\nSELECT pg_sleep(1000)");
+$held->wait_for(qr/locked/);
+is(value('CREATE TEMP TABLE x (n int); DROP TABLE x; SELECT count(*) FROM pg_locks WHERE relation = \'rappel_conso.stream\'::regclass AND mode = \'AccessExclusiveLock\' AND granted'),
+	'1', 'R7: a table is dropped while somebody has locked that of streams');
+value(q{SELECT pg_terminate_backend(pid) FROM pg_locks WHERE relation = 'rappel_conso.stream'::regclass AND mode = 'AccessExclusiveLock'});
+$held->finish;
+is(value(q{BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) > 0 FROM rappel_conso.stream;
+	DO $$ BEGIN PERFORM 1; END $$; DROP TABLE used; COMMIT; SELECT to_regclass('used') IS NULL, value_type FROM rappel_conso.stream WHERE name = 'uses'}), "t\nt|-", 'in any isolation level');
+
 done_testing();
