@@ -423,8 +423,9 @@ check_committed(int64 run)
 }
 
 /*
- * A run that says so while nobody runs it, before and after its lock was
- * looked at, is dead, whether or not somebody has written that down yet.
+ * A run that says so while nobody runs it, before and after its locks were
+ * looked at, is dead, whether or not somebody has written that down yet.  The
+ * lock of its number stays when the source is renamed.
  */
 static void
 check_alive(int64 run)
@@ -433,6 +434,8 @@ check_alive(int64 run)
 
 	if (strcmp(row->state, "running") != 0 ||
 		rc_lock_holder(MyDatabaseId, RC_WORKER_RUN, row->source, 0) != 0 ||
+		rc_lock_holder(MyDatabaseId, RC_WORKER_RUN_ID,
+					   psprintf("%lld", (long long) run), 0) != 0 ||
 		strcmp(load_run(run)->state, "running") != 0)
 		return;
 	ereport(ERROR,

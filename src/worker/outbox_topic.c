@@ -118,6 +118,8 @@ rc_out_forget_idle(bool many)
 		keep_text(&topic->refusal, NULL);
 		keep_text(&topic->error, NULL);
 		keep_text(&topic->hint, NULL);
+		if (topic->sent != NULL)
+			pfree(topic->sent); /* of a batch that was dropped */
 		(void) hash_search(topics, topic->name, HASH_REMOVE, NULL);
 	}
 }
