@@ -24,7 +24,7 @@ foreach my $whose ('ROLE ALL', $ENV{RAPPEL_CONSO_ALL} ? 'DATABASE postgres' : ()
 {
 	my @children;
 
-	foreach my $name ('095_grants', '096_seek_change', '110_report')
+	foreach my $name ('095_role_privileges', '096_seek_and_changed_streams', '110_report')
 	{
 		my $dir = PostgreSQL::Test::Utils::tempdir($name);
 		my $child = { name => $name, out => '' };
