@@ -1,4 +1,4 @@
-# 011_versions.pl
+# 011_recall_versions.pl
 #     Which version of a fiche stands in the table, whatever the order they come
 #     in; the older shape of the dataset and then the newer one; both datasets as
 #     they were recorded.

@@ -1,5 +1,7 @@
-# Kafka by TLS and with a login: what works, and that each thing that can be
-# wrong is told in words of its own (M3, M4).
+# 032_kafka_tls.pl
+#     Kafka by TLS and with a login: what works, and that each thing that
+#     can be wrong is told in words of its own (M3, M4).
+
 use strict;
 use warnings FATAL => 'all';
 

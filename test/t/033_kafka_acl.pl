@@ -1,5 +1,7 @@
-# Rights on a Kafka cluster that a user lacks: who waits, what is told, and that
-# everything goes on by itself when the right is there (M7).
+# 033_kafka_acl.pl
+#     Rights on a Kafka cluster that a user lacks: who waits, what is told,
+#     and that everything goes on by itself when the right is there (M7).
+
 use strict;
 use warnings FATAL => 'all';
 

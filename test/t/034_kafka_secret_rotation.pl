@@ -1,5 +1,7 @@
-# Secrets of Kafka that change while workers run: they are taken without a
-# restart, with a reload and without (C7).
+# 034_kafka_secret_rotation.pl
+#     Secrets of Kafka that change while workers run: they are taken without
+#     a restart, with a reload and without (C7).
+
 use strict;
 use warnings FATAL => 'all';
 

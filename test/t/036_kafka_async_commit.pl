@@ -1,6 +1,8 @@
-# With synchronous_commit = off a crash takes back what was committed last.  What
-# Kafka has been told cannot be taken back: whatever it rests on is on disk
-# before (C4).
+# 036_kafka_async_commit.pl
+#     With synchronous_commit = off a crash takes back what was committed
+#     last.  What Kafka has been told cannot be taken back: whatever it
+#     rests on is on disk before (C4).
+
 use strict;
 use warnings FATAL => 'all';
 

@@ -1,5 +1,5 @@
-# 040_engine.pl
-#     The engine of streams: what records look like to a statement, which
+# 040_stream_apply.pl
+#     How streams apply records: what records look like to a statement, which
 #     record goes to the dead letters and which error stops the stream, and
 #     that nothing is lost by either.
 

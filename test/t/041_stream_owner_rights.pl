@@ -1,4 +1,4 @@
-# 041_owner.pl
+# 041_stream_owner_rights.pl
 #     Whose rights a stream has: its owner's and no more, whatever its
 #     statement, functions and triggers try; and who sees and may do what.
 

@@ -1,4 +1,4 @@
-# 042_records.pl
+# 042_records_relation.pl
 #     What Kafka's messages look like to a statement: the columns of records,
 #     headers, and JSON that is decoded into the columns of a row type.
 

@@ -1,4 +1,4 @@
-# 043_from_under.pl
+# 043_objects_changed_under_worker.pl
 #     What a stream does when something is taken from under its worker (type,
 #     schema, role, rights, partitions), when it deadlocks with a user, and
 #     when very many records in a row are poison: it says so, loses nothing,

@@ -1,4 +1,4 @@
-# 045_bisecting.pl
+# 045_batch_bisection.pl
 #     Statements that cannot take a whole batch (D9): what was found of one
 #     range is used for the next, a long search is committed in parts, and the
 #     user is told what to write instead.

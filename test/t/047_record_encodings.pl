@@ -1,4 +1,4 @@
-# 047_encodings.pl
+# 047_record_encodings.pl
 #     Keys, values and headers in encodings other than the database's, or in
 #     none: what is skipped, what is a dead letter, and what its message says;
 #     in a database that is UTF8 and in one that is LATIN1.

@@ -1,4 +1,4 @@
-# 050_callers.pl
+# 050_sync_now_callers.pl
 #     rc_sync_now() as its callers see it: from every place that SQL can be
 #     called from, cancelled, together with another caller, and from a
 #     transaction that stands in its own run's way.

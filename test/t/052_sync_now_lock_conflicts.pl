@@ -1,4 +1,4 @@
-# 052_in_the_way.pl
+# 052_sync_now_lock_conflicts.pl
 #     Callers of rc_sync_now() that stand in their own run's way: each gets an
 #     error with a hint, and never a hang.
 

@@ -1,4 +1,4 @@
-# 056_unlogged_kept.pl
+# 056_unlogged_targets.pl
 #     Unlogged targets of streams (V15): they are empty after a crash and on a
 #     standby that was promoted, while the offsets stay.  The stream says so; and
 #     it does not of tables that somebody has emptied himself.

@@ -1,4 +1,4 @@
-# 057_load_retry.pl
+# 057_stream_released_between_tries.pl
 #     A run that does a stream's work lets go of the stream while it waits for
 #     its next try, and others can do the work meanwhile.
 

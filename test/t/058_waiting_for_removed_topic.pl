@@ -1,4 +1,4 @@
-# 058_topic_taken_out.pl
+# 058_waiting_for_removed_topic.pl
 #     Who waits for a stream to come to the end of a topic is told when the
 #     stream goes, or does not read that topic any more (D10, D13).
 

@@ -1,4 +1,4 @@
-# 054_slow_batches.pl
+# 059_slow_batches.pl
 #     Records that take long (D9): a batch beyond the owner's time limit is cut
 #     into smaller ones, proof is looked for among all records of a batch, and
 #     no transaction lasts long meanwhile.

@@ -1,4 +1,4 @@
-# 062_control.pl
+# 062_stopping_blocked_workers.pl
 #     Telling workers to end, at the waits that hide from it: a row lock of
 #     another session, a statement that never ends; who waits for whom in a
 #     circle; and cancelling that run and no other.

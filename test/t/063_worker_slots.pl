@@ -1,4 +1,4 @@
-# 063_slots.pl
+# 063_worker_slots.pl
 #     Worker slots: streams take no more than they have partitions for, no role
 #     takes them all, who waits for a topic takes none, and runs always find one.
 

@@ -1,4 +1,4 @@
-# 064_seek.pl
+# 064_seek_positions.pl
 #     What rc_seek() and start_at store: many places in one statement, and times
 #     that mean the same whatever the settings of caller and worker are.
 #

@@ -1,4 +1,4 @@
-# 066_waiting.pl
+# 066_stalled_streams.pl
 #     Streams that do not go on: their lag is true all the same, and whoever
 #     waits for them gets their error.
 

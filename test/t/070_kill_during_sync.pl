@@ -1,4 +1,4 @@
-# 070_kill.pl
+# 070_kill_during_sync.pl
 #     kill -9 at random moments: of the workers, of processes of the server and
 #     of the whole server, with Kafka in the middle and without.  After each, a
 #     sync has to leave the very table that an undisturbed one leaves.

@@ -1,4 +1,4 @@
-# 071_kill_output.pl
+# 071_kill_output_topic.pl
 #     kill -9 at random moments of whatever has a part in a stream with an output
 #     topic: its workers, the publisher, the broker and the whole server.  The
 #     table has to hold each message once, the output topic each at least once,

@@ -1,4 +1,4 @@
-# 080_memory.pl
+# 080_worker_memory.pl
 #     Memory of workers: it does not grow from batch to batch, and stays below
 #     100 MB with a backlog, with records of 10 MB, and with a large dataset.
 #

@@ -1,4 +1,4 @@
-# 097_outbox_damaged.pl
+# 087_outbox_damaged.pl
 #     Messages of the outbox that cannot be read from disk: they keep those of
 #     their own topic waiting at most, with words that say what to do (D1).
 

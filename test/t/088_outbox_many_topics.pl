@@ -1,4 +1,4 @@
-# 097_outbox_many.pl
+# 088_outbox_many_topics.pl
 #     Very many topics that wait: the publisher knows some of them at a time,
 #     each has its turn, and messages of others are published meanwhile (D1).
 

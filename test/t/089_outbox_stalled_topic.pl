@@ -1,4 +1,4 @@
-# 097_outbox_stalled.pl
+# 089_outbox_stalled_topic.pl
 #     A topic that has lost the leaders of its partitions takes no messages:
 #     those of other topics go on, once each, and its own come in order when the
 #     leaders are back (D1).

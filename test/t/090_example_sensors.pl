@@ -1,4 +1,4 @@
-# 090_sensors.pl
+# 090_example_sensors.pl
 #     The example sensors.sql as it is: readings into a table, hot ones to
 #     another topic, with repeated and spoilt messages among them.
 

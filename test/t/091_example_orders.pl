@@ -1,4 +1,4 @@
-# 091_orders.pl
+# 091_example_orders.pl
 #     The example orders.sql as it is: change events of orders on two brokers,
 #     one of which is killed and comes back, to suggestions on another topic,
 #     with lookups in tables and a state that expires.

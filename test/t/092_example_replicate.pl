@@ -1,4 +1,4 @@
-# 092_replicate.pl
+# 092_example_replicate.pl
 #     The example replicate.sql as it is: a Debezium topic applied to a table.
 #     With a small made-up topic; and with recorded events in both forms, sent
 #     twice, and with the stream's worker killed in between.

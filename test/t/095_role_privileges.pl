@@ -1,4 +1,4 @@
-# 095_grants.pl
+# 095_role_privileges.pl
 #     Who may do what: a role that may own streams tries to get at another's
 #     streams, dead letters, outbox and topics, and to become a superuser by
 #     what a stream's worker runs.

@@ -1,4 +1,4 @@
-# 096_seek_change.pl
+# 096_seek_and_changed_streams.pl
 #     Streams that are sent to another place by rc_seek(), or changed while
 #     they run: statement and table in one transaction, topics, workers, and
 #     partitions that are added to a topic.

@@ -1,4 +1,4 @@
-# 100_trigger.pl
+# 100_trigger_wait_cancel.pl
 #     rc_trigger(), rc_wait() and rc_cancel(): a run is asked for in a
 #     transaction and begins when that commits, from whatever place; many who
 #     ask at once get one run; who waits gets its row or its error; who cancels

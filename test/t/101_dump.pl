@@ -1,5 +1,5 @@
 # 101_dump.pl
-#     The extension as a citizen of its database: what pg_dump keeps and a
+#     What dumps hold of the extension: what pg_dump keeps and a
 #     restore brings back, by psql and by pg_restore with several jobs, so that
 #     the next sync writes nothing; and VACUUM, which no worker holds back while
 #     it waits for the API.

@@ -1,5 +1,5 @@
-# 103_fortnight.pl
-#     A fortnight of the real dataset, day by day: new fiches, new versions,
+# 103_replay_14_days.pl
+#     Fourteen days of the real dataset, day by day: new fiches, new versions,
 #     contents that change without one, back-dated RAPEX rows, withdrawals and
 #     returns, outages, a used-up quota, a quiet day and a bad one.  Through
 #     Kafka and in direct mode, table and history hold what could be known, row

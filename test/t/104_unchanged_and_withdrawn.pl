@@ -1,4 +1,4 @@
-# 104_faithful.pl
+# 104_unchanged_and_withdrawn.pl
 #     What is remembered of records, and what becomes of those that vanish, in
 #     direct mode: nothing is handed on twice, nothing is lost, and a record is
 #     withdrawn when two full passes an hour apart have missed it, but not when

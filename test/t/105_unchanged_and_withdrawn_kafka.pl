@@ -1,4 +1,4 @@
-# 105_faithful_kafka.pl
+# 105_unchanged_and_withdrawn_kafka.pl
 #     What is remembered of records, and what becomes of those that vanish,
 #     with Kafka in the middle: what is not published again, what a tombstone
 #     looks like and does, and that whoever reads the topic from its start gets

@@ -1,4 +1,4 @@
-# 107_bad_input.pl
+# 107_disturbed_runs.pl
 #     What runs meet that nobody should do: definitions that change under them,
 #     a dataset that changes while it is read, a cancel in the middle, clocks that
 #     were set back, 200 who ask at once; and what is removed when it is old.

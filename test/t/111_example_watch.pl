@@ -1,4 +1,4 @@
-# 111_watch.pl
+# 111_example_watch.pl
 #     sql/examples/watch.sql as it is: a recall of what a shop sells is put into
 #     the outbox and notified in the commit that brings or changes it; others,
 #     and what is read once more, are not.

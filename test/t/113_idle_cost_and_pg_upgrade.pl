@@ -1,5 +1,5 @@
-# 113_citizen.pl
-#     The extension as a citizen of its server: a poll that finds nothing new
+# 113_idle_cost_and_pg_upgrade.pl
+#     What the extension costs its server when idle: a poll that finds nothing new
 #     costs one request, one row and under 1 kB of WAL, in direct mode and with
 #     Kafka; and pg_upgrade takes everything along, while no worker of ours
 #     stirs, even where the library is preloaded.

@@ -1,4 +1,4 @@
-# 114_squatter.pl
+# 114_untrusted_tables.pl
 #     Where the tables of recalls are missing, a role that may create in the
 #     schema puts code of its own under their names: a view, or a table with a
 #     policy.  Nothing that reads recalls runs it.

@@ -1,4 +1,4 @@
-# 117_attacks.pl
+# 117_privilege_escalation.pl
 #     What a role without superuser plants, in any schema that it may write, and
 #     whatever it sets, runs with its own rights and no others.  Each attack
 #     says what it is, is carried out, and must have gained nothing.

@@ -1,4 +1,4 @@
-# 119_planted.pl
+# 119_planted_objects.pl
 #     R2, R11: before CREATE EXTENSION a role that may create in the target
 #     schema plants, under every name that the install script uses, functions,
 #     operators, casts, types and tables that fit better.  Nothing of ours is

@@ -1,4 +1,4 @@
-# 120_nested.pl
+# 120_nested_triggers.pl
 #     R1: triggers of a superuser on the tables of the extension, on each of
 #     them, that call functions of ours ("tell Kafka of each run").  Whoever
 #     caused the change is afterwards who he was, in sessions and in workers.

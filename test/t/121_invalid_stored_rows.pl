@@ -1,4 +1,4 @@
-# 121_one_row.pl
+# 121_invalid_stored_rows.pl
 #     A row that somebody stored costs no other one: neither when a dump is
 #     restored, which copies a table as a whole, nor while its type is dropped.
 

@@ -1,4 +1,4 @@
-# 122_kept_owner.pl
+# 122_dropped_role_names.pl
 #     What a dropped role has left in runs, dead letters and the outbox stays
 #     nobody's, whoever takes its name and however often these rows are updated
 #     (R3), also where updates compute generated columns anew.

@@ -1,4 +1,4 @@
-# 123_named_streams.pl
+# 123_stream_names_in_sources.pl
 #     What a source names, and what names a source: nobody learns of another's
 #     stream, keeps it or waits for it by naming it in a source; nor is a run
 #     that was asked for one source done for another one of its name.

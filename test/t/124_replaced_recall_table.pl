@@ -1,4 +1,4 @@
-# 121_replaced_table.pl
+# 124_replaced_recall_table.pl
 #     The table of recalls is dropped while its stream runs, and a role that may
 #     create in the schema puts another one in its place: the stream does not
 #     write it, for its triggers would run with the rights of the stream's owner.

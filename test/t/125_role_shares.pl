@@ -1,4 +1,4 @@
-# 122_shares.pl
+# 125_role_shares.pl
 #     Worker slots and runs of many roles: what one asks for takes no more than
 #     its share, whoever asks in whatever way; a run ends with its source; and
 #     nobody's run is done for another's source of that name.
