@@ -593,6 +593,7 @@ extern bool rc_applier_setup(const RcStream *stream);
 extern void rc_statement_expect(void);
 extern bool rc_statement_changed(void);
 extern void rc_statement_cancel(SIGNAL_ARGS);
+extern void rc_user_cancel(SIGNAL_ARGS);
 
 /* ---- error_class.c: what an error means ---- */
 

@@ -25,6 +25,9 @@
 static volatile sig_atomic_t definition_changed = false;
 static volatile sig_atomic_t user_sql_runs = false;
 
+/* The cancel that is pending was asked for by that signal alone. */
+static volatile sig_atomic_t cancel_is_ours = false;
+
 static bool explain_cancel(const RcStream *stream, ErrorData *error);
 static void shorten_context(ErrorData *error, const char *sql);
 
@@ -41,11 +44,21 @@ rc_statement_cancel(SIGNAL_ARGS)
 	definition_changed = true;
 	if (user_sql_runs)
 	{
+		if (!QueryCancelPending)
+			cancel_is_ours = true;
 		QueryCancelPending = true;
 		InterruptPending = true;
 	}
 	SetLatch(MyLatch);
 	errno = save_errno;
+}
+
+/* Signal handler: somebody cancels what this process does. */
+void
+rc_user_cancel(SIGNAL_ARGS)
+{
+	cancel_is_ours = false;
+	StatementCancelHandler(postgres_signal_arg);
 }
 
 /* To be called before a definition is loaded: changes from here on count. */
@@ -75,11 +88,22 @@ rc_user_sql_begin(const char *sql)
 				 errmsg("canceling statement due to a change of its definition")));
 }
 
+/*
+ * From here on it does not; one that comes too late for the user's SQL must
+ * not hit ours, which would be told of as somebody's cancel.
+ */
 void
 rc_user_sql_end(void)
 {
 	user_sql_runs = false;
 	debug_query_string = NULL;
+	if (cancel_is_ours)
+	{
+		QueryCancelPending = false;
+		if (!cancel_is_ours)
+			QueryCancelPending = true;	/* somebody's came just now */
+		cancel_is_ours = false;
+	}
 }
 
 /* In the caller's level of settings. */

@@ -45,6 +45,7 @@ begin(RcWorkerArgs *args, const char *verb)
 	context = AllocSetContextCreate(TopMemoryContext, "rappel_conso verb",
 									ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(context);
+	rc_statement_expect();
 	return load_stream(args->name);
 }
 

@@ -122,6 +122,7 @@ load_run(const RcWorkerArgs *args)
 											   ALLOCSET_DEFAULT_SIZES);
 	run->full_sync = args->full_sync;
 
+	rc_statement_expect();
 	rc_transaction_begin();
 	MemoryContextSwitchTo(context);
 	if (!rc_extension_present() ||

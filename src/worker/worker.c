@@ -209,7 +209,7 @@ rc_worker_connect(const RcWorkerArgs *args, const char *title)
 {
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
-	pqsignal(SIGINT, StatementCancelHandler);
+	pqsignal(SIGINT, rc_user_cancel);
 	rc_worker_log_shutdown();
 	pqsignal(SIGUSR2, rc_statement_cancel);
 	BackgroundWorkerUnblockSignals();
