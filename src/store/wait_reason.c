@@ -9,7 +9,7 @@
 
 /*
  * Who has locked a table of ours, after a wait for it has ended by that error;
- * in the current context.
+ * in the current context.  Who waits to lock it stands before us, too.
  */
 char *
 rc_lock_words(const ErrorData *error)
@@ -18,18 +18,22 @@ rc_lock_words(const ErrorData *error)
 	char	   *words = NULL;
 
 	rc_query_begin(&scope);
-	if (rc_query("SELECT pg_catalog.format('table \"%s.%s\" is locked by process %s', n.nspname, c.relname, COALESCE(l.pid::text, '(prepared transaction)'))"
+	if (rc_query("SELECT pg_catalog.format(CASE WHEN l.granted"
+				 "  THEN 'table \"%s.%s\" is locked by process %s'"
+				 "  ELSE 'a lock on table \"%s.%s\" is waited for by process %s' END,"
+				 " n.nspname, c.relname, COALESCE(l.pid::text, '(prepared transaction)'))"
 				 " FROM pg_catalog.pg_locks l"
 				 " JOIN pg_catalog.pg_class c ON c.oid = l.relation"
 				 " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
-				 " WHERE l.granted AND l.locktype = 'relation'"
+				 " WHERE l.locktype = 'relation'"
 				 " AND l.pid IS DISTINCT FROM pg_catalog.pg_backend_pid()"
 				 " AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d"
 				 "  WHERE d.datname = pg_catalog.current_database())"
 				 " AND n.nspname = 'rappel_conso' AND c.relkind = 'r'"
 				 " AND l.mode IN ('AccessExclusiveLock', 'ExclusiveLock',"
 				 "  'ShareRowExclusiveLock', 'ShareLock', 'ShareUpdateExclusiveLock')"
-				 " ORDER BY l.mode = 'AccessExclusiveLock' DESC, c.relname LIMIT 1",
+				 " ORDER BY l.granted DESC, l.mode = 'AccessExclusiveLock' DESC,"
+				 " c.relname LIMIT 1",
 				 NULL) == 1)
 		words = rc_column_text(0, 1);
 	rc_query_end(&scope);

@@ -29,14 +29,15 @@
 typedef struct Known
 {
 	char		name[NAMEDATALEN];	/* key of the hash table */
-	uint64		version;		/* hash of what names it */
+	uint64		version;		/* hash of what names it; workers know of it */
+	uint64		latest;			/* the same, as it was read last */
 	bool		seen;
 } Known;
 
 static HTAB *known_streams = NULL;
 
 static bool note(const char *name, const char *version);
-static List *take_gone(void);
+static List *find_gone(void);
 static void cancel_workers(const char *name, bool gone);
 static void cancel(RcWorkerKind kind, const char *worker, int number,
 				   const char *stream, bool gone);
@@ -54,10 +55,11 @@ rc_due_cancels(List *starts)
 	ListCell   *lc;
 	uint64		n;
 
+	/* partitions that a worker has found begin with epoch 1 */
 	rc_query_begin(&scope);
 	n = rc_query("SELECT s.name, s.xmin::text || ' ' || s.ctid::text || ' ' ||"
 				 " COALESCE((SELECT pg_catalog.string_agg(o.epoch::text, ' '"
-				 "  ORDER BY o.topic, o.partition)"
+				 "  ORDER BY o.topic, o.partition) FILTER (WHERE o.epoch > 1)"
 				 "  FROM rappel_conso.stream_offset o WHERE o.stream = s.name), '')"
 				 " FROM rappel_conso.stream s", NULL);
 	for (uint64 i = 0; i < n; i++)
@@ -72,14 +74,26 @@ rc_due_cancels(List *starts)
 		MemoryContextSwitchTo(spi);
 	}
 	rc_query_end(&scope);
-	foreach(lc, changed)
-		cancel_workers((char *) lfirst(lc), false);
-	foreach(lc, take_gone())
+	/* a lock may end this in between: the rest is then found again */
+	foreach(lc, find_gone())
+	{
 		cancel_workers((char *) lfirst(lc), true);
+		(void) hash_search(known_streams, lfirst(lc), HASH_REMOVE, NULL);
+	}
+	foreach(lc, changed)
+	{
+		Known	   *known = hash_search(known_streams, lfirst(lc), HASH_FIND,
+										NULL);
+
+		cancel_workers(known->name, false);
+		known->version = known->latest;
+	}
 	return starts;
 }
 
-/* Remember what a stream is now; true if it was another one before. */
+/*
+ * Remember what a stream is now; true if it is not what its workers know of.
+ */
 static bool
 note(const char *name, const char *version)
 {
@@ -87,7 +101,6 @@ note(const char *name, const char *version)
 										   strlen(version), 0);
 	Known	   *known;
 	bool		found;
-	bool		changed;
 
 	if (known_streams == NULL)
 	{
@@ -99,15 +112,16 @@ note(const char *name, const char *version)
 									HASH_ELEM | HASH_STRINGS);
 	}
 	known = hash_search(known_streams, name, HASH_ENTER, &found);
-	changed = found && known->version != hash;
-	known->version = hash;
+	if (!found)
+		known->version = hash;
+	known->latest = hash;
 	known->seen = true;
-	return changed;
+	return known->version != hash;
 }
 
-/* Those that were not noted since the last time; they are forgotten. */
+/* Those that were not noted since the last time. */
 static List *
-take_gone(void)
+find_gone(void)
 {
 	List	   *gone = NIL;
 	HASH_SEQ_STATUS status;
@@ -118,13 +132,9 @@ take_gone(void)
 	hash_seq_init(&status, known_streams);
 	while ((known = hash_seq_search(&status)) != NULL)
 	{
-		if (known->seen)
-		{
-			known->seen = false;
-			continue;
-		}
-		gone = lappend(gone, pstrdup(known->name));
-		(void) hash_search(known_streams, known->name, HASH_REMOVE, NULL);
+		if (!known->seen)
+			gone = lappend(gone, pstrdup(known->name));
+		known->seen = false;
 	}
 	return gone;
 }

@@ -98,6 +98,33 @@ $rows->finish;
 value("DELETE FROM rappel_conso.stream WHERE name LIKE 'a_rude%'; ALTER SYSTEM RESET rappel_conso.workers_per_owner; SELECT pg_reload_conf()");
 
 #
+# D5: a change that nobody was told of cancels the statement of a direct run,
+# also when the scheduler finds the table of sources locked at first
+#
+
+make_source($node, 'direct', api => $api, topic => 'NULL');
+{
+	my $table = start_session($node, "BEGIN; LOCK TABLE direct;\n\\warn locked\nSELECT pg_sleep(1000)");
+	$table->wait_for(qr/locked/);
+	my $call = start_session($node, "SELECT rc_sync_now('direct')");
+	$node->becomes_true("SELECT count(*) = 1 FROM pg_locks l JOIN pg_stat_activity USING (pid) WHERE NOT granted AND backend_type = 'rappel_conso run direct'",
+		'the statement of a direct run waits');
+
+	# the run has read it, so that this one waits, before everybody who comes later
+	my $sources = start_session($node, "SET application_name = 'sources'; BEGIN; LOCK TABLE rappel_conso.source");
+	$node->becomes_true("SELECT count(*) = 1 FROM pg_stat_activity WHERE application_name = 'sources' AND wait_event_type = 'Lock'", 'somebody wants to lock the table of sources');
+	my $pid = value("SELECT pid FROM pg_stat_activity WHERE application_name = 'sources'");
+	my $place = -s $node->logfile;
+	value("SET session_replication_role = replica; UPDATE rappel_conso.stream SET batch_size = 321 WHERE name = 'direct'");
+	ok($node->wait_for_log(qr/rappel_conso scheduler waits: a lock on table "rappel_conso.source" is waited for by process $pid/, $place), 'D5: the scheduler is held up when it looks for whom to cancel');
+	value("SELECT pg_terminate_backend($pid)");
+	$sources->finish;
+	is($call->finish->{sqlstate}, '55000', 'D5: it cancels when that is over');
+	value("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted AND relation = 'direct'::regclass");
+	$table->finish;
+}
+
+#
 # C3: a circle over runs that wait for streams
 #
 
