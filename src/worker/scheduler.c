@@ -55,8 +55,9 @@ static void settle_child(const RcLostChild *child);
 static void start(const RcStart *what);
 static void start_run(const RcStart *what);
 static RcShare *share_of(Oid owner);
-static void make_room(RcShare *share);
+static void make_room(const RcShare *share);
 static void make_room_for_calls(void);
+static int	count_free_slots(void);
 static void start_stream(const RcStart *what);
 static void say_waiting(const RcStart *what, const char *why);
 static bool refuse_owner(const RcStart *what);
@@ -344,7 +345,10 @@ start_run(const RcStart *what)
 	{
 		say_waiting(what, rc_share_words(what->owner_name));
 		if (!rc_share_is_full(share))
+		{
+			share->wanted++;
 			make_room(share);
+		}
 	}
 	else if (rc_child_start(what))
 	{
@@ -354,6 +358,7 @@ start_run(const RcStart *what)
 	else
 	{
 		say_waiting(what, NO_SLOT);
+		share->wanted++;
 		make_room(share);
 	}
 }
@@ -385,10 +390,8 @@ share_of(Oid owner)
 
 /* A run of the role wants a slot: see to it, and look again soon. */
 static void
-make_room(RcShare *share)
+make_room(const RcShare *share)
 {
-	if (share != NULL)
-		share->wanted++;
 	rc_transaction_begin();
 	if (rc_children_make_room(share))
 		rc_next_look = Min(rc_next_look, SLOT_INTERVAL);
@@ -396,7 +399,10 @@ make_room(RcShare *share)
 	MemoryContextSwitchTo(rc_round_context);
 }
 
-/* Sessions want slots: rc_sync_now(), rc_drain(), rc_retry(). */
+/*
+ * Sessions want slots: rc_sync_now(), rc_drain(), rc_retry().  One that is
+ * free already is theirs, unless the role has its share.
+ */
 static void
 make_room_for_calls(void)
 {
@@ -414,9 +420,22 @@ make_room_for_calls(void)
 	{
 		RcShare    *share = share_of(lfirst_oid(lc));
 
-		if (!rc_share_is_full(share))
+		if (!rc_share_is_full(share) &&
+			(rc_share_must_leave(share) || count_free_slots() == 0))
 			make_room(share);
 	}
+}
+
+static int
+count_free_slots(void)
+{
+	int			n;
+
+	rc_transaction_begin();
+	n = rc_children_free_slots();
+	rc_transaction_commit();
+	MemoryContextSwitchTo(rc_round_context);
+	return n;
 }
 
 /* A stream leaves a slot for runs, and others of the role's share to others. */
@@ -426,12 +445,7 @@ start_stream(const RcStart *what)
 	RcShare    *share = share_of(what->owner);
 
 	if (free_slots < 0)
-	{
-		rc_transaction_begin();
-		free_slots = rc_children_free_slots();
-		rc_transaction_commit();
-		MemoryContextSwitchTo(rc_round_context);
-	}
+		free_slots = count_free_slots();
 	if (free_slots == 1)
 		say_waiting(what, "the last free worker slot is kept for runs; max_worker_processes may have to be increased");
 	else if (share->limited &&

@@ -295,7 +295,7 @@ rc_children_add(RcShare *share)
 bool
 rc_children_make_room(const RcShare *share)
 {
-	Oid			only = share != NULL && rc_share_used(share) >= rc_share_most() ?
+	Oid			only = share != NULL && rc_share_must_leave(share) ?
 		share->owner : InvalidOid;
 	static int	leaving = 0;
 	static TimestampTz leaving_since = 0;
