@@ -279,12 +279,6 @@ flush_some(RcPass *pass)
 	char	   *cursor = NULL;
 	int			safe = batch->n;
 
-	/* the stream's statement may have called pg_advisory_unlock_all() */
-	if (!rc_lock_keep(RC_WORKER_RUN, run->source->name, 0))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_IN_USE),
-				 errmsg("another process runs source \"%s\"",
-						run->source->name)));
 	choose_news(pass);
 	part.n = part.applied = batch->nnews;
 	part.run = run->id;

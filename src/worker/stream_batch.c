@@ -17,7 +17,6 @@ static int	cut_parts(RcConsumption *c, const RcRecord *records, int n,
 					  RcPart *parts, int max);
 static void advance_partitions(RcConsumption *c, RcRecord *records, int n,
 							   int *last, const RcCounts *counts);
-static void keep_lock(RcConsumption *c);
 
 /*
  * One batch, one commit.  Returns how many records have been dealt with:
@@ -80,7 +79,6 @@ rc_consume_batch(RcConsumption *c, RcRecord *records, int n, RcCounts *total)
 		c->cured = true;
 		rc_consume_show(c, NULL);
 	}
-	keep_lock(c);
 	return applied;
 }
 
@@ -135,18 +133,4 @@ advance_partitions(RcConsumption *c, RcRecord *records, int n, int *last,
 						  records[last[i]].timestamp_ms, applied[i], counts);
 		counts = NULL;
 	}
-}
-
-/*
- * Be the only one still: a statement can call pg_advisory_unlock_all().
- */
-static void
-keep_lock(RcConsumption *c)
-{
-	if (c->number >= 0 &&
-		!rc_lock_keep(RC_WORKER_STREAM, c->stream->name, c->number))
-		ereport(ERROR,
-				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-				 errmsg("another process works for stream \"%s\"",
-						c->stream->name)));
 }

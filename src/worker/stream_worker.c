@@ -54,8 +54,7 @@ rc_stream_main(Datum arg)
 		{
 			RcCounts	counts = {0};
 
-			if (!stream_wanted(args) ||
-				!rc_lock_keep(RC_WORKER_STREAM, args->name, args->number))
+			if (!stream_wanted(args))
 				proc_exit(0);
 			rc_stream_consume(args->name, args->number, NIL, false, &counts);
 			backoff = 0;

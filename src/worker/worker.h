@@ -74,7 +74,6 @@ extern bool rc_role_can_login(Oid role);
 
 extern bool rc_lock_take(RcWorkerKind kind, const char *name, int number);
 extern void rc_lock_release(RcWorkerKind kind, const char *name, int number);
-extern bool rc_lock_keep(RcWorkerKind kind, const char *name, int number);
 extern int	rc_lock_holder(Oid database, RcWorkerKind kind, const char *name,
 						   int number);
 extern List *rc_lock_holders(Oid database);

@@ -49,13 +49,18 @@ typedef struct Wake
 static List *wakes = NIL;
 static bool callback_registered = false;
 
+/* Tags of the locks that this process has taken. */
+static List *held = NIL;
+
 static void make_tag(LOCKTAG *tag, Oid database, RcWorkerKind kind,
 					 const char *name, int number);
+static void register_callback(void);
+static void keep_locks(void);
 static int	holder_of(const LOCKTAG *tag);
 static bool holds(PGPROC *proc, int partition, const LOCKTAG *tag);
 static Wake *add_wake(RcWorkerKind kind, const char *name, int number);
 static void wake_up(const Wake *wake);
-static void wake_callback(XactEvent event, void *arg);
+static void xact_callback(XactEvent event, void *arg);
 
 static void
 make_tag(LOCKTAG *tag, Oid database, RcWorkerKind kind, const char *name,
@@ -76,41 +81,72 @@ make_tag(LOCKTAG *tag, Oid database, RcWorkerKind kind, const char *name,
 bool
 rc_lock_take(RcWorkerKind kind, const char *name, int number)
 {
-	LOCKTAG		tag;
+	MemoryContext old;
+	LOCKTAG    *tag;
 
-	make_tag(&tag, MyDatabaseId, kind, name, number);
-	return LockAcquire(&tag, ExclusiveLock, true, true) !=
-		LOCKACQUIRE_NOT_AVAIL;
+	old = MemoryContextSwitchTo(TopMemoryContext);
+	tag = palloc(sizeof(LOCKTAG));
+	make_tag(tag, MyDatabaseId, kind, name, number);
+	held = lappend(held, tag);
+	MemoryContextSwitchTo(old);
+	register_callback();
+	if (LockAcquire(tag, ExclusiveLock, true, true) != LOCKACQUIRE_NOT_AVAIL)
+		return true;
+	held = list_delete_ptr(held, tag);
+	pfree(tag);
+	return false;
 }
 
 void
 rc_lock_release(RcWorkerKind kind, const char *name, int number)
 {
 	LOCKTAG		tag;
+	ListCell   *lc;
 
 	make_tag(&tag, MyDatabaseId, kind, name, number);
+	foreach(lc, held)
+	{
+		LOCKTAG    *mine = (LOCKTAG *) lfirst(lc);
+
+		if (memcmp(mine, &tag, sizeof(LOCKTAG)) != 0)
+			continue;
+		held = foreach_delete_current(held, lc);
+		pfree(mine);
+		break;
+	}
 	LockRelease(&tag, ExclusiveLock, true);
 }
 
 /*
- * Make sure that the lock is still ours: a user's statement can call
- * pg_advisory_unlock_all().  False when another process has taken it.
+ * At each commit: make sure that the locks are still ours, for a user's SQL
+ * can call pg_advisory_unlock_all().  Whoever looks for this worker would take
+ * it for dead, and start another.
  */
-bool
-rc_lock_keep(RcWorkerKind kind, const char *name, int number)
+static void
+keep_locks(void)
 {
-	LOCKTAG		tag;
+	ListCell   *lc;
 
-	make_tag(&tag, MyDatabaseId, kind, name, number);
-	switch (LockAcquire(&tag, ExclusiveLock, true, true))
+	foreach(lc, held)
 	{
-		case LOCKACQUIRE_NOT_AVAIL:
-			return false;
-		case LOCKACQUIRE_OK:
-			return true;
-		default:				/* held already: undo the count */
-			LockRelease(&tag, ExclusiveLock, true);
-			return true;
+		LOCKTAG    *tag = (LOCKTAG *) lfirst(lc);
+
+		switch (LockAcquire(tag, ExclusiveLock, true, true))
+		{
+			case LOCKACQUIRE_NOT_AVAIL:
+				ereport(FATAL,
+						(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+						 errmsg("another process has taken over the work of this worker"),
+						 errdetail("A statement has released the worker's lock, as pg_advisory_unlock_all() does."),
+						 errhint("Release advisory locks one by one.")));
+				break;
+			case LOCKACQUIRE_ALREADY_HELD:
+			case LOCKACQUIRE_ALREADY_CLEAR:
+				LockRelease(tag, ExclusiveLock, true);	/* undo the count */
+				break;
+			case LOCKACQUIRE_OK:
+				break;
+		}
 	}
 }
 
@@ -298,11 +334,7 @@ add_wake(RcWorkerKind kind, const char *name, int number)
 			strcmp(wake->name, name) == 0)
 			return wake;
 	}
-	if (!callback_registered)
-	{
-		RegisterXactCallback(wake_callback, NULL);
-		callback_registered = true;
-	}
+	register_callback();
 	old = MemoryContextSwitchTo(TopTransactionContext);
 	wake = palloc0(sizeof(Wake));
 	wake->kind = kind;
@@ -311,6 +343,15 @@ add_wake(RcWorkerKind kind, const char *name, int number)
 	wakes = lappend(wakes, wake);
 	MemoryContextSwitchTo(old);
 	return wake;
+}
+
+static void
+register_callback(void)
+{
+	if (callback_registered)
+		return;
+	RegisterXactCallback(xact_callback, NULL);
+	callback_registered = true;
 }
 
 static void
@@ -336,10 +377,12 @@ wake_up(const Wake *wake)
  * just before would not see it; to look raises no error.
  */
 static void
-wake_callback(XactEvent event, void *arg)
+xact_callback(XactEvent event, void *arg)
 {
 	ListCell   *lc;
 
+	if (event == XACT_EVENT_PRE_COMMIT)
+		keep_locks();
 	if (event == XACT_EVENT_COMMIT)
 	{
 		foreach(lc, wakes)

@@ -258,6 +258,28 @@ value('SELECT rc_start()');
 }
 
 #
+# C6: nor does a statement hide its run, by letting go of all advisory locks
+#
+
+{
+	value(<<~'EOC');
+		CREATE FUNCTION unlock() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_advisory_unlock_all(); RETURN NULL; END';
+		CREATE TRIGGER unlock AFTER INSERT OR UPDATE ON rappel_conso_table EXECUTE FUNCTION unlock();
+		UPDATE rappel_conso.stream SET batch_size = 1;
+		EOC
+	$api->control(faults => [ { fault => 'gate', on => 'export', lines => 3 } ]);
+	my $call = call('SELECT * FROM rc_sync_now(full_sync => true)');
+	$api->wait_held;
+	$api->control(faults => []);
+	soon("fetched > 0 FROM rappel_conso.run WHERE state = 'running'", 'a batch of a run is committed');
+	is(value(q{SELECT count(*) FROM pg_stat_activity WHERE pid = rappel_conso.worker_pid('run', 'rappel_conso')}), 1, 'C6: its worker is found by its source');
+	is(value("SELECT rc_cancel(id) FROM rappel_conso.run WHERE state = 'running'"), 't', 'C6: and by its number');
+	is($call->finish->{sqlstate}, '57014', 'C6: so the run is cancelled');
+	$api->release;
+	value('DROP TRIGGER unlock ON rappel_conso_table; UPDATE rappel_conso.stream SET batch_size = DEFAULT');
+}
+
+#
 # C9: being told to end is no failure
 #
 
