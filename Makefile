@@ -87,6 +87,10 @@ test-all:
 ##                    MAJORS="16 .." and TESTS="name .." choose
 matrix:
 	@test/matrix $(MAJORS) $(if $(TESTS),-- $(TESTS))
+## make catalog       checks test/catalog, which shows whether a change of the
+##                    install script changes what it makes
+catalog:
+	@test/catalog --self-check
 ## make bench         runs the benchmarks
 bench:
 	@test/bench/run
@@ -102,4 +106,4 @@ lint:
 	@test/indent --check
 
 .PHONY: help deps test-deps test-all demo demo-kafka demo-psql demo-stop demo-clean \
-	test matrix bench valgrind indent lint
+	test matrix catalog bench valgrind indent lint
