@@ -5,10 +5,13 @@
 # once what is missing has been installed.
 
 EXTENSION   = rappel_conso
+EXTVERSION  = $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" $(EXTENSION).control)
 MODULE_big  = rappel_conso
 SRCS        = $(wildcard src/*.c src/*/*.c)
 OBJS        = $(SRCS:.c=.o)
-DATA        = $(wildcard sql/*--*.sql)
+PARTS       = $(sort $(wildcard sql/parts/*.sql))
+SCRIPT      = sql/$(EXTENSION)--$(EXTVERSION).sql
+DATA_built  = $(SCRIPT)
 PGFILEDESC  = "rappel_conso - data pipelines inside PostgreSQL"
 
 PG_CPPFLAGS = -Isrc $(shell pkg-config --cflags libcurl rdkafka libcjson zlib 2>/dev/null)
@@ -33,6 +36,10 @@ ifneq ($(PGXS),)
 include $(PGXS)
 
 PROVE_FLAGS += -I test/lib
+
+# The folder is newer when a part has come or gone.
+$(SCRIPT): $(PARTS) sql/parts
+	cat $(PARTS) >$@
 
 # PGXS knows nothing of headers.
 $(OBJS): $(wildcard src/*.h src/*/*.h)

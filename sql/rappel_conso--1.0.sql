@@ -3,6 +3,15 @@
 -- complain if script is sourced in psql, rather than via CREATE EXTENSION
 \echo Use "CREATE EXTENSION rappel_conso" to load this file. \quit
 
+-- 00-schema
+--     What comes before all else: the settings that the whole script runs with,
+--     the schema, and what the tables' columns are computed with.
+--
+-- The install script is the files of sql/parts, one after the other in the order
+-- of their names.  So each may use what an earlier one makes, and none what
+-- comes later, but for functions that are called by a body that is a text.
+-- Nothing here may make an object in the extension's own schema.
+
 -- Every object is made by its full name.  Names inside expressions are looked
 -- up in pg_catalog only: in the target schema somebody may have put a function
 -- or an operator whose arguments fit better.
@@ -38,10 +47,12 @@ COMMENT ON SCHEMA rappel_conso IS 'definitions and state of the pipelines of rap
 CREATE FUNCTION rappel_conso.role_oid(name) RETURNS oid
 AS 'MODULE_PATHNAME', 'rc_role_oid' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION rappel_conso.role_oid(name) IS 'OID of the role that has a name now; null if there is none';
-
+-- 10-definitions
+--     Tables that users write: streams and sources; and which role a name in
+--     them means.
 --
--- Definitions
---
+-- What happens to a row that is stored stands in 40-guards, who may store it in
+-- 80-privileges, and the rows that come built in stand in 90-builtin.
 
 CREATE TABLE rappel_conso.stream (
   name text PRIMARY KEY
@@ -131,9 +142,23 @@ COMMENT ON COLUMN rappel_conso.source.owner IS 'name of the role that the source
 
 CREATE INDEX source_stream_idx ON rappel_conso.source (stream);
 
+CREATE TABLE rappel_conso.known_role (
+  name name PRIMARY KEY,
+  oid oid NOT NULL
+);
+COMMENT ON TABLE rappel_conso.known_role IS 'which role a name meant when it was stored as an owner or in a grant; not dumped: in another cluster the names are looked up anew';
+COMMENT ON COLUMN rappel_conso.known_role.name IS 'name of the role';
+COMMENT ON COLUMN rappel_conso.known_role.oid IS 'OID of the role; 0: there was none. A name whose role has another OID now gives no right';
+
+CREATE TABLE rappel_conso.known_name (
+  name name PRIMARY KEY
+);
+COMMENT ON TABLE rappel_conso.known_name IS 'names in known_role; a dump has those whose role was dropped or renamed, so that they mean nobody where it is restored either';
+COMMENT ON COLUMN rappel_conso.known_name.name IS 'name of the role';
+-- 20-runs
+--     State of runs and their tasks.  Only the extension writes it.
 --
--- State: only the extension writes it
---
+-- A run outlives its source, so no foreign key leads from here to a definition.
 
 CREATE TABLE rappel_conso.run (
   id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -245,6 +270,9 @@ COMMENT ON COLUMN rappel_conso.task.dead IS 'records that went to rappel_conso.d
 COMMENT ON COLUMN rappel_conso.task.withdrawn IS 'records that two full passes have missed: a record without a value each';
 COMMENT ON COLUMN rappel_conso.task.sqlstate IS 'SQLSTATE of the newest error';
 COMMENT ON COLUMN rappel_conso.task.error IS 'message of the newest error';
+-- 21-source-state
+--     State of sources: how far each is read, what is known of its records, why
+--     one waits.  Only the extension writes it.
 
 CREATE TABLE rappel_conso.source_state (
   source text NOT NULL REFERENCES rappel_conso.source (name) ON UPDATE CASCADE ON DELETE CASCADE,
@@ -307,6 +335,19 @@ COMMENT ON COLUMN rappel_conso.source_record.hash IS 'hash of its value, as publ
 COMMENT ON COLUMN rappel_conso.source_record.version IS 'version of the recall, as bytes that sort as versions do; an older one is not published after it';
 COMMENT ON COLUMN rappel_conso.source_record.run IS 'run that handed it on';
 COMMENT ON COLUMN rappel_conso.source_record.missed_at IS 'when a full pass first missed it; null: it is there';
+
+CREATE TABLE rappel_conso.source_wait (
+  source text PRIMARY KEY REFERENCES rappel_conso.source (name) ON UPDATE CASCADE ON DELETE CASCADE,
+  reason text NOT NULL,
+  since timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+COMMENT ON TABLE rappel_conso.source_wait IS 'sources that are due but whose run cannot start';
+COMMENT ON COLUMN rappel_conso.source_wait.source IS 'name of the source';
+COMMENT ON COLUMN rappel_conso.source_wait.reason IS 'why it cannot start';
+COMMENT ON COLUMN rappel_conso.source_wait.since IS 'since when';
+-- 22-stream-state
+--     State of streams: offsets, what their workers said last, and the lag.  Only
+--     the extension writes it.
 
 CREATE TABLE rappel_conso.stream_offset (
   stream text NOT NULL REFERENCES rappel_conso.stream (name) ON UPDATE CASCADE ON DELETE CASCADE,
@@ -376,6 +417,39 @@ COMMENT ON COLUMN rappel_conso.stream_state.error_detail IS 'detail of the newes
 COMMENT ON COLUMN rappel_conso.stream_state.hint IS 'hint of the newest error';
 COMMENT ON COLUMN rappel_conso.stream_state.context IS 'context of the newest error';
 
+-- Whatever empties unlogged tables empties this one.
+CREATE UNLOGGED TABLE rappel_conso.unlogged_kept (
+  stream text PRIMARY KEY REFERENCES rappel_conso.stream (name) ON UPDATE CASCADE ON DELETE CASCADE
+);
+COMMENT ON TABLE rappel_conso.unlogged_kept IS 'streams that have begun since a crash or promotion has last emptied unlogged tables; not dumped';
+COMMENT ON COLUMN rappel_conso.unlogged_kept.stream IS 'name of the stream';
+
+CREATE VIEW rappel_conso.lag WITH (security_invoker = true) AS
+  SELECT o.stream, o.topic, o.partition, o.next_offset, o.high_watermark,
+         CASE WHEN o.high_watermark IS NOT NULL
+              THEN GREATEST(o.high_watermark OPERATOR(pg_catalog.-) o.next_offset, 0) END AS lag,
+         CASE WHEN o.high_watermark OPERATOR(pg_catalog.>) o.next_offset
+              THEN pg_catalog.now() OPERATOR(pg_catalog.-) o.record_timestamp
+              WHEN o.high_watermark IS NOT NULL THEN interval '0' END AS lag_time,
+         o.record_timestamp, o.applied_at, o.observed_at
+    FROM rappel_conso.stream_offset o;
+COMMENT ON VIEW rappel_conso.lag IS 'records in Kafka that are not yet applied, for each partition';
+COMMENT ON COLUMN rappel_conso.lag.stream IS 'name of the stream';
+COMMENT ON COLUMN rappel_conso.lag.topic IS 'Kafka topic';
+COMMENT ON COLUMN rappel_conso.lag.partition IS 'partition of the topic';
+COMMENT ON COLUMN rappel_conso.lag.next_offset IS 'offset of the next record to apply';
+COMMENT ON COLUMN rappel_conso.lag.high_watermark IS 'end of the partition when last observed';
+COMMENT ON COLUMN rappel_conso.lag.lag IS 'number of offsets between the two; null until the end was observed';
+COMMENT ON COLUMN rappel_conso.lag.lag_time IS 'age of the last record applied, while there are newer ones';
+COMMENT ON COLUMN rappel_conso.lag.record_timestamp IS 'timestamp of the last record applied';
+COMMENT ON COLUMN rappel_conso.lag.applied_at IS 'when the last batch was committed';
+COMMENT ON COLUMN rappel_conso.lag.observed_at IS 'when high_watermark was observed';
+-- 23-dead-letter
+--     Records that failed alone.  Only the extension writes them.
+--
+-- They outlive what they came from, so no foreign key leads from here to a
+-- definition.
+
 CREATE TABLE rappel_conso.dead_letter (
   id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   origin text NOT NULL
@@ -428,6 +502,10 @@ COMMENT ON COLUMN rappel_conso.dead_letter.owner_oid IS 'OID of that role when t
 COMMENT ON COLUMN rappel_conso.dead_letter.attempts IS 'how often it was tried';
 COMMENT ON COLUMN rappel_conso.dead_letter.created_at IS 'when it failed first';
 COMMENT ON COLUMN rappel_conso.dead_letter.resolved_at IS 'when it was applied, or its message published, after all; null: still dead';
+-- 24-outbox
+--     Messages that wait to be published, the state of their topics and of the
+--     publisher; and which role may read and write which topic, the only table
+--     here that is not written by the extension alone.
 
 CREATE TABLE rappel_conso.outbox (
   id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -506,20 +584,9 @@ COMMENT ON COLUMN rappel_conso.topic_grant.role IS 'name of the role, or of one 
 COMMENT ON COLUMN rappel_conso.topic_grant.topic IS 'name of the topic; * stands for any characters';
 COMMENT ON COLUMN rappel_conso.topic_grant.can_read IS 'streams of the role may consume it';
 COMMENT ON COLUMN rappel_conso.topic_grant.can_write IS 'streams of the role and rc_publish() may write to it';
-
-CREATE TABLE rappel_conso.known_role (
-  name name PRIMARY KEY,
-  oid oid NOT NULL
-);
-COMMENT ON TABLE rappel_conso.known_role IS 'which role a name meant when it was stored as an owner or in a grant; not dumped: in another cluster the names are looked up anew';
-COMMENT ON COLUMN rappel_conso.known_role.name IS 'name of the role';
-COMMENT ON COLUMN rappel_conso.known_role.oid IS 'OID of the role; 0: there was none. A name whose role has another OID now gives no right';
-
-CREATE TABLE rappel_conso.known_name (
-  name name PRIMARY KEY
-);
-COMMENT ON TABLE rappel_conso.known_name IS 'names in known_role; a dump has those whose role was dropped or renamed, so that they mean nobody where it is restored either';
-COMMENT ON COLUMN rappel_conso.known_name.name IS 'name of the role';
+-- 25-stopped
+--     State of the database's workers as a whole.  Only rc_stop() and rc_start()
+--     write it.
 
 CREATE TABLE rappel_conso.stopped (
   one boolean PRIMARY KEY DEFAULT true CONSTRAINT stopped_one_check CHECK (one),
@@ -528,44 +595,8 @@ CREATE TABLE rappel_conso.stopped (
 COMMENT ON TABLE rappel_conso.stopped IS 'holds a row after rc_stop(): preloaded workers stay away until rc_start() or a restart of the server';
 COMMENT ON COLUMN rappel_conso.stopped.one IS 'always true: there is one row at most';
 COMMENT ON COLUMN rappel_conso.stopped.stopped_at IS 'when rc_stop() was called';
-
--- Whatever empties unlogged tables empties this one.
-CREATE UNLOGGED TABLE rappel_conso.unlogged_kept (
-  stream text PRIMARY KEY REFERENCES rappel_conso.stream (name) ON UPDATE CASCADE ON DELETE CASCADE
-);
-COMMENT ON TABLE rappel_conso.unlogged_kept IS 'streams that have begun since a crash or promotion has last emptied unlogged tables; not dumped';
-COMMENT ON COLUMN rappel_conso.unlogged_kept.stream IS 'name of the stream';
-
-CREATE TABLE rappel_conso.source_wait (
-  source text PRIMARY KEY REFERENCES rappel_conso.source (name) ON UPDATE CASCADE ON DELETE CASCADE,
-  reason text NOT NULL,
-  since timestamptz NOT NULL DEFAULT clock_timestamp()
-);
-COMMENT ON TABLE rappel_conso.source_wait IS 'sources that are due but whose run cannot start';
-COMMENT ON COLUMN rappel_conso.source_wait.source IS 'name of the source';
-COMMENT ON COLUMN rappel_conso.source_wait.reason IS 'why it cannot start';
-COMMENT ON COLUMN rappel_conso.source_wait.since IS 'since when';
-
-CREATE VIEW rappel_conso.lag WITH (security_invoker = true) AS
-  SELECT o.stream, o.topic, o.partition, o.next_offset, o.high_watermark,
-         CASE WHEN o.high_watermark IS NOT NULL
-              THEN GREATEST(o.high_watermark OPERATOR(pg_catalog.-) o.next_offset, 0) END AS lag,
-         CASE WHEN o.high_watermark OPERATOR(pg_catalog.>) o.next_offset
-              THEN pg_catalog.now() OPERATOR(pg_catalog.-) o.record_timestamp
-              WHEN o.high_watermark IS NOT NULL THEN interval '0' END AS lag_time,
-         o.record_timestamp, o.applied_at, o.observed_at
-    FROM rappel_conso.stream_offset o;
-COMMENT ON VIEW rappel_conso.lag IS 'records in Kafka that are not yet applied, for each partition';
-COMMENT ON COLUMN rappel_conso.lag.stream IS 'name of the stream';
-COMMENT ON COLUMN rappel_conso.lag.topic IS 'Kafka topic';
-COMMENT ON COLUMN rappel_conso.lag.partition IS 'partition of the topic';
-COMMENT ON COLUMN rappel_conso.lag.next_offset IS 'offset of the next record to apply';
-COMMENT ON COLUMN rappel_conso.lag.high_watermark IS 'end of the partition when last observed';
-COMMENT ON COLUMN rappel_conso.lag.lag IS 'number of offsets between the two; null until the end was observed';
-COMMENT ON COLUMN rappel_conso.lag.lag_time IS 'age of the last record applied, while there are newer ones';
-COMMENT ON COLUMN rappel_conso.lag.record_timestamp IS 'timestamp of the last record applied';
-COMMENT ON COLUMN rappel_conso.lag.applied_at IS 'when the last batch was committed';
-COMMENT ON COLUMN rappel_conso.lag.observed_at IS 'when high_watermark was observed';
+-- 30-recall-type
+--     The columns of a recall.
 
 -- What the recalls stream decodes its records into.  A record without its
 -- key must be a dead letter, not a row that the statement passes over.
@@ -608,10 +639,12 @@ CREATE TYPE rappel_conso.recall AS (
   gtin text[]
 );
 COMMENT ON TYPE rappel_conso.recall IS 'a recall as source rappel_conso publishes it';
-
+-- 40-guards
+--     Triggers: what is checked when a definition is stored, and what becomes of
+--     the state when it changes.
 --
--- Guards of the definitions
---
+-- Whoever may store a definition fires them, so what is written for him is
+-- written by functions in C or with SECURITY DEFINER, and by its full name.
 
 CREATE FUNCTION rappel_conso.source_check() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -1011,14 +1044,8 @@ CREATE EVENT TRIGGER rappel_conso_trigger_check ON ddl_command_end
   WHEN TAG IN ('CREATE TRIGGER', 'CREATE TABLE', 'ALTER TABLE', 'CREATE SCHEMA')
   EXECUTE FUNCTION rappel_conso.trigger_check();
 COMMENT ON EVENT TRIGGER rappel_conso_trigger_check IS 'refuses triggers on tables of schema rappel_conso, and foreign keys to them, that are not made by a superuser';
-
---
--- Functions
---
-
-CREATE FUNCTION @extschema@.rc_fold(text) RETURNS text
-AS 'MODULE_PATHNAME', 'rc_fold' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
-COMMENT ON FUNCTION @extschema@.rc_fold(text) IS 'text folded to ASCII';
+-- 50-run-functions
+--     Functions that ask for runs, wait for them and end them.
 
 CREATE FUNCTION @extschema@.rc_sync_now(
   source text DEFAULT 'rappel_conso', full_sync boolean DEFAULT false,
@@ -1143,6 +1170,9 @@ COMMENT ON FUNCTION @extschema@.rc_wait(bigint, interval) IS 'waits for the end 
 CREATE FUNCTION @extschema@.rc_cancel(run_id bigint) RETURNS boolean
 AS 'MODULE_PATHNAME', 'rc_cancel' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION @extschema@.rc_cancel(bigint) IS 'cancels a run that is queued or under way';
+-- 51-worker-functions
+--     Functions that start and stop the workers of this database, and tell what
+--     runs.
 
 CREATE FUNCTION @extschema@.rc_start() RETURNS boolean
 AS 'MODULE_PATHNAME', 'rc_start' LANGUAGE C VOLATILE PARALLEL UNSAFE;
@@ -1151,6 +1181,21 @@ COMMENT ON FUNCTION @extschema@.rc_start() IS 'starts this database''s workers; 
 CREATE FUNCTION @extschema@.rc_stop() RETURNS integer
 AS 'MODULE_PATHNAME', 'rc_stop' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION @extschema@.rc_stop() IS 'stops this database''s workers and returns how many ran';
+
+CREATE FUNCTION rappel_conso.worker_pid(kind text, name text DEFAULT '', number integer DEFAULT 0) RETURNS integer
+AS 'MODULE_PATHNAME', 'rc_worker_pid' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION rappel_conso.worker_pid(text, text, integer) IS 'process id of a worker of this database: kind scheduler, run, stream or outbox; null if it does not run';
+
+CREATE FUNCTION rappel_conso.is_preloaded() RETURNS boolean
+AS 'MODULE_PATHNAME', 'rc_is_preloaded' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION rappel_conso.is_preloaded() IS 'whether the server starts the workers of this database by itself';
+
+CREATE FUNCTION rappel_conso.library_version() RETURNS text
+AS 'MODULE_PATHNAME', 'rc_library_version' LANGUAGE C STRICT STABLE PARALLEL SAFE;
+COMMENT ON FUNCTION rappel_conso.library_version() IS 'version that the loaded library was compiled as';
+-- 52-stream-functions
+--     Functions that move streams, publish, and apply or publish dead letters
+--     again.
 
 CREATE FUNCTION rappel_conso.seek(stream text, topics text[], partitions integer[], offsets bigint[]) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -1209,102 +1254,6 @@ END
 $$;
 COMMENT ON FUNCTION rappel_conso.seek(text, text) IS 'what rc_seek() does for earliest, latest and times, which are in ISO 8601 and UTC';
 
--- Whoever may create something in the schema could put a view, or a table with
--- code of his own, where ours is missing, and the stream's owner could put code
--- into ours.  So src/session/recall_functions.c looks whose the tables are, and calls
--- the second of each pair below with the rights that it may have.  Since those
--- can be a role's that has none here, it uses nothing but those tables and
--- pg_catalog.
-CREATE FUNCTION @extschema@.rc_own_table(name text) RETURNS regclass
-AS 'MODULE_PATHNAME', 'rc_own_table' LANGUAGE C STABLE STRICT PARALLEL UNSAFE;
-COMMENT ON FUNCTION @extschema@.rc_own_table(text) IS 'rappel_conso_table or rappel_conso_history, if it is a table of the stream''s owner or of a superuser; null if it is missing';
-
-CREATE FUNCTION @extschema@.rc_recalls_at(
-  at timestamptz,
-  OUT reference_fiche text,
-  OUT date_de_publication timestamptz,
-  OUT date_de_fin_de_la_procedure_de_rappel date,
-  OUT categorie_de_produit text,
-  OUT sous_categorie_de_produit text,
-  OUT nom_de_la_marque_du_produit text,
-  OUT noms_des_modeles_ou_references text,
-  OUT identification_des_produits text,
-  OUT conditionnements text,
-  OUT temperature_de_conservation text,
-  OUT zone_geographique_de_vente text,
-  OUT distributeurs text,
-  OUT motif_du_rappel text,
-  OUT numero_de_contact text,
-  OUT modalites_de_compensation text,
-  OUT risques_pour_le_consommateur text,
-  OUT recommandations_sante text,
-  OUT informations_complementaires text,
-  OUT date_debut_commercialisation date,
-  OUT date_fin_commercialisation date,
-  OUT liens_vers_les_images text,
-  OUT lien_vers_la_liste_des_produits text,
-  OUT lien_vers_la_liste_des_distributeurs text,
-  OUT lien_vers_affichette_pdf text,
-  OUT lien_vers_la_fiche_rappel text,
-  OUT numero_de_version integer,
-  OUT nature_juridique_du_rappel text,
-  OUT marque_de_salubrite text,
-  OUT libelle text,
-  OUT id bigint,
-  OUT rappelguid text,
-  OUT gtin text[],
-  OUT withdrawn_at timestamptz)
-RETURNS SETOF record
-AS 'MODULE_PATHNAME', 'rc_recalls_at' LANGUAGE C STABLE PARALLEL UNSAFE;
-COMMENT ON FUNCTION @extschema@.rc_recalls_at(timestamptz) IS 'rappel_conso_table as it was known at that time';
-
-CREATE FUNCTION rappel_conso.recalls_at_as_owner(at timestamptz) RETURNS SETOF record
-LANGUAGE plpgsql STABLE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_variable
-DECLARE
-  since timestamptz;
-BEGIN
-  RETURN QUERY
-    SELECT
-      t.reference_fiche, t.date_de_publication, t.date_de_fin_de_la_procedure_de_rappel,
-      t.categorie_de_produit, t.sous_categorie_de_produit, t.nom_de_la_marque_du_produit,
-      t.noms_des_modeles_ou_references, t.identification_des_produits, t.conditionnements,
-      t.temperature_de_conservation, t.zone_geographique_de_vente, t.distributeurs, t.motif_du_rappel,
-      t.numero_de_contact, t.modalites_de_compensation, t.risques_pour_le_consommateur,
-      t.recommandations_sante, t.informations_complementaires, t.date_debut_commercialisation,
-      t.date_fin_commercialisation, t.liens_vers_les_images, t.lien_vers_la_liste_des_produits,
-      t.lien_vers_la_liste_des_distributeurs, t.lien_vers_affichette_pdf, t.lien_vers_la_fiche_rappel,
-      t.numero_de_version, t.nature_juridique_du_rappel, t.marque_de_salubrite, t.libelle, t.id, t.rappelguid,
-      t.gtin, t.withdrawn_at
-      FROM @extschema@.rappel_conso_table t WHERE t.updated_at <= at
-    UNION ALL
-    SELECT
-      h.reference_fiche, h.date_de_publication, h.date_de_fin_de_la_procedure_de_rappel,
-      h.categorie_de_produit, h.sous_categorie_de_produit, h.nom_de_la_marque_du_produit,
-      h.noms_des_modeles_ou_references, h.identification_des_produits, h.conditionnements,
-      h.temperature_de_conservation, h.zone_geographique_de_vente, h.distributeurs, h.motif_du_rappel,
-      h.numero_de_contact, h.modalites_de_compensation, h.risques_pour_le_consommateur,
-      h.recommandations_sante, h.informations_complementaires, h.date_debut_commercialisation,
-      h.date_fin_commercialisation, h.liens_vers_les_images, h.lien_vers_la_liste_des_produits,
-      h.lien_vers_la_liste_des_distributeurs, h.lien_vers_affichette_pdf, h.lien_vers_la_fiche_rappel,
-      h.numero_de_version, h.nature_juridique_du_rappel, h.marque_de_salubrite, h.libelle, h.id, h.rappelguid,
-      h.gtin, h.withdrawn_at
-      FROM @extschema@.rappel_conso_history h WHERE h.valid_from <= at AND h.valid_to > at;
-  IF FOUND THEN
-    RETURN;
-  END IF;
-  -- nothing was published, or nothing was known: that is not the same
-  since := LEAST((SELECT min(t.updated_at) FROM @extschema@.rappel_conso_table t),
-                 (SELECT min(h.valid_from) FROM @extschema@.rappel_conso_history h));
-  IF since IS NULL THEN
-    RAISE NOTICE 'no recall is known yet' USING HINT = 'SELECT * FROM rc_sync_now() reads them.';
-  ELSIF at < since THEN
-    RAISE NOTICE 'recalls are known only since %', to_char(since, 'YYYY-MM-DD HH24:MI:SS.USOF');
-  END IF;
-END
-$$;
-COMMENT ON FUNCTION rappel_conso.recalls_at_as_owner(timestamptz) IS 'what rc_recalls_at() does, with the rights of the tables'' owner';
-
 CREATE FUNCTION @extschema@.rc_seek(stream text, "to" text) RETURNS void
 AS 'MODULE_PATHNAME', 'rc_seek' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION @extschema@.rc_seek(text, text) IS 'sends a stream to another place: earliest, latest, a timestamp, or partition:offset,...';
@@ -1338,18 +1287,10 @@ CREATE FUNCTION @extschema@.rc_drain(stream text, timeout interval DEFAULT NULL,
   OUT applied bigint, OUT inserted bigint, OUT updated bigint, OUT unchanged bigint, OUT dead bigint)
 AS 'MODULE_PATHNAME', 'rc_drain' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION @extschema@.rc_drain(text, interval) IS 'applies everything that is in a stream''s topics now';
-
-CREATE FUNCTION rappel_conso.worker_pid(kind text, name text DEFAULT '', number integer DEFAULT 0) RETURNS integer
-AS 'MODULE_PATHNAME', 'rc_worker_pid' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION rappel_conso.worker_pid(text, text, integer) IS 'process id of a worker of this database: kind scheduler, run, stream or outbox; null if it does not run';
-
-CREATE FUNCTION rappel_conso.is_preloaded() RETURNS boolean
-AS 'MODULE_PATHNAME', 'rc_is_preloaded' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION rappel_conso.is_preloaded() IS 'whether the server starts the workers of this database by itself';
-
-CREATE FUNCTION rappel_conso.library_version() RETURNS text
-AS 'MODULE_PATHNAME', 'rc_library_version' LANGUAGE C STRICT STABLE PARALLEL SAFE;
-COMMENT ON FUNCTION rappel_conso.library_version() IS 'version that the loaded library was compiled as';
+-- 53-status
+--     One function, rc_status(): how all parts are, for who looks after them.
+--
+-- It only reads, and by row security: who calls it sees what is his.
 
 CREATE FUNCTION @extschema@.rc_status(
   OUT component text, OUT name text, OUT state text, OUT detail text, OUT lag bigint,
@@ -1481,11 +1422,116 @@ BEGIN ATOMIC
    WHERE w.brokers <> '';
 END;
 COMMENT ON FUNCTION @extschema@.rc_status() IS 'one row for each part: what it does, how far it is, what failed last';
-
-
+-- 60-recalls
+--     Functions over the tables of recalls, which are not the extension's: the
+--     setup of the built-in stream makes them (90-builtin).  Also the folding of
+--     accents.
 --
--- Search
---
+-- Nothing here may have SECURITY DEFINER: the tables are a role's, who may have
+-- put anything there.
+
+CREATE FUNCTION @extschema@.rc_fold(text) RETURNS text
+AS 'MODULE_PATHNAME', 'rc_fold' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION @extschema@.rc_fold(text) IS 'text folded to ASCII';
+
+-- Whoever may create something in the schema could put a view, or a table with
+-- code of his own, where ours is missing, and the stream's owner could put code
+-- into ours.  So src/session/recall_functions.c looks whose the tables are, and calls
+-- the second of each pair below with the rights that it may have.  Since those
+-- can be a role's that has none here, it uses nothing but those tables and
+-- pg_catalog.
+CREATE FUNCTION @extschema@.rc_own_table(name text) RETURNS regclass
+AS 'MODULE_PATHNAME', 'rc_own_table' LANGUAGE C STABLE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION @extschema@.rc_own_table(text) IS 'rappel_conso_table or rappel_conso_history, if it is a table of the stream''s owner or of a superuser; null if it is missing';
+
+CREATE FUNCTION @extschema@.rc_recalls_at(
+  at timestamptz,
+  OUT reference_fiche text,
+  OUT date_de_publication timestamptz,
+  OUT date_de_fin_de_la_procedure_de_rappel date,
+  OUT categorie_de_produit text,
+  OUT sous_categorie_de_produit text,
+  OUT nom_de_la_marque_du_produit text,
+  OUT noms_des_modeles_ou_references text,
+  OUT identification_des_produits text,
+  OUT conditionnements text,
+  OUT temperature_de_conservation text,
+  OUT zone_geographique_de_vente text,
+  OUT distributeurs text,
+  OUT motif_du_rappel text,
+  OUT numero_de_contact text,
+  OUT modalites_de_compensation text,
+  OUT risques_pour_le_consommateur text,
+  OUT recommandations_sante text,
+  OUT informations_complementaires text,
+  OUT date_debut_commercialisation date,
+  OUT date_fin_commercialisation date,
+  OUT liens_vers_les_images text,
+  OUT lien_vers_la_liste_des_produits text,
+  OUT lien_vers_la_liste_des_distributeurs text,
+  OUT lien_vers_affichette_pdf text,
+  OUT lien_vers_la_fiche_rappel text,
+  OUT numero_de_version integer,
+  OUT nature_juridique_du_rappel text,
+  OUT marque_de_salubrite text,
+  OUT libelle text,
+  OUT id bigint,
+  OUT rappelguid text,
+  OUT gtin text[],
+  OUT withdrawn_at timestamptz)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'rc_recalls_at' LANGUAGE C STABLE PARALLEL UNSAFE;
+COMMENT ON FUNCTION @extschema@.rc_recalls_at(timestamptz) IS 'rappel_conso_table as it was known at that time';
+
+CREATE FUNCTION rappel_conso.recalls_at_as_owner(at timestamptz) RETURNS SETOF record
+LANGUAGE plpgsql STABLE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+  since timestamptz;
+BEGIN
+  RETURN QUERY
+    SELECT
+      t.reference_fiche, t.date_de_publication, t.date_de_fin_de_la_procedure_de_rappel,
+      t.categorie_de_produit, t.sous_categorie_de_produit, t.nom_de_la_marque_du_produit,
+      t.noms_des_modeles_ou_references, t.identification_des_produits, t.conditionnements,
+      t.temperature_de_conservation, t.zone_geographique_de_vente, t.distributeurs, t.motif_du_rappel,
+      t.numero_de_contact, t.modalites_de_compensation, t.risques_pour_le_consommateur,
+      t.recommandations_sante, t.informations_complementaires, t.date_debut_commercialisation,
+      t.date_fin_commercialisation, t.liens_vers_les_images, t.lien_vers_la_liste_des_produits,
+      t.lien_vers_la_liste_des_distributeurs, t.lien_vers_affichette_pdf, t.lien_vers_la_fiche_rappel,
+      t.numero_de_version, t.nature_juridique_du_rappel, t.marque_de_salubrite, t.libelle, t.id, t.rappelguid,
+      t.gtin, t.withdrawn_at
+      FROM @extschema@.rappel_conso_table t WHERE t.updated_at <= at
+    UNION ALL
+    SELECT
+      h.reference_fiche, h.date_de_publication, h.date_de_fin_de_la_procedure_de_rappel,
+      h.categorie_de_produit, h.sous_categorie_de_produit, h.nom_de_la_marque_du_produit,
+      h.noms_des_modeles_ou_references, h.identification_des_produits, h.conditionnements,
+      h.temperature_de_conservation, h.zone_geographique_de_vente, h.distributeurs, h.motif_du_rappel,
+      h.numero_de_contact, h.modalites_de_compensation, h.risques_pour_le_consommateur,
+      h.recommandations_sante, h.informations_complementaires, h.date_debut_commercialisation,
+      h.date_fin_commercialisation, h.liens_vers_les_images, h.lien_vers_la_liste_des_produits,
+      h.lien_vers_la_liste_des_distributeurs, h.lien_vers_affichette_pdf, h.lien_vers_la_fiche_rappel,
+      h.numero_de_version, h.nature_juridique_du_rappel, h.marque_de_salubrite, h.libelle, h.id, h.rappelguid,
+      h.gtin, h.withdrawn_at
+      FROM @extschema@.rappel_conso_history h WHERE h.valid_from <= at AND h.valid_to > at;
+  IF FOUND THEN
+    RETURN;
+  END IF;
+  -- nothing was published, or nothing was known: that is not the same
+  since := LEAST((SELECT min(t.updated_at) FROM @extschema@.rappel_conso_table t),
+                 (SELECT min(h.valid_from) FROM @extschema@.rappel_conso_history h));
+  IF since IS NULL THEN
+    RAISE NOTICE 'no recall is known yet' USING HINT = 'SELECT * FROM rc_sync_now() reads them.';
+  ELSIF at < since THEN
+    RAISE NOTICE 'recalls are known only since %', to_char(since, 'YYYY-MM-DD HH24:MI:SS.USOF');
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION rappel_conso.recalls_at_as_owner(timestamptz) IS 'what rc_recalls_at() does, with the rights of the tables'' owner';
+-- 61-search
+--     Functions that find recalls by words.  As in 60-recalls, nothing here may
+--     have SECURITY DEFINER.
 
 -- The words of a recall, as an expression over the columns of
 -- rappel_conso_table.  It is made of nothing but PostgreSQL's own immutable
@@ -1632,10 +1678,10 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION rappel_conso.search_as_owner(tsquery, text) IS 'what rc_search() does, with the rights of the table''s owner; vector is the expression for the words of a row';
-
+-- 70-report
+--     The page of rc_report().
 --
--- The page of rc_report(): ASCII only, whatever is data goes through html()
---
+-- It must be ASCII only, and whatever is data goes through html().
 
 CREATE FUNCTION rappel_conso.html(text) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -1983,10 +2029,9 @@ BEGIN ATOMIC
            '</body></html>', chr(10));
 END;
 COMMENT ON FUNCTION @extschema@.rc_report() IS 'one HTML page: parts, runs, charts, lag, dead letters, outbox';
-
---
--- Privileges: nothing for PUBLIC
---
+-- 80-privileges
+--     Who may do what: nothing for PUBLIC.  It comes when all objects are there,
+--     and no part before it grants anything.
 
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA rappel_conso FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.rc_fold(text), @extschema@.rc_sync_now(text, boolean),
@@ -2113,10 +2158,11 @@ COMMENT ON POLICY monitor ON rappel_conso.source_state IS 'pg_monitor sees state
 COMMENT ON POLICY monitor ON rappel_conso.stream_offset IS 'pg_monitor sees states of all';
 COMMENT ON POLICY monitor ON rappel_conso.stream_state IS 'pg_monitor sees states of all';
 COMMENT ON POLICY monitor ON rappel_conso.dead_letter IS 'pg_monitor sees states of all';
-
+-- 90-builtin
+--     Rows that come built in: the stream and the source of recalls.
 --
--- What comes built in
---
+-- Setup and statement run as the stream's owner, with no other rights.  The
+-- tables that setup makes outlive the extension, so they must not depend on it.
 
 INSERT INTO rappel_conso.stream (name, topics, value_type, search_path, setup, statement)
 VALUES ('rappel_conso', '{rappel_conso}', 'rappel_conso.recall', 'pg_catalog, pg_temp', $setup$
@@ -2404,10 +2450,10 @@ $statement$);
 INSERT INTO rappel_conso.source (name, dataset, key_field, cursor_field, transform, topic, stream)
 VALUES ('rappel_conso', 'rappelconso-v2-gtin-espaces', 'numero_fiche', 'date_publication', 'recall',
         'rappel_conso', 'rappel_conso');
-
+-- 99-dump
+--     What pg_dump keeps.
 --
--- What pg_dump keeps
---
+-- A table of state that is not named here is empty after a restore.
 
 -- It does not tell pg_restore which of these tables to fill first.  So rows do
 -- not look for what they refer to; deletes and renames cascade as ever.

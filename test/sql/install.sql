@@ -106,7 +106,7 @@ SELECT rappel_conso.worker_pid('scheduler');
 RESET ROLE;
 
 -- What pg_dump keeps: every table and sequence but the mark of rc_stop().
-SELECT c.oid::regclass AS not_kept FROM pg_class c
+SELECT c.oid::regclass::text AS not_kept FROM pg_class c
  WHERE c.relnamespace = 'rappel_conso'::regnamespace AND c.relkind IN ('r', 'S')
    AND c.oid <> ALL ((SELECT extconfig FROM pg_extension WHERE extname = 'rappel_conso')::oid[])
  ORDER BY 1;

@@ -23,7 +23,7 @@ sub value { return $node->safe_psql('postgres', $_[0]); }
 
 # Every word of the install script that may be a function or an operator of the
 # server is planted; so its own text says what there is to plant.
-my $script = slurp_file("$RappelConso::top/sql/rappel_conso--1.0.sql");
+my $script = join('', map { slurp_file($_) } sort(glob("$RappelConso::top/sql/parts/*.sql")));
 my %words = map { $_ => 1 } $script =~ /\b([a-z_][a-z0-9_]*)\b/g;
 my $words = join(' ', sort keys %words);
 

@@ -1,0 +1,108 @@
+-- 10-definitions
+--     Tables that users write: streams and sources; and which role a name in
+--     them means.
+--
+-- What happens to a row that is stored stands in 40-guards, who may store it in
+-- 80-privileges, and the rows that come built in stand in 90-builtin.
+
+CREATE TABLE rappel_conso.stream (
+  name text PRIMARY KEY
+    CONSTRAINT stream_name_check CHECK (name OPERATOR(pg_catalog.~) '^[A-Za-z0-9_][A-Za-z0-9_.-]*$' AND octet_length(name) OPERATOR(pg_catalog.<=) 63),
+  topics text[] NOT NULL,
+  statement text NOT NULL,
+  setup text,
+  value_type regtype NOT NULL DEFAULT 'jsonb'::regtype,
+  key_type regtype NOT NULL DEFAULT 'text'::regtype
+    CONSTRAINT stream_key_type_check CHECK (key_type OPERATOR(pg_catalog.=) ANY (ARRAY['text'::regtype, 'bytea'::regtype]::oid[])),
+  output_topic text,
+  start_at text NOT NULL DEFAULT 'earliest',
+  batch_size integer NOT NULL DEFAULT 10000
+    CONSTRAINT stream_batch_size_check CHECK (batch_size OPERATOR(pg_catalog.>=) 1 AND batch_size OPERATOR(pg_catalog.<=) 100000),
+  workers integer NOT NULL DEFAULT 1
+    CONSTRAINT stream_workers_check CHECK (workers OPERATOR(pg_catalog.>=) 1 AND workers OPERATOR(pg_catalog.<=) 64),
+  on_error text NOT NULL DEFAULT 'dead_letter'
+    CONSTRAINT stream_on_error_check CHECK (on_error OPERATOR(pg_catalog.=) ANY (ARRAY['dead_letter', 'stop'])),
+  stop_after integer NOT NULL DEFAULT 100
+    CONSTRAINT stream_stop_after_check CHECK (stop_after OPERATOR(pg_catalog.>=) 1),
+  paused boolean NOT NULL DEFAULT false,
+  owner name NOT NULL DEFAULT current_user,
+  search_path text
+);
+COMMENT ON TABLE rappel_conso.stream IS 'streams: topics and the SQL statement that is applied to each batch of their records';
+COMMENT ON COLUMN rappel_conso.stream.name IS 'name of the stream, the key';
+COMMENT ON COLUMN rappel_conso.stream.topics IS 'Kafka topics that are consumed';
+COMMENT ON COLUMN rappel_conso.stream.statement IS 'one SQL command over the relation "records"';
+COMMENT ON COLUMN rappel_conso.stream.setup IS 'SQL run as the owner before consuming starts';
+COMMENT ON COLUMN rappel_conso.stream.value_type IS 'type of a record''s value: jsonb, text, bytea, or a row type whose columns stand in place of "value"';
+COMMENT ON COLUMN rappel_conso.stream.key_type IS 'type of a record''s key: text or bytea';
+COMMENT ON COLUMN rappel_conso.stream.output_topic IS 'topic that the rows returned by the statement go to';
+COMMENT ON COLUMN rappel_conso.stream.start_at IS 'where a partition without offset starts: earliest, latest or a timestamp, which is stored in UTC';
+COMMENT ON COLUMN rappel_conso.stream.batch_size IS 'greatest number of records in one transaction';
+COMMENT ON COLUMN rappel_conso.stream.workers IS 'number of worker processes that share the partitions';
+COMMENT ON COLUMN rappel_conso.stream.on_error IS 'what a record that fails alone does: dead_letter, or stop the stream';
+COMMENT ON COLUMN rappel_conso.stream.stop_after IS 'number of failed records in a row that stops the stream';
+COMMENT ON COLUMN rappel_conso.stream.paused IS 'true: nothing is consumed';
+COMMENT ON COLUMN rappel_conso.stream.owner IS 'name of the role that the statement runs as; it gives no right to another role that takes the name later';
+COMMENT ON COLUMN rappel_conso.stream.search_path IS 'search_path of the statement; null: that of whoever stores it';
+
+CREATE TABLE rappel_conso.source (
+  name text PRIMARY KEY
+    CONSTRAINT source_name_check CHECK (name OPERATOR(pg_catalog.~) '^[A-Za-z0-9_][A-Za-z0-9_.-]*$' AND octet_length(name) OPERATOR(pg_catalog.<=) 63),
+  url text NOT NULL DEFAULT 'https://data.economie.gouv.fr/api/explore/v2.1',
+  dataset text NOT NULL,
+  filter text,
+  key_field text,
+  cursor_field text,
+  "overlap" interval NOT NULL DEFAULT '30 days',
+  full_interval interval NOT NULL DEFAULT '7 days',
+  transform text NOT NULL DEFAULT 'none',
+  fold_accents boolean NOT NULL DEFAULT true,
+  topic text,
+  partitions integer NOT NULL DEFAULT 1
+    CONSTRAINT source_partitions_check CHECK (partitions OPERATOR(pg_catalog.>=) 1 AND partitions OPERATOR(pg_catalog.<=) 10000),
+  replication integer NOT NULL DEFAULT -1
+    CONSTRAINT source_replication_check CHECK (replication OPERATOR(pg_catalog.=) -1 OR replication OPERATOR(pg_catalog.>=) 1 AND replication OPERATOR(pg_catalog.<=) 32767),
+  stream text REFERENCES rappel_conso.stream (name) ON UPDATE CASCADE,
+  poll_interval interval,
+  retries integer NOT NULL DEFAULT 3
+    CONSTRAINT source_retries_check CHECK (retries OPERATOR(pg_catalog.>=) 0 AND retries OPERATOR(pg_catalog.<=) 100),
+  retry_delay interval NOT NULL DEFAULT '5 seconds',
+  paused boolean NOT NULL DEFAULT false,
+  owner name NOT NULL DEFAULT current_user
+);
+COMMENT ON TABLE rappel_conso.source IS 'sources: Explore API datasets whose records are polled';
+COMMENT ON COLUMN rappel_conso.source.name IS 'name of the source, the key';
+COMMENT ON COLUMN rappel_conso.source.url IS 'base of the Explore API, up to and with /api/explore/v2.1';
+COMMENT ON COLUMN rappel_conso.source.dataset IS 'identifier of the dataset';
+COMMENT ON COLUMN rappel_conso.source.filter IS 'ODSQL condition that limits the records; null: all';
+COMMENT ON COLUMN rappel_conso.source.key_field IS 'field that identifies a record and becomes its key';
+COMMENT ON COLUMN rappel_conso.source.cursor_field IS 'field that rises with new records; null: everything is read each time';
+COMMENT ON COLUMN rappel_conso.source."overlap" IS 'how far before the cursor each run starts to read';
+COMMENT ON COLUMN rappel_conso.source.full_interval IS 'after this time a run reads everything again';
+COMMENT ON COLUMN rappel_conso.source.transform IS 'recall: bring records to the shape of rappel_conso_table; none: as they come';
+COMMENT ON COLUMN rappel_conso.source.fold_accents IS 'with transform recall: fold the text columns to ASCII';
+COMMENT ON COLUMN rappel_conso.source.topic IS 'Kafka topic that records are published to';
+COMMENT ON COLUMN rappel_conso.source.partitions IS 'partitions of the topic when the extension creates it';
+COMMENT ON COLUMN rappel_conso.source.replication IS 'replication factor of the topic when the extension creates it; -1: the broker''s default';
+COMMENT ON COLUMN rappel_conso.source.stream IS 'the source''s own stream: fed by it in direct mode, awaited by the task load';
+COMMENT ON COLUMN rappel_conso.source.poll_interval IS 'how often the scheduler runs the source; null: only on demand';
+COMMENT ON COLUMN rappel_conso.source.retries IS 'how often a failed task is tried again';
+COMMENT ON COLUMN rappel_conso.source.retry_delay IS 'wait before the first retry; doubled for each further one, at most 10 minutes';
+COMMENT ON COLUMN rappel_conso.source.paused IS 'true: the scheduler does not poll it; rc_sync_now() and rc_trigger() work';
+COMMENT ON COLUMN rappel_conso.source.owner IS 'name of the role that the source''s runs connect as; it gives no right to another role that takes the name later';
+
+CREATE INDEX source_stream_idx ON rappel_conso.source (stream);
+
+CREATE TABLE rappel_conso.known_role (
+  name name PRIMARY KEY,
+  oid oid NOT NULL
+);
+COMMENT ON TABLE rappel_conso.known_role IS 'which role a name meant when it was stored as an owner or in a grant; not dumped: in another cluster the names are looked up anew';
+COMMENT ON COLUMN rappel_conso.known_role.name IS 'name of the role';
+COMMENT ON COLUMN rappel_conso.known_role.oid IS 'OID of the role; 0: there was none. A name whose role has another OID now gives no right';
+
+CREATE TABLE rappel_conso.known_name (
+  name name PRIMARY KEY
+);
+COMMENT ON TABLE rappel_conso.known_name IS 'names in known_role; a dump has those whose role was dropped or renamed, so that they mean nobody where it is restored either';
+COMMENT ON COLUMN rappel_conso.known_name.name IS 'name of the role';

@@ -1,0 +1,292 @@
+-- 90-builtin
+--     Rows that come built in: the stream and the source of recalls.
+--
+-- Setup and statement run as the stream's owner, with no other rights.  The
+-- tables that setup makes outlive the extension, so they must not depend on it.
+
+INSERT INTO rappel_conso.stream (name, topics, value_type, search_path, setup, statement)
+VALUES ('rappel_conso', '{rappel_conso}', 'rappel_conso.recall', 'pg_catalog, pg_temp', $setup$
+DO $do$
+DECLARE
+  me CONSTANT pg_catalog.oid := (SELECT oid FROM pg_catalog.pg_roles WHERE rolname OPERATOR(pg_catalog.=) current_user);
+  holder pg_catalog.oid;
+  holder_of_table pg_catalog.oid;
+BEGIN
+  SELECT relowner INTO holder_of_table FROM pg_catalog.pg_class
+   WHERE oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass('@extschema@.rappel_conso_table')::pg_catalog.oid;
+  IF holder_of_table IS NULL AND pg_catalog.to_regprocedure('@extschema@.rappel_conso_keep_history()') IS NULL THEN
+    CREATE FUNCTION @extschema@.rappel_conso_keep_history() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $history$
+    BEGIN
+      IF TG_WHEN = 'BEFORE' THEN
+        -- another transaction began later and was first
+        NEW.updated_at := OLD.updated_at + interval '1 microsecond';
+        RETURN NEW;
+      END IF;
+      IF pg_catalog.to_regclass('@extschema@.rappel_conso_history') IS NULL THEN
+        -- of a class that is never one record's fault: the stream begins anew, and its setup makes the table
+        RAISE EXCEPTION 'table "rappel_conso_history" is missing'
+          USING ERRCODE = 'undefined_file',
+                HINT = 'The next run or start of the stream makes it. To keep no history: ALTER TABLE rappel_conso_table DISABLE TRIGGER keep_superseded, DISABLE TRIGGER keep_deleted.';
+      END IF;
+      -- somebody may have put another there since setup looked
+      LOCK TABLE ONLY @extschema@.rappel_conso_history IN ROW EXCLUSIVE MODE;
+      IF NOT EXISTS (SELECT FROM pg_catalog.pg_class h JOIN pg_catalog.pg_class t ON t.oid = TG_RELID JOIN pg_catalog.pg_roles r ON r.oid = h.relowner
+                      WHERE h.oid = pg_catalog.to_regclass('@extschema@.rappel_conso_history') AND h.relkind IN ('r', 'p')
+                        AND (h.relowner = t.relowner OR r.rolsuper)) THEN
+        RAISE EXCEPTION '"rappel_conso_history" is not a table of the owner of table "%"', TG_TABLE_NAME
+          USING ERRCODE = 'insufficient_privilege',
+                HINT = 'Rename it, or give it to that role.';
+      END IF;
+      INSERT INTO @extschema@.rappel_conso_history (
+        reference_fiche, date_de_publication, date_de_fin_de_la_procedure_de_rappel, categorie_de_produit,
+        sous_categorie_de_produit, nom_de_la_marque_du_produit, noms_des_modeles_ou_references,
+        identification_des_produits, conditionnements, temperature_de_conservation,
+        zone_geographique_de_vente, distributeurs, motif_du_rappel, numero_de_contact,
+        modalites_de_compensation, risques_pour_le_consommateur, recommandations_sante,
+        informations_complementaires, date_debut_commercialisation, date_fin_commercialisation,
+        liens_vers_les_images, lien_vers_la_liste_des_produits, lien_vers_la_liste_des_distributeurs,
+        lien_vers_affichette_pdf, lien_vers_la_fiche_rappel, numero_de_version, nature_juridique_du_rappel,
+        marque_de_salubrite, libelle, id, rappelguid, gtin, first_seen_at, updated_at, withdrawn_at, valid_from, valid_to)
+      VALUES (
+        OLD.reference_fiche, OLD.date_de_publication, OLD.date_de_fin_de_la_procedure_de_rappel,
+        OLD.categorie_de_produit, OLD.sous_categorie_de_produit, OLD.nom_de_la_marque_du_produit,
+        OLD.noms_des_modeles_ou_references, OLD.identification_des_produits, OLD.conditionnements,
+        OLD.temperature_de_conservation, OLD.zone_geographique_de_vente, OLD.distributeurs,
+        OLD.motif_du_rappel, OLD.numero_de_contact, OLD.modalites_de_compensation,
+        OLD.risques_pour_le_consommateur, OLD.recommandations_sante, OLD.informations_complementaires,
+        OLD.date_debut_commercialisation, OLD.date_fin_commercialisation, OLD.liens_vers_les_images,
+        OLD.lien_vers_la_liste_des_produits, OLD.lien_vers_la_liste_des_distributeurs,
+        OLD.lien_vers_affichette_pdf, OLD.lien_vers_la_fiche_rappel, OLD.numero_de_version,
+        OLD.nature_juridique_du_rappel, OLD.marque_de_salubrite, OLD.libelle, OLD.id, OLD.rappelguid,
+        OLD.gtin, OLD.first_seen_at, OLD.updated_at, OLD.withdrawn_at, OLD.updated_at,
+        COALESCE(NEW.updated_at, GREATEST(now(), OLD.updated_at)));
+      RETURN NULL;
+    END
+    $history$;
+    COMMENT ON FUNCTION @extschema@.rappel_conso_keep_history() IS 'keeps the old row in rappel_conso_history, and the times of a row in order';
+  END IF;
+
+  -- what stands there under our names must be ours: it will run, or be written, with our rights
+  SELECT o.owner INTO holder
+    FROM (SELECT relowner FROM pg_catalog.pg_class
+           WHERE oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass('@extschema@.rappel_conso_history')::pg_catalog.oid
+          UNION ALL
+          SELECT proowner FROM pg_catalog.pg_proc
+           WHERE oid OPERATOR(pg_catalog.=) pg_catalog.to_regprocedure('@extschema@.rappel_conso_keep_history()')::pg_catalog.oid) o (owner)
+   WHERE o.owner OPERATOR(pg_catalog.<>) me LIMIT 1;
+  IF FOUND THEN
+    RAISE EXCEPTION 'rappel_conso_history or rappel_conso_keep_history() belongs to role "%", not to the owner of the stream', pg_catalog.pg_get_userbyid(holder)
+      USING ERRCODE = 'insufficient_privilege',
+            HINT = 'Rename it, or give it to the owner of the stream.';
+  END IF;
+
+  IF holder_of_table IS NULL THEN
+    CREATE TABLE @extschema@.rappel_conso_table (
+      reference_fiche text PRIMARY KEY,
+      date_de_publication timestamptz,
+      date_de_fin_de_la_procedure_de_rappel date,
+      categorie_de_produit text,
+      sous_categorie_de_produit text,
+      nom_de_la_marque_du_produit text,
+      noms_des_modeles_ou_references text,
+      identification_des_produits text,
+      conditionnements text,
+      temperature_de_conservation text,
+      zone_geographique_de_vente text,
+      distributeurs text,
+      motif_du_rappel text,
+      numero_de_contact text,
+      modalites_de_compensation text,
+      risques_pour_le_consommateur text,
+      recommandations_sante text,
+      informations_complementaires text,
+      date_debut_commercialisation date,
+      date_fin_commercialisation date,
+      liens_vers_les_images text,
+      lien_vers_la_liste_des_produits text,
+      lien_vers_la_liste_des_distributeurs text,
+      lien_vers_affichette_pdf text,
+      lien_vers_la_fiche_rappel text,
+      numero_de_version integer,
+      nature_juridique_du_rappel text,
+      marque_de_salubrite text,
+      libelle text,
+      id bigint,
+      rappelguid text,
+      gtin text[],
+      first_seen_at timestamptz NOT NULL DEFAULT now(),
+      updated_at timestamptz NOT NULL DEFAULT now(),
+      withdrawn_at timestamptz
+    );
+    CREATE INDEX ON @extschema@.rappel_conso_table (date_de_publication);
+    CREATE INDEX ON @extschema@.rappel_conso_table USING gin (gtin);
+    COMMENT ON TABLE @extschema@.rappel_conso_table IS 'French product recalls, one row per fiche; filled by the stream rappel_conso';
+    COMMENT ON COLUMN @extschema@.rappel_conso_table.gtin IS 'GTINs found in identification_des_produits, their check digits verified';
+    COMMENT ON COLUMN @extschema@.rappel_conso_table.first_seen_at IS 'when the row was inserted';
+    COMMENT ON COLUMN @extschema@.rappel_conso_table.updated_at IS 'when the row was last inserted or updated';
+    COMMENT ON COLUMN @extschema@.rappel_conso_table.withdrawn_at IS 'when it was found that the fiche had vanished from the dataset; null: it is there';
+
+    CREATE TRIGGER keep_order BEFORE UPDATE ON @extschema@.rappel_conso_table
+      FOR EACH ROW WHEN (NEW.updated_at < OLD.updated_at)
+      EXECUTE FUNCTION @extschema@.rappel_conso_keep_history();
+    CREATE TRIGGER keep_superseded AFTER UPDATE ON @extschema@.rappel_conso_table
+      FOR EACH ROW WHEN (OLD.updated_at IS DISTINCT FROM NEW.updated_at)
+      EXECUTE FUNCTION @extschema@.rappel_conso_keep_history();
+    CREATE TRIGGER keep_deleted AFTER DELETE ON @extschema@.rappel_conso_table
+      FOR EACH ROW EXECUTE FUNCTION @extschema@.rappel_conso_keep_history();
+  ELSIF holder_of_table OPERATOR(pg_catalog.<>) me THEN
+    RAISE EXCEPTION 'table "rappel_conso_table" belongs to role "%", not to the owner of the stream', pg_catalog.pg_get_userbyid(holder_of_table)
+      USING ERRCODE = 'insufficient_privilege',
+            HINT = 'Rename that table, or give it to the owner of the stream.';
+  END IF;
+
+  -- with the table, and again wherever it is missing and rows are to be kept
+  IF pg_catalog.to_regclass('@extschema@.rappel_conso_history') IS NULL
+     AND EXISTS (SELECT FROM pg_catalog.pg_trigger
+                  WHERE tgrelid OPERATOR(pg_catalog.=) '@extschema@.rappel_conso_table'::pg_catalog.regclass::pg_catalog.oid
+                    AND tgname OPERATOR(pg_catalog.=) ANY (ARRAY['keep_superseded', 'keep_deleted']::pg_catalog.name[])
+                    AND tgenabled OPERATOR(pg_catalog.<>) 'D') THEN
+    -- without what the user has added to the table
+    EXECUTE (SELECT pg_catalog.format('CREATE TABLE %s (%s, valid_from timestamptz NOT NULL, valid_to timestamptz NOT NULL)',
+                      '@extschema@.rappel_conso_history', pg_catalog.string_agg(pg_catalog.format('%I %s%s', attname, pg_catalog.format_type(atttypid, atttypmod),
+                        CASE WHEN attname OPERATOR(pg_catalog.=) ANY (ARRAY['reference_fiche', 'first_seen_at', 'updated_at']::pg_catalog.name[])
+                             THEN ' NOT NULL' END), ', ' ORDER BY attnum))
+               FROM pg_catalog.pg_attribute
+              WHERE attrelid OPERATOR(pg_catalog.=) '@extschema@.rappel_conso_table'::pg_catalog.regclass::pg_catalog.oid
+                AND (attname OPERATOR(pg_catalog.=) ANY (ARRAY['first_seen_at', 'updated_at', 'withdrawn_at']::pg_catalog.name[])
+                     OR attname OPERATOR(pg_catalog.=) ANY (SELECT r.attname FROM pg_catalog.pg_attribute r
+                                                             WHERE r.attrelid OPERATOR(pg_catalog.=) 'rappel_conso.recall'::pg_catalog.regclass::pg_catalog.oid)));
+    CREATE INDEX ON @extschema@.rappel_conso_history (reference_fiche, valid_from);
+    COMMENT ON TABLE @extschema@.rappel_conso_history IS 'superseded rows of rappel_conso_table, with the time they were valid';
+    COMMENT ON COLUMN @extschema@.rappel_conso_history.valid_from IS 'when the row came into rappel_conso_table';
+    COMMENT ON COLUMN @extschema@.rappel_conso_history.valid_to IS 'when another took its place, or it was deleted';
+  END IF;
+END
+$do$
+$setup$, $statement$
+-- A record without a value withdraws its fiche.  Such fiches are few; of each
+-- the last life in the batch counts: it begins after the offset "born" (null:
+-- before the batch), and may be over.
+WITH gone AS (
+  SELECT DISTINCT w.key AS fiche FROM records w WHERE w.reference_fiche IS NULL AND w.key IS NOT NULL
+), life AS (
+  SELECT p.fiche, max(p.gone_at) FILTER (WHERE p.live) AS born,
+         COALESCE(max(p.record_offset) FILTER (WHERE p.live) < max(p.gone_at), true) AS over,
+         COALESCE(max(p.record_timestamp) FILTER (WHERE NOT p.live), now()) AS over_at
+    FROM (SELECT g.fiche, w.record_offset, w.record_timestamp, w.reference_fiche IS NOT NULL AS live,
+                 max(w.record_offset) FILTER (WHERE w.reference_fiche IS NULL)
+                   OVER (PARTITION BY g.fiche ORDER BY w.record_offset) AS gone_at
+            FROM records w JOIN gone g ON g.fiche = COALESCE(w.reference_fiche, w.key)) p
+   GROUP BY p.fiche
+), marked AS (
+UPDATE @extschema@.rappel_conso_table t SET withdrawn_at = l.over_at, updated_at = now()
+  FROM life l
+ WHERE l.over AND t.reference_fiche = l.fiche AND t.withdrawn_at IS NULL
+   -- else it is written below
+   AND NOT EXISTS (
+         SELECT FROM records n
+          WHERE n.reference_fiche = l.fiche
+            AND (l.born IS NOT NULL OR ROW(COALESCE(n.numero_de_version, -1), COALESCE(n.date_de_publication, '-infinity'), COALESCE(n.rappelguid, '') COLLATE "C")
+                                    >= ROW(COALESCE(t.numero_de_version, -1), COALESCE(t.date_de_publication, '-infinity'), COALESCE(t.rappelguid, '') COLLATE "C")))
+RETURNING false AS inserted
+), written AS (
+INSERT INTO @extschema@.rappel_conso_table AS t (
+  reference_fiche, date_de_publication, date_de_fin_de_la_procedure_de_rappel, categorie_de_produit,
+  sous_categorie_de_produit, nom_de_la_marque_du_produit, noms_des_modeles_ou_references,
+  identification_des_produits, conditionnements, temperature_de_conservation, zone_geographique_de_vente,
+  distributeurs, motif_du_rappel, numero_de_contact, modalites_de_compensation, risques_pour_le_consommateur,
+  recommandations_sante, informations_complementaires, date_debut_commercialisation,
+  date_fin_commercialisation, liens_vers_les_images, lien_vers_la_liste_des_produits,
+  lien_vers_la_liste_des_distributeurs, lien_vers_affichette_pdf, lien_vers_la_fiche_rappel,
+  numero_de_version, nature_juridique_du_rappel, marque_de_salubrite, libelle, id, rappelguid, gtin, withdrawn_at)
+SELECT
+  r.reference_fiche, r.date_de_publication, r.date_de_fin_de_la_procedure_de_rappel, r.categorie_de_produit,
+  r.sous_categorie_de_produit, r.nom_de_la_marque_du_produit, r.noms_des_modeles_ou_references,
+  r.identification_des_produits, r.conditionnements, r.temperature_de_conservation,
+  r.zone_geographique_de_vente, r.distributeurs, r.motif_du_rappel, r.numero_de_contact,
+  r.modalites_de_compensation, r.risques_pour_le_consommateur, r.recommandations_sante,
+  r.informations_complementaires, r.date_debut_commercialisation, r.date_fin_commercialisation,
+  r.liens_vers_les_images, r.lien_vers_la_liste_des_produits, r.lien_vers_la_liste_des_distributeurs,
+  r.lien_vers_affichette_pdf, r.lien_vers_la_fiche_rappel, r.numero_de_version, r.nature_juridique_du_rappel,
+  r.marque_de_salubrite, r.libelle, r.id, r.rappelguid, r.gtin, CASE WHEN l.over THEN l.over_at END
+  FROM records r
+  LEFT JOIN life l ON l.fiche = r.reference_fiche
+ WHERE r.reference_fiche IS NOT NULL AND (l.born IS NULL OR r.record_offset > l.born)
+   -- the winner, where the batch holds a fiche several times
+   AND NOT EXISTS (
+         SELECT FROM records n
+          WHERE n.reference_fiche = r.reference_fiche AND (l.born IS NULL OR n.record_offset > l.born)
+            AND ROW(COALESCE(n.numero_de_version, -1), COALESCE(n.date_de_publication, '-infinity'), COALESCE(n.rappelguid, '') COLLATE "C", n.record_offset, n.partition)
+              > ROW(COALESCE(r.numero_de_version, -1), COALESCE(r.date_de_publication, '-infinity'), COALESCE(r.rappelguid, '') COLLATE "C", r.record_offset, r.partition))
+   -- older than what the table has, or equal: not even the row is locked; a
+   -- withdrawn row gives way to what came after its withdrawal, whatever the
+   -- version
+   AND NOT EXISTS (
+         SELECT FROM @extschema@.rappel_conso_table o
+          WHERE o.reference_fiche = r.reference_fiche
+            AND (o.withdrawn_at > r.record_timestamp
+             OR o.withdrawn_at IS NULL AND l.born IS NULL AND ROW(COALESCE(r.numero_de_version, -1), COALESCE(r.date_de_publication, '-infinity'), COALESCE(r.rappelguid, '') COLLATE "C")
+               < ROW(COALESCE(o.numero_de_version, -1), COALESCE(o.date_de_publication, '-infinity'), COALESCE(o.rappelguid, '') COLLATE "C")
+             OR ROW(
+  r.date_de_publication, r.date_de_fin_de_la_procedure_de_rappel, r.categorie_de_produit,
+  r.sous_categorie_de_produit, r.nom_de_la_marque_du_produit, r.noms_des_modeles_ou_references,
+  r.identification_des_produits, r.conditionnements, r.temperature_de_conservation,
+  r.zone_geographique_de_vente, r.distributeurs, r.motif_du_rappel, r.numero_de_contact,
+  r.modalites_de_compensation, r.risques_pour_le_consommateur, r.recommandations_sante,
+  r.informations_complementaires, r.date_debut_commercialisation, r.date_fin_commercialisation,
+  r.liens_vers_les_images, r.lien_vers_la_liste_des_produits, r.lien_vers_la_liste_des_distributeurs,
+  r.lien_vers_affichette_pdf, r.lien_vers_la_fiche_rappel, r.numero_de_version, r.nature_juridique_du_rappel,
+  r.marque_de_salubrite, r.libelle, r.id, r.rappelguid, r.gtin)
+                IS NOT DISTINCT FROM ROW(
+  o.date_de_publication, o.date_de_fin_de_la_procedure_de_rappel, o.categorie_de_produit,
+  o.sous_categorie_de_produit, o.nom_de_la_marque_du_produit, o.noms_des_modeles_ou_references,
+  o.identification_des_produits, o.conditionnements, o.temperature_de_conservation,
+  o.zone_geographique_de_vente, o.distributeurs, o.motif_du_rappel, o.numero_de_contact,
+  o.modalites_de_compensation, o.risques_pour_le_consommateur, o.recommandations_sante,
+  o.informations_complementaires, o.date_debut_commercialisation, o.date_fin_commercialisation,
+  o.liens_vers_les_images, o.lien_vers_la_liste_des_produits, o.lien_vers_la_liste_des_distributeurs,
+  o.lien_vers_affichette_pdf, o.lien_vers_la_fiche_rappel, o.numero_de_version, o.nature_juridique_du_rappel,
+  o.marque_de_salubrite, o.libelle, o.id, o.rappelguid, o.gtin)
+                AND (o.withdrawn_at IS NOT NULL) = COALESCE(l.over, false))
+          OFFSET 0)
+    ON CONFLICT (reference_fiche) DO UPDATE SET
+  date_de_publication = EXCLUDED.date_de_publication,
+  date_de_fin_de_la_procedure_de_rappel = EXCLUDED.date_de_fin_de_la_procedure_de_rappel,
+  categorie_de_produit = EXCLUDED.categorie_de_produit,
+  sous_categorie_de_produit = EXCLUDED.sous_categorie_de_produit,
+  nom_de_la_marque_du_produit = EXCLUDED.nom_de_la_marque_du_produit,
+  noms_des_modeles_ou_references = EXCLUDED.noms_des_modeles_ou_references,
+  identification_des_produits = EXCLUDED.identification_des_produits,
+  conditionnements = EXCLUDED.conditionnements,
+  temperature_de_conservation = EXCLUDED.temperature_de_conservation,
+  zone_geographique_de_vente = EXCLUDED.zone_geographique_de_vente, distributeurs = EXCLUDED.distributeurs,
+  motif_du_rappel = EXCLUDED.motif_du_rappel, numero_de_contact = EXCLUDED.numero_de_contact,
+  modalites_de_compensation = EXCLUDED.modalites_de_compensation,
+  risques_pour_le_consommateur = EXCLUDED.risques_pour_le_consommateur,
+  recommandations_sante = EXCLUDED.recommandations_sante,
+  informations_complementaires = EXCLUDED.informations_complementaires,
+  date_debut_commercialisation = EXCLUDED.date_debut_commercialisation,
+  date_fin_commercialisation = EXCLUDED.date_fin_commercialisation,
+  liens_vers_les_images = EXCLUDED.liens_vers_les_images,
+  lien_vers_la_liste_des_produits = EXCLUDED.lien_vers_la_liste_des_produits,
+  lien_vers_la_liste_des_distributeurs = EXCLUDED.lien_vers_la_liste_des_distributeurs,
+  lien_vers_affichette_pdf = EXCLUDED.lien_vers_affichette_pdf,
+  lien_vers_la_fiche_rappel = EXCLUDED.lien_vers_la_fiche_rappel,
+  numero_de_version = EXCLUDED.numero_de_version,
+  nature_juridique_du_rappel = EXCLUDED.nature_juridique_du_rappel,
+  marque_de_salubrite = EXCLUDED.marque_de_salubrite, libelle = EXCLUDED.libelle, id = EXCLUDED.id,
+  rappelguid = EXCLUDED.rappelguid, gtin = EXCLUDED.gtin, withdrawn_at = EXCLUDED.withdrawn_at,
+  updated_at = now()
+ WHERE t.withdrawn_at IS NOT NULL
+    OR EXCLUDED.reference_fiche IN (SELECT l.fiche FROM life l WHERE l.born IS NOT NULL)
+    OR ROW(COALESCE(EXCLUDED.numero_de_version, -1), COALESCE(EXCLUDED.date_de_publication, '-infinity'), COALESCE(EXCLUDED.rappelguid, '') COLLATE "C")
+    >= ROW(COALESCE(t.numero_de_version, -1), COALESCE(t.date_de_publication, '-infinity'), COALESCE(t.rappelguid, '') COLLATE "C")
+RETURNING xmax = 0 AS inserted
+)
+SELECT inserted FROM written UNION ALL SELECT inserted FROM marked
+$statement$);
+
+INSERT INTO rappel_conso.source (name, dataset, key_field, cursor_field, transform, topic, stream)
+VALUES ('rappel_conso', 'rappelconso-v2-gtin-espaces', 'numero_fiche', 'date_publication', 'recall',
+        'rappel_conso', 'rappel_conso');
