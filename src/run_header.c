@@ -15,6 +15,7 @@
 
 #include "access/xlog.h"
 #include "catalog/namespace.h"
+#include "rappel_conso.h"
 #include "utils/lsyscache.h"
 
 static const RcHeader *find_header(const RcRecord *record);

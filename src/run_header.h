@@ -8,7 +8,7 @@
 #ifndef RC_RUN_HEADER_H
 #define RC_RUN_HEADER_H
 
-#include "rappel_conso.h"
+#include "record.h"
 
 #define RC_HEADER_RUN	"rappel_conso-run"
 

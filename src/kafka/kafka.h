@@ -17,9 +17,11 @@
 #ifndef RC_KAFKA_H
 #define RC_KAFKA_H
 
-#include "rappel_conso.h"
+#include "record.h"
 
 #include <signal.h>
+
+#include "nodes/pg_list.h"
 
 /* ---- kafka_client.c, kafka_config.c, kafka_files.c, kafka_error.c, kafka_log.c, kafka_topic.c ---- */
 

@@ -12,7 +12,8 @@
 
 #include <unistd.h>
 
-#include "nodes/pg_list.h"
+#include "config_file.h"
+#include "rappel_conso.h"
 
 #define CONFIG_FILE_SETTING		"rappel_conso.kafka_config_file"
 

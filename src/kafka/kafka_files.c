@@ -15,7 +15,7 @@
 
 #include <sys/stat.h>
 
-#include "nodes/pg_list.h"
+#include "rappel_conso.h"
 
 #if defined(__APPLE__)
 #define st_mtim st_mtimespec

@@ -14,6 +14,7 @@
 
 #include <librdkafka/rdkafka.h>
 
+#include "compat.h"
 #include "port/atomics.h"
 #include "portability/instr_time.h"
 #include "utils/palloc.h"

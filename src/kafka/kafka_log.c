@@ -15,6 +15,7 @@
 
 #include <pthread.h>
 
+#include "rappel_conso.h"
 #include "utils/timestamp.h"
 
 /* Lines kept between two calls of rc_report_emit(); more are counted only. */

@@ -4,7 +4,8 @@
  *	  The SQL-callable functions that read the tables of recalls: whose table
  *	  that is, whether the caller may read it, and with whose rights it is
  *	  read.  What they read is in the install script: rc_search() calls
- *	  rappel_conso.search_as_owner(), and so on.
+ *	  rappel_conso.search_as_owner(), and so on.  And rc_fold(), by which they
+ *	  search.
  *
  * To plan a query is enough to run functions that a table's owner has put into
  * its indexes and constraints.  So a table that belongs to somebody who is
@@ -32,8 +33,8 @@
 #include "utils/lsyscache.h"
 #include "utils/rls.h"
 
-#include "source/explore.h"
 #include "store/store.h"
+#include "transform/fold.h"
 #include "worker/worker.h"
 
 PG_FUNCTION_INFO_V1(rc_search);
@@ -41,6 +42,7 @@ PG_FUNCTION_INFO_V1(rc_search_index);
 PG_FUNCTION_INFO_V1(rc_recalls_at);
 PG_FUNCTION_INFO_V1(rc_read_recalls);
 PG_FUNCTION_INFO_V1(rc_own_table);
+PG_FUNCTION_INFO_V1(rc_fold);
 
 /* More arguments no function has that runs as the owner. */
 #define MOST_ARGS	2
@@ -374,4 +376,22 @@ invoke_foreign(FunctionCallInfo call)
 	}
 	PG_END_TRY();
 	return result;
+}
+
+/*
+ * rc_fold(text): text folded to ASCII.  Immutable and strict.
+ *
+ * In a database that is SQL_ASCII the text is taken as UTF-8; if it is not,
+ * the error is ERRCODE_CHARACTER_NOT_IN_REPERTOIRE.
+ */
+Datum
+rc_fold(PG_FUNCTION_ARGS)
+{
+	char	   *input = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	char	   *utf8 = pg_server_to_any(input, strlen(input), PG_UTF8);
+	size_t		len;
+	char	   *folded = rc_fold_utf8(utf8, strlen(utf8), &len);
+
+	folded = pg_any_to_server(folded, len, PG_UTF8);
+	PG_RETURN_TEXT_P(cstring_to_text(folded));
 }

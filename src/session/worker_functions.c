@@ -26,7 +26,8 @@
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
-#include "source/explore.h"
+#include "source/address.h"
+#include "source/query_check.h"
 #include "session/run_wait.h"
 #include "worker/worker.h"
 

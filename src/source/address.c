@@ -15,8 +15,9 @@
  */
 #include "postgres.h"
 
-#include "source/explore.h"
 #include "mb/pg_wchar.h"
+#include "rappel_conso.h"
+#include "source/address.h"
 
 #define DIGITS		"0123456789"
 #define LETTERS		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"

@@ -11,8 +11,11 @@
 #include "postgres.h"
 
 #include "source/explore_internal.h"
+
 #include "lib/stringinfo.h"
 #include "nodes/pg_list.h"
+#include "source/address.h"
+#include "source/odsql.h"
 #include "utils/memutils.h"
 
 #define META_LIMIT		(4 * 1024 * 1024)

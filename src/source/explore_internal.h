@@ -7,13 +7,14 @@
  *
  *-------------------------------------------------------------------------
  */
-#ifndef RC_EXPLORE_PRIVATE_H
-#define RC_EXPLORE_PRIVATE_H
+#ifndef RC_EXPLORE_INTERNAL_H
+#define RC_EXPLORE_INTERNAL_H
 
 #include <cjson/cJSON.h>
 
-#include "source/explore.h"
+#include "compat.h"
 #include "nodes/pg_list.h"
+#include "source/explore.h"
 
 struct RcExplore
 {
@@ -37,4 +38,4 @@ pg_noreturn extern void rc_explore_raise_body(RcExplore *explore,
 											  const char *body, size_t len);
 extern char *rc_explore_clip(const char *text, size_t len, int max);
 
-#endif							/* RC_EXPLORE_PRIVATE_H */
+#endif							/* RC_EXPLORE_INTERNAL_H */

@@ -12,8 +12,8 @@
  */
 #include "postgres.h"
 
+#include "config_file.h"
 #include "source/http_internal.h"
-#include "nodes/pg_list.h"
 
 #define SETTING		"rappel_conso.http_config_file"
 #define SEPARATORS	", \t"

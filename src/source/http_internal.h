@@ -9,14 +9,16 @@
  *
  *-------------------------------------------------------------------------
  */
-#ifndef RC_HTTP_PRIVATE_H
-#define RC_HTTP_PRIVATE_H
+#ifndef RC_HTTP_INTERNAL_H
+#define RC_HTTP_INTERNAL_H
 
 #include <curl/curl.h>
 #include <signal.h>
 
-#include "source/explore.h"
+#include "nodes/pg_list.h"
+#include "rappel_conso.h"
 #include "source/gunzip.h"
+#include "source/http.h"
 #include "utils/palloc.h"
 
 #define RC_HTTP_BUFFER		(256 * 1024)	/* unread bytes that pause curl */
@@ -157,4 +159,4 @@ extern void rc_http_read_headers(RcHttp *http);
 extern void rc_http_check_encoding(RcHttp *http);
 extern char *rc_http_redirect(RcHttp *http, const char *url);
 
-#endif							/* RC_HTTP_PRIVATE_H */
+#endif							/* RC_HTTP_INTERNAL_H */

@@ -12,8 +12,9 @@
 
 #include <ctype.h>
 
-#include "transform/recall.h"
 #include "lib/stringinfo.h"
+#include "source/odsql.h"
+#include "transform/recall.h"
 
 static void append_text(StringInfo buf, const char *value);
 static void check_value(const char *value, const char *allowed,

@@ -11,7 +11,8 @@
  */
 #include "postgres.h"
 
-#include "source/explore.h"
+#include "source/odsql.h"
+#include "source/query_check.h"
 
 /* Bytes of a name, and of a filter as it stands in a URL. */
 #define MAX_FIELD	255

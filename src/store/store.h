@@ -12,6 +12,7 @@
 #define RC_STORE_H
 
 #include "rappel_conso.h"
+#include "record.h"
 
 #include "access/tupdesc.h"
 #include "executor/spi.h"
@@ -212,15 +213,6 @@ typedef struct RcSourceState
 	bool		moved;			/* the last run went to another destination */
 	int64		last_timestamp_ms;	/* of the records handed on; 0: none */
 } RcSourceState;
-
-/* What the API said of our quota of calls. */
-typedef struct RcQuota
-{
-	bool		said;
-	int64		limit;			/* -1: it did not say */
-	int64		remaining;
-	TimestampTz reset;			/* 0: it did not say when */
-} RcQuota;
 
 /* A window of a backfill. */
 typedef struct RcWindow

@@ -15,11 +15,9 @@
  */
 #include "postgres.h"
 
-#include "fmgr.h"
 #include "mb/pg_wchar.h"
-#include "utils/builtins.h"
 
-#include "source/explore.h"
+#include "transform/fold.h"
 #include "transform/fold_table.h"
 
 /* From here on there are tags and characters for private use. */
@@ -27,8 +25,6 @@
 
 static const char *fold_char(const unsigned char *s, int len);
 static size_t fold_ascii_run(const char *s, size_t len);
-
-PG_FUNCTION_INFO_V1(rc_fold);
 
 /*
  * rc_fold_utf8
@@ -119,23 +115,4 @@ fold_char(const unsigned char *s, int len)
 		return NULL;
 	offset = fold_offset[fold_block[c / FOLD_BLOCK_SIZE]][c % FOLD_BLOCK_SIZE];
 	return offset == FOLD_KEEP ? NULL : fold_pool + offset;
-}
-
-/*
- * rc_fold
- *		SQL: rc_fold(text) returns text, immutable and strict.
- *
- * In a database that is SQL_ASCII the text is taken as UTF-8; if it is not,
- * the error is ERRCODE_CHARACTER_NOT_IN_REPERTOIRE.
- */
-Datum
-rc_fold(PG_FUNCTION_ARGS)
-{
-	char	   *input = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	char	   *utf8 = pg_server_to_any(input, strlen(input), PG_UTF8);
-	size_t		len;
-	char	   *folded = rc_fold_utf8(utf8, strlen(utf8), &len);
-
-	folded = pg_any_to_server(folded, len, PG_UTF8);
-	PG_RETURN_TEXT_P(cstring_to_text(folded));
 }

@@ -18,7 +18,7 @@
 
 #include "mb/pg_wchar.h"
 
-#include "transform/recall.h"
+#include "transform/json_line.h"
 
 typedef struct JsonScan
 {

@@ -12,7 +12,7 @@
 
 #include "mb/pg_wchar.h"
 
-#include "transform/recall.h"
+#include "transform/json_line.h"
 
 /*
  * rc_json_hex4

@@ -15,6 +15,7 @@
  */
 #include "postgres.h"
 
+#include "transform/fold.h"
 #include "transform/recall_fields.h"
 
 #define NO_DATE		"not a date: "

@@ -10,8 +10,10 @@
 
 #include "worker/worker.h"
 
-#include "source/explore.h"
 #include "kafka/kafka.h"
+#include "source/explore.h"
+#include "source/odsql.h"
+#include "transform/transform.h"
 #include "utils/hsearch.h"
 
 /* How long Kafka is waited for before a task counts as failed, in ms. */

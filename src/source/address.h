@@ -1,0 +1,16 @@
+/*-------------------------------------------------------------------------
+ *
+ * address.h
+ *	  What the url and the dataset of a source may be.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef RC_ADDRESS_H
+#define RC_ADDRESS_H
+
+#include "postgres.h"
+
+extern void rc_address_check(const char *source, const char *url,
+							 const char *dataset);
+
+#endif							/* RC_ADDRESS_H */
