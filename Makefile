@@ -106,10 +106,12 @@ valgrind:
 	@test/valgrind
 
 ## make indent        formats the C files with pg_bsd_indent
-## make lint          shows what it would change, and fails if there is any
+## make lint          shows what it would change, and fails if there is any, or
+##                    if tests repeat each other's helpers
 indent:
 	@test/indent
 lint:
+	@test/helpers
 	@test/indent --check
 
 .PHONY: help deps test-deps test-all demo demo-kafka demo-psql demo-stop demo-clean \

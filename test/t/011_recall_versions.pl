@@ -16,17 +16,6 @@ use RappelConso;
 my $api = start_api(DATASET, sample_file('recalls.jsonl'), 'rappelconso0' => sample_file('recalls_v1.jsonl'));
 my $node = new_node('main', api => $api);
 
-# A sync: its state, then fetched, published, inserted, updated, unchanged, dead.
-sub sync
-{
-	my ($dbname, @arguments) = @_;
-
-	return $node->safe_psql(
-		$dbname,
-		"SELECT state, fetched, published, inserted, updated, unchanged, dead
-		   FROM rc_sync_now(" . join(', ', @arguments) . ')');
-}
-
 #
 # Versions
 #
@@ -88,27 +77,26 @@ foreach my $case (
 	my ($dbname, $batch_size, @counts) = @$case;
 
 	$api->control(replace => { dataset => 'versions', records => \@first });
-	new_database($node, $dbname, api => $api, source => { dataset => "'versions'" });
+	$node->new_database($dbname, api => $api, source => { dataset => "'versions'" });
 	$node->safe_psql($dbname, "UPDATE rappel_conso.stream SET batch_size = $batch_size");
-	is(sync($dbname), "success|31|0|$counts[0]", "batches of $batch_size: each fiche is inserted once");
+	is($node->sync(dbname => $dbname), "success|31|0|$counts[0]", "batches of $batch_size: each fiche is inserted once");
 	$api->control(append => { dataset => 'versions', records => \@second });
 	# more lines than keys: what is new is read, and then everything
-	is(sync($dbname), "success|84|0|$counts[1]", 'a second sync inserts none');
+	is($node->sync(dbname => $dbname), "success|84|0|$counts[1]", 'a second sync inserts none');
 	is($node->safe_psql($dbname, 'SELECT reference_fiche, libelle FROM rappel_conso_table ORDER BY 1'),
 		$expected, 'the newest version of each stands: ' . join('; ', map { $_->[0] } @versions));
-	is(sync($dbname, 'full_sync => true'), "success|42|0|$counts[2]", 'read again');
+	is($node->sync(dbname => $dbname, arguments => 'full_sync => true'), "success|42|0|$counts[2]", 'read again');
 	is($node->safe_psql($dbname, 'SELECT reference_fiche, libelle FROM rappel_conso_table ORDER BY 1'),
 		$expected, 'they stand still');
 }
-is( table_digest($node, dbname => 'versions'),
-	table_digest($node, dbname => 'versions_by_one'),
+is( $node->table_digest(dbname => 'versions'),
+	$node->table_digest(dbname => 'versions_by_one'),
 	'whatever the size of a batch');
 
 #
 # The older shape, by UPDATE, and then the newer one into the same table
 #
-new_database(
-	$node, 'archive',
+$node->new_database('archive',
 	api => $api,
 	source => {
 		dataset => "'rappelconso0'",
@@ -123,7 +111,7 @@ my @v1 = do
 my %v1 = map { uc $_ => 1 } @v1;
 my $v1 = keys %v1;
 is(scalar(@v1) . ' ' . $v1, '62 60', 'the archive of the sample has two fiches twice');
-is(sync('archive'), "success|62|0|$v1|0|2|0", 'V1: every distinct fiche once');
+is($node->sync(dbname => 'archive'), "success|62|0|$v1|0|2|0", 'V1: every distinct fiche once');
 is( $node->safe_psql(
 		'archive', q{
 		SELECT count(*) FILTER (WHERE date_de_fin_de_la_procedure_de_rappel IS NOT NULL) > 10,
@@ -140,7 +128,7 @@ is( $node->safe_psql(
 		'archive', 'SELECT cursor_value IS NULL, complete, full_at IS NULL FROM rappel_conso.source_state'),
 	't|f|t',
 	'another dataset resets the cursor in the same command');
-my ($state, $fetched, undef, $inserted, $updated, $unchanged, $dead) = split(/\|/, sync('archive'));
+my ($state, $fetched, undef, $inserted, $updated, $unchanged, $dead) = split(/\|/, $node->sync(dbname => 'archive'));
 is( "$state $fetched $inserted $dead",
 	'success 300 240 0',
 	'V2 after V1: only the fiches that V1 has not are inserted');
@@ -166,27 +154,26 @@ SKIP:
 	close($pipe);
 	my $distinct = keys %distinct;
 
-	new_database($node, 'recorded', api => $api, source => { dataset => "'recorded_v2'" });
-	is(sync('recorded'), 'success|10223|0|10223|0|0|0', 'V2 as recorded');
-	my $rows = table_fingerprint($node, dbname => 'recorded');
-	is(sync('recorded', 'full_sync => true'), 'success|10223|0|0|0|10223|0', 'read again');
-	is(table_fingerprint($node, dbname => 'recorded'), $rows, 'and left alone');
+	$node->new_database('recorded', api => $api, source => { dataset => "'recorded_v2'" });
+	is($node->sync(dbname => 'recorded'), 'success|10223|0|10223|0|0|0', 'V2 as recorded');
+	my $rows = $node->table_fingerprint(dbname => 'recorded');
+	is($node->sync(dbname => 'recorded', arguments => 'full_sync => true'), 'success|10223|0|0|0|10223|0', 'read again');
+	is($node->table_fingerprint(dbname => 'recorded'), $rows, 'and left alone');
 
-	new_database(
-		$node, 'recorded_v1',
+	$node->new_database('recorded_v1',
 		api => $api,
 		source => {
 			dataset => "'recorded_v1'",
 			key_field => "'reference_fiche'",
 			cursor_field => "'date_de_publication'"
 		});
-	is( sync('recorded_v1'),
+	is( $node->sync(dbname => 'recorded_v1'),
 		"success|10230|0|$distinct|0|" . (10230 - $distinct) . '|0',
 		'V1 as recorded: every distinct fiche');
 	$node->safe_psql('recorded_v1',
 		q{UPDATE rappel_conso.source SET dataset = 'recorded_v2', key_field = 'numero_fiche', cursor_field = 'date_publication'}
 	);
-	like(sync('recorded_v1'), qr/^success\|10223\|0\|\d+\|\d+\|\d+\|0$/, 'V2 after V1');
+	like($node->sync(dbname => 'recorded_v1'), qr/^success\|10223\|0\|\d+\|\d+\|\d+\|0$/, 'V2 after V1');
 	my %all = (
 		%distinct,
 		map { $_ => 1 }

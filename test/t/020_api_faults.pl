@@ -23,14 +23,7 @@ my $path = "/api/explore/v2.1/catalog/datasets/$data";
 my $api = start_api();
 
 # Ten made-up recalls, of a day each.
-my @recalls = map {
-	{
-		numero_fiche => sprintf('2026-03-%04d', $_),
-		date_publication => sprintf('2026-03-%02dT08:02:00+00:00', $_),
-		numero_version => 1,
-		libelle => "thing $_"
-	}
-} (1 .. 10);
+my @recalls = map { new_recall($_) } (1 .. 10);
 $api->control(replace => { dataset => $data, records => \@recalls });
 
 my %source = (
@@ -43,7 +36,7 @@ my %source = (
 my $node = new_node('main', source => \%source);
 
 # Forget everything but the definitions, and serve the ten recalls.
-sub start_again
+sub start_over
 {
 	$node->forget_runs;
 	$api->serve($data, \@recalls);
@@ -54,34 +47,30 @@ sub set_source
 {
 	my (%set) = @_;
 
-	$node->safe_psql('postgres',
-		'UPDATE rappel_conso.source SET ' . join(', ', map { "$_ = $set{$_}" } sort keys %set));
+	$node->sql('UPDATE rappel_conso.source SET ' . join(', ', map { "$_ = $set{$_}" } sort keys %set));
 	return;
 }
 
 # Call rc_sync_now(); returns what psql wrote to standard error.
-sub sync
+sub run_source
 {
-	my ($stderr) = ('');
+	my ($out, $err) = $node->attempt('SELECT * FROM rc_sync_now()');
 
-	$node->psql('postgres', "\\set VERBOSITY verbose\nSELECT * FROM rc_sync_now()", stderr => \$stderr);
-	return $stderr;
+	return $err;
 }
 
 # Check that the error of the caller is that of the run's row, to the letter.
 sub same_error
 {
 	my ($stderr, $what) = @_;
-	my $row = $node->safe_psql(
-		'postgres', q{
+	my $row = $node->sql(q{
 		SELECT format('ERROR:  %s: %s', sqlstate, error) || COALESCE(E'\nDETAIL:  ' || detail, '')
 		       || COALESCE(E'\nHINT:  ' || hint, '') FROM rappel_conso.run ORDER BY id DESC LIMIT 1});
 
 	$stderr =~ s/^psql:[^:]*:\d+: //mg;
 	cmp_ok(index($stderr, "$row\n"), '>=', 0, "$what: the run's row has the error of the caller")
 	  or diag("the caller got:\n$stderr\nthe run has:\n$row");
-	is( $node->safe_psql(
-			'postgres', q{SELECT t.sqlstate = r.sqlstate AND t.error = r.error FROM rappel_conso.run r
+	is( $node->sql(q{SELECT t.sqlstate = r.sqlstate AND t.error = r.error FROM rappel_conso.run r
 		JOIN rappel_conso.task t ON t.run = r.id ORDER BY r.id DESC LIMIT 1}),
 		't',
 		"$what: so has its task");
@@ -89,9 +78,9 @@ sub same_error
 }
 
 # What an undisturbed run brings.
-unlike(sync(), qr/ERROR/, 'an undisturbed run');
+unlike(run_source(), qr/ERROR/, 'an undisturbed run');
 is($node->newest_counters, 'success|success|1|10|10|0|0|0', 'it brings ten recalls');
-my $digest = table_digest($node);
+my $digest = $node->table_digest;
 
 #
 # The API fails, and goes on failing: the run fails, with its words
@@ -259,20 +248,19 @@ sub check_failure
 	my $name = $case->{name};
 	my ($stderr, $rows);
 
-	start_again();
+	start_over();
 	set_source(%{ $case->{set} })                                           if $case->{set};
 	$api->control(lie => { dataset => $data, total_count => $case->{lie} }) if $case->{lie};
 	my ($kind, @fault) = @{ $case->{fault} // [] };
 	$api->fault($kind, @fault, times => 0) if $kind;
 
-	$stderr = sync();
+	$stderr = run_source();
 	like($node->newest_counters, qr/^failed\|failed\|$case->{attempts}\|/, "$name: fails at attempt $case->{attempts}");
 	same_error($stderr, $name);
 	my %found;
 	@found{ 'error', 'detail', 'hint' } = split(
 		/\n/,
-		$node->safe_psql(
-			'postgres', q{SELECT sqlstate || ': ' || error, COALESCE(detail, ''), COALESCE(hint, '')
+		$node->sql(q{SELECT sqlstate || ': ' || error, COALESCE(detail, ''), COALESCE(hint, '')
 			FROM rappel_conso.run ORDER BY id DESC LIMIT 1}, extra_params => [ '-F', "\n" ]));
 	foreach my $part (grep { $case->{$_} } ('error', 'detail', 'hint'))
 	{
@@ -281,15 +269,15 @@ sub check_failure
 		  ? like($found{$part}, $expected, "$name: $part")
 		  : is($found{$part}, $expected, "$name: $part");
 	}
-	$rows = $node->safe_psql('postgres', 'SELECT count(*) FROM rappel_conso_table');
+	$rows = $node->sql('SELECT count(*) FROM rappel_conso_table');
 	is($rows, $case->{rows} // 0, "$name: what came whole is stored");
 
 	# Once it has passed, the next run goes on.
 	$api->control(faults => [], release => JSON::PP::true, lie => { dataset => $data, total_count => undef });
 	set_source(%source);
-	sync();
+	run_source();
 	like($node->newest_counters, qr/^success\|success\|1\|/, "$name: the next run succeeds");
-	is(table_digest($node), $digest, "$name: every record is there once");
+	is($node->table_digest, $digest, "$name: every record is there once");
 	return;
 }
 check_failure($_) foreach @failures;
@@ -313,48 +301,46 @@ foreach my $fault (@passing)
 	my ($kind, %args) = @$fault;
 	my $name = join(' ', $kind, map { "$_=$args{$_}" } sort keys %args);
 
-	start_again();
+	start_over();
 	$api->fault($kind, %args);
-	my $stderr = sync();
+	my $stderr = run_source();
 	like($node->newest_counters, qr/^success\|success\|2\|\d+\|10\|0\|\d+\|0$/, "$name: the second try succeeds");
 	like(
 		$stderr,
 		qr/NOTICE:  \w+: task "sync" failed at try 1 of 2: .*HINT:  It is tried again at /s,
 		"$name: the caller hears of it");
-	is(table_digest($node), $digest, "$name: every record is there once");
-	is( $node->safe_psql(
-			'postgres',
-			'SELECT r.error IS NULL, t.error IS NOT NULL FROM rappel_conso.run r JOIN rappel_conso.task t ON t.run = r.id'
+	is($node->table_digest, $digest, "$name: every record is there once");
+	is( $node->sql('SELECT r.error IS NULL, t.error IS NOT NULL FROM rappel_conso.run r JOIN rappel_conso.task t ON t.run = r.id'
 		),
 		't|t',
 		"$name: the task keeps the error, the run has none");
 }
 
 # A cut export goes on from where it was, and what is there is not written again.
-start_again();
-$node->safe_psql('postgres', 'UPDATE rappel_conso.stream SET batch_size = 2');
+start_over();
+$node->sql('UPDATE rappel_conso.stream SET batch_size = 2');
 $api->fault('cut', on => 'export', lines => 5);
-sync();
+run_source();
 is($node->newest_counters, 'success|success|2|11|10|0|1|0', 'cut after five lines: the fifth is read again, no more');
 is( join('; ', map { $_->{query}->{where} // 'all' } grep { $_->{kind} eq 'export' } $api->log),
 	q{all; (date_publication >= date'2026-03-05T08:02:00+00:00' or date_publication is null)},
 	'by a condition on the last one');
 # Another run goes on too, before its overlap.
-start_again();
+start_over();
 set_source('"overlap"' => "'1 day'");
 $api->fault('cut', on => 'export', lines => 3, times => 2);
-sync();
+run_source();
 is($node->newest_counters, 'failed|failed|2|6|5|0|1|0', 'cut twice: each try brings more');
-is($node->safe_psql('postgres', 'SELECT cursor_value, complete FROM rappel_conso.source_state'),
+is($node->sql('SELECT cursor_value, complete FROM rappel_conso.source_state'),
 	'2026-03-05T08:02:00+00:00|f', 'up to the cursor');
-sync();
+run_source();
 is($node->newest_counters, 'success|success|1|7|5|0|2|0', 'the next run starts an overlap before it');
-is(table_digest($node), $digest, 'every record is there once');
+is($node->table_digest, $digest, 'every record is there once');
 set_source('"overlap"' => "'30 days'");
-$node->safe_psql('postgres', 'UPDATE rappel_conso.stream SET batch_size = 10000');
+$node->sql('UPDATE rappel_conso.stream SET batch_size = 10000');
 
 # A quota that is used up: not before it is reset.
-start_again();
+start_over();
 my $reset = time() + 2;
 $api->fault(
 	'status',
@@ -362,52 +348,50 @@ $api->fault(
 	status => 429,
 	reset_time => strftime('%Y-%m-%dT%H:%M:%SZ', gmtime($reset)),
 	times => 2);
-my $stderr = sync();
+my $stderr = run_source();
 like($node->newest_counters, qr/^failed\|failed\|2\|0/, '429: fails at attempt 2');
 same_error($stderr, '429');
-is( $node->safe_psql(
-		'postgres', qq{
+is( $node->sql(qq{
 		SELECT sqlstate, error, to_timestamp($reset) = substring(detail FROM 'The quota is reset at (.*?)\\. ')::timestamptz,
 		       substring(detail FROM 'The answer.*') FROM rappel_conso.run}),
 	qq{53400|the API's quota is used up, it refused the request for dataset "$data"|t|}
 	  . qq{The answer to "$path" had HTTP status 429: The quota of requests for this site is used up.},
 	'429: with the time of the reset');
-is($node->safe_psql('postgres', "SELECT finished_at >= to_timestamp($reset) FROM rappel_conso.task"),
+is($node->sql("SELECT finished_at >= to_timestamp($reset) FROM rappel_conso.task"),
 	't', '429: the second try was after it');
-sync();
-is(table_digest($node), $digest, '429: every record is there once');
+run_source();
+is($node->table_digest, $digest, '429: every record is there once');
 
 # What is left of a quota is known whatever becomes of the run.
 sub quota
 {
-	return $node->safe_psql(
-		'postgres', q{
+	return $node->sql(q{
 		SELECT quota_limit, quota_remaining, substring(detail FROM 'quota low: .* calls left')
 		  FROM rappel_conso.source_state, rc_status() WHERE component = 'source'});
 }
 
-start_again();
+start_over();
 set_source(retries => 0);
 $api->control(rate => { limit => 1000, remaining => 61 });
-sync();
+run_source();
 is(quota(), '1000|57|quota low: 57 of 1000 calls left', 'a quota that runs low');
 $api->control(rate => { limit => 1000, remaining => 0 });
-same_error(sync(), 'a quota that is used up');
+same_error(run_source(), 'a quota that is used up');
 is(quota(), '1000|0|quota low: 0 of 1000 calls left', 'has nothing left');
 $api->control(rate => { limit => 1000, remaining => 90 });
 $api->fault('status', on => 'meta', status => 500);
-like(sync(), qr/HTTP status 500/, 'any error');
+like(run_source(), qr/HTTP status 500/, 'any error');
 is(quota(), '1000|89|quota low: 89 of 1000 calls left', 'tells of the quota');
 $api->fault('drop', on => 'meta');
-like(sync(), qr/ERROR/, 'no answer');
+like(run_source(), qr/ERROR/, 'no answer');
 is(quota(), '1000|89|quota low: 89 of 1000 calls left', 'tells nothing');
 set_source(retries => 1);
 $api->control(rate => { limit => 50000 });
 
 # A redirect on the same host is followed.
-start_again();
+start_over();
 $api->fault('redirect', on => 'meta', location => "$path?again");
-sync();
+run_source();
 is($node->newest_counters, 'success|success|1|10|10|0|0|0', 'a redirect on the same host is followed');
 
 #
@@ -451,11 +435,11 @@ check_failure($_)
 		detail => qr/^\d+ bytes and 5 whole lines of the answer had come\.$/
 	});
 set_source(retries => 1);
-start_again();
+start_over();
 $api->fault('hang_after', on => 'export', lines => 5);
-sync();
+run_source();
 is($node->newest_counters, 'success|success|2|11|10|0|1|0', 'a hang that passes: the second try goes on from there');
-is(table_digest($node), $digest, 'every record is there once');
+is($node->table_digest, $digest, 'every record is there once');
 
 $node->stop;
 done_testing();

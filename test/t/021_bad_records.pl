@@ -18,27 +18,14 @@ use RappelConso;
 my $data = 'recalls-of-march';
 my $api = start_api();
 
-# A made-up recall of the n-th day, as a hash for the stand-in.
-sub recall
-{
-	my ($n, %more) = @_;
-
-	return {
-		numero_fiche => sprintf('2026-03-%04d', $n),
-		date_publication => sprintf('2026-03-%02dT08:02:00+00:00', $n),
-		numero_version => 1,
-		libelle => "thing $n",
-		date_debut_commercialisation => '2026-01-01',
-		%more
-	};
-}
-my @recalls = map { recall($_) } (1 .. 10);
+my %started = (date_debut_commercialisation => '2026-01-01');
+my @recalls = map { new_recall($_, %started) } (1 .. 10);
 $api->control(replace => { dataset => $data, records => \@recalls });
 
 my $node = new_node('main', api => $api, source => { dataset => "'$data'" });
 
-# Forget everything but the definitions, and serve the ten recalls.
-sub start_again
+# Forget everything but the definitions, and serve the ten recalls and more.
+sub start_over_with
 {
 	my (@more) = @_;
 
@@ -47,12 +34,10 @@ sub start_again
 	return;
 }
 
-sub sync { return $node->safe_psql('postgres', 'SELECT * FROM rc_sync_now()'); }
-
 # What an undisturbed run brings.
-sync();
+$node->sync;
 is($node->newest_counters, 'success|success|1|10|10|0|0|0', 'an undisturbed run brings ten recalls');
-my $digest = table_digest($node);
+my $digest = $node->table_digest;
 
 #
 # Lines that cannot become a record: dead letters of the source
@@ -108,39 +93,35 @@ foreach my $case (@lines)
 	my $keyless = $name =~ /null character|surrogate/ ? 'f' : 't';
 
 	# in the middle of an export, in place of the fourth record
-	start_again();
+	start_over_with();
 	$api->fault('garbage_line', on => 'export', lines => 3, base64 => encode_base64($bytes, ''));
-	sync();
+	$node->sync;
 	is($node->newest_counters, 'success|success|1|10|9|0|0|1', "$name: one dead letter, nine rows");
-	is( $node->safe_psql(
-			'postgres', q{
+	is( $node->sql(q{
 			SELECT origin, name, run = (SELECT max(id) FROM rappel_conso.run), encode(value, 'hex'), key IS NULL, context, attempts,
 			       resolved_at IS NULL FROM rappel_conso.dead_letter}),
 		qq{source|rappel_conso|t|$hex|$keyless|line of dataset "$data"|1|t},
 		"$name: with its bytes and where it came from");
-	like($node->safe_psql('postgres', 'SELECT sqlstate, message FROM rappel_conso.dead_letter'),
+	like($node->sql('SELECT sqlstate, message FROM rappel_conso.dead_letter'),
 		$message, "$name: with its error");
-	is( $node->safe_psql(
-			'postgres',
-			q{SELECT string_agg(right(reference_fiche, 2), ' ' ORDER BY 1) FROM rappel_conso_table}),
+	is( $node->sql(q{SELECT string_agg(right(reference_fiche, 2), ' ' ORDER BY 1) FROM rappel_conso_table}),
 		'01 02 03 05 06 07 08 09 10',
 		"$name: the others are there");
 	# The record that was garbled comes with the next full sync.
-	$node->safe_psql('postgres', 'SELECT * FROM rc_sync_now(full_sync => true)');
-	is(table_digest($node), $digest, "$name: every record is there once");
+	$node->sql('SELECT * FROM rc_sync_now(full_sync => true)');
+	is($node->table_digest, $digest, "$name: every record is there once");
 }
 
 # Empty lines and line ends of another system are nothing wrong.
-start_again();
+start_over_with();
 $api->fault(
 	'extra_lines',
 	on => 'export',
 	lines => 3,
-	base64 => encode_base64("\n \r\n\r\n" . JSON::PP->new->encode(recall(11)) . " \r\n", ''));
-sync();
+	base64 => encode_base64("\n \r\n\r\n" . JSON::PP->new->encode(new_recall(11, %started)) . " \r\n", ''));
+$node->sync;
 like($node->newest_counters, qr/^success\|success\|1\|\d+\|11\|0\|0\|\d$/, 'a line that ends with CR LF is a record');
-is( $node->safe_psql(
-		'postgres', q{SELECT libelle FROM rappel_conso_table WHERE reference_fiche = '2026-03-0011'}),
+is( $node->sql(q{SELECT libelle FROM rappel_conso_table WHERE reference_fiche = '2026-03-0011'}),
 	'thing 11',
 	'whole');
 
@@ -166,67 +147,56 @@ foreach my $case (@values)
 {
 	my ($name, $bad, $sqlstate, $raw) = @$case;
 
-	start_again(recall(11, %$bad), recall(12));
-	sync();
+	start_over_with(new_recall(11, %started, %$bad), new_recall(12, %started));
+	$node->sync;
 	is($node->newest_counters, 'success|success|1|12|11|0|0|1', "$name: one dead letter, eleven rows");
-	is( $node->safe_psql(
-			'postgres', q{
+	is( $node->sql(q{
 			SELECT origin, name, run = (SELECT max(id) FROM rappel_conso.run), topic, partition, record_offset,
 			       sqlstate, message <> '', convert_from(key, 'UTF8') = upper(convert_from(value, 'UTF8')::json->>'reference_fiche'),
 			       headers->>'rappel_conso-source' FROM rappel_conso.dead_letter}),
 		'stream|rappel_conso|t|rappel_conso|0|' . ($name =~ /time/ ? 11 : 10) . "|$sqlstate|t|t|rappel_conso",
 		"$name: with its place and error");
-	is( $node->safe_psql(
-			'postgres',
-			q{SELECT count(*) FROM rappel_conso.dead_letter WHERE position('}
+	is( $node->sql(q{SELECT count(*) FROM rappel_conso.dead_letter WHERE position('}
 			  . ($raw // 'libelle')
 			  . q{' IN convert_from(value, 'UTF8')) > 0}),
 		1,
 		"$name: with the value as it came");
-	is($node->safe_psql('postgres', 'SELECT count(*), count(DISTINCT libelle) FROM rappel_conso_table'),
+	is($node->sql('SELECT count(*), count(DISTINCT libelle) FROM rappel_conso_table'),
 		'11|11', "$name: the others are there");
 
 	# It stands in nobody's way: the next run reads on.
-	$api->control(append => { dataset => $data, records => [ recall(13) ] });
+	$api->control(append => { dataset => $data, records => [ new_recall(13, %started) ] });
 	# (one without a time is not asked for again, the others are known, but for
 	# one with a key that cannot be remembered)
-	sync();
+	$node->sync;
 	my $again = $name =~ /key too long/ ? 1 : 0;
 	my $known = $name =~ /time/ || $again ? 11 : 12;
 	is($node->newest_counters, 'success|success|1|' . (1 + $known + $again) . "|1|0|$known|$again",
 		"$name: the next run succeeds");
-	is($node->safe_psql('postgres', 'SELECT count(*), count(DISTINCT libelle) FROM rappel_conso_table'),
+	is($node->sql('SELECT count(*), count(DISTINCT libelle) FROM rappel_conso_table'),
 		'12|12', "$name: and brings what is new");
 }
 
 # What is odd, but no fault.
-start_again(
-	recall(11, libelle => 'x' x 5_000_000),
-	recall(12, numero_version => 2, libelle => 'new'),
-	recall(12, numero_version => 1, libelle => 'old'),
-	recall(13, libelle => 'old'),
-	recall(13, numero_version => 2, libelle => 'new'));
-sync();
+start_over_with(new_recall(11, %started, libelle => 'x' x 5_000_000), new_recall(12, %started, numero_version => 2, libelle => 'new'), new_recall(12, %started, numero_version => 1, libelle => 'old'), new_recall(13, %started, libelle => 'old'), new_recall(13, %started, numero_version => 2, libelle => 'new'));
+$node->sync;
 is($node->newest_counters, 'success|success|1|15|13|0|2|0', 'a text of 5 MB and two fiches that come twice');
-is( $node->safe_psql(
-		'postgres', q{SELECT length(libelle) FROM rappel_conso_table WHERE reference_fiche = '2026-03-0011'}),
+is( $node->sql(q{SELECT length(libelle) FROM rappel_conso_table WHERE reference_fiche = '2026-03-0011'}),
 	5000000,
 	'the text is whole');
-is( $node->safe_psql(
-		'postgres',
-		q{SELECT reference_fiche, libelle FROM rappel_conso_table WHERE reference_fiche > '2026-03-0011' ORDER BY 1}
+is( $node->sql(q{SELECT reference_fiche, libelle FROM rappel_conso_table WHERE reference_fiche > '2026-03-0011' ORDER BY 1}
 	),
 	"2026-03-0012|new\n2026-03-0013|new",
 	'the newer version stands, in any order');
 
-start_again();
+start_over_with();
 $api->control(replace => { dataset => $data, records => [] });
-sync();
+$node->sync;
 is($node->newest_counters, 'success|success|1|0|0|0|0|0', 'an empty dataset is no fault');
-is($node->safe_psql('postgres', 'SELECT count(*) FROM rappel_conso_table'), 0, 'its table is empty');
+is($node->sql('SELECT count(*) FROM rappel_conso_table'), 0, 'its table is empty');
 $api->control(replace => { dataset => $data, records => \@recalls });
-sync();
-is(table_digest($node), $digest, 'and filled when records come');
+$node->sync;
+is($node->table_digest, $digest, 'and filled when records come');
 
 $node->stop;
 done_testing();

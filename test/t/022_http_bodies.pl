@@ -18,24 +18,12 @@ use RappelConso;
 my $data = 'recalls-of-march';
 my $api = start_api();
 
-# Ten made-up recalls, of a day each.
-sub recall
-{
-	my ($n) = @_;
-
-	return {
-		numero_fiche => sprintf('2026-03-%04d', $n),
-		date_publication => sprintf('2026-03-%02dT08:02:00+00:00', $n),
-		numero_version => 1,
-		libelle => "chose num\x{e9}ro $n"
-	};
-}
-my @recalls = map { recall($_) } (1 .. 10);
+my @recalls = map { new_recall($_, libelle => "chose num\x{e9}ro $_") } (1 .. 10);
 $api->control(replace => { dataset => $data, records => \@recalls });
 my $node = new_node('main', api => $api, source => { dataset => "'$data'", retry_delay => "'0'", retries => 1 });
 
 # Forget everything but the definitions, and serve these records, or the ten.
-sub start_again
+sub start_over_from
 {
 	my @records = @_ ? @_ : @recalls;
 
@@ -44,35 +32,27 @@ sub start_again
 	return;
 }
 
-sub query { return $node->safe_psql('postgres', $_[0]); }
-
-sub sync
+# Whatever becomes of it.
+sub run_once
 {
 	my ($arguments) = @_;
-	my $stderr;
 
-	$node->psql('postgres', 'SELECT * FROM rc_sync_now(' . ($arguments // '') . ')', stderr => \$stderr);
-	return $stderr;
+	return $node->attempt('SELECT * FROM rc_sync_now(' . ($arguments // '') . ')');
 }
 
 # The newest run: its state, attempts, rows and dead letters.
 sub counters
 {
-	return query(
+	return $node->sql(
 		q{SELECT r.state, t.attempt, r.inserted, r.dead FROM rappel_conso.run r
 		    JOIN rappel_conso.task t ON t.run = r.id ORDER BY r.id DESC LIMIT 1});
 }
 
-sub run_error
-{
-	return query('SELECT concat_ws(E\'\n\', sqlstate || \': \' || error, detail, hint) FROM rappel_conso.run ORDER BY id DESC LIMIT 1');
-}
+sub count_dead { return $node->sql('SELECT count(*) FROM rappel_conso.dead_letter'); }
 
-sub dead_letters { return query('SELECT count(*) FROM rappel_conso.dead_letter'); }
-
-sync();
+run_once();
 is(counters(), 'success|1|10|0', 'an undisturbed run brings ten recalls');
-my $digest = table_digest($node);
+my $digest = $node->table_digest;
 
 # A name for a fault.
 sub name_of
@@ -109,12 +89,12 @@ foreach my $fault (
 {
 	my $name = 'V7: ' . name_of($fault);
 
-	start_again();
+	start_over_from();
 	$api->fault(@$fault, on => 'export');
-	sync();
+	run_once();
 	is(counters(), 'success|2|10|0', "$name: the second try succeeds");
-	is(dead_letters(), 0, "$name: half a line is no dead letter");
-	is(table_digest($node), $digest, "$name: every record is there once");
+	is(count_dead(), 0, "$name: half a line is no dead letter");
+	is($node->table_digest, $digest, "$name: every record is there once");
 }
 
 # What goes on being cut fails, and says so.
@@ -126,12 +106,12 @@ foreach my $case (
 	my ($fault, $error, $rows) = @$case;
 	my $name = 'V7: ' . name_of($fault) . ', always';
 
-	start_again();
+	start_over_from();
 	$api->fault(@$fault, on => 'export', times => 0);
-	sync();
-	like(run_error(), $error, "$name: the run fails");
-	is(query('SELECT count(*) FROM rappel_conso_table'), $rows, "$name: what came whole is stored");
-	is(dead_letters(), 0, "$name: there is no dead letter");
+	run_once();
+	like($node->newest_error, $error, "$name: the run fails");
+	is($node->sql('SELECT count(*) FROM rappel_conso_table'), $rows, "$name: what came whole is stored");
+	is(count_dead(), 0, "$name: there is no dead letter");
 }
 
 # One that is whole is read to its end, whatever the end is.
@@ -148,19 +128,19 @@ foreach my $fault (
 {
 	my $name = ($fault->[0] =~ /bom|members/ ? 'V14: ' : 'V7: ') . name_of($fault);
 
-	start_again();
+	start_over_from();
 	$api->fault(@$fault, on => 'export');
-	sync();
+	run_once();
 	is(counters(), 'success|1|10|0', "$name: the first try succeeds");
-	is(table_digest($node), $digest, "$name: every record is there");
+	is($node->table_digest, $digest, "$name: every record is there");
 }
 
 # Metas and counts with a mark before them are read, too.
-start_again();
+start_over_from();
 my $meta = '{"metas": {"default": {"records_count": 10}}, "fields": [{"name": "numero_fiche", "type": "text"}, {"name": "date_publication", "type": "datetime"}]}';
 $api->fault('garbage_line', on => 'meta', text => "\x{feff}$meta");
 $api->fault('garbage_line', on => 'count', text => "\x{feff}{\"total_count\": 10}");
-sync();
+run_once();
 is(counters(), 'success|1|10|0', 'V14: a mark before metas and count');
 
 # What is not what was asked for.
@@ -173,117 +153,117 @@ foreach my $fault (
 {
 	my $name = 'V14: ' . name_of($fault);
 
-	start_again();
+	start_over_from();
 	$api->fault(@$fault, on => 'export', times => 0);
-	sync();
-	like(run_error(), qr/^08P01: could not read from ".*": /, "$name: an error");
-	is(dead_letters(), 0, "$name: no dead letter");
+	run_once();
+	like($node->newest_error, qr/^08P01: could not read from ".*": /, "$name: an error");
+	is(count_dead(), 0, "$name: no dead letter");
 }
 
 # Far more than the buffer holds, in few compressed bytes.
-start_again(map { +{ %{ recall($_) }, libelle => ('x' x 3_000_000) . $_ } } (1 .. 8));
+start_over_from(map { new_recall($_, libelle => ('x' x 3_000_000) . $_) } (1 .. 8));
 $api->fault('members', on => 'export', lines => 3);
-sync();
+run_once();
 is(counters(), 'success|1|8|0', 'V14: 24 MB in three small members');
-is(query('SELECT sum(length(libelle)) FROM rappel_conso_table'), 24_000_008, 'V14: are whole');
+is($node->sql('SELECT sum(length(libelle)) FROM rappel_conso_table'), 24_000_008, 'V14: are whole');
 
 #
 # V7: one dead letter for a line, not one for a try
 #
 # (without a cursor lines come in the order of the dataset)
-query('UPDATE rappel_conso.source SET retries = 3, cursor_field = NULL');
+$node->sql('UPDATE rappel_conso.source SET retries = 3, cursor_field = NULL');
 my @odd = (@recalls[ 0 .. 3 ], 'rubbish', @recalls[ 4, 5 ], 'rubbish', @recalls[ 6 .. 9 ]);
-start_again(@odd);
+start_over_from(@odd);
 $api->fault('cut', on => 'export', lines => 10, times => 2);
-sync();
+run_once();
 is(counters(), 'success|3|10|2', 'V7: two lines are rubbish, and two tries are cut behind them');
-is(query(q{SELECT count(*), sum(attempts), count(DISTINCT run) FROM rappel_conso.dead_letter}),
+is($node->sql(q{SELECT count(*), sum(attempts), count(DISTINCT run) FROM rappel_conso.dead_letter}),
 	'2|2|1', 'V7: there are two dead letters');
-start_again(@odd);
+start_over_from(@odd);
 $api->fault('cut', on => 'export', lines => 5, times => 3);
-sync();
+run_once();
 is(counters(), 'success|4|10|2', 'V7: the same when it is cut behind the first of them');
-is(dead_letters(), 2, 'V7: there are two dead letters');
-sync('full_sync => true');
-is(query(q{SELECT count(*), sum(attempts), count(DISTINCT run) FROM rappel_conso.dead_letter}),
+is(count_dead(), 2, 'V7: there are two dead letters');
+run_once('full_sync => true');
+is($node->sql(q{SELECT count(*), sum(attempts), count(DISTINCT run) FROM rappel_conso.dead_letter}),
 	'2|4|1', 'V7: the next run meets them again');
 # the pass that follows when counts differ reads them in the same run
-start_again(@odd);
-sync();
+start_over_from(@odd);
+run_once();
 $api->control(delete => { dataset => $data, where => "numero_fiche = '2026-03-0003'" }, touch => $data);
-sync();
-is(query(q{SELECT count(*), sum(attempts) FROM rappel_conso.dead_letter}),
+run_once();
+is($node->sql(q{SELECT count(*), sum(attempts) FROM rappel_conso.dead_letter}),
 	'2|4', 'V7: a run that reads twice, too, has one for each');
-query(q{UPDATE rappel_conso.source SET retries = 1, cursor_field = 'date_publication'});
+$node->sql(q{UPDATE rappel_conso.source SET retries = 1, cursor_field = 'date_publication'});
 
 #
 # V6: no line is a record
 #
-start_again('rubbish', 'trash', '[]');
-sync();
+start_over_from('rubbish', 'trash', '[]');
+run_once();
 is(counters(), 'failed|2|0|0', 'V6: three lines, and none is an object: the run fails');
-like(run_error(), qr/^08P01: no line of the export of dataset "$data" is a JSON object\n3 lines had come\./, 'V6: it says so');
-is(dead_letters(), 0, 'V6: there is no dead letter');
+like($node->newest_error, qr/^08P01: no line of the export of dataset "$data" is a JSON object\n3 lines had come\./, 'V6: it says so');
+is(count_dead(), 0, 'V6: there is no dead letter');
 foreach my $fault (['array'], [ 'garbage_line', text => join("\n", map { "line $_" } (1 .. 300)) ])
 {
-	start_again();
+	start_over_from();
 	$api->fault(@$fault, on => 'export', times => 0);
-	sync();
+	run_once();
 	like(counters(), qr/^failed\|2\|0\|0$/, "V6: $fault->[0]: the run fails");
 	like(
-		run_error(),
+		$node->newest_error,
 		$fault->[0] eq 'array'
 		? qr/^08P01: the export of dataset "$data" is a JSON array over several lines\nAn export has one object in each line/
 		: qr/^08P01: 100 lines in a row of dataset "$data" became no record, the last one with: invalid JSON at byte 1\nThe last one is line 100 of the export\.\nSomething is wrong .* stream "rappel_conso" sets the limit\.$/,
 		"V6: $fault->[0]: it says so");
-	is(dead_letters(), 0, "V6: $fault->[0]: there is no dead letter");
+	is(count_dead(), 0, "V6: $fault->[0]: there is no dead letter");
 }
 
 # As many in a row as the stream's stop_after, whatever the batches are.
-query('UPDATE rappel_conso.source SET cursor_field = NULL');
+$node->sql('UPDATE rappel_conso.source SET cursor_field = NULL');
 foreach my $batch_size (1, 2, 10000)
 {
-	query("UPDATE rappel_conso.stream SET stop_after = 4, batch_size = $batch_size");
-	start_again(@recalls[ 0 .. 2 ], (map { "rubbish $_" } (1 .. 3)), $recalls[3], 'rubbish', @recalls[ 4 .. 9 ]);
-	sync();
+	$node->sql("UPDATE rappel_conso.stream SET stop_after = 4, batch_size = $batch_size");
+	start_over_from(@recalls[ 0 .. 2 ], (map { "rubbish $_" } (1 .. 3)), $recalls[3], 'rubbish', @recalls[ 4 .. 9 ]);
+	run_once();
 	is(counters(), 'success|1|10|4', "V6: batches of $batch_size: three bad lines in a row are dead letters");
-	start_again(@recalls[ 0 .. 2 ], 'rubbish', $recalls[3], (map { "rubbish $_" } (1 .. 4)), @recalls[ 4 .. 9 ]);
-	sync();
+	start_over_from(@recalls[ 0 .. 2 ], 'rubbish', $recalls[3], (map { "rubbish $_" } (1 .. 4)), @recalls[ 4 .. 9 ]);
+	run_once();
 	is(counters(), 'failed|2|4|1', "V6: batches of $batch_size: at four the run fails, and what came before is stored");
-	like(run_error(), qr/^08P01: 4 lines in a row of dataset "$data" became no record/, 'with an error of its own');
+	like($node->newest_error, qr/^08P01: 4 lines in a row of dataset "$data" became no record/, 'with an error of its own');
 }
 # lines that are objects, but without a key, are no better
-start_again(@recalls[ 0, 1 ], (map { +{ libelle => "thing $_" } } (1 .. 4)));
-sync();
+start_over_from(@recalls[ 0, 1 ], (map { +{ libelle => "thing $_" } } (1 .. 4)));
+run_once();
 like(counters(), qr/^failed\|1\|2\|0$/, 'V6: objects without a key count, too; another try would not help');
-like(run_error(), qr/^22P02: 4 lines in a row .*: key field "numero_fiche" is (missing|null)/, 'V6: with their error');
-query('UPDATE rappel_conso.stream SET stop_after = 100, batch_size = 10000');
+like($node->newest_error, qr/^22P02: 4 lines in a row .*: key field "numero_fiche" is (missing|null)/, 'V6: with their error');
+$node->sql('UPDATE rappel_conso.stream SET stop_after = 100, batch_size = 10000');
 
 # A row of bad lines at which an answer breaks off is not decided yet.
-start_again(@recalls[ 0 .. 4 ], 'rubbish', 'trash', @recalls[ 5 .. 9 ]);
-query('UPDATE rappel_conso.source SET retries = 0');
+start_over_from(@recalls[ 0 .. 4 ], 'rubbish', 'trash', @recalls[ 5 .. 9 ]);
+$node->sql('UPDATE rappel_conso.source SET retries = 0');
 $api->fault('cut', on => 'export', lines => 7);
-sync();
+run_once();
 is(counters(), 'failed|1|5|0', 'V7: bad lines just before a cut');
-is(dead_letters(), 0, 'V7: are not judged');
-sync();
+is(count_dead(), 0, 'V7: are not judged');
+run_once();
 is(counters(), 'success|1|5|2', 'V7: but when they come again');
 
 # C11: a time whose zone stands behind a space
-start_again();
+start_over_from();
 my $reset = time() + 86400;
 $api->fault(
 	'status',
 	on => 'meta',
 	status => 429,
 	reset_time => strftime('%Y-%m-%d %H:%M:%S +02:00', gmtime($reset + 7200)));
-sync();
-query("INSERT INTO rappel_conso.source_state (source, destination) VALUES ('rappel_conso', 'direct') ON CONFLICT DO NOTHING");
+run_once();
+$node->sql("INSERT INTO rappel_conso.source_state (source, destination) VALUES ('rappel_conso', 'direct') ON CONFLICT DO NOTHING");
 like(
-	run_error(),
+	$node->newest_error,
 	qr/^53400: .*\nThe quota is reset at /s,
 	'C11: a reset time with a space before its zone is read');
-is( query(
+is( $node->sql(
 		"SELECT substring(detail FROM 'The quota is reset at (.*?)[.] ')::timestamptz = to_timestamp($reset) FROM rappel_conso.run"
 	),
 	't',

@@ -28,14 +28,14 @@ my $port = $evil->port;
 
 $node->append_conf('postgresql.conf', "rappel_conso.http_config_file = '$file'");
 $node->restart;
-$node->safe_psql('postgres', q{
+$node->sql(q{
 	CREATE ROLE cook LOGIN;
 	GRANT USAGE ON SCHEMA rappel_conso TO cook;
 	GRANT SELECT, INSERT, UPDATE, DELETE ON rappel_conso.source, rappel_conso.stream TO cook;
 	INSERT INTO rappel_conso.topic_grant VALUES ('cook', 'own', true, true);
 	CREATE TABLE kept (key text PRIMARY KEY);
 	GRANT INSERT, SELECT ON kept TO cook});
-$node->safe_psql('postgres', qq{
+$node->sql(qq{
 	SET ROLE cook;
 	INSERT INTO rappel_conso.stream (name, topics, statement)
 	VALUES ('own', '{own}', 'INSERT INTO kept SELECT key FROM records ON CONFLICT DO NOTHING');
@@ -57,19 +57,18 @@ sub set_url
 {
 	my ($url, $name) = @_;
 
-	$node->safe_psql('postgres', "UPDATE rappel_conso.source SET url = '$url' WHERE name = '" . ($name // 'own') . "'");
+	$node->sql("UPDATE rappel_conso.source SET url = '$url' WHERE name = '" . ($name // 'own') . "'");
 	return;
 }
 
 # Run a source; its error as SQLSTATE, message, detail and hint, or ''.
-sub sync
+sub error_of_run
 {
 	my ($name) = @_;
 
 	$_->clear_log foreach ($good, $evil);
-	$node->psql('postgres', "SELECT * FROM rc_sync_now('$name', full_sync => true)");
-	return $node->safe_psql('postgres',
-		q{SELECT concat_ws(E'\n', sqlstate || ': ' || error, detail, hint) FROM rappel_conso.run ORDER BY id DESC LIMIT 1});
+	$node->attempt("SELECT * FROM rc_sync_now('$name', full_sync => true)");
+	return $node->newest_error;
 }
 
 # What a server has received as credentials, with how many requests.
@@ -85,23 +84,23 @@ sub received
 # R15: by default the key goes where a superuser's built-in source does
 #
 configure('api_key = s3cret');
-is(sync('rappel_conso'), '', 'R15: the built-in source is read');
+is(error_of_run('rappel_conso'), '', 'R15: the built-in source is read');
 is(received($good), 'Apikey s3cret', 'R15: with the key');
-is(sync('own'), '', q{R15: a role's source is read from its own server});
+is(error_of_run('own'), '', q{R15: a role's source is read from its own server});
 is(received($evil), 'nothing', 'R15: which receives nothing');
 is(received($good), 'no request', 'R15: and nobody else hears of it');
 foreach my $url ("http://localhost:$port$path", "http://127.0.0.1.:$port$path", "http://2130706433:$port$path")
 {
 	set_url($url);
-	sync('own');
+	error_of_run('own');
 	unlike(received($evil), qr/s3cret/, "R15: nor by another name: $url");
 }
 set_url($good->url);
-sync('own');
+error_of_run('own');
 is(received($good), 'Apikey s3cret', 'R15: a source of another that reads from the same place has the key');
 
 # Who may change the built-in source chooses the place: then it is none.
-$node->safe_psql('postgres', q{
+$node->sql(q{
 	INSERT INTO rappel_conso.topic_grant VALUES ('cook', 'rappel_conso', true, true);
 	DROP TABLE rappel_conso_table, rappel_conso_history;
 	DROP FUNCTION rappel_conso_keep_history;
@@ -109,14 +108,13 @@ $node->safe_psql('postgres', q{
 	GRANT USAGE ON TYPE rappel_conso.recall, rappel_conso.reference_fiche TO cook;
 	UPDATE rappel_conso.stream SET owner = 'cook' WHERE name = 'rappel_conso';
 	UPDATE rappel_conso.source SET owner = 'cook' WHERE name = 'rappel_conso'});
-$node->safe_psql('postgres',
-	qq{SET ROLE cook; UPDATE rappel_conso.source SET url = '${\$evil->url}' WHERE name = 'rappel_conso'});
-is(sync('rappel_conso'), '', 'R15: the built-in source in the hands of another is read');
+$node->sql(qq{SET ROLE cook; UPDATE rappel_conso.source SET url = '${\$evil->url}' WHERE name = 'rappel_conso'});
+is(error_of_run('rappel_conso'), '', 'R15: the built-in source in the hands of another is read');
 is(received($evil), 'nothing', 'R15: the built-in source in the hands of another gets no key');
 set_url($evil->url);
-sync('own');
+error_of_run('own');
 is(received($evil), 'nothing', 'R15: and makes none go to where it leads');
-$node->safe_psql('postgres', qq{
+$node->sql(qq{
 	DROP TABLE IF EXISTS rappel_conso_table, rappel_conso_history;
 	DROP FUNCTION IF EXISTS rappel_conso_keep_history;
 	UPDATE rappel_conso.stream SET owner = CURRENT_USER WHERE name = 'rappel_conso';
@@ -155,14 +153,14 @@ foreach my $case (
 
 	configure('api_key = s3cret', "api_key.host = $hosts");
 	set_url($url);
-	is(sync('own'), '', "R15: api_key.host = $hosts: $url is read");
+	is(error_of_run('own'), '', "R15: api_key.host = $hosts: $url is read");
 	is(received($evil), $sent ? 'Apikey s3cret' : 'nothing', 'R15: ' . ($sent ? 'with the key' : 'without the key'));
 }
 configure('api_key.host = example.org', 'api_key = s3cret', 'api_key.host = localhost');
 set_url("http://localhost:$port$path");
-sync('own');
+error_of_run('own');
 is(received($evil), 'Apikey s3cret', 'R15: several lines are one list');
-sync('rappel_conso');
+error_of_run('rappel_conso');
 is(received($good), 'nothing', 'R15: which takes the place of the default');
 
 # One that cannot be read lets nothing out.
@@ -173,7 +171,7 @@ foreach my $hosts (
 {
 	configure('api_key = s3cret', "api_key.host = $hosts");
 	like(
-		sync('own'),
+		error_of_run('own'),
 		qr/^F0000: invalid "api_key\.host" in line 2 of the file that "rappel_conso\.http_config_file" names\nUse host,/,
 		"R15: api_key.host = $hosts is an error");
 	is(received($evil), 'no request', 'R15: and nothing is asked');
@@ -186,16 +184,16 @@ foreach my $location ("http://localhost:$port$path", "http://127.0.0.1:$port$pat
 	"https://localhost:$other$path", "http://localhost.evil.example:$other$path", "http://localhost:$other\@127.0.0.1:$port/")
 {
 	$good->control(faults => [ { fault => 'redirect', on => 'meta', location => $location } ]);
-	like(sync('own'), qr/^38000: .*redirects to/, "R15: a redirect to $location is an error");
+	like(error_of_run('own'), qr/^38000: .*redirects to/, "R15: a redirect to $location is an error");
 	is(received($evil), 'no request', 'R15: which is not followed');
 }
 $good->control(faults => [ { fault => 'redirect', on => 'meta', location => "http://user:pw\@localhost:$other$path/x" } ]);
-my $error = sync('own');
+my $error = error_of_run('own');
 like($error, qr/^38000: .* redirects to a URL with a user name or a password$/m, 'R9: a redirect that names a user is an error');
 unlike($error, qr/pw/, 'R9: that does not show the password');
 is(received($good), 'Apikey s3cret', 'R9: and sends none');
 $good->control(faults => [ { fault => 'redirect', on => 'meta', location => "$path/catalog/datasets/${\DATASET}?x" } ]);
-is(sync('own'), '', 'R15: a redirect on the same host is followed');
+is(error_of_run('own'), '', 'R15: a redirect on the same host is followed');
 is(received($good), 'Apikey s3cret', 'R15: with the key');
 
 #
@@ -207,13 +205,13 @@ configure(
 foreach my $url ("http://data.economie.gouv.fr$path", "http://127.0.0.1:$other$path", "http://api.invalid:8080$path")
 {
 	set_url($url);
-	is(sync('own'), '', "R15: $url is read by the proxy, whatever no_proxy says");
+	is(error_of_run('own'), '', "R15: $url is read by the proxy, whatever no_proxy says");
 	is(received($evil), 'Basic bW9sZTpob2xl', 'R15: which gets its own credentials only');
 	is(received($good), 'no request', 'R15: and nobody else is asked');
 }
 configure('api_key = s3cret', 'api_key.host = example.org', 'proxy_user = mole', 'proxy_password = hole');
 set_url($evil->url);
-is(sync('own'), '', 'R15: without a proxy');
+is(error_of_run('own'), '', 'R15: without a proxy');
 is(received($evil), 'nothing', 'R15: nobody gets them');
 
 #
@@ -241,18 +239,17 @@ foreach my $case (
 	my ($url, $dataset, $words) = @$case;
 	my $shown = "$url $dataset" =~ s/\n/ /gr;
 
-	$node->safe_psql('postgres',
-		"SET session_replication_role = replica; UPDATE rappel_conso.source SET url = '$url', dataset = '$dataset' WHERE name = 'own'");
-	$error = sync('own');
+	$node->sql("SET session_replication_role = replica; UPDATE rappel_conso.source SET url = '$url', dataset = '$dataset' WHERE name = 'own'");
+	$error = error_of_run('own');
 	like($error, qr/^22023: (url|dataset) of source "own" \Q$words\E$/m, "V17: $shown is refused when it is used");
 	unlike($error, qr/pw/, 'R9: and nothing secret is shown');
 	is(received($evil), 'no request', 'V17: and nothing is asked');
 }
-$node->safe_psql('postgres', "UPDATE rappel_conso.source SET paused = true WHERE name = 'own'");
-is($node->safe_psql('postgres', "SELECT paused FROM rappel_conso.source WHERE name = 'own'"),
+$node->sql("UPDATE rappel_conso.source SET paused = true WHERE name = 'own'");
+is($node->sql("SELECT paused FROM rappel_conso.source WHERE name = 'own'"),
 	't', 'V17: another column of such a row can be changed');
-$node->safe_psql('postgres', "UPDATE rappel_conso.source SET url = '${\$evil->url}', dataset = '${\DATASET}' WHERE name = 'own'");
-is(sync('own'), '', 'V17: and it can be set right');
+$node->sql("UPDATE rappel_conso.source SET url = '${\$evil->url}', dataset = '${\DATASET}' WHERE name = 'own'");
+is(error_of_run('own'), '', 'V17: and it can be set right');
 
 #
 # M5: what to do where the API cannot be reached
@@ -261,24 +258,24 @@ foreach my $url ("http://127.0.0.1:$closed$path", "http://name.invalid$path")
 {
 	set_url($url);
 	like(
-		sync('own'),
+		error_of_run('own'),
 		qr/^08006: could not connect to .*\nCheck the url of the source\. .* only through a proxy, give it as "proxy".* "rappel_conso\.http_config_file" names/s,
 		"M5: $url: a hint at the proxy");
 }
 configure("proxy = http://127.0.0.1:$closed");
 set_url($evil->url);
-$error = sync('own');
+$error = error_of_run('own');
 like($error, qr/^08006: could not connect to .*\nCheck "proxy", "proxy_user" and "proxy_password" in the file/s,
 	'M5: a proxy that cannot be reached');
 unlike($error, qr/$closed/, 'M5: whose address is for the log alone');
 configure("proxy = http://name.invalid:3128");
-$error = sync('own');
+$error = error_of_run('own');
 like($error, qr/^08006: could not connect to .*\nCheck "proxy"/s, 'M5: a proxy that is not found');
 unlike($error, qr/name\.invalid/, 'M5: whose name is for the log alone');
 # a tunnel for https, which our proxy does not know how to make
 configure("proxy = http://127.0.0.1:$port");
 set_url("https://data.economie.gouv.fr$path");
-like(sync('own'), qr/^08006: could not connect to .*: the proxy answered with HTTP status 501\nCheck "proxy"/s,
+like(error_of_run('own'), qr/^08006: could not connect to .*: the proxy answered with HTTP status 501\nCheck "proxy"/s,
 	'M5: a proxy that refuses');
 
 $node->stop;

@@ -27,34 +27,23 @@ sub read_records
 	my (@records) = @_;
 
 	$api->control(replace => { dataset => $data, records => \@records });
-	$node->safe_psql(
-		'postgres', q{
+	$node->sql(q{
 		DELETE FROM rappel_conso.source_state;
 		DELETE FROM rappel_conso.dead_letter;
 		DROP TABLE IF EXISTS rappel_conso_table, rappel_conso_history});
-	return $node->safe_psql('postgres', 'SELECT state, fetched, inserted, dead FROM rc_sync_now()');
+	return $node->sql('SELECT state, fetched, inserted, dead FROM rc_sync_now()');
 }
 
-sub query
+my %dated = (date_publication => '2026-03-05T08:02:00+00:00');
+
+# What SQL prints, as characters.
+sub query_utf8
 {
 	my ($sql) = @_;
-	my $out = $node->safe_psql('postgres', $sql);
+	my $out = $node->sql($sql);
 
 	utf8::decode($out);
 	return $out;
-}
-
-# A recall of V2 whose number is n.
-sub recall
-{
-	my ($n, %more) = @_;
-
-	return {
-		numero_fiche => sprintf('2026-03-%04d', $n),
-		date_publication => '2026-03-05T08:02:00+00:00',
-		numero_version => 1,
-		%more
-	};
 }
 
 #
@@ -108,20 +97,20 @@ foreach my $case (@dates, @times)
 	my ($text, $date, $time) = @$case;
 	my $n = @records;
 
-	push @records, recall($n, date_debut_commercialisation => $text, date_publication => $text);
+	push @records, new_recall($n, %dated, date_debut_commercialisation => $text, date_publication => $text);
 	push @expected, sprintf('2026-03-%04d|%s|%s', $n, $date, $time // "$date 00:00:00.000000");
 }
 foreach my $text (@refused)
 {
-	push @records, recall(scalar(@records), date_debut_commercialisation => $text);
+	push @records, new_recall(scalar(@records), %dated, date_debut_commercialisation => $text);
 	push @dead, sprintf('2026-03-%04d', $#records);
-	push @records, recall(scalar(@records), date_publication => $text);
+	push @records, new_recall(scalar(@records), %dated, date_publication => $text);
 	push @dead, sprintf('2026-03-%04d', $#records);
-	push @records, recall(scalar(@records), date_de_fin_de_la_procedure_de_rappel => $text);
+	push @records, new_recall(scalar(@records), %dated, date_de_fin_de_la_procedure_de_rappel => $text);
 	push @dead, sprintf('2026-03-%04d', $#records);
 }
 # so many in a row are more than a stream takes by default
-$node->safe_psql('postgres', 'UPDATE rappel_conso.stream SET stop_after = 1000000');
+$node->sql('UPDATE rappel_conso.stream SET stop_after = 1000000');
 
 my @settings = (
 	{},
@@ -146,28 +135,26 @@ foreach my $at (0 .. $#settings)
 	my $whose = $at % 2 ? 'ROLE CURRENT_USER' : 'DATABASE postgres';
 	my $what = $at ? "V5: with $set{DateStyle}, $set{TimeZone} of the " . lc($whose) : 'V5: with the defaults';
 
-	$node->safe_psql('postgres', "ALTER $whose SET $_ = '$set{$_}'") foreach keys %set;
+	$node->sql("ALTER $whose SET $_ = '$set{$_}'") foreach keys %set;
 	is( read_records(@records),
 		'success|' . @records . '|' . @expected . '|' . @dead,
 		"$what, the documented dates are rows and all others dead letters");
-	is( query(
-			q{SELECT reference_fiche, to_char(date_debut_commercialisation, 'YYYY-MM-DD'),
+	is( query_utf8(q{SELECT reference_fiche, to_char(date_debut_commercialisation, 'YYYY-MM-DD'),
 			         to_char(date_de_publication AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US')
 			    FROM rappel_conso_table ORDER BY 1}),
 		join("\n", @expected),
 		"$what, each is the day and the time that it says");
-	is( query(
-			q{SELECT convert_from(key, 'UTF8') FROM rappel_conso.dead_letter
+	is( query_utf8(q{SELECT convert_from(key, 'UTF8') FROM rappel_conso.dead_letter
 			   WHERE origin = 'stream' AND sqlstate IN ('22007', '22008') ORDER BY 1}),
 		join("\n", @dead),
 		"$what, each of the others says that it is no date");
-	$node->safe_psql('postgres', "ALTER $whose RESET $_") foreach keys %set;
+	$node->sql("ALTER $whose RESET $_") foreach keys %set;
 }
 my ($bad, $odd) = map {
 	my $sought = $_;
 	(grep { ($_->{date_debut_commercialisation} // '') eq $sought } @records)[0]->{numero_fiche}
 } ('today', '2026-02-30');
-is( query(qq{
+is( query_utf8(qq{
 		SELECT convert_from(value, 'UTF8')::jsonb->>'date_debut_commercialisation' FROM rappel_conso.dead_letter
 		 WHERE convert_from(key, 'UTF8') IN ('$bad', '$odd') ORDER BY id}),
 	"not a date: today\n2026-02-30",
@@ -175,21 +162,21 @@ is( query(qq{
 
 # The cursor is a time in UTC too, also one without a zone.
 $data = 'days';
-$api->control(replace => { dataset => $data, records => [ recall(1, date_publication => '2026-03-05') ] });
-$node->safe_psql('postgres', "UPDATE rappel_conso.source SET dataset = '$data'");
+$api->control(replace => { dataset => $data, records => [ new_recall(1, %dated, date_publication => '2026-03-05') ] });
+$node->sql("UPDATE rappel_conso.source SET dataset = '$data'");
 foreach my $zone ('Pacific/Kiritimati', 'America/St_Johns')
 {
-	$node->safe_psql('postgres', "ALTER DATABASE postgres SET TimeZone = '$zone'");
+	$node->sql("ALTER DATABASE postgres SET TimeZone = '$zone'");
 	read_records(
-		recall(1, date_publication => '2026-03-05'),
-		recall(2, date_publication => '2026-04-05'));
+		new_recall(1, %dated, date_publication => '2026-03-05'),
+		new_recall(2, %dated, date_publication => '2026-04-05'));
 	$api->control(touch => $data, clear_log => JSON::PP::true);
-	$node->safe_psql('postgres', 'SELECT * FROM rc_sync_now()');
+	$node->sql('SELECT * FROM rc_sync_now()');
 	is( join(' ', map { $_->{query}->{where} // 'all' } grep { $_->{kind} eq 'export' } $api->log),
 		q{date_publication >= date'2026-03-06T00:00:00Z'},
 		"V5: the next read begins an overlap before the cursor, in $zone, too");
 }
-$node->safe_psql('postgres', 'ALTER DATABASE postgres RESET TimeZone');
+$node->sql('ALTER DATABASE postgres RESET TimeZone');
 
 # V1 writes both ends of the sale in one text.
 my @periods = (
@@ -202,8 +189,7 @@ my @no_periods = (
 	'01/02/2026', '2026-02-01', 'Du 2020-03-19 au 2021-07-29', 'Depuis le today', 'infinity', 'Du 19/03/2020',
 	'Depuis le 12/31/2026');
 my $n = 0;
-$node->safe_psql('postgres',
-	q{UPDATE rappel_conso.source SET key_field = 'reference_fiche', cursor_field = 'date_de_publication'});
+$node->sql(q{UPDATE rappel_conso.source SET key_field = 'reference_fiche', cursor_field = 'date_de_publication'});
 is( read_records(
 		map {
 			{
@@ -216,13 +202,10 @@ is( read_records(
 		@no_periods),
 	'success|' . ($n) . '|' . @periods . '|' . @no_periods,
 	'V5: the documented periods of sale are rows and all others dead letters');
-is( query(
-		q{SELECT date_debut_commercialisation, date_fin_commercialisation FROM rappel_conso_table ORDER BY reference_fiche}
-	),
+is( query_utf8(q{SELECT date_debut_commercialisation, date_fin_commercialisation FROM rappel_conso_table ORDER BY reference_fiche}),
 	join("\n", map { "$_->[1]|$_->[2]" } @periods),
 	'V5: each begins and ends on its days');
-$node->safe_psql('postgres',
-	q{UPDATE rappel_conso.source SET key_field = 'numero_fiche', cursor_field = 'date_publication'});
+$node->sql(q{UPDATE rappel_conso.source SET key_field = 'numero_fiche', cursor_field = 'date_publication'});
 
 #
 # V12: texts that have turned into lists
@@ -233,17 +216,17 @@ my @fields = qw(categorie_produit sous_categorie_produit marque_produit modeles_
   lien_vers_la_liste_des_distributeurs lien_vers_affichette_pdf lien_vers_la_fiche_rappel
   nature_juridique_rappel marque_salubrite libelle rappel_guid);
 is( read_records(
-		recall(1, map { $_ => [ 'one', 'two', 'three' ] } @fields),
-		recall(2, map { $_ => ['one'] } @fields),
-		recall(3, map { $_ => [ undef, '', 'one', undef, 7, JSON::PP::true, '' ] } @fields),
-		recall(4, map { $_ => [] } @fields),
-		recall(
-			5,
+		new_recall(1, %dated, map { $_ => [ 'one', 'two', 'three' ] } @fields),
+		new_recall(2, %dated, map { $_ => ['one'] } @fields),
+		new_recall(3, %dated, map { $_ => [ undef, '', 'one', undef, 7, JSON::PP::true, '' ] } @fields),
+		new_recall(4, %dated, map { $_ => [] } @fields),
+		new_recall(
+			5, %dated,
 			zone_geographique_de_vente => [ 'nord|sud', "est\x{a4}ouest" ],
 			distributeurs => [ 'a|b', "c\r\nd" ],
-			motif_rappel => ['é', 'à']),
-		recall(
-			6,
+			motif_rappel => [ 'é', 'à' ]),
+		new_recall(
+			6, %dated,
 			risques_encourus => [ 'r1', 'r2' ],
 			description_complementaire_risque => ['r3'],
 			preconisations_sanitaires => [],
@@ -257,18 +240,16 @@ my $texts = q{categorie_de_produit, sous_categorie_de_produit, nom_de_la_marque_
 	numero_de_contact, modalites_de_compensation, liens_vers_les_images, lien_vers_la_liste_des_produits,
 	lien_vers_la_liste_des_distributeurs, lien_vers_affichette_pdf, lien_vers_la_fiche_rappel,
 	nature_juridique_du_rappel, marque_de_salubrite, libelle, rappelguid};
-is( query(qq{
+is( query_utf8(qq{
 		SELECT right(reference_fiche, 1), count(t), to_json(min(t)), to_json(max(t))
 		  FROM rappel_conso_table, LATERAL unnest(ARRAY[$texts]) t WHERE reference_fiche <= '2026-03-0004' GROUP BY 1 ORDER BY 1}),
 	"1|20|\"one\\ntwo\\nthree\"|\"one\\ntwo\\nthree\"\n2|20|\"one\"|\"one\"\n3|20|\"one\\n7\\ntrue\"|\"one\\n7\\ntrue\"\n4|0||",
 	'V12: their elements are lines, in every text column');
-is( query(
-		q{SELECT to_json(ARRAY[zone_geographique_de_vente, distributeurs, motif_du_rappel]) FROM rappel_conso_table
+is( query_utf8(q{SELECT to_json(ARRAY[zone_geographique_de_vente, distributeurs, motif_du_rappel]) FROM rappel_conso_table
 		   WHERE reference_fiche = '2026-03-0005'}),
 	'["nord\nsud\nest\nouest","a|b\nc\nd","e\na"]',
 	'V12: by the rules of their texts');
-is( query(
-		q{SELECT to_json(ARRAY[risques_pour_le_consommateur, recommandations_sante, informations_complementaires])
+is( query_utf8(q{SELECT to_json(ARRAY[risques_pour_le_consommateur, recommandations_sante, informations_complementaires])
 		    FROM rappel_conso_table WHERE reference_fiche = '2026-03-0006'}),
 	'["r1\nr2\nr3","c1\nc2","i1\ni2"]',
 	'V12: also in the columns that are made of two');
@@ -277,13 +258,13 @@ is( query(
 # Integers: digits, and nothing that a server's version takes for some
 #
 is( read_records(
-		recall(1, numero_version => '007', id => '12345678901'),
-		map { recall(2 + $_->[0], numero_version => $_->[1]) } (
+		new_recall(1, %dated, numero_version => '007', id => '12345678901'),
+		map { new_recall(2 + $_->[0], %dated, numero_version => $_->[1]) } (
 			[ 0, '0x10' ], [ 1, '1_000' ], [ 2, ' 12' ], [ 3, '-' ], [ 4, '1e3' ], [ 5, 1.5 ], [ 6, [1] ], [ 7, '१' ])),
 	'success|9|1|8',
 	'V5: an integer is digits');
-is(query('SELECT numero_de_version, id FROM rappel_conso_table'), '7|12345678901', 'as they are written');
-is(query(q{SELECT DISTINCT sqlstate FROM rappel_conso.dead_letter}), '22P02', 'all else is a dead letter');
+is(query_utf8('SELECT numero_de_version, id FROM rappel_conso_table'), '7|12345678901', 'as they are written');
+is(query_utf8(q{SELECT DISTINCT sqlstate FROM rappel_conso.dead_letter}), '22P02', 'all else is a dead letter');
 
 #
 # M6: before the first sync nothing was known, which is not the same as no recall
@@ -299,15 +280,15 @@ sub notices
 read_records();
 like(notices('now()'), qr/^0 .*NOTICE:  no recall is known yet\nHINT:  SELECT \* FROM rc_sync_now\(\) reads them\.$/s,
 	'M6: an empty table');
-read_records(recall(1), recall(2));
+read_records(new_recall(1, %dated), new_recall(2, %dated));
 is(notices(q{'infinity'}), '2 ', 'M6: what is known is there, without a word');
-my $since = query(q{SELECT to_char(min(updated_at), 'YYYY-MM-DD HH24:MI:SS.USOF') FROM rappel_conso_table});
+my $since = query_utf8(q{SELECT to_char(min(updated_at), 'YYYY-MM-DD HH24:MI:SS.USOF') FROM rappel_conso_table});
 foreach my $at ("'-infinity'", "'$since'::timestamptz - '1 us'::interval", "now() - '1 year'::interval")
 {
 	like(notices($at), qr/^0 .*NOTICE:  recalls are known only since \Q$since\E$/s, "M6: $at is before the first sync");
 }
 is(notices("'$since'"), '2 ', 'M6: and that is where it begins');
-query(q{DELETE FROM rappel_conso_table});
+query_utf8(q{DELETE FROM rappel_conso_table});
 like(notices("'-infinity'"), qr/^0 .*NOTICE:  recalls are known only since \Q$since\E$/s,
 	'M6: also when only the history is left');
 is(notices("now() + '1 hour'::interval"), '0 ', 'M6: what has gone since is no recall');

@@ -26,9 +26,9 @@ sub fold_all
 {
 	my $json = JSON::PP->new->utf8;
 
-	$node->safe_psql('postgres', "CREATE TABLE IF NOT EXISTS characters (n int, c text); TRUNCATE characters;"
+	$node->sql("CREATE TABLE IF NOT EXISTS characters (n int, c text); TRUNCATE characters;"
 		. "\\copy characters FROM '" . write_characters(@_) . "'");
-	return @{ $json->decode($node->safe_psql('postgres', 'SELECT json_agg(rc_fold(c) ORDER BY n) FROM characters')) };
+	return @{ $json->decode($node->sql('SELECT json_agg(rc_fold(c) ORDER BY n) FROM characters')) };
 }
 
 sub write_characters

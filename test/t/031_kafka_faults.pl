@@ -45,25 +45,6 @@ my $node = new_node(
 	preload => 1,
 	conf => "max_worker_processes = 30\n");
 
-sub query { return $node->safe_psql('postgres', $_[0]); }
-
-sub wait_for
-{
-	my ($what, $sql, $expected) = @_;
-
-	$node->poll_query_until('postgres', $sql, $expected // 't')
-	  or die "has not come: $what";
-	return;
-}
-
-sub wait_offset
-{
-	my ($stream, $offset) = @_;
-
-	wait_for("$stream at $offset", "SELECT sum(next_offset) = $offset FROM rappel_conso.stream_offset WHERE stream = '$stream'");
-	return;
-}
-
 # rc_sync_now() in the background; finish it with IPC::Run's.
 sub start_sync
 {
@@ -90,8 +71,8 @@ sub end_sync
 
 # ---- no broker at the start; it goes on in the background ----
 
-$other->safe_psql('postgres', 'SELECT rc_sync_now()');
-my $digest = table_digest($other);
+$other->sql('SELECT rc_sync_now()');
+my $digest = $other->table_digest;
 like($digest, qr/^$all rows/, 'the rows as direct mode makes them');
 $other->append_conf('postgresql.conf', "rappel_conso.kafka_brokers = '127.0.0.1:1'\n");
 $other->reload;
@@ -101,28 +82,28 @@ my $alone = start_sync($other);
 
 # ---- the broker is killed in the middle of extract ----
 
-query(<<~'EOC');
+$node->sql(<<~'EOC');
 	UPDATE rappel_conso.stream SET batch_size = 50;
 	SELECT rc_start();
 	EOC
 $api->fault('gate', on => 'export', lines => 1000, dataset => DATASET);
 my $sync = start_sync($node);
 $api->wait_held;
-wait_for('the first half', 'SELECT published = 1000 FROM rappel_conso.run');
+$node->wait_for('the first half', 'SELECT published = 1000 FROM rappel_conso.run');
 $kafka->kill(1);
 $api->release;
 $node->wait_for_log(qr/could not reach the Kafka brokers/);
-is(query('SELECT state, published FROM rappel_conso.run'), 'running|1000', 'extract: the run waits for the broker');
+is($node->sql('SELECT state, published FROM rappel_conso.run'), 'running|1000', 'extract: the run waits for the broker');
 $kafka->restart(1);
 is(end_sync($sync), "success|$all|$all|$all|0|0|0", 'extract: it goes on when the broker is back');
-is(table_digest($node), $digest, 'extract: each recall is in the table, once');
+is($node->table_digest, $digest, 'extract: each recall is in the table, once');
 my %times;
 $times{$_}++ foreach split(/\n/, $kafka->kcat('', '-C', '-e', '-o', 'beginning', '-t', 'rappel_conso', '-f', '%k\n'));
 is(scalar(grep { $_ == 1 } values %times), $all, 'extract: and in the topic, once');
 
 # ---- the broker is killed in the middle of load ----
 
-query(<<~'EOC');
+$node->sql(<<~'EOC');
 	TRUNCATE rappel_conso_table;
 	UPDATE rappel_conso.source SET topic = 'second';
 	UPDATE rappel_conso.stream SET topics = '{second}';
@@ -132,26 +113,26 @@ my $holder = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('postgres')
 $in = "BEGIN; LOCK rappel_conso_table; SELECT 'locked';\n";
 $holder->pump until $out =~ /locked/;
 $sync = start_sync($node);
-wait_for('the end of extract', q{SELECT state = 'success' FROM rappel_conso.task WHERE name = 'extract' AND run = 2});
-wait_for('the stream at the lock',
+$node->wait_for('the end of extract', q{SELECT state = 'success' FROM rappel_conso.task WHERE name = 'extract' AND run = 2});
+$node->wait_for('the stream at the lock',
 	q{SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'rappel_conso stream' AND wait_event_type = 'Lock'});
 $kafka->kill(1);
 $in = "ROLLBACK;\n\\q\n";
 $holder->finish;
-wait_for('the stream to wait', q{SELECT state = 'waiting' FROM rc_status() WHERE component = 'stream'});
+$node->wait_for('the stream to wait', q{SELECT state = 'waiting' FROM rc_status() WHERE component = 'stream'});
 # of one moment: what had been fetched is still being applied
-my ($stored, $offset) = split(/\|/, query(q{
+my ($stored, $offset) = split(/\|/, $node->sql(q{
 	SELECT (SELECT count(*) FROM rappel_conso_table),
 	       (SELECT sum(next_offset) FROM rappel_conso.stream_offset WHERE topic = 'second')}));
 cmp_ok($stored, '>', 0, 'load: what was read before is stored');
 cmp_ok($stored, '<', $all, 'load: the rest is waited for');
 is($offset, $stored, 'load: offset and rows agree');
-like(query(q{SELECT detail FROM rc_status() WHERE component = 'stream'}), qr/1 of 1 workers; .*Connect/, 'load: the status says for what');
-is(query(q{SELECT state FROM rappel_conso.task WHERE name = 'load' AND run = 2}), 'running', 'load: the task is under way');
+like($node->sql(q{SELECT detail FROM rc_status() WHERE component = 'stream'}), qr/1 of 1 workers; .*Connect/, 'load: the status says for what');
+is($node->sql(q{SELECT state FROM rappel_conso.task WHERE name = 'load' AND run = 2}), 'running', 'load: the task is under way');
 $kafka->restart(1);
 is(end_sync($sync), "success|$all|$all|$all|0|0|0", 'load: it goes on when the broker is back');
-is(table_digest($node), $digest, 'load: each recall is in the table, once');
-wait_for('the stream to run', q{SELECT state = 'running' FROM rc_status() WHERE component = 'stream'});
+is($node->table_digest, $digest, 'load: each recall is in the table, once');
+$node->wait_for('the stream to run', q{SELECT state = 'running' FROM rc_status() WHERE component = 'stream'});
 
 # ---- transactions: markers take offsets without a message (to be seen below) ----
 
@@ -165,7 +146,7 @@ sub produce_transaction
 
 produce_transaction(1, 5);
 produce_transaction(6, 10);
-query(q{
+$node->sql(q{
 	CREATE TABLE transactional (n bigint, value text);
 	INSERT INTO rappel_conso.stream (name, topics, value_type, statement) VALUES ('transactional', '{transactional}', 'text',
 	  'INSERT INTO transactional SELECT record_offset, value FROM records')});
@@ -189,14 +170,14 @@ foreach my $name (@names)
 		INSERT INTO rappel_conso.stream (name, topics, value_type, statement) VALUES ('$name', '{$name}', 'text',
 		  'INSERT INTO $name SELECT record_offset, value FROM records');};
 }
-query($setup);
-wait_offset($_, 5) foreach @names;
+$node->sql($setup);
+$node->wait_applied($_, 5) foreach @names;
 
 # A topic that goes while its stream runs is noticed by itself.
-query(q{UPDATE rappel_conso.stream SET paused = true WHERE name IN ('trimmed', 'shorter', 'equal', 'longer', 'cluster')});
-wait_for('the streams to pause', q{SELECT count(*) = 2 FROM pg_stat_activity WHERE backend_type = 'rappel_conso stream'});
+$node->sql(q{UPDATE rappel_conso.stream SET paused = true WHERE name IN ('trimmed', 'shorter', 'equal', 'longer', 'cluster')});
+$node->wait_for('the streams to pause', q{SELECT count(*) = 2 FROM pg_stat_activity WHERE backend_type = 'rappel_conso stream'});
 $kafka->tool('TopicCommand', '--delete', '--topic', 'shorter|equal|longer|live');
-wait_for('the topic to be missed', q{SELECT state = 'failed' AND sqlstate = '42704' OR state = 'waiting' FROM rappel_conso.stream_state WHERE stream = 'live'});
+$node->wait_for('the topic to be missed', q{SELECT state = 'failed' AND sqlstate = '42704' OR state = 'waiting' FROM rappel_conso.stream_state WHERE stream = 'live'});
 foreach my $name (@names)
 {
 	$kafka->produce_many($name, [ map { [ 'k', $_ ] } @{ $topics{$name} } ]) if @{ $topics{$name} };
@@ -206,17 +187,17 @@ PostgreSQL::Test::Utils::append_to_file("$kafka->{dir}/trim.json",
 	'{"version": 1, "partitions": [{"topic": "trimmed", "partition": 0, "offset": 12}]}');
 $kafka->tool('DeleteRecordsCommand', '--offset-json-file', "$kafka->{dir}/trim.json");
 $kafka->produce_many('cluster', [ [ 'k', 'first 6' ] ]);
-query(q{UPDATE rappel_conso.stream_offset SET cluster_id = 'another' WHERE stream = 'cluster'});
+$node->sql(q{UPDATE rappel_conso.stream_offset SET cluster_id = 'another' WHERE stream = 'cluster'});
 
 my $start = -s $node->logfile;
-query(q{UPDATE rappel_conso.stream SET paused = false WHERE name NOT IN ('rappel_conso', 'transactional')});
+$node->sql(q{UPDATE rappel_conso.stream SET paused = false WHERE name NOT IN ('rappel_conso', 'transactional')});
 
-wait_offset('trimmed', 15);
-is(query('SELECT n FROM trimmed ORDER BY n'), join("\n", 0 .. 4, 12 .. 14), 'trimmed: goes on at the earliest record');
+$node->wait_applied('trimmed', 15);
+is($node->sql('SELECT n FROM trimmed ORDER BY n'), join("\n", 0 .. 4, 12 .. 14), 'trimmed: goes on at the earliest record');
 my $gap = 'records 5 to 11 of topic "trimmed", partition 0 were deleted before they were read';
 $node->wait_for_log(qr/WARNING:  stream "trimmed": \Q$gap\E/, $start);
 pass('trimmed: the log reports the gap');
-like(query(q{SELECT detail FROM rc_status() WHERE component = 'stream' AND name = 'trimmed' AND state = 'running'}),
+like($node->sql(q{SELECT detail FROM rc_status() WHERE component = 'stream' AND name = 'trimmed' AND state = 'running'}),
 	qr/\Q$gap\E/, 'trimmed: so does the status');
 
 my %errors = (
@@ -232,57 +213,56 @@ foreach my $name (sort keys %errors)
 
 	if ($name eq 'cluster')
 	{
-		my $id = query(q{SELECT cluster_id FROM rappel_conso.stream_offset WHERE stream = 'trimmed'});
+		my $id = $node->sql(q{SELECT cluster_id FROM rappel_conso.stream_offset WHERE stream = 'trimmed'});
 
 		$expected =~ s/%s/$id/;
 	}
-	wait_for("$name to fail", "SELECT state || ' ' || sqlstate FROM rappel_conso.stream_state WHERE stream = '$name'", 'failed 55000');
-	is(query("SELECT error, error_detail, replace(hint, \$\$$hint\$\$, '') FROM rappel_conso.stream_state WHERE stream = '$name'"),
+	$node->wait_for("$name to fail", "SELECT state || ' ' || sqlstate FROM rappel_conso.stream_state WHERE stream = '$name'", expected => 'failed 55000');
+	is($node->sql("SELECT error, error_detail, replace(hint, \$\$$hint\$\$, '') FROM rappel_conso.stream_state WHERE stream = '$name'"),
 		$expected, "$name: the stream stops, with the way out");
-	is( query("SELECT count(*), max(value), (SELECT next_offset FROM rappel_conso.stream_offset WHERE stream = '$name') FROM $name"),
+	is( $node->sql("SELECT count(*), max(value), (SELECT next_offset FROM rappel_conso.stream_offset WHERE stream = '$name') FROM $name"),
 		'5|first 5|5', "$name: nothing of the other topic was read");
-	query("SELECT rc_seek('$name', 'earliest')");
+	$node->sql("SELECT rc_seek('$name', 'earliest')");
 }
 foreach my $name (sort keys %errors)
 {
 	my @again = $name eq 'cluster' ? map { "first $_" } 1 .. 6 : @{ $topics{$name} };
 
-	wait_offset($name, scalar @again);
-	is(query("SELECT value FROM $name OFFSET 5"), join("\n", @again), "$name: rc_seek() reads it from the beginning");
-	wait_for("$name to run", "SELECT state = 'running' FROM rappel_conso.stream_state WHERE stream = '$name'");
+	$node->wait_applied($name, scalar @again);
+	is($node->sql("SELECT value FROM $name OFFSET 5"), join("\n", @again), "$name: rc_seek() reads it from the beginning");
+	$node->wait_for("$name to run", "SELECT state = 'running' FROM rappel_conso.stream_state WHERE stream = '$name'");
 }
 
 # ---- transactions ----
 
-wait_offset('transactional', 12);
-is(query('SELECT n, value FROM transactional ORDER BY n'),
+$node->wait_applied('transactional', 12);
+is($node->sql('SELECT n, value FROM transactional ORDER BY n'),
 	join("\n", map { ($_ <= 5 ? $_ - 1 : $_) . "|$_" } 1 .. 10), 'transactions: each record, once');
-is(query(q{SELECT last_offset, lag FROM rappel_conso.stream_offset JOIN rappel_conso.lag USING (stream) WHERE stream = 'transactional'}),
+is($node->sql(q{SELECT last_offset, lag FROM rappel_conso.stream_offset JOIN rappel_conso.lag USING (stream) WHERE stream = 'transactional'}),
 	'10|0', 'transactions: the offset is past the last marker, no lag');
-query(q{UPDATE rappel_conso.stream SET batch_size = 3 WHERE name = 'transactional'});
+$node->sql(q{UPDATE rappel_conso.stream SET batch_size = 3 WHERE name = 'transactional'});
 produce_transaction(11, 15);
-wait_for('the third transaction', 'SELECT count(*) = 15 FROM transactional');
-is(query('SELECT count(DISTINCT value), max(n) FROM transactional'), '15|16', 'transactions: goes on after it was opened again');
+$node->wait_for('the third transaction', 'SELECT count(*) = 15 FROM transactional');
+is($node->sql('SELECT count(DISTINCT value), max(n) FROM transactional'), '15|16', 'transactions: goes on after it was opened again');
 
 # ---- the run that found no broker ----
 
 is(end_sync($alone), '', 'no broker: the run fails');
 like($alone->{err}, qr/ERROR:  08006: could not reach the Kafka brokers "127\.0\.0\.1:1": .*Connect/, 'no broker: with the cause');
 like($alone->{err}, qr/HINT:  Check the setting "rappel_conso\.kafka_brokers"\./, 'no broker: and a hint');
-is( $other->safe_psql('postgres',
-		q{SELECT r.state, r.sqlstate, string_agg(concat_ws(' ', t.name, t.state, t.attempt, t.sqlstate), ', ' ORDER BY t.name)
+is( $other->sql(q{SELECT r.state, r.sqlstate, string_agg(concat_ws(' ', t.name, t.state, t.attempt, t.sqlstate), ', ' ORDER BY t.name)
 		FROM rappel_conso.run r JOIN rappel_conso.task t ON t.run = r.id WHERE r.id = 2 GROUP BY 1, 2}),
 	'failed|08006|extract failed 1 08006, load upstream_failed 0', 'no broker: its row and tasks');
 $other->append_conf('postgresql.conf', "rappel_conso.kafka_brokers = '" . $kafka->brokers . "'\n");
 $other->reload;
 $other->poll_query_until('postgres', 'SHOW rappel_conso.kafka_brokers', $kafka->brokers)
   or die 'the setting has not come';
-$other->safe_psql('postgres', q{
+$other->sql(q{
 	TRUNCATE rappel_conso_table;
 	UPDATE rappel_conso.source SET topic = 'later';
 	UPDATE rappel_conso.stream SET topics = '{later}'});
 $sync = start_sync($other);
 is(end_sync($sync), "success|$all|$all|$all|0|0|0", 'no broker: a later run succeeds');
-is(table_digest($other), $digest, 'no broker: with all recalls');
+is($other->table_digest, $digest, 'no broker: with all recalls');
 
 done_testing();

@@ -36,7 +36,7 @@ foreach my $node (@nodes)
 {
 	$node->append_conf('postgresql.conf', "rappel_conso.kafka_config_file = '"
 		  . $node->basedir . "/kafka.conf'\n");
-	$node->safe_psql('postgres', q{
+	$node->sql(q{
 		CREATE TABLE t (v text);
 		INSERT INTO rappel_conso.stream (name, topics, statement) VALUES ('s', '{t}', 'INSERT INTO t SELECT value FROM records')});
 }
@@ -68,13 +68,13 @@ foreach my $listener (undef, 'tls', 'mtls', 'both')
 
 	use_listener($node, $listener);
 	$kafka->produce('t', undef, qq{"$name"});
-	is($node->safe_psql('postgres', q{SELECT applied FROM rc_drain('s', '60 s')}), 1, "$name: a record is applied");
+	is($node->sql(q{SELECT applied FROM rc_drain('s', '60 s')}), 1, "$name: a record is applied");
 }
-is($node->safe_psql('postgres', q{SELECT state FROM rc_sync_now()}), 'success', 'a run, by TLS and with a password');
-is($node->safe_psql('postgres', q{SELECT string_agg(v, ' ' ORDER BY v) FROM t}), '"both" "client" "mtls" "tls"', 'all of them');
+is($node->sql(q{SELECT state FROM rc_sync_now()}), 'success', 'a run, by TLS and with a password');
+is($node->sql(q{SELECT string_agg(v, ' ' ORDER BY v) FROM t}), '"both" "client" "mtls" "tls"', 'all of them');
 use_listener($node, 'stranger', 'enable.ssl.certificate.verification' => 'false');
 $kafka->produce('t', undef, '"unchecked"');
-is($node->safe_psql('postgres', q{SELECT applied FROM rc_drain('s', '60 s')}), 1, 'a certificate that is not to be verified');
+is($node->sql(q{SELECT applied FROM rc_drain('s', '60 s')}), 1, 'a certificate that is not to be verified');
 
 # ---- what a client cannot even begin with: at once ----
 
@@ -102,7 +102,7 @@ foreach my $case (@start)
 	my $at = -s $node->logfile;
 
 	use_listener($node, $listener, %$change);
-	my $session = start_session($node, q{SELECT rc_drain('s', '60 s')})->finish;
+	my $session = $node->start_session(q{SELECT rc_drain('s', '60 s')})->finish;
 	is($session->{sqlstate}, 'F0000', "M3: $name: SQLSTATE");
 	like($session->{message}, $message, "M3: $name: message");
 	like($session->{hint} // '', $hint, "M3: $name: hint");
@@ -180,7 +180,7 @@ while (my @round = splice(@away, 0, scalar(@nodes)))
 		my $at = -s $nodes[$i]->logfile;
 
 		use_listener($nodes[$i], $round[$i][1], %{ $round[$i][2] });
-push @runs, [ $nodes[$i], start_session($nodes[$i], q{SELECT rc_drain('s', '60 s')}), $round[$i], $at ];
+push @runs, [ $nodes[$i], $nodes[$i]->start_session(q{SELECT rc_drain('s', '60 s')}), $round[$i], $at ];
 	}
 end_waits(@runs);
 }
@@ -188,7 +188,7 @@ end_waits(@runs);
 if (!$old_scram)
 {
 	use_listener($node, 'scram');
-	is($node->safe_psql('postgres', q{SELECT rc_drain('s', '60 s') IS NOT NULL}), 't', 'M4: SCRAM, where librdkafka can');
+	is($node->sql(q{SELECT rc_drain('s', '60 s') IS NOT NULL}), 't', 'M4: SCRAM, where librdkafka can');
 }
 
 # ---- no secret anywhere ----

@@ -17,22 +17,12 @@ my $node = new_node('main', api => $api, kafka => $kafka, preload => 1, start =>
 
 $node->append_conf('postgresql.conf', "rappel_conso.kafka_config_file = '" . $kafka->config_file . "'\n");
 $node->start;
-RappelConso::create_extension($node, api => $api, source => { retries => 0 });
+$node->create_extension(api => $api, source => { retries => 0 });
 
-sub query { return $node->safe_psql('postgres', $_[0]); }
-
-sub wait_until
-{
-	my ($what, $sql) = @_;
-
-	ok($node->poll_query_until('postgres', $sql), $what) or diag(query('TABLE rappel_conso.stream_state'));
-	return;
-}
-
-sub refused
+sub is_refused
 {
 	my ($name, $sql, $message, $hint) = @_;
-	my $session = start_session($node, $sql)->finish;
+	my $session = $node->start_session($sql)->finish;
 
 	is($session->{sqlstate}, '42501', "$name: SQLSTATE");
 	like($session->{message}, $message, "$name: message");
@@ -42,29 +32,27 @@ sub refused
 
 # ---- a run ----
 
-refused('M7: no right on the topic', 'SELECT rc_sync_now()', qr/topic "rappel_conso": .*Topic authorization failed/, qr/right to read the topic, or to write to it/);
+is_refused('M7: no right on the topic', 'SELECT rc_sync_now()', qr/topic "rappel_conso": .*Topic authorization failed/, qr/right to read the topic, or to write to it/);
 $kafka->acl('add', 'app', 'describe', 'topic', 'rappel_conso');
-refused('M7: no right to make it', 'SELECT rc_sync_now()', qr/could not create topic "rappel_conso": .*uthorization failed/, qr/right to create the topic/);
+is_refused('M7: no right to make it', 'SELECT rc_sync_now()', qr/could not create topic "rappel_conso": .*uthorization failed/, qr/right to create the topic/);
 $kafka->create_topic('rappel_conso');
-refused('M7: no right to write', 'SELECT rc_sync_now()', qr/could not publish to topic "rappel_conso": .*Cluster authorization failed/, qr/right to write to the topic/);
+is_refused('M7: no right to write', 'SELECT rc_sync_now()', qr/could not publish to topic "rappel_conso": .*Cluster authorization failed/, qr/right to write to the topic/);
 $kafka->acl('add', 'app', 'write', 'topic', 'other');
-refused('M7: a right to write elsewhere', 'SELECT rc_sync_now()', qr/could not publish to topic "rappel_conso": .*Topic authorization failed/, qr/right to write to the topic/);
+is_refused('M7: a right to write elsewhere', 'SELECT rc_sync_now()', qr/could not publish to topic "rappel_conso": .*Topic authorization failed/, qr/right to write to the topic/);
 $kafka->acl('add', 'app', 'write', 'topic', 'rappel_conso');
 
 # ---- a stream ----
 
-wait_until('M7: a stream without the right to read fails with a hint',
-	q{SELECT state = 'failed' AND sqlstate = '42501' AND hint ~ 'right to read the topic' FROM rappel_conso.stream_state WHERE stream = 'rappel_conso'});
+$node->becomes_true('M7: a stream without the right to read fails with a hint', q{SELECT state = 'failed' AND sqlstate = '42501' AND hint ~ 'right to read the topic' FROM rappel_conso.stream_state WHERE stream = 'rappel_conso'});
 $kafka->acl('add', 'app', 'read', 'topic', 'rappel_conso');
-is(query('SELECT state FROM rc_sync_now()'), 'success', 'with the rights, and none on a group, a run succeeds');
-is(query('SELECT count(*) FROM rappel_conso_table'), 300, 'and its stream has applied everything');
+is($node->sql('SELECT state FROM rc_sync_now()'), 'success', 'with the rights, and none on a group, a run succeeds');
+is($node->sql('SELECT count(*) FROM rappel_conso_table'), 300, 'and its stream has applied everything');
 $kafka->acl('remove', 'app', 'read', 'topic', 'rappel_conso');
-query('UPDATE rappel_conso.source SET fold_accents = NOT fold_accents');
-wait_until('M7: a right that is taken away while it runs',
-	q{SELECT state = 'failed' AND sqlstate = '42501' AND hint ~ 'right to read the topic' FROM rappel_conso.stream_state WHERE stream = 'rappel_conso'});
-refused('the run that waits for it', 'SELECT rc_sync_now()', qr/Topic authorization failed/, qr/right to read the topic/);
+$node->sql('UPDATE rappel_conso.source SET fold_accents = NOT fold_accents');
+$node->becomes_true('M7: a right that is taken away while it runs', q{SELECT state = 'failed' AND sqlstate = '42501' AND hint ~ 'right to read the topic' FROM rappel_conso.stream_state WHERE stream = 'rappel_conso'});
+is_refused('the run that waits for it', 'SELECT rc_sync_now()', qr/Topic authorization failed/, qr/right to read the topic/);
 $kafka->acl('add', 'app', 'read', 'topic', 'rappel_conso');
-is(query('SELECT state FROM rc_sync_now()'), 'success', 'C7: a run tries the failed stream, and does not repeat what is over');
-wait_until('the stream runs', q{SELECT state = 'running' FROM rappel_conso.stream_state WHERE stream = 'rappel_conso'});
+is($node->sql('SELECT state FROM rc_sync_now()'), 'success', 'C7: a run tries the failed stream, and does not repeat what is over');
+$node->becomes_true('the stream runs', q{SELECT state = 'running' FROM rappel_conso.stream_state WHERE stream = 'rappel_conso'});
 
 done_testing();

@@ -33,39 +33,28 @@ $kafka->write_config($file, \%app);
 $node->append_conf('postgresql.conf', "rappel_conso.kafka_config_file = '$file'\n");
 $node->append_conf('postgresql.conf', "rappel_conso.kafka_brokers = '" . $kafka->brokers . "'\n");
 $node->start;
-RappelConso::create_extension($node, api => $api);
-query(q{
+$node->create_extension(api => $api);
+$node->sql(q{
 	CREATE TABLE t (v text);
 	INSERT INTO rappel_conso.stream (name, topics, statement) VALUES ('s', '{t}', 'INSERT INTO t SELECT value FROM records')});
-
-sub query { return $node->safe_psql('postgres', $_[0]); }
-
-sub wait_until
-{
-	my ($what, $sql) = @_;
-
-	ok($node->poll_query_until('postgres', $sql), $what)
-	  or diag(query('TABLE rappel_conso.stream_state') . "\n" . query('TABLE rappel_conso.outbox_state'));
-	return;
-}
 
 sub wait_waiting
 {
 	my ($why) = @_;
 
-	wait_until("waits: $why", "SELECT state = 'waiting' AND detail ~ '$why' FROM rappel_conso.stream_state WHERE stream = 's'");
+	$node->becomes_true("waits: $why", "SELECT state = 'waiting' AND detail ~ '$why' FROM rappel_conso.stream_state WHERE stream = 's'");
 	return;
 }
 
 # A record goes in, is applied, and the stream runs.
 my $sent = 0;
 
-sub applied
+sub goes_on
 {
 	my ($what) = @_;
 
 	$kafka->produce('t', undef, '"' . ++$sent . '"');
-	wait_until($what, qq{
+	$node->becomes_true($what, qq{
 		SELECT (SELECT count(*) FROM t) = $sent AND
 		       (SELECT state FROM rappel_conso.stream_state WHERE stream = 's') = 'running'});
 	return;
@@ -75,24 +64,24 @@ sub published
 {
 	my ($what) = @_;
 
-	query(q{SELECT rc_publish('out', 'null'::jsonb)});
-	wait_until($what, 'SELECT NOT EXISTS (SELECT FROM rappel_conso.outbox)');
+	$node->sql(q{SELECT rc_publish('out', 'null'::jsonb)});
+	$node->becomes_true($what, 'SELECT NOT EXISTS (SELECT FROM rappel_conso.outbox)');
 	return;
 }
 
 # The worker's client is opened anew, while its process lives on.
-sub pid { return query(q{SELECT rappel_conso.worker_pid('stream', 's')}); }
+sub pid { return $node->sql(q{SELECT rappel_conso.worker_pid('stream', 's')}); }
 
 # ---- another user in the file, while all is well ----
 
 $kafka->produce('t', undef, '"' . ++$sent . '"');
-applied('C7: a stream runs');
+goes_on('C7: a stream runs');
 published('C7: and the publisher');
 $kafka->write_config($file, { %app, 'sasl.username' => 'other', 'sasl.password' => $kafka->password('other') });
 $kafka->acl('remove', 'app', 'all', 'topic', '*');
-applied('C7: another user, without a reload: the stream');
+goes_on('C7: another user, without a reload: the stream');
 published('C7: the publisher');
-is(query(q{SELECT state FROM rc_sync_now()}), 'success', 'C7: a run');
+is($node->sql(q{SELECT state FROM rc_sync_now()}), 'success', 'C7: a run');
 $kafka->acl('add', 'app', 'all', 'topic', '*');
 my $pid = pid();
 
@@ -100,12 +89,12 @@ my $pid = pid();
 
 $kafka->write_config($file, { %app, 'sasl.password' => 'typo' });
 wait_waiting('refused the user or the password');
-query(q{SELECT rc_publish('out', '"kept"'::jsonb)});
+$node->sql(q{SELECT rc_publish('out', '"kept"'::jsonb)});
 $node->poll_query_until('postgres', q{SELECT state = 'waiting' FROM rappel_conso.outbox_state}) or die 'outbox';
 $kafka->write_config($file, \%app);
-applied('C7: a password that was mended, without a reload');
-query(q{UPDATE rappel_conso.source SET fold_accents = NOT fold_accents});
-is(query(q{SELECT state FROM rc_sync_now()}), 'success', 'C7: a run then');
+goes_on('C7: a password that was mended, without a reload');
+$node->sql(q{UPDATE rappel_conso.source SET fold_accents = NOT fold_accents});
+is($node->sql(q{SELECT state FROM rc_sync_now()}), 'success', 'C7: a run then');
 published('C7: what waited in the outbox is sent');
 is($kafka->consume('out'), 4, 'once');
 
@@ -115,7 +104,7 @@ $kafka->change_password('app', 'renewed');
 wait_waiting('refused the user or the password');
 $kafka->write_config($file, { %app, 'sasl.password' => 'renewed' });
 $node->reload;
-applied('C7: a renewed password, with a reload');
+goes_on('C7: a renewed password, with a reload');
 published('C7: the publisher');
 $app{'sasl.password'} = 'renewed';
 
@@ -123,7 +112,7 @@ $app{'sasl.password'} = 'renewed';
 $kafka->write_config($file, { %app, 'sasl.password' => 'third' });
 wait_waiting('refused the user or the password');
 $kafka->change_password('app', 'third');
-applied('C7: a password that the broker learns later');
+goes_on('C7: a password that the broker learns later');
 $app{'sasl.password'} = 'third';
 
 # ---- another file, other brokers ----
@@ -134,7 +123,7 @@ my $second = $kafka->write_config($node->basedir . '/second.conf',
 $node->append_conf('postgresql.conf', "rappel_conso.kafka_config_file = '$second'\n");
 $node->append_conf('postgresql.conf', "rappel_conso.kafka_brokers = '" . $kafka->brokers('tls') . "'\n");
 $node->reload;
-applied('C7: another file and other brokers');
+goes_on('C7: another file and other brokers');
 published('C7: the publisher');
 is(pid(), $pid, 'it is the same process');
 
@@ -146,11 +135,11 @@ my @passphrase = (passphrase => $mtls{'ssl.key.password'});
 $kafka->write_config($second, \%mtls);
 $node->append_conf('postgresql.conf', "rappel_conso.kafka_brokers = '" . $kafka->brokers('mtls') . "'\n");
 $node->reload;
-applied('C7: a client certificate');
+goes_on('C7: a client certificate');
 $kafka->certificate('app', expired => 1, @passphrase);
 wait_waiting('does not accept the client certificate');
 $kafka->certificate('app', @passphrase);
-applied('C7: a certificate renewed in place, which nothing else tells of');
+goes_on('C7: a certificate renewed in place, which nothing else tells of');
 published('C7: the publisher');
 
 # ---- a stream that has failed ----
@@ -159,26 +148,25 @@ sub failed_for_long
 {
 	my ($why) = @_;
 
-	wait_until("fails: $why", "SELECT state = 'failed' AND error ~ '$why' FROM rappel_conso.stream_state WHERE stream = 's'");
+	$node->becomes_true("fails: $why", "SELECT state = 'failed' AND error ~ '$why' FROM rappel_conso.stream_state WHERE stream = 's'");
 	# as after many failures
-	query(q{UPDATE rappel_conso.stream_state SET failures = 9, retry_at = clock_timestamp() + '4 min' WHERE stream = 's' AND state = 'failed'});
+	$node->sql(q{UPDATE rappel_conso.stream_state SET failures = 9, retry_at = clock_timestamp() + '4 min' WHERE stream = 's' AND state = 'failed'});
 	return;
 }
 
 $kafka->write_config($second, { %mtls, 'ssl.key.password' => 'typo' });
 failed_for_long('passphrase may be wrong');
-is(query(q{SELECT retry_at - last_error_at < '31 s' FROM rappel_conso.stream_state WHERE stream = 'rappel_conso'}),
+is($node->sql(q{SELECT retry_at - last_error_at < '31 s' FROM rappel_conso.stream_state WHERE stream = 'rappel_conso'}),
 	't', 'what a file says is tried again after 30 s at most');
 $kafka->write_config($second, \%mtls);
 $node->reload;
-applied('C7: a reload ends the backoff of a stream that has failed');
+goes_on('C7: a reload ends the backoff of a stream that has failed');
 
 $kafka->write_config($second, { %mtls, 'sasl.mechanism' => 'FOO', 'security.protocol' => 'sasl_ssl' });
-wait_until('the stream of the source fails',
-	q{SELECT state = 'failed' AND error ~ 'SASL mechanism' FROM rappel_conso.stream_state WHERE stream = 'rappel_conso'});
-query(q{UPDATE rappel_conso.stream_state SET failures = 9, retry_at = clock_timestamp() + '4 min' WHERE state = 'failed'});
+$node->becomes_true('the stream of the source fails', q{SELECT state = 'failed' AND error ~ 'SASL mechanism' FROM rappel_conso.stream_state WHERE stream = 'rappel_conso'});
+$node->sql(q{UPDATE rappel_conso.stream_state SET failures = 9, retry_at = clock_timestamp() + '4 min' WHERE state = 'failed'});
 $kafka->write_config($second, \%mtls);
-query(q{UPDATE rappel_conso.source SET fold_accents = NOT fold_accents});
-is(query(q{SELECT state FROM rc_sync_now()}), 'success', 'C7: a run tries a failed stream, instead of repeating its old error');
+$node->sql(q{UPDATE rappel_conso.source SET fold_accents = NOT fold_accents});
+is($node->sql(q{SELECT state FROM rc_sync_now()}), 'success', 'C7: a run tries a failed stream, instead of repeating its old error');
 
 done_testing();

@@ -21,7 +21,7 @@ my $node = new_node(
 	preload => 1,
 	conf => "max_worker_processes = 60\n");
 
-$node->safe_psql('postgres', <<~'EOC');
+$node->sql(<<~'EOC');
 	UPDATE rappel_conso.stream SET paused = true;
 	CREATE ROLE app LOGIN;
 	INSERT INTO rappel_conso.topic_grant VALUES ('app', '*', true, false);
@@ -39,38 +39,6 @@ sub stream_sql
 	  . join(', ', sort keys %columns)
 	  . ') VALUES ('
 	  . join(', ', map { $columns{$_} } sort keys %columns) . ");\n";
-}
-
-# Wait until the stream says so; "failed" is told with its SQLSTATE.
-sub wait_state
-{
-	my ($stream, $state) = @_;
-
-	$node->poll_query_until('postgres', qq{
-		SELECT concat_ws(' ', state, CASE state WHEN 'failed' THEN sqlstate END)
-		FROM rappel_conso.stream_state WHERE stream = '$stream'}, $state)
-	  or die "stream $stream is not $state";
-	return;
-}
-
-sub query { return $node->safe_psql('postgres', $_[0]); }
-
-# The dead letters of a stream: offset, SQLSTATE and message of each.
-sub dead
-{
-	my ($stream, $columns) = @_;
-
-	$columns //= 'record_offset, sqlstate, message';
-	return query(qq{
-		SELECT $columns FROM rappel_conso.dead_letter
-		WHERE origin = 'stream' AND name = '$stream' ORDER BY partition, record_offset});
-}
-
-sub offset_of
-{
-	return query(qq{
-		SELECT COALESCE(sum(next_offset), 0) FROM rappel_conso.stream_offset
-		WHERE stream = '$_[0]'});
 }
 
 # ---- one bad record costs one record ----
@@ -121,7 +89,7 @@ foreach my $place (sort keys %places)
 		  . stream_sql($name, %columns, topics => "'{$place}'");
 	}
 }
-query($setup);
+$node->sql($setup);
 
 foreach my $place (sort keys %places)
 {
@@ -134,9 +102,9 @@ foreach my $place (sort keys %places)
 		my $error = $failures{$failure}{error} =~ s/%s/$name/gr;
 
 		$node->wait_applied($name, 10);
-		is(query("SELECT n FROM $name ORDER BY n"),
+		is($node->sql("SELECT n FROM $name ORDER BY n"),
 			$good, "$failure, $place: all other records are there, once");
-		is( dead($name, q{record_offset, convert_from(key, 'UTF8'), convert_from(value, 'UTF8'), topic, partition, attempts, resolved_at, sqlstate, message}),
+		is( $node->dead_letters($name, q{record_offset, convert_from(key, 'UTF8'), convert_from(value, 'UTF8'), topic, partition, attempts, resolved_at, sqlstate, message}),
 			join("\n", map { "$_|key$_|bad $_|$place|0|1||$error" } @{ $places{$place} }),
 			"$failure, $place: bad records are dead letters");
 	}
@@ -144,7 +112,7 @@ foreach my $place (sort keys %places)
 
 # ---- limits of what goes to the dead letters ----
 
-query(<<~'EOC'
+$node->sql(<<~'EOC'
 	CREATE TABLE stop_after (n int);
 	CREATE TABLE stop_not (n int);
 	CREATE TABLE on_error (n int);
@@ -157,7 +125,7 @@ query(<<~'EOC'
 		statement => "'INSERT INTO on_error SELECT (value->>''n'')::int FROM records'"));
 
 $node->wait_applied('stop_not', 10);
-is(query('SELECT count(*) FROM stop_not') . '/' . scalar(split(/\n/, dead('stop_not'))),
+is($node->sql('SELECT count(*) FROM stop_not') . '/' . scalar(split(/\n/, $node->dead_letters('stop_not', 'record_offset, sqlstate, message'))),
 	'6/4', 'stop_after counts records in a row only');
 
 my %stopped = (
@@ -179,16 +147,16 @@ foreach my $name (sort keys %stopped)
 {
 	my $case = $stopped{$name};
 
-	wait_state($name, 'failed 22P02');
-	is(query("SELECT error, error_detail, hint FROM rappel_conso.stream_state WHERE stream = '$name'"),
+	$node->wait_state($name, 'failed 22P02');
+	is($node->sql("SELECT error, error_detail, hint FROM rappel_conso.stream_state WHERE stream = '$name'"),
 		"$case->{error}|$case->{detail}|$case->{hint}", "$name: the stream has failed, and says why");
-	is(offset_of($name) . dead($name) . query("SELECT count(*) FROM $name"),
+	is($node->offset_of($name) . $node->dead_letters($name, 'record_offset, sqlstate, message') . $node->sql("SELECT count(*) FROM $name"),
 		'00', "$name: nothing is committed");
-	is(query("SELECT state, position('$case->{hint}' in last_error) > 0 FROM rc_status() WHERE component = 'stream' AND name = '$name'"),
+	is($node->sql("SELECT state, position('$case->{hint}' in last_error) > 0 FROM rc_status() WHERE component = 'stream' AND name = '$name'"),
 		'failed|t', "$name: rc_status() tells it");
-	query("UPDATE rappel_conso.stream SET $case->{mend} WHERE name = '$name'");
+	$node->sql("UPDATE rappel_conso.stream SET $case->{mend} WHERE name = '$name'");
 	$node->wait_applied($name, 10);
-	is(query("SELECT count(*) FROM $name") . '/' . scalar(split(/\n/, dead($name))),
+	is($node->sql("SELECT count(*) FROM $name") . '/' . scalar(split(/\n/, $node->dead_letters($name, 'record_offset, sqlstate, message'))),
 		$case->{result}, "$name: goes on when it is changed");
 }
 
@@ -242,11 +210,11 @@ foreach my $name (sort keys %broken)
 		value_type => "'numbered'",
 		statement => "'INSERT INTO $name (k, n) SELECT key, $value FROM records'");
 }
-query($setup);
+$node->sql($setup);
 foreach my $name (sort keys %broken)
 {
 	$node->wait_applied($name, 2);
-	query($broken{$name}{break} =~ s/%s/$name/gr);
+	$node->sql($broken{$name}{break} =~ s/%s/$name/gr);
 	$kafka->produce_many($name, [ [ 'k', '{"n": 3}' ] ]);
 }
 foreach my $name (sort keys %broken)
@@ -254,12 +222,12 @@ foreach my $name (sort keys %broken)
 	my $error = $broken{$name}{error} =~ s/%s/$name/gr;
 	my ($code) = split(/\|/, $error);
 
-	wait_state($name, "failed $code");
-	is(query("SELECT sqlstate, error FROM rappel_conso.stream_state WHERE stream = '$name'"),
+	$node->wait_state($name, "failed $code");
+	is($node->sql("SELECT sqlstate, error FROM rappel_conso.stream_state WHERE stream = '$name'"),
 		$error, "$name: the stream has failed");
-	is(dead($name) . offset_of($name), '2', "$name: no record is blamed or passed over");
-	query($broken{$name}{mend} =~ s/%s/$name/gr);
-	query("UPDATE rappel_conso.stream SET batch_size = 500 WHERE name = '$name'")
+	is($node->dead_letters($name, 'record_offset, sqlstate, message') . $node->offset_of($name), '2', "$name: no record is blamed or passed over");
+	$node->sql($broken{$name}{mend} =~ s/%s/$name/gr);
+	$node->sql("UPDATE rappel_conso.stream SET batch_size = 500 WHERE name = '$name'")
 	  unless $broken{$name}{itself};
 }
 foreach my $name (sort keys %broken)
@@ -267,20 +235,20 @@ foreach my $name (sort keys %broken)
 	my $how = $broken{$name}{itself} ? 'by itself' : 'when its row is updated';
 
 	$node->wait_applied($name, 3);
-	is(query("SELECT count(*) FROM $name WHERE n = 3") . dead($name),
+	is($node->sql("SELECT count(*) FROM $name WHERE n = 3") . $node->dead_letters($name, 'record_offset, sqlstate, message'),
 		'1', "$name: comes back $how, nothing is lost");
-	wait_state($name, 'running');
+	$node->wait_state($name, 'running');
 }
 
 # Each failure in a row doubles the wait before the next try.
-query('ALTER TABLE table_itself RENAME TO table_itself_away');
+$node->sql('ALTER TABLE table_itself RENAME TO table_itself_away');
 $kafka->produce_many('table_itself', [ [ 'k', '{"n": 5}' ] ]);
 $node->poll_query_until('postgres', q{
 	SELECT failures >= 2 AND retry_at - last_error_at > '1.9 s'
 	FROM rappel_conso.stream_state WHERE stream = 'table_itself'})
   or die 'the backoff does not grow';
-query(q{UPDATE rappel_conso.stream SET paused = true WHERE name = 'table_itself'});
-is(query(q{SELECT failures FROM rappel_conso.stream_state WHERE stream = 'table_itself'}),
+$node->sql(q{UPDATE rappel_conso.stream SET paused = true WHERE name = 'table_itself'});
+is($node->sql(q{SELECT failures FROM rappel_conso.stream_state WHERE stream = 'table_itself'}),
 	'0', 'the backoff grows with failures in a row, and ends when the row is updated');
 
 # ---- what the user's own triggers and constraints say ----
@@ -322,28 +290,28 @@ foreach my $name (sort keys %refusals)
 		%{ $case->{columns} // {} },
 		statement => "\$q\$INSERT INTO $name SELECT $value\$q\$");
 }
-query($setup);
+$node->sql($setup);
 foreach my $name (sort keys %refusals)
 {
 	$node->wait_applied($name, 10);
-	is(dead($name, 'record_offset, sqlstate, message, detail'),
+	is($node->dead_letters($name, 'record_offset, sqlstate, message, detail'),
 		$refusals{$name}{dead} =~ s/%s/$name/gr, "$name: that record is a dead letter");
-	is(query("SELECT count(*), count(DISTINCT n) FROM $name"),
+	is($node->sql("SELECT count(*), count(DISTINCT n) FROM $name"),
 		$name eq 'deferred_refuses' ? '10|10' : '9|9', "$name: the others are there");
 }
 
 # A timeout that stops the stream is no error that may pass.
-query(stream_sql('timeout_stops', topics => "'{ten}'", owner => "'app'", on_error => "'stop'",
+$node->sql(stream_sql('timeout_stops', topics => "'{ten}'", owner => "'app'", on_error => "'stop'",
 		statement => '$q$SELECT pg_sleep(60) FROM records WHERE value->>$$n$$ = $$2$$$q$'));
-wait_state('timeout_stops', 'failed 54000');
-is(query(q{SELECT error, hint FROM rappel_conso.stream_state WHERE stream = 'timeout_stops'}),
+$node->wait_state('timeout_stops', 'failed 54000');
+is($node->sql(q{SELECT error, hint FROM rappel_conso.stream_state WHERE stream = 'timeout_stops'}),
 	'record at offset 2 of topic "ten", partition 0 failed: canceling statement due to statement timeout|Stream "timeout_stops" has on_error = stop.',
 	'on_error = stop: so does a statement timeout');
-query(q{UPDATE rappel_conso.stream SET paused = true WHERE name = 'timeout_stops'});
-query('ALTER ROLE app IN DATABASE postgres RESET statement_timeout');
+$node->sql(q{UPDATE rappel_conso.stream SET paused = true WHERE name = 'timeout_stops'});
+$node->sql('ALTER ROLE app IN DATABASE postgres RESET statement_timeout');
 
 # An error that may pass is no record's fault.
-query(<<~'EOC' . stream_sql('disk_full', topics => "'{ten}'", statement => '$q$INSERT INTO disk_full SELECT (value->>$$n$$)::int FROM records$q$'));
+$node->sql(<<~'EOC' . stream_sql('disk_full', topics => "'{ten}'", statement => '$q$INSERT INTO disk_full SELECT (value->>$$n$$)::int FROM records$q$'));
 	CREATE TABLE full_now (); CREATE TABLE disk_full (n int);
 	CREATE FUNCTION f_disk_full() RETURNS trigger LANGUAGE plpgsql AS
 	$$ BEGIN
@@ -354,15 +322,15 @@ query(<<~'EOC' . stream_sql('disk_full', topics => "'{ten}'", statement => '$q$I
 	END $$;
 	CREATE TRIGGER t BEFORE INSERT ON disk_full FOR EACH ROW EXECUTE FUNCTION f_disk_full();
 	EOC
-wait_state('disk_full', 'waiting');
+$node->wait_state('disk_full', 'waiting');
 ok($node->poll_query_until('postgres',
 		q{SELECT state = 'waiting' FROM rc_status() WHERE name = 'disk_full' AND detail LIKE '1 of 1 workers; %disk quota exceeded'}),
 	'class 53: the stream waits, and says for what');
-is(dead('disk_full') . offset_of('disk_full') . query('SELECT count(*) FROM disk_full'),
+is($node->dead_letters('disk_full', 'record_offset, sqlstate, message') . $node->offset_of('disk_full') . $node->sql('SELECT count(*) FROM disk_full'),
 	'00', 'class 53: no record is blamed or passed over');
-query('DROP TABLE full_now');
+$node->sql('DROP TABLE full_now');
 $node->wait_applied('disk_full', 10);
-is(query('SELECT count(*), count(DISTINCT n) FROM disk_full') . dead('disk_full'),
+is($node->sql('SELECT count(*), count(DISTINCT n) FROM disk_full') . $node->dead_letters('disk_full', 'record_offset, sqlstate, message'),
 	'10|10', 'class 53: goes on by itself, all records are there once');
 
 done_testing();

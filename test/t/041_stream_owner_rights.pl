@@ -22,33 +22,7 @@ my $node = new_node(
 	preload => 1,
 	conf => "max_worker_processes = 40\n");
 
-sub query { return $node->safe_psql('postgres', $_[0]); }
-
-# As a role: the result, or SQLSTATE and message of the error.
-sub as
-{
-	my ($role, $sql) = @_;
-	my ($result, $out, $err) = $node->psql(
-		'postgres', "\\set VERBOSITY verbose\nSET client_min_messages = error;\n$sql",
-		connstr => $node->connstr('postgres') . " user=$role",
-		on_error_stop => 1);
-
-	chomp $out;
-	return $out unless $result;
-	return $err =~ /ERROR:  (.*)/ ? $1 : $err;
-}
-
-sub wait_offset
-{
-	my ($stream, $offset) = @_;
-
-	$node->poll_query_until('postgres',
-		"SELECT sum(next_offset) = $offset FROM rappel_conso.stream_offset WHERE stream = '$stream'")
-	  or die "stream $stream has not come to offset $offset";
-	return;
-}
-
-query(<<~'EOC');
+$node->sql(<<~'EOC');
 	UPDATE rappel_conso.stream SET paused = true;
 	CREATE ROLE sales LOGIN; CREATE ROLE stock LOGIN; CREATE ROLE team; CREATE ROLE watcher LOGIN;
 	GRANT team TO sales; GRANT pg_monitor TO watcher;
@@ -69,7 +43,7 @@ $kafka->produce_many('who', [ [ 'k', 'statement' ] ]);
 
 # The roles are noted by functions and triggers of the owner.
 my $who = q{current_user || ' ' || session_user || ' ' || current_setting('is_superuser')};
-is(as('sales', <<~EOC), '', 'a role that has been allowed to makes streams');
+is($node->outcome_as('sales', <<~EOC), '', 'a role that has been allowed to makes streams');
 	CREATE TABLE sales.log (n serial, place text, who text, path text);
 	CREATE FUNCTION sales.note(place text) RETURNS text LANGUAGE plpgsql AS
 	  \$\$ BEGIN INSERT INTO sales.log (place, who, path) VALUES (place, $who, current_setting('search_path')); RETURN place; END \$\$;
@@ -84,11 +58,11 @@ is(as('sales', <<~EOC), '', 'a role that has been allowed to makes streams');
 	INSERT INTO rappel_conso.stream (name, topics, value_type, setup, statement) VALUES ('who', '{who}', 'text',
 	  'SELECT sales.note(''setup'')', 'INSERT INTO target SELECT note(value) FROM records');
 	EOC
-wait_offset('who', 1);
-is(query(q{SELECT DISTINCT place, who, path FROM sales.log ORDER BY 1}),
+$node->wait_applied('who', 1);
+is($node->sql(q{SELECT DISTINCT place, who, path FROM sales.log ORDER BY 1}),
 	join("\n", map { "$_|sales sales off|sales, pg_catalog" } 'after', 'before', 'deferred', 'setup', 'statement'),
 	'everything runs as the owner, with the search_path of the stream');
-is(query(q{SELECT usename FROM pg_stat_activity WHERE backend_type = 'rappel_conso stream' AND application_name LIKE '%who%'}),
+is($node->sql(q{SELECT usename FROM pg_stat_activity WHERE backend_type = 'rappel_conso stream' AND application_name LIKE '%who%'}),
 	'sales', 'the worker is connected as the owner');
 
 # ---- escapes ----
@@ -110,8 +84,8 @@ my %escapes = (
 	constraints => [ q{sales.run($$SET CONSTRAINTS ALL DEFERRED$$)} ],
 	unlock => [ q{pg_advisory_unlock_all()::text} ],
 	temporary => [ q{sales.run($$CREATE TEMP TABLE stream_offset (a int); CREATE TEMP TABLE dead_letter (a int)$$)} ]);
-my $root = query('SELECT current_user');
-query("ALTER ROLE sales SET sales.root = '$root'");
+my $root = $node->sql('SELECT current_user');
+$node->sql("ALTER ROLE sales SET sales.root = '$root'");
 
 # The last record cannot be decoded, so a dead letter is written, too.
 my @messages = ([ 'k', '"escape"' ], [ 'k', '"look"' ], [ 'k', 'no json' ]);
@@ -148,49 +122,49 @@ foreach my $name (sort keys %escapes)
 		    concat_ws(' ', current_setting('search_path'), current_setting('work_mem'), current_setting('DateStyle'), current_setting('statement_timeout'))
 		  FROM records\$q\$);};
 }
-is(as('sales', $setup), '', 'the escapes are stored');
+is($node->outcome_as('sales', $setup), '', 'the escapes are stored');
 my $settings = 'sales, pg_catalog 4MB ISO, MDY 0';
 foreach my $name (sort keys %escapes)
 {
 	my $error = ($escapes{$name}[1] // '') =~ s/%s/$root/r;
 
-	wait_offset("e_$name", 3);
-	is( query("SELECT who, settings FROM sales.escaped WHERE stream = '$name' AND n = 1"),
+	$node->wait_applied("e_$name", 3);
+	is( $node->sql("SELECT who, settings FROM sales.escaped WHERE stream = '$name' AND n = 1"),
 		"sales sales off|$settings", "escape by $name: nothing of it is left for the next batch");
-	is( query(qq{
+	is( $node->sql(qq{
 			SELECT record_offset, sqlstate, message FROM rappel_conso.dead_letter
 			WHERE name = 'e_$name' ORDER BY record_offset}),
 		join("\n", ($error ? "0|$error" : ()), '2|22P02|invalid input syntax for type json'),
 		"escape by $name: " . ($error ? 'is refused' : 'gives nothing'));
 }
-is(query('SELECT count(*) FROM sales.sprung'), '0', q{our own SQL steps into no trap});
-is(query(q{SELECT word FROM secret}), 'of the superuser', 'what is not the owner\'s is untouched');
+is($node->sql('SELECT count(*) FROM sales.sprung'), '0', q{our own SQL steps into no trap});
+is($node->sql(q{SELECT word FROM secret}), 'of the superuser', 'what is not the owner\'s is untouched');
 
 # An end of our transaction is no record's fault: not without proof, so the stream waits (V1).
-is(as('sales', <<~'EOC'), '', 'a statement that ends the transaction');
+is($node->outcome_as('sales', <<~'EOC'), '', 'a statement that ends the transaction');
 	CREATE PROCEDURE sales.finish() LANGUAGE plpgsql AS $$ BEGIN COMMIT; END $$;
 	INSERT INTO rappel_conso.stream (name, topics, value_type, statement) VALUES ('finish', '{who}', 'text',
 	  'INSERT INTO sales.target SELECT sales.run(''CALL sales.finish()'') FROM records');
 	EOC
 $node->poll_query_until('postgres', q{SELECT state = 'waiting' AND sqlstate = '2D000' FROM rappel_conso.stream_state WHERE stream = 'finish'})
   or die 'the stream that ends the transaction does not wait';
-is( query(q{
+is( $node->sql(q{
 		SELECT sqlstate, error, next_offset, (SELECT count(*) FROM sales.target)
 		FROM rappel_conso.stream_state JOIN rappel_conso.stream_offset USING (stream) WHERE stream = 'finish'}),
 	'2D000|record at offset 0 of topic "who", partition 0 failed: invalid transaction termination|0|1', 'V1: waits for proof, with nothing done');
-query(q{UPDATE rappel_conso.stream SET paused = true WHERE name = 'finish'});
+$node->sql(q{UPDATE rappel_conso.stream SET paused = true WHERE name = 'finish'});
 
 # The lock that a statement lets go is taken back: there is one worker still.
 $kafka->produce_many('unlock', [ map { [ 'k', '"escape"' ] } 1 .. 3 ]);
-wait_offset('e_unlock', 6);
-is( query(q{
+$node->wait_applied('e_unlock', 6);
+is( $node->sql(q{
 		SELECT count(*), bool_and(pid = rappel_conso.worker_pid('stream', 'e_unlock'))
 		FROM pg_stat_activity WHERE application_name LIKE '%e_unlock%'}),
 	'1|t', 'pg_advisory_unlock_all(): the worker keeps being the only one');
-is(query(q{SELECT count(*) FROM sales.escaped WHERE stream = 'unlock'}), '5', 'each record is applied once');
+is($node->sql(q{SELECT count(*) FROM sales.escaped WHERE stream = 'unlock'}), '5', 'each record is applied once');
 
 # A deferred trigger that postpones itself fires at the commit: as the owner.
-is(as('sales', <<~'EOC'), '', 'a trigger that postpones itself');
+is($node->outcome_as('sales', <<~'EOC'), '', 'a trigger that postpones itself');
 	CREATE TABLE sales.again (n int);
 	CREATE FUNCTION sales.again() RETURNS trigger LANGUAGE plpgsql AS $$
 	BEGIN
@@ -202,8 +176,8 @@ is(as('sales', <<~'EOC'), '', 'a trigger that postpones itself');
 	CREATE CONSTRAINT TRIGGER t AFTER INSERT ON sales.again DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION sales.again();
 	INSERT INTO rappel_conso.stream (name, topics, value_type, statement) VALUES ('again', '{who}', 'text', 'INSERT INTO sales.again SELECT 1 FROM records');
 	EOC
-wait_offset('again', 1);
-is(query(q{SELECT place, who FROM sales.log WHERE place LIKE 'again%' ORDER BY n}),
+$node->wait_applied('again', 1);
+is($node->sql(q{SELECT place, who FROM sales.log WHERE place LIKE 'again%' ORDER BY n}),
 	join("\n", map { "again $_|sales sales off" } 1 .. 3), 'runs as the owner to its end');
 
 # ---- who may own, run and change what ----
@@ -231,49 +205,49 @@ foreach my $case (@refused)
 {
 	my ($role, $sql, $error) = @$case;
 
-	is(as($role, $sql), $error, "$role may not: $sql");
+	is($node->outcome_as($role, $sql), $error, "$role may not: $sql");
 }
-query(q{GRANT SELECT ON rappel_conso.source TO sales; UPDATE rappel_conso.source SET owner = 'stock' WHERE name = 'rappel_conso'});
-is(as('sales', 'SELECT rc_sync_now()'), '42704: source "rappel_conso" does not exist', 'R12: who is not its owner may not run a source');
-is( as('stock', 'SELECT rc_sync_now()'),
+$node->sql(q{GRANT SELECT ON rappel_conso.source TO sales; UPDATE rappel_conso.source SET owner = 'stock' WHERE name = 'rappel_conso'});
+is($node->outcome_as('sales', 'SELECT rc_sync_now()'), '42704: source "rappel_conso" does not exist', 'R12: who is not its owner may not run a source');
+is( $node->outcome_as('stock', 'SELECT rc_sync_now()'),
 	'55000: stream "rappel_conso" is paused', 'its owner may');
-query(qq{UPDATE rappel_conso.source SET owner = '$root'});
+$node->sql(qq{UPDATE rappel_conso.source SET owner = '$root'});
 
 # Nobody connects as a role that may not log in.
-is(as('sales', q{INSERT INTO rappel_conso.stream (name, topics, statement, owner) VALUES ('nologin', '{who}', 'SELECT 1 FROM records', 'team')}),
+is($node->outcome_as('sales', q{INSERT INTO rappel_conso.stream (name, topics, statement, owner) VALUES ('nologin', '{who}', 'SELECT 1 FROM records', 'team')}),
 	'', 'a member makes a stream of a role that cannot log in');
 $node->poll_query_until('postgres', q{SELECT state = 'failed' FROM rappel_conso.stream_state WHERE stream = 'nologin'})
   or die 'the stream of a role without LOGIN has not failed';
-is(query(q{SELECT sqlstate, error, hint FROM rappel_conso.stream_state WHERE stream = 'nologin'}),
+is($node->sql(q{SELECT sqlstate, error, hint FROM rappel_conso.stream_state WHERE stream = 'nologin'}),
 	'55000|the owner of the stream is not permitted to log in|Workers connect as the owner: give it LOGIN, or make another role the owner.',
 	'it fails with a hint');
-query('ALTER ROLE team LOGIN');
-query(q{UPDATE rappel_conso.stream SET batch_size = 5 WHERE name = 'nologin'});
-wait_offset('nologin', 1);
-is(query(q{SELECT usename FROM pg_stat_activity WHERE application_name LIKE '%nologin%'}), 'team', 'and runs when it may log in');
+$node->sql('ALTER ROLE team LOGIN');
+$node->sql(q{UPDATE rappel_conso.stream SET batch_size = 5 WHERE name = 'nologin'});
+$node->wait_applied('nologin', 1);
+is($node->sql(q{SELECT usename FROM pg_stat_activity WHERE application_name LIKE '%nologin%'}), 'team', 'and runs when it may log in');
 
 # ---- who sees what ----
 
 $kafka->produce_many('stock', [ [ 'k', 'no json' ] ]);
-is(as('stock', q{INSERT INTO rappel_conso.stream (name, topics, statement) VALUES ('of_stock', '{stock}', 'SELECT 1 FROM records')}),
+is($node->outcome_as('stock', q{INSERT INTO rappel_conso.stream (name, topics, statement) VALUES ('of_stock', '{stock}', 'SELECT 1 FROM records')}),
 	'', 'another owner');
-wait_offset('of_stock', 1);
-is(as('stock', q{UPDATE rappel_conso.stream SET batch_size = 7 WHERE name = 'who'; DELETE FROM rappel_conso.stream WHERE name = 'who'}),
+$node->wait_applied('of_stock', 1);
+is($node->outcome_as('stock', q{UPDATE rappel_conso.stream SET batch_size = 7 WHERE name = 'who'; DELETE FROM rappel_conso.stream WHERE name = 'who'}),
 	'', 'rows of others cannot be changed');
-is(query(q{SELECT batch_size FROM rappel_conso.stream WHERE name = 'who'}), '10000', 'since they are not seen');
+is($node->sql(q{SELECT batch_size FROM rappel_conso.stream WHERE name = 'who'}), '10000', 'since they are not seen');
 foreach my $table ('stream_offset', 'stream_state', 'stream', 'dead_letter', 'lag')
 {
 	my $name = { stream => 'name', dead_letter => 'name' }->{$table} // 'stream';
 
-	is(as('stock', "SELECT DISTINCT $name FROM rappel_conso.$table"), 'of_stock', "owners see their own rows of $table");
-	is(as('sales', "SELECT count(*) FROM rappel_conso.$table WHERE $name IN ('of_stock', 'rappel_conso')"), '0', "and no others of $table");
-	is(as('watcher', "SELECT count(*) FROM rappel_conso.$table WHERE $name IN ('of_stock', 'e_role')"),
-		query("SELECT count(*) FROM rappel_conso.$table WHERE $name IN ('of_stock', 'e_role')"),
+	is($node->outcome_as('stock', "SELECT DISTINCT $name FROM rappel_conso.$table"), 'of_stock', "owners see their own rows of $table");
+	is($node->outcome_as('sales', "SELECT count(*) FROM rappel_conso.$table WHERE $name IN ('of_stock', 'rappel_conso')"), '0', "and no others of $table");
+	is($node->outcome_as('watcher', "SELECT count(*) FROM rappel_conso.$table WHERE $name IN ('of_stock', 'e_role')"),
+		$node->sql("SELECT count(*) FROM rappel_conso.$table WHERE $name IN ('of_stock', 'e_role')"),
 		"pg_monitor sees all rows of $table");
 }
-is(as('watcher', q{SELECT origin, topic, partition, record_offset, sqlstate, message FROM rappel_conso.dead_letter WHERE name = 'of_stock'}),
+is($node->outcome_as('watcher', q{SELECT origin, topic, partition, record_offset, sqlstate, message FROM rappel_conso.dead_letter WHERE name = 'of_stock'}),
 	'stream|stock|0|0|22P02|invalid input syntax for type json', 'pg_monitor sees what failed and why');
-is(as('watcher', q{SELECT count(*) FROM rc_status() WHERE name IN ('of_stock', 'who') AND state = 'running'}), '2', 'and calls rc_status()');
-is(as('watcher', q{SELECT count(*) > 0 FROM rappel_conso.run}), 't', 'and sees runs');
+is($node->outcome_as('watcher', q{SELECT count(*) FROM rc_status() WHERE name IN ('of_stock', 'who') AND state = 'running'}), '2', 'and calls rc_status()');
+is($node->outcome_as('watcher', q{SELECT count(*) > 0 FROM rappel_conso.run}), 't', 'and sees runs');
 
 done_testing();

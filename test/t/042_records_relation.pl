@@ -20,12 +20,10 @@ my $node = new_node(
 	preload => 1,
 	conf => "max_worker_processes = 40\n");
 
-$node->safe_psql('postgres', <<~'EOC');
+$node->sql(<<~'EOC');
 	UPDATE rappel_conso.stream SET paused = true;
 	SELECT rc_start();
 	EOC
-
-sub query { return $node->safe_psql('postgres', $_[0]); }
 
 # ---- columns and headers ----
 
@@ -61,14 +59,14 @@ $setup .= q{
 	INSERT INTO rappel_conso.stream (name, topics, value_type, key_type, statement) VALUES ('places', '{all}', 'bytea', 'bytea',
 	  'INSERT INTO places SELECT topic, partition, record_offset, record_timestamp, now() FROM records');
 };
-query($setup);
+$node->sql($setup);
 $node->wait_applied('places', scalar @messages);
-is( query(q{SELECT string_agg(record_offset::text, ',' ORDER BY record_offset), min(topic), max(topic), min(partition), max(partition),
+is( $node->sql(q{SELECT string_agg(record_offset::text, ',' ORDER BY record_offset), min(topic), max(topic), min(partition), max(partition),
 	bool_and(record_timestamp BETWEEN now() - '10 minutes'::interval AND now()) FROM places}),
 	'0,1,2,3,4,5,6,7,8|all|all|0|0|t', 'the place and time of each record');
 my $stamps = $kafka->kcat('', '-C', '-e', '-o', 'beginning', '-t', 'all', '-f', '%T\n');
 chomp $stamps;
-is(query('SELECT (extract(epoch FROM record_timestamp) * 1000)::bigint FROM places ORDER BY record_offset'),
+is($node->sql('SELECT (extract(epoch FROM record_timestamp) * 1000)::bigint FROM places ORDER BY record_offset'),
 	$stamps, 'record_timestamp is the time of Kafka, to the millisecond');
 
 my %headers = (
@@ -109,15 +107,15 @@ foreach my $value ('jsonb', 'text', 'bytea')
 				digest($seen{$value}{$offset}), $headers{$offset} // '');
 		}
 		$node->wait_applied($name, scalar @messages);
-		is( query(qq{
+		is( $node->sql(qq{
 				SELECT record_offset, COALESCE(md5(key), 'null'), COALESCE(md5(value@{[ $value eq 'jsonb' ? '::text' : '' ]}), 'null'), headers
 				FROM $name ORDER BY 1}),
 			join("\n", @rows), "$name: keys, values and headers");
-		is( query(qq{
+		is( $node->sql(qq{
 				SELECT record_offset, sqlstate, message FROM rappel_conso.dead_letter
 				WHERE name = '$name' ORDER BY 1}),
 			join("\n", map { "$_|$dead{$_}" } sort keys %dead), "$name: what cannot be decoded is a dead letter");
-		is( query(qq{
+		is( $node->sql(qq{
 				SELECT record_offset, COALESCE(md5(key), 'null'), COALESCE(md5(value), 'null'), headers
 				FROM rappel_conso.dead_letter WHERE name = '$name' ORDER BY 1}),
 			join("\n",
@@ -164,7 +162,7 @@ my @typed = (
 	[ "{\"t\": \"\xff\"}", undef, '22021|value of the record is not UTF-8|value of the record' ]);
 
 $kafka->produce_many('typed', [ map { [ 'k', $_->[0] ] } @typed ]);
-query(q{
+$node->sql(q{
 	CREATE TYPE parity AS ENUM ('even', 'odd');
 	CREATE DOMAIN even AS int CHECK (VALUE % 2 = 0);
 	CREATE TYPE typed AS (i int, n numeric, t text, gone int, b boolean, j jsonb, js json, a text[], ia int[],
@@ -176,8 +174,8 @@ query(q{
 	    jsonb_strip_nulls(to_jsonb(r) - '{topic,partition,record_offset,record_timestamp,key,headers}'::text[]), js FROM records r $$);
 });
 $node->wait_applied('typed', scalar @typed);
-my @rows = split(/\n/, query('SELECT record_offset, content FROM typed_rows ORDER BY 1'));
-my @dead = split(/\n/, query(q{
+my @rows = split(/\n/, $node->sql('SELECT record_offset, content FROM typed_rows ORDER BY 1'));
+my @dead = split(/\n/, $node->sql(q{
 	SELECT record_offset, sqlstate, message, replace(context, chr(10), ' / ') FROM rappel_conso.dead_letter WHERE name = 'typed' ORDER BY 1}));
 my %got = map { /^(\d+)\|(.*)$/s } @rows, @dead;
 foreach my $offset (0 .. $#typed)
@@ -187,12 +185,12 @@ foreach my $offset (0 .. $#typed)
 	is($got{$offset} // 'nothing', $row // $error, "typed: $json");
 }
 is(@rows + @dead, scalar @typed, 'typed: each record is somewhere, once');
-is(query('SELECT raw FROM typed_rows WHERE record_offset = 1'), '[1,  2]', 'typed: json keeps its text');
+is($node->sql('SELECT raw FROM typed_rows WHERE record_offset = 1'), '[1,  2]', 'typed: json keeps its text');
 
 # ---- a row type that is altered between two batches ----
 
 $kafka->produce_many('growing', [ [ 'k', '{"a": 1}' ] ]);
-query(q{
+$node->sql(q{
 	CREATE TYPE grown_part AS (x int);
 	CREATE TYPE growing AS (a int, parts grown_part[]);
 	CREATE TABLE grown (record_offset bigint, content jsonb);
@@ -214,15 +212,15 @@ foreach my $step (0 .. $#steps)
 {
 	my ($sql, $json, $expected, $parts) = @{ $steps[$step] };
 
-	query($sql);
+	$node->sql($sql);
 	$kafka->produce_many('growing', [ [ 'k', $json ] ]) if defined $json;
 	$node->wait_applied($_, $step + 1) foreach 'growing', 'of_table';
-	is(query("SELECT content->'a', content->>'b', content->>'c' FROM grown WHERE record_offset = $step"),
+	is($node->sql("SELECT content->'a', content->>'b', content->>'c' FROM grown WHERE record_offset = $step"),
 		$expected, 'altered type: ' . ($sql || 'before'));
-	is(query("SELECT content->'parts' FROM grown WHERE record_offset = $step"), $parts, 'altered type of a part: ' . ($sql || 'before')) if $parts;
+	is($node->sql("SELECT content->'parts' FROM grown WHERE record_offset = $step"), $parts, 'altered type of a part: ' . ($sql || 'before')) if $parts;
 }
-is(query('SELECT a, b FROM grown_table ORDER BY b NULLS FIRST'),
+is($node->sql('SELECT a, b FROM grown_table ORDER BY b NULLS FIRST'),
 	"1|\n|five\n1|four\n|six\n1|three\n1|two", 'altered table as row type: all rows are there');
-is(query(q{SELECT count(*) FROM rappel_conso.dead_letter WHERE name IN ('growing', 'of_table')}), '0', 'and no dead letters');
+is($node->sql(q{SELECT count(*) FROM rappel_conso.dead_letter WHERE name IN ('growing', 'of_table')}), '0', 'and no dead letters');
 
 done_testing();

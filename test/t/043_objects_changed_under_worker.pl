@@ -22,17 +22,7 @@ my $node = new_node(
 	preload => 1,
 	conf => "max_worker_processes = 40\n");
 
-sub query { return $node->safe_psql('postgres', $_[0]); }
-
-sub numbers
-{
-	my ($topic, @numbers) = @_;
-
-	$kafka->produce_many($topic, [ map { [ "k$_", qq({"n": $_}) ] } @numbers ]);
-	return;
-}
-
-query(<<~'EOC');
+$node->sql(<<~'EOC');
 	UPDATE rappel_conso.stream SET paused = true;
 	CREATE ROLE app LOGIN;
 	CREATE ROLE leaver LOGIN;
@@ -71,14 +61,14 @@ my %taken = (
 			UPDATE rappel_conso.stream SET batch_size = 9 WHERE name = 'rights'}
 	});
 
-query('CREATE TYPE numbered AS (n int); CREATE SCHEMA house; GRANT USAGE ON SCHEMA house TO app');
+$node->sql('CREATE TYPE numbered AS (n int); CREATE SCHEMA house; GRANT USAGE ON SCHEMA house TO app');
 foreach my $name (sort keys %taken)
 {
 	my $table = $name eq 'schema' ? 'house.schema' : "t_$name";
 
 	$taken{$name}{table} = $table;
-	numbers($name, 1, 2);
-	query(qq{
+	$kafka->produce_numbers($name, [1, 2]);
+	$node->sql(qq{
 		CREATE TABLE $table (n int);
 		GRANT ALL ON $table TO app;
 		INSERT INTO rappel_conso.stream (name, topics, owner, value_type, statement)
@@ -90,67 +80,67 @@ foreach my $name ('type', 'schema', 'rights')
 {
 	my $case = $taken{$name};
 
-	query($case->{take});
-	numbers($name, 3, 4);
-	$node->wait_for("$name to fail", "SELECT state FROM rappel_conso.stream_state WHERE stream = '$name'", 'failed');
-	is(query("SELECT sqlstate, error FROM rappel_conso.stream_state WHERE stream = '$name'"),
+	$node->sql($case->{take});
+	$kafka->produce_numbers($name, [3, 4]);
+	$node->wait_for("$name to fail", "SELECT state FROM rappel_conso.stream_state WHERE stream = '$name'", expected => 'failed');
+	is($node->sql("SELECT sqlstate, error FROM rappel_conso.stream_state WHERE stream = '$name'"),
 		$case->{error}, "$name taken away: the stream has failed");
-	query($case->{mend});
+	$node->sql($case->{mend});
 	$node->wait_applied($name, 4);
-	is(query("SELECT string_agg(n::text, ' ' ORDER BY n) FROM $case->{table}"), '1 2 3 4', "$name is back: each record once");
-	is(query("SELECT count(*) FROM rappel_conso.dead_letter WHERE name = '$name'"), '0', "$name: no record was blamed");
+	is($node->sql("SELECT string_agg(n::text, ' ' ORDER BY n) FROM $case->{table}"), '1 2 3 4', "$name is back: each record once");
+	is($node->sql("SELECT count(*) FROM rappel_conso.dead_letter WHERE name = '$name'"), '0', "$name: no record was blamed");
 }
 
 # A role that is dropped: its stream rests until it has another owner.
-numbers('role', 1, 2);
-query(q{
+$kafka->produce_numbers('role', [1, 2]);
+$node->sql(q{
 	CREATE TABLE t_role (n int);
 	GRANT ALL ON t_role TO PUBLIC;
 	INSERT INTO rappel_conso.stream (name, topics, owner, statement)
 	VALUES ('role', '{role}', 'leaver', 'INSERT INTO t_role SELECT (value->>''n'')::int FROM records')});
 $node->wait_applied('role', 2);
-query(q{SELECT pg_terminate_backend(rappel_conso.worker_pid('stream', 'role'))});
-query('DROP ROLE leaver');
-numbers('role', 3, 4);
-query(q{UPDATE rappel_conso.stream SET owner = 'app' WHERE name = 'role'});
+$node->sql(q{SELECT pg_terminate_backend(rappel_conso.worker_pid('stream', 'role'))});
+$node->sql('DROP ROLE leaver');
+$kafka->produce_numbers('role', [3, 4]);
+$node->sql(q{UPDATE rappel_conso.stream SET owner = 'app' WHERE name = 'role'});
 $node->wait_applied('role', 4);
-is(query(q{SELECT string_agg(n::text, ' ' ORDER BY n) FROM t_role}), '1 2 3 4', 'role dropped: another owner goes on, each record once');
+is($node->sql(q{SELECT string_agg(n::text, ' ' ORDER BY n) FROM t_role}), '1 2 3 4', 'role dropped: another owner goes on, each record once');
 
 # ---- a topic that comes late, and one that is made again with fewer partitions ----
 
-query(q{
+$node->sql(q{
 	CREATE TABLE t_late (n int);
 	INSERT INTO rappel_conso.stream (name, topics, statement)
 	VALUES ('late', '{late}', 'INSERT INTO t_late SELECT (value->>''n'')::int FROM records')});
 $node->wait_for('the missing topic to be told', q{
-	SELECT state || '|' || detail FROM rappel_conso.stream_state WHERE stream = 'late'}, 'waiting|topic "late" does not exist');
-numbers('late', 1, 2);
+	SELECT state || '|' || detail FROM rappel_conso.stream_state WHERE stream = 'late'}, expected => 'waiting|topic "late" does not exist');
+$kafka->produce_numbers('late', [1, 2]);
 $node->wait_applied('late', 2);
 pass('an unknown topic is waited for');
 
 $kafka->create_topic('fewer', partitions => 3);
-numbers('fewer', 1 .. 30);
-query(q{
+$kafka->produce_numbers('fewer', [1 .. 30]);
+$node->sql(q{
 	CREATE TABLE t_fewer (n int);
 	INSERT INTO rappel_conso.stream (name, topics, statement)
 	VALUES ('fewer', '{fewer}', 'INSERT INTO t_fewer SELECT (value->>''n'')::int FROM records')});
 $node->wait_applied('fewer', 30);
-query(q{UPDATE rappel_conso.stream SET paused = true WHERE name = 'fewer'});
+$node->sql(q{UPDATE rappel_conso.stream SET paused = true WHERE name = 'fewer'});
 $node->wait_for('the stream to pause', q{SELECT rappel_conso.worker_pid('stream', 'fewer') IS NULL});
 $kafka->tool('TopicCommand', '--delete', '--topic', 'fewer');
 $kafka->create_topic('fewer', partitions => 1);
-numbers('fewer', 101);
-query(q{UPDATE rappel_conso.stream SET paused = false WHERE name = 'fewer'});
-$node->wait_for('the stream to fail', q{SELECT state || ' ' || sqlstate FROM rappel_conso.stream_state WHERE stream = 'fewer'}, 'failed 55000');
-like(query(q{SELECT error || ' ' || hint FROM rappel_conso.stream_state WHERE stream = 'fewer'}),
+$kafka->produce_numbers('fewer', [101]);
+$node->sql(q{UPDATE rappel_conso.stream SET paused = false WHERE name = 'fewer'});
+$node->wait_for('the stream to fail', q{SELECT state || ' ' || sqlstate FROM rappel_conso.stream_state WHERE stream = 'fewer'}, expected => 'failed 55000');
+like($node->sql(q{SELECT error || ' ' || hint FROM rappel_conso.stream_state WHERE stream = 'fewer'}),
 	qr/^topic "fewer" is not the one that stream "fewer" knew SELECT rc_seek\('fewer', 'earliest'\)/, 'fewer partitions: the stream stops, with the way out');
-query(q{SELECT rc_seek('fewer', 'earliest')});
+$node->sql(q{SELECT rc_seek('fewer', 'earliest')});
 $node->wait_for('the new topic', q{SELECT count(*) = 31 AND count(DISTINCT n) = 31 FROM t_fewer});
 pass('fewer partitions: the new topic is read from its beginning');
 
 # ---- a deadlock with a user ----
 
-query(q{
+$node->sql(q{
 	CREATE TABLE shelf (id int PRIMARY KEY, x int NOT NULL);
 	INSERT INTO shelf VALUES (1, 0), (2, 0);
 	CREATE FUNCTION shelve(n int) RETURNS int LANGUAGE plpgsql AS $$
@@ -162,9 +152,9 @@ query(q{
 	GRANT ALL ON shelf TO loser;
 	INSERT INTO rappel_conso.stream (name, topics, owner, statement)
 	VALUES ('deadlock', '{deadlock}', 'loser', 'SELECT shelve((value->>''n'')::int) FROM records')});
-numbers('deadlock', 1);
+$kafka->produce_numbers('deadlock', [1]);
 $node->wait_applied('deadlock', 1);
-my $user = start_session($node, q{
+my $user = $node->start_session(q{
 	SET deadlock_timeout = '10min';
 	BEGIN;
 	UPDATE shelf SET x = x + 100 WHERE id = 2;
@@ -180,27 +170,27 @@ my $user = start_session($node, q{
 	COMMIT});
 $user->wait_for(qr/holding/);
 my $start = -s $node->logfile;
-numbers('deadlock', 2);
+$kafka->produce_numbers('deadlock', [2]);
 $user->finish;
 is($user->{sqlstate}, undef, 'deadlock: the user goes on');
 $node->wait_for_log(qr/ERROR:  deadlock detected/, $start);
 $node->wait_applied('deadlock', 2);
-is(query('SELECT id, x FROM shelf ORDER BY id'), "1|103\n2|103", 'deadlock: the batch is applied again, once');
-is(query(q{SELECT count(*) FROM rappel_conso.dead_letter WHERE name = 'deadlock'}), '0', 'deadlock: no record is blamed');
+is($node->sql('SELECT id, x FROM shelf ORDER BY id'), "1|103\n2|103", 'deadlock: the batch is applied again, once');
+is($node->sql(q{SELECT count(*) FROM rappel_conso.dead_letter WHERE name = 'deadlock'}), '0', 'deadlock: no record is blamed');
 
 # ---- 1,000 poison records in a row ----
 
 $kafka->produce_many('poison', [ [ 'k', '{"n": 1}' ], (map { [ 'k', "no number $_" ] } 1 .. 1000), [ 'k', '{"n": 2}' ] ]);
-query(q{
+$node->sql(q{
 	CREATE TABLE t_poison (n int);
 	INSERT INTO rappel_conso.stream (name, topics, stop_after, statement)
 	VALUES ('poison', '{poison}', 1000, 'INSERT INTO t_poison SELECT (value->>''n'')::int FROM records')});
-$node->wait_for('the stream to stop', q{SELECT state || ' ' || sqlstate FROM rappel_conso.stream_state WHERE stream = 'poison'}, 'failed 22P02');
-is(query(q{SELECT (SELECT count(*) FROM rappel_conso.dead_letter WHERE name = 'poison') || '|' || (SELECT count(*) FROM t_poison)}),
+$node->wait_for('the stream to stop', q{SELECT state || ' ' || sqlstate FROM rappel_conso.stream_state WHERE stream = 'poison'}, expected => 'failed 22P02');
+is($node->sql(q{SELECT (SELECT count(*) FROM rappel_conso.dead_letter WHERE name = 'poison') || '|' || (SELECT count(*) FROM t_poison)}),
 	'0|0', '1,000 poison records in a row stop the stream before they are committed');
-query(q{UPDATE rappel_conso.stream SET stop_after = 1001 WHERE name = 'poison'});
+$node->sql(q{UPDATE rappel_conso.stream SET stop_after = 1001 WHERE name = 'poison'});
 $node->wait_applied('poison', 1002);
-is(query(q{SELECT (SELECT count(DISTINCT record_offset) FROM rappel_conso.dead_letter WHERE name = 'poison') || '|' || (SELECT string_agg(n::text, ' ' ORDER BY n) FROM t_poison)}),
+is($node->sql(q{SELECT (SELECT count(DISTINCT record_offset) FROM rappel_conso.dead_letter WHERE name = 'poison') || '|' || (SELECT string_agg(n::text, ' ' ORDER BY n) FROM t_poison)}),
 	'1000|1 2', 'with a higher limit each of them is a dead letter, and the others are applied');
 
 $node->stop;

@@ -22,9 +22,7 @@ my $node = new_node(
 	conf => "max_worker_processes = 40\n");
 my $N = 10_000;
 
-sub query { return $node->safe_psql('postgres', $_[0]); }
-
-query(<<~'EOC');
+$node->sql(<<~'EOC');
 	UPDATE rappel_conso.stream SET paused = true;
 	CREATE FUNCTION counts(s regclass, n int) RETURNS boolean VOLATILE LANGUAGE sql RETURN nextval(s) > 0 OR n IS NULL;
 	EOC
@@ -42,7 +40,7 @@ foreach my $kind (sort keys %keys)
 	my $key = $keys{$kind};
 
 	$kafka->produce_many($kind, [ map { [ $key->($_), qq({"n": $_}) ] } 0 .. $N - 1 ]);
-	query(<<~"EOC");
+	$node->sql(<<~"EOC");
 		CREATE SEQUENCE decodes_$kind;
 		CREATE DOMAIN counted_$kind AS int CHECK (counts('decodes_$kind', VALUE));
 		CREATE TYPE row_$kind AS (n counted_$kind);
@@ -51,8 +49,8 @@ foreach my $kind (sort keys %keys)
 		CREATE TABLE raw_$kind (o bigint, key text, n int);
 		EOC
 }
-query('SELECT rc_start()');
-query(join('', map { <<~"EOC" } sort keys %keys));
+$node->sql('SELECT rc_start()');
+$node->sql(join('', map { <<~"EOC" } sort keys %keys));
 	INSERT INTO rappel_conso.stream (name, topics, value_type, statement) VALUES
 	  ('$_', '{$_}', 'row_$_', \$\$
 	  INSERT INTO $_ AS t (key, n, sum) SELECT key, n, n FROM records
@@ -63,26 +61,26 @@ foreach my $kind (sort keys %keys)
 {
 	$node->wait_applied($kind, $N);
 	$node->wait_applied("raw_$kind", $N);
-	query(qq{
+	$node->sql(qq{
 		DO \$\$ DECLARE r record; BEGIN
 		  FOR r IN SELECT * FROM raw_$kind ORDER BY o LOOP
 		    INSERT INTO one_$kind AS t (key, n, sum) VALUES (r.key, r.n, r.n)
 		        ON CONFLICT (key) DO UPDATE SET n = EXCLUDED.n, sum = t.sum * 31 % 1000003 + EXCLUDED.n, times = t.times + 1;
 		  END LOOP; END \$\$});
-	is(query("SELECT * FROM $kind ORDER BY key"), query("SELECT * FROM one_$kind ORDER BY key"),
+	is($node->sql("SELECT * FROM $kind ORDER BY key"), $node->sql("SELECT * FROM one_$kind ORDER BY key"),
 		"D9: $kind, the result is that of records one by one");
-	cmp_ok(query("SELECT last_value FROM decodes_$kind"), '<=', 5 * $N, "D9: $kind, at most five decodes a record");
-	is(query("SELECT state, detail ~ 'DISTINCT ON' FROM rappel_conso.stream_state WHERE stream = '$kind'"),
+	cmp_ok($node->sql("SELECT last_value FROM decodes_$kind"), '<=', 5 * $N, "D9: $kind, at most five decodes a record");
+	is($node->sql("SELECT state, detail ~ 'DISTINCT ON' FROM rappel_conso.stream_state WHERE stream = '$kind'"),
 		'running|t', "D9: $kind, the detail has a hint at DISTINCT ON");
 }
-is(query(q{SELECT count(*) FROM rappel_conso.dead_letter}), '0', 'D9: no record is dead');
-is(query(q{SELECT count(*) FROM rappel_conso.stream_state WHERE stream LIKE 'raw%' AND detail IS NOT NULL}), '0', 'nothing is told where nothing repeats');
+is($node->sql(q{SELECT count(*) FROM rappel_conso.dead_letter}), '0', 'D9: no record is dead');
+is($node->sql(q{SELECT count(*) FROM rappel_conso.stream_state WHERE stream LIKE 'raw%' AND detail IS NOT NULL}), '0', 'nothing is told where nothing repeats');
 
 # ---- a long search is committed in parts ----
 
 # Each range takes 50 ms: 400 records take 20 s.
 $kafka->produce_many('slow', [ map { [ $_ % 2, qq({"n": $_}) ] } 0 .. 399 ]);
-query(q{
+$node->sql(q{
 	CREATE TABLE slow (key text PRIMARY KEY, n int);
 	CREATE TABLE commits (tx xid8, at timestamptz, n int);
 	CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
@@ -94,23 +92,23 @@ query(q{
 	INSERT INTO rappel_conso.stream (name, topics, statement) VALUES ('slow', '{slow}', $$
 	  INSERT INTO slow AS t SELECT key, (value->>'n')::int FROM records ON CONFLICT (key) DO UPDATE SET n = EXCLUDED.n $$)});
 $node->wait_applied('slow', 400);
-is(query('SELECT * FROM slow ORDER BY key'), "0|398\n1|399", 'D9: the last ones are there');
+is($node->sql('SELECT * FROM slow ORDER BY key'), "0|398\n1|399", 'D9: the last ones are there');
 # 5 s have room for no more than a hundred, however slow the machine is
-cmp_ok(query('SELECT max(n) FROM (SELECT count(*) AS n FROM commits GROUP BY tx) t'), '<=', 102, 'D9: no transaction goes on for long');
-cmp_ok(query('SELECT count(DISTINCT tx) FROM commits'), '>', 1, 'D9: what was searched for long was committed in parts');
+cmp_ok($node->sql('SELECT max(n) FROM (SELECT count(*) AS n FROM commits GROUP BY tx) t'), '<=', 102, 'D9: no transaction goes on for long');
+cmp_ok($node->sql('SELECT count(DISTINCT tx) FROM commits'), '>', 1, 'D9: what was searched for long was committed in parts');
 
 # ---- few bad ones in a large batch ----
 
 $kafka->produce_many('few', [ map { [ $_, qq({"n": $_}) ] } 0 .. $N - 1 ]);
-query(q{
+$node->sql(q{
 	CREATE SEQUENCE decodes_few;
 	CREATE DOMAIN counted_few AS int CHECK (counts('decodes_few', VALUE));
 	CREATE TYPE row_few AS (n counted_few);
 	CREATE TABLE few (n int CHECK (n % 3333 <> 17));
 	INSERT INTO rappel_conso.stream (name, topics, value_type, statement) VALUES ('few', '{few}', 'row_few', 'INSERT INTO few SELECT n FROM records')});
 $node->wait_applied('few', $N);
-is(query('SELECT count(*), count(DISTINCT n) FROM few') . '/' . query(q{SELECT string_agg(record_offset::text, ',' ORDER BY record_offset) FROM rappel_conso.dead_letter WHERE name = 'few'}),
+is($node->sql('SELECT count(*), count(DISTINCT n) FROM few') . '/' . $node->sql(q{SELECT string_agg(record_offset::text, ',' ORDER BY record_offset) FROM rappel_conso.dead_letter WHERE name = 'few'}),
 	'9997|9997/17,3350,6683', 'V1: few bad ones in a large batch');
-cmp_ok(query('SELECT last_value FROM decodes_few'), '<=', 5 * $N, 'D9: and not many decodes for them');
+cmp_ok($node->sql('SELECT last_value FROM decodes_few'), '<=', 5 * $N, 'D9: and not many decodes for them');
 
 done_testing();

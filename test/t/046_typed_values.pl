@@ -23,21 +23,21 @@ my $values = $ENV{RAPPEL_CONSO_VALUES} // 20_000;
 
 my $node = new_node('typed', conf => "max_worker_processes = 20\nautovacuum = off\n");
 
-sub query
+sub query_encoded
 {
 	my ($sql) = @_;
 
 	utf8::encode($sql);
-	return $node->safe_psql('postgres', $sql);
+	return $node->sql($sql);
 }
 
 # ---- the types ----
 
 # User-defined types of extensions, where the server has them.
-my @extensions = split(/\n/, query(q{
+my @extensions = split(/\n/, query_encoded(q{
 	SELECT name FROM pg_available_extensions WHERE name IN ('citext', 'cube', 'hstore', 'ltree') ORDER BY 1}));
-query(join(';', map { "CREATE EXTENSION $_" } @extensions)) if @extensions;
-query(<<~'EOC');
+query_encoded(join(';', map { "CREATE EXTENSION $_" } @extensions)) if @extensions;
+query_encoded(<<~'EOC');
 	CREATE TYPE mood AS ENUM ('1', 'true', 'fine', '{"a": 1}');
 	CREATE TYPE pair AS (i int, gone text, d date, t text, "Ju" json, tags text[]);
 	ALTER TYPE pair DROP ATTRIBUTE gone;
@@ -115,7 +115,7 @@ sub takes
 
 # [column, type, node], in the order of the row type.
 my @columns;
-foreach my $row (split(/\n/, query(q{
+foreach my $row (split(/\n/, query_encoded(q{
 	SELECT typname, typcategory, oid::regtype, NULLIF(typarray, 0)::regtype, get_element FROM (
 	  SELECT *, CASE WHEN typname IN ('int2vector', 'oidvector') THEN typelem::regtype END AS get_element FROM pg_type) t
 	WHERE typtype IN ('b', 'r', 'm') AND oid < 16384 AND typisdefined AND NOT (typcategory = 'A' AND get_element IS NULL)
@@ -129,7 +129,7 @@ foreach my $row (split(/\n/, query(q{
 	push @columns, [ "v_$name", $type, $node_of{$name} ];
 	push @columns, [ "a_$name", $array, array_node($node_of{$name}) ] if $array;
 }
-foreach my $row (split(/\n/, query(q{
+foreach my $row (split(/\n/, query_encoded(q{
 	SELECT t.typname, t.oid::regtype, b.typname, b.typcategory FROM pg_type t JOIN pg_type b ON b.oid = t.typbasetype
 	WHERE t.typtype = 'd' AND t.oid < 16384 ORDER BY t.oid})))
 {
@@ -193,7 +193,7 @@ sub any_value
 	return [ object => [ map { [ pick('a', 'i', 'd', 'b'), any_value($depth + 1) ] } 1 .. rand(4) ] ];
 }
 
-sub members
+sub some_members
 {
 	my ($type) = @_;
 	my @members = map { [ $_, value_for($type->{fields}{$_}) ] } grep { chance(0.5) } sort keys %{ $type->{fields} };
@@ -221,7 +221,7 @@ sub value_for
 	return any_value(0) if chance(0.05);
 	return ['null'] if chance(0.05);
 	return pick([ number => pick(@numbers) ], [ boolean => 'true' ], [ object => [] ], [ array => [] ]) if chance(0.08);
-	return [ object => members($type) ] if $type->{fields} && chance(0.85);
+	return [ object => some_members($type) ] if $type->{fields} && chance(0.85);
 	return [ array => elements($type->{element}, chance(0.15) ? 2 : 1) ] if $type->{element} && chance(0.85);
 	return [ number => pick(@numbers[ 0 .. 9 ], @numbers) ] if $type->{takes}{number} && chance(0.3);
 	return [ boolean => pick('true', 'false') ] if $type->{takes}{boolean} && chance(0.3);
@@ -271,11 +271,11 @@ sub refused_element
 {
 	my ($type, $array, $dimensions) = @_;
 
-	return scalar grep { refused($type, $_) } @$array if $dimensions == 1;
+	return scalar grep { is_refused_value($type, $_) } @$array if $dimensions == 1;
 	return scalar grep { $_->[0] eq 'array' && refused_element($type, $_->[1], $dimensions - 1) } @$array;
 }
 
-sub refused
+sub is_refused_value
 {
 	my ($type, $value) = @_;
 	my ($kind, $content) = @$value;
@@ -287,7 +287,7 @@ sub refused
 	{
 		my $members = last_of($content);
 
-		return scalar grep { $members->{$_} && refused($type->{fields}{$_}, $members->{$_}) } keys %{ $type->{fields} };
+		return scalar grep { $members->{$_} && is_refused_value($type->{fields}{$_}, $members->{$_}) } keys %{ $type->{fields} };
 	}
 	return 0;
 }
@@ -296,11 +296,9 @@ sub refused
 
 sub name { return '"' . ($_[0] =~ s/"/""/gr) . '"'; }
 
-sub literal { return "'" . ($_[0] =~ s/'/''/gr) . "'"; }
-
 my $names = join(', ', map { name($_->[0]) } @columns);
-query(join(', ', map { name($_->[0]) . " $_->[1]" } @columns) =~ s/(.*)/CREATE TYPE typed AS ($1)/sr);
-query(<<~"EOC");
+query_encoded(join(', ', map { name($_->[0]) . " $_->[1]" } @columns) =~ s/(.*)/CREATE TYPE typed AS ($1)/sr);
+query_encoded(<<~"EOC");
 	CREATE TABLE given (n int PRIMARY KEY, content text);
 	CREATE TABLE applied (n int PRIMARY KEY, content text);
 	CREATE TABLE expected (n int PRIMARY KEY, content text, sqlstate text, message text);
@@ -312,7 +310,7 @@ query(<<~"EOC");
 # A stream of a type, and a procedure for the same by the server's function.
 foreach my $type ([ typed => $names ], [ strict => 'id, pair, ids' ])
 {
-	query(<<~"EOC");
+	query_encoded(<<~"EOC");
 		INSERT INTO rappel_conso.stream (name, topics, value_type, stop_after, statement) VALUES ('$type->[0]', '{typed}', '$type->[0]', 2000000000, \$\$
 		  INSERT INTO applied SELECT record_offset, ROW($type->[1])::text FROM records \$\$);
 		CREATE PROCEDURE populate_$type->[0]() LANGUAGE plpgsql AS \$\$
@@ -340,7 +338,7 @@ sub compare
 
 	utf8::encode($lines);
 	append_to_file($file, $lines);
-	$node->safe_psql('postgres', <<~"EOC");
+	$node->sql(<<~"EOC");
 		TRUNCATE given, applied, expected;
 		DELETE FROM rappel_conso.dead_letter;
 		\\copy given FROM '$file'
@@ -351,7 +349,7 @@ sub compare
 		CALL populate_$type();
 		EOC
 	unlink $file;
-	return @{ JSON::PP->new->utf8->decode(query(q{
+	return @{ JSON::PP->new->utf8->decode(query_encoded(q{
 		SELECT json_agg(json_build_object('ours', a.content, 'state', d.sqlstate, 'message', d.message, 'detail', d.detail,
 		  'context', d.context, 'theirs', e.content, 'their_state', e.sqlstate, 'their_message', e.message) ORDER BY g.n)
 		FROM given g LEFT JOIN applied a USING (n) JOIN expected e USING (n)
@@ -378,7 +376,7 @@ foreach my $i (0 .. $#records)
 {
 	my $result = $results[$i];
 	my $members = last_of($records[$i]);
-	my @refused = grep { $type_of{$_} && refused($type_of{$_}, $members->{$_}) } keys %$members;
+	my @refused = grep { $type_of{$_} && is_refused_value($type_of{$_}, $members->{$_}) } keys %$members;
 	my $kind;
 
 	if (defined $result->{ours})

@@ -25,13 +25,6 @@ my $node = new_node(
 	conf => "max_worker_processes = 40\nrappel_conso.databases = 'utf8, latin1'\n");
 my @databases = ('utf8', 'latin1');
 
-sub query
-{
-	my ($database, $sql) = @_;
-
-	return $node->safe_psql($database, $sql);
-}
-
 my $bom = "\xef\xbb\xbf";
 my $euro = "\xe2\x82\xac";
 my $registry = 'It begins with %s, as serializers of a schema registry write it (Avro, Protobuf, JSON Schema), here of schema %d.';
@@ -65,8 +58,8 @@ my @headers = (
 	[ "\xff" => "\xff", 'base64:QUJD' => 'a name like an encoded one', 'base64:' => 'z', 'base64:A' => 'none' ],
 	[ 'object' => '{"base64": "QUJD"}', zz => '' ]);
 
-$node->safe_psql('postgres', 'CREATE DATABASE utf8');
-$node->safe_psql('postgres', q{CREATE DATABASE latin1 ENCODING 'LATIN1' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'});
+$node->sql('CREATE DATABASE utf8');
+$node->sql(q{CREATE DATABASE latin1 ENCODING 'LATIN1' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'});
 $kafka->create_topic('encodings');
 $kafka->create_topic('headers');
 foreach my $message (@messages)
@@ -81,7 +74,7 @@ foreach my $i (0 .. $#headers) { $kafka->produce('headers', "k$i", '{}', $header
 
 foreach my $database (@databases)
 {
-	query($database, <<~"EOC");
+	$node->sql(<<~"EOC", dbname => $database);
 		CREATE EXTENSION rappel_conso;
 		UPDATE rappel_conso.stream SET paused = true;
 		CREATE TYPE typed AS (a text);
@@ -99,23 +92,14 @@ foreach my $database (@databases)
 		EOC
 }
 
-sub wait_applied
-{
-	my ($database, $stream, $offset) = @_;
-
-	$node->poll_query_until($database, "SELECT sum(next_offset) = $offset FROM rappel_conso.stream_offset WHERE stream = '$stream'")
-	  or die "stream $stream of $database has not come to offset $offset";
-	return;
-}
-
 # ---- keys and values ----
 
 foreach my $database (@databases)
 {
 	foreach my $stream ('typed', 'jsonb')
 	{
-		wait_applied($database, $stream, scalar @messages);
-		my %got = map { /^(\d+)\|(.*)$/ } split(/\n/, query($database, <<~"EOC"));
+		$node->wait_applied($stream, scalar @messages, dbname => $database);
+		my %got = map { /^(\d+)\|(.*)$/ } split(/\n/, $node->sql(<<~"EOC", dbname => $database));
 			SELECT n, content FROM ${stream}_rows
 			UNION ALL SELECT record_offset, concat_ws('|', sqlstate, message, detail) FROM rappel_conso.dead_letter WHERE name = '$stream'
 			EOC
@@ -126,8 +110,8 @@ foreach my $database (@databases)
 			$expected = $in_latin1 if $database eq 'latin1' && $in_latin1;
 			is(substr($got{$n} // 'nothing', 0, length $expected), $expected, "M2, V14: $database, $stream: $name");
 		}
-		is(query($database, "SELECT count(*) FROM rappel_conso.dead_letter WHERE name = '$stream' AND sqlstate = '22P05'
-			AND COALESCE(context, '') !~ '^(key|value) of the record|JSON data'"),
+		is($node->sql("SELECT count(*) FROM rappel_conso.dead_letter WHERE name = '$stream' AND sqlstate = '22P05'
+			AND COALESCE(context, '') !~ '^(key|value) of the record|JSON data'", dbname => $database),
 			'0', "M2: $database, $stream: characters that it lacks are said to be of key or value");
 	}
 }
@@ -154,14 +138,14 @@ sub headers_of
 
 foreach my $database (@databases)
 {
-	wait_applied($database, 'headers', scalar @headers);
+	$node->wait_applied('headers', scalar @headers, dbname => $database);
 	$node->poll_query_until($database, 'SELECT count(*) = 0 FROM rappel_conso.outbox') or die 'the outbox is not empty';
 	foreach my $n (0 .. $#headers)
 	{
-		is(query($database, "SELECT headers = '$seen{$database}[$n]' FROM header_rows WHERE n = $n"), $n ? 't' : '', "V16: $database: headers of message $n");
+		is($node->sql("SELECT headers = '$seen{$database}[$n]' FROM header_rows WHERE n = $n", dbname => $database), $n ? 't' : '', "V16: $database: headers of message $n");
 		is(headers_of("forwarded_$database", $n), headers_of('headers', $n), "V16: $database: as they were sent on, message $n");
 	}
-	is(query($database, q{SELECT count(*) FROM rappel_conso.dead_letter WHERE name = 'headers'}), '0', "V16: $database: no dead letters");
+	is($node->sql(q{SELECT count(*) FROM rappel_conso.dead_letter WHERE name = 'headers'}, dbname => $database), '0', "V16: $database: no dead letters");
 }
 
 # A record that is dead for its value has such headers, too; and what is
@@ -169,9 +153,9 @@ foreach my $database (@databases)
 $kafka->produce('headers', 'k', 'no JSON', $headers[2]);
 foreach my $database (@databases)
 {
-	wait_applied($database, 'headers', @headers + 1);
-	is(query($database, "SELECT headers = '$seen{$database}[2]' FROM rappel_conso.dead_letter WHERE name = 'headers'"), 't', "V16: $database: headers of a dead letter");
-	query($database, qq{SELECT rc_publish('nested_$database', 'v', 'k', '{"a": {"b": "é"}}')});
+	$node->wait_applied('headers', @headers + 1, dbname => $database);
+	is($node->sql("SELECT headers = '$seen{$database}[2]' FROM rappel_conso.dead_letter WHERE name = 'headers'", dbname => $database), 't', "V16: $database: headers of a dead letter");
+	$node->sql(qq{SELECT rc_publish('nested_$database', 'v', 'k', '{"a": {"b": "é"}}')}, dbname => $database);
 	$node->poll_query_until($database, 'SELECT count(*) = 0 FROM rappel_conso.outbox') or die 'the outbox is not empty';
 	is(headers_of("nested_$database", 0), 'a={"b": "é"}', "V16: $database: what is nested is UTF-8 in Kafka");
 }

@@ -22,8 +22,6 @@ my $node = new_node(
 	preload => 1,
 	conf => "max_worker_processes = 60\n");
 
-sub query { return $node->safe_psql('postgres', $_[0]); }
-
 sub quote { return '$q$' . $_[0] . '$q$'; }
 
 # What a row that comes with its search_path brings is not checked when it is stored.
@@ -57,7 +55,7 @@ my @commands = (
 	'DELETE FROM log' => '22023');
 
 $kafka->produce_many('in', [ map { [ $_, qq({"n": $_}) ] } 0 .. 2 ]);
-query(q{
+$node->sql(q{
 	UPDATE rappel_conso.stream SET paused = true;
 	CREATE TABLE log (n int);
 	INSERT INTO log VALUES (0);
@@ -71,20 +69,20 @@ for (my $i = 0; $i < @commands; $i += 2)
 {
 	push @streams, { name => "r$i", command => $commands[$i], code => $commands[ $i + 1 ] };
 }
-query(join('', map { <<~"EOC" } @streams) . 'SELECT rc_start()');
+$node->sql(join('', map { <<~"EOC" } @streams) . 'SELECT rc_start()');
 	INSERT INTO rappel_conso.stream (name, topics, statement, search_path) VALUES ('$_->{name}', '{in}', ${\quote($_->{command})}, 'public');
 	EOC
 foreach my $stream (@streams)
 {
 	$node->wait_for("the failure of $stream->{command}",
-		"SELECT concat_ws(' ', state, sqlstate) FROM rappel_conso.stream_state WHERE stream = '$stream->{name}'",
+		"SELECT concat_ws(' ', state, sqlstate) FROM rappel_conso.stream_state WHERE stream = '$stream->{name}'", expected =>
 		"failed $stream->{code}");
 	pass(($stream->{code} eq '22023' ? 'V13' : 'R4') . ": restored, refused by the worker: $stream->{command}");
 }
-is(query(q{SELECT count(*), to_regclass('made') IS NULL FROM log}), '1|t', 'R4: nothing of it has run');
-is(query(q{SELECT COALESCE(sum(next_offset), 0), (SELECT count(*) FROM rappel_conso.dead_letter) FROM rappel_conso.stream_offset WHERE stream LIKE 'r%'}),
+is($node->sql(q{SELECT count(*), to_regclass('made') IS NULL FROM log}), '1|t', 'R4: nothing of it has run');
+is($node->sql(q{SELECT COALESCE(sum(next_offset), 0), (SELECT count(*) FROM rappel_conso.dead_letter) FROM rappel_conso.stream_offset WHERE stream LIKE 'r%'}),
 	'0|0', 'R4: no offset has moved, no record is blamed');
-query(q{DELETE FROM rappel_conso.stream WHERE name ~ '^r\d+$'});
+$node->sql(q{DELETE FROM rappel_conso.stream WHERE name ~ '^r\d+$'});
 
 # ---- where "records" is read ----
 
@@ -109,7 +107,7 @@ my @reads = (
 	doubled('records') . ' INSERT INTO out9 SELECT n FROM c40');
 foreach my $i (1 .. @reads)
 {
-	query("CREATE TABLE out$i (n int); INSERT INTO out$i VALUES (1)");
+	$node->sql("CREATE TABLE out$i (n int); INSERT INTO out$i VALUES (1)");
 	is($node->psql('postgres', "INSERT INTO rappel_conso.stream (name, topics, statement) VALUES ('reads$i', '{in}', ${\quote($reads[$i - 1])})"),
 		0, "V13: accepted: $reads[$i - 1]");
 }
@@ -128,17 +126,17 @@ foreach my $statement ('INSERT INTO log VALUES (1)', 'SELECT 1', 'INSERT INTO lo
 }
 
 # a statement that setup mends, and then it can be seen that it reads nothing
-query(q{INSERT INTO rappel_conso.stream (name, topics, setup, statement) VALUES
+$node->sql(q{INSERT INTO rappel_conso.stream (name, topics, setup, statement) VALUES
 	('later', '{in}', 'CREATE TABLE IF NOT EXISTS later (n int)', 'INSERT INTO later SELECT 1'),
 	('well', '{in}', 'CREATE TABLE IF NOT EXISTS well (n int)', 'INSERT INTO well SELECT 1 FROM records')});
-$node->wait_for('later to fail', q{SELECT state || sqlstate FROM rappel_conso.stream_state WHERE stream = 'later'}, 'failed22023');
-is(query(q{SELECT to_regclass('later')}), '', 'V13: when its setup has run, the worker refuses it, and setup is undone');
+$node->wait_for('later to fail', q{SELECT state || sqlstate FROM rappel_conso.stream_state WHERE stream = 'later'}, expected => 'failed22023');
+is($node->sql(q{SELECT to_regclass('later')}), '', 'V13: when its setup has run, the worker refuses it, and setup is undone');
 $node->wait_for('well', q{SELECT sum(next_offset) = 3 FROM rappel_conso.stream_offset WHERE stream = 'well'});
-is(query('SELECT count(*) FROM well'), '3', 'V13: the other one is applied');
+is($node->sql('SELECT count(*) FROM well'), '3', 'V13: the other one is applied');
 
 # ---- unlogged tables ----
 
-query(q{
+$node->sql(q{
 	CREATE UNLOGGED TABLE quick (n int);
 	CREATE TABLE slow (n int);
 	CREATE TABLE parted (n int) PARTITION BY RANGE (n);
@@ -167,14 +165,14 @@ foreach my $case (
 		is($err, '', "V15: what is only read may be unlogged: $statement");
 	}
 }
-query(q{UPDATE rappel_conso.stream SET paused = false WHERE name IN ('u1', 'u3', 'u6')});
+$node->sql(q{UPDATE rappel_conso.stream SET paused = false WHERE name IN ('u1', 'u3', 'u6')});
 foreach my $name ('u1', 'u3', 'u6')
 {
 	$node->wait_for($name, "SELECT sum(next_offset) = 3 FROM rappel_conso.stream_offset WHERE stream = '$name'");
 }
 $node->restart;
 $node->wait_for('the worker', q{SELECT started_at > pg_postmaster_start_time() FROM rappel_conso.stream_offset WHERE stream = 'u1'});
-is(query(q{SELECT (SELECT count(*) FROM quick) || '/' || (SELECT count(*) FROM rappel_conso.stream_state WHERE detail ~ 'unlogged')}),
+is($node->sql(q{SELECT (SELECT count(*) FROM quick) || '/' || (SELECT count(*) FROM rappel_conso.stream_state WHERE detail ~ 'unlogged')}),
 	'3/0', 'V15: a clean restart empties nothing, and nothing is said');
 $node->stop('immediate');
 $node->start;
@@ -182,11 +180,11 @@ foreach my $name ('u1', 'u3')
 {
 	$node->wait_for("$name to say so", "SELECT state = 'running' AND detail ~ 'unlogged table .* was emptied' FROM rappel_conso.stream_state WHERE stream = '$name'");
 }
-is(query(q{SELECT detail ~ '"parted_2"' AND detail !~ 'parted_1' FROM rappel_conso.stream_state WHERE stream = 'u3'}), 't', 'V15: it names the table');
-is(query('SELECT count(*) FROM quick'), '0', 'V15: after a crash the table is empty, and the stream says so');
-is(query(q{SELECT count(*) FROM rc_status() WHERE name = 'u1' AND detail ~ 'unlogged'}), '1', 'V15: so does rc_status()');
-query(q{SELECT rc_seek('u1', 'earliest')});
+is($node->sql(q{SELECT detail ~ '"parted_2"' AND detail !~ 'parted_1' FROM rappel_conso.stream_state WHERE stream = 'u3'}), 't', 'V15: it names the table');
+is($node->sql('SELECT count(*) FROM quick'), '0', 'V15: after a crash the table is empty, and the stream says so');
+is($node->sql(q{SELECT count(*) FROM rc_status() WHERE name = 'u1' AND detail ~ 'unlogged'}), '1', 'V15: so does rc_status()');
+$node->sql(q{SELECT rc_seek('u1', 'earliest')});
 $node->wait_for('the rows', 'SELECT count(*) = 3 FROM quick');
-is(query(q{SELECT detail FROM rappel_conso.stream_state WHERE stream = 'u1'}), '', 'V15: rc_seek() is the answer');
+is($node->sql(q{SELECT detail FROM rappel_conso.stream_state WHERE stream = 'u1'}), '', 'V15: rc_seek() is the answer');
 
 done_testing();

@@ -23,29 +23,6 @@ my $api = start_api();
 my $node = new_node('main', api => $api);
 my $summary = 'run_id, state, fetched, inserted, updated, unchanged, dead';
 
-sub call { return start_session($node, @_); }
-
-sub value { return $node->safe_psql('postgres', $_[0]); }
-
-# What the newest run's row says.
-sub newest
-{
-	return value("SELECT $_[0] FROM rappel_conso.run ORDER BY id DESC LIMIT 1");
-}
-
-sub no_worker
-{
-	my ($name) = @_;
-
-	return ok(
-		$node->poll_query_until(
-			'postgres',
-			"SELECT rappel_conso.worker_pid('run', 'rappel_conso') IS NULL
-			    AND NOT EXISTS (SELECT FROM pg_stat_activity
-			                    WHERE backend_type LIKE 'rappel_conso run %')"),
-		$name);
-}
-
 # Begin a call and return when its run stands in the middle of the export.
 sub call_into_middle
 {
@@ -54,12 +31,12 @@ sub call_into_middle
 
 	$api->control(
 		faults => [ { fault => 'gate', on => 'export', lines => $MIDDLE } ]);
-	$call = call($sql // 'SELECT * FROM rc_sync_now(full_sync => true)');
+	$call = $node->start_session($sql // 'SELECT * FROM rc_sync_now(full_sync => true)');
 	$api->wait_held;
 	return $call;
 }
 
-value("UPDATE rappel_conso.stream SET batch_size = $BATCH
+$node->sql("UPDATE rappel_conso.stream SET batch_size = $BATCH
         WHERE name = 'rappel_conso'");
 
 #
@@ -114,7 +91,7 @@ sub from_every_place
 	foreach my $place (@places)
 	{
 		my ($name, $sql, $before) = @$place;
-		my $call = call("$notices\n" . ($before // '') . "\n$sql;")->finish;
+		my $call = $node->start_session("$notices\n" . ($before // '') . "\n$sql;")->finish;
 
 		is($call->{out}, $quiet, "$where: from $name");
 		is($call->{err}, '', "$where: without a word from $name");
@@ -122,11 +99,11 @@ sub from_every_place
 	return;
 }
 
-my $first = call("SELECT state, fetched, published, inserted, updated, unchanged, dead,
+my $first = $node->start_session("SELECT state, fetched, published, inserted, updated, unchanged, dead,
 	             duration > '0' FROM rc_sync_now()")->finish;
 is($first->{out}, "success|$RECORDS|0|$RECORDS|0|0|0|t",
 	'the first sync fills the table');
-my $digest = table_digest($node);
+my $digest = $node->table_digest;
 
 from_every_place('not preloaded');
 
@@ -137,7 +114,7 @@ $api->control(
 		where => "numero_fiche = '2024-01-0001'",
 		set => { marque_produit => 'marque b', numero_version => 3 }
 	});
-my $isolated = call(<<~'EOC')->finish;
+my $isolated = $node->start_session(<<~'EOC')->finish;
 	BEGIN ISOLATION LEVEL REPEATABLE READ;
 	SELECT count(*) FROM rappel_conso_table WHERE nom_de_la_marque_du_produit = 'marque b';
 	SELECT state, updated FROM rc_sync_now(full_sync => true);
@@ -148,9 +125,9 @@ my $isolated = call(<<~'EOC')->finish;
 is($isolated->{out}, "0\nsuccess|1\n0\n1",
 	'a run does not show in the snapshot that its caller has');
 $api->control(reset => JSON::PP::true);
-value('TRUNCATE rappel_conso_table');
-value('SELECT rc_sync_now(full_sync => true)');
-is(table_digest($node), $digest, 'the table is as it was');
+$node->sql('TRUNCATE rappel_conso_table');
+$node->sql('SELECT rc_sync_now(full_sync => true)');
+is($node->table_digest, $digest, 'the table is as it was');
 
 #
 # Progress
@@ -159,7 +136,7 @@ is(table_digest($node), $digest, 'the table is as it was');
 my $progress = call_into_middle();
 ok($progress->wait_for(qr/NOTICE.*source "rappel_conso": 100 of 300 records/),
 	'progress is told while the run is in its middle');
-is( value("SELECT state || ' ' || (detail ~ '100 fetched') FROM rc_status()
+is( $node->sql("SELECT state || ' ' || (detail ~ '100 fetched') FROM rc_status()
             WHERE component = 'source'"),
 	'running true',
 	'and rc_status() knows');
@@ -167,7 +144,7 @@ $api->release;
 $progress->finish;
 like($progress->{out}, qr/^\d+\|success\|300\|/, 'the run goes on to its end');
 like($progress->{err}, qr/NOTICE.*300 of 300 records/, 'which is told, too');
-is(call("SET client_min_messages = warning; SELECT rc_sync_now();")->finish
+is($node->start_session("SET client_min_messages = warning; SELECT rc_sync_now();")->finish
 	  ->{err},
 	'', 'progress can be silenced');
 
@@ -209,7 +186,7 @@ my @endings = (
 	map { [ 'pg_cancel_backend', $_, '57014', 'user request' ] }
 	  grep { $_ ne 'the middle of an export' } sort keys %places);
 
-value("UPDATE rappel_conso.source SET retry_delay = '1 hour'
+$node->sql("UPDATE rappel_conso.source SET retry_delay = '1 hour'
         WHERE name = 'rappel_conso'");
 foreach my $ending (@endings)
 {
@@ -224,11 +201,11 @@ foreach my $ending (@endings)
 	$api->control(faults => $fault ? [$fault] : []);
 	unless ($fault)
 	{
-		$locker = call(
+		$locker = $node->start_session(
 			"BEGIN; LOCK TABLE rappel_conso_table;\n\\warn locked\n");
 		$locker->wait_for(qr/locked/);
 	}
-	$call = call("SET statement_timeout = '$timeout';
+	$call = $node->start_session("SET statement_timeout = '$timeout';
 	              SELECT rc_sync_now(full_sync => true);");
 	if ($reached{$where})
 	{
@@ -240,25 +217,25 @@ foreach my $ending (@endings)
 		$api->wait_held;
 	}
 	$at = $how eq 'statement_timeout'
-	  ? value("SELECT query_start + '1500 ms' $of_caller")
-	  : value("SELECT clock_timestamp() FROM (SELECT $how(pid) $of_caller) c");
+	  ? $node->sql("SELECT query_start + '1500 ms' $of_caller")
+	  : $node->sql("SELECT clock_timestamp() FROM (SELECT $how(pid) $of_caller) c");
 	$call->finish;
 	is($call->{sqlstate}, $sqlstate, "$name: SQLSTATE of the caller");
 	like($call->{message}, qr/due to $text$/, "$name: and its error");
-	no_worker("$name: the worker has gone");
-	is( newest("state || ' ' || sqlstate || ' ' || (finished_at - '$at' < '2 s')"),
+	$node->has_no_run_worker("$name: the worker has gone");
+	is( $node->newest_run("state || ' ' || sqlstate || ' ' || (finished_at - '$at' < '2 s')"),
 		'cancelled 57014 true',
 		"$name: the run is cancelled within 2 s");
-	is( value('SELECT state FROM rappel_conso.task ORDER BY run DESC LIMIT 1'),
+	is( $node->sql('SELECT state FROM rappel_conso.task ORDER BY run DESC LIMIT 1'),
 		'cancelled', "$name: and so is its task");
 	$locker->finish if $locker;
 }
 $api->control(faults => []);
-value("UPDATE rappel_conso.source SET retry_delay = '100 ms'
+$node->sql("UPDATE rappel_conso.source SET retry_delay = '100 ms'
         WHERE name = 'rappel_conso'");
-like(value('SELECT rc_sync_now()'),
+like($node->sql('SELECT rc_sync_now()'),
 	qr/success/, 'the next run works as if nothing had been');
-is(table_digest($node), $digest, 'and the table is whole');
+is($node->table_digest, $digest, 'and the table is whole');
 
 #
 # Two callers
@@ -267,20 +244,20 @@ is(table_digest($node), $digest, 'and the table is whole');
 sub two_callers
 {
 	my $one = call_into_middle();
-	my $other = call('SELECT * FROM rc_sync_now()');
+	my $other = $node->start_session('SELECT * FROM rc_sync_now()');
 
 	$other->wait_for(qr/NOTICE.*waiting for the run of source "rappel_conso"/);
 	return ($one, $other);
 }
 
-my $runs = value('SELECT count(*) FROM rappel_conso.run');
+my $runs = $node->sql('SELECT count(*) FROM rappel_conso.run');
 my ($one, $other) = two_callers();
 $api->release;
 $_->finish foreach ($one, $other);
 like($one->{out}, qr/^\d+\|success\|300\|0\|0\|0\|300\|0\|/,
 	'two callers: the first gets its result');
 is($other->{out}, $one->{out}, 'and the other one the same row');
-is(value('SELECT count(*) FROM rappel_conso.run') - $runs,
+is($node->sql('SELECT count(*) FROM rappel_conso.run') - $runs,
 	1, 'there was one run');
 
 # a failure that no retry mends
@@ -294,15 +271,15 @@ like($one->{message}, qr/"${\DATASET}".*There is no such dataset/,
 foreach my $field ('sqlstate', 'message', 'detail', 'hint')
 {
 	is($other->{$field}, $one->{$field}, "the other one the same $field");
-	is( newest({ message => 'error' }->{$field} // $field),
+	is( $node->newest_run({ message => 'error' }->{$field} // $field),
 		$one->{$field} // '',
 		"and so does the run's row");
 }
-is(newest('state'), 'failed', 'which says that it failed');
+is($node->newest_run('state'), 'failed', 'which says that it failed');
 
 # one of the two goes
 ($one, $other) = two_callers();
-value("SELECT pg_cancel_backend(pid) FROM pg_stat_activity
+$node->sql("SELECT pg_cancel_backend(pid) FROM pg_stat_activity
         WHERE query ~ 'rc_sync_now\\(\\)' AND pid <> pg_backend_pid()");
 is($other->finish->{sqlstate}, '57014', 'the one who waits is cancelled');
 $api->release;
@@ -310,11 +287,11 @@ like($one->finish->{out}, qr/success/, 'which does not cancel the run');
 
 ($one, $other) = two_callers();
 $api->control(faults => []);
-value("SELECT pg_cancel_backend(pid) FROM pg_stat_activity
+$node->sql("SELECT pg_cancel_backend(pid) FROM pg_stat_activity
         WHERE query ~ 'full_sync' AND pid <> pg_backend_pid()");
 is($one->finish->{sqlstate}, '57014', 'the one who started it is cancelled');
 like($other->finish->{out}, qr/success/, 'then the other one runs it');
-is( value("SELECT string_agg(state, ' ' ORDER BY id) FROM (SELECT * FROM
+is( $node->sql("SELECT string_agg(state, ' ' ORDER BY id) FROM (SELECT * FROM
            rappel_conso.run ORDER BY id DESC LIMIT 2) r"),
 	'cancelled success', 'in a run of its own');
 
@@ -325,46 +302,46 @@ is( value("SELECT string_agg(state, ' ' ORDER BY id) FROM (SELECT * FROM
 my $worker = "rappel_conso.worker_pid('run', 'rappel_conso')";
 
 $one = call_into_middle();
-value("SELECT pg_cancel_backend($worker)");
+$node->sql("SELECT pg_cancel_backend($worker)");
 is($one->finish->{sqlstate}, '57014', 'a cancelled worker cancels the call');
-is(newest('state'), 'cancelled', 'and the run');
+is($node->newest_run('state'), 'cancelled', 'and the run');
 
 ($one, $other) = two_callers();
-value("SELECT pg_terminate_backend($worker)");
+$node->sql("SELECT pg_terminate_backend($worker)");
 is($one->finish->{sqlstate}, '57P01', 'a terminated worker is an error');
 like($one->{message}, qr/^terminating background worker/, 'that says so');
 is($other->finish->{sqlstate}, '08006', 'also for the one who waits');
 like($other->{message}, qr/^run \d+ of source "rappel_conso" ended unexpectedly$/,
 	'who is told what it has waited for');
-is( value("SELECT state FROM rc_status() WHERE component = 'source'"),
+is( $node->sql("SELECT state FROM rc_status() WHERE component = 'source'"),
 	'failed', 'rc_status() sees through a row that says "running"');
 $api->control(faults => []);
 
 # The row of the dead run is still there when the next one has its lock: who
 # comes then must wait for the living.
-my $locker = call("BEGIN; LOCK TABLE rappel_conso.task;\n\\warn locked\n");
+my $locker = $node->start_session("BEGIN; LOCK TABLE rappel_conso.task;\n\\warn locked\n");
 $locker->wait_for(qr/locked/);
-$one = call('SELECT * FROM rc_sync_now()');
+$one = $node->start_session('SELECT * FROM rc_sync_now()');
 $node->poll_query_until('postgres',
 	"SELECT count(*) = 1 FROM pg_locks WHERE NOT granted AND pid = $worker")
   or die 'the run does not wait';
-$other = call('SELECT * FROM rc_sync_now()');
+$other = $node->start_session('SELECT * FROM rc_sync_now()');
 $other->wait_for(qr/NOTICE.*waiting for the run/);
 $_->finish foreach ($locker, $one, $other);
 like($one->{out}, qr/^\d+\|success\|/, 'the next run works');
 is($other->{out}, $one->{out}, 'also for who has come before it had a row');
-is( value("SELECT state, sqlstate, error FROM rappel_conso.run
+is( $node->sql("SELECT state, sqlstate, error FROM rappel_conso.run
             ORDER BY id DESC OFFSET 1 LIMIT 1"),
 	'failed|57P02|the process ended before the run did',
 	'and has marked the dead one as failed');
-is( value("SELECT count(*) FROM rappel_conso.task
+is( $node->sql("SELECT count(*) FROM rappel_conso.task
             WHERE state IN ('queued', 'running', 'up_for_retry')"),
 	0, 'with its tasks');
 
 # a failure can be caught, and the transaction goes on
 $api->control(
 	faults => [ { fault => 'status', on => 'meta', status => 404 } ]);
-my $caught = call(<<~'EOC')->finish;
+my $caught = $node->start_session(<<~'EOC')->finish;
 	CREATE TEMP TABLE caught (t text);
 	DO $$
 	DECLARE hint text;
@@ -378,11 +355,11 @@ my $caught = call(<<~'EOC')->finish;
 	SELECT t FROM caught;
 	EOC
 is( $caught->{out},
-	value("SELECT sqlstate || ' ' || error || ' ' || hint
+	$node->sql("SELECT sqlstate || ' ' || error || ' ' || hint
 	         FROM rappel_conso.run WHERE state = 'failed'
 	        ORDER BY id DESC LIMIT 1"),
 	'an exception handler gets the error that the run keeps');
-is(newest('state'), 'success', 'after it another call works');
+is($node->newest_run('state'), 'success', 'after it another call works');
 
 #
 # Servers that are set up otherwise
@@ -395,7 +372,7 @@ $node->append_conf('postgresql.conf', <<~'EOC');
 	max_worker_processes = 1
 	EOC
 $node->restart;
-my $crowded = call('SELECT rc_sync_now()')->finish;
+my $crowded = $node->start_session('SELECT rc_sync_now()')->finish;
 is($crowded->{sqlstate}, '53000', 'no free worker slot: SQLSTATE');
 like($crowded->{message},
 	qr/^could not start the run worker of source "rappel_conso"$/,
@@ -405,6 +382,6 @@ like($crowded->{hint}, qr/max_worker_processes/, 'and the hint');
 $node->append_conf('postgresql.conf', 'max_worker_processes = 8');
 $node->restart;
 from_every_place('preloaded');
-is(table_digest($node), $digest, 'the table is the same');
+is($node->table_digest, $digest, 'the table is the same');
 
 done_testing();

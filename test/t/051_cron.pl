@@ -44,15 +44,14 @@ my %jobs = (
 	broken => "SELECT rc_sync_now('broken')",
 	nightly => "SELECT rc_sync_now('broken', full_sync => true)");
 
-$node->safe_psql('postgres', <<~'EOC');
+$node->sql(<<~'EOC');
 	CREATE EXTENSION pg_cron;
 	INSERT INTO rappel_conso.source (name, dataset, transform, retries, url)
 	  SELECT 'broken', 'no-such-dataset', 'none', 0, url
 	    FROM rappel_conso.source WHERE name = 'rappel_conso';
 	UPDATE rappel_conso.source SET stream = 'rappel_conso' WHERE name = 'broken';
 	EOC
-$node->safe_psql('postgres',
-	"SELECT cron.schedule('$_', '\@reboot', \$\$$jobs{$_}\$\$)")
+$node->sql("SELECT cron.schedule('$_', '\@reboot', \$\$$jobs{$_}\$\$)")
   foreach sort keys %jobs;
 
 foreach my $way (sort keys %ways)
@@ -60,8 +59,7 @@ foreach my $way (sort keys %ways)
 	my $number = keys %jobs;
 	my %details;
 
-	$node->safe_psql('postgres',
-		'TRUNCATE cron.job_run_details;
+	$node->sql('TRUNCATE cron.job_run_details;
 		 DROP TABLE IF EXISTS rappel_conso_table;
 		 UPDATE rappel_conso.source SET fold_accents = NOT fold_accents');
 	$node->append_conf('postgresql.conf', $ways{$way});
@@ -73,8 +71,7 @@ foreach my $way (sort keys %ways)
 
 	foreach my $line (
 		split(/\n/,
-			$node->safe_psql('postgres',
-				"SELECT j.jobname, d.status, replace(d.return_message, chr(10), ' ')
+			$node->sql("SELECT j.jobname, d.status, replace(d.return_message, chr(10), ' ')
 				   FROM cron.job_run_details d JOIN cron.job j USING (jobid)")))
 	{
 		my ($name, $status, $message) = split(/\|/, $line, 3);
@@ -88,8 +85,7 @@ foreach my $way (sort keys %ways)
 	}
 	foreach my $name ('broken', 'nightly')
 	{
-		my $error = $node->safe_psql('postgres',
-			"SELECT error FROM rappel_conso.run WHERE source = 'broken'
+		my $error = $node->sql("SELECT error FROM rappel_conso.run WHERE source = 'broken'
 			  ORDER BY id DESC LIMIT 1");
 
 		is($details{$name}{status}, 'failed', "$way: $name failed");
@@ -97,12 +93,9 @@ foreach my $way (sort keys %ways)
 		like($details{$name}{message}, qr/ERROR: +\Q$error\E/,
 			'and so does the job');
 	}
-	is( $node->safe_psql(
-			'postgres', "SELECT count(*) FROM rappel_conso_table"),
+	is( $node->sql("SELECT count(*) FROM rappel_conso_table"),
 		$RECORDS, "$way: the recalls are there");
-	is( $node->safe_psql(
-			'postgres',
-			"SELECT count(*) FROM rappel_conso.run WHERE state = 'running'"),
+	is( $node->sql("SELECT count(*) FROM rappel_conso.run WHERE state = 'running'"),
 		0,
 		"$way: no run is left");
 }

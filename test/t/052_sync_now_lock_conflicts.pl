@@ -14,31 +14,15 @@ use Test::More;
 my $api = start_api();
 my $node = new_node('main', api => $api);
 
-sub call { return start_session($node, @_); }
-
-sub value { return $node->safe_psql('postgres', $_[0]); }
-
-sub no_worker
-{
-	my ($name) = @_;
-
-	return ok(
-		$node->poll_query_until(
-			'postgres',
-			"SELECT NOT EXISTS (SELECT FROM pg_stat_activity
-			                    WHERE backend_type LIKE 'rappel_conso run %')"),
-		$name);
-}
-
-value('SELECT rc_sync_now()');
-my $digest = table_digest($node);
+$node->sql('SELECT rc_sync_now()');
+my $digest = $node->table_digest;
 
 my $in_way = 'waits for a lock that this session holds';
 my $changed = 'was changed by this transaction';
 my $missing = '2024-01-0001';
 
-value('CREATE DATABASE fresh');
-value("DELETE FROM rappel_conso_table WHERE reference_fiche = '$missing'");
+$node->sql('CREATE DATABASE fresh');
+$node->sql("DELETE FROM rappel_conso_table WHERE reference_fiche = '$missing'");
 foreach my $case (
 	[ "UPDATE rappel_conso.source SET retries = 1", "source .* $changed" ],
 	[
@@ -62,7 +46,7 @@ foreach my $case (
 	[ 'LOCK TABLE pg_catalog.pg_database', $in_way ])
 {
 	my ($sql, $message, $dbname) = @$case;
-	my $call = call(
+	my $call = $node->start_session(
 		"SET statement_timeout = '30s'; BEGIN; $sql;
 		 SELECT rc_sync_now(full_sync => true);",
 		dbname => $dbname)->finish;
@@ -71,9 +55,9 @@ foreach my $case (
 	like($call->{message} // $call->{err}, qr/$message$/, 'the message');
 	like($call->{hint} // '', qr/^Commit .*first, then call /,
 		'and the hint');
-	no_worker('nothing is left');
+	$node->has_no_run_worker('nothing is left');
 }
-my $undone = call(<<~'EOC')->finish;
+my $undone = $node->start_session(<<~'EOC')->finish;
 	BEGIN;
 	SAVEPOINT a;
 	UPDATE rappel_conso.source SET retries = 1;
@@ -84,9 +68,9 @@ is($undone->{out}, 'success|1', 'what was rolled back does not stand in the way'
 
 # one who waits for another's run
 $api->control(faults => [ { fault => 'gate', on => 'export', lines => 1 } ]);
-my $runs = call('SELECT state FROM rc_sync_now(full_sync => true)');
+my $runs = $node->start_session('SELECT state FROM rc_sync_now(full_sync => true)');
 $api->wait_held;
-my $waits = call('BEGIN; LOCK TABLE rappel_conso_table; SELECT rc_sync_now();');
+my $waits = $node->start_session('BEGIN; LOCK TABLE rappel_conso_table; SELECT rc_sync_now();');
 $waits->wait_for(qr/waiting for the run of source "rappel_conso"/);
 $api->release;
 is($waits->finish->{sqlstate}, '55006',
@@ -94,14 +78,14 @@ is($waits->finish->{sqlstate}, '55006',
 is($runs->finish->{out}, 'success', 'and that run goes on');
 
 my $read_only =
-  call('BEGIN TRANSACTION READ ONLY; SELECT rc_sync_now();')->finish;
+  $node->start_session('BEGIN TRANSACTION READ ONLY; SELECT rc_sync_now();')->finish;
 is($read_only->{sqlstate}, '25006', 'a read-only transaction: SQLSTATE');
 like($read_only->{message},
 	qr/^cannot execute rc_sync_now\(\) in a read-only transaction$/,
 	'and the message');
-my $unknown = call("SELECT rc_sync_now('sensors');")->finish;
+my $unknown = $node->start_session("SELECT rc_sync_now('sensors');")->finish;
 is("$unknown->{sqlstate} $unknown->{message}",
 	'42704 source "sensors" does not exist', 'a source that is none');
-is(table_digest($node), $digest, 'after all that the table is whole');
+is($node->table_digest, $digest, 'after all that the table is whole');
 
 done_testing();

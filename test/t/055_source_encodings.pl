@@ -34,7 +34,7 @@ sub decoded
 }
 
 # As a client that writes UTF-8; SQL_ASCII takes the bytes as they are.
-sub run
+sub outcome_in
 {
 	my ($database, $sql) = @_;
 	my ($code, $out, $err) = $node->psql($database,
@@ -52,34 +52,34 @@ foreach my $database (sort keys %databases)
 	my $lacks = { latin1 => '€', koi8r => 'é', euc_jp => '€' }->{$database};    # in a value
 	my $key_field = "rang $field";
 
-	$node->safe_psql('postgres', "CREATE DATABASE $database ENCODING '$encoding' LOCALE 'C' TEMPLATE template0");
+	$node->sql("CREATE DATABASE $database ENCODING '$encoding' LOCALE 'C' TEMPLATE template0");
 	$node->safe_psql($database, 'CREATE EXTENSION rappel_conso; CREATE TABLE got (key text, value jsonb, word text)');
 	push @records, { $field => 'other', $key_field => 'other', ordre => 4 }, { $field => $word, ordre => 5 };
 	$api->control(replace => { dataset => "d_$database", records => [ map { decoded($_) } @records ] });
 
 	# all that can be asked for is the same in the API
-	is(run($database, qq{
+	is(outcome_in($database, qq{
 		INSERT INTO rappel_conso.stream (name, topics, statement)
 		VALUES ('s', '{s}', 'INSERT INTO public.got SELECT key, NULL, value->>''$field'' FROM records');
 		INSERT INTO rappel_conso.source (name, url, dataset, filter, key_field, cursor_field, stream, retries)
 		VALUES ('s', '${\$api->url}', 'd_$database', '`$field` = ''$word''', '$key_field', 'ordre', 's', 0)}), '', "V16: $encoding: a source");
 	$api->clear_log;
-	is(run($database, q{SET client_min_messages = error; SELECT state, fetched, dead FROM rc_sync_now('s')}), 'success|4|1', "V16: $encoding: the filter selects, and the key is found");
-	is(run($database, 'SELECT key FROM got ORDER BY 1'), join("\n", map { "$word $_" } 1 .. 3), "V16: $encoding: the keys are");
-	is(run($database, 'SELECT DISTINCT word FROM got'), $word, "V16: $encoding: so is a value");
-	is(run($database, q{SELECT message FROM rappel_conso.dead_letter WHERE origin = 'source'}), qq{key field "$key_field" is missing},
+	is(outcome_in($database, q{SET client_min_messages = error; SELECT state, fetched, dead FROM rc_sync_now('s')}), 'success|4|1', "V16: $encoding: the filter selects, and the key is found");
+	is(outcome_in($database, 'SELECT key FROM got ORDER BY 1'), join("\n", map { "$word $_" } 1 .. 3), "V16: $encoding: the keys are");
+	is(outcome_in($database, 'SELECT DISTINCT word FROM got'), $word, "V16: $encoding: so is a value");
+	is(outcome_in($database, q{SELECT message FROM rappel_conso.dead_letter WHERE origin = 'source'}), qq{key field "$key_field" is missing},
 		"V16: $encoding: a message names the field as it is");
-	is(run($database, q{SELECT state, fetched, inserted FROM rc_sync_now('s', true)}), 'success|4|3', "V16: $encoding: read again");
+	is(outcome_in($database, q{SELECT state, fetched, inserted FROM rc_sync_now('s', true)}), 'success|4|3', "V16: $encoding: read again");
 
 	# a cursor that is a text, and one that the encoding lacks
-	is(run($database, qq{UPDATE rappel_conso.source SET cursor_field = '$key_field', filter = NULL WHERE name = 's';
+	is(outcome_in($database, qq{UPDATE rappel_conso.source SET cursor_field = '$key_field', filter = NULL WHERE name = 's';
 		SELECT state FROM rc_sync_now('s')}), 'success', "V16: $encoding: a cursor of words");
-	my $cursor = run($database, q{SELECT cursor_value FROM rappel_conso.source_state WHERE source = 's'});
+	my $cursor = outcome_in($database, q{SELECT cursor_value FROM rappel_conso.source_state WHERE source = 's'});
 	ok((grep { $_ eq $cursor } 'other', map { "$word $_" } 1 .. 3), "V16: $encoding: is stored as it is ($cursor)");
-	is(run($database, q{SELECT state FROM rc_sync_now('s')}), 'success', "V16: $encoding: and asked for");
+	is(outcome_in($database, q{SELECT state FROM rc_sync_now('s')}), 'success', "V16: $encoding: and asked for");
 
 	# what has no such field says which
-	like(run($database, qq{UPDATE rappel_conso.source SET cursor_field = '$word' WHERE name = 's'; SELECT rc_sync_now('s')}),
+	like(outcome_in($database, qq{UPDATE rappel_conso.source SET cursor_field = '$word' WHERE name = 's'; SELECT rc_sync_now('s')}),
 		qr/^42703: dataset "d_$database" has no field "\Q$word\E"/, "V16: $encoding: an unknown field has its name");
 
 	# the API's own words, which come outside of any transaction
@@ -91,17 +91,17 @@ foreach my $database (sort keys %databases)
 	{
 		$api->fault('status', on => 'meta', status => 400, body => decode('UTF-8', $body),
 			content_type => $body =~ /^{/ ? 'application/json' : 'text/html');
-		like(run($database, q{UPDATE rappel_conso.source SET cursor_field = 'ordre' WHERE name = 's'; SELECT rc_sync_now('s')}),
+		like(outcome_in($database, q{UPDATE rappel_conso.source SET cursor_field = 'ordre' WHERE name = 's'; SELECT rc_sync_now('s')}),
 			$answers{$body}, "V16: $encoding: the API's words are told in it");
-		like(run($database, q{SELECT '22023: ' || error || ';' FROM rappel_conso.run ORDER BY id DESC LIMIT 1}),
+		like(outcome_in($database, q{SELECT '22023: ' || error || ';' FROM rappel_conso.run ORDER BY id DESC LIMIT 1}),
 			$answers{$body}, "V16: $encoding: and stored");
 	}
 	next unless $lacks;
 	$api->control(replace => { dataset => "d_$database", records => [ map { decoded({ k => "$lacks$_", ordre => $_ }) } 1 .. 2 ] });
-	is(run($database, q{UPDATE rappel_conso.source SET cursor_field = 'k', key_field = 'ordre', filter = NULL WHERE name = 's';
+	is(outcome_in($database, q{UPDATE rappel_conso.source SET cursor_field = 'k', key_field = 'ordre', filter = NULL WHERE name = 's';
 		SELECT state, fetched FROM rc_sync_now('s')}), 'success|2', "V16: $encoding: a cursor that it lacks");
-	is(run($database, q{SELECT cursor_value FROM rappel_conso.source_state WHERE source = 's'}), '', "V16: $encoding: is not stored");
-	is(run($database, q{SELECT count(*) FROM rappel_conso.dead_letter WHERE origin = 'stream' AND resolved_at IS NULL}), '2', "V16: $encoding: such values are dead letters");
+	is(outcome_in($database, q{SELECT cursor_value FROM rappel_conso.source_state WHERE source = 's'}), '', "V16: $encoding: is not stored");
+	is(outcome_in($database, q{SELECT count(*) FROM rappel_conso.dead_letter WHERE origin = 'stream' AND resolved_at IS NULL}), '2', "V16: $encoding: such values are dead letters");
 }
 
 # Bytes that are no UTF-8, in SQL_ASCII; and what WIN1252 has no character for
@@ -111,7 +111,7 @@ foreach my $column ('filter', 'key_field', 'cursor_field')
 	like(join('; ', $err =~ /(?:ERROR|DETAIL|HINT):  (.*)$/mg), qr/^22021: $column of source "bad" cannot be written in UTF-8; The encoding of the database is SQL_ASCII/,
 		"V16: SQL_ASCII: $column that is no UTF-8 is refused");
 }
-like(run('win1252', q{INSERT INTO rappel_conso.source (name, dataset, filter) VALUES ('bad', 'd', convert_from('\x81', 'WIN1252'))}),
+like(outcome_in('win1252', q{INSERT INTO rappel_conso.source (name, dataset, filter) VALUES ('bad', 'd', convert_from('\x81', 'WIN1252'))}),
 	qr/^22021: filter of source "bad" cannot be written in UTF-8; It holds a character of encoding WIN1252 that has no equivalent/,
 	'V16: WIN1252: what is no character is refused');
 # one that was restored without a check says the same when it runs
@@ -124,8 +124,8 @@ foreach my $database (sort keys %databases)
 {
 	my $word = $databases{$database}[1];
 
-	run($database, qq{SELECT rc_publish('t', '$word'::text, '$word', '{"$word": "$word"}'); SELECT rc_publish('t', '{"a": "$word"}'::jsonb, '$word')});
-	is(run($database, q{SELECT encode(key, 'hex'), encode(value, 'hex') FROM rappel_conso.outbox ORDER BY id}),
+	outcome_in($database, qq{SELECT rc_publish('t', '$word'::text, '$word', '{"$word": "$word"}'); SELECT rc_publish('t', '{"a": "$word"}'::jsonb, '$word')});
+	is(outcome_in($database, q{SELECT encode(key, 'hex'), encode(value, 'hex') FROM rappel_conso.outbox ORDER BY id}),
 		join("\n", map { unpack('H*', $word) . '|' . unpack('H*', $_) } $word, qq({"a": "$word"})),
 		"V16: $database: messages are UTF-8");
 }
@@ -133,7 +133,7 @@ foreach my $database (sort keys %databases)
 # A list of brokers that the server starts with is taken, and refused by whoever connects
 $node->append_conf('postgresql.conf', "shared_preload_libraries = 'rappel_conso'\nrappel_conso.kafka_brokers = 'localhost:99999'\n");
 $node->restart;
-like(run('utf8', q{SELECT rc_drain('s')}), qr/^22023: invalid list of brokers in "rappel_conso.kafka_brokers"; "localhost:99999" is not a host, or host and port.; Use host:port/,
+like(outcome_in('utf8', q{SELECT rc_drain('s')}), qr/^22023: invalid list of brokers in "rappel_conso.kafka_brokers"; "localhost:99999" is not a host, or host and port.; Use host:port/,
 	'V17: a wrong list of brokers is no direct mode, and says what is wrong');
 
 done_testing();

@@ -17,17 +17,7 @@ my $api = start_api();
 my $kafka = start_kafka();
 my $node = new_node('load', api => $api, kafka => $kafka, source => { retries => 1, retry_delay => "'1 hour'" });
 
-sub query { return $node->safe_psql('postgres', $_[0]); }
-
-sub wait_for
-{
-	my ($sql, $what) = @_;
-
-	$node->poll_query_until('postgres', $sql) or die "$what: not in time";
-	return;
-}
-
-query(q{
+$node->sql(q{
 	CREATE TABLE broken AS SELECT true AS yes;
 	CREATE FUNCTION disk() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
 	  IF EXISTS (SELECT FROM public.broken) THEN RAISE EXCEPTION 'no disk' USING ERRCODE = '58030'; END IF;
@@ -35,17 +25,17 @@ query(q{
 	CREATE TABLE copy (value jsonb);
 	CREATE TRIGGER t BEFORE INSERT ON copy FOR EACH ROW EXECUTE FUNCTION disk();
 	UPDATE rappel_conso.stream SET statement = 'INSERT INTO public.copy SELECT value FROM records', setup = NULL, value_type = 'jsonb', workers = 2});
-my $call = start_session($node, 'SELECT rc_sync_now()');
+my $call = $node->start_session('SELECT rc_sync_now()');
 
-wait_for(q{SELECT count(*) = 1 FROM rappel_conso.task WHERE name = 'load' AND state = 'up_for_retry'}, 'the wait');
-is(query(q{SELECT count(rappel_conso.worker_pid('stream', 'rappel_conso', n)) FROM generate_series(0, 1) n}), '0',
+$node->wait_for('the wait', q{SELECT count(*) = 1 FROM rappel_conso.task WHERE name = 'load' AND state = 'up_for_retry'});
+is($node->sql(q{SELECT count(rappel_conso.worker_pid('stream', 'rappel_conso', n)) FROM generate_series(0, 1) n}), '0',
 	'C1: a run that waits for its next try holds no place of the stream');
-query('DELETE FROM broken; SELECT rc_start()');
-wait_for('SELECT count(*) = 300 FROM copy', 'the records');
+$node->sql('DELETE FROM broken; SELECT rc_start()');
+$node->wait_for('the records', 'SELECT count(*) = 300 FROM copy');
 pass('C1: its workers apply what the run has published');
-is(query(q{SELECT state FROM rappel_conso.task WHERE name = 'load'}), 'up_for_retry', 'C1: while the run waits');
-query('SELECT rc_cancel(max(id)) FROM rappel_conso.run');
+is($node->sql(q{SELECT state FROM rappel_conso.task WHERE name = 'load'}), 'up_for_retry', 'C1: while the run waits');
+$node->sql('SELECT rc_cancel(max(id)) FROM rappel_conso.run');
 is($call->finish->{sqlstate}, '57014', 'C1: a wait for the next try can be cancelled');
-is(query('SELECT state FROM rappel_conso.run'), 'cancelled', 'C1: and so is the run');
+is($node->sql('SELECT state FROM rappel_conso.run'), 'cancelled', 'C1: and so is the run');
 
 done_testing();

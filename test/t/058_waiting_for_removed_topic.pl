@@ -16,9 +16,7 @@ my $api = start_api();
 my $kafka = start_kafka();
 my $node = new_node('main', api => $api, kafka => $kafka, conf => "max_worker_processes = 20\n");
 
-sub value { return $node->safe_psql('postgres', $_[0]); }
-
-value(q{
+$node->sql(q{
 	CREATE TABLE slow (key text);
 	CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.2); RETURN NEW; END $$;
 	CREATE TRIGGER slow BEFORE INSERT ON slow FOR EACH ROW EXECUTE FUNCTION slow()});
@@ -29,7 +27,7 @@ my %changes = (
 	deleted => [ q{UPDATE rappel_conso.source SET stream = NULL WHERE stream = 'NAME'; DELETE FROM rappel_conso.stream WHERE name = 'NAME'}, qr/55000: stream "NAME" does not exist any more/ ]);
 foreach my $scheduler (0, 1)
 {
-	value('SELECT rc_start()') if $scheduler;
+	$node->sql('SELECT rc_start()') if $scheduler;
 	foreach my $how (sort keys %changes)
 	{
 		foreach my $call ('drain', 'run')
@@ -40,18 +38,18 @@ foreach my $scheduler (0, 1)
 
 			$kafka->create_topic($name);
 			$kafka->produce_many($name, [ map { [ "k$_", 'v' ] } 1 .. 300 ]) if $call eq 'drain';
-			value("INSERT INTO rappel_conso.stream (name, topics, value_type, batch_size, statement)
+			$node->sql("INSERT INTO rappel_conso.stream (name, topics, value_type, batch_size, statement)
 				VALUES ('$name', '{$name}', 'text', 5, 'INSERT INTO public.slow SELECT ''$name'' FROM records')");
-			value("INSERT INTO rappel_conso.source (name, url, dataset, key_field, topic, stream, retries)
+			$node->sql("INSERT INTO rappel_conso.source (name, url, dataset, key_field, topic, stream, retries)
 				VALUES ('$name', '${\$api->url}', '${\DATASET}', 'numero_fiche', '$name', '$name', 0)") if $call eq 'run';
-			my $session = start_session($node, "\\set VERBOSITY verbose\n$sql");
+			my $session = $node->start_session("\\set VERBOSITY verbose\n$sql");
 			$node->poll_query_until('postgres', "SELECT count(*) > 0 FROM slow WHERE key = '$name'") or die "$name has not begun";
-			value($change);
+			$node->sql($change);
 			$session->finish;
 			# where it does the stream's work itself, its statement is cancelled
 			$error = qr/$error|55000: stream "$name" was changed while its statement ran/ if !$scheduler;
 			like($session->{err}, qr/$error/, "D13: $name is told");
-			value("UPDATE rappel_conso.stream SET paused = true WHERE name = '$name'");
+			$node->sql("UPDATE rappel_conso.stream SET paused = true WHERE name = '$name'");
 		}
 	}
 }

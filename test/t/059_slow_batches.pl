@@ -21,21 +21,9 @@ my $node = new_node(
 	preload => 1,
 	conf => "max_worker_processes = 40\nlog_min_messages = log\n");
 
-sub query { return $node->safe_psql('postgres', $_[0]); }
-
-sub wait_applied
+sub dead_range
 {
-	my ($stream, $offset) = @_;
-
-	$node->poll_query_until('postgres',
-		"SELECT sum(next_offset) = $offset FROM rappel_conso.stream_offset WHERE stream = '$stream'")
-	  or die "waited for $stream to come to $offset";
-	return;
-}
-
-sub dead
-{
-	return query(qq{
+	return $node->sql(qq{
 		SELECT count(*), min(record_offset), max(record_offset), min(sqlstate), max(sqlstate)
 		FROM rappel_conso.dead_letter WHERE origin = 'stream' AND name = '$_[0]'});
 }
@@ -48,7 +36,7 @@ foreach my $topic ([ 'unproven', 300 ], [ 'limit', 600 ], [ 'halved', 40 ])
 }
 
 # Each failure takes 40 ms: 150 of them more than the 5 s of a transaction.
-query(q{
+$node->sql(q{
 	UPDATE rappel_conso.stream SET paused = true;
 	CREATE TABLE unproven (n int);
 	CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
@@ -63,7 +51,7 @@ query(q{
 	  ('unproven', '{unproven}', 300, 'INSERT INTO unproven SELECT (value->>''n'')::int FROM records')});
 
 # All take 2 ms but one, which alone is beyond the limit.
-query(q{
+$node->sql(q{
 	CREATE ROLE hasty LOGIN;
 	ALTER ROLE hasty SET statement_timeout = '400ms';
 	GRANT CREATE ON SCHEMA public TO hasty;
@@ -77,7 +65,7 @@ query(q{
 	  INSERT INTO "limit" SELECT (value->>'n')::int FROM records, pg_sleep(CASE value->>'n' WHEN '333' THEN 2 ELSE 0.002 END * (topic = 'limit')::int) $$)});
 
 # More than three together are beyond a limit of 2 s.
-query(q{
+$node->sql(q{
 	CREATE ROLE patient LOGIN;
 	ALTER ROLE patient SET statement_timeout = '2s';
 	GRANT CREATE ON SCHEMA public TO patient;
@@ -95,22 +83,22 @@ query(q{
 	INSERT INTO rappel_conso.stream (name, topics, batch_size, statement) VALUES
 	  ('halved', '{halved}', 40, 'INSERT INTO halved SELECT (value->>''n'')::int FROM records')});
 
-query('SELECT rc_start()');
-wait_applied('unproven', 300);
-wait_applied('limit', 600);
-wait_applied('halved', 40);
+$node->sql('SELECT rc_start()');
+$node->wait_applied('unproven', 300);
+$node->wait_applied('limit', 600);
+$node->wait_applied('halved', 40);
 my $log = slurp_file($node->logfile);
 
-is(dead('unproven'), '150|0|149|39000|39000', 'D9: a record behind many slow failures is proof');
-is(query('SELECT count(*), min(n), max(n) FROM unproven'), '150|150|299', 'D9: and all others are applied');
+is(dead_range('unproven'), '150|0|149|39000|39000', 'D9: a record behind many slow failures is proof');
+is($node->sql('SELECT count(*), min(n), max(n) FROM unproven'), '150|150|299', 'D9: and all others are applied');
 my %tried = map { $_ => 1 } $log =~ /unproven \d+ in (\d+)/g;
 cmp_ok(scalar keys %tried, '>', 1, 'D9: proof is looked for in more than one transaction');
 
-is(dead('limit'), '1|333|333|57014|57014', 'D9: the time limit costs the record that is alone beyond it');
-is(query('SELECT count(*), count(DISTINCT n) FROM "limit"'), '599|599', 'D9: the others are applied in smaller batches');
+is(dead_range('limit'), '1|333|333|57014|57014', 'D9: the time limit costs the record that is alone beyond it');
+is($node->sql('SELECT count(*), count(DISTINCT n) FROM "limit"'), '599|599', 'D9: the others are applied in smaller batches');
 
-is(dead('halved'), '0||||', 'D9: a batch beyond the time limit costs no record');
-is(query('SELECT count(*), count(DISTINCT n) FROM halved'), '40|40', 'D9: and all of them are applied');
+is(dead_range('halved'), '0||||', 'D9: a batch beyond the time limit costs no record');
+is($node->sql('SELECT count(*), count(DISTINCT n) FROM halved'), '40|40', 'D9: and all of them are applied');
 my ($first) = $log =~ /LOG:  halved \d+ in (\d+)/;
 my ($passed) = $log =~ /LOG:  halved [123] in (\d+)/;
 ok($first && $passed, 'D9: a batch was cut into smaller ones');
@@ -128,7 +116,7 @@ foreach my $how (sort keys %ends)
 	my $name = "slow_$how";
 
 	$kafka->produce_many($name, [ map { [ "k$_", qq({"n": $_}) ] } 0 .. 399 ]);
-	query(qq{
+	$node->sql(qq{
 		CREATE ROLE $name LOGIN;
 		GRANT CREATE ON SCHEMA public TO $name; GRANT USAGE ON SCHEMA rappel_conso TO $name; GRANT SELECT, INSERT ON rappel_conso.stream TO $name;
 		INSERT INTO rappel_conso.topic_grant (role, topic, can_read) VALUES ('$name', '$name', true);
@@ -145,15 +133,15 @@ foreach my $how (sort keys %ends)
 	my $name = "slow_$how";
 
 	$node->poll_query_until('postgres', "SELECT count(*) > 0 FROM $name") or die "$name has not begun";
-	query($end);
+	$node->sql($end);
 	$node->poll_query_until('postgres', "SELECT rappel_conso.worker_pid('stream', '$name') IS NULL OR state <> 'running' FROM rappel_conso.stream_state WHERE stream = '$name'")
 	  or die "$name has not ended";
-	cmp_ok(query("SELECT count(*) FROM $name"), '<', 399, "D9: $how: the stream ends in the middle of what it has fetched");
-	is( query("SELECT next_offset - max(n) FROM rappel_conso.stream_offset, $name WHERE stream = '$name' GROUP BY next_offset"),
+	cmp_ok($node->sql("SELECT count(*) FROM $name"), '<', 399, "D9: $how: the stream ends in the middle of what it has fetched");
+	is( $node->sql("SELECT next_offset - max(n) FROM rappel_conso.stream_offset, $name WHERE stream = '$name' GROUP BY next_offset"),
 		'1', "D9: $how: its offset is not past what is not applied");
-	query("$undo; DROP TRIGGER t ON $name; UPDATE rappel_conso.stream SET owner = owner WHERE name = '$name'");
-	wait_applied($name, 400);
-	is(query("SELECT count(*), count(DISTINCT n) FROM $name"), '399|399', "D9: $how: then all is applied, once");
+	$node->sql("$undo; DROP TRIGGER t ON $name; UPDATE rappel_conso.stream SET owner = owner WHERE name = '$name'");
+	$node->wait_applied($name, 400);
+	is($node->sql("SELECT count(*), count(DISTINCT n) FROM $name"), '399|399', "D9: $how: then all is applied, once");
 }
 
 done_testing();

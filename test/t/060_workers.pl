@@ -31,32 +31,12 @@ my $node = new_node(
 	max_wal_senders = 0
 	EOC
 
-sub value
-{
-	my ($sql, $dbname) = @_;
-
-	return $node->safe_psql($dbname // 'postgres', $sql);
-}
-
-# SQLSTATE, message and hint of the error of a statement.
-sub error_of
-{
-	my ($server, $sql, $dbname) = @_;
-	my ($result, $out, $err) =
-	  $server->psql($dbname // 'postgres',
-		"\\set VERBOSITY verbose\n$sql");
-	my ($error) = $err =~ /(?:ERROR|FATAL):  (.*)$/m;
-	my ($hint) = $err =~ /^HINT:  (.*)$/m;
-
-	return join(' / ', grep { defined } $error, $hint);
-}
-
 # The scheduler of a database, as the server sees it.
 sub scheduler
 {
 	my ($dbname) = @_;
 
-	return value("SELECT pid FROM pg_stat_activity
+	return $node->sql("SELECT pid FROM pg_stat_activity
 	               WHERE backend_type = 'rappel_conso scheduler'
 	                 AND datname = '$dbname'");
 }
@@ -70,14 +50,6 @@ sub has_scheduler
 			$dbname,
 			"SELECT rappel_conso.worker_pid('scheduler') <> " . ($old || 0)),
 		$name);
-}
-
-sub status_of
-{
-	my ($component) = @_;
-
-	return value(
-		"SELECT state FROM rc_status() WHERE component = '$component'");
 }
 
 # The lines of the server's log from a place on that speak of an error.
@@ -94,34 +66,34 @@ sub errors_since
 # Started by hand
 #
 
-is(status_of('scheduler'), 'stopped', 'no workers without preloading');
-is(value('SELECT rc_start()'), 't', 'rc_start() starts them');
-is(status_of('scheduler'), 'running', 'rc_status() says so');
-is( value("SELECT detail FROM rc_status() WHERE component = 'scheduler'"),
+is($node->status_of('scheduler', columns => 'state'), 'stopped', 'no workers without preloading');
+is($node->sql('SELECT rc_start()'), 't', 'rc_start() starts them');
+is($node->status_of('scheduler', columns => 'state'), 'running', 'rc_status() says so');
+is( $node->sql("SELECT detail FROM rc_status() WHERE component = 'scheduler'"),
 	'process ' . scheduler('postgres'),
 	'and which process it is');
-is(value('SELECT rc_start()'), 'f', 'a second rc_start() finds them');
-is(value('SELECT rc_stop()'), 1, 'rc_stop() stops them');
-is(status_of('scheduler'), 'stopped', 'rc_status() says so');
+is($node->sql('SELECT rc_start()'), 'f', 'a second rc_start() finds them');
+is($node->sql('SELECT rc_stop()'), 1, 'rc_stop() stops them');
+is($node->status_of('scheduler', columns => 'state'), 'stopped', 'rc_status() says so');
 is(scheduler('postgres'), '', 'there is no process');
-is(value('SELECT rc_stop()'), 0, 'a second rc_stop() finds none');
-is(value('SELECT rc_start()'), 't', 'they can be started again');
+is($node->sql('SELECT rc_stop()'), 0, 'a second rc_stop() finds none');
+is($node->sql('SELECT rc_start()'), 't', 'they can be started again');
 
 # polled by the scheduler alone
-value("UPDATE rappel_conso.source SET poll_interval = '1 second'
+$node->sql("UPDATE rappel_conso.source SET poll_interval = '1 second'
         WHERE name = 'rappel_conso'");
 ok( $node->poll_query_until(
 		'postgres',
 		"SELECT count(*) = 1 FROM rappel_conso.run WHERE state = 'success'"),
 	'the scheduler runs a source when it is due');
-is(value("SELECT trigger || ' ' || inserted FROM rappel_conso.run"),
+is($node->sql("SELECT trigger || ' ' || inserted FROM rappel_conso.run"),
 	"schedule $RECORDS", 'which the run tells, and the table is filled');
-my $checked = value('SELECT checked_at FROM rappel_conso.source_state');
+my $checked = $node->sql('SELECT checked_at FROM rappel_conso.source_state');
 ok( $node->poll_query_until(
 		'postgres', "SELECT checked_at >= '$checked'::timestamptz + '2 s'
 		               FROM rappel_conso.source_state"),
 	'it goes on looking for what is new');
-is(value('SELECT count(*) FROM rappel_conso.run'),
+is($node->sql('SELECT count(*) FROM rappel_conso.run'),
 	1, 'and makes no run when there is nothing');
 $api->control(
 	update => {
@@ -137,63 +109,41 @@ ok( $node->poll_query_until(
 		"SELECT nom_de_la_marque_du_produit = 'marque b'
 		   FROM rappel_conso_table WHERE reference_fiche = '2024-01-0001'"),
 	'a changed record comes without anybody asking');
-value("UPDATE rappel_conso.source SET paused = true");
+$node->sql("UPDATE rappel_conso.source SET paused = true");
 ok( $node->poll_query_until(
 		'postgres', "SELECT rappel_conso.worker_pid('run', 'rappel_conso')
 		                    IS NULL"),
 	'a paused source');
-my $runs = value('SELECT count(*) FROM rappel_conso.run');
+my $runs = $node->sql('SELECT count(*) FROM rappel_conso.run');
 
-# Each reload makes the scheduler look; two looks that are over are two that
-# cost nothing.
-sub looks
-{
-	my ($times) = @_;
-	my $seen = "SELECT state_change FROM pg_stat_activity
-	             WHERE backend_type = 'rappel_conso scheduler'";
-
-	foreach (1 .. $times)
-	{
-		my $at = value($seen);
-
-		value('SELECT pg_reload_conf()');
-		$node->poll_query_until('postgres',
-			"SELECT state = 'idle' AND state_change > '$at'
-			   FROM pg_stat_activity
-			  WHERE backend_type = 'rappel_conso scheduler'")
-		  or die 'the scheduler did not look';
-	}
-	return;
-}
-
-looks(2);
-my $lsn = value('SELECT pg_current_wal_insert_lsn()');
-looks(2);
-is(value('SELECT pg_current_wal_insert_lsn()'),
+$node->poll_times('scheduler', 2);
+my $lsn = $node->sql('SELECT pg_current_wal_insert_lsn()');
+$node->poll_times('scheduler', 2);
+is($node->sql('SELECT pg_current_wal_insert_lsn()'),
 	$lsn, 'an idle scheduler writes no WAL');
-is( value("SELECT state, backend_xid IS NULL, backend_xmin IS NULL,
+is( $node->sql("SELECT state, backend_xid IS NULL, backend_xmin IS NULL,
                   xact_start IS NULL FROM pg_stat_activity
             WHERE backend_type = 'rappel_conso scheduler'"),
 	'idle|t|t|t',
 	'and holds neither transaction nor snapshot');
-is(value('SELECT count(*) FROM rappel_conso.run'), $runs, 'and starts no run');
+is($node->sql('SELECT count(*) FROM rappel_conso.run'), $runs, 'and starts no run');
 
 # a run in the middle of a request
 $api->control(faults => [ { fault => 'gate', on => 'export', lines => 1 } ]);
-value("UPDATE rappel_conso.source SET paused = false, full_interval = '1 s'");
+$node->sql("UPDATE rappel_conso.source SET paused = false, full_interval = '1 s'");
 $api->wait_held;
 is( $node->psql(
 		'postgres', "SET statement_timeout = '20s'; CREATE DATABASE brief;
 		             \nDROP DATABASE brief"),
 	0, 'DROP DATABASE of another database waits for no worker');
-is(value('SELECT rc_stop()'), 2, 'rc_stop() ends scheduler and run');
-is(value("SELECT count(*) FROM pg_stat_activity
+is($node->sql('SELECT rc_stop()'), 2, 'rc_stop() ends scheduler and run');
+is($node->sql("SELECT count(*) FROM pg_stat_activity
            WHERE backend_type LIKE 'rappel_conso%'"),
 	0, 'both have gone');
-is( value("SELECT state FROM rc_status() WHERE component = 'source'"),
+is( $node->sql("SELECT state FROM rc_status() WHERE component = 'source'"),
 	'failed', 'the run has failed');
 $api->control(faults => []);
-value("UPDATE rappel_conso.source SET poll_interval = NULL");
+$node->sql("UPDATE rappel_conso.source SET poll_interval = NULL");
 
 #
 # Started with the server
@@ -208,34 +158,34 @@ $node->append_conf('postgresql.conf', <<~'EOC');
 	EOC
 foreach my $dbname ('forced', 'stopped', 'bare')
 {
-	value("CREATE DATABASE $dbname");
-	RappelConso::create_extension($node, dbname => $dbname, api => $api);
+	$node->sql("CREATE DATABASE $dbname");
+	$node->create_extension(dbname => $dbname, api => $api);
 }
 is(scheduler('bare'), '', 'nothing runs');
-my $oid = value("SELECT oid FROM pg_database WHERE datname = 'stopped'");
+my $oid = $node->sql("SELECT oid FROM pg_database WHERE datname = 'stopped'");
 $node->restart;
 my $started = -s $node->logfile;
 has_scheduler($_, "with the server: the scheduler of $_")
   foreach ('postgres', 'forced', 'stopped', 'bare');
-is(value('SELECT rc_start()'), 'f', 'rc_start() finds it');
+is($node->sql('SELECT rc_start()'), 'f', 'rc_start() finds it');
 my %before = map { $_ => scheduler($_) } ('postgres', 'bare');
 
 my $place = -s $node->logfile;
-value('DROP EXTENSION rappel_conso', 'bare');
-value('CREATE DATABASE "Later One"');
-RappelConso::create_extension($node, dbname => 'Later One', api => $api);
+$node->sql('DROP EXTENSION rappel_conso', dbname => 'bare');
+$node->sql('CREATE DATABASE "Later One"');
+$node->create_extension(dbname => 'Later One', api => $api);
 ok( $node->wait_for_log(
 		qr/rappel_conso scheduler leaves: the extension is gone/, $place),
 	'one without its extension leaves');
 is(errors_since($place), '', 'without an error');
-is(value('SELECT rc_stop()', 'stopped'), 1, 'one is stopped');
-RappelConso::create_extension($node, dbname => 'bare', api => $api);
+is($node->sql('SELECT rc_stop()', dbname => 'stopped'), 1, 'one is stopped');
+$node->create_extension(dbname => 'bare', api => $api);
 
 is($node->psql('postgres', 'DROP DATABASE forced WITH (FORCE)'),
 	0, 'a database with a scheduler can be dropped by force');
-is(error_of($node, 'SELECT 1', 'forced'), 'database "forced" does not exist', 'it is gone');
-value("SELECT pg_terminate_backend($before{postgres})");
-value("SELECT pg_reload_conf()");
+is($node->error_of('SELECT 1', dbname => 'forced'), 'database "forced" does not exist', 'it is gone');
+$node->sql("SELECT pg_terminate_backend($before{postgres})");
+$node->sql("SELECT pg_reload_conf()");
 has_scheduler('postgres', 'a terminated scheduler comes back',
 	$before{postgres});
 has_scheduler('bare', 'so does one whose extension was made again',
@@ -264,16 +214,16 @@ $node->wait_for_log(qr/database system is ready to accept connections/,
 	$place);
 has_scheduler('postgres', 'after a crash of the server the workers are back',
 	$killed);
-is( value("SELECT count(*) FROM pg_stat_activity
+is( $node->sql("SELECT count(*) FROM pg_stat_activity
             WHERE backend_type = 'rappel_conso launcher'"),
 	1, 'with one launcher');
 
 # rc_stop() lasts over a crash, not over a restart
-value('SELECT rc_stop()', 'bare');
+$node->sql('SELECT rc_stop()', dbname => 'bare');
 $node->append_conf('postgresql.conf',
 	"rappel_conso.databases = 'bare, \"Later One\", added'");
-value('CREATE DATABASE added');
-RappelConso::create_extension($node, dbname => 'added', api => $api);
+$node->sql('CREATE DATABASE added');
+$node->create_extension(dbname => 'added', api => $api);
 $node->reload;
 has_scheduler('added', 'a list that is reloaded is looked at');
 $node->append_conf('postgresql.conf', "rappel_conso.databases = 'postgres, bare'");
@@ -285,37 +235,36 @@ has_scheduler($_, "after a restart: the scheduler of $_")
 # Promotion
 #
 
-value('DROP TABLE rappel_conso_table');
-value("UPDATE rappel_conso.source SET fold_accents = NOT fold_accents,
+$node->sql('DROP TABLE rappel_conso_table');
+$node->sql("UPDATE rappel_conso.source SET fold_accents = NOT fold_accents,
        poll_interval = NULL, full_interval = '7 days';
        UPDATE rappel_conso.stream SET batch_size = $BATCH");
-my $from = value('SELECT COALESCE(max(id), 0) FROM rappel_conso.run');
+my $from = $node->sql('SELECT COALESCE(max(id), 0) FROM rappel_conso.run');
 $node->backup('base');
-my $standby = PostgreSQL::Test::Cluster->new('standby');
+my $standby = RappelConso::Node->new('standby');
 $standby->init_from_backup($node, 'base', has_streaming => 1);
 $standby->start;
-like(error_of($standby, 'SELECT rc_sync_now()'),
+like($standby->error_of('SELECT rc_sync_now()'),
 	qr{^25006: cannot run source "rappel_conso" during recovery / Call rc_sync_now\(\) on the primary server\.$},
 	'a standby refuses rc_sync_now() with a hint');
-like(error_of($standby, 'SELECT rc_start()'),
+like($standby->error_of('SELECT rc_start()'),
 	qr/^25006: cannot execute rc_start\(\) during recovery$/,
 	'and rc_start()');
-is( $standby->safe_psql(
-		'postgres', "SELECT count(*) FROM pg_stat_activity
+is( $standby->sql("SELECT count(*) FROM pg_stat_activity
 		              WHERE backend_type LIKE 'rappel_conso%'"),
 	0, 'it has no workers');
 
 # the primary dies in the middle of a run
 $api->control(
 	faults => [ { fault => 'gate', on => 'export', lines => $BATCH + 50 } ]);
-value("UPDATE rappel_conso.source SET poll_interval = '1 second'
+$node->sql("UPDATE rappel_conso.source SET poll_interval = '1 second'
         WHERE name = 'rappel_conso'");
 $api->wait_held;
 $node->poll_query_until('postgres',
 	"SELECT fetched = $BATCH FROM rappel_conso.run ORDER BY id DESC LIMIT 1")
   or die 'no batch came';
 $node->wait_for_catchup($standby, 'replay',
-	value('SELECT pg_current_wal_insert_lsn()'));
+	$node->sql('SELECT pg_current_wal_insert_lsn()'));
 $node->stop('immediate');
 $api->control(faults => []);
 $standby->promote;
@@ -325,10 +274,10 @@ ok( $node->poll_query_until(
 		'postgres', "SELECT count(*) = 1 FROM rappel_conso.run
 		              WHERE id > $from AND state = 'success'"),
 	'which goes on with the source');
-is( value("SELECT count(*) || ' ' || count(DISTINCT reference_fiche)
+is( $node->sql("SELECT count(*) || ' ' || count(DISTINCT reference_fiche)
              FROM rappel_conso_table"),
 	"$RECORDS $RECORDS", 'every recall is there once');
-is( value("SELECT string_agg(state || ' ' || inserted, ', ' ORDER BY id)
+is( $node->sql("SELECT string_agg(state || ' ' || inserted, ', ' ORDER BY id)
              FROM rappel_conso.run WHERE id > $from"),
 	"failed $BATCH, success " . ($RECORDS - $BATCH),
 	'the run that died is marked, and nothing was inserted twice');
@@ -348,7 +297,7 @@ my $stream = "SELECT state || ': ' || detail FROM rc_status()
                WHERE component = 'stream'";
 ok($node->poll_query_until('postgres', "SELECT ($stream) ~ 'no free worker slot'"),
 	'a stream without a slot');
-like(value($stream),
+like($node->sql($stream),
 	qr/^waiting: 0 of 1 workers; no free worker slot; max_worker_processes may have to be increased$/,
 	'waits, and says for what');
 $node->append_conf('postgresql.conf', 'max_worker_processes = 8');

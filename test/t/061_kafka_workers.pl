@@ -32,18 +32,11 @@ my $node = new_node(
 	max_worker_processes = 16
 	EOC
 
-sub value
-{
-	my ($sql, $dbname) = @_;
-
-	return $node->safe_psql($dbname // 'postgres', $sql);
-}
-
 sub worker
 {
 	my ($kind, $name) = @_;
 
-	return value("SELECT rappel_conso.worker_pid('$kind', '"
+	return $node->sql("SELECT rappel_conso.worker_pid('$kind', '"
 		  . ($name // 'rappel_conso')
 		  . "')");
 }
@@ -98,25 +91,6 @@ sub check_threads
 	return;
 }
 
-# Looks of the stream worker that are over; a reload makes it look.
-sub looks
-{
-	my ($times) = @_;
-	my $of = "FROM pg_stat_activity
-	          WHERE backend_type = 'rappel_conso stream'";
-
-	foreach (1 .. $times)
-	{
-		my $at = value("SELECT state_change $of");
-
-		value('SELECT pg_reload_conf()');
-		$node->poll_query_until('postgres',
-			"SELECT state = 'idle' AND state_change > '$at' $of")
-		  or die 'the stream worker did not look';
-	}
-	return;
-}
-
 #
 # Threads
 #
@@ -125,12 +99,12 @@ ok( $node->poll_query_until(
 		'postgres', "SELECT state = 'waiting' AND detail ~ '0 of 1 workers; topic .* does not exist'
 		               FROM rc_status() WHERE component = 'stream'"),
 	'a stream whose topic does not exist waits without a worker');
-is( value("SELECT state, inserted FROM rc_sync_now()"),
+is( $node->sql("SELECT state, inserted FROM rc_sync_now()"),
 	"success|$RECORDS", 'the first sync goes through Kafka');
 has_worker('stream', 'now the stream has its worker');
 
 $api->control(faults => [ { fault => 'gate', on => 'export', lines => 50 } ]);
-my $run = start_session($node,
+my $run = $node->start_session(
 	'SELECT rc_sync_now(full_sync => true)');
 $api->wait_held;
 
@@ -146,7 +120,7 @@ is( $node->psql(
 # Waits for Kafka can be cancelled
 #
 
-my $at = value("SELECT clock_timestamp() FROM (SELECT pg_cancel_backend(pid)
+my $at = $node->sql("SELECT clock_timestamp() FROM (SELECT pg_cancel_backend(pid)
   FROM pg_stat_activity WHERE query ~ 'rc_sync_now' AND pid <> pg_backend_pid()
    AND backend_type = 'client backend') c");
 $run->finish;
@@ -156,8 +130,8 @@ my $ended = "SELECT state || ' ' || (finished_at - '%s' < '2 s')
 ok( $node->poll_query_until('postgres',
 		"SELECT rappel_conso.worker_pid('run', 'rappel_conso') IS NULL"),
 	'its worker has gone');
-is(value(sprintf($ended, $at)), 'cancelled true', 'within 2 s');
-is( value("SELECT string_agg(name || ' ' || state, ', ' ORDER BY name)
+is($node->sql(sprintf($ended, $at)), 'cancelled true', 'within 2 s');
+is( $node->sql("SELECT string_agg(name || ' ' || state, ', ' ORDER BY name)
              FROM rappel_conso.task
             WHERE run = (SELECT max(id) FROM rappel_conso.run)"),
 	'extract cancelled, load cancelled',
@@ -165,20 +139,20 @@ is( value("SELECT string_agg(name || ' ' || state, ', ' ORDER BY name)
 $api->control(faults => []);
 
 $kafka->kill(1);
-$run = start_session($node,
+$run = $node->start_session(
 	'SELECT rc_sync_now(full_sync => true)');
 ok( $node->poll_query_until(
 		'postgres', "SELECT count(*) = 1 FROM rappel_conso.task
 		              WHERE name = 'extract' AND state = 'running'"),
 	'a run that waits for a broker');
-$at = value("SELECT clock_timestamp() FROM (SELECT pg_cancel_backend(pid)
+$at = $node->sql("SELECT clock_timestamp() FROM (SELECT pg_cancel_backend(pid)
   FROM pg_stat_activity WHERE query ~ 'rc_sync_now' AND pid <> pg_backend_pid()
    AND backend_type = 'client backend') c");
 $run->finish;
 ok( $node->poll_query_until('postgres',
 		"SELECT rappel_conso.worker_pid('run', 'rappel_conso') IS NULL"),
 	'is cancelled, too');
-is(value(sprintf($ended, $at)), 'cancelled true', 'within 2 s');
+is($node->sql(sprintf($ended, $at)), 'cancelled true', 'within 2 s');
 $kafka->restart(1);
 
 #
@@ -189,7 +163,7 @@ foreach my $kind ('stream', 'scheduler')
 {
 	my $before = worker($kind, $kind eq 'stream' ? undef : '');
 
-	value("SELECT pg_terminate_backend($before)");
+	$node->sql("SELECT pg_terminate_backend($before)");
 	has_worker($kind, "a terminated $kind worker comes back", $before)
 	  if $kind eq 'stream';
 }
@@ -205,7 +179,7 @@ $api->control(
 			}
 		]
 	});
-is(value('SELECT state, inserted FROM rc_sync_now()'),
+is($node->sql('SELECT state, inserted FROM rc_sync_now()'),
 	'success|1', 'without a scheduler the stream worker goes on');
 has_worker('scheduler', 'a terminated scheduler comes back');
 
@@ -217,12 +191,12 @@ ok( $node->poll_query_until(
 		'postgres', 'SELECT high_watermark = next_offset
 		               FROM rappel_conso.stream_offset'),
 	'everything has been applied');
-looks(3);
-my $lsn = value('SELECT pg_current_wal_insert_lsn()');
-looks(3);
-is(value('SELECT pg_current_wal_insert_lsn()'),
+$node->poll_times('stream', 3);
+my $lsn = $node->sql('SELECT pg_current_wal_insert_lsn()');
+$node->poll_times('stream', 3);
+is($node->sql('SELECT pg_current_wal_insert_lsn()'),
 	$lsn, 'an idle stream worker writes no WAL');
-is( value("SELECT state, backend_xid IS NULL, backend_xmin IS NULL,
+is( $node->sql("SELECT state, backend_xid IS NULL, backend_xmin IS NULL,
                   xact_start IS NULL FROM pg_stat_activity
             WHERE backend_type = 'rappel_conso stream'"),
 	'idle|t|t|t',
@@ -232,16 +206,16 @@ is( value("SELECT state, backend_xid IS NULL, backend_xmin IS NULL,
 # Stopped, without a database, without the extension
 #
 
-is(value('SELECT rc_stop()'), 2, 'rc_stop() ends both');
-is(value("SELECT count(*) FROM pg_stat_activity
+is($node->sql('SELECT rc_stop()'), 2, 'rc_stop() ends both');
+is($node->sql("SELECT count(*) FROM pg_stat_activity
            WHERE backend_type ~ '^rappel_conso (stream|scheduler)'"),
 	0, 'they have gone');
-is(value('SELECT rc_start()'), 't', 'rc_start()');
+is($node->sql('SELECT rc_start()'), 't', 'rc_start()');
 has_worker('stream', 'brings the stream worker, too');
 
-value('CREATE DATABASE other');
-RappelConso::create_extension($node, dbname => 'other', api => $api);
-value('SELECT rc_start()', 'other');
+$node->sql('CREATE DATABASE other');
+$node->create_extension(dbname => 'other', api => $api);
+$node->sql('SELECT rc_start()', dbname => 'other');
 ok( $node->poll_query_until(
 		'other', "SELECT rappel_conso.worker_pid('stream', 'rappel_conso') > 0"),
 	'another database has workers of its own');
@@ -249,8 +223,8 @@ is($node->psql('postgres', 'DROP DATABASE other WITH (FORCE)'),
 	0, 'and can be dropped by force');
 
 my $place = -s $node->logfile;
-value('DROP EXTENSION rappel_conso');
-value('SELECT pg_reload_conf()');
+$node->sql('DROP EXTENSION rappel_conso');
+$node->sql('SELECT pg_reload_conf()');
 ok( $node->poll_query_until(
 		'postgres', "SELECT count(*) = 0 FROM pg_stat_activity
 		              WHERE backend_type ~ '^rappel_conso (stream|scheduler)'"),
@@ -259,13 +233,13 @@ is( scalar(
 		grep { /(?:ERROR|FATAL|PANIC|WARNING):/ }
 		  split(/\n/, slurp_file($node->logfile, $place))),
 	0, 'without an error');
-is(value('SELECT count(*) FROM rappel_conso_table'),
+is($node->sql('SELECT count(*) FROM rappel_conso_table'),
 	$RECORDS + 1, 'and the table stays');
 
-RappelConso::create_extension($node, api => $api);
-value('SELECT rc_start()');
+$node->create_extension(api => $api);
+$node->sql('SELECT rc_start()');
 has_worker('stream', 'with it they are back');
-is( value('SELECT state, fetched, inserted, updated FROM rc_sync_now()'),
+is( $node->sql('SELECT state, fetched, inserted, updated FROM rc_sync_now()'),
 	'success|' . ($RECORDS + 1) . '|0|0',
 	'and a sync finds every recall there');
 

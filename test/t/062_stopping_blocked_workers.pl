@@ -25,10 +25,6 @@ my $node = new_node(
 	EOC
 my $blocked = qr/waits for a lock that this session holds/;
 
-sub call { return start_session($node, @_); }
-
-sub value { return $node->safe_psql('postgres', $_[0]); }
-
 # Whether it comes true within a second or so: the first looks of the poll.
 sub soon
 {
@@ -47,7 +43,7 @@ my $GATE = 'SELECT pg_advisory_xact_lock_shared(1)';
 
 sub shut_gate
 {
-	my $gate = call("SELECT pg_advisory_lock(1);\n\\warn shut\nSELECT pg_sleep(1000)");
+	my $gate = $node->start_session("SELECT pg_advisory_lock(1);\n\\warn shut\nSELECT pg_sleep(1000)");
 
 	$gate->wait_for(qr/shut/);
 	return $gate;
@@ -57,7 +53,7 @@ sub open_gate
 {
 	my ($gate) = @_;
 
-	value("SELECT pg_terminate_backend(pid) FROM pg_locks
+	$node->sql("SELECT pg_terminate_backend(pid) FROM pg_locks
 	        WHERE locktype = 'advisory' AND objid = 1 AND mode = 'ExclusiveLock' AND granted");
 	$gate->finish;
 	return;
@@ -67,7 +63,7 @@ sub open_gate
 sub transaction
 {
 	my ($first, $rest) = @_;
-	my $session = call("BEGIN;\n$first;\n\\warn holds\n" . ($rest // "$GATE") . ";\nCOMMIT");
+	my $session = $node->start_session("BEGIN;\n$first;\n\\warn holds\n" . ($rest // "$GATE") . ";\nCOMMIT");
 
 	$session->wait_for(qr/holds/);
 	return $session;
@@ -79,13 +75,13 @@ sub call_into_export
 	my $call;
 
 	$api->control(faults => [ { fault => 'gate', on => 'export', lines => 1 } ]);
-	$call = call('SELECT * FROM rc_sync_now(full_sync => true)');
+	$call = $node->start_session('SELECT * FROM rc_sync_now(full_sync => true)');
 	$api->wait_held;
 	$api->control(faults => []);
 	return $call;
 }
 
-value('SELECT rc_sync_now()');
+$node->sql('SELECT rc_sync_now()');
 
 #
 # C2: the end of a run waits for who has locked its row
@@ -99,7 +95,7 @@ sub run_that_cannot_end
 
 	# nothing is new, so the run's end is the first that changes its row
 	$api->control(faults => [ { fault => 'gate', on => 'meta' } ]);
-	$call = call('SELECT * FROM rc_sync_now()');
+	$call = $node->start_session('SELECT * FROM rc_sync_now()');
 	$api->wait_held;
 	$api->control(faults => []);
 	$holder = transaction("SELECT FROM rappel_conso.run WHERE state = 'running' FOR UPDATE");
@@ -129,16 +125,16 @@ foreach my $case (
 	open_gate($gate);
 	$holder->finish;
 }
-is(value('SELECT state FROM rc_sync_now()'), 'success', 'the next run works');
-is( value("SELECT count(*) FROM rappel_conso.run WHERE state = 'failed' AND sqlstate = '57P02'"),
+is($node->sql('SELECT state FROM rc_sync_now()'), 'success', 'the next run works');
+is( $node->sql("SELECT count(*) FROM rappel_conso.run WHERE state = 'failed' AND sqlstate = '57P02'"),
 	3, 'and has marked those that could not write their end');
 
 # a cancel that comes while the end is written is too late, and harmless
 {
 	my ($gate, $call, $holder) = run_that_cannot_end();
 
-	value("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE backend_type LIKE 'rappel_conso run %'");
-	ok(value("SELECT $waits") eq 't', 'C2: a late cancel does not end the wait');
+	$node->sql("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE backend_type LIKE 'rappel_conso run %'");
+	ok($node->sql("SELECT $waits") eq 't', 'C2: a late cancel does not end the wait');
 	open_gate($gate);
 	like($call->finish->{out}, qr/\|success\|/, 'C2: the run ends as it was');
 }
@@ -154,20 +150,20 @@ is( value("SELECT count(*) FROM rappel_conso.run WHERE state = 'failed' AND sqls
 
 	$api->release;
 	soon($waits, 'a task waits for who has locked its row');
-	is(value("SELECT rc_cancel(id) FROM rappel_conso.run WHERE state = 'running'"), 't', 'it is cancelled');
+	is($node->sql("SELECT rc_cancel(id) FROM rappel_conso.run WHERE state = 'running'"), 't', 'it is cancelled');
 	open_gate($gate);
 	is($call->finish->{sqlstate}, '57014', 'C1: a run that is cancelled at a lock of its task is an ordinary cancel');
 	$holder->finish;
-	is(value("SELECT state || ' ' || sqlstate FROM rappel_conso.run ORDER BY id DESC LIMIT 1"),
+	is($node->sql("SELECT state || ' ' || sqlstate FROM rappel_conso.run ORDER BY id DESC LIMIT 1"),
 		'cancelled 57014', 'C1: its row says so');
-	is(value('SELECT state FROM rc_sync_now()'), 'success', 'the next run works');
+	is($node->sql('SELECT state FROM rc_sync_now()'), 'success', 'the next run works');
 }
 
 #
 # C3: circles of those who wait
 #
 
-value('CREATE TABLE other (id integer PRIMARY KEY); INSERT INTO other VALUES (1), (2), (3), (4), (5)');
+$node->sql('CREATE TABLE other (id integer PRIMARY KEY); INSERT INTO other VALUES (1), (2), (3), (4), (5)');
 
 # The worker waits for the last of the chain, each of which waits for the one
 # before it, and the first for us.
@@ -200,7 +196,7 @@ foreach my $length (1, 2, 4)
 	my $gate = shut_gate();
 	my @callers;
 
-	make_source($node, $_, api => $api) foreach ('one', 'two');
+	$node->make_source($_, api => $api) foreach ('one', 'two');
 	foreach my $pair ([ 'one', 'two' ], [ 'two', 'one' ])
 	{
 		push @callers, transaction("LOCK TABLE $pair->[0]", "$GATE;\nSELECT rc_sync_now('$pair->[1]')");
@@ -210,31 +206,31 @@ foreach my $length (1, 2, 4)
 	my @errors = grep { defined } map { $_->{sqlstate} } @callers;
 	ok(@errors > 0, 'C3: two callers in a circle do not hang');
 	is(join(' ', grep { $_ ne '55006' } @errors), '', 'C3: with the same error');
-	is(value("SELECT state FROM rc_sync_now('$_')"), 'success', "the run of $_ works") foreach ('one', 'two');
+	is($node->sql("SELECT state FROM rc_sync_now('$_')"), 'success', "the run of $_ works") foreach ('one', 'two');
 }
 
 # A prepared transaction is nobody's: it is told, and waited for.
 {
 	my $call;
 
-	value("BEGIN; LOCK TABLE rappel_conso_table; PREPARE TRANSACTION 'p'");
-	$call = call('SELECT * FROM rc_sync_now(full_sync => true)');
+	$node->sql("BEGIN; LOCK TABLE rappel_conso_table; PREPARE TRANSACTION 'p'");
+	$call = $node->start_session('SELECT * FROM rc_sync_now(full_sync => true)');
 	$call->wait_for(qr/waits for a lock that a prepared transaction holds/);
-	value("ROLLBACK PREPARED 'p'");
+	$node->sql("ROLLBACK PREPARED 'p'");
 	like($call->finish->{out}, qr/\|success\|/, 'C3: what a prepared transaction blocks goes on after it');
 }
 
 # rc_wait() may stand in the way just as well.
-value('SELECT rc_start()');
+$node->sql('SELECT rc_start()');
 {
 	my $gate = shut_gate();
 	my $us = transaction('LOCK TABLE rappel_conso_table', "$GATE;\nSELECT rc_wait(max(id)) FROM rappel_conso.run");
 
-	value('SELECT rc_trigger(full_sync => true)');
+	$node->sql('SELECT rc_trigger(full_sync => true)');
 	soon($waits, 'a triggered run waits for a table');
 	open_gate($gate);
 	is($us->finish->{sqlstate}, '55006', 'C3: rc_wait() for a run that waits for us');
-	is(value('SELECT state FROM rc_wait((SELECT max(id) FROM rappel_conso.run))'), 'success', 'which goes on');
+	is($node->sql('SELECT state FROM rc_wait((SELECT max(id) FROM rappel_conso.run))'), 'success', 'which goes on');
 }
 
 #
@@ -243,13 +239,13 @@ value('SELECT rc_start()');
 
 {
 	my $call = call_into_export();
-	my ($old, $new) = split(/\|/, value("SELECT min(id), max(id) FROM rappel_conso.run WHERE source = 'rappel_conso'"));
+	my ($old, $new) = split(/\|/, $node->sql("SELECT min(id), max(id) FROM rappel_conso.run WHERE source = 'rappel_conso'"));
 
 	# as if the old one's process had died: nobody has marked it yet
-	value("UPDATE rappel_conso.run SET state = 'failed' WHERE id = $new;
+	$node->sql("UPDATE rappel_conso.run SET state = 'failed' WHERE id = $new;
 	       UPDATE rappel_conso.run SET state = 'running' WHERE id = $old");
-	is(value("SELECT rc_cancel($old)"), 'f', 'C6: a run whose process is another one cannot be cancelled');
-	value("UPDATE rappel_conso.run SET state = 'failed' WHERE id = $old;
+	is($node->sql("SELECT rc_cancel($old)"), 'f', 'C6: a run whose process is another one cannot be cancelled');
+	$node->sql("UPDATE rappel_conso.run SET state = 'failed' WHERE id = $old;
 	       UPDATE rappel_conso.run SET state = 'running' WHERE id = $new");
 	$api->release;
 	like($call->finish->{out}, qr/^$new\|success\|/, 'C6: the one under way ends well');
@@ -262,21 +258,21 @@ value('SELECT rc_start()');
 #
 
 {
-	value(<<~'EOC');
+	$node->sql(<<~'EOC');
 		CREATE FUNCTION unlock() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_advisory_unlock_all(); RETURN NULL; END';
 		CREATE TRIGGER unlock AFTER INSERT OR UPDATE ON rappel_conso_table EXECUTE FUNCTION unlock();
 		UPDATE rappel_conso.stream SET batch_size = 1;
 		EOC
 	$api->control(faults => [ { fault => 'gate', on => 'export', lines => 3 } ]);
-	my $call = call('SELECT * FROM rc_sync_now(full_sync => true)');
+	my $call = $node->start_session('SELECT * FROM rc_sync_now(full_sync => true)');
 	$api->wait_held;
 	$api->control(faults => []);
 	soon("fetched > 0 FROM rappel_conso.run WHERE state = 'running'", 'a batch of a run is committed');
-	is(value(q{SELECT count(*) FROM pg_stat_activity WHERE pid = rappel_conso.worker_pid('run', 'rappel_conso')}), 1, 'C6: its worker is found by its source');
-	is(value("SELECT rc_cancel(id) FROM rappel_conso.run WHERE state = 'running'"), 't', 'C6: and by its number');
+	is($node->sql(q{SELECT count(*) FROM pg_stat_activity WHERE pid = rappel_conso.worker_pid('run', 'rappel_conso')}), 1, 'C6: its worker is found by its source');
+	is($node->sql("SELECT rc_cancel(id) FROM rappel_conso.run WHERE state = 'running'"), 't', 'C6: and by its number');
 	is($call->finish->{sqlstate}, '57014', 'C6: so the run is cancelled');
 	$api->release;
-	value('DROP TRIGGER unlock ON rappel_conso_table; UPDATE rappel_conso.stream SET batch_size = DEFAULT');
+	$node->sql('DROP TRIGGER unlock ON rappel_conso_table; UPDATE rappel_conso.stream SET batch_size = DEFAULT');
 }
 
 #
@@ -287,10 +283,10 @@ value('SELECT rc_start()');
 	my $place = -s $node->logfile;
 	my $gate = shut_gate();
 	my $holder = transaction('LOCK TABLE rappel_conso_table');
-	my $call = call('SELECT * FROM rc_sync_now(full_sync => true)');
+	my $call = $node->start_session('SELECT * FROM rc_sync_now(full_sync => true)');
 
 	soon($waits, 'a run in the middle of its statement');
-	is(value('SELECT rc_stop()'), 2, 'it and the scheduler are stopped');
+	is($node->sql('SELECT rc_stop()'), 2, 'it and the scheduler are stopped');
 	is($call->finish->{sqlstate}, '57P01', 'its caller is told');
 	open_gate($gate);
 	$holder->finish;

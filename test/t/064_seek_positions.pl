@@ -16,29 +16,7 @@ use Test::More;
 my $PLACES = 8000;
 my $node = new_node('main');
 
-sub value { return $node->safe_psql('postgres', $_[0]); }
-
-sub error_of
-{
-	my ($sql) = @_;
-	my ($result, $out, $err) =
-	  $node->psql('postgres', "\\set VERBOSITY verbose\n$sql");
-	my ($error) = $err =~ /ERROR:  (.*)$/m;
-
-	return $error // "no error: $out";
-}
-
-# The same with the hint.
-sub told
-{
-	my ($sql) = @_;
-	my ($result, $out, $err) =
-	  $node->psql('postgres', "\\set VERBOSITY verbose\n$sql");
-
-	return join('; ', $err =~ /(?:ERROR|HINT):  (.*)$/mg);
-}
-
-value(<<~'EOC');
+$node->sql(<<~'EOC');
 	CREATE TABLE t (v jsonb);
 	INSERT INTO rappel_conso.stream (name, topics, paused, statement)
 	SELECT n, ts::text[], true, 'INSERT INTO public.t SELECT value FROM records'
@@ -49,11 +27,11 @@ value(<<~'EOC');
 # D6: many places
 #
 
-value("INSERT INTO rappel_conso.stream_offset (stream, topic, partition, next_offset)
+$node->sql("INSERT INTO rappel_conso.stream_offset (stream, topic, partition, next_offset)
        SELECT 'many', 'many', n, 0 FROM generate_series(0, $PLACES - 1) n");
 my $places = "(SELECT string_agg(n || ':' || n + 1, ',' ORDER BY n DESC) FROM generate_series(0, $PLACES - 1) n)";
-value("SET statement_timeout = '10s'; SELECT rc_seek('many', $places)");
-is(value("SELECT count(*), min(epoch), max(epoch) FROM rappel_conso.stream_offset WHERE stream = 'many' AND next_offset = partition + 1"),
+$node->sql("SET statement_timeout = '10s'; SELECT rc_seek('many', $places)");
+is($node->sql("SELECT count(*), min(epoch), max(epoch) FROM rappel_conso.stream_offset WHERE stream = 'many' AND next_offset = partition + 1"),
 	"$PLACES|2|2", "D6: $PLACES places in one statement");
 
 my %refused = (
@@ -71,20 +49,20 @@ my %refused = (
 	'0:1,latest' => '22023: cannot seek to "0:1,latest"',
 	'EARLIEST' => '22023: cannot seek to "EARLIEST"',
 	'2026-13-01' => '22023: cannot seek to "2026-13-01"');
-is(error_of("SELECT rc_seek('many', '$_')"), $refused{$_}, "D6: \"$_\" is refused") foreach sort keys %refused;
-is(value("SELECT count(*) FROM rappel_conso.stream_offset WHERE stream = 'many' AND (next_offset, epoch) = (partition + 1, 2)"),
+is($node->error_of("SELECT rc_seek('many', '$_')"), $refused{$_}, "D6: \"$_\" is refused") foreach sort keys %refused;
+is($node->sql("SELECT count(*) FROM rappel_conso.stream_offset WHERE stream = 'many' AND (next_offset, epoch) = (partition + 1, 2)"),
 	$PLACES, 'and moves nothing');
-is(error_of("SELECT rc_seek('fresh', '0:1')"), '42704: stream "fresh" has no offset for partition 0', 'a stream without offsets');
+is($node->error_of("SELECT rc_seek('fresh', '0:1')"), '42704: stream "fresh" has no offset for partition 0', 'a stream without offsets');
 
-value("INSERT INTO rappel_conso.stream_offset (stream, topic, partition, next_offset)
+$node->sql("INSERT INTO rappel_conso.stream_offset (stream, topic, partition, next_offset)
        SELECT 'two', topic, n, 0 FROM unnest(ARRAY['one', '2026-01-02T03']) topic, generate_series(0, 1) n");
-is(error_of("SELECT rc_seek('two', '0:1')"), '22023: stream "two" reads several topics', 'of several topics one has to be named');
-is(error_of("SELECT rc_seek('two', 'one:0:1,1:7')"), '22023: stream "two" reads several topics', 'for each place');
+is($node->error_of("SELECT rc_seek('two', '0:1')"), '22023: stream "two" reads several topics', 'of several topics one has to be named');
+is($node->error_of("SELECT rc_seek('two', 'one:0:1,1:7')"), '22023: stream "two" reads several topics', 'for each place');
 my $two = "SELECT string_agg(next_offset || COALESCE(seek_to, ''), ' ' ORDER BY topic, partition) FROM rappel_conso.stream_offset WHERE stream = 'two'";
-value("SELECT rc_seek('two', 'one:1:5,2026-01-02T03:01:0')");
-is(value($two), '0 0 0 5', 'a topic whose name looks like a time is a topic');
-value("SELECT rc_seek('two', '2026-01-02T04:05:06Z')");
-is(value($two), join(' ', map { $_ . '2026-01-02T04:05:06Z' } 0, 0, 0, 5), 'a time that looks like a place is a time');
+$node->sql("SELECT rc_seek('two', 'one:1:5,2026-01-02T03:01:0')");
+is($node->sql($two), '0 0 0 5', 'a topic whose name looks like a time is a topic');
+$node->sql("SELECT rc_seek('two', '2026-01-02T04:05:06Z')");
+is($node->sql($two), join(' ', map { $_ . '2026-01-02T04:05:06Z' } 0, 0, 0, 5), 'a time that looks like a place is a time');
 
 #
 # V9: times
@@ -110,23 +88,23 @@ foreach my $time (@times)
 	my ($style, $zone, $text, $stored) = @$time;
 	my $set = "SET DateStyle = '$style'; SET TimeZone = '$zone'";
 
-	value("$set; SELECT rc_seek('two', '$text')");
-	is(value("SELECT DISTINCT seek_to FROM rappel_conso.stream_offset WHERE stream = 'two'"),
+	$node->sql("$set; SELECT rc_seek('two', '$text')");
+	is($node->sql("SELECT DISTINCT seek_to FROM rappel_conso.stream_offset WHERE stream = 'two'"),
 		$stored, "V9: rc_seek() to $text in $style and $zone");
-	value("$set; SELECT rc_seek('fresh', '$text')");
-	is(value("SELECT start_at FROM rappel_conso.stream WHERE name = 'fresh'"), $stored, 'of a stream without offsets, too');
-	value("$set; UPDATE rappel_conso.stream SET start_at = '$text' WHERE name = 'many';
+	$node->sql("$set; SELECT rc_seek('fresh', '$text')");
+	is($node->sql("SELECT start_at FROM rappel_conso.stream WHERE name = 'fresh'"), $stored, 'of a stream without offsets, too');
+	$node->sql("$set; UPDATE rappel_conso.stream SET start_at = '$text' WHERE name = 'many';
 	       INSERT INTO rappel_conso.stream (name, topics, paused, start_at, statement)
 	       VALUES ('new', '{new}', true, '$text', 'INSERT INTO public.t SELECT value FROM records')");
-	is(value("SELECT DISTINCT start_at FROM rappel_conso.stream WHERE name IN ('many', 'new')"),
+	is($node->sql("SELECT DISTINCT start_at FROM rappel_conso.stream WHERE name IN ('many', 'new')"),
 		$stored, 'and start_at of INSERT and UPDATE');
-	value("DELETE FROM rappel_conso.stream WHERE name = 'new'");
+	$node->sql("DELETE FROM rappel_conso.stream WHERE name = 'new'");
 
 	# what is stored is read as it is
 	foreach my $other ('German', 'SQL, DMY')
 	{
 		next unless $stored =~ /Z/;
-		is( value("SET DateStyle = '$other'; SET TimeZone = 'Asia/Kolkata';
+		is( $node->sql("SET DateStyle = '$other'; SET TimeZone = 'Asia/Kolkata';
 		           UPDATE rappel_conso.stream SET start_at = start_at || '' WHERE name = 'many';
 		           SELECT start_at FROM rappel_conso.stream WHERE name = 'many'"),
 			$stored, "which stays in $other");
@@ -149,20 +127,20 @@ my %hints = (
 	' 1767225600.75 ' => 'If this is a number of seconds since 1970, write "2026-01-01T00:00:00Z".  ',
 	'1767225600123' => 'If this is a number of milliseconds since 1970, write "2026-01-01T00:00:00Z".  ',
 	'946684800' => 'If this is a number of seconds since 1970, write "2000-01-01T00:00:00Z".  ');
-value("SET TimeZone = 'UTC'; UPDATE rappel_conso.stream SET start_at = '20260304' WHERE name = 'many'; SELECT rc_seek('two', ' 20260304 ')");
-is(value("SELECT string_agg(DISTINCT p, ' ') FROM (SELECT start_at AS p FROM rappel_conso.stream WHERE name = 'many'
+$node->sql("SET TimeZone = 'UTC'; UPDATE rappel_conso.stream SET start_at = '20260304' WHERE name = 'many'; SELECT rc_seek('two', ' 20260304 ')");
+is($node->sql("SELECT string_agg(DISTINCT p, ' ') FROM (SELECT start_at AS p FROM rappel_conso.stream WHERE name = 'many'
 	UNION ALL SELECT seek_to FROM rappel_conso.stream_offset WHERE stream = 'two') x"), '2026-03-04T00:00:00Z', 'V9: a date without hyphens is none');
 foreach my $text (sort keys %hints)
 {
-	is(told("UPDATE rappel_conso.stream SET start_at = '$text' WHERE name = 'many'"),
+	is($node->error_of("UPDATE rappel_conso.stream SET start_at = '$text' WHERE name = 'many'"),
 		qq{22023: stream "many" cannot start at "$text"; $hints{$text}Use $time}, qq{V9: start_at "$text"});
-	is(told("SELECT rc_seek('two', '$text')"), qq{22023: cannot seek to "$text"; $hints{$text}Use $place}, qq{V9: rc_seek() to "$text"});
+	is($node->error_of("SELECT rc_seek('two', '$text')"), qq{22023: cannot seek to "$text"; $hints{$text}Use $place}, qq{V9: rc_seek() to "$text"});
 }
-is(told("INSERT INTO rappel_conso.stream (name, topics, start_at, statement) VALUES ('x', '{x}', 'Latest', 'SELECT FROM records')"),
+is($node->error_of("INSERT INTO rappel_conso.stream (name, topics, start_at, statement) VALUES ('x', '{x}', 'Latest', 'SELECT FROM records')"),
 	qq{22023: stream "x" cannot start at "Latest"; Use $time}, 'V9: stored anew, too');
-is(told("SELECT rc_seek('two', NULL)"), '22004: to must not be null', 'a null is an error');
-value("SELECT rc_seek('two', 'yesterday'); UPDATE rappel_conso.stream SET start_at = 'tomorrow' WHERE name = 'many'");
-is(value("SELECT bool_and(seek_to::timestamptz = 'yesterday') FROM rappel_conso.stream_offset WHERE stream = 'two'"), 't', "the type's own words are times");
-is(value("SELECT start_at::timestamptz = 'tomorrow' FROM rappel_conso.stream WHERE name = 'many'"), 't', 'of start_at, too');
+is($node->error_of("SELECT rc_seek('two', NULL)"), '22004: to must not be null', 'a null is an error');
+$node->sql("SELECT rc_seek('two', 'yesterday'); UPDATE rappel_conso.stream SET start_at = 'tomorrow' WHERE name = 'many'");
+is($node->sql("SELECT bool_and(seek_to::timestamptz = 'yesterday') FROM rappel_conso.stream_offset WHERE stream = 'two'"), 't', "the type's own words are times");
+is($node->sql("SELECT start_at::timestamptz = 'tomorrow' FROM rappel_conso.stream WHERE name = 'many'"), 't', 'of start_at, too');
 
 done_testing();

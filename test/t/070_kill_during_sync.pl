@@ -69,19 +69,17 @@ my $node = new_node(
 	autovacuum = off
 	EOC
 
-sub value { return $node->safe_psql('postgres', $_[0]); }
-
 # As if nothing had been read or written yet.
 sub empty
 {
-	value(<<~'EOC');
+	$node->sql(<<~'EOC');
 		BEGIN;
 		TRUNCATE rappel_conso_table;
 		UPDATE rappel_conso.source SET fold_accents = NOT fold_accents;
 		UPDATE rappel_conso.source SET fold_accents = NOT fold_accents;
 		COMMIT;
 		EOC
-	return value('SELECT COALESCE(max(id), 0) FROM rappel_conso.run');
+	return $node->sql('SELECT COALESCE(max(id), 0) FROM rappel_conso.run');
 }
 
 # Wait without a pause until a sync is so far; the processes to kill then, if
@@ -99,7 +97,7 @@ sub victims
 	  : "SELECT pid FROM pg_stat_activity
 	      WHERE backend_type = '$target' OR '$target' = 'postmaster'";
 
-	return grep { /\d/ } split(/\n/, value(<<~EOC));
+	return grep { /\d/ } split(/\n/, $node->sql(<<~EOC));
 		SET statement_timeout = '60s';
 		DO \$\$ BEGIN
 		  WHILE COALESCE(($progress), 0) < $least LOOP END LOOP;
@@ -121,7 +119,7 @@ sub await_server
 }
 
 # One round; whether it has hit a run in its middle.
-sub round
+sub kill_in_sync
 {
 	my ($mode, $target, $what) = @_;
 	my $from = empty();
@@ -129,12 +127,12 @@ sub round
 
 	# \q: a server that is started meanwhile inherits the pipe, so that psql
 	# may not wait for its end
-	my $sync = start_session($node, "SELECT rc_sync_now();\n\\q");
+	my $sync = $node->start_session("SELECT rc_sync_now();\n\\q");
 	my @pids = victims($target, $what, $least, $from);
 
 	if ($target eq 'postmaster')
 	{
-		kill_server($node, @pids);
+		$node->kill_server(@pids);
 		$sync->finish;
 	}
 	else
@@ -146,13 +144,13 @@ sub round
 	}
 
 	# one whose caller has seen the server die is cancelled
-	my $hit = value("SELECT count(*) FROM rappel_conso.run
+	my $hit = $node->sql("SELECT count(*) FROM rappel_conso.run
 	                  WHERE id > $from AND (state IN ('running', 'cancelled')
 	                        OR sqlstate = '57P02')");
-	my $rows = value('SELECT count(*) FROM rappel_conso_table');
+	my $rows = $node->sql('SELECT count(*) FROM rappel_conso_table');
 	my $name = "$mode: $target killed at $rows rows, $what >= $least";
 
-	value('SELECT rc_sync_now()');
+	$node->sql('SELECT rc_sync_now()');
 	return ($hit, $name, $from);
 }
 
@@ -163,32 +161,32 @@ sub rounds
 
 	foreach my $n (1 .. $MOST_ROUNDS)
 	{
-		my ($hit, $name, $from) = round(
+		my ($hit, $name, $from) = kill_in_sync(
 			$mode,
 			$targets->[ $n % @$targets ],
 			$whats->[ rand @$whats ]);
 
-		is(table_digest($node), $expected, $name);
-		is( value("SELECT sum(inserted) FROM rappel_conso.run WHERE id > $from"),
+		is($node->table_digest, $expected, $name);
+		is( $node->sql("SELECT sum(inserted) FROM rappel_conso.run WHERE id > $from"),
 			$FICHES, 'and each row was counted once');
 		$hits += $hit;
 		last if $hits == $ROUNDS;
 	}
 	is($hits, $ROUNDS, "$mode: so many runs were hit in their middle");
-	is( value("SELECT count(*) FROM rappel_conso.run
+	is( $node->sql("SELECT count(*) FROM rappel_conso.run
 	            WHERE state = 'failed' AND sqlstate <> '57P02'"),
 		0, "$mode: none has failed by itself");
-	is(value('SELECT count(*) FROM rappel_conso.dead_letter'),
+	is($node->sql('SELECT count(*) FROM rappel_conso.dead_letter'),
 		0, "$mode: nothing was refused");
-	is(miscounted_runs($node), '', "$mode: the counters of each run are the sums over its tasks");
+	is($node->miscounted_runs, '', "$mode: the counters of each run are the sums over its tasks");
 	return;
 }
 
-value("UPDATE rappel_conso.stream SET batch_size = $BATCH");
-value('SELECT rc_sync_now()');
-my $expected = table_digest($node);
+$node->sql("UPDATE rappel_conso.stream SET batch_size = $BATCH");
+$node->sql('SELECT rc_sync_now()');
+my $expected = $node->table_digest;
 like($expected, qr/^$FICHES rows, /, 'an undisturbed sync');
-value('TRUNCATE rappel_conso.run CASCADE');
+$node->sql('TRUNCATE rappel_conso.run CASCADE');
 
 rounds('direct', $expected, [ 'run', 'walwriter', 'postmaster' ],
 	['fetched']);
@@ -205,7 +203,7 @@ SKIP:
 	my $brokers = $kafka->brokers;
 
 	# Every record once, whatever its key: a row for each offset.
-	value(<<~'EOC');
+	$node->sql(<<~'EOC');
 		CREATE TABLE applied (topic text, partition int, record_offset bigint);
 		INSERT INTO rappel_conso.stream (name, topics, statement)
 		  VALUES ('applied', '{rappel_conso}',
@@ -235,9 +233,9 @@ SKIP:
 			"SELECT max(high_watermark) > 0 AND bool_and(next_offset = high_watermark)
 			   AND count(*) = 2 FROM rappel_conso.stream_offset"),
 		'both streams come to the end of the topic');
-	is( value("SELECT count(*) - count(DISTINCT record_offset) FROM applied"),
+	is( $node->sql("SELECT count(*) - count(DISTINCT record_offset) FROM applied"),
 		0, 'no record was applied twice');
-	is( value("SELECT count(*) - (SELECT max(high_watermark)
+	is( $node->sql("SELECT count(*) - (SELECT max(high_watermark)
 	             FROM rappel_conso.stream_offset) FROM applied"),
 		0, 'and none was left out');
 }

@@ -55,9 +55,7 @@ my $node = new_node(
 	EOC
 my $produced = 0;
 
-sub value { return $node->safe_psql('postgres', $_[0]); }
-
-sub wait_for
+sub wait_for_server
 {
 	my ($sql, $what) = @_;
 
@@ -74,7 +72,7 @@ sub wait_for
 }
 
 # Some more numbered messages.
-sub produce
+sub produce_more
 {
 	my @numbers = ($produced + 1 .. $produced + $MESSAGES);
 
@@ -95,7 +93,7 @@ sub go_on
 	  : "(SELECT string_agg(pid::text, ' ') FROM pg_stat_activity)";
 	my $waiting = $target eq 'publisher' ? 1 : 0;
 
-	return split(/\|/, value(<<~EOC));
+	return split(/\|/, $node->sql(<<~EOC));
 		SET statement_timeout = '60s';
 		UPDATE rappel_conso.stream SET paused = false WHERE name = 'echoed';
 		DO \$\$
@@ -120,20 +118,20 @@ sub kill_worker
 	my $needless = $of eq "'outbox'" ? 'NOT EXISTS (SELECT FROM rappel_conso.outbox)' : 'false';
 
 	is(kill('KILL', $pid), 1, 'the process was there');
-	wait_for("SELECT COALESCE(rappel_conso.worker_pid($of) <> $pid, $needless)", 'a new process');
+	wait_for_server("SELECT COALESCE(rappel_conso.worker_pid($of) <> $pid, $needless)", 'a new process');
 	return;
 }
 
 # One round; whether it has hit the stream in its middle.
-sub round
+sub kill_in_stream
 {
 	my ($target) = @_;
 	my $of = $targets{$target} && $targets{$target}[ rand @{ $targets{$target} } ];
-	my $least = value(q{
+	my $least = $node->sql(q{
 		UPDATE rappel_conso.stream SET paused = true WHERE name = 'echoed';
 		SELECT count(*) FROM seen}) + 1 + int(rand($MESSAGES * 0.7));
 
-	produce();
+	produce_more();
 	my ($pids, $applied, $waiting) = go_on($target, $least, $of);
 
 	if ($target eq 'broker')
@@ -143,7 +141,7 @@ sub round
 	}
 	elsif ($target eq 'postmaster')
 	{
-		kill_server($node, split(/ /, $pids));
+		$node->kill_server(split(/ /, $pids));
 	}
 	else
 	{
@@ -156,7 +154,7 @@ sub round
 
 $kafka->create_topic('events', partitions => 4);
 $kafka->create_topic('echo', partitions => 4);
-value(<<~EOC);
+$node->sql(<<~EOC);
 	UPDATE rappel_conso.stream SET paused = true;
 	CREATE TABLE seen (n int);
 	INSERT INTO rappel_conso.stream (name, topics, output_topic, workers, batch_size, statement)
@@ -167,15 +165,15 @@ value(<<~EOC);
 	EOC
 
 my $hits = 0;
-$hits += round($_) foreach shuffle(map { ($_) x $ROUNDS } sort keys %targets);
+$hits += kill_in_stream($_) foreach shuffle(map { ($_) x $ROUNDS } sort keys %targets);
 cmp_ok($hits, '>=', $HITS, "$hits rounds have hit the stream in its middle");
 
-wait_for("SELECT count(DISTINCT n) >= $produced FROM seen", 'the table');
-wait_for('SELECT count(*) = 0 FROM rappel_conso.outbox', 'the outbox');
-wait_for(q{SELECT sum(high_watermark - next_offset) = 0 FROM rappel_conso.stream_offset WHERE stream = 'echoed'},
+wait_for_server("SELECT count(DISTINCT n) >= $produced FROM seen", 'the table');
+wait_for_server('SELECT count(*) = 0 FROM rappel_conso.outbox', 'the outbox');
+wait_for_server(q{SELECT sum(high_watermark - next_offset) = 0 FROM rappel_conso.stream_offset WHERE stream = 'echoed'},
 	'the end of the topic');
 
-is(value('SELECT count(*), count(DISTINCT n), min(n), max(n) FROM seen'),
+is($node->sql('SELECT count(*), count(DISTINCT n), min(n), max(n) FROM seen'),
 	"$produced|$produced|1|$produced", 'the table has each message exactly once');
 
 my $json = JSON::PP->new->utf8;
@@ -194,6 +192,6 @@ is_deeply([ grep { !$times{$_} } 1 .. $produced ], [], 'the output topic has eac
 is(scalar(keys %times), $produced, 'and no other');
 is_deeply([ grep { ($once{$_} // 0) != 1 } 1 .. $produced ], [],
 	'a consumer that drops repeated ids sees each exactly once');
-is(value('SELECT count(*) FROM rappel_conso.dead_letter'), 0, 'nothing was refused');
+is($node->sql('SELECT count(*) FROM rappel_conso.dead_letter'), 0, 'nothing was refused');
 
 done_testing();

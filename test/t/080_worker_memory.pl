@@ -98,10 +98,8 @@ my $node;
 		conf => "max_worker_processes = 24\nautovacuum = off\n");
 }
 
-sub query { return $node->safe_psql('postgres', $_[0]); }
-
-query('UPDATE rappel_conso.stream SET paused = true');
-query('CREATE TYPE message AS (id integer, label text)');
+$node->sql('UPDATE rappel_conso.stream SET paused = true');
+$node->sql('CREATE TYPE message AS (id integer, label text)');
 
 # What each kind of stream makes of {"id": .., "label": ..}.
 my %kinds = (
@@ -109,7 +107,7 @@ my %kinds = (
 	typed => [ 'message', 'id, label' ]);
 
 # A stream of a topic and the table that it fills, both of that name.
-sub make_stream
+sub make_filled_table
 {
 	my ($name, $topic, $kind, %columns) = @_;
 	my ($type, $list) = @{ $kinds{$kind} };
@@ -120,8 +118,8 @@ sub make_stream
 		value_type => "'$type'",
 		statement => "\$\$INSERT INTO $name SELECT $list FROM records\$\$",
 		%columns);
-	query("CREATE TABLE $name (id integer NOT NULL, label text)");
-	query('INSERT INTO rappel_conso.stream ('
+	$node->sql("CREATE TABLE $name (id integer NOT NULL, label text)");
+	$node->sql('INSERT INTO rappel_conso.stream ('
 		  . join(', ', sort keys %columns)
 		  . ') VALUES ('
 		  . join(', ', map { $columns{$_} } sort keys %columns)
@@ -133,11 +131,11 @@ sub worker_pid
 {
 	my ($kind, $name) = @_;
 
-	return query("SELECT rappel_conso.worker_pid('$kind', '$name')");
+	return $node->sql("SELECT rappel_conso.worker_pid('$kind', '$name')");
 }
 
 # Until all the streams have applied so much of their topic.
-sub wait_applied
+sub wait_all_applied
 {
 	my ($offset, @streams) = @_;
 	my $list = join(', ', map { "'$_'" } @streams);
@@ -160,7 +158,7 @@ sub peaks
 
 	for (;;)
 	{
-		my $done = query($until);
+		my $done = $node->sql($until);
 
 		foreach my $name (@$names)
 		{
@@ -197,7 +195,7 @@ my @growing = (
 
 foreach my $case (@growing)
 {
-	make_stream($case->{name}, $case->{topic}, $case->{kind},
+	make_filled_table($case->{name}, $case->{topic}, $case->{kind},
 		batch_size => BATCH);
 }
 
@@ -228,7 +226,7 @@ sub used_in_contexts
 	my ($pid) = @_;
 	my $seen = -s $node->logfile;
 
-	query("SELECT pg_log_backend_memory_contexts($pid)");
+	$node->sql("SELECT pg_log_backend_memory_contexts($pid)");
 	$node->wait_for_log(qr/\[$pid\] LOG:\s+Grand total: .*used/, $seen);
 	slurp_file($node->logfile, $seen) =~
 	  /\[$pid\] LOG:\s+Grand total: .* (\d+) used/
@@ -266,7 +264,7 @@ while ($steps < STEPS
 	my $to = $steps * BATCHES;
 
 	$kafka->produce_many($_, batches($_, $from, $to)) foreach 'good', 'mixed';
-	wait_applied($to * BATCH, map { $_->{name} } @growing);
+	wait_all_applied($to * BATCH, map { $_->{name} } @growing);
 	foreach my $case (@growing)
 	{
 		my $pid = worker_pid('stream', $case->{name});
@@ -285,17 +283,17 @@ foreach my $case (@growing)
 	my $name = $case->{name};
 	my $dead = $case->{dead} ? $steps * BATCHES / 2 : 0;
 
-	is(query("SELECT count(*), count(DISTINCT id) FROM $name"),
+	is($node->sql("SELECT count(*), count(DISTINCT id) FROM $name"),
 		join('|', ($steps * BATCHES * BATCH - $dead) x 2),
 		"$name: each good record is there once");
-	is( query(qq{
+	is( $node->sql(qq{
 		SELECT sqlstate, count(*) FROM rappel_conso.dead_letter
 		WHERE name = '$name' GROUP BY 1 ORDER BY 1}),
 		$dead ? join("\n", map { "$_|" . $dead / 2 } '22P02', '23502') : '',
 		"$name: $dead dead letters");
 
 	# each batch is a sub-transaction at least
-	cmp_ok(query("SELECT count(DISTINCT xmin::text) FROM $name"),
+	cmp_ok($node->sql("SELECT count(DISTINCT xmin::text) FROM $name"),
 		'>=', $steps * BATCHES, "$name: there were as many batches");
 	foreach my $what ('rss', 'used')
 	{
@@ -309,7 +307,7 @@ foreach my $case (@growing)
 	}
 	is_below_limit($case->{rss}[-1], $name);
 }
-query(q{UPDATE rappel_conso.stream SET paused = true});
+$node->sql(q{UPDATE rappel_conso.stream SET paused = true});
 
 # From here on with malloc as it comes.
 $node->restart;
@@ -327,19 +325,19 @@ my @backlog = ('b_jsonb', 'b_typed');
 
 	$kafka->create_topic('backlog', partitions => 3);
 	$kafka->produce_many('backlog', \@messages, '-z', 'lz4');
-	make_stream($_, 'backlog', substr($_, 2)) foreach @backlog;
+	make_filled_table($_, 'backlog', substr($_, 2)) foreach @backlog;
 	%peaks = peaks('stream', \@backlog, sprintf(q{
 		SELECT coalesce(sum(next_offset), 0) = %d
 		FROM rappel_conso.stream_offset WHERE stream LIKE 'b\_%%'},
 			@backlog * BACKLOG));
 	foreach my $name (@backlog)
 	{
-		is( query("SELECT count(*), count(DISTINCT id) FROM $name"),
+		is( $node->sql("SELECT count(*), count(DISTINCT id) FROM $name"),
 			join('|', BACKLOG, BACKLOG),
 			"$name: each record of the backlog is there once");
 		is_below_limit($peaks{$name}, "$name, with a backlog");
 	}
-	query(q{UPDATE rappel_conso.stream SET paused = true});
+	$node->sql(q{UPDATE rappel_conso.stream SET paused = true});
 }
 
 # -- Records of 10 MB that are mostly one text.
@@ -359,14 +357,14 @@ my @large = ('l_jsonb', 'l_typed');
 			[], '-z', $at % 2 ? 'none' : 'lz4',
 			'-X', 'message.max.bytes=' . 20 * MB);
 	}
-	make_stream($_, 'large', substr($_, 2)) foreach @large;
+	make_filled_table($_, 'large', substr($_, 2)) foreach @large;
 	%peaks = peaks('stream', \@large, sprintf(q{
 		SELECT coalesce(sum(next_offset), 0) = %d
 		FROM rappel_conso.stream_offset WHERE stream LIKE 'l\_%%'},
 			@large * LARGE_RECORDS));
 	foreach my $name (@large)
 	{
-		is( query(qq{
+		is( $node->sql(qq{
 			SELECT count(*), count(DISTINCT id), min(length(label)),
 			       max(length(label))
 			FROM $name}),
@@ -374,7 +372,7 @@ my @large = ('l_jsonb', 'l_typed');
 			"$name: each large record is there once");
 		is_below_limit($peaks{$name}, "$name, with records of 10 MB");
 	}
-	query(q{UPDATE rappel_conso.stream SET paused = true});
+	$node->sql(q{UPDATE rappel_conso.stream SET paused = true});
 }
 $kafka->stop;
 

@@ -18,25 +18,7 @@ my $kafka = start_kafka();
 my $node = new_node('damaged', kafka => $kafka, preload => 1, conf => "autovacuum = off\n");
 my $data = $node->data_dir;
 
-sub query { return $node->safe_psql('postgres', $_[0]); }
-
-sub wait_for
-{
-	my ($sql, $what) = @_;
-
-	$node->poll_query_until('postgres', $sql) or die "$what: not in time";
-	return;
-}
-
-# Until no message of the topic waits.
-sub wait_published
-{
-	my ($topic) = @_;
-
-	return wait_for("SELECT count(*) = 0 FROM rappel_conso.outbox WHERE topic = '$topic'", $topic);
-}
-
-sub values_of { return join(' ', map { substr($_->{payload}, 0, 3) } $kafka->consume($_[0])); }
+sub numbers_in { return join(' ', map { substr($_, 0, 3) } $kafka->payloads($_[0])); }
 
 # The table itself cannot be asked while a page is broken.
 sub wait_consumed
@@ -52,11 +34,11 @@ sub wait_consumed
 }
 
 # So that a page has few of them, and none is outside of it.
-sub publish
+sub publish_padded
 {
 	my ($topic, $from, $to) = @_;
 
-	return query("SELECT rc_publish('$topic', rpad(n::text || ' ', 1500, md5(n::text)), 'k') FROM generate_series($from, $to) n");
+	return $node->sql("SELECT rc_publish('$topic', rpad(n::text || ' ', 1500, md5(n::text)), 'k') FROM generate_series($from, $to) n");
 }
 
 # Overwrite part of a file of the stopped server; returns what was there.
@@ -73,45 +55,45 @@ sub overwrite
 	return $old;
 }
 
-query('UPDATE rappel_conso.stream SET paused = true');
+$node->sql('UPDATE rappel_conso.stream SET paused = true');
 $kafka->create_topic($_) foreach 'broken', 'fine', 'other', 'later';
 
 # ---- a page of the table ----
 
 $node->append_conf('postgresql.conf', "rappel_conso.databases = ''");
 $node->restart;
-query('ALTER TABLE rappel_conso.outbox ALTER value SET STORAGE PLAIN');
-publish('fine', 100, 103);
-publish('broken', 200, 209);
-publish('other', 300, 303);
-my $pages = query(q{
+$node->sql('ALTER TABLE rappel_conso.outbox ALTER value SET STORAGE PLAIN');
+publish_padded('fine', 100, 103);
+publish_padded('broken', 200, 209);
+publish_padded('other', 300, 303);
+my $pages = $node->sql(q{
 	SELECT string_agg(DISTINCT (ctid::text::point)[0]::text, ' '), max((ctid::text::point)[0]) FROM rappel_conso.outbox
 	WHERE topic = 'broken' AND NOT EXISTS (SELECT FROM rappel_conso.outbox o
 	  WHERE (o.ctid::text::point)[0] = (outbox.ctid::text::point)[0] AND o.topic <> 'broken')});
 my ($page) = $pages =~ /^(\d+)/ or die "no page has messages of one topic only: $pages";
-my $heap = query(q{SELECT pg_relation_filepath('rappel_conso.outbox')});
+my $heap = $node->sql(q{SELECT pg_relation_filepath('rappel_conso.outbox')});
 
 $node->stop;
 my $good = overwrite($heap, 8192 * $page, "\xff" x 24);
 $node->append_conf('postgresql.conf', "rappel_conso.databases = 'postgres'");
 $node->start;
-wait_for(q{SELECT count(*) = 1 FROM rappel_conso.outbox_topic}, 'the topic to wait');
-like(query('SELECT topic, sqlstate, error, hint FROM rappel_conso.outbox_topic'),
+$node->wait_for('the topic to wait', q{SELECT count(*) = 1 FROM rappel_conso.outbox_topic});
+like($node->sql('SELECT topic, sqlstate, error, hint FROM rappel_conso.outbox_topic'),
 	qr/^broken\|XX001\|could not read its messages: invalid page in block $page .*\|.*repaired/, 'D1: the topic of a broken page waits, with what to do');
 like(slurp_file($node->logfile), qr/LOG:  messages for topic "broken" wait: could not read its messages: invalid page/, 'D1: the log names it');
-query(q{SELECT rc_publish(t, n || ' more', 'k') FROM generate_series(110, 111) n, unnest('{fine,other,apart,later}'::text[]) t});
+$node->sql(q{SELECT rc_publish(t, n || ' more', 'k') FROM generate_series(110, 111) n, unnest('{fine,other,apart,later}'::text[]) t});
 wait_consumed($_, 2) foreach 'apart', 'later';
-is(values_of('apart') . '/' . values_of('later'), '110 111/110 111', 'D1: topics that are new meanwhile do not wait for it');
-wait_for(q{SELECT error ~ '^1 blocks? of table "rappel_conso.outbox" cannot be read' AND error ~ 'HINT' FROM rappel_conso.outbox_state}, 'the state');
-is(values_of('broken'), '', 'D1: what is readable of the broken topic does not go before the rest');
+is(numbers_in('apart') . '/' . numbers_in('later'), '110 111/110 111', 'D1: topics that are new meanwhile do not wait for it');
+$node->wait_for('the state', q{SELECT error ~ '^1 blocks? of table "rappel_conso.outbox" cannot be read' AND error ~ 'HINT' FROM rappel_conso.outbox_state});
+is(numbers_in('broken'), '', 'D1: what is readable of the broken topic does not go before the rest');
 
 $node->stop;
 overwrite($heap, 8192 * $page, $good);
 $node->start;
-wait_published($_) foreach 'fine', 'broken', 'other';
-is(values_of('fine'), '100 101 102 103 110 111', 'D1: messages of another topic come once each');
-is(values_of('other'), '300 301 302 303 110 111', 'D1: whatever their place in the table');
-is(values_of('broken'), join(' ', 200 .. 209), 'D1: those of the broken page come in order once it can be read');
-wait_for(q{SELECT count(*) = 0 FROM rappel_conso.outbox_topic}, 'no topic to wait');
+$node->wait_published($_) foreach 'fine', 'broken', 'other';
+is(numbers_in('fine'), '100 101 102 103 110 111', 'D1: messages of another topic come once each');
+is(numbers_in('other'), '300 301 302 303 110 111', 'D1: whatever their place in the table');
+is(numbers_in('broken'), join(' ', 200 .. 209), 'D1: those of the broken page come in order once it can be read');
+$node->wait_for('no topic to wait', q{SELECT count(*) = 0 FROM rappel_conso.outbox_topic});
 
 done_testing();

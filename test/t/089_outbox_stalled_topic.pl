@@ -17,69 +17,56 @@ need_kafka();
 my $kafka = start_kafka(brokers => 2);
 my $node = new_node('stalled', kafka => $kafka, preload => 1);
 
-sub query { return $node->safe_psql('postgres', $_[0]); }
-
-# Until no message waits, or none for that topic.
-sub wait_published
-{
-	my ($topic) = @_;
-	my $which = defined $topic ? "WHERE topic = '$topic'" : '';
-
-	$node->poll_query_until('postgres', "SELECT count(*) = 0 FROM rappel_conso.outbox $which")
-	  or die 'the outbox: not in time';
-	return;
-}
-
 # Numbers of these for each of 8 keys.
-sub publish
+sub publish_each
 {
 	my ($from, $to, @topics) = @_;
 	my $topics = join(', ', map { "'$_'" } @topics);
 
-	return query("SELECT rc_publish(t, m::text, 'k' || n) FROM generate_series($from, $to) m, generate_series(1, 8) n, unnest(ARRAY[$topics]) t");
+	return $node->sql("SELECT rc_publish(t, m::text, 'k' || n) FROM generate_series($from, $to) m, generate_series(1, 8) n, unnest(ARRAY[$topics]) t");
 }
 
-query('UPDATE rappel_conso.stream SET paused = true; SELECT rc_start()');
+$node->sql('UPDATE rappel_conso.stream SET paused = true; SELECT rc_start()');
 $kafka->create_topic('fine');
 $kafka->script('topic', $kafka->{dir}, 'stuck', '--partitions', 4, '--replication', 1);
 $kafka->script('topic', $kafka->{dir}, "stuck.$_", '--partitions', 4, '--replication', 1) foreach 1 .. 2;
-publish(0, 0, 'stuck', 'fine', 'stuck.1', 'stuck.2');
-wait_published();
-query(q{CREATE FUNCTION noise() RETURNS bytea LANGUAGE sql AS
+publish_each(0, 0, 'stuck', 'fine', 'stuck.1', 'stuck.2');
+$node->wait_published;
+$node->sql(q{CREATE FUNCTION noise() RETURNS bytea LANGUAGE sql AS
 	$$ SELECT string_agg(decode(md5(i::text), 'hex'), '') FROM generate_series(1, 9 * 65536) i $$});
 
 $kafka->kill(2);
-publish(1, 3, 'stuck', 'fine');
-wait_published('fine');
-cmp_ok(query('SELECT count(*) FROM rappel_conso.outbox'), '>', 0, 'D1: messages for partitions without a leader wait');
-publish(4, 4, 'stuck', 'fine');
-wait_published('fine');
-publish(5, 5, 'fine');
-wait_published('fine');
+publish_each(1, 3, 'stuck', 'fine');
+$node->wait_published('fine');
+cmp_ok($node->sql('SELECT count(*) FROM rappel_conso.outbox'), '>', 0, 'D1: messages for partitions without a leader wait');
+publish_each(4, 4, 'stuck', 'fine');
+$node->wait_published('fine');
+publish_each(5, 5, 'fine');
+$node->wait_published('fine');
 pass('D1: those of another topic do not');
 
 # Large messages that go nowhere take no room from others: one of another topic
 # comes through before those are tried once more.
-sub tries { return query(q{SELECT COALESCE(max(failures), 0) FROM rappel_conso.outbox_topic WHERE topic LIKE 'stuck._'}); }
+sub tries { return $node->sql(q{SELECT COALESCE(max(failures), 0) FROM rappel_conso.outbox_topic WHERE topic LIKE 'stuck._'}); }
 
-query(q{SELECT rc_publish(t, noise(), ('k' || n)::bytea) FROM generate_series(1, 8) n, unnest('{stuck.1,stuck.2}'::text[]) t});
+$node->sql(q{SELECT rc_publish(t, noise(), ('k' || n)::bytea) FROM generate_series(1, 8) n, unnest('{stuck.1,stuck.2}'::text[]) t});
 my ($late, $round) = (0, 0);
 while ($round < 15 || tries() < 2)
 {
 	my $before = tries();
 
-	query("SELECT rc_publish('quick', '$round', 'k')");
-	wait_published('quick');
+	$node->sql("SELECT rc_publish('quick', '$round', 'k')");
+	$node->wait_published('quick');
 	# the first try that fails is told with the second
 	$late++ if tries() > ($before || 1) + 1;
 	$round++;
 }
 is(join(' ', map { $_->{payload} } $kafka->consume('quick')), join(' ', 0 .. $round - 1), 'D1: 9 MB for partitions without a leader keep no message of another topic waiting');
 is($late, 0, 'D1: by no more than a round');
-cmp_ok(query(q{SELECT count(*) FROM rappel_conso.outbox WHERE topic LIKE 'stuck._'}), '>', 0, 'D1: while they wait');
+cmp_ok($node->sql(q{SELECT count(*) FROM rappel_conso.outbox WHERE topic LIKE 'stuck._'}), '>', 0, 'D1: while they wait');
 
 $kafka->restart(2);
-wait_published();
+$node->wait_published;
 my (%values, %ids);
 foreach my $message ($kafka->consume('stuck'))
 {

@@ -20,28 +20,7 @@ my $kafka = start_kafka();
 my $node = new_node('sensors', kafka => $kafka, preload => 1);
 
 $kafka->create_topic('sensors', partitions => 4);
-$node->safe_psql('postgres', 'UPDATE rappel_conso.stream SET paused = true; SELECT rc_start()');
-
-sub query { return $node->safe_psql('postgres', $_[0]); }
-
-sub wait_applied
-{
-	my ($offset) = @_;
-
-	$node->poll_query_until('postgres', qq{
-		SELECT sum(next_offset) = $offset FROM rappel_conso.stream_offset
-		WHERE stream = 'sensors'})
-	  or die "stream sensors has not come to offset $offset";
-	return;
-}
-
-sub wait_published
-{
-	$node->poll_query_until('postgres',
-		'SELECT count(*) = 0 FROM rappel_conso.outbox')
-	  or die 'the outbox is not empty';
-	return;
-}
+$node->sql('UPDATE rappel_conso.stream SET paused = true; SELECT rc_start()');
 
 sub message_id { return sprintf('00000000-0000-4000-8000-%012d', $_[0]); }
 
@@ -98,10 +77,10 @@ $node->command_ok(
 		'-f', 'sql/examples/sensors.sql'
 	],
 	'sensors.sql runs as it is');
-wait_applied($sent);
-is( query('SELECT count(*), count(DISTINCT message_id) FROM raw_sensors_data'),
+$node->wait_applied('sensors', $sent);
+is( $node->sql('SELECT count(*), count(DISTINCT message_id) FROM raw_sensors_data'),
 	"$READINGS|$READINGS", 'each reading is there once');
-is( query(q{
+is( $node->sql(q{
 		SELECT message_id, sensor_id, message->>'temperature', message->>'humidity',
 			"timestamp" AT TIME ZONE 'UTC' FROM raw_sensors_data
 		WHERE sensor_id = 3 AND "timestamp" < '2026-03-01 12:00:20Z' ORDER BY 1}),
@@ -109,20 +88,20 @@ is( query(q{
 		map { message_id($_) . "|3|" . ($_ % 10 ? 30 : 30.5 + $_) . "|$_|2026-03-01 12:00:" . sprintf('%02d', $_) }
 		  3, 10, 17),
 	'with all its values');
-wait_published();
+$node->wait_published;
 is_deeply(
 	alerts(),
 	{ map { message_id($_) => [ $_ % 7 . " " . $_ % 7 . " " . (30.5 + $_) ] } map { 10 * $_ } 0 .. $READINGS / 10 - 1 },
 	'each reading over 30 degrees is an alert, once');
-is(query('SELECT count(*) FROM rappel_conso.dead_letter'),
+is($node->sql('SELECT count(*) FROM rappel_conso.dead_letter'),
 	'0', 'nothing is a dead letter');
 
 # ---- a reading that came before is no alert again ----
 
 $kafka->produce_many('sensors', [ @messages[0 .. 49] ]);
-wait_applied($sent += 50);
-wait_published();
-is_deeply([ query('SELECT count(*) FROM raw_sensors_data'), scalar(keys %{ alerts() }) ],
+$node->wait_applied('sensors', $sent += 50);
+$node->wait_published;
+is_deeply([ $node->sql('SELECT count(*) FROM raw_sensors_data'), scalar(keys %{ alerts() }) ],
 	[ $READINGS, $READINGS / 10 ], 'repeats change nothing');
 is_deeply([ grep { @$_ > 1 } values %{ alerts() } ], [], 'and warn nobody twice');
 
@@ -155,32 +134,32 @@ foreach my $name (sort keys %spoilt)
 	$sent += 2;
 }
 $kafka->produce_many('sensors', [ [ 'last', $json->encode(reading(20_000)) ] ]);
-wait_applied(++$sent);
+$node->wait_applied('sensors', ++$sent);
 foreach my $name (sort keys %spoilt)
 {
 	my $case = $spoilt{$name};
 	my ($code, $pattern) = split(/\|/, $case->{error}, 2);
 
-	is( query(qq{
+	is( $node->sql(qq{
 			SELECT count(*), sqlstate, concat_ws(' ', message, context) LIKE \$p\$$pattern%\$p\$
 				FROM rappel_conso.dead_letter
 			WHERE name = 'sensors' AND key = convert_to('$name', 'UTF8')
 			AND value = convert_to(\$v\$$case->{value}\$v\$, 'UTF8') GROUP BY 2, 3}),
 		"1|$code|t", "$name: a dead letter");
-	is( query("SELECT count(*) FROM raw_sensors_data WHERE message_id = '" . message_id($case->{n} + 5) . "'"),
+	is( $node->sql("SELECT count(*) FROM raw_sensors_data WHERE message_id = '" . message_id($case->{n} + 5) . "'"),
 		'1', "$name: the next reading is stored");
 }
-is(query(q{SELECT count(*) FROM rappel_conso.dead_letter}),
+is($node->sql(q{SELECT count(*) FROM rappel_conso.dead_letter}),
 	scalar(keys %spoilt), 'these are all dead letters');
-is( query('SELECT count(*) FROM raw_sensors_data'),
+is( $node->sql('SELECT count(*) FROM raw_sensors_data'),
 	$READINGS + keys(%spoilt) + 1, 'and all other readings are there');
-wait_published();
+$node->wait_published;
 is_deeply(alerts()->{ message_id(20_000) }, [ (20_000 % 7) . " " . (20_000 % 7) . " 20030.5" ],
 	'a hot one after them is an alert');
 
 # ---- the remark in the example, for trying it without another program ----
 
-query(q{
+$node->sql(q{
 	SELECT rc_publish('sensors', jsonb_build_object(
 	         'message_id', gen_random_uuid(), 'sensor_id', 7,
 	         'message', jsonb_build_object('temperature', 31.5),
@@ -188,7 +167,7 @@ query(q{
 $node->poll_query_until('postgres',
 	q{SELECT count(*) = 1 FROM raw_sensors_data WHERE sensor_id = 7})
   or die 'the published reading has not come';
-wait_published();
+$node->wait_published;
 is(scalar(grep { $_->[0] eq '7 7 31.5' } values %{ alerts() }),
 	1, 'a reading from rc_publish() comes to the table, and out as an alert');
 

@@ -32,20 +32,10 @@ my $node = new_node('orders', kafka => $kafka, preload => 1, conf => !$cron ? ''
 	EOC
 my $sent = 0;
 
-sub query { return $node->safe_psql('postgres', $_[0]); }
-
-sub wait_for
-{
-	my ($sql, $what) = @_;
-
-	$node->poll_query_until('postgres', $sql) or die "$what: not in time";
-	return;
-}
-
 sub now_ms { return int(Time::HiRes::time() * 1000); }
 
 # An order line, as the row of its table.
-sub row
+sub order_line
 {
 	my ($order, $line, $customer, $product, $quantity, $price) = @_;
 
@@ -64,7 +54,7 @@ sub row
 
 # Publish change events [op, row, ts_ms], each second one with the envelope of
 # schemas, and wait until they are applied and what follows is published.
-sub publish
+sub publish_changes
 {
 	my @messages;
 
@@ -90,15 +80,14 @@ sub publish
 		$sent++ if $op eq 'd';
 	}
 	$kafka->produce_many(TOPIC, \@messages, '-Z');
-	wait_applied();
+	wait_through();
 	return;
 }
 
-sub wait_applied
+sub wait_through
 {
-	wait_for(qq{SELECT sum(next_offset) = $sent FROM rappel_conso.stream_offset WHERE stream = 'orders'},
-		"$sent events");
-	wait_for('SELECT count(*) = 0 FROM rappel_conso.outbox', 'the outbox');
+	$node->wait_applied('orders', $sent);
+	$node->wait_published;
 	return;
 }
 
@@ -123,24 +112,24 @@ sub suggestions
 }
 
 $kafka->create_topic(TOPIC, partitions => 3);
-query('UPDATE rappel_conso.stream SET paused = true; SELECT rc_start()');
-query('CREATE EXTENSION pg_cron') if $cron;
+$node->sql('UPDATE rappel_conso.stream SET paused = true; SELECT rc_start()');
+$node->sql('CREATE EXTENSION pg_cron') if $cron;
 $node->command_ok(
 	[
 		'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1',
 		'-d', $node->connstr('postgres'), '-f', 'sql/examples/orders.sql'
 	],
 	'orders.sql runs as it is');
-wait_for(q{SELECT count(*) = 3 FROM rappel_conso.stream_offset WHERE stream = 'orders'}, 'the stream');
+$node->wait_for('the stream', q{SELECT count(*) = 3 FROM rappel_conso.stream_offset WHERE stream = 'orders'});
 
 # ---- who gets which suggestion ----
 
-publish(
-	[ 'c', row('A1', 1, 'C1', 'espresso', 2) ],
-	[ 'c', row('A2', 1, 'C2', 'espresso') ],
-	[ 'r', row('A3', 1, 'C3', 'brownie', 1, '2.60') ],
-	[ 'c', row('A4', 1, 'C9', 'espresso') ]);
-publish([ 'c', row('A3', 2, 'C3', 'latte', 1, '3.90') ], [ 'c', row('A5', 1, 'C1', 'latte', 3, '3.90') ]);
+publish_changes(
+	[ 'c', order_line('A1', 1, 'C1', 'espresso', 2) ],
+	[ 'c', order_line('A2', 1, 'C2', 'espresso') ],
+	[ 'r', order_line('A3', 1, 'C3', 'brownie', 1, '2.60') ],
+	[ 'c', order_line('A4', 1, 'C9', 'espresso') ]);
+publish_changes([ 'c', order_line('A3', 2, 'C3', 'latte', 1, '3.90') ], [ 'c', order_line('A5', 1, 'C1', 'latte', 3, '3.90') ]);
 
 my %first = (
 	A1 => ['A1 First Customer card 5.00 Croissant 1.80'],
@@ -159,17 +148,17 @@ is_deeply(suggestions($_), $first{$_}, $why{$_}) foreach sort keys %first;
 # ---- one broker is killed; everything goes on, and it comes back ----
 
 $kafka->kill(1);
-publish([ 'u', row('A1', 1, 'C1', 'espresso', 4) ], [ 'd', row('A5', 1, 'C1', 'latte', 3, '3.90') ]);
+publish_changes([ 'u', order_line('A1', 1, 'C1', 'espresso', 4) ], [ 'd', order_line('A5', 1, 'C1', 'latte', 3, '3.90') ]);
 is_deeply(suggestions('A1'), [ @{ $first{A1} }, 'A1 First Customer card 10.00 Croissant 1.80' ],
 	'with one broker of two: a changed quantity makes another total');
 is_deeply(suggestions('A5'), $first{A5}, 'a deleted order gets no more suggestion');
-is(query(q{SELECT order_id, quantity FROM current_orders WHERE order_id IN ('A1', 'A5')}),
+is($node->sql(q{SELECT order_id, quantity FROM current_orders WHERE order_id IN ('A1', 'A5')}),
 	'A1|4', 'the state has it');
 
-publish([ 'c', row('A1', 2, 'C1', 'latte', 1, '3.90') ]);
+publish_changes([ 'c', order_line('A1', 2, 'C1', 'latte', 1, '3.90') ]);
 $kafka->restart(1);
-publish([ 'c', row('A1', 3, 'C1', 'brownie', 1, '2.60') ]);
-publish([ 'c', row('A1', 4, 'C1', 'croissant', 1, '1.80') ]);
+publish_changes([ 'c', order_line('A1', 3, 'C1', 'brownie', 1, '2.60') ]);
+publish_changes([ 'c', order_line('A1', 4, 'C1', 'croissant', 1, '1.80') ]);
 is_deeply(
 	suggestions('A1'),
 	[
@@ -182,53 +171,53 @@ is_deeply(
 
 # ---- an older event changes nothing; nor does a late one ----
 
-my $before = query('SELECT * FROM order_state ORDER BY 1, 2');
+my $before = $node->sql('SELECT * FROM order_state ORDER BY 1, 2');
 my $published = @{ suggestions('A1') };
-publish(
-	[ 'u', row('A1', 1, 'C1', 'espresso', 99), now_ms() - 60_000 ],
-	[ 'c', row('A5', 1, 'C1', 'latte', 3), now_ms() - 60_000 ],
-	[ 'c', row('A6', 1, 'C1', 'espresso', 9), now_ms() - 91_000 ],
-	[ 'd', row('A1', 2, 'C1', 'latte'), now_ms() - 3_600_000 ]);
-is(query('SELECT * FROM order_state ORDER BY 1, 2'), $before, 'an older event, or an expired one, leaves the state as it is');
+publish_changes(
+	[ 'u', order_line('A1', 1, 'C1', 'espresso', 99), now_ms() - 60_000 ],
+	[ 'c', order_line('A5', 1, 'C1', 'latte', 3), now_ms() - 60_000 ],
+	[ 'c', order_line('A6', 1, 'C1', 'espresso', 9), now_ms() - 91_000 ],
+	[ 'd', order_line('A1', 2, 'C1', 'latte'), now_ms() - 3_600_000 ]);
+is($node->sql('SELECT * FROM order_state ORDER BY 1, 2'), $before, 'an older event, or an expired one, leaves the state as it is');
 is_deeply([ map { scalar @{ suggestions($_) } } 'A1', 'A5', 'A6' ], [ $published, 1, 0 ], 'and makes no suggestion');
 
 # ---- what is 90 seconds old is not seen any more, before it is deleted ----
 
-query(q{UPDATE order_state SET changed_at = changed_at - interval '91 seconds'});
-is(query('SELECT count(*) FROM current_orders') . '/' . query('SELECT count(*) > 0 FROM order_state'),
+$node->sql(q{UPDATE order_state SET changed_at = changed_at - interval '91 seconds'});
+is($node->sql('SELECT count(*) FROM current_orders') . '/' . $node->sql('SELECT count(*) > 0 FROM order_state'),
 	'0/t', 'lines expire by a predicate');
-publish([ 'c', row('A1', 5, 'C1', 'espresso', 1) ]);
+publish_changes([ 'c', order_line('A1', 5, 'C1', 'espresso', 1) ]);
 is(suggestions('A1')->[-1], 'A1 First Customer card 2.50 Croissant 1.80',
 	'a suggestion does not count lines that have expired');
 SKIP:
 {
 	skip('pg_cron is not installed', 2) unless $cron;
-	is(query('SELECT schedule, command FROM cron.job'),
+	is($node->sql('SELECT schedule, command FROM cron.job'),
 		q{* * * * *|DELETE FROM order_state WHERE changed_at < now() - interval '90 seconds'},
 		'pg_cron has the DELETE');
-	query(query('SELECT command FROM cron.job'));
-	is(query('SELECT order_id, line FROM order_state'), 'A1|5', 'which leaves what is current');
+	$node->sql($node->sql('SELECT command FROM cron.job'));
+	is($node->sql('SELECT order_id, line FROM order_state'), 'A1|5', 'which leaves what is current');
 }
 
 # ---- what is no event of an order ----
 
 my %poison = (
 	'no JSON' => [ 'nothing', '22P02' ],
-	'no op' => [ $json->encode({ after => row('B1', 1, 'C1', 'latte'), ts_ms => now_ms() }), '23502' ],
+	'no op' => [ $json->encode({ after => order_line('B1', 1, 'C1', 'latte'), ts_ms => now_ms() }), '23502' ],
 	'a truncate' => [ $json->encode({ op => 't', before => undef, after => undef, ts_ms => now_ms() }), '23502' ],
-	'no time' => [ $json->encode({ op => 'c', after => row('B2', 1, 'C1', 'latte') }), '23502' ],
-	'no number' => [ $json->encode({ op => 'c', after => row('B3', 1, 'C1', 'latte', 'two'), ts_ms => now_ms() }), '22P02' ]);
+	'no time' => [ $json->encode({ op => 'c', after => order_line('B2', 1, 'C1', 'latte') }), '23502' ],
+	'no number' => [ $json->encode({ op => 'c', after => order_line('B3', 1, 'C1', 'latte', 'two'), ts_ms => now_ms() }), '22P02' ]);
 foreach my $name (sort keys %poison)
 {
 	$kafka->produce(TOPIC, $name, $poison{$name}[0]);
 	$sent++;
 }
-publish([ 'c', row('B4', 1, 'C3', 'latte', 1, '3.90') ]);
-is( query(q{SELECT convert_from(key, 'UTF8'), sqlstate FROM rappel_conso.dead_letter WHERE name = 'orders' ORDER BY key}),
+publish_changes([ 'c', order_line('B4', 1, 'C3', 'latte', 1, '3.90') ]);
+is( $node->sql(q{SELECT convert_from(key, 'UTF8'), sqlstate FROM rappel_conso.dead_letter WHERE name = 'orders' ORDER BY key}),
 	join("\n", map { "$_|$poison{$_}[1]" } sort keys %poison),
 	'what is no event of an order is a dead letter');
 is_deeply(suggestions('B4'), ['B4 Third Customer card 3.90 Brownie 2.60'], 'and does no harm to others');
-is(query(q{SELECT state FROM rc_status() WHERE component = 'stream' AND name = 'orders'}),
+is($node->sql(q{SELECT state FROM rc_status() WHERE component = 'stream' AND name = 'orders'}),
 	'running', 'the stream runs');
 
 done_testing();

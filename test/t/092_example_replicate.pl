@@ -26,27 +26,7 @@ my $node = new_node(
 	preload => 1,
 	conf => "restart_after_crash = on\n");
 
-sub query { return $node->safe_psql('postgres', $_[0]); }
-
-sub wait_for
-{
-	my ($sql, $what) = @_;
-
-	$node->poll_query_until('postgres', $sql) or die "$what: not in time";
-	return;
-}
-
-sub wait_applied
-{
-	my ($topic, $offset) = @_;
-
-	wait_for(qq{
-		SELECT sum(next_offset) = $offset FROM rappel_conso.stream_offset
-		WHERE stream = 'replicate' AND topic = '$topic'}, "offset $offset of $topic");
-	return;
-}
-
-sub row
+sub replicated_row
 {
 	my ($order, $line, $quantity, %more) = @_;
 
@@ -65,7 +45,7 @@ sub row
 }
 
 # A message [key, value] of a change; op "tombstone" has no value.
-sub change
+sub change_event
 {
 	my ($op, $row, $schemas) = @_;
 	my $key = { order_id => $row->{order_id}, line => $row->{line} };
@@ -82,49 +62,49 @@ sub change
 }
 
 $kafka->create_topic(TOPIC, partitions => 3);
-query('UPDATE rappel_conso.stream SET paused = true; SELECT rc_start()');
+$node->sql('UPDATE rappel_conso.stream SET paused = true; SELECT rc_start()');
 $node->command_ok(
 	[
 		'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1',
 		'-d', $node->connstr('postgres'), '-f', 'sql/examples/replicate.sql'
 	],
 	'replicate.sql runs as it is');
-wait_for(q{SELECT count(*) = 3 FROM rappel_conso.stream_offset WHERE stream = 'replicate'}, 'the stream');
+$node->wait_for('the stream', q{SELECT count(*) = 3 FROM rappel_conso.stream_offset WHERE stream = 'replicate'});
 
 # ---- a made-up topic ----
 
 # Everything lies in the topic before it is read, so that batches hold a key
 # many times.
-query(q{UPDATE rappel_conso.stream SET paused = true WHERE name = 'replicate'});
+$node->sql(q{UPDATE rappel_conso.stream SET paused = true WHERE name = 'replicate'});
 my @changes;
 foreach my $schemas (0, 1)
 {
 	my $order = $schemas ? 'S' : 'P';
 
-	push @changes, map { change(@$_, $schemas) } (
-		[ 'r', row("${order}1", 1, 1) ],
-		[ 'c', row("${order}1", 2, 1, note => "a \"note\"\nof two lines, \x{e9}", unit_price => '123456.78') ],
-		[ 'u', row("${order}1", 1, 2) ],
-		(map { [ 'u', row("${order}1", 1, $_) ] } 3 .. 50),
-		[ 'c', row("${order}2", 1, 1) ],
-		[ 'd', row("${order}2", 1, 1) ],
-		[ 'tombstone', row("${order}2", 1, 1) ],
+	push @changes, map { change_event(@$_, $schemas) } (
+		[ 'r', replicated_row("${order}1", 1, 1) ],
+		[ 'c', replicated_row("${order}1", 2, 1, note => "a \"note\"\nof two lines, \x{e9}", unit_price => '123456.78') ],
+		[ 'u', replicated_row("${order}1", 1, 2) ],
+		(map { [ 'u', replicated_row("${order}1", 1, $_) ] } 3 .. 50),
+		[ 'c', replicated_row("${order}2", 1, 1) ],
+		[ 'd', replicated_row("${order}2", 1, 1) ],
+		[ 'tombstone', replicated_row("${order}2", 1, 1) ],
 
 		# deleted and made again
-		[ 'c', row("${order}3", 1, 1) ],
-		[ 'd', row("${order}3", 1, 1) ],
-		[ 'tombstone', row("${order}3", 1, 1) ],
-		[ 'c', row("${order}3", 1, 7) ],
+		[ 'c', replicated_row("${order}3", 1, 1) ],
+		[ 'd', replicated_row("${order}3", 1, 1) ],
+		[ 'tombstone', replicated_row("${order}3", 1, 1) ],
+		[ 'c', replicated_row("${order}3", 1, 7) ],
 
 		# a change of the key
-		[ 'c', row("${order}4", 1, 4) ],
-		[ 'd', row("${order}4", 1, 4) ],
-		[ 'tombstone', row("${order}4", 1, 4) ],
-		[ 'c', row("${order}5", 1, 4) ],
+		[ 'c', replicated_row("${order}4", 1, 4) ],
+		[ 'd', replicated_row("${order}4", 1, 4) ],
+		[ 'tombstone', replicated_row("${order}4", 1, 4) ],
+		[ 'c', replicated_row("${order}5", 1, 4) ],
 
 		# the delete itself has been compacted away
-		[ 'c', row("${order}6", 1, 4) ],
-		[ 'tombstone', row("${order}6", 1, 4) ]);
+		[ 'c', replicated_row("${order}6", 1, 4) ],
+		[ 'tombstone', replicated_row("${order}6", 1, 4) ]);
 }
 my $end = @changes;
 my $expected = join("\n",
@@ -135,47 +115,47 @@ my $table = q{
 		ordered_at AT TIME ZONE 'UTC', length(note) FROM order_details ORDER BY 1, 2};
 
 $kafka->produce_many(TOPIC, \@changes, '-Z');
-query(q{UPDATE rappel_conso.stream SET paused = false WHERE name = 'replicate'});
-wait_applied(TOPIC, $end);
-is(query($table), $expected, 'insert, update, delete and changes of the key arrive');
-is(query('SELECT count(*) FROM order_details_replica WHERE deleted'), '6', 'deleted rows are kept, unseen');
+$node->sql(q{UPDATE rappel_conso.stream SET paused = false WHERE name = 'replicate'});
+$node->wait_applied('replicate', $end, topic => TOPIC);
+is($node->sql($table), $expected, 'insert, update, delete and changes of the key arrive');
+is($node->sql('SELECT count(*) FROM order_details_replica WHERE deleted'), '6', 'deleted rows are kept, unseen');
 
 # Sent again, in small batches.
-query(q{UPDATE rappel_conso.stream SET batch_size = 3 WHERE name = 'replicate'});
+$node->sql(q{UPDATE rappel_conso.stream SET batch_size = 3 WHERE name = 'replicate'});
 $kafka->produce_many(TOPIC, \@changes, '-Z');
-wait_applied(TOPIC, $end *= 2);
-is(query($table), $expected, 'sent twice, in small batches: the same');
-is(query('SELECT count(*) FROM rappel_conso.dead_letter'), '0', 'nothing is a dead letter');
+$node->wait_applied('replicate', $end *= 2, topic => TOPIC);
+is($node->sql($table), $expected, 'sent twice, in small batches: the same');
+is($node->sql('SELECT count(*) FROM rappel_conso.dead_letter'), '0', 'nothing is a dead letter');
 
 # ---- a retried old record does not overwrite a newer one ----
 
-query(q{ALTER TABLE order_details_replica ADD CONSTRAINT sober CHECK (quantity < 1000)});
-$kafka->produce_many(TOPIC, [ change('c', row('L1', 1, 1000)), change('c', row('L2', 1, 2000)), change('u', row('L3', 1, 3000)) ]);
+$node->sql(q{ALTER TABLE order_details_replica ADD CONSTRAINT sober CHECK (quantity < 1000)});
+$kafka->produce_many(TOPIC, [ change_event('c', replicated_row('L1', 1, 1000)), change_event('c', replicated_row('L2', 1, 2000)), change_event('u', replicated_row('L3', 1, 3000)) ]);
 $kafka->produce(TOPIC, '{"order_id": "L4", "line": "x"}', '{}');
-wait_applied(TOPIC, $end += 4);
-$kafka->produce_many(TOPIC, [ change('u', row('L1', 1, 1)), change('d', row('L2', 1, 1)) ]);
-wait_applied(TOPIC, $end += 2);
-is( query(q{SELECT convert_from(key, 'UTF8')::jsonb->>'order_id', sqlstate FROM rappel_conso.dead_letter ORDER BY 1}),
+$node->wait_applied('replicate', $end += 4, topic => TOPIC);
+$kafka->produce_many(TOPIC, [ change_event('u', replicated_row('L1', 1, 1)), change_event('d', replicated_row('L2', 1, 1)) ]);
+$node->wait_applied('replicate', $end += 2, topic => TOPIC);
+is( $node->sql(q{SELECT convert_from(key, 'UTF8')::jsonb->>'order_id', sqlstate FROM rappel_conso.dead_letter ORDER BY 1}),
 	"L1|23514\nL2|23514\nL3|23514\nL4|22P02",
 	'records that fail alone are dead letters, the later ones of their keys are applied');
-query(q{ALTER TABLE order_details_replica DROP CONSTRAINT sober});
-is(query(q{SELECT * FROM rc_retry('replicate')}), '4|3|1', 'rc_retry() applies those whose cause is mended');
-is( query(q{SELECT order_id, quantity, deleted FROM order_details_replica WHERE order_id LIKE 'L%' ORDER BY 1}),
+$node->sql(q{ALTER TABLE order_details_replica DROP CONSTRAINT sober});
+is($node->sql(q{SELECT * FROM rc_retry('replicate')}), '4|3|1', 'rc_retry() applies those whose cause is mended');
+is( $node->sql(q{SELECT order_id, quantity, deleted FROM order_details_replica WHERE order_id LIKE 'L%' ORDER BY 1}),
 	"L1|1|f\nL2||t\nL3|3000|f",
 	'a newer row stays, a deleted one stays deleted, and what was missing is there');
 
 # ---- building the copy again, as the example says ----
 
-my $rows = query('SELECT count(*) FROM order_details');
-query(q{
+my $rows = $node->sql('SELECT count(*) FROM order_details');
+$node->sql(q{
 	BEGIN;
 	TRUNCATE order_details_replica;
 	SELECT rc_seek('replicate', 'earliest');
 	COMMIT;
 	UPDATE rappel_conso.stream SET batch_size = 10000 WHERE name = 'replicate'});
-wait_for(qq{SELECT sum(next_offset) = $end AND (SELECT count(*) = $rows FROM order_details)
-	FROM rappel_conso.stream_offset WHERE stream = 'replicate'}, 'the copy');
-is(query($table =~ s/ORDER/WHERE order_id < 'L' OR order_id >= 'M' ORDER/r), $expected, 'the copy can be built again');
+$node->wait_for('the copy', qq{SELECT sum(next_offset) = $end AND (SELECT count(*) = $rows FROM order_details)
+	FROM rappel_conso.stream_offset WHERE stream = 'replicate'});
+is($node->sql($table =~ s/ORDER/WHERE order_id < 'L' OR order_id >= 'M' ORDER/r), $expected, 'the copy can be built again');
 
 # ---- recorded events ----
 
@@ -208,7 +188,7 @@ SKIP:
 	my $plain = $node->basedir . '/final.csv';
 
 	append_to_file($plain, join('', $csv->getlines));
-	query(qq{
+	$node->sql(qq{
 		CREATE TABLE expected AS SELECT * FROM order_details LIMIT 0;
 		COPY expected FROM '$plain' (FORMAT csv, HEADER)});
 
@@ -231,25 +211,25 @@ SKIP:
 		};
 
 		$kafka->create_topic($topic, partitions => 3);
-		query(qq{
+		$node->sql(qq{
 			BEGIN;
 			TRUNCATE order_details_replica;
 			UPDATE rappel_conso.stream SET topics = '{$topic}', batch_size = 40 WHERE name = 'replicate';
 			COMMIT});
 		$produce->(0, 1 / 2);
-		wait_applied($topic, $end);
+		$node->wait_applied('replicate', $end, topic => $topic);
 		kill_within_a_batch(sub { $produce->(1 / 2, 1) });
-		wait_applied($topic, $end);
-		is(query('SELECT count(*) FROM order_details') . differences(),
+		$node->wait_applied('replicate', $end, topic => $topic);
+		is($node->sql('SELECT count(*) FROM order_details') . differences(),
 			'5090', "recorded, $form: arrives at the final table, with a worker killed in between");
 
 		$produce->(0, 1 / 3);
-		wait_applied($topic, $end);
+		$node->wait_applied('replicate', $end, topic => $topic);
 		kill_within_a_batch(sub { $produce->(1 / 3, 1) });
-		wait_applied($topic, $end);
-		is(query('SELECT count(*) FROM order_details') . differences(),
+		$node->wait_applied('replicate', $end, topic => $topic);
+		is($node->sql('SELECT count(*) FROM order_details') . differences(),
 			'5090', "recorded, $form: also when all is sent twice");
-		is(query("SELECT count(*) FROM rappel_conso.dead_letter WHERE topic = '$topic'"),
+		is($node->sql("SELECT count(*) FROM rappel_conso.dead_letter WHERE topic = '$topic'"),
 			'0', "recorded, $form: nothing is a dead letter");
 	}
 }
@@ -260,16 +240,16 @@ sub kill_within_a_batch
 {
 	my ($produce) = @_;
 	my $session = $node->background_psql('postgres', on_error_die => 1);
-	my $postmaster = query('SELECT pg_postmaster_start_time()');
+	my $postmaster = $node->sql('SELECT pg_postmaster_start_time()');
 	my $log = -s $node->logfile;
 	my $pid;
 
 	$session->query_safe('BEGIN; LOCK order_details_replica IN EXCLUSIVE MODE');
 	$produce->();
-	wait_for(q{
+	$node->wait_for('a batch under way', q{
 		SELECT count(*) = 1 FROM pg_stat_activity
-		WHERE pid = rappel_conso.worker_pid('stream', 'replicate') AND wait_event_type = 'Lock'}, 'a batch under way');
-	$pid = query(q{SELECT rappel_conso.worker_pid('stream', 'replicate')});
+		WHERE pid = rappel_conso.worker_pid('stream', 'replicate') AND wait_event_type = 'Lock'});
+	$pid = $node->sql(q{SELECT rappel_conso.worker_pid('stream', 'replicate')});
 	kill('KILL', $pid) == 1 or die "could not kill process $pid";
 	eval { $session->quit };
 	$node->wait_for_log(qr/database system is ready to accept connections/, $log);
@@ -281,7 +261,7 @@ sub kill_within_a_batch
 # How many rows are in one of the tables only.
 sub differences
 {
-	return query(q{
+	return $node->sql(q{
 		SELECT count(*) FROM (
 			(SELECT * FROM expected EXCEPT ALL SELECT * FROM order_details)
 			UNION ALL

@@ -23,20 +23,8 @@ my $node = new_node(
 	preload => 1,
 	conf => "restart_after_crash = on\n");
 
-sub query { return $node->safe_psql('postgres', $_[0]); }
-
-sub wait_for
-{
-	my ($sql, $what) = @_;
-
-	$node->poll_query_until('postgres', $sql) or die "$what: not in time";
-	return;
-}
-
-sub wait_published { return wait_for('SELECT count(*) = 0 FROM rappel_conso.outbox', 'the outbox'); }
-
 # What a consumer sees that drops repeats by their id: "key=value" of each.
-sub messages
+sub distinct_messages
 {
 	my ($topic) = @_;
 	my %seen;
@@ -50,20 +38,11 @@ sub messages
 	} $kafka->consume($topic);
 }
 
-sub error_of
-{
-	my ($sql) = @_;
-	my ($code, $out, $err) = $node->psql('postgres', "\\set VERBOSITY verbose\n$sql");
-
-	return $err =~ /ERROR:  (.*)/ ? $1 : 'none';
-}
-
-query('UPDATE rappel_conso.stream SET paused = true; SELECT rc_start()');
+$node->sql('UPDATE rappel_conso.stream SET paused = true; SELECT rc_start()');
 
 # This one is looked at in the end: that a broker is not there takes a while.
 my $far = new_node('far', kafka => '127.0.0.1:1', preload => 1);
-sub far { return $far->safe_psql('postgres', $_[0]); }
-far(q{UPDATE rappel_conso.stream SET paused = true; SELECT rc_start(); SELECT rc_publish('far', 'far', 'k')});
+$far->sql(q{UPDATE rappel_conso.stream SET paused = true; SELECT rc_start(); SELECT rc_publish('far', 'far', 'k')});
 
 $kafka->create_topic('first', partitions => 3);
 $kafka->create_topic('many', partitions => 3);
@@ -71,10 +50,10 @@ $kafka->create_topic('refused', config => { 'max.message.bytes' => 100_000 });
 
 # ---- a transaction's messages are its own ----
 
-like(query(q{SELECT rc_publish('first', 'one', 'k')}), qr/^[0-9a-f-]{36}$/, 'rc_publish() returns the id of the message');
-wait_published();
-query(q{BEGIN; SELECT rc_publish('first', 'never', 'k'); ROLLBACK});
-query(q{
+like($node->sql(q{SELECT rc_publish('first', 'one', 'k')}), qr/^[0-9a-f-]{36}$/, 'rc_publish() returns the id of the message');
+$node->wait_published;
+$node->sql(q{BEGIN; SELECT rc_publish('first', 'never', 'k'); ROLLBACK});
+$node->sql(q{
 	BEGIN;
 	SELECT rc_publish('first', 'two', 'k');
 	SAVEPOINT s;
@@ -83,12 +62,12 @@ query(q{
 	SELECT rc_publish('first', 'three', 'k');
 	COMMIT});
 $node->psql('postgres', q{BEGIN; SELECT rc_publish('first', 'never', 'k'); SELECT 1 / 0; COMMIT});
-query(q{DO $$ BEGIN PERFORM rc_publish('first', jsonb_build_object('n', 4), 'k'); END $$});
-query(q{SELECT rc_publish('first', '\x00c3a9'::bytea, '\x6b'::bytea, NULL)});
-wait_published();
-is(join(' ', map { s/[^ -~]/?/gr } messages('first')), 'k=one k=two k=three k={"n": 4} k=??',
+$node->sql(q{DO $$ BEGIN PERFORM rc_publish('first', jsonb_build_object('n', 4), 'k'); END $$});
+$node->sql(q{SELECT rc_publish('first', '\x00c3a9'::bytea, '\x6b'::bytea, NULL)});
+$node->wait_published;
+is(join(' ', map { s/[^ -~]/?/gr } distinct_messages('first')), 'k=one k=two k=three k={"n": 4} k=??',
 	'what is rolled back is not published, the rest is, in order');
-is(scalar(messages('first')), scalar($kafka->consume('first')), 'each once');
+is(scalar(distinct_messages('first')), scalar($kafka->consume('first')), 'each once');
 
 my ($with_id) = grep { $_->{payload} eq 'one' } $kafka->consume('first');
 like({ @{ $with_id->{headers} } }->{'rappel_conso-id'}, qr/^[0-9a-f-]{36}$/, 'each has its id as a header');
@@ -111,15 +90,15 @@ my %forms = (
 	'a header that is an object' => [ q{'v', 'k', '{"a": {"b": 1}}'}, 'k', 'v', { a => '{"b": 1}' } ]);
 
 # They go through Kafka into a table, where headers are jsonb again.
-query(q{
+$node->sql(q{
 	CREATE TABLE seen (key text, value bytea, headers jsonb);
 	INSERT INTO rappel_conso.stream (name, topics, value_type, statement) VALUES ('seen', '{forms}', 'bytea',
 		'INSERT INTO seen SELECT key, value, headers FROM records')});
 foreach my $name (sort keys %forms)
 {
-	query("SELECT rc_publish('forms', $forms{$name}[0])");
-	wait_for('SELECT count(*) = 1 FROM seen', $name);
-	my $row = JSON::PP->new->utf8->decode(query(q{
+	$node->sql("SELECT rc_publish('forms', $forms{$name}[0])");
+	$node->wait_for($name, 'SELECT count(*) = 1 FROM seen');
+	my $row = JSON::PP->new->utf8->decode($node->sql(q{
 		SELECT jsonb_build_array(key, encode(value, 'hex'), headers - 'rappel_conso-id',
 			headers->>'rappel_conso-id' ~ '^[0-9a-f-]{36}$') FROM seen}));
 
@@ -127,22 +106,22 @@ foreach my $name (sort keys %forms)
 	my ($call, $key, $value, $headers) = @{ $forms{$name} };
 	$value = unpack('H*', $value) if defined $value;
 	is_deeply($row, [ $key, $value, $headers ], "$name: comes as it was sent");
-	query('TRUNCATE seen');
+	$node->sql('TRUNCATE seen');
 }
-query(q{DELETE FROM rappel_conso.stream WHERE name = 'seen'});
+$node->sql(q{DELETE FROM rappel_conso.stream WHERE name = 'seen'});
 
 my %wrong = (
 	q{rc_publish('a b', 'v')} => '42602: topic of rc_publish() is not a name that Kafka allows: "a b"',
 	q{rc_publish('', 'v')} => '42602: topic of rc_publish() is not a name that Kafka allows: ""',
 	q{rc_publish(NULL, 'v')} => '22004: topic must not be null',
 	q{rc_publish('t', 'v', 'k', '[1]')} => '22023: headers of a message must be a JSON object');
-is(error_of("SELECT $_"), $wrong{$_}, "$_ is refused") foreach sort keys %wrong;
+is($node->error_of("SELECT $_"), $wrong{$_}, "$_ is refused") foreach sort keys %wrong;
 
 # ---- at once ----
 
 # One after the other, each as soon as the last one is published: a publisher
 # that only looked by itself, every 5 s, would not be done before psql gives up.
-query(q{
+$node->sql(q{
 	CREATE PROCEDURE one_by_one(n int) LANGUAGE plpgsql AS $$
 	BEGIN
 	  FOR i IN 1 .. n LOOP
@@ -157,7 +136,7 @@ is(scalar(grep { ($_->{payload} // '') eq 'quick' } $kafka->consume('first')), $
 
 # ---- many, in order for each key ----
 
-query(q{
+$node->sql(q{
 	CREATE TABLE counter AS SELECT client, 0 AS n FROM generate_series(0, 3) client;
 	SELECT count(rc_publish('many', n::text, 'bulk')) FROM generate_series(1, 12000) n});
 $node->pgbench(
@@ -172,9 +151,9 @@ $node->pgbench(
 			COMMIT;
 		}
 	});
-wait_published();
+$node->wait_published;
 my %order;
-foreach my $message (messages('many'))
+foreach my $message (distinct_messages('many'))
 {
 	my ($key, $value) = split(/=/, $message);
 
@@ -188,73 +167,73 @@ is_deeply(
 # ---- what Kafka refuses ----
 
 $kafka->create_topic('refused_too');
-query(q{
+$node->sql(q{
 	SELECT rc_publish('refused', 'small ' || n, 'k') FROM generate_series(1, 5) n;
 	SELECT rc_publish('refused', (SELECT string_agg(md5(n::text), '') FROM generate_series(1, 5000) n), 'big',
 		'{"a": "b"}');
 	SELECT rc_publish('refused', 'small ' || n, 'k') FROM generate_series(6, 10) n;
 	SELECT rc_publish('refused.too', 'a name that collides', 'k');
 	SELECT rc_publish('refused', 'small ' || n, 'k') FROM generate_series(11, 15) n});
-wait_published();
+$node->wait_published;
 
 # A broker refuses whole batches; the good messages of such a batch are sent
 # again, after those of a later one perhaps.
-is_deeply([ sort(messages('refused')) ], [ sort(map { "k=small $_" } 1 .. 15) ],
+is_deeply([ sort(distinct_messages('refused')) ], [ sort(map { "k=small $_" } 1 .. 15) ],
 	'a message that Kafka refuses does not keep back the others');
-is( query(q{
+is( $node->sql(q{
 		SELECT origin, name, topic, partition, record_offset, convert_from(key, 'UTF8'), length(value),
 			headers->>'a', headers ? 'rappel_conso-id', sqlstate, attempts, resolved_at, owner = current_user
 		FROM rappel_conso.dead_letter ORDER BY length(value)}),
 	"outbox|rc_publish|refused.too|||k|20||t|22023|1||t\n" . "outbox|rc_publish|refused|||big|160000|b|t|54000|1||t",
 	'they are dead letters of the outbox: one too large, one whose topic cannot be');
-my @words = split(/\n/, query('SELECT message FROM rappel_conso.dead_letter ORDER BY length(value)'));
+my @words = split(/\n/, $node->sql('SELECT message FROM rappel_conso.dead_letter ORDER BY length(value)'));
 like($words[0], qr/^Kafka refused the message: could not create topic "refused.too": .*collide/, 'with what Kafka says of the topic');
 is($words[1], 'Kafka refused the message: Broker: Message size too large', 'and of the message');
-is(query('SELECT state, lag FROM rc_status() WHERE component = $$outbox$$'), 'running|0', 'the publisher goes on');
+is($node->sql('SELECT state, lag FROM rc_status() WHERE component = $$outbox$$'), 'running|0', 'the publisher goes on');
 
 # ---- killed between what it has sent and what it deletes ----
 
-query(q{
+$node->sql(q{
 	CREATE FUNCTION gate() RETURNS trigger LANGUAGE plpgsql AS
 	$$ BEGIN PERFORM pg_advisory_xact_lock(42); RETURN OLD; END $$;
 	CREATE TRIGGER gate BEFORE DELETE ON rappel_conso.outbox FOR EACH ROW EXECUTE FUNCTION gate()});
 my $gate = $node->background_psql('postgres', on_error_die => 1);
 $gate->query_safe('SELECT pg_advisory_lock(42)');
-query(q{SELECT rc_publish('killed', n::text, 'k') FROM generate_series(1, 20) n});
-wait_for(q{SELECT count(*) = 1 FROM pg_stat_activity
-	WHERE pid = rappel_conso.worker_pid('outbox') AND wait_event_type = 'Lock'}, 'the publisher at the gate');
-is(scalar($kafka->consume('killed')) . '/' . query('SELECT count(*) FROM rappel_conso.outbox'),
+$node->sql(q{SELECT rc_publish('killed', n::text, 'k') FROM generate_series(1, 20) n});
+$node->wait_for('the publisher at the gate', q{SELECT count(*) = 1 FROM pg_stat_activity
+	WHERE pid = rappel_conso.worker_pid('outbox') AND wait_event_type = 'Lock'});
+is(scalar($kafka->consume('killed')) . '/' . $node->sql('SELECT count(*) FROM rappel_conso.outbox'),
 	'20/20', 'messages are deleted only after Kafka has them');
-my $pid = query(q{SELECT rappel_conso.worker_pid('outbox')});
+my $pid = $node->sql(q{SELECT rappel_conso.worker_pid('outbox')});
 kill('KILL', $pid) == 1 or die "could not kill process $pid";
 eval { $gate->quit };
 $node->poll_query_until('postgres', q{SELECT count(*) = 0 FROM pg_locks WHERE locktype = 'advisory' AND objid = 42 AND objsubid = 1})
   or die 'the server is not back';
-wait_published();
+$node->wait_published;
 cmp_ok(scalar($kafka->consume('killed')), '>', 20, 'after kill -9 of the publisher they are sent again: at least once');
-is_deeply([ messages('killed') ], [ map { "k=$_" } 1 .. 20 ], 'with the same ids: exactly once without repeats');
-query('DROP TRIGGER gate ON rappel_conso.outbox');
+is_deeply([ distinct_messages('killed') ], [ map { "k=$_" } 1 .. 20 ], 'with the same ids: exactly once without repeats');
+$node->sql('DROP TRIGGER gate ON rappel_conso.outbox');
 
 # ---- no broker for a while ----
 
 $kafka->kill(1);
-query(q{SELECT rc_publish('down', n::text, 'k') FROM generate_series(1, 3) n});
-like(query('SELECT lag, detail FROM rc_status() WHERE component = $$outbox$$'),
+$node->sql(q{SELECT rc_publish('down', n::text, 'k') FROM generate_series(1, 3) n});
+like($node->sql('SELECT lag, detail FROM rc_status() WHERE component = $$outbox$$'),
 	qr/^3\|3 messages wait, the oldest since 20/, 'without a broker messages wait, and rc_status() says so');
-query(q{SELECT rc_publish('down', n::text, 'k') FROM generate_series(4, 6) n});
+$node->sql(q{SELECT rc_publish('down', n::text, 'k') FROM generate_series(4, 6) n});
 $kafka->restart(1);
-wait_published();
-is_deeply([ messages('down') ], [ map { "k=$_" } 1 .. 6 ], 'they go when it is back');
+$node->wait_published;
+is_deeply([ distinct_messages('down') ], [ map { "k=$_" } 1 .. 6 ], 'they go when it is back');
 
 # A server whose broker never was there; it was started at the beginning.
 $far->poll_query_until('postgres', q{SELECT state = 'waiting' FROM rc_status() WHERE component = 'outbox'})
   or die 'the publisher does not say that it waits';
-like(far(q{SELECT lag, last_error FROM rc_status() WHERE component = 'outbox'}),
+like($far->sql(q{SELECT lag, last_error FROM rc_status() WHERE component = 'outbox'}),
 	qr/^1\|could not reach the Kafka brokers "127.0.0.1:1": /, 'a publisher that finds no broker says so');
 $far->append_conf('postgresql.conf', "rappel_conso.kafka_brokers = '" . $kafka->brokers . "'\n");
 $far->reload;
 $far->poll_query_until('postgres', 'SELECT count(*) = 0 FROM rappel_conso.outbox')
   or die 'the message is not published';
-is_deeply([ messages('far') ], ['k=far'], 'and publishes when the setting names one');
+is_deeply([ distinct_messages('far') ], ['k=far'], 'and publishes when the setting names one');
 
 done_testing();

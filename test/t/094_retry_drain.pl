@@ -18,29 +18,10 @@ need_kafka();
 my $kafka = start_kafka(properties => { 'log.cleaner.backoff.ms' => 100 });
 my $node = new_node('verbs', kafka => $kafka, preload => 1, conf => "max_worker_processes = 30\n");
 
-sub query { return $node->safe_psql('postgres', $_[0]); }
-
-sub wait_for
-{
-	my ($sql, $what) = @_;
-
-	$node->poll_query_until('postgres', $sql) or die "$what: not in time";
-	return;
-}
-
-# The SQLSTATE and words of an error.
-sub error_of
-{
-	my ($sql) = @_;
-	my ($code, $out, $err) = $node->psql('postgres', "\\set VERBOSITY verbose\n$sql");
-
-	return $err =~ /ERROR:  (.*)/ ? $1 : 'none';
-}
-
 # ---- rc_retry ----
 
 $kafka->create_topic('letters', partitions => 2);
-query(q{
+$node->sql(q{
 	UPDATE rappel_conso.stream SET paused = true;
 	SELECT rc_start();
 	CREATE TABLE letters (n int, place text, at timestamptz, key text, headers jsonb, CHECK (n < 100));
@@ -53,26 +34,26 @@ $kafka->produce('letters', "k$_", $_ % 4 == 3 ? qq({"n": 10$_}) : qq({"n": $_}),
 $kafka->produce('letters', 'k16', 'no JSON', undef, '-p', 0);
 $node->wait_applied('letters', 17);
 
-my @dead = split(/\n/, query(q{SELECT id FROM rappel_conso.dead_letter WHERE name = 'letters' ORDER BY record_offset, partition}));
-is(scalar(@dead) . '/' . query('SELECT count(*) FROM letters'), '5/12', 'there are dead letters');
-my $places = query(q{
+my @dead = split(/\n/, $node->sql(q{SELECT id FROM rappel_conso.dead_letter WHERE name = 'letters' ORDER BY record_offset, partition}));
+is(scalar(@dead) . '/' . $node->sql('SELECT count(*) FROM letters'), '5/12', 'there are dead letters');
+my $places = $node->sql(q{
 	SELECT partition || ':' || record_offset, record_timestamp, convert_from(key, 'UTF8'), headers
 	FROM rappel_conso.dead_letter WHERE name = 'letters' AND sqlstate = '23514' ORDER BY 1});
 
-sub letters
+sub letters_by_attempts
 {
-	return query(q{
+	return $node->sql(q{
 		SELECT attempts, resolved_at IS NOT NULL, sqlstate, count(*) FROM rappel_conso.dead_letter
 		WHERE name = 'letters' GROUP BY 1, 2, 3 ORDER BY 1, 2, 3});
 }
 
-is(query(q{SELECT * FROM rc_retry('letters')}), '5|0|5', 'while the cause is there all stay dead');
-is(letters(), "2|f|22P02|1\n2|f|23514|4", 'attempts are counted');
-is(query(q{SELECT state FROM rc_status() WHERE component = 'stream' AND name = 'letters'}),
+is($node->sql(q{SELECT * FROM rc_retry('letters')}), '5|0|5', 'while the cause is there all stay dead');
+is(letters_by_attempts(), "2|f|22P02|1\n2|f|23514|4", 'attempts are counted');
+is($node->sql(q{SELECT state FROM rc_status() WHERE component = 'stream' AND name = 'letters'}),
 	'running', 'and the stream runs on');
-query('ALTER TABLE letters DROP CONSTRAINT letters_n_check');
-is(query(qq{SELECT * FROM rc_retry('letters', $dead[0])}), '1|1|0', 'one by its id');
-is(letters(), "2|f|22P02|1\n2|f|23514|3\n3|t|23514|1", 'the others stay as they are');
+$node->sql('ALTER TABLE letters DROP CONSTRAINT letters_n_check');
+is($node->sql(qq{SELECT * FROM rc_retry('letters', $dead[0])}), '1|1|0', 'one by its id');
+is(letters_by_attempts(), "2|f|22P02|1\n2|f|23514|3\n3|t|23514|1", 'the others stay as they are');
 foreach my $case (
 	[ 'letters', $dead[0], 'what is resolved is not tried again' ],
 	[ 'letters', 987654321, 'an unknown id is an error' ],
@@ -81,44 +62,44 @@ foreach my $case (
 {
 	my ($stream, $id, $what) = @$case;
 
-	like(error_of("SELECT * FROM rc_retry('$stream', $id)"), qr/^42704: stream "$stream" has no dead letter $id/, "C10: $what");
+	like($node->error_of("SELECT * FROM rc_retry('$stream', $id)"), qr/^42704: stream "$stream" has no dead letter $id/, "C10: $what");
 }
-is(query(q{SELECT * FROM rc_retry('letters')}), '4|3|1', 'all whose cause is mended');
-is(letters(), "3|f|22P02|1\n3|t|23514|4", 'are resolved');
-is(query(q{SELECT place, at, key, headers FROM letters WHERE n >= 100 ORDER BY 1}),
+is($node->sql(q{SELECT * FROM rc_retry('letters')}), '4|3|1', 'all whose cause is mended');
+is(letters_by_attempts(), "3|f|22P02|1\n3|t|23514|4", 'are resolved');
+is($node->sql(q{SELECT place, at, key, headers FROM letters WHERE n >= 100 ORDER BY 1}),
 	$places, 'they were applied at their original places');
-query(q{
+$node->sql(q{
 	UPDATE rappel_conso.stream SET value_type = 'text', statement = $$
 		INSERT INTO letters SELECT -1, NULL, record_timestamp, key FROM records WHERE value = 'no JSON'
 		RETURNING key, n AS value$$ WHERE name = 'letters'});
-is(query(q{SELECT * FROM rc_retry('letters')}), '1|1|0', 'the current statement is used');
-is(query('SELECT count(*), count(DISTINCT key) FROM letters'), '17|17', 'each record is there once');
-is(query(q{SELECT * FROM rc_retry('letters')}), '0|0|0', 'then there is nothing to retry');
-wait_for('SELECT count(*) = 0 FROM rappel_conso.outbox', 'the outbox');
+is($node->sql(q{SELECT * FROM rc_retry('letters')}), '1|1|0', 'the current statement is used');
+is($node->sql('SELECT count(*), count(DISTINCT key) FROM letters'), '17|17', 'each record is there once');
+is($node->sql(q{SELECT * FROM rc_retry('letters')}), '0|0|0', 'then there is nothing to retry');
+$node->wait_for('the outbox', 'SELECT count(*) = 0 FROM rappel_conso.outbox');
 is(scalar($kafka->consume('answers')), 17, 'and each has its message in the output topic');
-like(error_of(q{SELECT rc_retry('nonsense')}), qr/^42704: stream "nonsense" does not exist/, 'an unknown stream');
-query(q{UPDATE rappel_conso.stream SET paused = true WHERE name = 'letters'});
+like($node->error_of(q{SELECT rc_retry('nonsense')}), qr/^42704: stream "nonsense" does not exist/, 'an unknown stream');
+$node->sql(q{UPDATE rappel_conso.stream SET paused = true WHERE name = 'letters'});
 
 # ---- rc_drain: publish, then consume once, as two tasks ----
 
-query(q{
+$node->sql(q{
 	CREATE TABLE drained (topic text, partition int, o bigint, value text, CHECK (value <> 'bad'));
 	SELECT rc_publish('tasks', n::text, n::text) FROM generate_series(1, 100) n;
 	INSERT INTO rappel_conso.stream (name, topics, value_type, paused, statement) VALUES ('tasks', '{tasks}', 'text', true,
 		'INSERT INTO drained SELECT topic, partition, record_offset, value FROM records')});
-wait_for('SELECT count(*) = 0 FROM rappel_conso.outbox', 'the outbox');
-is(query(q{SELECT * FROM rc_drain('tasks', '1 min')}), '100|100|0|0|0', 'a paused stream is drained once');
-is(query(q{SELECT count(*), count(DISTINCT value) FROM drained}), '100|100', 'all is there');
-is(query(q{SELECT * FROM rc_drain('tasks')}), '0|0|0|0|0', 'a second time there is nothing');
+$node->wait_for('the outbox', 'SELECT count(*) = 0 FROM rappel_conso.outbox');
+is($node->sql(q{SELECT * FROM rc_drain('tasks', '1 min')}), '100|100|0|0|0', 'a paused stream is drained once');
+is($node->sql(q{SELECT count(*), count(DISTINCT value) FROM drained}), '100|100', 'all is there');
+is($node->sql(q{SELECT * FROM rc_drain('tasks')}), '0|0|0|0|0', 'a second time there is nothing');
 $kafka->produce_many('tasks', [ map { [ $_, $_ ] } 101 .. 150, 'bad' ]);
-is(query(q{SELECT applied, inserted, updated, unchanged, dead FROM rc_drain('tasks')}),
+is($node->sql(q{SELECT applied, inserted, updated, unchanged, dead FROM rc_drain('tasks')}),
 	'51|50|0|0|1', 'the counts say what became of the records');
-is(query(q{SELECT lag FROM rappel_conso.lag WHERE stream = 'tasks'}), '0', 'no lag is left');
-query(q{UPDATE rappel_conso.stream SET paused = false WHERE name = 'tasks'});
-wait_for(q{SELECT rappel_conso.worker_pid('stream', 'tasks') IS NOT NULL}, 'the worker');
+is($node->sql(q{SELECT lag FROM rappel_conso.lag WHERE stream = 'tasks'}), '0', 'no lag is left');
+$node->sql(q{UPDATE rappel_conso.stream SET paused = false WHERE name = 'tasks'});
+$node->wait_for('the worker', q{SELECT rappel_conso.worker_pid('stream', 'tasks') IS NOT NULL});
 $kafka->produce_many('tasks', [ map { [ $_, $_ ] } 151 .. 200 ]);
-query(q{SELECT rc_drain('tasks')});
-is(query(q{SELECT count(*), count(DISTINCT value) FROM drained}),
+$node->sql(q{SELECT rc_drain('tasks')});
+is($node->sql(q{SELECT count(*), count(DISTINCT value) FROM drained}),
 	'200|200', 'of a running stream it waits for the workers');
 
 # Somebody stands in the way.
@@ -127,26 +108,26 @@ $session->query_safe('BEGIN; LOCK drained IN EXCLUSIVE MODE');
 $kafka->produce_many('tasks', [ [ 'late', 'late' ] ]);
 foreach my $paused ('false', 'true')
 {
-	query("UPDATE rappel_conso.stream SET paused = $paused WHERE name = 'tasks'");
-	is( error_of(q{SELECT rc_drain('tasks', '1 s')}),
+	$node->sql("UPDATE rappel_conso.stream SET paused = $paused WHERE name = 'tasks'");
+	is( $node->error_of(q{SELECT rc_drain('tasks', '1 s')}),
 		'57014: the drain of stream "tasks" did not end in time', "a timeout ends it, paused: $paused");
 }
 $session->query_safe('COMMIT');
 $session->quit;
-is(query(q{SELECT applied, inserted FROM rc_drain('tasks')}), '1|1', 'nothing is lost by that');
+is($node->sql(q{SELECT applied, inserted FROM rc_drain('tasks')}), '1|1', 'nothing is lost by that');
 $kafka->produce_many('tasks', [ [ 'later', 'later' ] ]);
-is( error_of(q{BEGIN; LOCK drained IN EXCLUSIVE MODE; SELECT rc_drain('tasks')}),
+is( $node->error_of(q{BEGIN; LOCK drained IN EXCLUSIVE MODE; SELECT rc_drain('tasks')}),
 	'55006: the drain of stream "tasks" waits for a lock that this session holds', 'a caller in its own way is told');
-like(error_of(q{SELECT rc_drain('nonsense')}), qr/^42704: stream "nonsense" does not exist/, 'an unknown stream');
-query(q{INSERT INTO rappel_conso.stream (name, topics, paused, statement) VALUES ('none', '{none}', true, 'SELECT 1 FROM records')});
-like(error_of(q{SELECT rc_drain('none')}), qr/^42704: topic "none" does not exist/, 'an unknown topic');
-is(query(q{SELECT applied FROM rc_drain('tasks')}), '1', 'the stream is as it was');
+like($node->error_of(q{SELECT rc_drain('nonsense')}), qr/^42704: stream "nonsense" does not exist/, 'an unknown stream');
+$node->sql(q{INSERT INTO rappel_conso.stream (name, topics, paused, statement) VALUES ('none', '{none}', true, 'SELECT 1 FROM records')});
+like($node->error_of(q{SELECT rc_drain('none')}), qr/^42704: topic "none" does not exist/, 'an unknown topic');
+is($node->sql(q{SELECT applied FROM rc_drain('tasks')}), '1', 'the stream is as it was');
 
 # ---- transactions ----
 
 # Send values in a transaction, and commit or abort it; or leave it open, and
 # return what close() aborts it with.
-sub transaction
+sub produce_in_transaction
 {
 	my ($topic, $how, @values) = @_;
 	my ($out, $in);
@@ -167,26 +148,26 @@ foreach my $how (sort keys %runs)
 	my $values = "SELECT string_agg(value, ' ' ORDER BY o) FROM drained WHERE topic = '$topic'";
 
 	$kafka->create_topic($topic);
-	query(qq{INSERT INTO rappel_conso.stream (name, topics, value_type, paused, statement)
+	$node->sql(qq{INSERT INTO rappel_conso.stream (name, topics, value_type, paused, statement)
 		VALUES ('$topic', '{$topic}', 'text', $runs{$how}, 'INSERT INTO drained SELECT topic, partition, record_offset, value FROM records')});
-	transaction($topic, 'commit', 'a1', 'a2');
-	transaction($topic, 'abort', 'b1', 'b2', 'b3');
-	transaction($topic, 'commit', 'c1');
-	query("SELECT rc_drain('$topic', '1 min')");
-	is(query($values), 'a1 a2 c1', "$how: of transactions only what was committed is seen");
-	transaction($topic, 'abort', 'd1', 'd2');
-	query("SELECT rc_drain('$topic', '1 min')");
-	is(query($values), 'a1 a2 c1', "$how: markers at the end of the topic do not hold up a drain");
-	is(query("SELECT next_offset = high_watermark, lag FROM rappel_conso.lag WHERE stream = '$topic'"),
+	produce_in_transaction($topic, 'commit', 'a1', 'a2');
+	produce_in_transaction($topic, 'abort', 'b1', 'b2', 'b3');
+	produce_in_transaction($topic, 'commit', 'c1');
+	$node->sql("SELECT rc_drain('$topic', '1 min')");
+	is($node->sql($values), 'a1 a2 c1', "$how: of transactions only what was committed is seen");
+	produce_in_transaction($topic, 'abort', 'd1', 'd2');
+	$node->sql("SELECT rc_drain('$topic', '1 min')");
+	is($node->sql($values), 'a1 a2 c1', "$how: markers at the end of the topic do not hold up a drain");
+	is($node->sql("SELECT next_offset = high_watermark, lag FROM rappel_conso.lag WHERE stream = '$topic'"),
 		't|0', "$how: nor are they a lag");
 
-	my $abort = transaction($topic, 'open', 'e1', 'e2');
-	query("SELECT rc_drain('$topic', '1 min')");
-	is(query($values), 'a1 a2 c1', "$how: an open transaction is not waited for");
+	my $abort = produce_in_transaction($topic, 'open', 'e1', 'e2');
+	$node->sql("SELECT rc_drain('$topic', '1 min')");
+	is($node->sql($values), 'a1 a2 c1', "$how: an open transaction is not waited for");
 	$abort->();
-	transaction($topic, 'commit', 'f1');
-	query("SELECT rc_drain('$topic', '1 min')");
-	is(query($values), 'a1 a2 c1 f1', "$how: what comes after it is seen in its turn");
+	produce_in_transaction($topic, 'commit', 'f1');
+	$node->sql("SELECT rc_drain('$topic', '1 min')");
+	is($node->sql($values), 'a1 a2 c1 f1', "$how: what comes after it is seen in its turn");
 }
 
 # ---- a compacted topic ----
@@ -194,9 +175,9 @@ foreach my $how (sort keys %runs)
 $kafka->create_topic('compacted', config => {
 	'cleanup.policy' => 'compact', 'segment.ms' => 100, 'min.cleanable.dirty.ratio' => '0.01', 'segment.bytes' => 1048576 });
 $kafka->produce_many('compacted', [ map { [ $_ % 3, $_ ] } 1 .. 30 ]);
-query(q{INSERT INTO rappel_conso.stream (name, topics, value_type, paused, statement)
+$node->sql(q{INSERT INTO rappel_conso.stream (name, topics, value_type, paused, statement)
 	VALUES ('compacted', '{compacted}', 'text', true, 'INSERT INTO drained SELECT topic, partition, record_offset, value FROM records')});
-is(query(q{SELECT applied FROM rc_drain('compacted', '1 min')}), '30', 'a compacted topic, before it is compacted');
+is($node->sql(q{SELECT applied FROM rc_drain('compacted', '1 min')}), '30', 'a compacted topic, before it is compacted');
 $kafka->produce_many('compacted', [ map { [ $_ % 3, $_ ] } 31 .. 60 ]);
 
 # A new segment makes the older ones fit for the cleaner.
@@ -206,10 +187,10 @@ while ($kafka->consume('compacted') > 10 && $tries++ < 100)
 	$kafka->produce_many('compacted', [ [ 'roll', "roll $tries" ] ]);
 }
 cmp_ok(scalar($kafka->consume('compacted')), '<', 60, 'Kafka has compacted it');
-query(q{SELECT rc_drain('compacted', '1 min')});
-is( query(q{SELECT string_agg(value, ' ' ORDER BY o) FROM drained WHERE topic = 'compacted' AND o >= 30 AND value !~ 'roll'}),
+$node->sql(q{SELECT rc_drain('compacted', '1 min')});
+is( $node->sql(q{SELECT string_agg(value, ' ' ORDER BY o) FROM drained WHERE topic = 'compacted' AND o >= 30 AND value !~ 'roll'}),
 	'58 59 60', 'what is left after our offset is applied');
-is(query(q{SELECT state, last_error FROM rc_status() WHERE name = 'compacted'}) . query(q{SELECT lag FROM rappel_conso.lag WHERE stream = 'compacted'}),
+is($node->sql(q{SELECT state, last_error FROM rc_status() WHERE name = 'compacted'}) . $node->sql(q{SELECT lag FROM rappel_conso.lag WHERE stream = 'compacted'}),
 	'paused|0', 'that the record before it is gone is no error');
 
 done_testing();

@@ -16,33 +16,13 @@ need_kafka();
 
 my $kafka = start_kafka();
 my $node = new_node('grants', kafka => $kafka, preload => 1, conf => "max_worker_processes = 30\n");
-my $boss = $node->safe_psql('postgres', 'SELECT current_user');
-
-sub query { return $node->safe_psql('postgres', $_[0]); }
-
-sub wait_for
-{
-	my ($sql, $what) = @_;
-
-	$node->poll_query_until('postgres', $sql) or die "$what: not in time";
-	return;
-}
-
-# What a role gets: its rows and command tags, or the error with its SQLSTATE.
-sub as
-{
-	my ($role, $sql) = @_;
-	my ($code, $out, $err) = $node->psql('postgres', "\\set VERBOSITY verbose\n\\set QUIET off\n$sql",
-		extra_params => [ '-U', $role ]);
-
-	return $err =~ /ERROR:  (.*)/ ? $1 : $out;
-}
+my $boss = $node->sql('SELECT current_user');
 
 $kafka->create_topic($_) foreach 'alice.in', 'mallory.in', 'shared.in';
-query(q{UPDATE rappel_conso.stream SET paused = true; SELECT rc_start()});
+$node->sql(q{UPDATE rappel_conso.stream SET paused = true; SELECT rc_start()});
 foreach my $role ('alice', 'mallory')
 {
-	query(qq{
+	$node->sql(qq{
 		CREATE ROLE $role LOGIN;
 		CREATE SCHEMA AUTHORIZATION $role;
 		GRANT USAGE ON SCHEMA rappel_conso TO $role;
@@ -56,7 +36,7 @@ foreach my $role ('alice', 'mallory')
 
 # Each has a stream, a dead letter, and a message that waits: a gate keeps the
 # publisher from deleting it.
-query(q{
+$node->sql(q{
 	CREATE FUNCTION gate() RETURNS trigger LANGUAGE plpgsql AS
 	$$ BEGIN PERFORM pg_advisory_xact_lock(42); RETURN OLD; END $$;
 	CREATE TRIGGER gate BEFORE DELETE ON rappel_conso.outbox FOR EACH ROW EXECUTE FUNCTION gate()});
@@ -64,14 +44,14 @@ my $gate = $node->background_psql('postgres', on_error_die => 1);
 $gate->query_safe('SELECT pg_advisory_lock(42)');
 foreach my $role ('alice', 'mallory')
 {
-	is( as($role, qq{
+	is( $node->outcome_of(qq{
 			CREATE TABLE $role.t (n int, who text DEFAULT current_user, session text DEFAULT session_user);
 			INSERT INTO rappel_conso.stream (name, topics, output_topic, statement) VALUES ('$role', '{$role.in}', '$role.out',
-				'INSERT INTO $role.t SELECT (value->>''n'')::int FROM records RETURNING ''k'' AS key, n AS value')}),
+				'INSERT INTO $role.t SELECT (value->>''n'')::int FROM records RETURNING ''k'' AS key, n AS value')}, role => $role, tags => 1),
 		"CREATE TABLE\nINSERT 0 1", "$role can own a stream");
 	$kafka->produce_many("$role.in", [ [ 'k', '{"n": 1}' ], [ 'k', "secret of $role" ] ]);
-	wait_for("SELECT sum(next_offset) = 2 FROM rappel_conso.stream_offset WHERE stream = '$role'", "stream $role");
-	is(query("SELECT n, who, session FROM $role.t"), "1|$role|$role", "and it runs as $role");
+	$node->wait_for("stream $role", "SELECT sum(next_offset) = 2 FROM rappel_conso.stream_offset WHERE stream = '$role'");
+	is($node->sql("SELECT n, who, session FROM $role.t"), "1|$role|$role", "and it runs as $role");
 }
 
 # ---- what mallory tries ----
@@ -146,75 +126,75 @@ my $state = q{
 	UNION ALL SELECT string_agg(stream || topic || next_offset || epoch, ' ' ORDER BY stream) FROM rappel_conso.stream_offset
 	UNION ALL SELECT count(*)::text FROM rappel_conso.dead_letter
 	UNION ALL SELECT count(*)::text FROM rappel_conso.outbox};
-my $before = query($state);
-is(as('mallory', $_->[0]), $_->[1], "mallory: $_->[0]") foreach @attacks;
-is(query($state), $before, 'nothing has changed by all that');
+my $before = $node->sql($state);
+is($node->outcome_of($_->[0], role => 'mallory', tags => 1), $_->[1], "mallory: $_->[0]") foreach @attacks;
+is($node->sql($state), $before, 'nothing has changed by all that');
 
 # A function of hers that a superuser calls has her rights, not his.
-as('mallory', q{
+$node->outcome_of(q{
 	CREATE FUNCTION mallory.trap() RETURNS void SECURITY DEFINER LANGUAGE sql AS 'SELECT public.rc_seek(''alice'', ''latest'')';
-	CREATE FUNCTION mallory.forge() RETURNS uuid SECURITY DEFINER LANGUAGE sql AS 'SELECT public.rc_publish(''alice.in'', ''x'', ''k'')'});
-is(as($boss, 'SELECT mallory.trap()'), $unknown, 'a trap for a superuser: rc_seek()');
-is(as($boss, 'SELECT mallory.forge()'), '42501: role "mallory" may not write topic "alice.in"', 'a trap for a superuser: rc_publish()');
-is(query($state), $before, 'nothing has changed by that either');
+	CREATE FUNCTION mallory.forge() RETURNS uuid SECURITY DEFINER LANGUAGE sql AS 'SELECT public.rc_publish(''alice.in'', ''x'', ''k'')'}, role => 'mallory', tags => 1);
+is($node->outcome_of('SELECT mallory.trap()', role => $boss, tags => 1), $unknown, 'a trap for a superuser: rc_seek()');
+is($node->outcome_of('SELECT mallory.forge()', role => $boss, tags => 1), '42501: role "mallory" may not write topic "alice.in"', 'a trap for a superuser: rc_publish()');
+is($node->sql($state), $before, 'nothing has changed by that either');
 
 # Who may watch sees no contents.
-query(q{CREATE ROLE watcher LOGIN; GRANT pg_monitor TO watcher});
+$node->sql(q{CREATE ROLE watcher LOGIN; GRANT pg_monitor TO watcher});
 foreach my $table ('dead_letter', 'outbox')
 {
-	is(as('watcher', "SELECT $_ FROM rappel_conso.$table"), "$denied table $table", "pg_monitor: no $_ of $table")
+	is($node->outcome_of("SELECT $_ FROM rappel_conso.$table", role => 'watcher', tags => 1), "$denied table $table", "pg_monitor: no $_ of $table")
 	  foreach 'key', 'value', 'headers';
-	is(as('watcher', "SELECT count(id) FROM rappel_conso.$table"), '2', "but that $table has some");
+	is($node->outcome_of("SELECT count(id) FROM rappel_conso.$table", role => 'watcher', tags => 1), '2', "but that $table has some");
 }
-is(as('watcher', 'SELECT statement FROM rappel_conso.stream'), "$denied table stream", 'pg_monitor: no statement');
+is($node->outcome_of('SELECT statement FROM rappel_conso.stream', role => 'watcher', tags => 1), "$denied table stream", 'pg_monitor: no statement');
 
 # Nor may a superuser delete or rename what is built in.
-is(as($boss, q{DELETE FROM rappel_conso.stream WHERE name = 'rappel_conso'}),
+is($node->outcome_of(q{DELETE FROM rappel_conso.stream WHERE name = 'rappel_conso'}, role => $boss, tags => 1),
 	'2BP01: cannot delete the built-in stream "rappel_conso"', 'the built-in stream cannot be deleted');
-is(as($boss, q{UPDATE rappel_conso.stream SET name = 'x' WHERE name = 'rappel_conso'}),
+is($node->outcome_of(q{UPDATE rappel_conso.stream SET name = 'x' WHERE name = 'rappel_conso'}, role => $boss, tags => 1),
 	'2BP01: cannot rename the built-in stream "rappel_conso"', 'nor renamed');
-is(as($boss, q{DELETE FROM rappel_conso.source WHERE name = 'rappel_conso'}),
+is($node->outcome_of(q{DELETE FROM rappel_conso.source WHERE name = 'rappel_conso'}, role => $boss, tags => 1),
 	'2BP01: cannot delete the built-in source "rappel_conso"', 'nor can the built-in source be deleted');
 $gate->query_safe('SELECT pg_advisory_unlock(42)');
 $gate->quit;
-query('DROP TRIGGER gate ON rappel_conso.outbox');
+$node->sql('DROP TRIGGER gate ON rappel_conso.outbox');
 
 # ---- what is found out by the worker ----
 
 # A row with its search_path, as of a dump, is stored without a check.
-is(as('mallory', q{
+is($node->outcome_of(q{
 	CREATE TABLE mallory.loot (value text);
 	INSERT INTO rappel_conso.stream (name, topics, value_type, search_path, statement)
-	VALUES ('restored', '{alice.in}', 'text', 'mallory', 'INSERT INTO mallory.loot SELECT value FROM records')}),
+	VALUES ('restored', '{alice.in}', 'text', 'mallory', 'INSERT INTO mallory.loot SELECT value FROM records')}, role => 'mallory', tags => 1),
 	"CREATE TABLE\nINSERT 0 1", 'a row as of a dump is stored');
-wait_for(q{SELECT state = 'failed' AND sqlstate = '42501' FROM rappel_conso.stream_state WHERE stream = 'restored'}, 'the failure');
-is(query(q{SELECT error FROM rappel_conso.stream_state WHERE stream = 'restored'}),
+$node->wait_for('the failure', q{SELECT state = 'failed' AND sqlstate = '42501' FROM rappel_conso.stream_state WHERE stream = 'restored'});
+is($node->sql(q{SELECT error FROM rappel_conso.stream_state WHERE stream = 'restored'}),
 	'owner "mallory" of stream "restored" may not read topic "alice.in"', 'but its worker does not read the topic');
-is(as('mallory', q{SELECT rc_drain('restored')}), '42501: owner "mallory" of stream "restored" may not read topic "alice.in"',
+is($node->outcome_of(q{SELECT rc_drain('restored')}, role => 'mallory', tags => 1), '42501: owner "mallory" of stream "restored" may not read topic "alice.in"',
 	'nor does rc_drain()');
-is(query('SELECT count(*) FROM mallory.loot'), '0', 'and nothing was read');
-query(q{DELETE FROM rappel_conso.stream WHERE name = 'restored'});
+is($node->sql('SELECT count(*) FROM mallory.loot'), '0', 'and nothing was read');
+$node->sql(q{DELETE FROM rappel_conso.stream WHERE name = 'restored'});
 
-query(q{
+$node->sql(q{
 	DELETE FROM rappel_conso.topic_grant WHERE topic = 'mallory.*';
 	UPDATE rappel_conso.stream SET batch_size = 100 WHERE name = 'mallory'});
-wait_for(q{SELECT state = 'failed' AND sqlstate = '42501' FROM rappel_conso.stream_state WHERE stream = 'mallory'}, 'the failure');
-is(query(q{SELECT hint FROM rappel_conso.stream_state WHERE stream = 'mallory'}),
+$node->wait_for('the failure', q{SELECT state = 'failed' AND sqlstate = '42501' FROM rappel_conso.stream_state WHERE stream = 'mallory'});
+is($node->sql(q{SELECT hint FROM rappel_conso.stream_state WHERE stream = 'mallory'}),
 	'A superuser can allow it with a row of rappel_conso.topic_grant.', 'a grant that is taken back stops the stream');
 $kafka->produce_many('mallory.in', [ [ 'k', '{"n": 2}' ] ]);
-query(q{INSERT INTO rappel_conso.topic_grant VALUES ('mallory', 'mallory.*', true, true)});
-wait_for('SELECT count(*) = 2 FROM mallory.t', 'the stream');
+$node->sql(q{INSERT INTO rappel_conso.topic_grant VALUES ('mallory', 'mallory.*', true, true)});
+$node->wait_for('the stream', 'SELECT count(*) = 2 FROM mallory.t');
 pass('one that is given again lets it go on');
 
 # ---- out of the worker ----
 
 # What each of these does is written down with who did it; a refusal of all
 # records is not theirs alone, so the stream waits or fails with it.
-query(qq{
+$node->sql(qq{
 	CREATE TABLE mallory.log (what text, who text DEFAULT current_user, session text DEFAULT session_user);
 	ALTER TABLE mallory.log OWNER TO mallory;
 	CREATE TABLE public.trophy (who text); REVOKE ALL ON trophy FROM PUBLIC});
-as('mallory', q{
+$node->outcome_of(q{
 	CREATE FUNCTION mallory.note() RETURNS trigger LANGUAGE plpgsql AS
 	$$ BEGIN
 	  INSERT INTO mallory.log VALUES (TG_NAME || TG_WHEN);
@@ -231,7 +211,7 @@ as('mallory', q{
 	CREATE FUNCTION mallory.clock_timestamp() RETURNS timestamptz LANGUAGE plpgsql AS
 	$$ BEGIN INSERT INTO mallory.log VALUES ('function'); RETURN pg_catalog.now(); END $$;
 	CREATE FUNCTION mallory.run(command text) RETURNS int LANGUAGE plpgsql AS
-	$$ BEGIN EXECUTE command; RETURN 1; END $$});
+	$$ BEGIN EXECUTE command; RETURN 1; END $$}, role => 'mallory', tags => 1);
 my %escapes = (
 	role => [ qq{SELECT set_config('role', '$boss', false) FROM records}, qq{42501|permission denied to set role "$boss"} ],
 	authorization => [ qq{SELECT set_config('session_authorization', '$boss', false) FROM records}, qq{42501|permission denied to set session authorization "$boss"} ],
@@ -249,7 +229,7 @@ my %escapes = (
 $kafka->create_topic('mallory.escapes');
 foreach my $name (sort keys %escapes)
 {
-	is(as('mallory', "INSERT INTO rappel_conso.stream (name, topics, statement) VALUES ('$name', '{mallory.escapes}', \$q\$$escapes{$name}[0]\$q\$)"),
+	is($node->outcome_of("INSERT INTO rappel_conso.stream (name, topics, statement) VALUES ('$name', '{mallory.escapes}', \$q\$$escapes{$name}[0]\$q\$)", role => 'mallory', tags => 1),
 		'INSERT 0 1', "$name: can be stored");
 }
 
@@ -262,19 +242,19 @@ foreach my $batch (1, 2)
 		my $error = $escapes{$name}[1];
 		my ($code) = split(/\|/, $error);
 
-		wait_for($error
+		$node->wait_for("stream $name, batch $batch", $error
 			? "SELECT state = 'waiting' AND sqlstate = '$code' FROM rappel_conso.stream_state WHERE stream = '$name'"
-			: "SELECT sum(next_offset) = $batch FROM rappel_conso.stream_offset WHERE stream = '$name'", "stream $name, batch $batch");
+			: "SELECT sum(next_offset) = $batch FROM rappel_conso.stream_offset WHERE stream = '$name'");
 		next if $batch == 1;
-		is( query(
+		is( $node->sql(
 				$error
 				? "SELECT sqlstate, regexp_replace(error, '^record at offset 0 of .* failed: ', '') FROM rappel_conso.stream_state WHERE stream = '$name'"
 				: "SELECT DISTINCT sqlstate, message FROM rappel_conso.dead_letter WHERE name = '$name'"),
 			$error, "$name: " . ($error ? 'is refused' : 'does no harm'));
 	}
 }
-is(query('SELECT DISTINCT what, who, session FROM mallory.log ORDER BY 1'), 'lateAFTER|mallory|mallory',
+is($node->sql('SELECT DISTINCT what, who, session FROM mallory.log ORDER BY 1'), 'lateAFTER|mallory|mallory',
 	'the deferred trigger ran as mallory, and nothing of hers ran in our own plans');
-is(query('SELECT count(*) FROM trophy'), '0', 'nobody has won');
+is($node->sql('SELECT count(*) FROM trophy'), '0', 'nobody has won');
 
 done_testing();

@@ -17,40 +17,12 @@ need_kafka();
 my $kafka = start_kafka();
 my $node = new_node('seek', kafka => $kafka, preload => 1, conf => "max_worker_processes = 30\n");
 
-sub query { return $node->safe_psql('postgres', $_[0]); }
-
-sub wait_for
-{
-	my ($sql, $what) = @_;
-
-	$node->poll_query_until('postgres', $sql) or die "$what: not in time";
-	return;
-}
-
-sub error_of
-{
-	my ($sql) = @_;
-	my ($code, $out, $err) = $node->psql('postgres', "\\set VERBOSITY verbose\n$sql");
-
-	return $err =~ /ERROR:  (.*)/ ? $1 : 'none';
-}
-
-sub wait_applied
-{
-	my ($stream, $offset) = @_;
-
-	wait_for(qq{
-		SELECT sum(next_offset) = $offset AND bool_and(seek_to IS NULL)
-		FROM rappel_conso.stream_offset WHERE stream = '$stream'}, "offset $offset of $stream");
-	return;
-}
-
 # ---- rc_seek ----
 
 # Ten records in each of two partitions, a second apart.
 my $T0 = 1_772_366_400;
 $kafka->create_topic('sought', partitions => 2);
-query(q{
+$node->sql(q{
 	UPDATE rappel_conso.stream SET paused = true;
 	SELECT rc_start();
 	CREATE TABLE sought (place text, at timestamptz);
@@ -60,8 +32,8 @@ foreach my $p (0, 1)
 {
 	$kafka->produce_many('sought', [ map { [ "k$_", "v$_" ] } 0 .. 9 ], '-p', $p);
 }
-wait_applied('sought', 20);
-my @times = split(/\n/, query(q{SELECT to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.MS+00') FROM sought WHERE place LIKE '1:%' ORDER BY place}));
+$node->wait_applied('sought', 20);
+my @times = split(/\n/, $node->sql(q{SELECT to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.MS+00') FROM sought WHERE place LIKE '1:%' ORDER BY place}));
 
 sub places
 {
@@ -83,19 +55,19 @@ foreach my $running (1, 0)
 {
 	my $how = $running ? 'running' : 'paused';
 
-	query(q{UPDATE rappel_conso.stream SET paused = true WHERE name = 'sought'}) unless $running;
+	$node->sql(q{UPDATE rappel_conso.stream SET paused = true WHERE name = 'sought'}) unless $running;
 	foreach my $to (sort keys %seeks)
 	{
-		query("BEGIN; TRUNCATE sought; SELECT rc_seek('sought', '$to'); COMMIT");
-		query(q{SELECT rc_drain('sought', '1 min')}) unless $running;
-		wait_applied('sought', $seeks{$to}{next});
-		is( query(q{SELECT COALESCE(string_agg(place, ' ' ORDER BY place), '') FROM sought}),
+		$node->sql("BEGIN; TRUNCATE sought; SELECT rc_seek('sought', '$to'); COMMIT");
+		$node->sql(q{SELECT rc_drain('sought', '1 min')}) unless $running;
+		$node->wait_applied('sought', $seeks{$to}{next});
+		is( $node->sql(q{SELECT COALESCE(string_agg(place, ' ' ORDER BY place), '') FROM sought}),
 			$seeks{$to}{places}, "$how stream sought to $to");
 	}
 }
-query("TRUNCATE sought; BEGIN; SELECT rc_seek('sought', 'earliest'); ROLLBACK; SELECT rc_drain('sought')");
-is(query('SELECT count(*) FROM sought'), '0', 'rc_seek() that is rolled back does nothing');
-query(q{UPDATE rappel_conso.stream SET paused = false WHERE name = 'sought'});
+$node->sql("TRUNCATE sought; BEGIN; SELECT rc_seek('sought', 'earliest'); ROLLBACK; SELECT rc_drain('sought')");
+is($node->sql('SELECT count(*) FROM sought'), '0', 'rc_seek() that is rolled back does nothing');
+$node->sql(q{UPDATE rappel_conso.stream SET paused = false WHERE name = 'sought'});
 
 my %refused = (
 	nonsense => '22023: cannot seek to "nonsense"',
@@ -104,37 +76,37 @@ my %refused = (
 	'2026-02-30' => '22023: cannot seek to "2026-02-30"',
 	'0:1,' => '22023: cannot seek to "0:1,"',
 	'9:1' => '42704: stream "sought" has no offset for partition 9');
-is(error_of("SELECT rc_seek('sought', '$_')"), $refused{$_}, "it is refused to seek to \"$_\"") foreach sort keys %refused;
-is(error_of(q{SELECT rc_seek('nonsense', 'earliest')}), '42704: stream "nonsense" does not exist', 'or an unknown stream');
-query(q{SELECT rc_seek('sought', '0:3')});
-wait_applied('sought', 20);
-is(query('SELECT count(*) FROM sought'), '7', 'after refusals nothing has changed');
+is($node->error_of("SELECT rc_seek('sought', '$_')"), $refused{$_}, "it is refused to seek to \"$_\"") foreach sort keys %refused;
+is($node->error_of(q{SELECT rc_seek('nonsense', 'earliest')}), '42704: stream "nonsense" does not exist', 'or an unknown stream');
+$node->sql(q{SELECT rc_seek('sought', '0:3')});
+$node->wait_applied('sought', 20);
+is($node->sql('SELECT count(*) FROM sought'), '7', 'after refusals nothing has changed');
 
 # Beyond the end there is nothing that could be known.
-query(q{SELECT rc_seek('sought', '1:1000')});
-wait_for(q{SELECT state = 'failed' AND sqlstate = '55000' FROM rappel_conso.stream_state WHERE stream = 'sought'}, 'the failure');
-is(query(q{SELECT error || ': ' || error_detail FROM rappel_conso.stream_state WHERE stream = 'sought'}),
+$node->sql(q{SELECT rc_seek('sought', '1:1000')});
+$node->wait_for('the failure', q{SELECT state = 'failed' AND sqlstate = '55000' FROM rappel_conso.stream_state WHERE stream = 'sought'});
+is($node->sql(q{SELECT error || ': ' || error_detail FROM rappel_conso.stream_state WHERE stream = 'sought'}),
 	'topic "sought" is not the one that stream "sought" knew: The next record of partition 1 should be at offset 1000, but it ends at 10.',
 	'a place beyond the end stops the stream');
-query(q{TRUNCATE sought; SELECT rc_seek('sought', 'earliest')});
-wait_applied('sought', 20);
-is(query(q{SELECT count(*), count(DISTINCT place) FROM sought}), '20|20', 'another rc_seek() mends it');
+$node->sql(q{TRUNCATE sought; SELECT rc_seek('sought', 'earliest')});
+$node->wait_applied('sought', 20);
+is($node->sql(q{SELECT count(*), count(DISTINCT place) FROM sought}), '20|20', 'another rc_seek() mends it');
 
 # A stream that has never run takes it as its start.
-query(q{
+$node->sql(q{
 	INSERT INTO rappel_conso.stream (name, topics, value_type, paused, statement) VALUES ('fresh', '{sought}', 'text', true,
 		$$INSERT INTO sought SELECT 'fresh', NULL FROM records$$);
 	SELECT rc_seek('fresh', 'latest');
 	UPDATE rappel_conso.stream SET paused = false WHERE name = 'fresh'});
-wait_applied('fresh', 20);
-is(query(q{SELECT count(*) FROM sought WHERE place = 'fresh'}), '0', 'rc_seek() before the first record');
-query(q{UPDATE rappel_conso.stream SET paused = true WHERE name IN ('fresh', 'sought')});
+$node->wait_applied('fresh', 20);
+is($node->sql(q{SELECT count(*) FROM sought WHERE place = 'fresh'}), '0', 'rc_seek() before the first record');
+$node->sql(q{UPDATE rappel_conso.stream SET paused = true WHERE name IN ('fresh', 'sought')});
 
 # ---- table and statement are changed in one transaction ----
 
 my $n = 0;
 
-sub produce
+sub produce_next
 {
 	my ($topic, $count) = @_;
 
@@ -144,12 +116,12 @@ sub produce
 }
 
 $kafka->create_topic('changed', partitions => 2);
-query(q{
+$node->sql(q{
 	CREATE TABLE changed (n int PRIMARY KEY);
 	INSERT INTO rappel_conso.stream (name, topics, value_type, batch_size, statement) VALUES ('changed', '{changed}', 'text', 50,
 		'INSERT INTO changed (n) SELECT value::int FROM records')});
-produce('changed', 100);
-wait_applied('changed', 100);
+produce_next('changed', 100);
+$node->wait_applied('changed', 100);
 
 my $alter = 'ALTER TABLE changed ADD version int';
 my $update = q{UPDATE rappel_conso.stream SET statement = 'INSERT INTO changed (n, version) SELECT value::int, 2 FROM records' WHERE name = 'changed'};
@@ -160,45 +132,45 @@ my $session = $node->background_psql('postgres', on_error_die => 1);
 foreach my $end ('ROLLBACK', 'COMMIT')
 {
 	$session->query_safe("BEGIN; $alter");
-	produce('changed', 100);
-	wait_for($blocked, 'a batch under way');
+	produce_next('changed', 100);
+	$node->wait_for('a batch under way', $blocked);
 	$session->query_safe("$update; $end");
-	wait_applied('changed', $n);
-	is( query('SELECT count(*), count(DISTINCT n) FROM changed'),
+	$node->wait_applied('changed', $n);
+	is( $node->sql('SELECT count(*), count(DISTINCT n) FROM changed'),
 		"$n|$n", "$end of a change of table and statement: each record is there once");
 }
-is( query('SELECT count(*), min(n), max(n) FROM changed WHERE version = 2'),
+is( $node->sql('SELECT count(*), min(n), max(n) FROM changed WHERE version = 2'),
 	'100|201|300', 'rolled back it was the old statement that went on, committed it is the new one');
 
 # One that would fail after the change: no error of the old statement counts.
 $session->query_safe('BEGIN; ALTER TABLE changed DROP version');
-produce('changed', 100);
-wait_for($blocked, 'a batch under way');
+produce_next('changed', 100);
+$node->wait_for('a batch under way', $blocked);
 $session->query_safe(q{
 	UPDATE rappel_conso.stream SET statement = 'INSERT INTO changed (n) SELECT -value::int FROM records' WHERE name = 'changed';
 	COMMIT});
-wait_applied('changed', $n);
-is(query('SELECT count(*), count(DISTINCT n), count(*) FILTER (WHERE n < 0) FROM changed'),
+$node->wait_applied('changed', $n);
+is($node->sql('SELECT count(*), count(DISTINCT n), count(*) FILTER (WHERE n < 0) FROM changed'),
 	"$n|$n|100", 'a column that is dropped together with its use');
-is(query(q{SELECT count(*) FROM rappel_conso.dead_letter}), '0', 'makes no dead letter');
-is(query(q{SELECT error FROM rappel_conso.stream_state WHERE stream = 'changed'}), '', 'and no failure');
+is($node->sql(q{SELECT count(*) FROM rappel_conso.dead_letter}), '0', 'makes no dead letter');
+is($node->sql(q{SELECT error FROM rappel_conso.stream_state WHERE stream = 'changed'}), '', 'and no failure');
 
 # The other way round: the row first, then the table.
 $session->query_safe(q{
 	BEGIN;
 	UPDATE rappel_conso.stream SET statement = 'INSERT INTO changed (n) SELECT value::int FROM records' WHERE name = 'changed'});
-produce('changed', 100);
+produce_next('changed', 100);
 $session->query_safe('ALTER TABLE changed ADD version int DEFAULT 3; COMMIT');
-wait_applied('changed', $n);
-is(query('SELECT count(*), count(DISTINCT n) FROM changed'), "$n|$n", 'the row first, then the table');
+$node->wait_applied('changed', $n);
+is($node->sql('SELECT count(*), count(DISTINCT n) FROM changed'), "$n|$n", 'the row first, then the table');
 
 # The table is emptied and filled again while the stream is at work.
 $session->query_safe('BEGIN; TRUNCATE changed');
-produce('changed', 100);
-wait_for($blocked, 'a batch under way');
+produce_next('changed', 100);
+$node->wait_for('a batch under way', $blocked);
 $session->query_safe(q{SELECT rc_seek('changed', 'earliest'); COMMIT});
-wait_for("SELECT count(*) = $n FROM changed", 'the replay');
-is(query('SELECT count(*), count(DISTINCT n), min(n), max(n) FROM changed'),
+$node->wait_for('the replay', "SELECT count(*) = $n FROM changed");
+is($node->sql('SELECT count(*), count(DISTINCT n), min(n), max(n) FROM changed'),
 	"$n|$n|1|$n", 'a busy stream is replayed into its emptied table');
 $session->quit;
 
@@ -206,32 +178,32 @@ $session->quit;
 
 foreach my $workers (3, 1, 2)
 {
-	produce('changed', 300);
-	query("UPDATE rappel_conso.stream SET workers = $workers, batch_size = 20 WHERE name = 'changed'");
-	produce('changed', 300);
-	wait_applied('changed', $n);
-	is(query('SELECT count(*), count(DISTINCT n) FROM changed'), "$n|$n", "with $workers workers: each record is there once");
+	produce_next('changed', 300);
+	$node->sql("UPDATE rappel_conso.stream SET workers = $workers, batch_size = 20 WHERE name = 'changed'");
+	produce_next('changed', 300);
+	$node->wait_applied('changed', $n);
+	is($node->sql('SELECT count(*), count(DISTINCT n) FROM changed'), "$n|$n", "with $workers workers: each record is there once");
 }
-wait_for(q{SELECT count(rappel_conso.worker_pid('stream', 'changed', i)) = 2 FROM generate_series(0, 5) i}, 'two workers');
+$node->wait_for('two workers', q{SELECT count(rappel_conso.worker_pid('stream', 'changed', i)) = 2 FROM generate_series(0, 5) i});
 $kafka->tool('TopicCommand', '--alter', '--topic', 'changed', '--partitions', '5');
 $kafka->produce_many('changed', [ map { [ $_, $_ ] } $n + 10 * $_ - 9 .. $n + 10 * $_ ], '-p', $_ + 1) foreach 1 .. 3;
 $n += 30;
-wait_for("SELECT count(*) = $n FROM changed", 'the new partitions');
-is(query('SELECT count(*), count(DISTINCT n) FROM changed'), "$n|$n", 'partitions that were added are found, from their beginning');
-is(query(q{SELECT string_agg(partition::text, ' ' ORDER BY partition) FROM rappel_conso.stream_offset WHERE stream = 'changed'}),
+$node->wait_for('the new partitions', "SELECT count(*) = $n FROM changed");
+is($node->sql('SELECT count(*), count(DISTINCT n) FROM changed'), "$n|$n", 'partitions that were added are found, from their beginning');
+is($node->sql(q{SELECT string_agg(partition::text, ' ' ORDER BY partition) FROM rappel_conso.stream_offset WHERE stream = 'changed'}),
 	'0 1 2 3 4', 'and have their offsets');
 
 $kafka->create_topic('more', partitions => 2);
-produce('more', 50);
-query(q{UPDATE rappel_conso.stream SET topics = '{changed, more}' WHERE name = 'changed'});
-wait_for("SELECT count(*) = $n FROM changed", 'the other topic');
-query(q{UPDATE rappel_conso.stream SET topics = '{more}' WHERE name = 'changed'});
+produce_next('more', 50);
+$node->sql(q{UPDATE rappel_conso.stream SET topics = '{changed, more}' WHERE name = 'changed'});
+$node->wait_for('the other topic', "SELECT count(*) = $n FROM changed");
+$node->sql(q{UPDATE rappel_conso.stream SET topics = '{more}' WHERE name = 'changed'});
 $kafka->produce_many('changed', [ [ 'k', 1_000_000 ] ]);
-produce('more', 50);
-wait_for("SELECT count(*) = $n FROM changed", 'the other topic alone');
-query(q{UPDATE rappel_conso.stream SET topics = '{changed, more}' WHERE name = 'changed'});
-wait_for('SELECT count(*) = 1 FROM changed WHERE n = 1000000', 'the first topic again');
-is(query('SELECT count(*), count(DISTINCT n) FROM changed'), join('|', ($n + 1) x 2), 'topics come and go, and are read on from where they were left');
-is(query('SELECT count(*) FROM rappel_conso.dead_letter'), '0', 'with no dead letter');
+produce_next('more', 50);
+$node->wait_for('the other topic alone', "SELECT count(*) = $n FROM changed");
+$node->sql(q{UPDATE rappel_conso.stream SET topics = '{changed, more}' WHERE name = 'changed'});
+$node->wait_for('the first topic again', 'SELECT count(*) = 1 FROM changed WHERE n = 1000000');
+is($node->sql('SELECT count(*), count(DISTINCT n) FROM changed'), join('|', ($n + 1) x 2), 'topics come and go, and are read on from where they were left');
+is($node->sql('SELECT count(*) FROM rappel_conso.dead_letter'), '0', 'with no dead letter');
 
 done_testing();

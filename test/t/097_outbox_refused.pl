@@ -21,31 +21,9 @@ my $node = new_node(
 	preload => 1,
 	conf => "rappel_conso.kafka_config_file = '" . $kafka->config_file . "'\n");
 
-sub query { return $node->safe_psql('postgres', $_[0]); }
+sub status { return $node->sql(qq{SELECT $_[0] FROM rc_status() WHERE component = '$_[1]' ORDER BY name}); }
 
-sub wait_for
-{
-	my ($sql, $what) = @_;
-
-	$node->poll_query_until('postgres', $sql) or die "$what: not in time";
-	return;
-}
-
-# Until no message of these topics waits (none given: of any).
-sub wait_published
-{
-	my @topics = @_;
-	my $which = @topics ? 'WHERE topic IN (' . join(', ', map { "'$_'" } @topics) . ')' : '';
-
-	return wait_for("SELECT count(*) = 0 FROM rappel_conso.outbox $which", "outbox @topics");
-}
-
-# The values in a topic, one by one as they came, repeats too.
-sub values_of { return join(' ', map { $_->{payload} // 'null' } $kafka->consume($_[0])); }
-
-sub status { return query(qq{SELECT $_[0] FROM rc_status() WHERE component = '$_[1]' ORDER BY name}); }
-
-query('UPDATE rappel_conso.stream SET paused = true; SELECT rc_start()');
+$node->sql('UPDATE rappel_conso.stream SET paused = true; SELECT rc_start()');
 $kafka->create_topic($_) foreach qw(described forbidden free.a free.b);
 $kafka->create_topic('free.small', config => { 'max.message.bytes' => 3000 });
 $kafka->create_topic('free.keyed', config => { 'cleanup.policy' => 'compact' });
@@ -53,20 +31,20 @@ $kafka->create_topic('free.keyed', config => { 'cleanup.policy' => 'compact' });
 # ---- a user who may write nowhere: librdkafka's producer itself fails ----
 
 $kafka->acl('add', 'app', 'describe', 'topic', 'described');
-query(q{SELECT rc_publish('described', n::text, 'k') FROM generate_series(1, 5) n});
-wait_for(q{SELECT state = 'waiting' AND last_error IS NOT NULL FROM rc_status() WHERE component = 'outbox'}, 'the state');
+$node->sql(q{SELECT rc_publish('described', n::text, 'k') FROM generate_series(1, 5) n});
+$node->wait_for('the state', q{SELECT state = 'waiting' AND last_error IS NOT NULL FROM rc_status() WHERE component = 'outbox'});
 like(status('last_error', 'outbox'), qr/authorization failed/i, 'D2: without any right all messages wait, with what Kafka says');
-is(query('SELECT count(*) FROM rappel_conso.dead_letter'), 0, 'D2: none is a dead letter');
+is($node->sql('SELECT count(*) FROM rappel_conso.dead_letter'), 0, 'D2: none is a dead letter');
 $kafka->acl('add', 'app', 'write', 'topic', 'described');
-wait_published();
-is(values_of('described'), '1 2 3 4 5', 'D2: they go out when the user may write');
+$node->wait_published;
+is(join(' ', $kafka->payloads('described')), '1 2 3 4 5', 'D2: they go out when the user may write');
 
 # ---- topics that wait, topics that are refused, and the others ----
 
 $kafka->acl('add', 'app', 'all', 'topic', 'free.', '--prefix');
 $kafka->acl('add', 'app', 'all', 'topic', '__consumer_offsets');
 $kafka->acl('remove', 'app', 'write', 'topic', 'described');
-query(q{
+$node->sql(q{
 	SELECT rc_publish('free.a', n::text, 'k') FROM generate_series(1, 3) n;
 	SELECT rc_publish('__consumer_offsets', n::text, 'k') FROM generate_series(1, 3) n;
 	SELECT rc_publish('forbidden', n::text, 'k') FROM generate_series(1, 3) n;
@@ -74,15 +52,15 @@ query(q{
 	SELECT rc_publish('described', n::text, 'k') FROM generate_series(6, 8) n;
 	SELECT rc_publish('free.b', n::text, 'k') FROM generate_series(1, 3) n;
 	SELECT rc_publish('free.a', n::text, 'k') FROM generate_series(4, 6) n});
-wait_published('free.a', 'free.b', '__consumer_offsets');
-is(query(q{SELECT topic, count(*), min(sqlstate), min(message), bool_and(message_id::text = headers->>'rappel_conso-id')
+$node->wait_published('free.a', 'free.b', '__consumer_offsets');
+is($node->sql(q{SELECT topic, count(*), min(sqlstate), min(message), bool_and(message_id::text = headers->>'rappel_conso-id')
 	FROM rappel_conso.dead_letter GROUP BY topic}),
 	'__consumer_offsets|3|22023|Kafka refused the message: Broker: Invalid topic|t',
 	'D1: messages of a topic that Kafka has none written to are dead letters, with the SQLSTATE of the error');
-wait_for(q{SELECT count(*) = 3 AND min(failures) >= 3 FROM rappel_conso.outbox_topic}, 'some tries');
-is(values_of('free.a') . '; ' . values_of('free.b'), '1 2 3 4 5 6; 1 2 3',
+$node->wait_for('some tries', q{SELECT count(*) = 3 AND min(failures) >= 3 FROM rappel_conso.outbox_topic});
+is(join(' ', $kafka->payloads('free.a')) . '; ' . join(' ', $kafka->payloads('free.b')), '1 2 3 4 5 6; 1 2 3',
 	'D1: those of other topics were published once each, whatever is tried again');
-is(query('SELECT topic, sqlstate, hint IS NOT NULL, retry_at > last_error_at FROM rappel_conso.outbox_topic ORDER BY topic'),
+is($node->sql('SELECT topic, sqlstate, hint IS NOT NULL, retry_at > last_error_at FROM rappel_conso.outbox_topic ORDER BY topic'),
 	"described|42501|t|t\nforbidden|42501|t|t\nmissing|42501|t|t", 'D2: a topic without the right waits alone, with its error and a hint');
 is(status('name, state, lag', 'topic'), "described|waiting|3\nforbidden|waiting|3\nmissing|waiting|3", 'D2: rc_status() has a row for each topic that waits');
 like(status('last_error', 'topic'), qr/could not publish to topic "described": Broker: Topic authorization failed\nHINT: Grant WRITE/,
@@ -90,62 +68,62 @@ like(status('last_error', 'topic'), qr/could not publish to topic "described": B
 like(status('state, detail', 'outbox'), qr/^waiting\|9 messages wait, .*; 3 topics wait$/, 'D2: all that is left waits, and the outbox says so');
 
 # Many messages of a topic that waits stand before one of another.
-query(q{
+$node->sql(q{
 	SELECT count(rc_publish('forbidden', n::text, 'k')) FROM generate_series(4, 30000) n;
 	SELECT rc_publish('free.b', '4', 'k')});
-wait_published('free.b');
-is(values_of('free.b'), '1 2 3 4', 'D1: 30,000 messages that wait keep no other back');
+$node->wait_published('free.b');
+is(join(' ', $kafka->payloads('free.b')), '1 2 3 4', 'D1: 30,000 messages that wait keep no other back');
 is(status('state', 'outbox'), 'waiting', 'D1: they still wait');
-query(q{DELETE FROM rappel_conso.outbox WHERE topic = 'forbidden' AND id > (SELECT min(id) + 8 FROM rappel_conso.outbox WHERE topic = 'forbidden');
+$node->sql(q{DELETE FROM rappel_conso.outbox WHERE topic = 'forbidden' AND id > (SELECT min(id) + 8 FROM rappel_conso.outbox WHERE topic = 'forbidden');
 	DELETE FROM rappel_conso.outbox WHERE topic = 'missing'});
-wait_for(q{SELECT count(*) = 0 FROM rappel_conso.outbox_topic WHERE topic = 'missing'}, 'the row of a topic without messages');
+$node->wait_for('the row of a topic without messages', q{SELECT count(*) = 0 FROM rappel_conso.outbox_topic WHERE topic = 'missing'});
 pass('D1: a topic whose messages were deleted waits no more');
 
 $kafka->acl('add', 'app', 'write,describe', 'topic', $_) foreach qw(forbidden described);
-query('SELECT pg_reload_conf()');
-wait_published();
-is(values_of('forbidden') . '; ' . values_of('described'), '1 2 3; 1 2 3 4 5 6 7 8', 'D2: what waited goes out in its order when the right is there');
-is(query(q{SELECT count(*) FROM rc_status() WHERE component = 'topic'}) . '/' . query('SELECT count(*) FROM rappel_conso.outbox_topic'), '0/0', 'D2: and no topic waits');
+$node->sql('SELECT pg_reload_conf()');
+$node->wait_published;
+is(join(' ', $kafka->payloads('forbidden')) . '; ' . join(' ', $kafka->payloads('described')), '1 2 3; 1 2 3 4 5 6 7 8', 'D2: what waited goes out in its order when the right is there');
+is($node->sql(q{SELECT count(*) FROM rc_status() WHERE component = 'topic'}) . '/' . $node->sql('SELECT count(*) FROM rappel_conso.outbox_topic'), '0/0', 'D2: and no topic waits');
 is(status('state', 'outbox'), 'running', 'D2: the outbox is running');
 
 # A right that is taken while messages flow.
 $kafka->acl('remove', 'app', 'write', 'topic', 'described');
-query(q{SELECT rc_publish(t, (100 + n)::text, 'k') FROM generate_series(1, 300) n, unnest(ARRAY['described', 'free.b']) t});
-wait_published('free.b');
-wait_for(q{SELECT count(*) = 1 FROM rappel_conso.outbox_topic}, 'the topic');
-is(values_of('free.b'), join(' ', 1 .. 4, 101 .. 400), 'D2: nothing of another topic is published again while one waits');
+$node->sql(q{SELECT rc_publish(t, (100 + n)::text, 'k') FROM generate_series(1, 300) n, unnest(ARRAY['described', 'free.b']) t});
+$node->wait_published('free.b');
+$node->wait_for('the topic', q{SELECT count(*) = 1 FROM rappel_conso.outbox_topic});
+is(join(' ', $kafka->payloads('free.b')), join(' ', 1 .. 4, 101 .. 400), 'D2: nothing of another topic is published again while one waits');
 $kafka->acl('add', 'app', 'write', 'topic', 'described');
-wait_published();
-is(values_of('described'), join(' ', 1 .. 8, 101 .. 400), 'D2: order holds across tries');
+$node->wait_published;
+is(join(' ', $kafka->payloads('described')), join(' ', 1 .. 8, 101 .. 400), 'D2: order holds across tries');
 
 # ---- batches that are refused whole ----
 
-query('TRUNCATE rappel_conso.dead_letter');
-query(q{
+$node->sql('TRUNCATE rappel_conso.dead_letter');
+$node->sql(q{
 	SELECT rc_publish('free.small', n || '-' || (SELECT string_agg(md5(n::text || i), '') FROM generate_series(1, 10) i), 'k')
 	FROM generate_series(1, 100) n;
 	SELECT rc_publish('free.small', '101-' || (SELECT string_agg(md5(i::text), '') FROM generate_series(1, 500) i), 'k');
 	SELECT rc_publish('free.small', n || '-', 'k') FROM generate_series(102, 200) n;
 	SELECT rc_publish('free.b', 'meanwhile', 'k')});
-wait_published('free.small', 'free.b');
-is(join(' ', map { s/-.*//r } split(/ /, values_of('free.small'))), join(' ', 1 .. 100, 102 .. 200),
+$node->wait_published('free.small', 'free.b');
+is(join(' ', map { s/-.*//r } split(/ /, join(' ', $kafka->payloads('free.small')))), join(' ', 1 .. 100, 102 .. 200),
 	'D1: a batch that is refused whole is sent in parts: each once, and in order');
-is(query('SELECT count(*), min(left(convert_from(value, $$UTF8$$), 3)), min(sqlstate), min(message) FROM rappel_conso.dead_letter'),
+is($node->sql('SELECT count(*), min(left(convert_from(value, $$UTF8$$), 3)), min(sqlstate), min(message) FROM rappel_conso.dead_letter'),
 	'1|101|54000|Kafka refused the message: Broker: Message size too large', 'D1: the one that is too large is a dead letter');
-is(values_of('free.b'), join(' ', 1 .. 4, 101 .. 400, 'meanwhile'), 'D1: nothing else is published again for it');
+is(join(' ', $kafka->payloads('free.b')), join(' ', 1 .. 4, 101 .. 400, 'meanwhile'), 'D1: nothing else is published again for it');
 
-query(q{SELECT rc_publish('free.keyed', n::text, CASE WHEN n % 3 > 0 THEN n::text END) FROM generate_series(1, 9) n});
-wait_published();
-is(values_of('free.keyed'), '1 2 4 5 7 8', 'D1: a compacted topic takes what has a key');
-is(query(q{SELECT string_agg(convert_from(value, 'UTF8'), ' ' ORDER BY id), min(sqlstate) FROM rappel_conso.dead_letter WHERE topic = 'free.keyed'}),
+$node->sql(q{SELECT rc_publish('free.keyed', n::text, CASE WHEN n % 3 > 0 THEN n::text END) FROM generate_series(1, 9) n});
+$node->wait_published;
+is(join(' ', $kafka->payloads('free.keyed')), '1 2 4 5 7 8', 'D1: a compacted topic takes what has a key');
+is($node->sql(q{SELECT string_agg(convert_from(value, 'UTF8'), ' ' ORDER BY id), min(sqlstate) FROM rappel_conso.dead_letter WHERE topic = 'free.keyed'}),
 	'3 6 9|22023', 'D1: what has none are dead letters');
 
 # ---- many new topics ----
 
-query(q{
+$node->sql(q{
 	SELECT rc_publish('free.new' || n, '1', 'k') FROM generate_series(1, 100) n;
 	SELECT rc_publish('free.a', 'quick', 'k')});
-wait_published();
+$node->wait_published;
 my $topics = $kafka->topics;
 is(scalar(grep { /^free[.]new/ } keys %$topics), 100, 'D12: topics that are missing are made');
 my ($quick) = grep { $_->{payload} eq 'quick' } $kafka->consume('free.a');
@@ -156,82 +134,82 @@ cmp_ok($quick->{ts}, '<=', $first, 'D12: a message for a topic that is there doe
 note('they took ' . ($last - $quick->{ts}) . ' ms');
 
 # More topics with much to send than have a large share of a read each.
-query(q{
+$node->sql(q{
 	CREATE TABLE busy AS SELECT DISTINCT 'free.new' || n AS topic FROM generate_series(1, 100) n
 		UNION ALL VALUES ('free.small'), ('described'), ('forbidden');
 	SELECT rc_publish(topic, 'ready', 'k') FROM busy;
 	SELECT rc_publish('free.keyed', 'ready', 'k')});
-wait_published();
-query(q{
+$node->wait_published;
+$node->sql(q{
 	BEGIN;
 	SELECT count(rc_publish(topic, n::text, 'k')) FROM (SELECT topic FROM busy ORDER BY topic) b, generate_series(1000, 1100) n;
 	SELECT rc_publish('free.keyed', 'newest', 'k');
 	COMMIT});
-wait_published();
+$node->wait_published;
 my ($newest) = grep { $_->{payload} eq 'newest' } $kafka->consume('free.keyed');
 my ($end) = grep { $_->{payload} eq '1100' } $kafka->consume('described');
 cmp_ok($newest->{ts}, '<=', $end->{ts}, 'D1: the newest of more than 100 topics does not wait for the messages of all others');
 
 # ---- what goes wrong in the database ----
 
-query(q{
+$node->sql(q{
 	CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no dead letter today'; END $$;
 	CREATE TRIGGER no BEFORE INSERT ON rappel_conso.dead_letter FOR EACH ROW EXECUTE FUNCTION no()});
-query(q{
+$node->sql(q{
 	SELECT rc_publish('__consumer_offsets', 'x', 'k');
 	SELECT rc_publish('free.a', 'beside', 'k')});
-wait_published('free.a');
-wait_for(q{SELECT count(*) = 1 FROM rappel_conso.outbox_topic WHERE topic = '__consumer_offsets' AND error = 'no dead letter today'}, 'the topic');
+$node->wait_published('free.a');
+$node->wait_for('the topic', q{SELECT count(*) = 1 FROM rappel_conso.outbox_topic WHERE topic = '__consumer_offsets' AND error = 'no dead letter today'});
 pass('D1: a dead letter that cannot be written keeps its own topic waiting');
-query('DROP TRIGGER no ON rappel_conso.dead_letter; SELECT pg_reload_conf()');
-wait_published();
-is(query(q{SELECT count(*) FROM rappel_conso.dead_letter WHERE topic = '__consumer_offsets'}), 1, 'D1: a reload ends the wait');
+$node->sql('DROP TRIGGER no ON rappel_conso.dead_letter; SELECT pg_reload_conf()');
+$node->wait_published;
+is($node->sql(q{SELECT count(*) FROM rappel_conso.dead_letter WHERE topic = '__consumer_offsets'}), 1, 'D1: a reload ends the wait');
 
 # A message that another session has locked cannot be deleted for a while.
 my $locker = $node->background_psql('postgres', on_error_die => 1);
-query(q{
+$node->sql(q{
 	CREATE FUNCTION gate() RETURNS trigger LANGUAGE plpgsql AS
 	$$ BEGIN IF OLD.topic = 'free.b' THEN PERFORM pg_advisory_xact_lock(42); END IF; RETURN OLD; END $$;
 	CREATE TRIGGER gate BEFORE DELETE ON rappel_conso.outbox FOR EACH ROW EXECUTE FUNCTION gate()});
 $locker->query_safe('SELECT pg_advisory_lock(42)');
-query(q{
+$node->sql(q{
 	SELECT rc_publish('free.b', 'locked', 'k');
 	SELECT rc_publish('free.a', 'not locked', 'k')});
-wait_published('free.a');
-wait_for(q{SELECT count(*) = 1 FROM rappel_conso.outbox_topic WHERE topic = 'free.b'}, 'the topic');
-query(q{SELECT rc_publish('free.a', 'nor this', 'k')});
-wait_published('free.a');
+$node->wait_published('free.a');
+$node->wait_for('the topic', q{SELECT count(*) = 1 FROM rappel_conso.outbox_topic WHERE topic = 'free.b'});
+$node->sql(q{SELECT rc_publish('free.a', 'nor this', 'k')});
+$node->wait_published('free.a');
 $locker->query_safe('SELECT pg_advisory_unlock(42)');
-wait_published();
-is(values_of('free.b') =~ s/.*meanwhile //r, 'locked', 'D1: what was confirmed is not published again when it cannot be deleted at once');
-is(values_of('free.a'), '1 2 3 4 5 6 quick beside not locked nor this', 'D1: nor is another');
+$node->wait_published;
+is(join(' ', $kafka->payloads('free.b')) =~ s/.*meanwhile //r, 'locked', 'D1: what was confirmed is not published again when it cannot be deleted at once');
+is(join(' ', $kafka->payloads('free.a')), '1 2 3 4 5 6 quick beside not locked nor this', 'D1: nor is another');
 
 # The publisher is told to end between a confirmation and its deletion.
 $locker->query_safe('SELECT pg_advisory_lock(42)');
-query(q{SELECT rc_publish('free.b', n::text, 'k') FROM generate_series(1, 20) n});
-wait_for(q{SELECT count(*) = 1 FROM pg_stat_activity
-	WHERE pid = rappel_conso.worker_pid('outbox') AND wait_event_type = 'Lock'}, 'the publisher at the gate');
-my $pid = query(q{SELECT rappel_conso.worker_pid('outbox')});
-query("SELECT pg_terminate_backend($pid)");
+$node->sql(q{SELECT rc_publish('free.b', n::text, 'k') FROM generate_series(1, 20) n});
+$node->wait_for('the publisher at the gate', q{SELECT count(*) = 1 FROM pg_stat_activity
+	WHERE pid = rappel_conso.worker_pid('outbox') AND wait_event_type = 'Lock'});
+my $pid = $node->sql(q{SELECT rappel_conso.worker_pid('outbox')});
+$node->sql("SELECT pg_terminate_backend($pid)");
 $locker->query_safe('SELECT pg_advisory_unlock(42)');
-wait_for("SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $pid", 'the end of the publisher');
-wait_published();
-is(values_of('free.b') =~ s/.*locked //r, join(' ', 1 .. 20), 'D1: what Kafka has confirmed is settled when the worker is told to end');
+$node->wait_for('the end of the publisher', "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $pid");
+$node->wait_published;
+is(join(' ', $kafka->payloads('free.b')) =~ s/.*locked //r, join(' ', 1 .. 20), 'D1: what Kafka has confirmed is settled when the worker is told to end');
 $locker->quit;
 
 # A refused message whose dead letter cannot be written is tried less and less
 # often, and nothing of it is lost.
-query(q{
+$node->sql(q{
 	DROP TRIGGER gate ON rappel_conso.outbox;
 	CREATE FUNCTION no_space() RETURNS trigger LANGUAGE plpgsql AS
 	$$ BEGIN RAISE EXCEPTION 'no space left' USING ERRCODE = '53100', HINT = 'Make some.'; END $$;
 	CREATE TRIGGER no_space BEFORE INSERT ON rappel_conso.dead_letter FOR EACH ROW EXECUTE FUNCTION no_space();
 	SELECT rc_publish('free.small', (SELECT string_agg(md5(i::text), '') FROM generate_series(1, 1000) i), 'k')});
-wait_for(q{SELECT failures >= 3 FROM rappel_conso.outbox_topic WHERE topic = 'free.small'}, 'three failures');
-is(query(q{SELECT sqlstate, error, hint FROM rappel_conso.outbox_topic WHERE topic = 'free.small'}), '53100|no space left|Make some.', 'D1: a dead letter that cannot be written: the topic says why');
-query('DROP TRIGGER no_space ON rappel_conso.dead_letter');
-wait_published();
-is(query(q{SELECT count(*) FROM rappel_conso.dead_letter WHERE topic = 'free.small' AND record_offset IS NULL AND octet_length(value) = 32000}), '1', 'D1: then it is there');
-wait_for(q{SELECT count(*) = 0 FROM rappel_conso.outbox_topic WHERE topic = 'free.small'}, 'the row of the topic to go');
+$node->wait_for('three failures', q{SELECT failures >= 3 FROM rappel_conso.outbox_topic WHERE topic = 'free.small'});
+is($node->sql(q{SELECT sqlstate, error, hint FROM rappel_conso.outbox_topic WHERE topic = 'free.small'}), '53100|no space left|Make some.', 'D1: a dead letter that cannot be written: the topic says why');
+$node->sql('DROP TRIGGER no_space ON rappel_conso.dead_letter');
+$node->wait_published;
+is($node->sql(q{SELECT count(*) FROM rappel_conso.dead_letter WHERE topic = 'free.small' AND record_offset IS NULL AND octet_length(value) = 32000}), '1', 'D1: then it is there');
+$node->wait_for('the row of the topic to go', q{SELECT count(*) = 0 FROM rappel_conso.outbox_topic WHERE topic = 'free.small'});
 
 done_testing();

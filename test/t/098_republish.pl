@@ -16,34 +16,14 @@ need_kafka();
 my $kafka = start_kafka();
 my $node = new_node('republish', kafka => $kafka, preload => 1);
 
-sub query { return $node->safe_psql('postgres', $_[0]); }
-
-sub as
-{
-	my ($role, $sql) = @_;
-	my ($code, $out, $err) = $node->psql('postgres', "\\set VERBOSITY verbose\nSET ROLE $role;\n$sql");
-
-	return $err =~ /ERROR:  (.*)/ ? $1 : $out;
-}
-
-sub wait_for
-{
-	my ($sql, $what) = @_;
-
-	$node->poll_query_until('postgres', $sql) or die "$what: not in time";
-	return;
-}
-
-sub wait_published { return wait_for('SELECT count(*) = 0 FROM rappel_conso.outbox', 'the outbox'); }
-
 # Topic, number, attempts and whether it is resolved, of all dead letters.
-sub letters
+sub outbox_letters
 {
-	return query(q{SELECT topic || count(*), min(attempts), bool_and(resolved_at IS NOT NULL), string_agg(DISTINCT sqlstate, ' ')
+	return $node->sql(q{SELECT topic || count(*), min(attempts), bool_and(resolved_at IS NOT NULL), string_agg(DISTINCT sqlstate, ' ')
 		FROM rappel_conso.dead_letter WHERE origin = 'outbox' GROUP BY topic ORDER BY topic});
 }
 
-query(q{
+$node->sql(q{
 	UPDATE rappel_conso.stream SET paused = true;
 	SELECT rc_start();
 	CREATE ROLE alice; CREATE ROLE bob; CREATE ROLE team IN ROLE alice; CREATE ROLE gone;
@@ -52,78 +32,78 @@ query(q{
 # no topic can be beside one whose name differs in dot and underscore only
 $kafka->create_topic($_) foreach 'a_x', 'b_x';
 
-is(query('SELECT * FROM rc_republish()'), '0|0', 'D2: nothing is dead');
-as('alice', q{SELECT rc_publish('a.x', n::text, 'k', '{"h": "1"}') FROM generate_series(1, 5) n});
-as('alice', q{SELECT rc_publish('b.x', '1', 'k')});
-as('bob', q{SELECT rc_publish('b.x', '2', 'k')});
-as('gone', q{SELECT rc_publish('b.x', '3', 'k')});
-wait_published();
-is(letters(), "a.x5|1|f|22023\nb.x3|1|f|22023", 'D2: there are dead letters');
-my $ids = query(q{SELECT string_agg(message_id::text, ' ' ORDER BY id) FROM rappel_conso.dead_letter WHERE topic = 'a.x'});
-my ($first) = query('SELECT min(id) FROM rappel_conso.dead_letter');
+is($node->sql('SELECT * FROM rc_republish()'), '0|0', 'D2: nothing is dead');
+$node->outcome_of("SET ROLE alice;\n" . q{SELECT rc_publish('a.x', n::text, 'k', '{"h": "1"}') FROM generate_series(1, 5) n});
+$node->outcome_of("SET ROLE alice;\n" . q{SELECT rc_publish('b.x', '1', 'k')});
+$node->outcome_of("SET ROLE bob;\n" . q{SELECT rc_publish('b.x', '2', 'k')});
+$node->outcome_of("SET ROLE gone;\n" . q{SELECT rc_publish('b.x', '3', 'k')});
+$node->wait_published;
+is(outbox_letters(), "a.x5|1|f|22023\nb.x3|1|f|22023", 'D2: there are dead letters');
+my $ids = $node->sql(q{SELECT string_agg(message_id::text, ' ' ORDER BY id) FROM rappel_conso.dead_letter WHERE topic = 'a.x'});
+my ($first) = $node->sql('SELECT min(id) FROM rappel_conso.dead_letter');
 
 # ---- while the cause is there ----
 
-is(query(qq{SELECT * FROM rc_republish('a.x', $first)}), '1|0', 'D2: one is put back');
-wait_published();
-wait_for("SELECT attempts = 2 FROM rappel_conso.dead_letter WHERE id = $first", 'the dead letter');
-is(letters(), "a.x5|1|f|22023\nb.x3|1|f|22023", 'D2: refused again it is the dead letter that it was');
-is(query('SELECT count(*) FROM rappel_conso.outbox'), 0, 'D2: and does not wait');
+is($node->sql(qq{SELECT * FROM rc_republish('a.x', $first)}), '1|0', 'D2: one is put back');
+$node->wait_published;
+$node->wait_for('the dead letter', "SELECT attempts = 2 FROM rappel_conso.dead_letter WHERE id = $first");
+is(outbox_letters(), "a.x5|1|f|22023\nb.x3|1|f|22023", 'D2: refused again it is the dead letter that it was');
+is($node->sql('SELECT count(*) FROM rappel_conso.outbox'), 0, 'D2: and does not wait');
 
 # ---- whose they are ----
 
-is(as('bob', "SELECT * FROM rc_republish(NULL, $first)"), qq{42704: dead letter $first of the outbox does not exist},
+is($node->outcome_of("SET ROLE bob;\n" . "SELECT * FROM rc_republish(NULL, $first)"), qq{42704: dead letter $first of the outbox does not exist},
 	'D2: what belongs to another does not exist');
-is(as('bob', 'SELECT * FROM rc_republish(NULL, 987654)'), '42704: dead letter 987654 of the outbox does not exist', 'D2: nor does an unknown one');
-is(as('bob', "SELECT * FROM rc_republish('a.x')"), '0|0', 'D2: nor is it counted');
-is(as('pg_monitor', 'SELECT * FROM rc_republish()') =~ s/ for.*//r, '42501: permission denied', 'D2: it takes EXECUTE');
-query(q{DELETE FROM rappel_conso.topic_grant WHERE role = 'alice'});
-is(as('alice', 'SELECT * FROM rc_republish()'), '0|6', 'D2: without the grant they stay dead');
-is(query(q{SELECT * FROM rc_republish('a.x')}), '0|5', 'D2: for a superuser, too: it is the grant of their owner');
-query(q{DROP OWNED BY gone; DROP ROLE gone; CREATE ROLE gone SUPERUSER});
-is(query(q{SELECT * FROM rc_republish('b.x', (SELECT max(id) FROM rappel_conso.dead_letter))}), '0|1',
+is($node->outcome_of("SET ROLE bob;\n" . 'SELECT * FROM rc_republish(NULL, 987654)'), '42704: dead letter 987654 of the outbox does not exist', 'D2: nor does an unknown one');
+is($node->outcome_of("SET ROLE bob;\n" . "SELECT * FROM rc_republish('a.x')"), '0|0', 'D2: nor is it counted');
+is($node->outcome_of("SET ROLE pg_monitor;\n" . 'SELECT * FROM rc_republish()') =~ s/ for.*//r, '42501: permission denied', 'D2: it takes EXECUTE');
+$node->sql(q{DELETE FROM rappel_conso.topic_grant WHERE role = 'alice'});
+is($node->outcome_of("SET ROLE alice;\n" . 'SELECT * FROM rc_republish()'), '0|6', 'D2: without the grant they stay dead');
+is($node->sql(q{SELECT * FROM rc_republish('a.x')}), '0|5', 'D2: for a superuser, too: it is the grant of their owner');
+$node->sql(q{DROP OWNED BY gone; DROP ROLE gone; CREATE ROLE gone SUPERUSER});
+is($node->sql(q{SELECT * FROM rc_republish('b.x', (SELECT max(id) FROM rappel_conso.dead_letter))}), '0|1',
 	'D2: that of a role that is gone stays dead, whoever has its name now');
 
 # ---- in the caller's transaction ----
 
-query(q{INSERT INTO rappel_conso.topic_grant VALUES ('alice', '*', false, true)});
+$node->sql(q{INSERT INTO rappel_conso.topic_grant VALUES ('alice', '*', false, true)});
 $kafka->tool('TopicCommand', '--delete', '--topic', 'a_x');
-query(q{BEGIN; SELECT rc_republish(); ROLLBACK});
-is(query('SELECT count(*) FROM rappel_conso.outbox'), 0, 'D2: rolled back it is undone');
-is(as('team', q{
+$node->sql(q{BEGIN; SELECT rc_republish(); ROLLBACK});
+is($node->sql('SELECT count(*) FROM rappel_conso.outbox'), 0, 'D2: rolled back it is undone');
+is($node->outcome_of("SET ROLE team;\n" . q{
 	BEGIN;
 	SELECT rc_republish('a.x');
 	SELECT rc_republish('a.x');
 	COMMIT}), "(5,0)\n(0,0)", 'D2: a member of the owner may, and what is put back is not put back again');
-wait_published();
-wait_for(q{SELECT bool_and(resolved_at IS NOT NULL) FROM rappel_conso.dead_letter WHERE topic = 'a.x'}, 'resolved');
-is(letters(), "a.x5|2|t|22023\nb.x3|1|f|22023", 'D2: what Kafka has confirmed is resolved');
+$node->wait_published;
+$node->wait_for('resolved', q{SELECT bool_and(resolved_at IS NOT NULL) FROM rappel_conso.dead_letter WHERE topic = 'a.x'});
+is(outbox_letters(), "a.x5|2|t|22023\nb.x3|1|f|22023", 'D2: what Kafka has confirmed is resolved');
 my @messages = $kafka->consume('a.x');
 is(join(' ', map { $_->{payload} } @messages), '1 2 3 4 5', 'D2: they come oldest first, once each');
 is(join(' ', map { { @{ $_->{headers} } }->{'rappel_conso-id'} } @messages), $ids, 'D2: with the ids that they had');
 is(join(' ', @{ $messages[0]{headers} }[ 0, 1 ]) . '/' . @{ $messages[0]{headers} }, 'h 1/4', 'D2: and their headers');
-is(query(qq{SELECT * FROM rc_republish(NULL, $first)}), '0|0', 'D2: what is resolved is not published again');
+is($node->sql(qq{SELECT * FROM rc_republish(NULL, $first)}), '0|0', 'D2: what is resolved is not published again');
 
 # ---- twice, and at once ----
 
 $kafka->tool('TopicCommand', '--delete', '--topic', 'b_x');
 $kafka->kill(1);
-is(as('bob', 'SELECT * FROM rc_republish()') . ' ' . as('bob', 'SELECT * FROM rc_republish()'), '1|0 0|0',
+is($node->outcome_of("SET ROLE bob;\n" . 'SELECT * FROM rc_republish()') . ' ' . $node->outcome_of("SET ROLE bob;\n" . 'SELECT * FROM rc_republish()'), '1|0 0|0',
 	'D2: what waits in the outbox is not put back again');
-query('SELECT rc_republish()');
-is(query('SELECT count(*) FROM rappel_conso.outbox'), 2, 'D2: bob and alice have one each there');
+$node->sql('SELECT rc_republish()');
+is($node->sql('SELECT count(*) FROM rappel_conso.outbox'), 2, 'D2: bob and alice have one each there');
 
 # The publisher ends whatever it waits for: here for an answer that does not come.
 foreach my $time (1 .. 3)
 {
-	wait_for(q{SELECT rappel_conso.worker_pid('outbox') IS NOT NULL}, 'the publisher');
-	query(q{UPDATE rappel_conso.outbox_state SET error = NULL});
-	wait_for(q{SELECT error IS NOT NULL FROM rappel_conso.outbox_state}, 'an error') if $time > 1;
-	is(query(q{SELECT pg_terminate_backend(rappel_conso.worker_pid('outbox'), 180000)}), 't', "SIGTERM ends the publisher without brokers ($time)");
+	$node->wait_for('the publisher', q{SELECT rappel_conso.worker_pid('outbox') IS NOT NULL});
+	$node->sql(q{UPDATE rappel_conso.outbox_state SET error = NULL});
+	$node->wait_for('an error', q{SELECT error IS NOT NULL FROM rappel_conso.outbox_state}) if $time > 1;
+	is($node->sql(q{SELECT pg_terminate_backend(rappel_conso.worker_pid('outbox'), 180000)}), 't', "SIGTERM ends the publisher without brokers ($time)");
 }
 $kafka->restart(1);
-wait_published();
+$node->wait_published;
 is(join(' ', sort map { $_->{payload} } $kafka->consume('b.x')), '1 2', 'D2: once each');
-is(query('SELECT * FROM rc_republish()'), '0|1', 'D2: the rest stays dead');
+is($node->sql('SELECT * FROM rc_republish()'), '0|1', 'D2: the rest stays dead');
 
 done_testing();

@@ -22,13 +22,11 @@ my $node = new_node(
 	conf => "max_worker_processes = 12\n");
 my $memory = 0;
 
-sub query { return $node->safe_psql('postgres', $_[0]); }
-
 # The publisher's own memory in MB, at its highest: what it shares with others
 # only grows, so that at the peak it was no more than it is now.
 sub look_at_memory
 {
-	my $pid = query(q{SELECT rappel_conso.worker_pid('outbox')});
+	my $pid = $node->sql(q{SELECT rappel_conso.worker_pid('outbox')});
 	my %kb = ($pid ? slurp_file("/proc/$pid/status") : '') =~ /^(VmHWM|RssFile|RssShmem):\s+(\d+) kB/mg;
 	my $own = ($kb{VmHWM} // 0) - ($kb{RssFile} // 0) - ($kb{RssShmem} // 0);
 
@@ -36,14 +34,14 @@ sub look_at_memory
 	return;
 }
 
-sub wait_published
+sub wait_published_and_look
 {
-	$node->wait_for('the outbox', 'SELECT count(*) = 0 FROM rappel_conso.outbox');
+	$node->wait_published;
 	look_at_memory();
 	return;
 }
 
-query(q{
+$node->sql(q{
 	UPDATE rappel_conso.stream SET paused = true;
 	SELECT rc_start();
 	-- what no compression makes smaller
@@ -52,7 +50,7 @@ query(q{
 
 # ---- rows that are too large already ----
 
-query(q{
+$node->sql(q{
 	SELECT rc_publish('plain', 'before', 'k');
 	INSERT INTO rappel_conso.outbox (topic, key, value, owner)
 		SELECT 'plain', k || int4send(n), 'v', current_user FROM (SELECT noise(12) AS k) k, generate_series(1, 10) n;
@@ -65,26 +63,26 @@ query(q{
 		       ('plain', (SELECT jsonb_build_object('n', jsonb_agg(1e131071)) FROM generate_series(1, 5000)), current_user);
 	SELECT rc_publish('plain', 'after', 'k');
 	SELECT rc_publish('other', 'beside', 'k')});
-wait_published();
+wait_published_and_look();
 is(join(' ', map { $_->{payload} } $kafka->consume('plain')), 'before after', 'D3: what is too large keeps nothing back');
 is(join(' ', map { $_->{payload} } $kafka->consume('other')), 'beside', 'D3: nor in another topic');
-is(query(q{SELECT sqlstate, regexp_replace(message, '[0-9]+ bytes', 'N bytes'), count(*) FROM rappel_conso.dead_letter GROUP BY 1, 2 ORDER BY 3 DESC, 2}),
+is($node->sql(q{SELECT sqlstate, regexp_replace(message, '[0-9]+ bytes', 'N bytes'), count(*) FROM rappel_conso.dead_letter GROUP BY 1, 2 ORDER BY 3 DESC, 2}),
 	"54000|key of a message has N bytes, its limit is 1048576|10\n"
 	  . "54000|headers of a message have N bytes, their limit is 1048576|4\n"
 	  . '54000|key, value and headers of a message have N bytes, their limit is 16777216|1',
 	'D3: each is a dead letter that names its limit');
-is(query('SELECT count(*), max(octet_length(key)) FROM rappel_conso.dead_letter WHERE key IS NOT NULL'), '11|12582916', 'D3: as it was');
-is(query('SELECT * FROM rc_republish()'), '0|15', 'D2: none can be put back');
+is($node->sql('SELECT count(*), max(octet_length(key)) FROM rappel_conso.dead_letter WHERE key IS NOT NULL'), '11|12582916', 'D3: as it was');
+is($node->sql('SELECT * FROM rc_republish()'), '0|15', 'D2: none can be put back');
 
 # ---- as large as may be ----
 
-query(q{
+$node->sql(q{
 	SELECT rc_publish('large', noise(14), noise(1), jsonb_build_object('h', repeat('x', 1048567)));
 	SELECT rc_publish('large', noise(15) || '\x01', 'k') FROM generate_series(1, 6);
 	SELECT rc_publish('many', noise(1), n::text::bytea, '{"a": "b"}') FROM generate_series(1, 40) n;
 	SELECT rc_publish('each' || n % 20, noise(1), n::text::bytea) FROM generate_series(1, 40) n});
-wait_published();
-is(query('SELECT count(*) FROM rappel_conso.dead_letter'), 15, 'D3: none of them is refused');
+wait_published_and_look();
+is($node->sql('SELECT count(*) FROM rappel_conso.dead_letter'), 15, 'D3: none of them is refused');
 is($kafka->kcat('', '-C', '-e', '-t', 'large', '-o', 'beginning', '-f', '%K/%S ', '-X', 'fetch.message.max.bytes=30000000',
 		'-X', 'receive.message.max.bytes=100000000'),
 	'1048576/14680064 ' . '1/15728641 ' x 6, 'D3: they arrive whole');
@@ -100,18 +98,18 @@ note(sprintf('%.1f MB', $memory));
 SKIP:
 {
 	skip 'pg_surgery is not there', 7
-	  if query(q{SELECT count(*) FROM pg_available_extensions WHERE name = 'pg_surgery'}) == 0;
-	my $toast = query(q{SELECT reltoastrelid::regclass FROM pg_class WHERE oid = 'rappel_conso.outbox'::regclass});
+	  if $node->sql(q{SELECT count(*) FROM pg_available_extensions WHERE name = 'pg_surgery'}) == 0;
+	my $toast = $node->sql(q{SELECT reltoastrelid::regclass FROM pg_class WHERE oid = 'rappel_conso.outbox'::regclass});
 	# all that is in it is of the message before
 	my $break = "SELECT heap_force_kill('$toast', ARRAY(SELECT ctid FROM $toast));";
 
-	query(qq{
+	$node->sql(qq{
 		CREATE EXTENSION pg_surgery;
 		TRUNCATE rappel_conso.dead_letter;
 		VACUUM rappel_conso.outbox});
-	query(q{SELECT rc_publish(t, 'first', 'k') FROM unnest('{broken,whole}'::text[]) t});
-	wait_published();
-	query(qq{
+	$node->sql(q{SELECT rc_publish(t, 'first', 'k') FROM unnest('{broken,whole}'::text[]) t});
+	wait_published_and_look();
+	$node->sql(qq{
 		BEGIN;
 		SELECT rc_publish('broken', 'before', 'k');
 		SELECT rc_publish('broken', 'v', 'headers', jsonb_build_object('h', encode(substr(noise(1), 1, 20000), 'base64')));
@@ -127,26 +125,26 @@ SKIP:
 		SELECT rc_publish('broken', 'after', 'k');
 		SELECT rc_publish('whole', 'beside', 'k');
 		COMMIT});
-	wait_published();
+	wait_published_and_look();
 	is(join(' ', map { length($_->{payload}) > 100 ? $_->{key} : $_->{payload} } $kafka->consume('broken')),
 		'first before between large after', 'D3: what cannot be read keeps nothing back, and order holds');
 	is(join(' ', map { $_->{payload} } $kafka->consume('whole')), 'first beside', 'D3: nor in another topic');
-	is(query(q{SELECT topic, sqlstate, octet_length(key), octet_length(value), headers IS NOT NULL, substring(message FROM '[(]lost.*'),
+	is($node->sql(q{SELECT topic, sqlstate, octet_length(key), octet_length(value), headers IS NOT NULL, substring(message FROM '[(]lost.*'),
 		message_id IS NOT NULL FROM rappel_conso.dead_letter ORDER BY topic COLLATE "C", id}),
 		"__consumer_offsets|XX001|5||f|(lost: value)|t\n"
 		  . "broken|XX001|7|1|f|(lost: headers)|t\n"
 		  . "broken|XX001|5||f|(lost: value)|t\n"
 		  . 'broken|XX001||3|f|(lost: key)|t', 'D3: each is a dead letter of what could be read');
-	like(query(q{SELECT message FROM rappel_conso.dead_letter WHERE topic = 'broken' ORDER BY id LIMIT 1}), qr/^could not read the message: missing chunk number 0 /,
+	like($node->sql(q{SELECT message FROM rappel_conso.dead_letter WHERE topic = 'broken' ORDER BY id LIMIT 1}), qr/^could not read the message: missing chunk number 0 /,
 		'D3: with the error');
-	is(query('SELECT * FROM rc_republish()'), '0|4', 'D2, D3: what is not whole is not put back');
-	is(query('SELECT count(*) FROM rappel_conso.outbox'), 0, 'D3: none of them waits');
+	is($node->sql('SELECT * FROM rc_republish()'), '0|4', 'D2, D3: what is not whole is not put back');
+	is($node->sql('SELECT count(*) FROM rappel_conso.outbox'), 0, 'D3: none of them waits');
 	unlike(slurp_file($node->logfile), qr/terminated by signal/, 'D3: nor did the server end');
 }
 
 # ---- rows that a stream returns ----
 
-query(q{
+$node->sql(q{
 	CREATE TABLE seen (n int);
 	INSERT INTO rappel_conso.stream (name, topics, output_topic, statement) VALUES ('rows', '{rows}', 'returned', $$
 		WITH s AS (INSERT INTO seen SELECT (value->>'n')::int FROM records RETURNING n)
@@ -156,8 +154,8 @@ query(q{
 $kafka->produce_many('rows', [ map { [ "k$_", qq({"n": $_}) ] } 1 .. 10 ]);
 $node->wait_for('dead letters', q{SELECT count(*) = 3 FROM rappel_conso.dead_letter WHERE origin = 'stream'});
 $node->wait_for('the table', 'SELECT count(*) = 7 FROM seen');
-wait_published();
-is(query(q{SELECT convert_from(key, 'UTF8'), sqlstate, message FROM rappel_conso.dead_letter WHERE origin = 'stream' ORDER BY record_offset}),
+wait_published_and_look();
+is($node->sql(q{SELECT convert_from(key, 'UTF8'), sqlstate, message FROM rappel_conso.dead_letter WHERE origin = 'stream' ORDER BY record_offset}),
 	"k3|54000|key of a message has 1048577 bytes, its limit is 1048576\n"
 	  . "k5|22023|headers of a message must be a JSON object\n"
 	  . 'k6|54000|headers of a message have 1048585 bytes, their limit is 1048576',
@@ -166,10 +164,10 @@ is(join(' ', sort { $a <=> $b } map { $_->{payload} } $kafka->consume('returned'
 
 # ---- headers that are ours ----
 
-query(q{
+$node->sql(q{
 	SELECT rc_publish('forged', 'v', 'k', '{"rappel_conso-id": "forged", "RAPPEL_CONSO-Id": ["a", null, {"base64": "AA=="}],
 		"Rappel_Conso-run": "1.2.3", "rappel_conso-": 1, "rappel_conso-source": {"a": 1}, "rappel_conso": "kept", "x-rappel_conso-id": "kept"}')});
-wait_published();
+wait_published_and_look();
 my ($forged) = $kafka->consume('forged');
 my @headers = @{ $forged->{headers} };
 is(scalar(grep { /^rappel_conso-/i } @headers), 1, 'R6: one header is ours');
@@ -178,12 +176,12 @@ like($headers{'rappel_conso-id'}, qr/^[0-9a-f]{8}-/, 'R6: it is the id of the me
 is(join(' ', map { "$_=$headers{$_}" } grep { !/^rappel_conso-/ } sort keys %headers), 'rappel_conso=kept x-rappel_conso-id=kept',
 	'R6: other names are as they were given');
 
-query(q{
+$node->sql(q{
 	INSERT INTO rappel_conso.stream (name, topics, output_topic, value_type, statement) VALUES ('forward', '{forged}', 'forwarded', 'text',
 		'SELECT key, value, headers FROM records')});
 $kafka->produce('forged', 'k', 'second', [ 'Rappel_Conso-Run' => '1.2.3', 'rappel_conso-id' => $headers{'rappel_conso-id'}, a => 'b' ]);
 $node->wait_for('the stream', q{SELECT sum(next_offset) = 2 FROM rappel_conso.stream_offset WHERE stream = 'forward'});
-wait_published();
+wait_published_and_look();
 my @forwarded = map { { @{ $_->{headers} } } } $kafka->consume('forwarded');
 my @ids = map { $_->{'rappel_conso-id'} } @forwarded;
 is(scalar(@ids), 2, 'R6: both are forwarded');

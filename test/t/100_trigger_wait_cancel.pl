@@ -25,22 +25,9 @@ my $have_cron = -e "$sharedir/extension/pg_cron.control";
 my $api = start_api();
 my $node = new_node('main', api => $api, conf => "max_connections = 60\nmax_worker_processes = 16\nmax_prepared_transactions = 2\n");
 
-sub value { return $node->safe_psql('postgres', $_[0]); }
-
 sub count_runs
 {
-	return value('SELECT count(*) FROM rappel_conso.run' . (@_ ? " WHERE $_[0]" : ''));
-}
-
-# Wait for the end of a run, without rc_wait().
-sub ended
-{
-	my ($run) = @_;
-
-	$node->poll_query_until('postgres',
-		"SELECT state NOT IN ('queued', 'running') FROM rappel_conso.run WHERE id = $run")
-	  or die "run $run does not end";
-	return $node->run_row($run, 'state');
+	return $node->sql('SELECT count(*) FROM rappel_conso.run' . (@_ ? " WHERE $_[0]" : ''));
 }
 
 # New times at the API, so that the next run reads; and its export is held.
@@ -59,18 +46,18 @@ is( $node->said('SELECT rc_trigger()', 'WARNING'),
 	'a warning where nobody would start the run');
 is( $node->run_row(1, 'source, state, trigger, full_sync, started_at IS NULL, finished_at IS NULL'),
 	'rappel_conso|queued|trigger|f|t|t', 'the run is queued');
-is(value('SELECT rc_trigger(full_sync => true)'), 1, 'the next caller gets the same');
+is($node->sql('SELECT rc_trigger(full_sync => true)'), 1, 'the next caller gets the same');
 is($node->run_row(1, 'full_sync'), 't', 'which has become a full one');
-is(value('SELECT rc_trigger()'), 1, 'and so does a third');
+is($node->sql('SELECT rc_trigger()'), 1, 'and so does a third');
 is($node->run_row(1, 'full_sync'), 't', 'which leaves it so');
 my %null = ('NULL' => 'source', "'rappel_conso', NULL" => 'full_sync');
-is($node->failure("SELECT rc_trigger($_)"), "22004: $null{$_} must not be null", "rc_trigger($_) is an error") foreach sort keys %null;
+is($node->error_of("SELECT rc_trigger($_)"), "22004: $null{$_} must not be null", "rc_trigger($_) is an error") foreach sort keys %null;
 is(count_runs(), 1, 'there is one run');
-value('SELECT rc_start()');
-is(value('SELECT state, inserted FROM rc_wait(1)'), "success|$RECORDS", 'a scheduler starts it');
+$node->sql('SELECT rc_start()');
+is($node->sql('SELECT state, inserted FROM rc_wait(1)'), "success|$RECORDS", 'a scheduler starts it');
 is($node->said('SELECT rc_trigger()', 'WARNING'), '', 'no warning now');
-my $first = value('SELECT max(id) FROM rappel_conso.run');
-is(ended($first), 'success', 'and it begins by itself');
+my $first = $node->sql('SELECT max(id) FROM rappel_conso.run');
+is($node->wait_run_end($first), 'success', 'and it begins by itself');
 
 #
 # In a transaction
@@ -91,14 +78,14 @@ foreach my $case (
 		"UPDATE rappel_conso.source SET paused = true; $many", 1 ])
 {
 	my ($name, $sql, $expected) = @$case;
-	my $before = value('SELECT max(id) FROM rappel_conso.run');
+	my $before = $node->sql('SELECT max(id) FROM rappel_conso.run');
 
 	$node->psql('postgres', $sql);
-	my $run = value("SELECT string_agg(id::text, ' ') FROM rappel_conso.run WHERE id > $before");
+	my $run = $node->sql("SELECT string_agg(id::text, ' ') FROM rappel_conso.run WHERE id > $before");
 	is(scalar(split(/ /, $run)), $expected, "$name: $expected runs");
-	is(ended($run), 'success', "$name: which succeeds") if $expected;
+	is($node->wait_run_end($run), 'success', "$name: which succeeds") if $expected;
 }
-value('UPDATE rappel_conso.source SET paused = false');
+$node->sql('UPDATE rappel_conso.source SET paused = false');
 
 foreach my $case (
 	[ "SELECT rc_trigger('nobody')", '42704: source "nobody" does not exist; The sources are the rows of rappel_conso.source.' ],
@@ -110,19 +97,19 @@ foreach my $case (
 	my ($sql, $expected) = @$case;
 	my $before = count_runs();
 
-	like($node->failure($sql), ref $expected ? $expected : qr/^\Q$expected\E$/, "refused: $sql");
+	like($node->error_of($sql), ref $expected ? $expected : qr/^\Q$expected\E$/, "refused: $sql");
 	is(count_runs(), $before, 'and no run made');
 }
 
 #
 # From a trigger of a user's table
 #
-value(q{
+$node->sql(q{
 	CREATE TABLE orders (id integer);
 	CREATE FUNCTION look() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM rc_trigger(); RETURN NULL; END';
 	CREATE TRIGGER look AFTER INSERT ON orders FOR EACH ROW EXECUTE FUNCTION look();});
-my $last = value('INSERT INTO orders SELECT generate_series(1, 20); SELECT max(id) FROM rappel_conso.run');
-is(ended($last), 'success', 'a trigger of a table asks for a run');
+my $last = $node->sql('INSERT INTO orders SELECT generate_series(1, 20); SELECT max(id) FROM rappel_conso.run');
+is($node->wait_run_end($last), 'success', 'a trigger of a table asks for a run');
 is(count_runs("id >= $last"), 1, 'for one, however many rows');
 $node->psql('postgres', 'BEGIN; INSERT INTO orders VALUES (21); ROLLBACK');
 is(count_runs("id > $last"), 0, 'and not for rows that are rolled back');
@@ -131,7 +118,7 @@ is(count_runs("id > $last"), 0, 'and not for rows that are rolled back');
 # 200 at once, while a run is under way: one more
 #
 gate();
-my $running = value('SELECT rc_trigger()');
+my $running = $node->sql('SELECT rc_trigger()');
 $api->wait_held;
 is($node->run_row($running, 'state'), 'running', 'a run is under way');
 my $script = "$PostgreSQL::Test::Utils::tmp_check/trigger.sql";
@@ -140,41 +127,41 @@ command_like(
 	[ 'pgbench', '-n', '-c', 40, '-j', 2, '-t', 5, '-f', $script, $node->connstr('postgres') ],
 	qr{transactions actually processed: 200/200}, '200 ask at once');
 is(count_runs("id > $running"), 1, 'and get one run');
-my $queued = value("SELECT id FROM rappel_conso.run WHERE state = 'queued'");
+my $queued = $node->sql("SELECT id FROM rappel_conso.run WHERE state = 'queued'");
 is($node->run_row($queued, 'full_sync, state'), 't|queued', 'a full one, since some asked for that');
-is(value('SELECT rc_trigger()'), $queued, 'the next one who asks gets it, too');
+is($node->sql('SELECT rc_trigger()'), $queued, 'the next one who asks gets it, too');
 $api->release;
-is(ended($running), 'success', 'the run that was under way ends');
-is(ended($queued), 'success', 'and then the queued one');
+is($node->wait_run_end($running), 'success', 'the run that was under way ends');
+is($node->wait_run_end($queued), 'success', 'and then the queued one');
 is($node->run_row($queued, 'fetched, full_sync'), "$RECORDS|t", 'which reads everything');
-is(value('SELECT rc_trigger() > ' . $queued), 't', 'whoever asks later gets another');
-ended(value('SELECT max(id) FROM rappel_conso.run'));
+is($node->sql('SELECT rc_trigger() > ' . $queued), 't', 'whoever asks later gets another');
+$node->wait_run_end($node->sql('SELECT max(id) FROM rappel_conso.run'));
 
 #
 # A connection that ends at once: nobody reads the answer
 #
-my $before = value('SELECT max(id) FROM rappel_conso.run');
+my $before = $node->sql('SELECT max(id) FROM rappel_conso.run');
 my ($in, $out, $err) = ("SELECT rc_trigger();\n", '', '');
 my $psql = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('postgres') ], '<', \$in, '>', \$out, '2>', \$err);
 $psql->pump while $out !~ /\d/;
 $psql->kill_kill;
 chomp $out;
 cmp_ok($out, '>', $before, 'a client asks, and is killed');
-is(ended($out), 'success', 'its run succeeds');
+is($node->wait_run_end($out), 'success', 'its run succeeds');
 
 #
 # rc_wait
 #
 gate();
-$running = value('SELECT rc_trigger()');
+$running = $node->sql('SELECT rc_trigger()');
 $api->wait_held;
 foreach my $timeout ('0 s', '-1 h', '1 ms')
 {
-	is( $node->failure("SELECT rc_wait($running, '$timeout')"),
+	is( $node->error_of("SELECT rc_wait($running, '$timeout')"),
 		"57014: run $running did not end in time; It goes on; only the wait for it has ended.",
 		"a wait of $timeout ends");
 }
-is( $node->failure("SET statement_timeout = '1 ms'; SELECT rc_wait($running)"),
+is( $node->error_of("SET statement_timeout = '1 ms'; SELECT rc_wait($running)"),
 	'57014: canceling statement due to statement timeout', 'a wait can be cancelled');
 is($node->run_row($running, 'state'), 'running', 'the run goes on');
 my @waiting = map {
@@ -190,31 +177,31 @@ foreach my $call (@waiting)
 	$call->{psql}->finish;
 	is($call->{out}, "20\nsuccess\n", 'a wait ends with the run');
 }
-is( value("SELECT run_id, state, fetched, published = 0, inserted, updated, dead, duration > '0' FROM rc_wait($running)"),
+is( $node->sql("SELECT run_id, state, fetched, published = 0, inserted, updated, dead, duration > '0' FROM rc_wait($running)"),
 	"$running|success|" . $node->run_row($running, 'fetched') . '|t|0|0|0|t',
 	'a run that has ended gives its row at once');
-is(value("SELECT rc_wait($running, '0 s') IS NULL"), 'f', 'whatever the timeout');
+is($node->sql("SELECT rc_wait($running, '0 s') IS NULL"), 'f', 'whatever the timeout');
 
 #
 # A run whose process has gone
 #
 gate();
-$running = value('SELECT rc_trigger()');
+$running = $node->sql('SELECT rc_trigger()');
 $api->wait_held;
-value(q{SELECT pg_terminate_backend(rappel_conso.worker_pid('run', 'rappel_conso'))});
+$node->sql(q{SELECT pg_terminate_backend(rappel_conso.worker_pid('run', 'rappel_conso'))});
 my $died = '57P02: the process ended before the run did; The next run goes on from the last commit; see the server log for the cause.';
-is($node->failure("SELECT rc_wait($running)"), $died, 'a wait ends with the process of the run');
-is(ended($running), 'failed', 'the scheduler marks the run');
+is($node->error_of("SELECT rc_wait($running)"), $died, 'a wait ends with the process of the run');
+is($node->wait_run_end($running), 'failed', 'the scheduler marks the run');
 is($node->run_row($running, 'sqlstate'), '57P02', 'and says why');
 
 gate();
-$running = value('SELECT rc_trigger()');
+$running = $node->sql('SELECT rc_trigger()');
 $api->wait_held;
-value('SELECT rc_stop()');
-is($node->failure("SELECT rc_wait($running)"), $died, 'also without a scheduler');
+$node->sql('SELECT rc_stop()');
+is($node->error_of("SELECT rc_wait($running)"), $died, 'also without a scheduler');
 is($node->run_row($running, 'state'), 'running', 'when nobody is there to mark the run');
-value('SELECT rc_start()');
-is(ended($running), 'failed', 'but the next scheduler');
+$node->sql('SELECT rc_start()');
+is($node->wait_run_end($running), 'failed', 'but the next scheduler');
 is($node->run_row($running, 'sqlstate'), '57P02', 'in the same words');
 $api->release;
 
@@ -222,16 +209,16 @@ $api->release;
 # Runs that wait for each other, or not
 #
 gate();
-$running = value('SELECT rc_trigger()');
+$running = $node->sql('SELECT rc_trigger()');
 $api->wait_held;
-my $again = value('SELECT rc_trigger()');
-value("BEGIN; SELECT rc_trigger(); PREPARE TRANSACTION 'open'");
+my $again = $node->sql('SELECT rc_trigger()');
+$node->sql("BEGIN; SELECT rc_trigger(); PREPARE TRANSACTION 'open'");
 $api->release;
-is(ended($running), 'success', 'a run ends, the next one is asked for in an open transaction, too');
-is(value('SELECT state FROM rc_sync_now()'), 'success', 'which is in nobody\'s way');
+is($node->wait_run_end($running), 'success', 'a run ends, the next one is asked for in an open transaction, too');
+is($node->sql('SELECT state FROM rc_sync_now()'), 'success', 'which is in nobody\'s way');
 is($node->run_row($again, 'state'), 'queued', 'but that of the run that it asked for');
-value("COMMIT PREPARED 'open'");
-is(ended($again), 'success', 'until it commits');
+$node->sql("COMMIT PREPARED 'open'");
+is($node->wait_run_end($again), 'success', 'until it commits');
 
 # What is asked for while a run does less than that: the id of the run that was
 # waited for, and columns of the run that was got.
@@ -240,15 +227,15 @@ sub meanwhile
 	my ($first, $then, $columns) = @_;
 
 	gate();
-	$running = value("SELECT $first");
+	$running = $node->sql("SELECT $first");
 	$api->wait_held;
-	my $call = start_session($node, "SELECT run_id FROM $then");
+	my $call = $node->start_session("SELECT run_id FROM $then");
 	$node->poll_query_until('postgres',
 		q{SELECT count(*) = 1 FROM pg_stat_activity WHERE query ~ '^SELECT run_id FROM' AND wait_event = 'Extension'})
 	  or die 'nobody waits';
 	$api->release;
 	$call->finish;
-	is(ended($running), 'success', "$first, and meanwhile $then");
+	is($node->wait_run_end($running), 'success', "$first, and meanwhile $then");
 	return ($running, $node->run_row($call->{out}, 'id <> ' . $running . ", $columns"));
 }
 is((meanwhile("rc_backfill('rappel_conso', '2024-01-01', '2024-02-01')", 'rc_sync_now()', 'trigger, window_from IS NULL'))[1],
@@ -257,18 +244,18 @@ is((meanwhile('rc_trigger()', 'rc_sync_now(full_sync => true)', 'trigger, full_s
 	't|manual|t', 'nor is a run that is not full a full one');
 is((meanwhile('rc_trigger()', 'rc_sync_now()', 'trigger, full_sync'))[1], 'f|trigger|f', 'the same is the same');
 is((meanwhile('rc_trigger(full_sync => true)', 'rc_sync_now()', 'trigger, full_sync'))[1], 'f|trigger|t', 'and a full one is more');
-is($node->failure('SELECT rc_wait(NULL)'), '22004: run must not be null', 'nobody waits for null');
-is( $node->failure("BEGIN; SELECT rc_trigger(); SELECT rc_wait(max(id)) FROM rappel_conso.run"),
-	'55006: run ' . value("SELECT last_value FROM rappel_conso.run_id_seq")
+is($node->error_of('SELECT rc_wait(NULL)'), '22004: run must not be null', 'nobody waits for null');
+is( $node->error_of("BEGIN; SELECT rc_trigger(); SELECT rc_wait(max(id)) FROM rappel_conso.run"),
+	'55006: run ' . $node->sql("SELECT last_value FROM rappel_conso.run_id_seq")
 	  . ' was asked for by this transaction; Commit first, then call rc_wait().',
 	'nobody waits for what has not been committed');
 
 $api->control(touch => DATASET);
 $api->fault('status', on => 'export', status => 404, body => 'json', times => 0);
-my $failed = value('SELECT rc_trigger()');
-is(ended($failed), 'failed', 'a run fails');
+my $failed = $node->sql('SELECT rc_trigger()');
+is($node->wait_run_end($failed), 'failed', 'a run fails');
 $api->control(faults => []);
-is( $node->failure("SELECT rc_wait($failed)"),
+is( $node->error_of("SELECT rc_wait($failed)"),
 	$node->run_row($failed, q{concat_ws('; ', sqlstate || ': ' || error, detail, hint)}),
 	'who waits for it gets its error');
 like($node->run_row($failed, 'error'), qr/^the API has no dataset/, 'which is that of the API');
@@ -278,19 +265,19 @@ like($node->run_row($failed, 'error'), qr/^the API has no dataset/, 'which is th
 #
 $api->control(touch => DATASET);
 gate();
-$running = value('SELECT rc_trigger()');
+$running = $node->sql('SELECT rc_trigger()');
 $api->wait_held;
-$queued = value('SELECT rc_trigger()');
+$queued = $node->sql('SELECT rc_trigger()');
 $node->psql('postgres', "BEGIN; SELECT rc_cancel($queued); ROLLBACK");
 is($node->run_row($queued, 'state'), 'queued', 'a queued run is cancelled at commit, not before');
-is(value("SELECT rc_cancel($queued)"), 't', 'a queued run is cancelled');
+is($node->sql("SELECT rc_cancel($queued)"), 't', 'a queued run is cancelled');
 is( $node->run_row($queued, 'state, sqlstate, error, started_at IS NULL, finished_at IS NOT NULL'),
 	'cancelled|57014|cancelled before it began|t|t', 'and never begins');
-is($node->failure("SELECT rc_wait($queued)"), "57014: run $queued was cancelled", 'who waits for it is told');
-is(value("SELECT rc_cancel($running)"), 't', 'a running one is cancelled');
-is(ended($running), 'cancelled', 'and ends');
-is(value("SELECT state, finished_at IS NOT NULL FROM rappel_conso.task WHERE run = $running"), 'cancelled|t', 'with its task');
-is($node->failure("SELECT rc_wait($running)"), "57014: run $running was cancelled", 'who waits for it is told, too');
+is($node->error_of("SELECT rc_wait($queued)"), "57014: run $queued was cancelled", 'who waits for it is told');
+is($node->sql("SELECT rc_cancel($running)"), 't', 'a running one is cancelled');
+is($node->wait_run_end($running), 'cancelled', 'and ends');
+is($node->sql("SELECT state, finished_at IS NOT NULL FROM rappel_conso.task WHERE run = $running"), 'cancelled|t', 'with its task');
+is($node->error_of("SELECT rc_wait($running)"), "57014: run $running was cancelled", 'who waits for it is told, too');
 ok($node->poll_query_until('postgres', "SELECT rappel_conso.worker_pid('run', 'rappel_conso') IS NULL"), 'its process ends');
 $api->release;
 
@@ -309,42 +296,42 @@ foreach my $case (
 	my ($function, $run, $expected) = @$case;
 	my $sql = ($function =~ /SELECT/ ? '' : 'SELECT ') . "$function($run)";
 
-	like($node->failure($sql), ref $expected ? $expected : qr/^\Q$expected\E$/, $sql);
+	like($node->error_of($sql), ref $expected ? $expected : qr/^\Q$expected\E$/, $sql);
 }
-is($node->failure('SELECT rc_cancel(NULL)'), '22004: run_id must not be null', 'nor cancels it');
-is($node->failure("BEGIN READ ONLY; SELECT rc_cancel($first)"), '25006: cannot execute rc_cancel() in a read-only transaction', 'not in a read-only transaction');
+is($node->error_of('SELECT rc_cancel(NULL)'), '22004: run_id must not be null', 'nor cancels it');
+is($node->error_of("BEGIN READ ONLY; SELECT rc_cancel($first)"), '25006: cannot execute rc_cancel() in a read-only transaction', 'not in a read-only transaction');
 
 # What was cut off comes with the next run.
-is(value('SELECT state, dead FROM rc_sync_now()'), 'success|0', 'the next run succeeds');
-is(value('SELECT count(*) FROM rappel_conso_table'), $RECORDS, 'nothing is missing');
+is($node->sql('SELECT state, dead FROM rc_sync_now()'), 'success|0', 'the next run succeeds');
+is($node->sql('SELECT count(*) FROM rappel_conso_table'), $RECORDS, 'nothing is missing');
 
 #
 # What cannot begin says so
 #
-value(q{
+$node->sql(q{
 	CREATE ROLE idle NOLOGIN;
 	INSERT INTO rappel_conso.source (name, dataset, url, owner) SELECT 'idle', dataset, url, 'idle'
 	  FROM rappel_conso.source WHERE name = 'rappel_conso';});
-my $idle = value(q{SELECT rc_trigger('idle')});
-is(ended($idle), 'failed', 'a run whose owner may not log in fails');
+my $idle = $node->sql(q{SELECT rc_trigger('idle')});
+is($node->wait_run_end($idle), 'failed', 'a run whose owner may not log in fails');
 is( $node->run_row($idle, 'sqlstate, error, hint'),
 	'55000|the owner of the source is not permitted to log in|Workers connect as the owner: give it LOGIN, or make another role the owner.',
 	'and says why');
 # Runs that follow each other without a gap, since each lasts longer than the
 # time to the next: who waits for one has its error when it ends.
-value(q{INSERT INTO rappel_conso.source (name, url, dataset, stream, poll_interval, retries, retry_delay)
+$node->sql(q{INSERT INTO rappel_conso.source (name, url, dataset, stream, poll_interval, retries, retry_delay)
 	VALUES ('busy', 'http://127.0.0.1:1/api', 'x', 'rappel_conso', '1 s', 1, '4 s')});
 $node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM rappel_conso.run WHERE source = 'busy' AND state = 'failed'}) or die 'no run of busy has failed';
 $node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM rappel_conso.run WHERE source = 'busy' AND state = 'running'}) or die 'no other run of busy';
-$before = value(q{SELECT max(id) FROM rappel_conso.run WHERE source = 'busy'});
+$before = $node->sql(q{SELECT max(id) FROM rappel_conso.run WHERE source = 'busy'});
 my (undef, undef, $told) = $node->psql('postgres', q{SELECT * FROM rc_sync_now('busy')});
 like($told, qr/waiting for the run of source "busy" that is under way.*ERROR: /s, 'D13: who waits for a run has its error');
 is(count_runs("source = 'busy' AND id > $before AND state <> 'running'"), 0, 'D13: and not that of one that came after it');
-value(q{DELETE FROM rappel_conso.source WHERE name = 'busy'});
+$node->sql(q{DELETE FROM rappel_conso.source WHERE name = 'busy'});
 
-value('SELECT rc_stop()');
-$idle = value(q{SELECT rc_trigger('idle')});
-value(q{DELETE FROM rappel_conso.source WHERE name = 'idle'});
+$node->sql('SELECT rc_stop()');
+$idle = $node->sql(q{SELECT rc_trigger('idle')});
+$node->sql(q{DELETE FROM rappel_conso.source WHERE name = 'idle'});
 is($node->run_row($idle, 'state, error'), 'cancelled|the source was deleted', 'a queued run goes with its source');
 
 #
@@ -360,12 +347,12 @@ SKIP:
 		cron.use_background_workers = on
 		EOC
 	$node->restart;
-	value(q{CREATE EXTENSION pg_cron; SELECT cron.schedule('recalls', '@reboot', 'SELECT rc_trigger()')});
-	$before = value('SELECT max(id) FROM rappel_conso.run');
+	$node->sql(q{CREATE EXTENSION pg_cron; SELECT cron.schedule('recalls', '@reboot', 'SELECT rc_trigger()')});
+	$before = $node->sql('SELECT max(id) FROM rappel_conso.run');
 	$node->restart;
 	ok($node->poll_query_until('postgres', "SELECT status = 'succeeded' FROM cron.job_run_details"), 'a job of pg_cron asks for a run');
-	like(value("SELECT return_message FROM cron.job_run_details"), qr/^(SELECT 1|1 row)$/, 'without a warning');
-	is(ended(value("SELECT id FROM rappel_conso.run WHERE id > $before")), 'success', 'which succeeds');
+	like($node->sql("SELECT return_message FROM cron.job_run_details"), qr/^(SELECT 1|1 row)$/, 'without a warning');
+	is($node->wait_run_end($node->sql("SELECT id FROM rappel_conso.run WHERE id > $before")), 'success', 'which succeeds');
 }
 
 done_testing();

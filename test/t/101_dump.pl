@@ -14,6 +14,7 @@ use PostgreSQL::Test::Utils;
 use RappelConso;
 use Test::More;
 
+my $COUNTERS = 'state, fetched, inserted, updated, unchanged, dead';
 my $RECORDS = 300;     # of the sample
 my $BAD = 2;           # records of ours that nobody can use
 my $VACUUMS = 20;      # at the most, until what is dead is away
@@ -24,13 +25,10 @@ my $api = start_api(
 my $node = new_node('main', api => $api, conf => "max_worker_processes = 16\nautovacuum = off\n");
 my @kept = split(
 	/\n/,
-	$node->safe_psql(
-		'postgres', q{
+	$node->sql(q{
 		SELECT c.oid::regclass FROM pg_class c
 		 WHERE c.oid = ANY ((SELECT extconfig FROM pg_extension WHERE extname = 'rappel_conso')::oid[]) AND c.relkind = 'r'
 		 ORDER BY 1}));
-
-sub value { return $node->safe_psql('postgres', $_[0]); }
 
 # All that the extension keeps in a database, as a text; the outbox and the rest
 # row by row, then its sequences.
@@ -48,7 +46,7 @@ sub kept
 }
 
 # What users have of the table: its columns, indexes and triggers.
-sub shape
+sub shape_of
 {
 	my ($dbname) = @_;
 
@@ -62,16 +60,6 @@ sub shape
 		SELECT relacl, relowner::regrole, obj_description(oid) FROM pg_class WHERE oid = 'rappel_conso_table'::regclass});
 }
 
-# A sync: its state, then fetched, inserted, updated, unchanged, dead.
-sub sync
-{
-	my ($dbname, @arguments) = @_;
-
-	return $node->safe_psql($dbname,
-		'SELECT state, fetched, inserted, updated, unchanged, dead FROM rc_sync_now('
-		  . join(', ', @arguments) . ')');
-}
-
 #
 # A database with something of everything
 #
@@ -82,9 +70,9 @@ $api->control(
 			{ numero_fiche => undef, date_publication => '2026-04-29T08:00:00+00:00' },
 			{ numero_fiche => '2026-04-9999', date_publication => '2026-04-29T08:00:00+00:00', numero_version => 'many' } ]
 	});
-is(sync('postgres'), "success|" . ($RECORDS + $BAD) . "|$RECORDS|0|0|$BAD", 'a first sync');
-value('SELECT rc_search_index()');
-value(<<~'EOC');
+is($node->sync(columns => $COUNTERS), "success|" . ($RECORDS + $BAD) . "|$RECORDS|0|0|$BAD", 'a first sync');
+$node->sql('SELECT rc_search_index()');
+$node->sql(<<~'EOC');
 	CREATE ROLE cook LOGIN;
 	GRANT USAGE ON SCHEMA rappel_conso TO cook;
 	GRANT INSERT, SELECT, UPDATE ON rappel_conso.stream TO cook;
@@ -120,11 +108,11 @@ value(<<~'EOC');
 	GRANT SELECT ON rappel_conso_table TO cook;
 	CREATE VIEW newest AS SELECT reference_fiche, note FROM rappel_conso_table ORDER BY date_de_publication DESC LIMIT 3;
 	EOC
-like(sync('postgres', "'archive'"), qr/^success\|\d+\|[1-9]\d*\|/, 'a second source');
+like($node->sync(columns => $COUNTERS, source => 'archive'), qr/^success\|\d+\|[1-9]\d*\|/, 'a second source');
 $node->psql('postgres', "SELECT rc_sync_now('broken')");
 $node->psql('postgres', "SELECT rc_trigger('archive', full_sync => true)");
-value("UPDATE rappel_conso.dead_letter SET resolved_at = now() WHERE id = 1");
-is( value(q{
+$node->sql("UPDATE rappel_conso.dead_letter SET resolved_at = now() WHERE id = 1");
+is( $node->sql(q{
 		SELECT count(DISTINCT r.state), (SELECT count(*) FROM rappel_conso.dead_letter),
 		       (SELECT count(*) FROM rappel_conso.outbox), (SELECT count(*) FROM rappel_conso.source_state),
 		       (SELECT count(*) FROM changes)
@@ -132,8 +120,8 @@ is( value(q{
 	"3|$BAD|1|2|1", 'there is something of everything');
 
 my $state = kept('postgres');
-my $shape = shape('postgres');
-my $digest = table_digest($node);
+my $shape = shape_of('postgres');
+my $digest = $node->table_digest;
 
 #
 # Dumps, and what they bring back
@@ -160,18 +148,18 @@ foreach my $way (@ways)
 {
 	my ($dbname, @command) = @$way;
 
-	value("CREATE DATABASE $dbname");
+	$node->sql("CREATE DATABASE $dbname");
 	command_ok([ @command, $node->connstr($dbname) ], "$dbname: the dump is restored");
 	is(kept($dbname), $state, "$dbname: definitions and state are the same");
-	is(shape($dbname), $shape, "$dbname: so are columns, indexes and triggers of the table");
-	is(table_digest($node, dbname => $dbname), $digest, "$dbname: and its rows");
+	is(shape_of($dbname), $shape, "$dbname: so are columns, indexes and triggers of the table");
+	is($node->table_digest(dbname => $dbname), $digest, "$dbname: and its rows");
 	is( $node->safe_psql($dbname, 'SELECT count(*) FROM changes'),
-		value('SELECT count(*) FROM changes'), "$dbname: no trigger fired");
+		$node->sql('SELECT count(*) FROM changes'), "$dbname: no trigger fired");
 	is( $node->safe_psql($dbname, "SELECT count(*) FROM rc_search('listeria')"),
-		value("SELECT count(*) FROM rc_search('listeria')"), "$dbname: the search finds what it found");
+		$node->sql("SELECT count(*) FROM rc_search('listeria')"), "$dbname: the search finds what it found");
 
 	$api->clear_log;
-	is(sync($dbname), 'success|0|0|0|0|0', "$dbname: a sync finds nothing new");
+	is($node->sync(columns => $COUNTERS, dbname => $dbname), 'success|0|0|0|0|0', "$dbname: a sync finds nothing new");
 	is(join(' ', map { $_->{kind} } $api->log), 'meta', "$dbname: by one request");
 }
 
@@ -185,17 +173,17 @@ sub fingerprint
 }
 
 my @restored = map { $_->[0] } @ways;
-my $last_run = value('SELECT max(id) FROM rappel_conso.run');
-my $last_dead = value('SELECT max(id) FROM rappel_conso.dead_letter');
+my $last_run = $node->sql('SELECT max(id) FROM rappel_conso.run');
+my $last_dead = $node->sql('SELECT max(id) FROM rappel_conso.dead_letter');
 
 $api->control(touch => $_) foreach DATASET, 'rappelconso0';
 foreach my $dbname (@restored)
 {
 	my $fingerprint = fingerprint($dbname);
 
-	like(sync($dbname), qr/^success\|[1-9]\d*\|0\|0\|/, "$dbname: what lies within the overlap is read, and not written");
-	is(sync($dbname, 'full_sync => true'), 'success|' . ($RECORDS + $BAD) . "|0|0|$RECORDS|$BAD", "$dbname: nor is anything else");
-	like(sync($dbname, "'archive'"), qr/^success\|[1-9]\d*\|0\|0\|/, "$dbname: nor of the second source");
+	like($node->sync(columns => $COUNTERS, dbname => $dbname), qr/^success\|[1-9]\d*\|0\|0\|/, "$dbname: what lies within the overlap is read, and not written");
+	is($node->sync(columns => $COUNTERS, dbname => $dbname, arguments => 'full_sync => true'), 'success|' . ($RECORDS + $BAD) . "|0|0|$RECORDS|$BAD", "$dbname: nor is anything else");
+	like($node->sync(columns => $COUNTERS, dbname => $dbname, source => 'archive'), qr/^success\|[1-9]\d*\|0\|0\|/, "$dbname: nor of the second source");
 	is(fingerprint($dbname), $fingerprint, "$dbname: no row was touched");
 	is( $node->safe_psql($dbname, q{
 			SELECT (SELECT sum(withdrawn) FROM rappel_conso.run), (SELECT count(missed_at) FROM rappel_conso.source_record),
@@ -211,7 +199,7 @@ foreach my $dbname (@restored)
 		=~ /kitchen/ ? 'checked' : '', 'checked', "$dbname: the user's stream passes its check");
 }
 
-my $newest = value("SELECT reference_fiche FROM newest WHERE reference_fiche ~ '^20' LIMIT 1");
+my $newest = $node->sql("SELECT reference_fiche FROM newest WHERE reference_fiche ~ '^20' LIMIT 1");
 $api->control(
 	update => {
 		dataset => DATASET,
@@ -221,7 +209,7 @@ $api->control(
 foreach my $dbname (@restored)
 {
 	$node->safe_psql($dbname, 'TRUNCATE changes');
-	like(sync($dbname), qr/^success\|\d+\|0\|1\|/, "$dbname: a change comes");
+	like($node->sync(columns => $COUNTERS, dbname => $dbname), qr/^success\|\d+\|0\|1\|/, "$dbname: a change comes");
 	is( $node->safe_psql($dbname, 'SELECT reference, motif_du_rappel FROM changes JOIN rappel_conso_table ON reference_fiche = reference'),
 		"$newest|un autre motif", "$dbname: and the user's trigger sees it");
 }
@@ -230,10 +218,10 @@ foreach my $dbname (@restored)
 # VACUUM while a run waits for the API: neither the run worker nor the
 # scheduler holds anything back.
 #
-value('SELECT rc_start()');
-value('CREATE TABLE churn AS SELECT generate_series(1, 1000) AS id');
+$node->sql('SELECT rc_start()');
+$node->sql('CREATE TABLE churn AS SELECT generate_series(1, 1000) AS id');
 $api->fault('gate', on => 'export', lines => 100);
-my $run = value('SELECT rc_trigger(full_sync => true)');
+my $run = $node->sql('SELECT rc_trigger(full_sync => true)');
 $api->wait_held;
 # the scheduler looks for work now and then, in a short transaction: it is seen
 # between two of them, and so it is by VACUUM
@@ -244,7 +232,7 @@ ok( $node->poll_query_until(
 		  FROM pg_stat_activity WHERE backend_type ~ '^rappel_conso'},
 		'run scheduler|0|0|0'),
 	'in the middle of an export no worker has a transaction or a snapshot');
-value('DELETE FROM churn');
+$node->sql('DELETE FROM churn');
 my $removed = 0;
 foreach (1 .. $VACUUMS)
 {
@@ -256,9 +244,9 @@ foreach (1 .. $VACUUMS)
 	last if $held == 0;
 }
 is($removed, 1000, 'VACUUM takes away what is dead');
-is(value("SELECT pg_relation_size('churn')"), 0, 'and gives back its space');
-is(value("SELECT state FROM rappel_conso.run WHERE id = $run"), 'running', 'the run goes on meanwhile');
+is($node->sql("SELECT pg_relation_size('churn')"), 0, 'and gives back its space');
+is($node->sql("SELECT state FROM rappel_conso.run WHERE id = $run"), 'running', 'the run goes on meanwhile');
 $api->release;
-is(value("SELECT state, inserted FROM rc_wait($run)"), 'success|0', 'and ends well');
+is($node->sql("SELECT state, inserted FROM rc_wait($run)"), 'success|0', 'and ends well');
 
 done_testing();

@@ -27,7 +27,7 @@ my $new = new_node('new', %options, extension => 0);
 
 $kafka->create_topic('events', partitions => 3);
 
-sub produce
+sub produce_some_bad
 {
 	my ($from, $number) = @_;
 
@@ -42,13 +42,13 @@ sub done
 {
 	my ($node) = @_;
 
-	return $node->safe_psql('postgres', q{
+	return $node->sql(q{
 		SELECT (SELECT count(*) || ' rows, ' || count(DISTINCT id) || ' ids' FROM log),
 		       (SELECT sum(n) FROM sums),
 		       (SELECT count(*) FROM rappel_conso.dead_letter WHERE origin = 'stream' AND name = 'log')});
 }
 
-sub applied
+sub is_applied
 {
 	my ($node, $expected, $name) = @_;
 
@@ -61,7 +61,7 @@ sub applied
 	return is(done($node), "$rows rows, $rows ids|$rows|$dead", $name);
 }
 
-$old->safe_psql('postgres', <<~'EOC');
+$old->sql(<<~'EOC');
 	CREATE TABLE log (id integer, partition integer, record_offset bigint);
 	CREATE TABLE sums (partition integer PRIMARY KEY, n bigint);
 	INSERT INTO rappel_conso.stream (name, topics, statement) VALUES
@@ -70,42 +70,42 @@ $old->safe_psql('postgres', <<~'EOC');
 	    INSERT INTO sums AS s SELECT partition, sum((value->>'n')::integer) FROM records GROUP BY partition
 	        ON CONFLICT (partition) DO UPDATE SET n = s.n + EXCLUDED.n $$);
 	EOC
-produce(0, $FIRST);
-$old->safe_psql('postgres', 'SELECT rc_start()');
-is($old->safe_psql('postgres', 'SELECT state, published, inserted, dead FROM rc_sync_now()'),
+produce_some_bad(0, $FIRST);
+$old->sql('SELECT rc_start()');
+is($old->sql('SELECT state, published, inserted, dead FROM rc_sync_now()'),
 	"success|$RECORDS|$RECORDS|0", 'a sync by way of Kafka');
-applied($old, $FIRST, 'streams have applied what is there');
+is_applied($old, $FIRST, 'streams have applied what is there');
 
 #
 # Messages that come between the dump and the restore are read by the new
 # server, from where the dump left off.
 #
-$old->safe_psql('postgres', 'SELECT rc_stop()');
-my $digest = table_digest($old);
+$old->sql('SELECT rc_stop()');
+my $digest = $old->table_digest;
 my $offsets = 'SELECT stream, topic, partition, next_offset, epoch, cluster_id FROM rappel_conso.stream_offset ORDER BY 1, 2, 3';
-my $before = $old->safe_psql('postgres', $offsets);
+my $before = $old->sql($offsets);
 my $dump = "$PostgreSQL::Test::Utils::tmp_check/dump";
 command_ok([ 'pg_dump', '-Fc', '-f', $dump, $old->connstr('postgres') ], 'a dump');
 $old->stop;
-produce($FIRST, $LATER);
+produce_some_bad($FIRST, $LATER);
 
 command_ok([ 'pg_restore', '--exit-on-error', '--jobs', 2, '-d', $new->connstr('postgres'), $dump ],
 	'it is restored on another server');
-is($new->safe_psql('postgres', $offsets), $before, 'with its offsets');
-is(table_digest($new), $digest, 'and its recalls');
-$new->safe_psql('postgres', 'SELECT rc_start()');
-applied($new, $FIRST + $LATER, 'streams apply what has come, once, and nothing again');
-is( $new->safe_psql('postgres', 'SELECT state, fetched, published, inserted, updated, dead FROM rc_sync_now()'),
+is($new->sql($offsets), $before, 'with its offsets');
+is($new->table_digest, $digest, 'and its recalls');
+$new->sql('SELECT rc_start()');
+is_applied($new, $FIRST + $LATER, 'streams apply what has come, once, and nothing again');
+is( $new->sql('SELECT state, fetched, published, inserted, updated, dead FROM rc_sync_now()'),
 	'success|0|0|0|0|0', 'a sync finds nothing new');
 $api->control(touch => DATASET);
-is( $new->safe_psql('postgres', 'SELECT state, fetched > 0, published, unchanged = fetched FROM rc_sync_now()'),
+is( $new->sql('SELECT state, fetched > 0, published, unchanged = fetched FROM rc_sync_now()'),
 	'success|t|0|t', 'what it reads again is known: no message');
-is( $new->safe_psql('postgres', "SELECT state, fetched, inserted, updated, dead FROM rc_sync_now(full_sync => true)"),
+is( $new->sql("SELECT state, fetched, inserted, updated, dead FROM rc_sync_now(full_sync => true)"),
 	"success|$RECORDS|0|0|0", 'nor does a full one');
-is(table_digest($new), $digest, 'the recalls are as they were');
-is( $new->safe_psql('postgres', q{
+is($new->table_digest, $digest, 'the recalls are as they were');
+is( $new->sql(q{
 		SELECT string_agg(concat_ws(' ', name, state), ', ' ORDER BY name) FROM rc_status() WHERE component = 'stream'}),
 	'log running, rappel_conso running, sums running', 'all streams run');
-$new->safe_psql('postgres', 'SELECT rc_stop()');
+$new->sql('SELECT rc_stop()');
 
 done_testing();

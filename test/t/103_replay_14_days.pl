@@ -58,11 +58,9 @@ my %server = map {
 	($_ => new_node($_, api => $api, source => { retries => $RETRIES }, conf => "rappel_conso.user_agent = '$_'\n", @options))
 } @modes;
 
-sub value { return $server{ $_[0] }->safe_psql('postgres', $_[1]); }
-
 # Have the API show these fiches.  To encode all lines each day would take
 # seconds.
-sub serve
+sub serve_fiches
 {
 	my ($name, @fiches) = @_;
 
@@ -78,7 +76,7 @@ sub serve
 my ($today, %absent);
 
 # A fiche with other values.
-sub store
+sub store_fiche
 {
 	my ($record, %values) = @_;
 
@@ -87,16 +85,16 @@ sub store
 	return;
 }
 
-sub record { return $json->decode($dataset{ $_[0] }{line}); }
+sub decoded_fiche { return $json->decode($dataset{ $_[0] }{line}); }
 
 # A new version: number, date and id move up, and a text changes.
 sub version
 {
-	foreach my $record (map { record($_) } @_)
+	foreach my $record (map { decoded_fiche($_) } @_)
 	{
 		my %moved = (numero_version => $record->{numero_version} + 1, id => $record->{id} + 100000);
 
-		store($record, %moved, date_publication => "${today}T19:30:00+00:00", motif_rappel => "motif du $today");
+		store_fiche($record, %moved, date_publication => "${today}T19:30:00+00:00", motif_rappel => "motif du $today");
 	}
 	return;
 }
@@ -104,7 +102,7 @@ sub version
 # Other words, the same version.
 sub reword
 {
-	store(record($_), libelle => "\x{e9}t\x{e9} du $today", informations_complementaires => "vu le $today") foreach @_;
+	store_fiche(decoded_fiche($_), libelle => "\x{e9}t\x{e9} du $today", informations_complementaires => "vu le $today") foreach @_;
 	return;
 }
 
@@ -115,7 +113,7 @@ sub rapex
 {
 	my %row = (numero_version => 0, date_publication => '2023-06-16T00:00:00+00:00');
 
-	store(record($european[0]), %row, numero_fiche => $_, libelle => "jouet $_", rappel_guid => "guid $_") foreach @_;
+	store_fiche(decoded_fiche($european[0]), %row, numero_fiche => $_, libelle => "jouet $_", rappel_guid => "guid $_") foreach @_;
 	return;
 }
 
@@ -201,7 +199,7 @@ sub once
 # The quota is used up for a moment.
 my %reset;
 
-sub quota
+sub used_up_quota
 {
 	return once(sub {
 		my $reset = $reset{ $_[0] } = time() + 2;
@@ -284,7 +282,7 @@ sub poll
 	my %said;
 
 	$api->control(faults => [ $poll->{fault} ? $poll->{fault}->(@servers) : () ], clear_log => JSON::PP::true);
-	$said{$_} = start_session($server{$_}, $sql . $sync) foreach @servers;
+	$said{$_} = $server{$_}->start_session($sql . $sync) foreach @servers;
 	$_->finish foreach values %said;
 	foreach my $mode (@servers)
 	{
@@ -321,7 +319,7 @@ my @days = (
 	[ 'rewordings', 'news', sub { reword(@recent[ 2, 3 ], @old[ 1, 9 ]) } ],
 	[ 'an outage', '', sub { version($recent[4], $old[2]) }, fault => \&outage ],
 	[ 'the day after', 'news', sub { version(@recent[ 2, 4 ]) } ],
-	[ 'a used-up quota', 'news', sub { reword($recent[0]); version($old[1]) }, fault => \&quota ],
+	[ 'a used-up quota', 'news', sub { reword($recent[0]); version($old[1]) }, fault => \&used_up_quota ],
 	[ 'a cut export', 'news', sub { reword($recent[5]); version($old[3]) }, fault => \&cut ],
 	[ 'a week later', 'all', sub { reword($old[4]) }, again => 1 ],
 	[ 'some vanish', 'news all', sub { take_away(@recent[ 0, 6 ], @old[ 5, 6, 7 ], $european[1]) }, again => 1 ],
@@ -334,7 +332,7 @@ my @days = (
 	[ 'more vanish', 'news all', sub { take_away($recent[2], 'sr/00841/23'); version('sr/00842/23') } ],
 	[ 'the last day', 'all', sub { version(@recent[ 1, 8 ]); reword($recent[9], 'sr/00850/23') }, again => 1 ]);
 
-value($_, q{CREATE TABLE poll (number serial, at timestamptz DEFAULT clock_timestamp(), fiches bigint, digest numeric)})
+$server{$_}->sql(q{CREATE TABLE poll (number serial, at timestamptz DEFAULT clock_timestamp(), fiches bigint, digest numeric)})
   foreach @modes;
 foreach my $day (@days)
 {
@@ -345,13 +343,13 @@ foreach my $day (@days)
 		$today = shift @published;
 		%dataset = (%dataset, %{ $coming{$today} });
 		$happens->();
-		serve(DATASET, values %dataset) if $reads;    # nobody would see it in an outage
+		serve_fiches(DATASET, values %dataset) if $reads;    # nobody would see it in an outage
 	}
 	my $poll = expect($reads, $more{fault} ? $more{fault}->() : ());
 	poll($name, $poll, $let_a_day_pass, @$_) foreach $poll->{fault} ? map({ [$_] } @modes) : [@modes];
 	poll("$name, again", expect('nothing'), '', @modes) if $more{again};
 }
-is(value($_, "SELECT finished_at >= to_timestamp($reset{$_}) FROM rappel_conso.task WHERE attempt = 2 ORDER BY run LIMIT 1"),
+is($server{$_}->sql("SELECT finished_at >= to_timestamp($reset{$_}) FROM rappel_conso.task WHERE attempt = 2 ORDER BY run LIMIT 1"),
 	't', "$_: the second try was not before the quota's reset")
   foreach @modes;
 is(@published, 0, 'all days of the data are over');
@@ -374,9 +372,9 @@ foreach my $key (keys %truth)
 		push @states, { line => $all[$number]{line} =~ s/("numero_fiche": ?)"[^"]+"/$1"$name"/r } if $name ne $key;
 	}
 }
-serve('states', @states);
-value('direct', 'CREATE DATABASE truth');
-RappelConso::create_extension($server{direct}, dbname => 'truth', api => $api);
+serve_fiches('states', @states);
+$server{'direct'}->sql('CREATE DATABASE truth');
+$server{direct}->create_extension(dbname => 'truth', api => $api);
 sub truth { return $server{direct}->safe_psql('truth', $_[0]); }
 truth('SELECT rc_sync_now()');
 truth(q{UPDATE rappel_conso.source SET dataset = 'states' WHERE name = 'rappel_conso'});
@@ -418,7 +416,7 @@ foreach my $mode (@modes)
 	same(rows(@place, "reference_fiche || $mark", 'rappel_conso_table r'), \%table, "$mode: the table");
 	same(rows(@place, "reference_fiche || $mark", 'rc_recalls_at(now()) r'), \%table, "$mode: rc_recalls_at() of now");
 	same(rows(@place, "reference_fiche || '#' || $number || $mark", 'rappel_conso_history r'), \%history, "$mode: the history");
-	is( value($mode, q{
+	is( $server{$mode}->sql(q{
 			WITH life AS (
 			  SELECT reference_fiche, first_seen_at, withdrawn_at, valid_from, valid_to FROM rappel_conso_history
 			  UNION ALL SELECT reference_fiche, first_seen_at, withdrawn_at, updated_at, NULL FROM rappel_conso_table)
@@ -430,16 +428,16 @@ foreach my $mode (@modes)
 			  FROM (SELECT *, lead(valid_from) OVER w AS next, first_value(valid_from) OVER w AS first FROM life
 			        WINDOW w AS (PARTITION BY reference_fiche ORDER BY valid_from)) l}),
 		'0|0|0|0', "$mode: each state begins when the one before ends, and withdrawn ones in the run that withdrew them");
-	is( value($mode, qq{
+	is( $server{$mode}->sql(qq{
 			SELECT string_agg(number::text, ' ' ORDER BY number) FROM poll p,
 			       LATERAL (SELECT count(*) AS fiches, $digest AS digest FROM rc_recalls_at(p.at) r) past
 			 WHERE (past.fiches, past.digest) IS DISTINCT FROM (p.fiches, p.digest)}),
 		'', "$mode: rc_recalls_at() gives the table after each poll");
-	is(value($mode, 'SELECT count(*) FROM rc_recalls_at((SELECT min(started_at) FROM rappel_conso.run))'),
+	is($server{$mode}->sql('SELECT count(*) FROM rc_recalls_at((SELECT min(started_at) FROM rappel_conso.run))'),
 		0, "$mode: and nothing before the first");
 }
 my $digests = q{SELECT string_agg(concat_ws(' ', number, fiches, digest), ', ' ORDER BY number) FROM poll};
-is(value('kafka', $digests), value('direct', $digests), 'both ways gave the same table after each poll');
+is($server{'kafka'}->sql($digests), $server{'direct'}->sql($digests), 'both ways gave the same table after each poll');
 
 #
 # The topic
@@ -463,7 +461,7 @@ is($messages, $least_messages, 'and no other: one for each that was new, changed
 #
 # What it took
 #
-is(miscounted_runs($server{$_}), '', "$_: the counters of each run are the sums over its tasks") foreach @modes;
+is($server{$_}->miscounted_runs, '', "$_: the counters of each run are the sums over its tasks") foreach @modes;
 cmp_ok($requests{$_}, '<=', 2.5 * $least_requests, "$_: requests") foreach @modes;
 diag(sprintf('%-22s %6s %6s', @$_))
   foreach [ '', 'made', 'least' ], map({ [ "requests, $_", $requests{$_}, $least_requests ] } @modes),

@@ -35,13 +35,11 @@ my $node = new_node(
 	restart_after_crash = on
 	EOC
 
-sub value { return $node->safe_psql('postgres', $_[0]); }
-
 sub backfill
 {
 	my ($source, $arguments) = @_;
 
-	return value("SELECT rc_backfill('$source', $arguments)");
+	return $node->sql("SELECT rc_backfill('$source', $arguments)");
 }
 
 # The states of a run's windows in their order, each with its number of tries.
@@ -49,21 +47,11 @@ sub windows
 {
 	my ($run) = @_;
 
-	return value(<<~EOC);
+	return $node->sql(<<~EOC);
 		SELECT string_agg(times || ' ' || state || ' ' || attempt, ', ' ORDER BY first)
 		  FROM (SELECT state, attempt, count(*) AS times, min(window_from) AS first
 		          FROM rappel_conso.task WHERE run = $run GROUP BY 1, 2) t
 		EOC
-}
-
-# Wait for the end of a run, without rc_wait().
-sub ended
-{
-	my ($run) = @_;
-
-	$node->poll_query_until('postgres', "SELECT state NOT IN ('queued', 'running') FROM rappel_conso.run WHERE id = $run")
-	  or die "run $run does not end";
-	return $node->run_row($run, 'state');
 }
 
 # The conditions of the exports of a dataset since the log was cleared.
@@ -103,7 +91,7 @@ my $tiles = <<~'EOC';
 	 WHERE r.id = (SELECT max(id) FROM rappel_conso.run)
 	EOC
 
-make_source($node, $_, api => $api, dataset => "'$_'", $_ eq 'redefined' ? (filter => "'numero_version > 1'") : ())
+$node->make_source($_, api => $api, dataset => "'$_'", $_ eq 'redefined' ? (filter => "'numero_version > 1'") : ())
   foreach @broken;
 
 #
@@ -115,38 +103,38 @@ is( $node->said($all, 'WARNING'),
 	'01000: run 1 is queued, but no scheduler runs; rc_start() starts it.', 'a warning where nobody would start the run');
 is( $node->run_row(1, 'source, state, trigger, full_sync, window_from, window_to, window_every, started_at IS NULL'),
 	'rappel_conso|queued|backfill|f|2023-12-01 00:00:00+00|2026-08-01 00:00:00+00|1 mon|t', 'the run is queued');
-is( value('SELECT min(name), max(name) FROM rappel_conso.task WHERE run = 1'),
+is( $node->sql('SELECT min(name), max(name) FROM rappel_conso.task WHERE run = 1'),
 	'window 2023-12-01T00:00:00Z|window 2026-07-01T00:00:00Z', 'each month is a task');
 is(windows(1), "$MONTHS queued 0", 'that waits');
-is(value($status), "queued|run 1: 0 fetched, 0 inserted, 0 updated, 0 unchanged, 0 dead; 0 of $MONTHS windows done", 'rc_status() says so');
-is(value($all), 1, 'the same asked again is the same run');
-is( value("BEGIN; $all; SELECT rc_backfill('rappel_conso', '2023-12-01', '2026-08-01', '2 months') > 1; ROLLBACK"),
+is($node->sql($status), "queued|run 1: 0 fetched, 0 inserted, 0 updated, 0 unchanged, 0 dead; 0 of $MONTHS windows done", 'rc_status() says so');
+is($node->sql($all), 1, 'the same asked again is the same run');
+is( $node->sql("BEGIN; $all; SELECT rc_backfill('rappel_conso', '2023-12-01', '2026-08-01', '2 months') > 1; ROLLBACK"),
 	"1\nt", 'other windows are another run');
-is(value('SELECT count(*), count(DISTINCT run) FROM rappel_conso.run r JOIN rappel_conso.task t ON t.run = r.id'),
+is($node->sql('SELECT count(*), count(DISTINCT run) FROM rappel_conso.run r JOIN rappel_conso.task t ON t.run = r.id'),
 	"$MONTHS|1", 'of which nothing stays when the transaction is rolled back');
 
-is(value("SELECT rc_cancel(${\backfill('failing', $YEAR)})"), 't', 'one that is queued is cancelled');
-is(value("SELECT state, count(*) FROM rappel_conso.task WHERE run > 1 GROUP BY 1"), 'cancelled|12', 'with all its windows');
+is($node->sql("SELECT rc_cancel(${\backfill('failing', $YEAR)})"), 't', 'one that is queued is cancelled');
+is($node->sql("SELECT state, count(*) FROM rappel_conso.task WHERE run > 1 GROUP BY 1"), 'cancelled|12', 'with all its windows');
 
 #
 # Under way, and what else is asked for meanwhile
 #
 $api->fault('gate', on => 'export', dataset => DATASET, skip => 3, lines => 1);
-value('SELECT rc_start()');
+$node->sql('SELECT rc_start()');
 $api->wait_held;
 is(windows(1), '3 success 1, 1 running 1, ' . ($MONTHS - 4) . ' queued 0', 'windows are read in turn');
 my $progress = "running|run 1: 21 fetched, 21 inserted, 0 updated, 0 unchanged, 0 dead; 3 of $MONTHS windows done";
-is(value($status), $progress, 'rc_status() tells how many are done');
-my $full = value('SELECT rc_trigger(full_sync => true)');
+is($node->sql($status), $progress, 'rc_status() tells how many are done');
+my $full = $node->sql('SELECT rc_trigger(full_sync => true)');
 my $overlap = backfill('rappel_conso', "'2025-01-15', '2025-06-01', '10 days'");
-is(value($status), $progress, 'also when other runs are queued');
-my $wait = start_session($node, "\\warn waiting\nSELECT run_id, state, fetched, inserted FROM rc_wait(1)");
-my $sync = start_session($node, 'SELECT run_id, state, fetched, inserted FROM rc_sync_now()');
+is($node->sql($status), $progress, 'also when other runs are queued');
+my $wait = $node->start_session("\\warn waiting\nSELECT run_id, state, fetched, inserted FROM rc_wait(1)");
+my $sync = $node->start_session('SELECT run_id, state, fetched, inserted FROM rc_sync_now()');
 $wait->wait_for(qr/waiting/);
 $sync->wait_for(qr/NOTICE.*waiting for the run of source "rappel_conso"/);
 $node->poll_query_until('postgres', "SELECT count(*) = 1 FROM pg_stat_activity WHERE query ~ 'rc_wait' AND wait_event = 'Extension'")
   or die 'rc_wait() does not wait';
-is(value("SELECT string_agg(state, ' ' ORDER BY id) FROM rappel_conso.run WHERE source = 'rappel_conso'"), 'running queued queued', 'they wait for it');
+is($node->sql("SELECT string_agg(state, ' ' ORDER BY id) FROM rappel_conso.run WHERE source = 'rappel_conso'"), 'running queued queued', 'they wait for it');
 $api->release;
 is($wait->finish->{out}, "1|success|$RECORDS|$RECORDS", 'rc_wait() gives the row of the run');
 like($sync->finish->{out}, qr/^(?!1\|)\d+\|success\|(?:$RECORDS|0)\|0$/, 'rc_sync_now() waits for it, and runs then');
@@ -167,48 +155,48 @@ $api->fault('status', on => 'export', dataset => $_, status => 500, skip => $DON
 $api->fault('gate', on => 'export', dataset => $_, skip => $DONE, lines => 3) foreach ('cancelled', 'killed');
 my %first = map { $_ => backfill($_, $YEAR) } @broken;
 
-is(ended($full), 'success', 'the full sync that was asked for meanwhile begins then');
+is($node->wait_run_end($full), 'success', 'the full sync that was asked for meanwhile begins then');
 is($node->run_row($full, 'fetched, inserted, updated, unchanged'), "$RECORDS|0|0|$RECORDS", 'and finds each row complete');
-is(ended($overlap), 'success', 'so does a backfill of months that were read');
+is($node->wait_run_end($overlap), 'success', 'so does a backfill of months that were read');
 is($node->run_row($overlap, 'fetched > 40, inserted, updated, fetched - unchanged'), 't|0|0|0', 'which writes nothing');
-is(value('SELECT count(*), count(DISTINCT reference_fiche) FROM rappel_conso_table'), "$RECORDS|$RECORDS", 'no row is there twice');
+is($node->sql('SELECT count(*), count(DISTINCT reference_fiche) FROM rappel_conso_table'), "$RECORDS|$RECORDS", 'no row is there twice');
 
 #
 # Broken off: what is done stays done
 #
 my $early = "date_de_publication >= '2024-01-01' AND date_de_publication < '2024-05-01'";
-my %rows = map { $_ => value("SELECT count(*) FROM rappel_conso_table WHERE $early") } @broken;
+my %rows = map { $_ => $node->sql("SELECT count(*) FROM rappel_conso_table WHERE $early") } @broken;
 my $rest = 12 - $DONE - 1;
-$rows{redefined} = value("SELECT count(*) FROM rappel_conso_table WHERE $early AND numero_de_version > 1");
-is(ended($first{$_}), 'failed', "$_: a window fails more often than it is tried again") foreach ('failing', 'redefined');
-is( value("SELECT state, attempt, sqlstate, error FROM rappel_conso.task WHERE run = $first{failing} AND name ~ ' 2024-05-01T'"),
+$rows{redefined} = $node->sql("SELECT count(*) FROM rappel_conso_table WHERE $early AND numero_de_version > 1");
+is($node->wait_run_end($first{$_}), 'failed', "$_: a window fails more often than it is tried again") foreach ('failing', 'redefined');
+is( $node->sql("SELECT state, attempt, sqlstate, error FROM rappel_conso.task WHERE run = $first{failing} AND name ~ ' 2024-05-01T'"),
 	'failed|2|08006|the API answered with HTTP status 500 for dataset "failing"', 'its task keeps the newest error');
-is( value("SELECT count(*), count(finished_at), count(error) FROM rappel_conso.task WHERE run = $first{failing} AND attempt = 0"),
+is( $node->sql("SELECT count(*), count(finished_at), count(error) FROM rappel_conso.task WHERE run = $first{failing} AND attempt = 0"),
 	"$rest|$rest|0", 'the tasks after it have ended without a try');
-is( $node->failure("SELECT rc_wait($first{failing})"),
+is( $node->error_of("SELECT rc_wait($first{failing})"),
 	$node->run_row($first{failing}, q{concat_ws('; ', sqlstate || ': ' || error, detail, hint)}), 'rc_wait() raises the error of the run');
 is($node->run_row($first{failing}, 'sqlstate, error'), '08006|the API answered with HTTP status 500 for dataset "failing"', 'which is that of the task');
-is( value("SELECT state, substring(detail FROM '; (.*)') FROM rc_status() WHERE component = 'source' AND name = 'failing'"),
+is( $node->sql("SELECT state, substring(detail FROM '; (.*)') FROM rc_status() WHERE component = 'source' AND name = 'failing'"),
 	"failed|$DONE of 12 windows done", 'rc_status() tells how many were done');
 $api->wait_held(2);
-is(value("SELECT rc_cancel($first{cancelled})"), 't', 'another is cancelled');
-is(ended($first{cancelled}), 'cancelled', 'and ends');
+is($node->sql("SELECT rc_cancel($first{cancelled})"), 't', 'another is cancelled');
+is($node->wait_run_end($first{cancelled}), 'cancelled', 'and ends');
 is(windows($first{cancelled}), "$DONE success 1, 1 cancelled 1, $rest cancelled 0", 'with the windows that are left');
-is($node->failure("SELECT rc_wait($first{cancelled})"), "57014: run $first{cancelled} was cancelled", 'who waits for it is told');
+is($node->error_of("SELECT rc_wait($first{cancelled})"), "57014: run $first{cancelled} was cancelled", 'who waits for it is told');
 my $place = -s $node->logfile;
-is(kill('KILL', value("SELECT rappel_conso.worker_pid('run', 'killed')")), 1, 'the worker of a third is killed');
+is(kill('KILL', $node->sql("SELECT rappel_conso.worker_pid('run', 'killed')")), 1, 'the worker of a third is killed');
 $node->wait_for_log(qr/database system is ready to accept connections/, $place);
 foreach my $name (@broken)
 {
-	is(value("SELECT count(*), max(times) FROM $name"), "$rows{$name}|1", "$name: the rows of the windows before stay");
-	is(value("SELECT count(*) FROM rappel_conso.task WHERE run = $first{$name} AND state = 'success'"), $DONE, "$name: which are done");
+	is($node->sql("SELECT count(*), max(times) FROM $name"), "$rows{$name}|1", "$name: the rows of the windows before stay");
+	is($node->sql("SELECT count(*) FROM rappel_conso.task WHERE run = $first{$name} AND state = 'success'"), $DONE, "$name: which are done");
 }
 
 #
 # The same asked again, for one with another filter
 #
 $api->clear_log;
-value(q{UPDATE rappel_conso.source SET filter = NULL WHERE name = 'redefined'});
+$node->sql(q{UPDATE rappel_conso.source SET filter = NULL WHERE name = 'redefined'});
 my %second = map { $_ => backfill($_, $YEAR) } @broken;
 my $queued = 12 - $DONE;
 is(windows($second{$_}), "$DONE success 0, $queued queued 0", "$_: the same again begins with what was done")
@@ -229,10 +217,10 @@ $api->control(
 		dataset => 'borders',
 		records => [ @records, { numero_fiche => 'none', date_publication => undef, libelle => 'thing', id => 99 } ]
 	});
-make_source($node, 'borders', api => $api, dataset => "'borders'");
-make_source($node, 'fraction', api => $api, dataset => "'borders'");
+$node->make_source('borders', api => $api, dataset => "'borders'");
+$node->make_source('fraction', api => $api, dataset => "'borders'");
 my %no_time = (plain => 'NULL', number => "'id'", words => "'libelle'", missing => "'no_such_field'");
-make_source($node, $_, api => $api, dataset => "'borders'", cursor_field => $no_time{$_}) foreach sort keys %no_time;
+$node->make_source($_, api => $api, dataset => "'borders'", cursor_field => $no_time{$_}) foreach sort keys %no_time;
 my $borders = backfill('borders', "'2024-01-31', '2024-05-15'");
 my $fraction = backfill('fraction', "'2024-06-01 10:00:00', '2024-06-01 10:00:00.5'");
 my %without = map { $_ => backfill($_, $YEAR) } sort keys %no_time;
@@ -245,60 +233,60 @@ my @new = map {
 } (1, 2);
 my $state = q{SELECT epoch, cursor_value, complete, data_processed, records_count, full_at, surplus
 	FROM rappel_conso.source_state WHERE source = 'rappel_conso'};
-is(value("WITH gone AS (DELETE FROM rappel_conso_table WHERE reference_fiche = '2024-03-0021' RETURNING 1) SELECT count(*) FROM gone"),
+is($node->sql("WITH gone AS (DELETE FROM rappel_conso_table WHERE reference_fiche = '2024-03-0021' RETURNING 1) SELECT count(*) FROM gone"),
 	1, 'a row is deleted by hand');
 $api->control(append => { dataset => DATASET, records => [ $new[0] ] });
-is(value('SELECT inserted, updated FROM rc_sync_now()'), '1|0', 'which a sync does not bring back');
+is($node->sql('SELECT inserted, updated FROM rc_sync_now()'), '1|0', 'which a sync does not bring back');
 $api->control(append => { dataset => DATASET, records => [ $new[1] ] });
-my $before = value($state);
+my $before = $node->sql($state);
 like($before, qr/^1\|2026-07-11T08:00:00\+00:00\|t\|/, 'the cursor stands at the newest recall');
 my $march = backfill('rappel_conso', "'2024-03-01', '2024-04-01'");
 my $future = backfill('rappel_conso', "'2026-07-01', '2100-01-01', '25 years'");
 
-value('SELECT rc_start()');
-is(ended($march), 'success', 'a backfill of its month');
+$node->sql('SELECT rc_start()');
+is($node->wait_run_end($march), 'success', 'a backfill of its month');
 is($node->run_row($march, 'inserted, updated, fetched - unchanged'), '1|0|1', 'hands on what is equal, and brings it back');
-my $year = value(q{SELECT count(*) FROM rappel_conso_table WHERE date_de_publication >= '2024-01-01' AND date_de_publication < '2025-01-01'});
+my $year = $node->sql(q{SELECT count(*) FROM rappel_conso_table WHERE date_de_publication >= '2024-01-01' AND date_de_publication < '2025-01-01'});
 foreach my $name (@broken)
 {
 	my $redefined = $name eq 'redefined';
 
-	is(ended($second{$name}), 'success', "$name: the same again succeeds");
-	is(value("SELECT count(*), max(times) FROM $name"), "$year|" . ($redefined ? 2 : 1), "$name: every row of the year is there");
+	is($node->wait_run_end($second{$name}), 'success', "$name: the same again succeeds");
+	is($node->sql("SELECT count(*), max(times) FROM $name"), "$year|" . ($redefined ? 2 : 1), "$name: every row of the year is there");
 	is_deeply([ exports($name) ], [ map { month($_) } ($redefined ? 0 : $DONE) .. 11 ], "$name: only what was missing is read");
 }
 is( $node->run_row($first{killed}, 'state, sqlstate, error'),
 	'failed|57P02|the process ended before the run did', 'the run that was killed is marked');
-is( value("SELECT count(*) FROM rappel_conso.task WHERE state NOT IN ('success', 'failed', 'upstream_failed', 'cancelled') AND run IN ("
+is( $node->sql("SELECT count(*) FROM rappel_conso.task WHERE state NOT IN ('success', 'failed', 'upstream_failed', 'cancelled') AND run IN ("
 		  . join(', ', values %first) . ')'),
 	0, 'and no task of the four waits any more');
 
-is(ended($borders), 'success', 'months from the 31st on');
+is($node->wait_run_end($borders), 'success', 'months from the 31st on');
 is($node->run_row($borders, 'fetched'), 7, 'what lies before its start, at its end or nowhere is not read');
-is( value("SELECT string_agg(concat_ws(' ', to_char(window_from, 'MM-DD'), fetched, inserted), ', ' ORDER BY window_from)
+is( $node->sql("SELECT string_agg(concat_ws(' ', to_char(window_from, 'MM-DD'), fetched, inserted), ', ' ORDER BY window_from)
 		FROM rappel_conso.task WHERE run = $borders"),
 	'01-31 2 2, 02-29 2 2, 03-31 1 1, 04-30 2 2', 'each window counts what it read');
-is( value("SELECT string_agg(key || ':' || times, ' ' ORDER BY key) FROM borders"),
+is( $node->sql("SELECT string_agg(key || ':' || times, ' ' ORDER BY key) FROM borders"),
 	'1:1 2:1 3:1 4:1 5:1 6:1 7:1', 'what lies on a border is read once');
-is(ended($fraction), 'success', 'a window that ends within a second');
-is(value("SELECT string_agg(key, ' ') FROM fraction"), '9', 'has what comes before that end');
+is($node->wait_run_end($fraction), 'success', 'a window that ends within a second');
+is($node->sql("SELECT string_agg(key, ' ') FROM fraction"), '9', 'has what comes before that end');
 foreach my $name (sort keys %no_time)
 {
 	my $error = $name eq 'missing'
 	  ? '42703|dataset "borders" has no field "no_such_field"|Check the column cursor_field of source "missing".'
 	  : qq{55000|cannot backfill source "$name" by time|A backfill needs a cursor_field that is a date or datetime.};
 
-	is(ended($without{$name}), 'failed', "$name: a cursor field that is no time");
+	is($node->wait_run_end($without{$name}), 'failed', "$name: a cursor field that is no time");
 	is($node->run_row($without{$name}, 'sqlstate, error, hint'), $error, "$name: the run says so");
 	is(windows($without{$name}), '1 failed 1, 11 upstream_failed 0', "$name: it is not tried again");
 }
-is(ended($future), 'success', 'a backfill that ends in the future');
+is($node->wait_run_end($future), 'success', 'a backfill that ends in the future');
 is($node->run_row($future, 'fetched, inserted'), '3|1', 'reads what there is');
-is(value($state), $before, 'the cursor has not moved, forward or back');
-is(value('SELECT inserted, updated FROM rc_sync_now()'), '0|0', 'a sync finds nothing that it does not know');
-is( value("SELECT cursor_value FROM rappel_conso.source_state WHERE source = 'rappel_conso'"),
+is($node->sql($state), $before, 'the cursor has not moved, forward or back');
+is($node->sql('SELECT inserted, updated FROM rc_sync_now()'), '0|0', 'a sync finds nothing that it does not know');
+is( $node->sql("SELECT cursor_value FROM rappel_conso.source_state WHERE source = 'rappel_conso'"),
 	$new[1]->{date_publication}, 'and moves it');
-is(miscounted_runs($node), '', 'the counters of each run, whatever ended it, are the sums over its tasks');
+is($node->miscounted_runs, '', 'the counters of each run, whatever ended it, are the sums over its tasks');
 
 #
 # Windows, of runs that are never committed
@@ -325,10 +313,10 @@ foreach my $case (
 #
 # What cannot be asked for
 #
-my $runs = value('SELECT count(*), max(id) FROM rappel_conso.run');
+my $runs = $node->sql('SELECT count(*), max(id) FROM rappel_conso.run');
 my $reversed = '22023: the start of a backfill must be before its end;';
 my $too_long = '54000: a backfill must have at most 10000 windows; Use longer windows.';
-value('CREATE ROLE other; GRANT EXECUTE ON FUNCTION rc_backfill(text, timestamptz, timestamptz, interval) TO other');
+$node->sql('CREATE ROLE other; GRANT EXECUTE ON FUNCTION rc_backfill(text, timestamptz, timestamptz, interval) TO other');
 foreach my $case (
 	[ "'2024-01-01', '2024-01-01'", "$reversed It would go from 2024-01-01 00:00:00+00 to 2024-01-01 00:00:00+00." ],
 	[ "'2024-02-01', '2024-01-01'", "$reversed It would go from 2024-02-01 00:00:00+00 to 2024-01-01 00:00:00+00." ],
@@ -348,7 +336,7 @@ foreach my $case (
 {
 	my ($arguments, $expected) = @$case;
 
-	like($node->failure("SELECT rc_backfill('borders', $arguments)"), ref $expected ? $expected : qr/^\Q$expected\E$/, "refused: $arguments");
+	like($node->error_of("SELECT rc_backfill('borders', $arguments)"), ref $expected ? $expected : qr/^\Q$expected\E$/, "refused: $arguments");
 }
 foreach my $case (
 	[ "SELECT rc_backfill('nobody', $YEAR)", '42704: source "nobody" does not exist; The sources are the rows of rappel_conso.source.' ],
@@ -357,15 +345,15 @@ foreach my $case (
 {
 	my ($sql, $expected) = @$case;
 
-	like($node->failure($sql), ref $expected ? $expected : qr/^\Q$expected\E$/, "refused: $sql");
+	like($node->error_of($sql), ref $expected ? $expected : qr/^\Q$expected\E$/, "refused: $sql");
 }
 my %null = (
 	"NULL, $YEAR" => 'source',
 	"'borders', NULL, '2024-01-01'" => 'from',
 	"'borders', '2024-01-01', NULL" => 'to',
 	"'borders', $YEAR, NULL" => 'every');
-is($node->failure("SELECT rc_backfill($_)"), "22004: $null{$_} must not be null", "refused: $_") foreach sort keys %null;
-is(value('SELECT count(*), max(id) FROM rappel_conso.run'), $runs, 'no run was made');
+is($node->error_of("SELECT rc_backfill($_)"), "22004: $null{$_} must not be null", "refused: $_") foreach sort keys %null;
+is($node->sql('SELECT count(*), max(id) FROM rappel_conso.run'), $runs, 'no run was made');
 
 $node->stop;
 done_testing();

@@ -33,11 +33,9 @@ my $node = new_node(
 
 my @small = (api => $api, batch_size => $BATCH);    # of make_source()
 
-sub value { return $node->safe_psql('postgres', $_[0]); }
-
 # A sync that was begun: its state, and what it fetched and inserted; or its
 # error.
-sub outcome
+sub end_of
 {
 	my ($call) = @_;
 
@@ -46,11 +44,11 @@ sub outcome
 	return join('; ', grep { defined } "$call->{sqlstate}: $call->{message}", $call->{hint});
 }
 
-sub sync
+sub end_of_sync
 {
 	my ($name, @arguments) = @_;
 
-	return outcome(start_session($node, "SELECT state, fetched, inserted FROM rc_sync_now(" . join(', ', "'$name'", @arguments) . ')'));
+	return end_of($node->start_session("SELECT state, fetched, inserted FROM rc_sync_now(" . join(', ', "'$name'", @arguments) . ')'));
 }
 
 # Begin a sync and return when it stands in the middle of the export, or where
@@ -60,7 +58,7 @@ sub sync_into_middle
 	my ($name, @faults) = @_;
 
 	$api->control(faults => @faults ? \@faults : [ { fault => 'gate', on => 'export', lines => $MIDDLE } ]);
-	my $call = start_session($node, "SELECT state, fetched, inserted FROM rc_sync_now('$name')");
+	my $call = $node->start_session("SELECT state, fetched, inserted FROM rc_sync_now('$name')");
 	$api->wait_held;
 	return $call;
 }
@@ -72,20 +70,13 @@ sub in_the_middle
 	my ($name, $change, @faults) = @_;
 	my $call = sync_into_middle($name, @faults);
 
-	ref $change ? $api->control(%$change) : value($change);
+	ref $change ? $api->control(%$change) : $node->sql($change);
 	$api->release;
-	return outcome($call);
-}
-
-sub newest
-{
-	my ($name, $columns) = @_;
-
-	return value("SELECT $columns FROM rappel_conso.run WHERE source = '$name' ORDER BY id DESC LIMIT 1");
+	return end_of($call);
 }
 
 # Rows of the table of a source, and how often they were handed on at most.
-sub table { return value("SELECT count(*), max(times) FROM $_[0]"); }
+sub table { return $node->sql("SELECT count(*), max(times) FROM $_[0]"); }
 
 #
 # Definitions that change in the middle of a run
@@ -97,7 +88,7 @@ my $gone = '42704: source "NAME" was deleted or renamed while it was read';
 my $rest = 'success|' . ($RECORDS - $BATCH + 11) . '|' . ($RECORDS - $BATCH);    # with the overlap
 my $update = 'UPDATE rappel_conso.source SET';
 my $filter = q{filter = 'numero_version > 1'};
-value(q{CREATE ROLE cook LOGIN; INSERT INTO rappel_conso.topic_grant VALUES ('cook', '*', true, true)});
+$node->sql(q{CREATE ROLE cook LOGIN; INSERT INTO rappel_conso.topic_grant VALUES ('cook', '*', true, true)});
 
 # Each: its name, the change; what the run says, and what the next one says;
 # then the rows of the table, and how often they were handed on.
@@ -119,125 +110,125 @@ foreach my $case (
 {
 	my ($name, $change, $said, $next, $rows) = @$case;
 
-	make_source($node, $name, @small);
+	$node->make_source($name, @small);
 	is(in_the_middle($name, $change =~ s/NAME/$name/gr), $said =~ s/NAME/$name/gr, "$name changes in the middle: what the caller is told");
-	is( newest($name, q{state, inserted, (SELECT string_agg(t.state, ' ') FROM rappel_conso.task t WHERE t.run = run.id)}),
+	is( $node->newest_run(q{state, inserted, (SELECT string_agg(t.state, ' ') FROM rappel_conso.task t WHERE t.run = run.id)}, $name),
 		$said eq $whole ? "success|$RECORDS|success" : "failed|$BATCH|failed",
 		"$name: the run says so, too, and what was stored stays");
-	is(sync($name), $next, "$name: the next run");
+	is(end_of_sync($name), $next, "$name: the next run");
 	is(table($name), $rows, "$name: every row is there");
 }
-value("UPDATE rappel_conso.stream SET paused = false WHERE name = 'stream_paused'");
-is(sync('stream_paused'), $rest, 'a stream that was paused goes on');
+$node->sql("UPDATE rappel_conso.stream SET paused = false WHERE name = 'stream_paused'");
+is(end_of_sync('stream_paused'), $rest, 'a stream that was paused goes on');
 is(table('stream_paused'), "$RECORDS|1", 'and gets what is missing');
-value(q{ALTER TABLE owner OWNER TO cook; UPDATE rappel_conso.stream SET owner = 'cook' WHERE name = 'owner'});
-is(sync('owner', 'true'), "success|$RECORDS|$RECORDS", 'so does a source whose stream follows to its owner');
+$node->sql(q{ALTER TABLE owner OWNER TO cook; UPDATE rappel_conso.stream SET owner = 'cook' WHERE name = 'owner'});
+is(end_of_sync('owner', 'true'), "success|$RECORDS|$RECORDS", 'so does a source whose stream follows to its owner');
 is(table('owner'), "$RECORDS|2", 'and reads everything');
 
 # Another stream, at once or after none
-make_source($node, $_, @small) foreach ('other', 'spare', 'moved', 'orphan', 'deleted', 'old_name', 'patient', 'cancelled', 'refused', 'leaving', 'before');
+$node->make_source($_, @small) foreach ('other', 'spare', 'moved', 'orphan', 'deleted', 'old_name', 'patient', 'cancelled', 'refused', 'leaving', 'before');
 is(in_the_middle('moved', "$update stream = 'other' WHERE name = 'moved'"), $changed =~ s/NAME/moved/r, 'another stream in the middle');
-is(sync('moved'), $whole, 'the next run feeds that');
+is(end_of_sync('moved'), $whole, 'the next run feeds that');
 is(table('other'), "$RECORDS|1", 'with everything');
 like(
-	$node->failure("DELETE FROM rappel_conso.stream WHERE name = 'orphan'"),
+	$node->error_of("DELETE FROM rappel_conso.stream WHERE name = 'orphan'"),
 	qr/^23503: update or delete on table "stream" violates foreign key constraint "source_stream_fkey" on table "source"; /,
 	'a stream that a source feeds is not deleted');
 like(
 	in_the_middle('orphan', "$update stream = NULL WHERE name = 'orphan'; DELETE FROM rappel_conso.stream WHERE name = 'orphan'"),
 	qr/^55000: (source "orphan" changed while it|stream "orphan" changed while source "orphan") was read;/,
 	'one that no source feeds any more is, in the middle of a run');
-is( sync('orphan'),
+is( end_of_sync('orphan'),
 	'55000: source "orphan" has no stream; In direct mode a source feeds the stream named in its column "stream".',
 	'the next run says what is missing');
-value("$update stream = 'spare' WHERE name = 'orphan'");
-is(sync('orphan'), $whole, 'with another stream it reads everything');
+$node->sql("$update stream = 'spare' WHERE name = 'orphan'");
+is(end_of_sync('orphan'), $whole, 'with another stream it reads everything');
 is(table('spare'), "$RECORDS|1", 'which that stream gets');
 
 # Deleted and made again; renamed
 like(
 	in_the_middle('deleted', "DELETE FROM rappel_conso.source WHERE name = 'deleted'"),
 	qr/^\Q${\($gone =~ s{NAME}{deleted}r)}\E$/, 'a source that is deleted in the middle');
-is( value(q{SELECT (SELECT count(*) FROM rappel_conso.source_state WHERE source = 'deleted') + count(*)
+is( $node->sql(q{SELECT (SELECT count(*) FROM rappel_conso.source_state WHERE source = 'deleted') + count(*)
 		FROM rappel_conso.source_record WHERE source = 'deleted'}),
 	0, 'leaves neither cursor nor memory');
-is(newest('deleted', 'state, inserted'), "failed|$BATCH", 'but its run');
+is($node->newest_run('state, inserted', 'deleted'), "failed|$BATCH", 'but its run');
 is(table('deleted'), "$BATCH|1", 'and its rows');
-value("DELETE FROM rappel_conso.stream WHERE name = 'deleted'");
-make_source($node, 'deleted', @small);
-is(sync('deleted'), $whole, 'made again, it reads everything');
+$node->sql("DELETE FROM rappel_conso.stream WHERE name = 'deleted'");
+$node->make_source('deleted', @small);
+is(end_of_sync('deleted'), $whole, 'made again, it reads everything');
 is(table('deleted'), "$RECORDS|2", 'and no row is missing');
 is( in_the_middle('old_name', "$update name = 'new_name' WHERE name = 'old_name'"),
 	$gone =~ s/NAME/old_name/r, 'a source that is renamed in the middle');
-like(sync('new_name'), qr/^success\|2\d\d\|${\($RECORDS - $BATCH)}$/, 'goes on under its new name');
+like(end_of_sync('new_name'), qr/^success\|2\d\d\|${\($RECORDS - $BATCH)}$/, 'goes on under its new name');
 is(table('old_name'), "$RECORDS|1", 'where it was');
 
 # A change that is taken back holds the run up, no more
 my $call = sync_into_middle('patient');
-my $changer = start_session($node, "BEGIN; $update $filter WHERE name = 'patient';\n\\warn changed\n");
+my $changer = $node->start_session("BEGIN; $update $filter WHERE name = 'patient';\n\\warn changed\n");
 $changer->wait_for(qr/changed/);
 $api->release;
 $node->poll_query_until('postgres',
 	"SELECT count(*) > 0 FROM pg_locks WHERE NOT granted AND pid = rappel_conso.worker_pid('run', 'patient')")
   or die 'the run does not wait';
 $changer->finish;
-is(outcome($call), $whole, 'a change that is rolled back leaves the run alone');
+is(end_of($call), $whole, 'a change that is rolled back leaves the run alone');
 is(table('patient'), "$RECORDS|1", 'and its rows');
 
 #
 # Cancelled
 #
-value(<<~'EOC');
+$node->sql(<<~'EOC');
 	CREATE ROLE other;
 	CREATE ROLE member;
 	GRANT cook TO member;
 	GRANT EXECUTE ON FUNCTION rc_cancel(bigint) TO other, member;
 	EOC
-value("ALTER TABLE cancelled OWNER TO cook; $update owner = 'cook' WHERE name = 'cancelled';
+$node->sql("ALTER TABLE cancelled OWNER TO cook; $update owner = 'cook' WHERE name = 'cancelled';
 	UPDATE rappel_conso.stream SET owner = 'cook' WHERE name = 'cancelled'");
 $call = sync_into_middle('cancelled');
-my $run = newest('cancelled', 'id');
-my $queued = value("SELECT rc_trigger('cancelled')");
-like($node->failure("SET ROLE other; SELECT rc_cancel($_)"), qr/^42704: run $_ does not exist;/, 'R12: another role may not cancel')
+my $run = $node->newest_run('id', 'cancelled');
+my $queued = $node->sql("SELECT rc_trigger('cancelled')");
+like($node->error_of("SET ROLE other; SELECT rc_cancel($_)"), qr/^42704: run $_ does not exist;/, 'R12: another role may not cancel')
   foreach ($run, $queued);
-is(value("SELECT string_agg(state, ' ' ORDER BY id) FROM rappel_conso.run WHERE source = 'cancelled'"), 'running queued', 'and does not');
-is(value("SET ROLE member; SELECT rc_cancel($queued)"), 't', 'a member of the owner may: a run that is queued');
-is(value("SET ROLE member; SELECT rc_cancel($run)"), 't', 'and one that is under way');
-is(outcome($call), '57014: canceling statement due to user request', 'its caller is told');
-is( value("SELECT r.state, r.inserted, t.name, t.state, t.attempt FROM rappel_conso.run r
+is($node->sql("SELECT string_agg(state, ' ' ORDER BY id) FROM rappel_conso.run WHERE source = 'cancelled'"), 'running queued', 'and does not');
+is($node->sql("SET ROLE member; SELECT rc_cancel($queued)"), 't', 'a member of the owner may: a run that is queued');
+is($node->sql("SET ROLE member; SELECT rc_cancel($run)"), 't', 'and one that is under way');
+is(end_of($call), '57014: canceling statement due to user request', 'its caller is told');
+is( $node->sql("SELECT r.state, r.inserted, t.name, t.state, t.attempt FROM rappel_conso.run r
 		JOIN rappel_conso.task t ON t.run = r.id WHERE r.id = $run"),
 	"cancelled|$BATCH|sync|cancelled|1", 'the run ends with its task');
 is(table('cancelled'), "$BATCH|1", 'what was stored stays');
 $api->clear_log;
-like(sync('cancelled'), qr/^success\|2\d\d\|${\($RECORDS - $BATCH)}$/, 'the next run brings the rest');
+like(end_of_sync('cancelled'), qr/^success\|2\d\d\|${\($RECORDS - $BATCH)}$/, 'the next run brings the rest');
 like((grep { $_->{kind} eq 'export' } $api->log)[0]->{query}->{where} // 'all', qr/^date_publication >= /, 'from where it was');
 is(table('cancelled'), "$RECORDS|1", 'every row is there');
 $api->control(faults => [ { fault => 'status', on => 'export', status => 503, times => 0 } ]);
-value("$update retry_delay = '1 hour' WHERE name = 'refused'");
-$call = start_session($node, "SELECT rc_sync_now('refused')");
+$node->sql("$update retry_delay = '1 hour' WHERE name = 'refused'");
+$call = $node->start_session("SELECT rc_sync_now('refused')");
 $node->poll_query_until('postgres', "SELECT count(*) = 1 FROM rappel_conso.task WHERE state = 'up_for_retry'") or die 'no retry';
-is(value("SELECT rc_cancel(${\newest('refused', 'id')})"), 't', 'a run that waits for a retry is cancelled');
+is($node->sql("SELECT rc_cancel(${\$node->newest_run('id', 'refused')})"), 't', 'a run that waits for a retry is cancelled');
 is($call->finish->{sqlstate}, '57014', 'at once');
-is( value("SELECT state, next_try_at IS NULL, sqlstate FROM rappel_conso.task WHERE run = ${\newest('refused', 'id')}"),
+is( $node->sql("SELECT state, next_try_at IS NULL, sqlstate FROM rappel_conso.task WHERE run = ${\$node->newest_run('id', 'refused')}"),
 	'cancelled|t|08006', 'its task keeps the error');
 $api->control(faults => []);
-is(sync('refused'), $whole, 'the next one reads everything');
-$run = value("INSERT INTO rappel_conso.run (source, state) VALUES ('refused', 'running') RETURNING id");
-is(value("SELECT rc_cancel($run)"), 'f', 'there is nobody to cancel where the process has gone');
+is(end_of_sync('refused'), $whole, 'the next one reads everything');
+$run = $node->sql("INSERT INTO rappel_conso.run (source, state) VALUES ('refused', 'running') RETURNING id");
+is($node->sql("SELECT rc_cancel($run)"), 'f', 'there is nobody to cancel where the process has gone');
 
 # Who waits for a queued run of a source that goes, and of one that is renamed
-$run = value("SELECT rc_trigger('leaving')");
-my $wait = start_session($node, "SELECT rc_wait($run, NULL)");
+$run = $node->sql("SELECT rc_trigger('leaving')");
+my $wait = $node->start_session("SELECT rc_wait($run, NULL)");
 $node->poll_query_until('postgres', "SELECT count(*) = 1 FROM pg_stat_activity WHERE query ~ 'rc_wait.*NULL' AND wait_event = 'Extension'")
   or die 'rc_wait() does not wait';
-like($node->failure("SELECT rc_wait($run, '1000000 years')"), qr/^22008: \w+ out of range$/, 'a wait for longer than there is time is refused');
-value("DELETE FROM rappel_conso.source WHERE name = 'leaving'");
+like($node->error_of("SELECT rc_wait($run, '1000000 years')"), qr/^22008: \w+ out of range$/, 'a wait for longer than there is time is refused');
+$node->sql("DELETE FROM rappel_conso.source WHERE name = 'leaving'");
 $wait->finish;
 is($wait->{sqlstate}, '57014', 'who waits for a run of a source that is deleted is told') or diag($wait->{err});
-is(newest('leaving', 'state, error'), 'cancelled|the source was deleted', 'since the run is cancelled');
-value(q{SELECT rc_trigger('before')});
-value("$update name = 'after' WHERE name = 'before'");
-is( value(q{SELECT count(*) FROM rappel_conso.run WHERE state = 'queued' AND source NOT IN (SELECT name FROM rappel_conso.source)}),
+is($node->newest_run('state, error', 'leaving'), 'cancelled|the source was deleted', 'since the run is cancelled');
+$node->sql(q{SELECT rc_trigger('before')});
+$node->sql("$update name = 'after' WHERE name = 'before'");
+is( $node->sql(q{SELECT count(*) FROM rappel_conso.run WHERE state = 'queued' AND source NOT IN (SELECT name FROM rappel_conso.source)}),
 	0, 'no run stays queued for a name that no source has any more');
 
 #
@@ -247,7 +238,7 @@ my @things = map {
 	{ numero_fiche => "$_", date_publication => sprintf('2026-03-%02dT08:02:00+00:00', $_), libelle => "thing $_" }
 } (11 .. 30);
 my $gate = { fault => 'gate', on => 'export', dataset => 'moving', lines => 5 };
-make_source($node, 'moving', @small, dataset => "'moving'");
+$node->make_source('moving', @small, dataset => "'moving'");
 $api->control(replace => { dataset => 'moving', records => [ @things[ 0 .. 9 ] ] });
 
 # The table is the dataset, but for the rows of what has vanished.
@@ -255,20 +246,20 @@ sub as_the_dataset
 {
 	my ($name, @keys) = @_;
 
-	return is(value("SELECT string_agg(key || ' ' || (value->>'libelle'), ', ' ORDER BY key) FROM moving"),
+	return is($node->sql("SELECT string_agg(key || ' ' || (value->>'libelle'), ', ' ORDER BY key) FROM moving"),
 		join(', ', map { "$_->{numero_fiche} $_->{libelle}" } @keys), $name);
 }
 
 is( in_the_middle('moving', { append => { dataset => 'moving', records => [ @things[ 10 .. 14 ] ] } }, $gate),
 	'success|10|10', 'records that come during the export');
-is(sync('moving'), 'success|15|5', 'are read by the next run');
+is(end_of_sync('moving'), 'success|15|5', 'are read by the next run');
 as_the_dataset('none is missing', @things[ 0 .. 14 ]);
 
 $api->control(touch => 'moving');
 is( in_the_middle('moving', { delete => { dataset => 'moving', where => "numero_fiche = '11' or numero_fiche = '12'" } }, $gate),
 	'success|15|0', 'records that vanish during the export');
-like(sync('moving'), qr/^success\|\d+\|0$/, 'are missed by the next run');
-is( value(q{SELECT string_agg(convert_from(key, 'UTF8'), ' ' ORDER BY key) FROM rappel_conso.source_record
+like(end_of_sync('moving'), qr/^success\|\d+\|0$/, 'are missed by the next run');
+is( $node->sql(q{SELECT string_agg(convert_from(key, 'UTF8'), ' ' ORDER BY key) FROM rappel_conso.source_record
 		WHERE source = 'moving' AND missed_at IS NOT NULL}),
 	'11 12', 'they and no others');
 
@@ -277,7 +268,7 @@ $things[5]->{libelle} = 'changed';
 $things[5]->{date_publication} = '2026-03-31T08:02:00+00:00';
 is( in_the_middle('moving', { update => { dataset => 'moving', where => "numero_fiche = '16'", set => $things[5] } }, $gate),
 	'success|13|0', 'a record that changes during the export');
-like(sync('moving'), qr/^success\|\d+\|1$/, 'comes with the next run');
+like(end_of_sync('moving'), qr/^success\|\d+\|1$/, 'comes with the next run');
 as_the_dataset('as it is now', @things[ 0 .. 14 ]);
 
 # Fewer than both counts: one vanishes after the first, and others come before
@@ -287,8 +278,8 @@ $call = sync_into_middle('moving', { fault => 'gate', on => 'count', dataset => 
 $api->control(delete => { dataset => 'moving', where => "numero_fiche = '13'" }, release => JSON::PP::true);
 $api->wait_held;
 $api->control(append => { dataset => 'moving', records => [ @things[ 15 .. 16 ] ] }, release => JSON::PP::true);
-like(outcome($call), qr/^success\|\d+\|2$/, 'an export that has fewer than the counts before and after is read again');
-is( value('SELECT state, attempt, sqlstate, error FROM rappel_conso.task ORDER BY run DESC LIMIT 1'),
+like(end_of($call), qr/^success\|\d+\|2$/, 'an export that has fewer than the counts before and after is read again');
+is( $node->sql('SELECT state, attempt, sqlstate, error FROM rappel_conso.task ORDER BY run DESC LIMIT 1'),
 	'success|2|08006|dataset "moving" gave 12 records where its count says 13', 'as its task tells');
 as_the_dataset('nothing is missing', @things[ 0 .. 16 ]);
 
@@ -297,11 +288,11 @@ as_the_dataset('nothing is missing', @things[ 0 .. 16 ]);
 #
 foreach my $name ('early', 'hourly')
 {
-	make_source($node, $name, @small, dataset => "'$name'");
+	$node->make_source($name, @small, dataset => "'$name'");
 	$api->control(replace => { dataset => $name, records => \@things });
-	sync($name);
+	end_of_sync($name);
 }
-value(q{
+$node->sql(q{
 	UPDATE rappel_conso.source SET poll_interval = '1 second' WHERE name = 'early';
 	UPDATE rappel_conso.source SET poll_interval = '1 hour' WHERE name = 'hourly';
 	UPDATE rappel_conso.source_state SET checked_at = checked_at + interval '1 day', full_at = full_at + interval '1 day'
@@ -328,38 +319,38 @@ my $tasks = q{SELECT string_agg(context, ', ' ORDER BY id) FROM rappel_conso.run
 	WHERE source IN ('kept', 'quiet')};
 my $letters = q{SELECT string_agg(message, ', ' ORDER BY id) FROM rappel_conso.dead_letter WHERE name = 'kept'};
 my $polled = q{SELECT count(*) FROM rappel_conso.run WHERE source IN ('early', 'hourly')};
-is(value($runs), 'old success, old failure, old cancel, running, queued, young, newest, older, last', 'runs, young and old');
-my $before = value($polled);
+is($node->sql($runs), 'old success, old failure, old cancel, running, queued, young, newest, older, last', 'runs, young and old');
+my $before = $node->sql($polled);
 my $alive = $node->background_psql('postgres');    # whoever calls himself its worker is none
 $alive->query_safe(q{SET application_name = 'rappel_conso run kept'});
 # what is queued for no source is cancelled, unless somebody is about to change it
 $alive->query_safe(q{BEGIN; SELECT FROM rappel_conso.run WHERE context = 'queued' FOR UPDATE});
-value('SELECT rc_start()');
+$node->sql('SELECT rc_start()');
 ok($node->poll_query_until('postgres', "SELECT ($runs) = 'running, queued, young, newest, last'"),
 	'a scheduler that starts removes what is older than keep_history');
-is(value($tasks), 'running, queued, young, newest, last', 'with its tasks');
-is(value(q{SELECT state, sqlstate FROM rappel_conso.run WHERE context = 'running'}), 'failed|57P02',
+is($node->sql($tasks), 'running, queued, young, newest, last', 'with its tasks');
+is($node->sql(q{SELECT state, sqlstate FROM rappel_conso.run WHERE context = 'running'}), 'failed|57P02',
 	'C6: a session that calls itself the worker of a run does not keep it running');
-is(value($letters), 'unresolved, resolved', 'and dead letters that were resolved');
+is($node->sql($letters), 'unresolved, resolved', 'and dead letters that were resolved');
 
 ok( $node->poll_query_until(
 		'postgres',
 		q{SELECT count(*) = 2 FROM rappel_conso.source_state WHERE source IN ('early', 'hourly') AND checked_at <= clock_timestamp()}),
 	'sources that were polled in the future are polled');
 $api->clear_log;
-my $checked = value(q{SELECT checked_at FROM rappel_conso.source_state WHERE source = 'early'});
+my $checked = $node->sql(q{SELECT checked_at FROM rappel_conso.source_state WHERE source = 'early'});
 ok( $node->poll_query_until(
 		'postgres', "SELECT checked_at >= '$checked'::timestamptz + '2 s' FROM rappel_conso.source_state WHERE source = 'early'"),
 	'one again and again');
 is(scalar(grep { $_->{path} =~ m{/hourly$} } $api->log), 0, 'the other, that is due each hour, once');
-is(value($polled), $before + 2, 'and only their first polls were runs');
+is($node->sql($polled), $before + 2, 'and only their first polls were runs');
 
 #
 # 200 in one transaction, while others ask, too
 #
-value(q{UPDATE rappel_conso.source SET poll_interval = NULL});
+$node->sql(q{UPDATE rappel_conso.source SET poll_interval = NULL});
 $api->control(faults => [ { fault => 'gate', on => 'export', dataset => DATASET, lines => 1 } ]);
-$run = value('SELECT rc_trigger()');
+$run = $node->sql('SELECT rc_trigger()');
 $api->wait_held;
 my $waiting = q{SELECT string_agg(id::text, ' ') FROM rappel_conso.run WHERE source = 'rappel_conso' AND state = 'queued'};
 foreach my $end ('ROLLBACK', 'COMMIT')
@@ -367,7 +358,7 @@ foreach my $end ('ROLLBACK', 'COMMIT')
 	my $asker = $node->background_psql('postgres', on_error_die => 1);
 	my $id = $asker->query_safe("BEGIN; SELECT string_agg(DISTINCT rc_trigger()::text, ' ') FROM generate_series(1, 200)");
 	like($id, qr/^\d+$/, "$end: 200 in one transaction get one run");
-	my @others = map { start_session($node, 'SELECT rc_trigger()') } (1 .. 5);
+	my @others = map { $node->start_session('SELECT rc_trigger()') } (1 .. 5);
 	$node->poll_query_until('postgres', q{SELECT count(*) = 5 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query ~ 'trigger'})
 	  or die 'the others do not wait';
 	$asker->query_safe($end);
@@ -375,28 +366,28 @@ foreach my $end ('ROLLBACK', 'COMMIT')
 	my %ids = map { $_->finish->{out} => 1 } @others;
 	is(scalar(keys %ids), 1, "$end: others, who have waited, get one");
 	is((keys %ids)[0] == $id ? 'COMMIT' : 'ROLLBACK', $end, "$end: the same if it was committed");
-	is(value($waiting), (keys %ids)[0], "$end: which waits");
-	value("SELECT rc_cancel(${\(keys %ids)[0]})") if $end eq 'ROLLBACK';
+	is($node->sql($waiting), (keys %ids)[0], "$end: which waits");
+	$node->sql("SELECT rc_cancel(${\(keys %ids)[0]})") if $end eq 'ROLLBACK';
 }
-$run = value($waiting);
+$run = $node->sql($waiting);
 $api->release;
 ok($node->poll_query_until('postgres', "SELECT state = 'success' FROM rappel_conso.run WHERE id = $run"),
 	'it succeeds when the run before it has ended');
-is(value(q{SELECT count(*) FROM rappel_conso_table}), $RECORDS, 'the table is whole');
-is(value($waiting), '', 'nothing waits any more');
+is($node->sql(q{SELECT count(*) FROM rappel_conso_table}), $RECORDS, 'the table is whole');
+is($node->sql($waiting), '', 'nothing waits any more');
 
 # The newest run of each source stays, however short history is kept.
-value('SELECT rc_stop()');
+$node->sql('SELECT rc_stop()');
 $node->append_conf('postgresql.conf', 'rappel_conso.keep_history = 0');
 $node->reload;
 $node->poll_query_until('postgres', q{SELECT current_setting('rappel_conso.keep_history') = '0'}) or die 'the setting does not change';
-value('SELECT rc_start()');
+$node->sql('SELECT rc_start()');
 ok($node->poll_query_until('postgres', "SELECT ($runs) = 'queued, newest, last'"),
 	'without history the newest of each source stays, and what has not ended');
-is(value($letters), 'unresolved', 'and dead letters that are dead');
+is($node->sql($letters), 'unresolved', 'and dead letters that are dead');
 $alive->quit;
-is(value(q{SELECT string_agg(id::text, ' ') FROM rappel_conso.run WHERE source = 'rappel_conso'}), $run, 'the last one of the recalls');
-is( value("SELECT state FROM rc_status() WHERE component = 'source' AND name = 'rappel_conso'"),
+is($node->sql(q{SELECT string_agg(id::text, ' ') FROM rappel_conso.run WHERE source = 'rappel_conso'}), $run, 'the last one of the recalls');
+is( $node->sql("SELECT state FROM rc_status() WHERE component = 'source' AND name = 'rappel_conso'"),
 	'success', 'which rc_status() knows');
 
 $node->stop;

@@ -19,14 +19,12 @@ my $SHOWN = 30;        # runs of a source
 my $api = start_api();
 my $node = new_node('main', api => $api, conf => "max_worker_processes = 16\n");
 
-sub value { return $node->safe_psql('postgres', $_[0]); }
-
 # The page as a role sees it.
-sub page
+sub page_as
 {
 	my ($role) = @_;
 
-	return value(($role ? "SET ROLE $role; " : '') . 'SELECT rc_report()');
+	return $node->sql(($role ? "SET ROLE $role; " : '') . 'SELECT rc_report()');
 }
 
 # The part of a page that has this id.
@@ -86,7 +84,7 @@ sub well_formed
 #
 # With nothing in it
 #
-my $page = page();
+my $page = page_as();
 like($page, qr/\A<!DOCTYPE html>\n<html lang="en">.*<\/html>\s*\z/s, 'a page');
 well_formed($page, 'empty');
 like($page, qr{<h1>rappel_conso in postgres</h1>.*<time>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d</time> \S+, version [\d.]+, PostgreSQL \d+}s,
@@ -94,7 +92,7 @@ like($page, qr{<h1>rappel_conso in postgres</h1>.*<time>\d{4}-\d\d-\d\d \d\d:\d\
 is(join(' ', $page =~ /<section id="(\w+)">/g), 'parts runs dead outbox', 'parts that there are already');
 like(section($page, 'runs'), qr/There has been no run yet/, 'no runs');
 like(section($page, 'outbox'), qr/No message waits/, 'no messages');
-my @parts = split(/\n/, value('SELECT component, name, state FROM rc_status()'));
+my @parts = split(/\n/, $node->sql('SELECT component, name, state FROM rc_status()'));
 foreach my $part (@parts)
 {
 	my ($component, $name, $state) = split(/\|/, $part);
@@ -111,12 +109,12 @@ foreach my $part (@parts)
 $api->control(
 	append => { dataset => DATASET,
 		records => [ { numero_fiche => '2026-04-9999', date_publication => '2026-04-29T08:00:00+00:00', numero_version => $HOSTILE } ] });
-value('SELECT rc_sync_now()');
-value(q{INSERT INTO rappel_conso.source (name, dataset, url, stream, retries)
+$node->sql('SELECT rc_sync_now()');
+$node->sql(q{INSERT INTO rappel_conso.source (name, dataset, url, stream, retries)
 	SELECT 'broken', 'no-such-dataset', url, 'rappel_conso', 0 FROM rappel_conso.source});
 $node->psql('postgres', "SELECT rc_sync_now('broken')");
 my $quoted = $HOSTILE =~ s/'/''/gr;
-value(<<~EOC);
+$node->sql(<<~EOC);
 	INSERT INTO rappel_conso.run (source, state, trigger, started_at, finished_at, fetched)
 	  SELECT 'rappel_conso', 'success', 'schedule', now() - n * interval '1 h', now() - n * interval '1 h' + n * interval '1 s', 1234567
 	    FROM generate_series(1, 34) n;
@@ -143,7 +141,7 @@ value(<<~EOC);
 	SELECT rc_publish('alerts', 'SECRET'::text) FROM generate_series(1, 3);
 	UPDATE rappel_conso_table SET categorie_de_produit = '$quoted' WHERE reference_fiche = '2024-01-0001';
 	EOC
-$page = page();
+$page = page_as();
 well_formed($page, 'full');
 is(join(' ', $page =~ /<section id="(\w+)">/g), 'parts runs recalls lag dead outbox', 'all parts are there');
 unlike($page, qr/<img|onerror="|SECRET|\x07/, 'data is not markup, and no key, value or header is shown');
@@ -167,7 +165,7 @@ is(scalar(() = $rows{load} =~ m{<i class="off" title="run \d+, load: upstream_fa
 my @heights = $rows{duration} =~ /height:(\d+)px/g;
 is("@heights", join(' ', map { sprintf('%.0f', 40 * $_ / 34) } 5 .. 34), 'durations are in proportion, in the order of runs');
 like($grids{filled}, qr{<th scope="row">windows</th><td><i class="wait" title="run \d+, windows: up_for_retry, 4 of 5 done, 15 fetched, 5 dead"}, 'a backfill has one row for its windows, with their numbers');
-my $error = value("SELECT error FROM rappel_conso.run WHERE source = 'broken'");
+my $error = $node->sql("SELECT error FROM rappel_conso.run WHERE source = 'broken'");
 $error =~ s/"/&quot;/g;
 like(section($page, 'runs'), qr/<i class="bad">&#10007;<\/i> failed<.*<td class="w error">\Q$error\E</s, 'a failed run says why');
 like(section($page, 'runs'), qr/data-name="fetched">1,234,567</, 'with its numbers');
@@ -179,15 +177,15 @@ like($grids{broken}, qr{<th scope="row">\Q$ESCAPED\E</th>}, 'the name of a task 
 # Recalls: each bar of the charts
 my $recalls = section($page, 'recalls');
 is( join(', ', $recalls =~ m{<title>(\d{4}-\d\d-\d\d: \d+)</title>}g),
-	value(q{
+	$node->sql(q{
 		SELECT string_agg(to_char(day, 'YYYY-MM-DD') || ': ' || n, ', ' ORDER BY day)
 		  FROM (SELECT (date_de_publication AT TIME ZONE 'UTC')::date AS day, count(*) AS n FROM rappel_conso_table GROUP BY 1) d
 		 WHERE day > (SELECT max(date_de_publication) FROM rappel_conso_table)::date - 60}),
 	'a bar for each day of the last 60');
 is( scalar(() = $recalls =~ m{rx="2"><title>}g),
-	value('SELECT LEAST(12, count(DISTINCT categorie_de_produit)) FROM rappel_conso_table'), 'a bar for each category');
+	$node->sql('SELECT LEAST(12, count(DISTINCT categorie_de_produit)) FROM rappel_conso_table'), 'a bar for each category');
 my ($most) = $recalls =~ m{width="100.00%" height="9" rx="2"><title>(.*?)</title>};
-is($most, value(q{SELECT categorie_de_produit || ': ' || count(*) FROM rappel_conso_table GROUP BY categorie_de_produit ORDER BY count(*) DESC, 1 LIMIT 1}),
+is($most, $node->sql(q{SELECT categorie_de_produit || ': ' || count(*) FROM rappel_conso_table GROUP BY categorie_de_produit ORDER BY count(*) DESC, 1 LIMIT 1}),
 	'the most frequent is the longest');
 
 # Lag, dead letters, outbox
@@ -206,27 +204,27 @@ like(section($page, 'outbox'), qr{<td class="w">alerts</td><td class="w" data-na
 #
 # Who may call it
 #
-value(q{CREATE ROLE monitor; GRANT pg_monitor TO monitor; CREATE ROLE nobody_else;});
+$node->sql(q{CREATE ROLE monitor; GRANT pg_monitor TO monitor; CREATE ROLE nobody_else;});
 my ($status, $out, $err) = $node->psql('postgres', "\\set VERBOSITY verbose\nSET ROLE nobody_else; SELECT rc_report()");
 like($err, qr/ERROR:  42501: permission denied for function rc_report/, 'not everybody');
-$page = page('monitor');
+$page = page_as('monitor');
 well_formed($page, 'monitor');
 is(join(' ', $page =~ /<section id="(\w+)">/g), 'parts runs lag dead outbox', 'pg_monitor sees all but the charts');
 is(scalar(() = section($page, 'dead') =~ /<tr><td data-name="number">/g), 20, 'the dead letters of all');
 unlike($page, qr/SECRET/, 'but no content');
-value('GRANT SELECT ON rappel_conso_table TO monitor');
-is(join(' ', page('monitor') =~ /<section id="(\w+)">/g), 'parts runs recalls lag dead outbox', 'and the charts, where he may read the table');
-value('REVOKE SELECT ON rappel_conso_table FROM monitor; GRANT SELECT (date_de_publication, categorie_de_produit) ON rappel_conso_table TO monitor');
-like(page('monitor'), qr/<section id="recalls">/, 'or the two columns that they need');
-value(q{DELETE FROM rappel_conso.dead_letter WHERE resolved_at IS NULL AND name <> 'rappel_conso' OR record_offset = 24});
-like(section(page(), 'dead'), qr/<p>1 waits to be retried, 0 are resolved\.<\/p>/, 'one dead letter is one');
-value('TRUNCATE rappel_conso_table');
-like(section(page(), 'recalls'), qr/The table is empty/, 'an empty table');
-value('ALTER TABLE rappel_conso_table RENAME categorie_de_produit TO categorie');
-like(section(page(), 'recalls'), qr/Not read: .*categorie_de_produit.* does not exist/, 'a table that lacks a column');
-value('ALTER TABLE rappel_conso_table RENAME categorie TO categorie_de_produit');
+$node->sql('GRANT SELECT ON rappel_conso_table TO monitor');
+is(join(' ', page_as('monitor') =~ /<section id="(\w+)">/g), 'parts runs recalls lag dead outbox', 'and the charts, where he may read the table');
+$node->sql('REVOKE SELECT ON rappel_conso_table FROM monitor; GRANT SELECT (date_de_publication, categorie_de_produit) ON rappel_conso_table TO monitor');
+like(page_as('monitor'), qr/<section id="recalls">/, 'or the two columns that they need');
+$node->sql(q{DELETE FROM rappel_conso.dead_letter WHERE resolved_at IS NULL AND name <> 'rappel_conso' OR record_offset = 24});
+like(section(page_as(), 'dead'), qr/<p>1 waits to be retried, 0 are resolved\.<\/p>/, 'one dead letter is one');
+$node->sql('TRUNCATE rappel_conso_table');
+like(section(page_as(), 'recalls'), qr/The table is empty/, 'an empty table');
+$node->sql('ALTER TABLE rappel_conso_table RENAME categorie_de_produit TO categorie');
+like(section(page_as(), 'recalls'), qr/Not read: .*categorie_de_produit.* does not exist/, 'a table that lacks a column');
+$node->sql('ALTER TABLE rappel_conso_table RENAME categorie TO categorie_de_produit');
 $api->control(touch => DATASET);
-value('SELECT rc_sync_now(full_sync => true)');
+$node->sql('SELECT rc_sync_now(full_sync => true)');
 
 #
 # As README has it written to a file, and in a browser
@@ -235,7 +233,7 @@ my $file = "$PostgreSQL::Test::Utils::tmp_check/report.html";
 command_ok([ 'psql', '-XAtq', '-o', $file, '-c', 'SELECT rc_report()', '-d', $node->connstr('postgres') ], 'psql writes it to a file');
 like(slurp_file($file), qr/\A<!DOCTYPE html>.*<\/html>\s*\z/s, 'all of it');
 my $copied = "$PostgreSQL::Test::Utils::tmp_check/copied.html";
-value(qq{COPY (SELECT line FROM string_to_table(rc_report(), E'\\n') AS line) TO '$copied'
+$node->sql(qq{COPY (SELECT line FROM string_to_table(rc_report(), E'\\n') AS line) TO '$copied'
 	(FORMAT csv, DELIMITER E'\\x02', QUOTE E'\\x01', ESCAPE E'\\x01', NULL E'\\x03')});
 my ($by_psql, $by_copy) = map { slurp_file($_) =~ s{<time>[^<]*</time>}{}r =~ s/\s+\z//r } $file, $copied;
 $_ =~ s/\d+:\d\d:\d\d\.\d+|height:\d+px//g foreach $by_psql, $by_copy;

@@ -21,8 +21,6 @@ my $api = start_api();
 my $node = new_node('main', api => $api);
 my $json = JSON::PP->new->utf8;
 
-sub value { return $node->safe_psql('postgres', $_[0]); }
-
 # A new record at the API, made of the first of the sample: its own columns are
 # those given.
 open(my $handle, '<:raw', sample_file('recalls.jsonl')) or die "sample: $!";
@@ -30,7 +28,7 @@ my $template = $json->decode(scalar readline($handle));
 close($handle);
 my $number = 0;
 
-sub record
+sub watched_recall
 {
 	my (%columns) = @_;
 
@@ -65,7 +63,7 @@ sub notified
 # taken out by the look.
 sub sent
 {
-	return value(q{
+	return $node->sql(q{
 		WITH sent AS (DELETE FROM rappel_conso.outbox RETURNING *)
 		SELECT string_agg(concat_ws(' ', convert_from(key, 'UTF8'), m->>'change', m->>'watched'), ', ' ORDER BY id)
 		  FROM sent, LATERAL (SELECT convert_from(value, 'UTF8')::jsonb) AS x (m)
@@ -78,14 +76,14 @@ sub sent
 my ($status, $out, $err) = $node->psql('postgres', "\\i $SCRIPT", on_error_stop => 1);
 is($status, 3, 'without the table the script fails');
 like($err, qr/type "?rappel_conso_table"? does not exist/, 'and says what is missing');
-is(value("SELECT to_regclass('watched') IS NULL"), 't', 'and leaves nothing behind');
+is($node->sql("SELECT to_regclass('watched') IS NULL"), 't', 'and leaves nothing behind');
 
-value('SELECT rc_sync_now()');
+$node->sql('SELECT rc_sync_now()');
 command_ok([ 'psql', '-XqAt', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('postgres'), '-f', $SCRIPT ],
 	'after the first run it is made');
-is(value('SELECT count(*) FROM watched'), 3, 'three things are watched');
+is($node->sql('SELECT count(*) FROM watched'), 3, 'three things are watched');
 is(notified(), '', 'what is known already is not announced');
-is(value('SELECT count(*) FROM rappel_conso.outbox'), 0, 'nor sent');
+is($node->sql('SELECT count(*) FROM rappel_conso.outbox'), 0, 'nor sent');
 
 #
 # Which recalls are announced: one for each case, in one batch
@@ -108,27 +106,27 @@ my @cases = (
 		'[1, 2]'
 	],
 	[ 'nothing at all', { (map { $_ => undef } keys %$template) }, undef ]);
-my @records = map { record(%{ $_->[1] }) } @cases;
+my @records = map { watched_recall(%{ $_->[1] }) } @cases;
 my @announced = grep { defined $cases[$_][2] } 0 .. $#cases;
 
-$records[-1]{$_} = record()->{$_} foreach 'date_publication';
+$records[-1]{$_} = watched_recall()->{$_} foreach 'date_publication';
 $records[-1]{numero_fiche} = sprintf('2031-01-%04d', scalar @cases);
 $api->control(append => { dataset => DATASET, records => \@records });
 is( notified(),
 	join(' ', map { $records[$_]{numero_fiche} } @announced),
 	'recalls of what is watched are notified');
-is( value(q{
+is( $node->sql(q{
 		SELECT count(*) FROM rappel_conso.outbox o
 		  JOIN rappel_conso_table t ON t.reference_fiche = convert_from(o.key, 'UTF8') AND t.xmin = o.xmin}),
 	scalar @announced,
 	'messages are of the transaction that wrote the rows');
-is( value(q{SELECT string_agg(DISTINCT k, ' ') FROM rappel_conso.outbox, jsonb_object_keys(convert_from(value, 'UTF8')::jsonb) k}),
+is( $node->sql(q{SELECT string_agg(DISTINCT k, ' ') FROM rappel_conso.outbox, jsonb_object_keys(convert_from(value, 'UTF8')::jsonb) k}),
 	'brand change gtin link models published reason reference watched',
 	'what a message holds');
 my %sent = map { /^(\S+) new (.*)$/ ? ($1, $2) : () } split(/, (?=\d{4}-)/, sent());
 is($sent{ $records[$_]{numero_fiche} }, $cases[$_][2], $cases[$_][0] . (defined $cases[$_][2] ? '' : ': none'))
   foreach 0 .. $#cases;
-is(value('SELECT count(*) FROM rappel_conso_table'), $RECORDS + @cases, 'all recalls are in the table');
+is($node->sql('SELECT count(*) FROM rappel_conso_table'), $RECORDS + @cases, 'all recalls are in the table');
 
 #
 # What changes, and what does not
@@ -157,7 +155,7 @@ is(sent(), "$records[6]{numero_fiche} changed [2]", 'as a change');
 
 $api->control(delete => { dataset => DATASET, where => "numero_fiche = '$records[4]{numero_fiche}'" });
 is(notified(), '', 'one that has vanished may come back');
-value(q{
+$node->sql(q{
 	UPDATE rappel_conso.source_record SET missed_at = missed_at - interval '2 hours';
 	UPDATE rappel_conso.source_state SET full_at = full_at - interval '2 hours'});
 is(notified(), $records[4]{numero_fiche}, 'when it is withdrawn it is announced');
@@ -167,12 +165,12 @@ is(sent(), "$records[4]{numero_fiche} withdrawn [2]", 'as withdrawn');
 # In the commit or not at all: a batch that is rolled back announces nothing,
 # and one bad record costs only its own message.
 #
-value(q{
+$node->sql(q{
 	CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
 	BEGIN RAISE EXCEPTION 'not this one' USING ERRCODE = 'check_violation'; END $$;
 	CREATE TRIGGER zz_refuse AFTER INSERT ON rappel_conso_table FOR EACH ROW
 	  WHEN (NEW.libelle = 'refused') EXECUTE FUNCTION refuse();});
-my @batch = map { record(%$_) } (
+my @batch = map { watched_recall(%$_) } (
 	{ marque_produit => "crèmerie du lac" },
 	{ marque_produit => "crèmerie du lac", libelle => 'refused' },
 	{ marque_produit => "crèmerie du lac" });
@@ -183,7 +181,7 @@ is( notified(),
 is( sent(),
 	"$batch[0]{numero_fiche} new [1], $batch[2]{numero_fiche} new [1]",
 	'each of them once');
-is( value('SELECT string_agg(sqlstate || message, chr(10)) FROM rappel_conso.dead_letter'),
+is( $node->sql('SELECT string_agg(sqlstate || message, chr(10)) FROM rappel_conso.dead_letter'),
 	'23514not this one', 'the dead letter says why');
 
 #
@@ -193,13 +191,13 @@ my $text = slurp_file($SCRIPT);
 my ($known, $remove) = $text =~ /-- What is known already:\n(.*?)-- To remove it all:\n(.*)\z/s or die 'no comments';
 s/^--//mg foreach $known, $remove;
 $known =~ s/;\s*$//;
-is(value("SELECT count(DISTINCT reference_fiche) FROM ($known) x"), @announced + 3, 'what is known can be asked for');
-value($remove);
-is( value(q{
+is($node->sql("SELECT count(DISTINCT reference_fiche) FROM ($known) x"), @announced + 3, 'what is known can be asked for');
+$node->sql($remove);
+is( $node->sql(q{
 		SELECT count(*) FILTER (WHERE tgname ~ 'announce'), to_regclass('watched') IS NULL FROM pg_trigger
 		 WHERE tgrelid = 'rappel_conso_table'::regclass}),
 	'0|t', 'it can be removed');
-$api->control(append => { dataset => DATASET, records => [ record(marque_produit => "crèmerie du lac") ] });
+$api->control(append => { dataset => DATASET, records => [ watched_recall(marque_produit => "crèmerie du lac") ] });
 is(notified(), '', 'and then says nothing');
 
 done_testing();

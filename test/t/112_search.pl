@@ -18,8 +18,6 @@ my $MOST = 500;        # as in rc_search()
 my $api = start_api();
 my $node = new_node('main', api => $api);
 
-sub value { return $node->safe_psql('postgres', $_[0]); }
-
 # References found, in the order of rank; the query is quoted here.
 sub found
 {
@@ -27,26 +25,16 @@ sub found
 
 	$query =~ s/'/''/g;
 	utf8::encode($query);
-	return value("SELECT string_agg(reference_fiche, ' ') FROM rc_search('$query')");
-}
-
-# Run SQL that fails; returns SQLSTATE, message and hint.
-sub failure
-{
-	my ($sql) = @_;
-	my ($status, $out, $err) =
-	  $node->psql('postgres', "\\set VERBOSITY verbose\n$sql");
-
-	return join('; ', $err =~ /(?:ERROR|HINT):  (.*)$/mg);
+	return $node->sql("SELECT string_agg(reference_fiche, ' ') FROM rc_search('$query')");
 }
 
 #
 # Before the first run
 #
-is( failure("SELECT * FROM rc_search('x')"),
+is( $node->error_of("SELECT * FROM rc_search('x')"),
 	'42P01: table "rappel_conso_table" does not exist yet; The first run makes it: SELECT * FROM rc_sync_now().',
 	'without the table it says how to get it');
-like(failure('SELECT rc_search_index()'), qr/^42P01: .* does not exist yet/, 'so does rc_search_index()');
+like($node->error_of('SELECT rc_search_index()'), qr/^42P01: .* does not exist yet/, 'so does rc_search_index()');
 
 # What would take minutes is refused before anything is read.
 my $many = '54000: query of rc_search\(\) has %s, its limit is %s; Search for fewer words.';
@@ -59,14 +47,14 @@ foreach my $query (
 {
 	my ($sql, $has, $most) = @$query;
 
-	like(failure("SELECT * FROM rc_search($sql)"), qr/^${\sprintf($many, $has, $most)}/, "D11: a query of $has is refused");
+	like($node->error_of("SELECT * FROM rc_search($sql)"), qr/^${\sprintf($many, $has, $most)}/, "D11: a query of $has is refused");
 }
 
-value('SELECT rc_sync_now()');
+$node->sql('SELECT rc_sync_now()');
 
 # Recalls of our own beside those of the sample: columns as rc_search() weighs
 # them.
-value(<<~'EOC');
+$node->sql(<<~'EOC');
 	INSERT INTO rappel_conso_table (reference_fiche, date_de_publication, nom_de_la_marque_du_produit,
 	    noms_des_modeles_ou_references, libelle, categorie_de_produit, motif_du_rappel, distributeurs, gtin)
 	VALUES
@@ -105,12 +93,12 @@ sub check_all
 }
 
 check_all('without an index');
-is( value(q{
+is( $node->sql(q{
 		SELECT count(*), count(DISTINCT reference_fiche), bool_and(rank > 0),
 		       bool_and(concat_ws(' ', libelle, nom_de_la_marque_du_produit, noms_des_modeles_ou_references,
 		                categorie_de_produit, motif_du_rappel, '') ~ 'listeri') AS words
 		  FROM rc_search('listeria')}),
-	value(q{
+	$node->sql(q{
 		SELECT count(*), count(DISTINCT reference_fiche), true,
 		       bool_and(concat_ws(' ', libelle, nom_de_la_marque_du_produit, noms_des_modeles_ou_references,
 		                categorie_de_produit, motif_du_rappel, '') ~ 'listeri')
@@ -118,9 +106,9 @@ is( value(q{
 		 WHERE concat_ws(' ', libelle, nom_de_la_marque_du_produit, noms_des_modeles_ou_references, categorie_de_produit,
 		                 sous_categorie_de_produit, motif_du_rappel, risques_pour_le_consommateur, distributeurs) ~ 'listeria'}),
 	'recalls of the sample are found by what they hold');
-is(value("SELECT rc_search(NULL) IS NULL"), '', 'null gives no row');
-is(value(q{SELECT count(*) FROM rc_search(repeat('le ', 3333))}), '0', 'a long query of nothing');
-is( value(q{SELECT string_agg(reference_fiche, ' ' ORDER BY reference_fiche) FROM rc_search('zorblax or ' || (SELECT string_agg('mot' || n, ' or ') FROM generate_series(1, 299) n))}),
+is($node->sql("SELECT rc_search(NULL) IS NULL"), '', 'null gives no row');
+is($node->sql(q{SELECT count(*) FROM rc_search(repeat('le ', 3333))}), '0', 'a long query of nothing');
+is( $node->sql(q{SELECT string_agg(reference_fiche, ' ' ORDER BY reference_fiche) FROM rc_search('zorblax or ' || (SELECT string_agg('mot' || n, ' or ') FROM generate_series(1, 299) n))}),
 	'T1 T2 T3 T4', 'many words');
 my ($status, $out, $err) = $node->psql('postgres', "SELECT * FROM rc_search('zorblax')");
 like( $err,
@@ -130,31 +118,31 @@ like( $err,
 #
 # With the index
 #
-my $before = value("SELECT array_agg(s) FROM rc_search('alimentation') s");
-is(value('SELECT rc_search_index()'), 't', 'the index is made');
-is(value('SELECT rc_search_index()'), 'f', 'once');
+my $before = $node->sql("SELECT array_agg(s) FROM rc_search('alimentation') s");
+is($node->sql('SELECT rc_search_index()'), 't', 'the index is made');
+is($node->sql('SELECT rc_search_index()'), 'f', 'once');
 check_all('with the index');
-is(value("SELECT array_agg(s) FROM rc_search('alimentation') s"), $before, 'many are the same as before');
+is($node->sql("SELECT array_agg(s) FROM rc_search('alimentation') s"), $before, 'many are the same as before');
 ($status, $out, $err) = $node->psql('postgres', "SELECT * FROM rc_search('zorblax')");
 is($err, '', 'nothing is said any more');
 
 # More than are ranked: the newest, whatever the month.
-value(<<~'EOC');
+$node->sql(<<~'EOC');
 	INSERT INTO rappel_conso_table (reference_fiche, date_de_publication, libelle)
 	SELECT 'M' || n, timestamptz '2020-01-01 00:00Z' + n * interval '1 day', 'mirliton'
 	  FROM generate_series(1, 1200) n;
 	EOC
-is( value(q{SELECT count(*), min(substr(reference_fiche, 2)::integer) FROM rc_search('mirliton')}),
+is( $node->sql(q{SELECT count(*), min(substr(reference_fiche, 2)::integer) FROM rc_search('mirliton')}),
 	"$MOST|" . (1200 - $MOST + 1),
 	'of many the newest are ranked');
-is( value(q{SELECT string_agg(reference_fiche, ' ' ORDER BY reference_fiche) FROM rc_search('mirliton')
+is( $node->sql(q{SELECT string_agg(reference_fiche, ' ' ORDER BY reference_fiche) FROM rc_search('mirliton')
 		 WHERE date_de_publication > '2023-04-12'}),
 	'M1198 M1199 M1200',
 	'with the date of each');
 
 # However they lie in time: many at one instant, few and far between, all of
 # long ago, years away from each other, withdrawn, or without a date.
-value(<<~'EOC');
+$node->sql(<<~'EOC');
 	INSERT INTO rappel_conso_table (reference_fiche, date_de_publication, libelle, withdrawn_at)
 	SELECT 'N' || n, timestamptz '2015-06-01', 'turlutu carillon', NULL::timestamptz FROM generate_series(1, 2500) n
 	UNION ALL
@@ -174,7 +162,7 @@ value(<<~'EOC');
 foreach my $query ('mirliton', 'turlutu', 'carillon', 'grelot', 'crecelle', 'clavecin', 'pipeau or clavecin', 'turlutu grelot',
 	'carillon -turlutu', 'mirliton or turlutu', 'grelot -turlutu', 'turlutu mirliton')
 {
-	my ($mine, $all) = map { value($_) } (
+	my ($mine, $all) = map { $node->sql($_) } (
 		"SELECT reference_fiche FROM rc_search('$query') ORDER BY 1", qq{
 		SELECT reference_fiche FROM (
 		       SELECT reference_fiche FROM rappel_conso_table
@@ -185,16 +173,16 @@ foreach my $query ('mirliton', 'turlutu', 'carillon', 'grelot', 'crecelle', 'cla
 }
 
 # The index is used: no sequential scan, and its own scans are counted.
-value('VACUUM ANALYZE rappel_conso_table');
+$node->sql('VACUUM ANALYZE rappel_conso_table');
 sub scans
 {
-	return value(q{
+	return $node->sql(q{
 		SELECT pg_stat_force_next_flush();
 		SELECT pg_stat_get_numscans('rappel_conso_table_mots_idx'::regclass) || ' ' ||
 		       pg_stat_get_numscans('rappel_conso_table'::regclass)});
 }
 my ($index, $table) = scans() =~ /(\d+) (\d+)/;
-value("SELECT count(*) FROM rc_search('mirliton'); SELECT pg_stat_force_next_flush()");
+$node->sql("SELECT count(*) FROM rc_search('mirliton'); SELECT pg_stat_force_next_flush()");
 my ($index_after, $table_after) = scans() =~ /(\d+) (\d+)/;
 cmp_ok($index_after, '>', $index, 'the index is read');
 is($table_after, $table, 'the table is not read through');
@@ -202,7 +190,7 @@ is($table_after, $table, 'the table is not read through');
 #
 # What arrives is found; nothing else in the way of the stream
 #
-my $newest = value(q{
+my $newest = $node->sql(q{
 	SELECT reference_fiche FROM rappel_conso_table WHERE reference_fiche ~ '^20' ORDER BY date_de_publication DESC LIMIT 1});
 $api->control(
 	update => {
@@ -210,36 +198,36 @@ $api->control(
 		where => "numero_fiche = '$newest'",
 		set => { marque_produit => 'Frênétik', numero_version => 9 }
 	});
-is(value('SELECT state, updated, dead FROM rc_sync_now()'), 'success|1|0', 'a recall changes');
+is($node->sql('SELECT state, updated, dead FROM rc_sync_now()'), 'success|1|0', 'a recall changes');
 is(found('frenetik'), $newest, 'and is found');
-is( value("SELECT to_regclass('rappel_conso_history') IS NULL OR EXISTS (SELECT FROM rappel_conso_history)"),
+is( $node->sql("SELECT to_regclass('rappel_conso_history') IS NULL OR EXISTS (SELECT FROM rappel_conso_history)"),
 	't', 'its history is kept as ever');
 
 # Folded or not makes no difference.
-value(q{UPDATE rappel_conso.source SET fold_accents = false});
-is(value('SELECT state, dead FROM rc_sync_now()'), 'success|0', 'accents come into the table');
-is(value(q{SELECT count(*) FROM rappel_conso_table WHERE nom_de_la_marque_du_produit ~ 'ê'}), 1, 'as they are');
+$node->sql(q{UPDATE rappel_conso.source SET fold_accents = false});
+is($node->sql('SELECT state, dead FROM rc_sync_now()'), 'success|0', 'accents come into the table');
+is($node->sql(q{SELECT count(*) FROM rappel_conso_table WHERE nom_de_la_marque_du_produit ~ 'ê'}), 1, 'as they are');
 is(found('frenetik'), $newest, 'and are ignored');
 is(found('FRÊNÉTIK'), $newest, 'in the query, too');
 
 #
 # By GTIN
 #
-is( value(q{SELECT string_agg(reference_fiche, ' ' ORDER BY 1) FROM rappel_conso_table WHERE gtin @> '{40123455}'}),
+is( $node->sql(q{SELECT string_agg(reference_fiche, ' ' ORDER BY 1) FROM rappel_conso_table WHERE gtin @> '{40123455}'}),
 	'T1 T2', 'recalls by GTIN');
-like( value(q{SET enable_seqscan = off;
+like( $node->sql(q{SET enable_seqscan = off;
 		EXPLAIN (COSTS OFF) SELECT FROM rappel_conso_table WHERE gtin @> '{40123455}'}),
 	qr/Bitmap Index Scan on rappel_conso_table_gtin_idx/, 'by their index');
 
 #
 # Rights: execution of the function, and the table
 #
-value(q{CREATE ROLE reader; GRANT EXECUTE ON FUNCTION rc_search(text) TO reader});
-is( failure("SET ROLE reader; SELECT * FROM rc_search('zorblax')"),
+$node->sql(q{CREATE ROLE reader; GRANT EXECUTE ON FUNCTION rc_search(text) TO reader});
+is( $node->error_of("SET ROLE reader; SELECT * FROM rc_search('zorblax')"),
 	'42501: permission denied for table rappel_conso_table', 'who may not read the table finds nothing');
-value('GRANT SELECT ON rappel_conso_table TO reader');
-is(value("SET ROLE reader; SELECT count(*) FROM rc_search('zorblax')"), 4, 'who may, does');
-like(failure('SET ROLE reader; SELECT rc_search_index()'), qr/^42501: permission denied for function/, 'the index is not everybody\'s');
+$node->sql('GRANT SELECT ON rappel_conso_table TO reader');
+is($node->sql("SET ROLE reader; SELECT count(*) FROM rc_search('zorblax')"), 4, 'who may, does');
+like($node->error_of('SET ROLE reader; SELECT rc_search_index()'), qr/^42501: permission denied for function/, 'the index is not everybody\'s');
 
 #
 # Databases of other encodings: what they cannot hold was never in them
@@ -256,8 +244,8 @@ foreach my $encoding ('LATIN1', 'WIN1254', 'SQL_ASCII')
 			"SET client_encoding = 'UTF8'; SELECT string_agg(reference_fiche, ' ') FROM rc_search('$query')");
 	};
 
-	value("CREATE DATABASE $dbname TEMPLATE template0 ENCODING '$encoding' LC_COLLATE 'C' LC_CTYPE 'C'");
-	RappelConso::create_extension($node, dbname => $dbname, api => $api);
+	$node->sql("CREATE DATABASE $dbname TEMPLATE template0 ENCODING '$encoding' LC_COLLATE 'C' LC_CTYPE 'C'");
+	$node->create_extension(dbname => $dbname, api => $api);
 	is($node->safe_psql($dbname, 'SELECT state, inserted + dead FROM rc_sync_now()'), 'success|300', "$encoding: a sync");
 	my $insert = "INSERT INTO rappel_conso_table (reference_fiche, date_de_publication, libelle) VALUES ('T1', '2030-01-01', 'pates frenetiques, coelacanthe')";
 	$insert .= ", ('T2', '2030-01-02', 'pâtés FRÉNÉTIQUES')" if $has =~ /a/;
@@ -277,10 +265,10 @@ foreach my $encoding ('LATIN1', 'WIN1254', 'SQL_ASCII')
 #
 # Without the extension
 #
-value('REVOKE ALL ON FUNCTION rc_search(text) FROM reader; DROP EXTENSION rappel_conso');
-is( value(q{SELECT string_agg(reference_fiche, ' ' ORDER BY 1) FROM rappel_conso_table WHERE mots @@ 'zorblax'}),
+$node->sql('REVOKE ALL ON FUNCTION rc_search(text) FROM reader; DROP EXTENSION rappel_conso');
+is( $node->sql(q{SELECT string_agg(reference_fiche, ' ' ORDER BY 1) FROM rappel_conso_table WHERE mots @@ 'zorblax'}),
 	'T1 T2 T3 T4', 'column and index stay when the extension goes');
-value(q{INSERT INTO rappel_conso_table (reference_fiche, libelle) VALUES ('T9', 'zorblax')});
-is(value(q{SELECT count(*) FROM rappel_conso_table WHERE mots @@ 'zorblax'}), 5, 'and go on to work');
+$node->sql(q{INSERT INTO rappel_conso_table (reference_fiche, libelle) VALUES ('T9', 'zorblax')});
+is($node->sql(q{SELECT count(*) FROM rappel_conso_table WHERE mots @@ 'zorblax'}), 5, 'and go on to work');
 
 done_testing();

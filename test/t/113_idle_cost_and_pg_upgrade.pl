@@ -15,6 +15,7 @@ use PostgreSQL::Test::Utils;
 use RappelConso;
 use Test::More;
 
+my $COUNTERS = 'state, fetched, inserted, updated, unchanged, dead';
 my $RECORDS = 300;     # of the sample
 my $BAD = 2;           # records of ours that nobody can use
 my $POLLS = 3;         # that are measured
@@ -39,23 +40,7 @@ foreach my $program ('java', 'kcat')
 	$have_kafka = 0 unless grep { -x "$_/$program" } split(/:/, $ENV{PATH});
 }
 
-sub value
-{
-	my ($node, $sql) = @_;
-
-	return $node->safe_psql('postgres', $sql);
-}
-
-sub sync
-{
-	my ($node, @arguments) = @_;
-
-	return value($node,
-		'SELECT state, fetched, inserted, updated, unchanged, dead FROM rc_sync_now('
-		  . join(', ', @arguments) . ')');
-}
-
-sub insert_lsn { return value($_[0], 'SELECT pg_current_wal_insert_lsn()'); }
+sub insert_lsn { return $_[0]->sql('SELECT pg_current_wal_insert_lsn()'); }
 
 # What WAL there is from a place on: its bytes, those of whole pages in it, the
 # kinds of its records, and the relations that it writes to.
@@ -63,7 +48,7 @@ sub wal_since
 {
 	my ($node, $lsn) = @_;
 
-	return split(/\|/, value($node, qq{
+	return split(/\|/, $node->sql(qq{
 		WITH w AS MATERIALIZED (
 		  SELECT *, pg_current_wal_insert_lsn() - '$lsn' AS bytes
 		    FROM pg_get_wal_records_info('$lsn', pg_current_wal_flush_lsn()))
@@ -73,7 +58,7 @@ sub wal_since
 		  FROM w}));
 }
 
-sub ended
+sub wait_no_run
 {
 	my ($node) = @_;
 
@@ -81,8 +66,6 @@ sub ended
 		q{SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type LIKE 'rappel_conso run %'})
 	  || die 'the run worker has not ended';
 }
-
-sub requests { return join(' ', map { $_->{kind} } $_[0]->log); }
 
 #
 # What nothing new costs
@@ -109,7 +92,7 @@ sub all_observed
 {
 	my ($node) = @_;
 
-	value($node, q{UPDATE rappel_conso.stream SET batch_size = batch_size - 1 WHERE name = 'rappel_conso'});
+	$node->sql(q{UPDATE rappel_conso.stream SET batch_size = batch_size - 1 WHERE name = 'rappel_conso'});
 	return $node->poll_query_until('postgres', "SELECT bool_and(high_watermark = $RECORDS) FROM rappel_conso.stream_offset")
 	  || die 'the end of the topic was not observed';
 }
@@ -124,15 +107,15 @@ foreach my $case (@cases)
 		kafka => $case->{brokers},
 		conf => $QUIET);
 
-	value($node, 'CREATE EXTENSION pg_walinspect; SELECT rc_start()');
-	is(sync($node), "success|$RECORDS|$RECORDS|0|0|0", "$case->{name}: a first sync");
-	ended($node);
+	$node->sql('CREATE EXTENSION pg_walinspect; SELECT rc_start()');
+	is($node->sync(columns => $COUNTERS), "success|$RECORDS|$RECORDS|0|0|0", "$case->{name}: a first sync");
+	wait_no_run($node);
 	all_observed($node) if $case->{brokers};
 	$api->fault('gate', on => 'meta', times => 0);
-	value($node, q{
+	$node->sql(q{
 		UPDATE rappel_conso.source SET poll_interval = '1 second' WHERE name = 'rappel_conso';
 		VACUUM; CHECKPOINT});
-	$case->{runs} = value($node, 'SELECT count(*) FROM rappel_conso.run');
+	$case->{runs} = $node->sql('SELECT count(*) FROM rappel_conso.run');
 }
 $_->{api}->wait_held foreach @cases;
 
@@ -152,7 +135,7 @@ sub next_poll
 	{
 		$case->{api}->wait_held
 		  until scalar(my @log = $case->{api}->log) > $seen{ $case->{name} };
-		push @{ $case->{checked} }, value($case->{node}, 'SELECT checked_at FROM rappel_conso.source_state');
+		push @{ $case->{checked} }, $case->{node}->sql('SELECT checked_at FROM rappel_conso.source_state');
 	}
 	return;
 }
@@ -172,14 +155,14 @@ foreach my $case (@cases)
 	my ($name, $node, $api) = @$case{ 'name', 'node', 'api' };
 	my ($bytes, $pages, $kinds, $relations) = wal_since($node, $case->{lsn});
 
-	is(requests($api), join(' ', ('meta') x $POLLS), "$name: $POLLS polls ask for the metas and nothing else");
+	is($api->requests, join(' ', ('meta') x $POLLS), "$name: $POLLS polls ask for the metas and nothing else");
 	is(scalar(keys %{ { map { $_ => 1 } @{ $case->{checked} } } }),
 		$POLLS, "$name: each of them is over after its one request");
 	cmp_ok($bytes / $POLLS, '<', $POLL_WAL, sprintf('%s: a poll writes %.0f bytes of WAL', $name, $bytes / $POLLS));
 	is($pages, 0, "$name: no page as a whole");
 	is($relations, 'rappel_conso.source_state', "$name: of the source's state alone");
 	like($kinds, qr{^(Heap2/PRUNE )?Heap/HOT_UPDATE Transaction/COMMIT$}, "$name: whose row is updated in its place");
-	is(value($node, 'SELECT count(*) FROM rappel_conso.run'), $case->{runs}, "$name: there is no row of a run");
+	is($node->sql('SELECT count(*) FROM rappel_conso.run'), $case->{runs}, "$name: there is no row of a run");
 	is(high_watermark(), $case->{high_watermark}, "$name: no message came to the topic") if $case->{brokers};
 }
 
@@ -189,23 +172,23 @@ foreach my $case (@cases)
 	my ($name, $node, $api) = @$case{ 'name', 'node', 'api' };
 	my $lsn;
 
-	value($node, q{UPDATE rappel_conso.source SET poll_interval = NULL WHERE name = 'rappel_conso'});
+	$node->sql(q{UPDATE rappel_conso.source SET poll_interval = NULL WHERE name = 'rappel_conso'});
 	$api->control(faults => [], release => JSON::PP::true);
-	ended($node);
-	is(sync($node), $NOTHING, "$name: rc_sync_now() finds nothing new") foreach 1, 2;
-	ended($node);
+	wait_no_run($node);
+	is($node->sync(columns => $COUNTERS), $NOTHING, "$name: rc_sync_now() finds nothing new") foreach 1, 2;
+	wait_no_run($node);
 	$api->clear_log;
 	$lsn = insert_lsn($node);
-	is(sync($node), $NOTHING, "$name: nor does it again") foreach 1 .. $POLLS;
-	ended($node);
+	is($node->sync(columns => $COUNTERS), $NOTHING, "$name: nor does it again") foreach 1 .. $POLLS;
+	wait_no_run($node);
 
 	my ($bytes, $pages, $kinds, $relations) = wal_since($node, $lsn);
 
-	is(requests($api), join(' ', ('meta') x $POLLS), "$name: by one request each");
+	is($api->requests, join(' ', ('meta') x $POLLS), "$name: by one request each");
 	cmp_ok($bytes / $POLLS, '<', $SYNC_WAL, sprintf('%s: each writes %.0f bytes of WAL', $name, $bytes / $POLLS));
 	is( join(' ', grep { !/^rappel_conso\.(run|task|source_state)(_pkey|_source_idx|_running_idx|_id_seq)?$/ } split(/ /, $relations)),
 		'', "$name: of runs, tasks and the source's state alone");
-	is(value($node, 'SELECT count(*) FROM rappel_conso.run'), $case->{runs} + 2 + $POLLS, "$name: there is the row of each run");
+	is($node->sql('SELECT count(*) FROM rappel_conso.run'), $case->{runs} + 2 + $POLLS, "$name: there is the row of each run");
 	is(high_watermark(), $case->{high_watermark}, "$name: no message came to the topic") if $case->{brokers};
 }
 
@@ -224,7 +207,7 @@ SKIP:
 
 my ($api, $old) = @{ $cases[0] }{ 'api', 'node' };
 
-value($old, 'SELECT rc_stop()');
+$old->sql('SELECT rc_stop()');
 $api->control(
 	append => {
 		dataset => DATASET,
@@ -232,8 +215,8 @@ $api->control(
 			{ numero_fiche => undef, date_publication => '2026-04-29T08:00:00+00:00' },
 			{ numero_fiche => '2026-04-9999', date_publication => '2026-04-29T08:00:00+00:00', numero_version => 'many' } ]
 	});
-is(sync($old, 'full_sync => true'), 'success|' . ($RECORDS + $BAD) . "|0|0|$RECORDS|$BAD", 'dead letters');
-value($old, <<~'EOC');
+is($old->sync(columns => $COUNTERS, arguments => 'full_sync => true'), 'success|' . ($RECORDS + $BAD) . "|0|0|$RECORDS|$BAD", 'dead letters');
+$old->sql(<<~'EOC');
 	SELECT rc_search_index();
 	ALTER TABLE rappel_conso_table ADD COLUMN note text DEFAULT 'none yet';
 	UPDATE rappel_conso_table SET note = 'looked at' WHERE reference_fiche = '2024-01-0001';
@@ -266,13 +249,13 @@ $api->control(
 		set => { numero_version => 9, motif_rappel => 'un autre motif' }
 	});
 $api->control(delete => { dataset => DATASET, where => "numero_fiche = '2024-01-0003'" });
-like(sync($old, 'full_sync => true'), qr/^success\|\d+\|0\|1\|\d+\|$BAD$/, 'a recall changes, another one is missing');
-is( value($old, q{
+like($old->sync(columns => $COUNTERS, arguments => 'full_sync => true'), qr/^success\|\d+\|0\|1\|\d+\|$BAD$/, 'a recall changes, another one is missing');
+is( $old->sql(q{
 		SELECT (SELECT count(*) FROM rappel_conso_history), (SELECT count(*) FROM changes),
 		       (SELECT count(*) FROM rappel_conso.dead_letter), (SELECT count(*) FROM rappel_conso.outbox),
 		       (SELECT count(*) || ' ' || count(missed_at) FROM rappel_conso.source_record)}),
 	"1|1|$BAD|1|" . ($RECORDS + 1) . ' 1', 'there is something of everything');
-value($old, q{UPDATE rappel_conso.source SET poll_interval = '1 second' WHERE name = 'rappel_conso'});
+$old->sql(q{UPDATE rappel_conso.source SET poll_interval = '1 second' WHERE name = 'rappel_conso'});
 
 # All that pg_dump writes: definitions and rows, also those of the extension's
 # own tables, and what users have made.
@@ -286,9 +269,9 @@ sub dump_of
 
 # What pg_dump leaves to CREATE EXTENSION: the members of the extension, one
 # line for each.
-sub members
+sub extension_members
 {
-	return value($_[0], q{
+	return $_[0]->sql(q{
 		SELECT 'relation', c.oid, c.oid::regclass, c.relkind, c.relowner::regrole, c.relacl, c.relrowsecurity, c.reloptions
 		  FROM pg_class c WHERE c.relnamespace = 'rappel_conso'::regnamespace ORDER BY c.oid::regclass::text;
 		SELECT 'column', a.attrelid::regclass, a.attnum, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attidentity,
@@ -314,7 +297,7 @@ sub members
 		 WHERE c.relnamespace = 'rappel_conso'::regnamespace AND c.relkind = 'S' ORDER BY 2});
 }
 
-my %before = (dump => dump_of($old), members => members($old), rows => table_digest($old));
+my %before = (dump => dump_of($old), members => extension_members($old), rows => $old->table_digest);
 
 like($before{dump}, qr/^COPY rappel_conso\.\Q$_\E \(/m, "the dump has rappel_conso.$_")
   foreach 'source_state', 'source_record', 'stream_offset', 'dead_letter', 'outbox', 'stream', 'run';
@@ -349,25 +332,25 @@ unlike($server_log, qr/LOG:  (rappel_conso|background worker "rappel_conso)/, 'a
 
 $new->start;
 $api->wait_held;
-is(value($new, 'SELECT rappel_conso.worker_pid(\'scheduler\') IS NOT NULL'), 't', 'the new server starts the scheduler, which polls');
+is($new->sql('SELECT rappel_conso.worker_pid(\'scheduler\') IS NOT NULL'), 't', 'the new server starts the scheduler, which polls');
 is(dump_of($new), $before{dump}, 'the new server has the same definitions and rows');
-is(members($new), $before{members}, 'the extension has the same members, with their rights');
-is(table_digest($new), $before{rows}, 'recalls are the same');
-is(value($new, q{SELECT count(*) > 1, bool_and(k.oid = r.oid) FROM rappel_conso.known_role k LEFT JOIN pg_roles r ON r.rolname = k.name}),
+is(extension_members($new), $before{members}, 'the extension has the same members, with their rights');
+is($new->table_digest, $before{rows}, 'recalls are the same');
+is($new->sql(q{SELECT count(*) > 1, bool_and(k.oid = r.oid) FROM rappel_conso.known_role k LEFT JOIN pg_roles r ON r.rolname = k.name}),
 	't|t', 'R3: and each owner is the role that it was');
 $api->control(faults => [], release => JSON::PP::true);
 
-value($new, q{UPDATE rappel_conso.source SET poll_interval = NULL WHERE name = 'rappel_conso'});
-ended($new);
-is(sync($new), $NOTHING, 'a sync finds nothing new');
+$new->sql(q{UPDATE rappel_conso.source SET poll_interval = NULL WHERE name = 'rappel_conso'});
+wait_no_run($new);
+is($new->sync(columns => $COUNTERS), $NOTHING, 'a sync finds nothing new');
 $api->control(touch => DATASET);
-like(sync($new), qr/^success\|[1-9]\d*\|0\|0\|\d+\|\d$/, 'what lies within the overlap is known');
-is(sync($new, 'full_sync => true'),
+like($new->sync(columns => $COUNTERS), qr/^success\|[1-9]\d*\|0\|0\|\d+\|\d$/, 'what lies within the overlap is known');
+is($new->sync(columns => $COUNTERS, arguments => 'full_sync => true'),
 	'success|' . ($RECORDS - 1 + $BAD) . '|0|0|' . ($RECORDS - 1) . "|$BAD", 'nor does a full sync write a row');
-is(value($new, 'SELECT sum(withdrawn), count(*) FILTER (WHERE state <> \'success\') FROM rappel_conso.run'),
+is($new->sql('SELECT sum(withdrawn), count(*) FILTER (WHERE state <> \'success\') FROM rappel_conso.run'),
 	'0|0', 'and nothing is withdrawn');
-is(table_digest($new), $before{rows}, 'recalls are still the same');
-is( value($new, q{SET ROLE cook; UPDATE rappel_conso.stream SET statement = statement WHERE name = 'prices' RETURNING value_type, search_path}),
+is($new->table_digest, $before{rows}, 'recalls are still the same');
+is( $new->sql(q{SET ROLE cook; UPDATE rappel_conso.stream SET statement = statement WHERE name = 'prices' RETURNING value_type, search_path}),
 	'kitchen.price|kitchen', q{the user's stream passes its check});
 $api->control(
 	update => {
@@ -375,8 +358,8 @@ $api->control(
 		where => "numero_fiche = '2024-01-0001'",
 		set => { numero_version => 40, motif_rappel => 'encore un motif' }
 	});
-like(sync($new, 'full_sync => true'), qr/^success\|\d+\|0\|1\|/, 'a change comes');
-is( value($new, q{
+like($new->sync(columns => $COUNTERS, arguments => 'full_sync => true'), qr/^success\|\d+\|0\|1\|/, 'a change comes');
+is( $new->sql(q{
 		SELECT t.note, t.motif_du_rappel, (SELECT count(*) FROM rappel_conso_history), (SELECT count(*) FROM changes),
 		       (SELECT string_agg(reference_fiche, ' ') FROM rc_search('"encore un motif"'))
 		  FROM rappel_conso_table t WHERE reference_fiche = '2024-01-0001'}),

@@ -15,29 +15,17 @@ use Test::More;
 my $api = start_api();
 my $node = new_node('main', api => $api);
 
-# As a superuser, or with SET ROLE before it.
-sub value { return $node->safe_psql('postgres', $_[0]); }
-
-# Run SQL; returns what it prints, or SQLSTATE, message and hint.
-sub outcome
-{
-	my ($sql) = @_;
-	my ($status, $out, $err) = $node->psql('postgres', "\\set VERBOSITY verbose\n$sql");
-
-	return $status ? join('; ', $err =~ /(?:ERROR|HINT):  (.*)$/mg) : $out;
-}
-
 # What the roles became, and who ran what.
 sub prey
 {
-	return value('SELECT rolname FROM pg_roles WHERE rolname = \'mallory\' AND rolsuper; SELECT DISTINCT by FROM prey');
+	return $node->sql('SELECT rolname FROM pg_roles WHERE rolname = \'mallory\' AND rolsuper; SELECT DISTINCT by FROM prey');
 }
 
 my %columns = map { /^(\w+) (.*?)( NOT NULL.*| PRIMARY KEY)?,?$/ ? ($1 => $2) : () }
-  value(q{SELECT setup FROM rappel_conso.stream}) =~ /^      (\w+ (?:text|timestamptz|date|integer|bigint)\S*.*)$/mg;
+  $node->sql(q{SELECT setup FROM rappel_conso.stream}) =~ /^      (\w+ (?:text|timestamptz|date|integer|bigint)\S*.*)$/mg;
 my @view = map { "NULL::$columns{$_} AS $_" } grep { $_ ne 'reference_fiche' } sort keys %columns;
 
-value(q{
+$node->sql(q{
 	CREATE ROLE mallory; CREATE ROLE victim;
 	GRANT CREATE ON SCHEMA public TO mallory;
 	CREATE TABLE prey (by text); GRANT INSERT ON prey TO PUBLIC;
@@ -54,7 +42,7 @@ value(q{
 
 sub put_views
 {
-	value('SET ROLE mallory; ' . join('; ', map {
+	$node->sql('SET ROLE mallory; ' . join('; ', map {
 		"CREATE VIEW $_ AS SELECT public.bite() AS reference_fiche, " . join(', ', @view, "NULL::tsvector AS mots", "now() AS valid_from", "now() AS valid_to")
 		  . "; GRANT SELECT ON $_ TO PUBLIC" } @_));
 	return;
@@ -62,7 +50,7 @@ sub put_views
 
 sub put_tables
 {
-	value('SET ROLE mallory; ' . join('; ', map {
+	$node->sql('SET ROLE mallory; ' . join('; ', map {
 		"CREATE TABLE $_ (reference_fiche text, " . join(', ', map { "$_ $columns{$_}" } grep { $_ ne 'reference_fiche' } sort keys %columns)
 		  . ", mots tsvector, valid_from timestamptz, valid_to timestamptz); INSERT INTO $_ (reference_fiche) VALUES ('x'); "
 		  . "ALTER TABLE $_ ENABLE ROW LEVEL SECURITY; CREATE POLICY p ON $_ USING (public.bite_all()); GRANT SELECT ON $_ TO PUBLIC" } @_));
@@ -78,55 +66,55 @@ sub check
 {
 	my ($what, $role, $error) = @_;
 
-	is(outcome("SET ROLE $role; $calls{$_}"), $error, "$what: $_, called by $role") foreach sort keys %calls;
+	is($node->outcome_of("SET ROLE $role; $calls{$_}"), $error, "$what: $_, called by $role") foreach sort keys %calls;
 	my ($message) = $error =~ /^\w+: (.*?);/;
 	$message =~ s/"/&quot;/g;
-	like(value("SET ROLE $role; SELECT rc_report()"),
+	like($node->sql("SET ROLE $role; SELECT rc_report()"),
 		qr{<section id="recalls"><h2>Recalls</h2><p class="error">Not read: \Q$message\E\.</p></section>}, "$what: report, called by $role");
 	is(prey(), '', "$what: nothing of it was run for $role");
 	return;
 }
 
 # A view as it is found before the first run; its columns are what is read.
-is(value(q{SELECT rc_own_table('rappel_conso_table') IS NULL, rc_own_table('rappel_conso_history') IS NULL}), 't|t', 'nothing is there');
-unlike(value('SELECT rc_report()'), qr/<section id="recalls">/, 'the page has no charts then');
-my $boss = value('SELECT current_user');
+is($node->sql(q{SELECT rc_own_table('rappel_conso_table') IS NULL, rc_own_table('rappel_conso_history') IS NULL}), 't|t', 'nothing is there');
+unlike($node->sql('SELECT rc_report()'), qr/<section id="recalls">/, 'the page has no charts then');
+my $boss = $node->sql('SELECT current_user');
 put_views('rappel_conso_table');
 check('a view', $_, '42809: "rappel_conso_table" is not a table; Rename what stands there; the next run makes the table.') foreach $boss, 'victim';
-value('DROP VIEW rappel_conso_table');
+$node->sql('DROP VIEW rappel_conso_table');
 
 put_tables('rappel_conso_table');
 check('a table', $_, '42501: table "rappel_conso_table" belongs to role "mallory", not to the owner of the stream; Rename that table, or give it to the owner of the stream.')
   foreach $boss, 'victim';
-is(value("SET ROLE victim; SELECT count(*) FROM rappel_conso_table; RESET ROLE; SELECT * FROM prey"), "1\nvictim", 'while it does run where it is read');
-value('DROP TABLE rappel_conso_table; TRUNCATE prey');
+is($node->sql("SET ROLE victim; SELECT count(*) FROM rappel_conso_table; RESET ROLE; SELECT * FROM prey"), "1\nvictim", 'while it does run where it is read');
+$node->sql('DROP TABLE rappel_conso_table; TRUNCATE prey');
 
 # The table is ours, its history is not.
-like(value('SELECT rc_sync_now()'), qr/success/, 'a first run');
-value('GRANT SELECT ON rappel_conso_table TO victim; DROP TABLE rappel_conso_history');
+like($node->sql('SELECT rc_sync_now()'), qr/success/, 'a first run');
+$node->sql('GRANT SELECT ON rappel_conso_table TO victim; DROP TABLE rappel_conso_history');
 put_views('rappel_conso_history');
 foreach my $role ($boss, 'victim')
 {
-	is(outcome("SET ROLE $role; $calls{past}"),
+	is($node->outcome_of("SET ROLE $role; $calls{past}"),
 		'42809: "rappel_conso_history" is not a table; Rename what stands there; the next run makes the table.',
 		"a view for the history, read by $role");
 }
-value('DROP VIEW rappel_conso_history');
+$node->sql('DROP VIEW rappel_conso_history');
 put_tables('rappel_conso_history');
 foreach my $role ($boss, 'victim')
 {
-	is(outcome("SET ROLE $role; $calls{past}"),
+	is($node->outcome_of("SET ROLE $role; $calls{past}"),
 		'42501: table "rappel_conso_history" belongs to role "mallory", not to the owner of the stream; Rename that table, or give it to the owner of the stream.',
 		"a table for the history, read by $role");
 }
 is(prey(), '', 'nothing of it was run');
-like(value(q{SET ROLE victim; SELECT count(*) > 0 FROM rc_report() r WHERE r ~ 'Recalls by category'}), qr/^t$/, 'the charts need the table only');
-is(outcome(q{SET ROLE mallory; SELECT rc_own_table('rappel_conso_table')}), '42501: permission denied for function rc_own_table', 'not everybody may ask whose they are');
-is(outcome(q{SELECT rc_own_table('rappel_conso_history')}), '42501: table "rappel_conso_history" belongs to role "mallory", not to the owner of the stream; Rename that table, or give it to the owner of the stream.', 'who may is told');
-is(outcome(q{SELECT rc_own_table('rappel_conso_table') = 'rappel_conso_table'::regclass}), 't', 'what is ours');
+like($node->sql(q{SET ROLE victim; SELECT count(*) > 0 FROM rc_report() r WHERE r ~ 'Recalls by category'}), qr/^t$/, 'the charts need the table only');
+is($node->outcome_of(q{SET ROLE mallory; SELECT rc_own_table('rappel_conso_table')}), '42501: permission denied for function rc_own_table', 'not everybody may ask whose they are');
+is($node->outcome_of(q{SELECT rc_own_table('rappel_conso_history')}), '42501: table "rappel_conso_history" belongs to role "mallory", not to the owner of the stream; Rename that table, or give it to the owner of the stream.', 'who may is told');
+is($node->outcome_of(q{SELECT rc_own_table('rappel_conso_table') = 'rappel_conso_table'::regclass}), 't', 'what is ours');
 
 # A stream of another role, and its table.
-value(q{
+$node->sql(q{
 	DROP TABLE rappel_conso_history, rappel_conso_table;
 	DROP FUNCTION rappel_conso_keep_history();
 	CREATE ROLE keeper LOGIN; GRANT CREATE ON SCHEMA public TO keeper;
@@ -134,22 +122,22 @@ value(q{
 	GRANT USAGE ON SCHEMA rappel_conso TO keeper; GRANT USAGE ON TYPE rappel_conso.recall, rappel_conso.reference_fiche TO keeper;
 	UPDATE rappel_conso.stream SET owner = 'keeper' WHERE name = 'rappel_conso';
 	UPDATE rappel_conso.source SET owner = 'keeper' WHERE name = 'rappel_conso'});
-like(value('SELECT rc_sync_now()'), qr/success/, 'a run of another owner');
-value('GRANT SELECT ON rappel_conso_table, rappel_conso_history TO victim; SELECT rc_search_index()');
-is(value(q{SET ROLE victim; SELECT count(*) > 0 FROM rc_search('alimentation')}), 't', 'rc_search() reads what is his');
-is(value(q{SET ROLE victim; SELECT count(*) > 0 FROM rc_recalls_at('infinity')}), 't', 'so does rc_recalls_at()');
-like(value('SET ROLE victim; SELECT rc_report()'), qr/Recalls by category/, 'and rc_report()');
+like($node->sql('SELECT rc_sync_now()'), qr/success/, 'a run of another owner');
+$node->sql('GRANT SELECT ON rappel_conso_table, rappel_conso_history TO victim; SELECT rc_search_index()');
+is($node->sql(q{SET ROLE victim; SELECT count(*) > 0 FROM rc_search('alimentation')}), 't', 'rc_search() reads what is his');
+is($node->sql(q{SET ROLE victim; SELECT count(*) > 0 FROM rc_recalls_at('infinity')}), 't', 'so does rc_recalls_at()');
+like($node->sql('SET ROLE victim; SELECT rc_report()'), qr/Recalls by category/, 'and rc_report()');
 
 # Whatever that owner puts into the table, and whoever has locked it: there is a
 # page, and what is not in it is told.
-sub page
+sub page_whatever
 {
 	my ($role) = @_;
 
-	return outcome("SET ROLE $role; SET statement_timeout = '60s'; SELECT rc_report()");
+	return $node->outcome_of("SET ROLE $role; SET statement_timeout = '60s'; SELECT rc_report()");
 }
 my $whole = qr{<section id="recalls"><h2>Recalls</h2><figure>.*Recalls by category.*<section id="dead">}s;
-value(q{SET ROLE keeper; CREATE FUNCTION trap() RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN true; END $$;
+$node->sql(q{SET ROLE keeper; CREATE FUNCTION trap() RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN true; END $$;
 	CREATE INDEX ON rappel_conso_table (date_de_publication) WHERE trap();
 	CREATE INDEX ON rappel_conso_table (categorie_de_produit, (trap()));
 	CREATE STATISTICS trapped ON (trap()), date_de_publication FROM rappel_conso_table;
@@ -162,39 +150,39 @@ my %traps = (
 	loop => 'LOOP BEGIN PERFORM pg_sleep(1e6); EXCEPTION WHEN query_canceled THEN NULL; END; END LOOP');
 foreach my $trap (sort keys %traps)
 {
-	value("SET ROLE keeper; CREATE OR REPLACE FUNCTION trap() RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS \$\$ BEGIN $traps{$trap}; RETURN true; END \$\$");
-	like(page($_), $whole, "D10: an index with $trap does not keep the page from $_") foreach $boss, 'victim';
+	$node->sql("SET ROLE keeper; CREATE OR REPLACE FUNCTION trap() RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS \$\$ BEGIN $traps{$trap}; RETURN true; END \$\$");
+	like(page_whatever($_), $whole, "D10: an index with $trap does not keep the page from $_") foreach $boss, 'victim';
 	next if $trap eq 'loop';
 	my $timeout = $trap eq 'sleep' ? '1s' : '60s';
-	like(outcome("SET ROLE $_; SET statement_timeout = '$timeout'; $calls{search}"), $trap eq 'sleep' ? qr/^57014: canceling statement due to statement timeout/ : qr/^38000: gotcha/,
+	like($node->outcome_of("SET ROLE $_; SET statement_timeout = '$timeout'; $calls{search}"), $trap eq 'sleep' ? qr/^57014: canceling statement due to statement timeout/ : qr/^38000: gotcha/,
 		"D10: what $trap says is no cancel of ${_}'s, and a cancel is one") foreach $boss, 'victim';
 }
-value('SET ROLE keeper; DROP FUNCTION trap() CASCADE');
+$node->sql('SET ROLE keeper; DROP FUNCTION trap() CASCADE');
 my $lock = $node->background_psql('postgres', on_error_die => 1);
 $lock->query('SET ROLE keeper; BEGIN; LOCK TABLE rappel_conso_table');
-like(page($_), qr{Not read: canceling statement due to lock timeout\..*<section id="dead">}s, "R7: nor does his lock from $_") foreach $boss, 'victim';
+like(page_whatever($_), qr{Not read: canceling statement due to lock timeout\..*<section id="dead">}s, "R7: nor does his lock from $_") foreach $boss, 'victim';
 $lock->query('ROLLBACK');
 $lock->quit;
 # the caller's own cancel is one
-value(q{SELECT count(*) FROM pg_class});
-like(outcome(q{SET statement_timeout = 1; SELECT count(rc_report()) FROM generate_series(1, 10000)}), qr/^57014/, 'the caller can cancel it');
+$node->sql(q{SELECT count(*) FROM pg_class});
+like($node->outcome_of(q{SET statement_timeout = 1; SELECT count(rc_report()) FROM generate_series(1, 10000)}), qr/^57014/, 'the caller can cancel it');
 
-value('ALTER TABLE rappel_conso_table ENABLE ROW LEVEL SECURITY');
-like(page('victim'), qr{Not read: table &quot;rappel_conso_table&quot; is not counted for role &quot;victim&quot;: it has row-level security\.}, 'nor are policies passed by');
-like(page($boss), $whole, 'which a superuser is not bound by');
-value('ALTER TABLE rappel_conso_table DISABLE ROW LEVEL SECURITY');
+$node->sql('ALTER TABLE rappel_conso_table ENABLE ROW LEVEL SECURITY');
+like(page_whatever('victim'), qr{Not read: table &quot;rappel_conso_table&quot; is not counted for role &quot;victim&quot;: it has row-level security\.}, 'nor are policies passed by');
+like(page_whatever($boss), $whole, 'which a superuser is not bound by');
+$node->sql('ALTER TABLE rappel_conso_table DISABLE ROW LEVEL SECURITY');
 # children count, as in a query, and so do rows of before a column
 my $count = qr{of (\d+)</figcaption>};
-my ($before) = page($boss) =~ $count;
-value(q{SET ROLE keeper; CREATE TABLE rest (junk int, LIKE rappel_conso_table INCLUDING ALL); ALTER TABLE rest DROP COLUMN junk, INHERIT rappel_conso_table;
+my ($before) = page_whatever($boss) =~ $count;
+$node->sql(q{SET ROLE keeper; CREATE TABLE rest (junk int, LIKE rappel_conso_table INCLUDING ALL); ALTER TABLE rest DROP COLUMN junk, INHERIT rappel_conso_table;
 	INSERT INTO rest (reference_fiche, categorie_de_produit) VALUES ('c1', 'a category of the child'), ('c2', repeat('x', 1000000))});
-my ($after) = page($boss) =~ $count;
+my ($after) = page_whatever($boss) =~ $count;
 is($after, $before + 2, 'children of the table count');
-value('SET ROLE keeper; ALTER TABLE rappel_conso_table RENAME categorie_de_produit TO categorie');
-like(page('victim'), qr{<section id="recalls"><h2>Recalls</h2><p class="error">Not read: column .*categorie_de_produit.* does not exist}, 'a column that is gone is told');
-value('SET ROLE keeper; ALTER TABLE rappel_conso_table RENAME categorie TO categorie_de_produit; DROP TABLE rest');
+$node->sql('SET ROLE keeper; ALTER TABLE rappel_conso_table RENAME categorie_de_produit TO categorie');
+like(page_whatever('victim'), qr{<section id="recalls"><h2>Recalls</h2><p class="error">Not read: column .*categorie_de_produit.* does not exist}, 'a column that is gone is told');
+$node->sql('SET ROLE keeper; ALTER TABLE rappel_conso_table RENAME categorie TO categorie_de_produit; DROP TABLE rest');
 
-value(q{UPDATE rappel_conso.stream SET owner = current_user WHERE name = 'rappel_conso'});
-like(outcome($calls{search}), qr/^42501: table "rappel_conso_table" belongs to role "keeper"/, 'until the stream is no longer his');
+$node->sql(q{UPDATE rappel_conso.stream SET owner = current_user WHERE name = 'rappel_conso'});
+like($node->outcome_of($calls{search}), qr/^42501: table "rappel_conso_table" belongs to role "keeper"/, 'until the stream is no longer his');
 
 done_testing();

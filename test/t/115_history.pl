@@ -16,65 +16,55 @@ my $api = start_api();
 my $node = new_node('main', api => $api);
 my $changes = 0;
 
-sub value { return $node->safe_psql('postgres', $_[0]); }
-
-sub failure
-{
-	my ($sql) = @_;
-	my ($status, $out, $err) = $node->psql('postgres', "\\set VERBOSITY verbose\n$sql");
-
-	return join('; ', $err =~ /(?:ERROR|HINT):  (.*)$/mg);
-}
-
 # A fiche changes at the API, and is read.
 my $fiche = '2026-06-0299';
 
-sub change
+sub change_recall
 {
 	my ($note) = @_;
 
 	$api->control(update => { dataset => DATASET, where => "numero_fiche = '$fiche'", set => { libelle => "libelle " . ++$changes } });
-	is(value('SELECT state, updated, dead FROM rc_sync_now(full_sync => true)'), 'success|1|0', "$note: a recall changes");
+	is($node->sql('SELECT state, updated, dead FROM rc_sync_now(full_sync => true)'), 'success|1|0', "$note: a recall changes");
 	return;
 }
 
-sub history { return value("SELECT libelle FROM rappel_conso_history WHERE reference_fiche = '$fiche' ORDER BY valid_from"); }
+sub history { return $node->sql("SELECT libelle FROM rappel_conso_history WHERE reference_fiche = '$fiche' ORDER BY valid_from"); }
 
 #
 # Dropped
 #
-is( failure('SELECT * FROM rc_recalls_at(now())'),
+is( $node->error_of('SELECT * FROM rc_recalls_at(now())'),
 	'42P01: table "rappel_conso_table" does not exist yet; The first run makes it: SELECT * FROM rc_sync_now().',
 	'before the first run it says how to get it');
-value('SELECT rc_sync_now()');
+$node->sql('SELECT rc_sync_now()');
 my $columns = q{
 	SELECT string_agg(concat_ws(' ', attname, format_type(atttypid, atttypmod), attnotnull, col_description(attrelid, attnum)), ', ' ORDER BY attnum)
 	  FROM pg_attribute WHERE attrelid = 'rappel_conso_history'::regclass AND attnum > 0 AND NOT attisdropped};
-my $made = value($columns);
+my $made = $node->sql($columns);
 like($made, qr/^reference_fiche text t, date_de_publication .* f, .*withdrawn_at timestamp with time zone f, valid_from .* t .*, valid_to .* t /,
 	'the history has the columns of the table');
-value(q{SELECT rc_search_index(); ALTER TABLE rappel_conso_table ADD COLUMN note text NOT NULL DEFAULT 'mine'});
-change('as ever');
-is(history(), value(q{SELECT libelle FROM rappel_conso_history}), 'its old row is kept');
+$node->sql(q{SELECT rc_search_index(); ALTER TABLE rappel_conso_table ADD COLUMN note text NOT NULL DEFAULT 'mine'});
+change_recall('as ever');
+is(history(), $node->sql(q{SELECT libelle FROM rappel_conso_history}), 'its old row is kept');
 
-value('DROP TABLE rappel_conso_history');
-is( failure('SELECT * FROM rc_recalls_at(now())'),
+$node->sql('DROP TABLE rappel_conso_history');
+is( $node->error_of('SELECT * FROM rc_recalls_at(now())'),
 	'42P01: there is no history of recalls; The next run makes it, where the triggers keep_superseded and keep_deleted of rappel_conso_table are enabled.',
 	'where it was dropped, it says how to get it back');
-is( failure("DELETE FROM rappel_conso_table WHERE reference_fiche = '$fiche'"),
+is( $node->error_of("DELETE FROM rappel_conso_table WHERE reference_fiche = '$fiche'"),
 	'58P01: table "rappel_conso_history" is missing; The next run or start of the stream makes it. To keep no history: ALTER TABLE rappel_conso_table DISABLE TRIGGER keep_superseded, DISABLE TRIGGER keep_deleted.',
 	'an old row is not lost');
-change('dropped');
+change_recall('dropped');
 is(history(), 'libelle 1', 'the run has made it again, and the old row is in it');
-is(value($columns), $made, 'with the same columns, and none of the user');
-is(value(q{SELECT count(*) FROM pg_index WHERE indrelid = 'rappel_conso_history'::regclass}), 1, 'and its index');
-is(value("SELECT count(*) FROM rc_recalls_at(now()) WHERE reference_fiche = '$fiche'"), 1, 'rc_recalls_at() goes on');
+is($node->sql($columns), $made, 'with the same columns, and none of the user');
+is($node->sql(q{SELECT count(*) FROM pg_index WHERE indrelid = 'rappel_conso_history'::regclass}), 1, 'and its index');
+is($node->sql("SELECT count(*) FROM rc_recalls_at(now()) WHERE reference_fiche = '$fiche'"), 1, 'rc_recalls_at() goes on');
 
-value('ALTER TABLE rappel_conso_table DISABLE TRIGGER keep_superseded, DISABLE TRIGGER keep_deleted; DROP TABLE rappel_conso_history');
-change('switched off');
-is(value(q{SELECT to_regclass('rappel_conso_history') IS NULL}), 't', 'switched off, it stays away');
-value('ALTER TABLE rappel_conso_table ENABLE TRIGGER keep_superseded, ENABLE TRIGGER keep_deleted');
-change('switched on');
+$node->sql('ALTER TABLE rappel_conso_table DISABLE TRIGGER keep_superseded, DISABLE TRIGGER keep_deleted; DROP TABLE rappel_conso_history');
+change_recall('switched off');
+is($node->sql(q{SELECT to_regclass('rappel_conso_history') IS NULL}), 't', 'switched off, it stays away');
+$node->sql('ALTER TABLE rappel_conso_table ENABLE TRIGGER keep_superseded, ENABLE TRIGGER keep_deleted');
+change_recall('switched on');
 is(history(), 'libelle 3', 'switched on, it is back');
 
 #
@@ -91,7 +81,7 @@ my $chain = qq{
 	SELECT count(*), count(*) FILTER (WHERE valid_to <= valid_from), count(*) FILTER (WHERE valid_to IS DISTINCT FROM follows),
 	       (SELECT string_agg(DISTINCT count::text, ' ') FROM (SELECT (SELECT count(*) FROM rc_recalls_at(v.valid_from) r WHERE r.reference_fiche = '$fiche') FROM version v) n)
 	  FROM next};
-is(value($chain), '2|0|0|1', 'each version begins where the one before ended');
+is($node->sql($chain), '2|0|0|1', 'each version begins where the one before ended');
 
 # A transaction that begins before another one of its kind, and writes after it.
 my $update = "UPDATE rappel_conso_table SET libelle = 'late', updated_at = now() WHERE reference_fiche = '$fiche'";
@@ -99,30 +89,30 @@ foreach my $late ($update, qq{
 	INSERT INTO rappel_conso_table AS t (reference_fiche) VALUES ('$fiche')
 	ON CONFLICT (reference_fiche) DO UPDATE SET withdrawn_at = now(), updated_at = now()})
 {
-	my $before = value('SELECT count(*) FROM rappel_conso_history');
+	my $before = $node->sql('SELECT count(*) FROM rappel_conso_history');
 	my $other = sprintf('psql -XAtq -d "%s" -c', $node->connstr('postgres'));
 
 	$api->control(update => { dataset => DATASET, where => "numero_fiche = '$fiche'", set => { libelle => 'libelle ' . ++$changes } });
-	value(qq{
+	$node->sql(qq{
 		BEGIN;
 		SELECT now();
 		\\! $other "SELECT rc_sync_now(full_sync => true)"
 		\\! $other "UPDATE rappel_conso_table SET libelle = 'by hand', updated_at = now() WHERE reference_fiche = '$fiche'"
 		$late;
 		COMMIT});
-	is(value('SELECT count(*) FROM rappel_conso_history'), $before + 3, 'three changes, the last by the oldest transaction');
+	is($node->sql('SELECT count(*) FROM rappel_conso_history'), $before + 3, 'three changes, the last by the oldest transaction');
 }
-is(value($chain), '8|0|0|1', 'versions follow each other all the same');
+is($node->sql($chain), '8|0|0|1', 'versions follow each other all the same');
 
 # A time that is yet to come, and the stream after it.
-value("UPDATE rappel_conso_table SET updated_at = now() + interval '1 day' WHERE reference_fiche = '$fiche'");
-change('in the future');
-is(value($chain), '10|0|0|1', 'the stream writes a time after that');
-value("UPDATE rappel_conso_table SET motif_du_rappel = 'x' WHERE reference_fiche = '$fiche'");
-is(value($chain), '10|0|0|1', 'an update that leaves the time alone keeps nothing');
+$node->sql("UPDATE rappel_conso_table SET updated_at = now() + interval '1 day' WHERE reference_fiche = '$fiche'");
+change_recall('in the future');
+is($node->sql($chain), '10|0|0|1', 'the stream writes a time after that');
+$node->sql("UPDATE rappel_conso_table SET motif_du_rappel = 'x' WHERE reference_fiche = '$fiche'");
+is($node->sql($chain), '10|0|0|1', 'an update that leaves the time alone keeps nothing');
 
-my ($deleted) = value("DELETE FROM rappel_conso_table WHERE reference_fiche = '$fiche' RETURNING updated_at") =~ /(.*)/;
-is(value("SELECT max(valid_from) = '$deleted', bool_and(valid_from <= valid_to) FROM rappel_conso_history WHERE reference_fiche = '$fiche'"),
+my ($deleted) = $node->sql("DELETE FROM rappel_conso_table WHERE reference_fiche = '$fiche' RETURNING updated_at") =~ /(.*)/;
+is($node->sql("SELECT max(valid_from) = '$deleted', bool_and(valid_from <= valid_to) FROM rappel_conso_history WHERE reference_fiche = '$fiche'"),
 	't|t', 'a row that is deleted before its time never was');
 
 done_testing();

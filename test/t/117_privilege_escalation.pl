@@ -23,35 +23,23 @@ my $node = new_node('attacks', kafka => $kafka, extension => 0, conf => "max_wor
 
 # These have the first OIDs that there are for roles.
 my @roles = ('mallory', 'alice', 'watcher');
-$node->safe_psql('postgres', "CREATE ROLE $_ LOGIN") foreach @roles;
-RappelConso::create_extension($node, api => $api);
+$node->sql("CREATE ROLE $_ LOGIN") foreach @roles;
+$node->create_extension(api => $api);
 
-sub query { return $node->safe_psql('postgres', $_[0]); }
-
-# As a role: what it prints, or the error with its SQLSTATE.
-sub as
-{
-	my ($role, $sql) = @_;
-	my ($code, $out, $err) = $node->psql('postgres', "\\set VERBOSITY verbose\nSET client_min_messages = error; SET row_security = on;\n$sql",
-		extra_params => [ '-U', $role ], on_error_stop => 1);
-
-	return $err =~ /(?:ERROR|FATAL):  (.*)/ ? $1 : $out;
-}
-
-my $boss = query('SELECT current_user');
+my $boss = $node->sql('SELECT current_user');
 $kafka->create_topic($_) foreach 'mallory.in', 'alice.in', 'mallory.bad';
 $kafka->produce_many('mallory.in', [ [ 'k', '{"n": 1}' ], [ 'k', '{"n": 2}' ] ]);
 $kafka->produce_many('mallory.bad', [ [ 'k', '{"n": 1}' ], [ 'k', 'no json' ], [ 'k', '{"n": 3}' ] ]);
 $kafka->produce_many('alice.in', [ [ 'k', '{"n": 1}' ], [ 'k', 'secret of alice' ] ]);
 
-query(q{
+$node->sql(q{
 	UPDATE rappel_conso.source SET poll_interval = NULL;
 	GRANT pg_monitor TO watcher;
 	CREATE SCHEMA evil AUTHORIZATION mallory; GRANT USAGE ON SCHEMA evil TO PUBLIC;
 	CREATE SCHEMA alice AUTHORIZATION alice;
 	GRANT CREATE ON SCHEMA public TO mallory;
 	CREATE TABLE trophy (what text, who text); REVOKE ALL ON trophy FROM PUBLIC});
-query(qq{
+$node->sql(qq{
 	GRANT USAGE ON SCHEMA rappel_conso TO $_;
 	GRANT SELECT, INSERT, UPDATE, DELETE ON rappel_conso.stream, rappel_conso.source TO $_;
 	GRANT SELECT ON rappel_conso.stream_offset, rappel_conso.stream_state, rappel_conso.dead_letter, rappel_conso.outbox, rappel_conso.lag,
@@ -60,7 +48,7 @@ query(qq{
 	  rc_publish(text, text, text, jsonb), rc_publish(text, bytea, bytea, jsonb) TO $_;
 	INSERT INTO rappel_conso.topic_grant VALUES ('$_', '$_.*', true, true)}) foreach 'alice', 'mallory';
 
-is(as('alice', q{
+is($node->outcome_as('alice', q{
 	CREATE TABLE alice.t (n int);
 	CREATE TYPE alice.private AS (n int); REVOKE USAGE ON TYPE alice.private FROM PUBLIC;
 	CREATE DOMAIN alice.private_number AS int; REVOKE USAGE ON TYPE alice.private_number FROM PUBLIC;
@@ -68,7 +56,7 @@ is(as('alice', q{
 	INSERT INTO rappel_conso.stream (name, topics, statement) VALUES ('alice', '{alice.in}', 'INSERT INTO alice.t SELECT (value->>''n'')::int FROM records');
 	SELECT applied, dead FROM rc_drain('alice')}), '2|1', 'alice has a stream, and a dead letter');
 
-as('mallory', qq{
+$node->outcome_as('mallory', qq{
 	CREATE FUNCTION evil.bite(what text) RETURNS text LANGUAGE plpgsql AS \$\$
 	BEGIN
 	  RAISE LOG 'BITE: % as % (%)', what, current_user, session_user;
@@ -94,7 +82,7 @@ as('mallory', qq{
 my $log_at = -s $node->logfile;
 
 # Who was bitten since the last look, as "name of the attack as role".
-sub bites
+sub bitten
 {
 	my $text = substr(slurp_file($node->logfile), $log_at);
 	my %who;
@@ -118,7 +106,7 @@ my $state = q{
 	UNION ALL SELECT count(*)::text FROM pg_auth_members m WHERE m.member = 'mallory'::regrole
 	UNION ALL SELECT count(*)::text FROM pg_trigger WHERE tgrelid IN (SELECT oid FROM pg_class WHERE relnamespace = 'rappel_conso'::regnamespace)
 	UNION ALL SELECT string_agg(evtname, ' ') FROM pg_event_trigger};
-my $before = query($state);
+my $before = $node->sql($state);
 my $tried = 0;
 
 sub gained_nothing
@@ -127,7 +115,7 @@ sub gained_nothing
 
 	$tried++;
 	is($bitten =~ s/^mallory$//r, '', "$name: nothing of hers ran as another");
-	is(query($state), $before, "$name: nothing was gained");
+	is($node->sql($state), $before, "$name: nothing was gained");
 	return;
 }
 
@@ -268,14 +256,14 @@ foreach my $attack (@streams)
 	s/BOSS/$boss/g foreach $prepare, values %columns, (ref $outcome ? () : $outcome);
 	my $insert = "SET search_path = $path; INSERT INTO rappel_conso.stream (name, " . join(', ', sort keys %columns) . ") VALUES ('attack', "
 	  . join(', ', map { '$q$' . $columns{$_} . '$q$' } sort keys %columns) . ')';
-	is(as('mallory', "DELETE FROM rappel_conso.stream WHERE name = 'attack'; $prepare"), '', "$name: is prepared");
-	$said = as('mallory', "$insert; SELECT applied || '|' || dead FROM public.rc_drain('attack')");
+	is($node->outcome_as('mallory', "DELETE FROM rappel_conso.stream WHERE name = 'attack'; $prepare"), '', "$name: is prepared");
+	$said = $node->outcome_as('mallory', "$insert; SELECT applied || '|' || dead FROM public.rc_drain('attack')");
 	ref $outcome ? like($said, $outcome, "$name: what became of it") : is($said, $outcome, "$name: what became of it");
-	my $bitten = bites();
+	my $bitten = bitten();
 	is($bitten, 'mallory', "$name: it was tried, as mallory") if $ran;
 	gained_nothing($name, $bitten);
 }
-query(q{DELETE FROM rappel_conso.stream WHERE name = 'attack'});
+$node->sql(q{DELETE FROM rappel_conso.stream WHERE name = 'attack'});
 
 # ---- by what others do with what is hers ----
 
@@ -293,23 +281,23 @@ my @others = (
 	[ 'alice uses her own under the same names', 'alice', q{SELECT applied || '|' || dead FROM rc_drain('alice')}, '0|0' ],
 	[ 'superuser calls a function of hers that seeks', $boss, q{SELECT evil.seek()}, '42704: stream "alice" does not exist' ],
 	[ 'superuser calls a function of hers that publishes', $boss, q{SELECT evil.forge()}, '42501: role "mallory" may not write topic "alice.in"' ]);
-is(as('mallory', q{
+is($node->outcome_as('mallory', q{
 	SET search_path = evil, pg_catalog;
 	INSERT INTO rappel_conso.stream (name, topics, statement) VALUES ('hers', '{mallory.bad}', 'INSERT INTO t SELECT bite(''hers'') || (1 / (record_offset - record_offset)) FROM records');
 	CREATE FUNCTION evil.seek() RETURNS void SECURITY DEFINER LANGUAGE sql AS 'SELECT public.rc_seek(''alice'', ''latest'')';
 	CREATE FUNCTION evil.forge() RETURNS uuid SECURITY DEFINER LANGUAGE sql AS 'SELECT public.rc_publish(''alice.in'', ''x''::text, ''k'')'}), '', 'mallory has a stream that fails');
-bites();
+bitten();
 foreach my $attack (@others)
 {
 	my ($name, $role, $sql, $outcome, $ran) = @$attack;
 
 	if ($name =~ /drains/)
 	{
-		as('mallory', q{SET search_path = evil, pg_catalog; UPDATE rappel_conso.stream SET statement = 'INSERT INTO t SELECT bite(''hers'') || (1 / (record_offset - record_offset)) FROM records' WHERE name = 'hers'});
-		bites();
+		$node->outcome_as('mallory', q{SET search_path = evil, pg_catalog; UPDATE rappel_conso.stream SET statement = 'INSERT INTO t SELECT bite(''hers'') || (1 / (record_offset - record_offset)) FROM records' WHERE name = 'hers'});
+		bitten();
 	}
-	is(as($role, $sql), $outcome, "$name: what became of it");
-	my $bitten = bites();
+	is($node->outcome_as($role, $sql), $outcome, "$name: what became of it");
+	my $bitten = bitten();
 	is($bitten, 'mallory', "$name: what is hers ran, as mallory") if $ran;
 	gained_nothing($name, $bitten);
 }
@@ -343,8 +331,8 @@ foreach my $attack (@rows)
 {
 	my ($name, $sql, $outcome) = @$attack;
 
-	like(as('mallory', $sql), $outcome, "$name: what became of it");
-	gained_nothing($name, bites());
+	like($node->outcome_as('mallory', $sql), $outcome, "$name: what became of it");
+	gained_nothing($name, bitten());
 }
 
 # A row as of a dump is taken as it is; its worker finds out.
@@ -359,32 +347,32 @@ foreach my $attack (@restored)
 	my ($name, $column, $value, $statement, $outcome) = @$attack;
 
 	like(
-		as( 'mallory', "INSERT INTO rappel_conso.stream (name, search_path, statement, "
+		$node->outcome_as('mallory', "INSERT INTO rappel_conso.stream (name, search_path, statement, "
 			  . join(', ', ($column eq 'topics' ? () : 'topics'), $column) . ") VALUES ('restored', 'evil, pg_catalog', '$statement', "
 			  . join(', ', ($column eq 'topics' ? () : q{'{mallory.in}'}), $value) . "); SELECT applied FROM rc_drain('restored')"),
 		$outcome, "$name: what became of it");
-	gained_nothing($name, bites());
-	as('mallory', q{DELETE FROM rappel_conso.stream WHERE name = 'restored'});
+	gained_nothing($name, bitten());
+	$node->outcome_as('mallory', q{DELETE FROM rappel_conso.stream WHERE name = 'restored'});
 }
 
 # ---- R12: what a role may not know of ----
 
-my $run = query(qq{INSERT INTO rappel_conso.run (source, state) VALUES ('rappel_conso', 'queued') RETURNING id});
+my $run = $node->sql(qq{INSERT INTO rappel_conso.run (source, state) VALUES ('rappel_conso', 'queued') RETURNING id});
 foreach my $case (
 	map({ [ "rc_$_->[0]('%s'$_->[1])", 'alice', 'nothing' ] } [ 'seek', q{, 'latest'} ], [ 'drain', '' ], [ 'retry', '' ], [ 'retry', ', 1' ]),
 	map({ [ "rc_$_->[0]('%s'$_->[1])", 'rappel_conso', 'nothing' ] } [ 'sync_now', '' ], [ 'trigger', '' ], [ 'backfill', q{, '2026-01-01', '2026-01-02'} ]),
 	map({ [ "rc_$_(%s)", $run, 123456 ] } 'wait', 'cancel'))
 {
 	my ($call, $is_of_another, $is_not) = @$case;
-	my ($theirs, $nobodys) = map { as('mallory', sprintf("\\set VERBOSITY verbose\nSELECT * FROM $call", $_)) } $is_of_another, $is_not;
+	my ($theirs, $nobodys) = map { $node->outcome_as('mallory', sprintf("\\set VERBOSITY verbose\nSELECT * FROM $call", $_)) } $is_of_another, $is_not;
 
 	like($nobodys, qr/^42704: \w+ "?$is_not"? does not exist/, "R12: $call of what is not there");
 	is($theirs =~ s/\b\Q$is_of_another\E\b/$is_not/gr, $nobodys, "R12: $call of what is another's says the same");
-	gained_nothing("R12: $call", bites());
+	gained_nothing("R12: $call", bitten());
 }
-query(qq{DELETE FROM rappel_conso.run WHERE id = $run});
-query(q{GRANT EXECUTE ON FUNCTION rc_seek TO watcher});
-is(as('watcher', q{SELECT rc_seek('alice', 'latest')}), '42501: must be member of role "alice" to use stream "alice"', 'R12: who may see it is told why');
+$node->sql(qq{DELETE FROM rappel_conso.run WHERE id = $run});
+$node->sql(q{GRANT EXECUTE ON FUNCTION rc_seek TO watcher});
+is($node->outcome_as('watcher', q{SELECT rc_seek('alice', 'latest')}), '42501: must be member of role "alice" to use stream "alice"', 'R12: who may see it is told why');
 
 # The file that a setting names: neither its path nor its keys.
 sub config_error
@@ -405,7 +393,7 @@ sub config_error
 	my ($code, $out, $err) = $node->psql('postgres', "\\set VERBOSITY verbose\n$sql", extra_params => [ '-U', 'mallory' ], on_error_stop => 1);
 	return $err;
 }
-as('mallory', qq{INSERT INTO rappel_conso.source (name, url, dataset, topic, retries) VALUES ('own', '${\$api->url}', '${\DATASET}', 'mallory.out', 0)});
+$node->outcome_as('mallory', qq{INSERT INTO rappel_conso.source (name, url, dataset, topic, retries) VALUES ('own', '${\$api->url}', '${\DATASET}', 'mallory.out', 0)});
 foreach my $case (
 	[ 'kafka_config_file', undef ], [ 'kafka_config_file', "hidden.key = 1\n" ], [ 'kafka_config_file', "group.id = hidden-value\n" ],
 	[ 'kafka_config_file', "security.protocol = hidden-value\n" ], [ 'kafka_config_file', "hidden-line\n" ],
@@ -419,7 +407,7 @@ foreach my $case (
 
 	like($error, qr/ERROR: /, "R12: $setting with $what: an error");
 	unlike($error, qr/hidden/, "R12: $setting with $what: says neither path nor key");
-	unlike(as('mallory', q{SELECT string_agg(s::text, '') FROM rappel_conso.stream_state s; SELECT string_agg(concat_ws(' ', r.error, r.detail, r.hint, r.context), '') FROM rappel_conso.run r; SELECT string_agg(t.error, '') FROM rappel_conso.task t}),
+	unlike($node->outcome_as('mallory', q{SELECT string_agg(s::text, '') FROM rappel_conso.stream_state s; SELECT string_agg(concat_ws(' ', r.error, r.detail, r.hint, r.context), '') FROM rappel_conso.run r; SELECT string_agg(t.error, '') FROM rappel_conso.task t}),
 		qr/hidden/, "R12: nor do the states");
 	like(substr(slurp_file($node->logfile), $log_at), qr/DETAIL:  The (?:file|property|key) |ERROR:  could not start a Kafka client|line 1 of the file/, 'while the log of the server does');
 	$node->append_conf('postgresql.conf', "rappel_conso.$setting = ''\n");
@@ -429,23 +417,23 @@ foreach my $case (
 
 # ---- by a source whose grant has gone ----
 
-query(q{UPDATE rappel_conso.topic_grant SET can_write = false WHERE role = 'mallory'});
-like(as('mallory', q{SELECT * FROM rc_sync_now('own')}), qr/^42501: owner "mallory" of source "own" may not write topic "mallory.out"$/, 'R10: a source publishes with a grant only');
-query(q{UPDATE rappel_conso.topic_grant SET can_write = true WHERE role = 'mallory'});
+$node->sql(q{UPDATE rappel_conso.topic_grant SET can_write = false WHERE role = 'mallory'});
+like($node->outcome_as('mallory', q{SELECT * FROM rc_sync_now('own')}), qr/^42501: owner "mallory" of source "own" may not write topic "mallory.out"$/, 'R10: a source publishes with a grant only');
+$node->sql(q{UPDATE rappel_conso.topic_grant SET can_write = true WHERE role = 'mallory'});
 
 # ---- by triggers on our tables, where she has been given too much ----
 
-query('GRANT ALL ON ALL TABLES IN SCHEMA rappel_conso TO mallory');
-foreach my $table (split(/\n/, query(q{SELECT oid::regclass FROM pg_class WHERE relnamespace = 'rappel_conso'::regnamespace AND relkind IN ('r', 'v') ORDER BY 1})))
+$node->sql('GRANT ALL ON ALL TABLES IN SCHEMA rappel_conso TO mallory');
+foreach my $table (split(/\n/, $node->sql(q{SELECT oid::regclass FROM pg_class WHERE relnamespace = 'rappel_conso'::regnamespace AND relkind IN ('r', 'v') ORDER BY 1})))
 {
 	foreach my $what ($table eq 'rappel_conso.lag' ? 'TRIGGER t INSTEAD OF INSERT' : ('TRIGGER t BEFORE INSERT OR UPDATE OR DELETE', 'CONSTRAINT TRIGGER t AFTER INSERT OR UPDATE'))
 	{
-		is(as('mallory', "CREATE $what ON $table FOR EACH ROW EXECUTE FUNCTION evil.trap('ours')"),
+		is($node->outcome_as('mallory', "CREATE $what ON $table FOR EACH ROW EXECUTE FUNCTION evil.trap('ours')"),
 			qq{42501: must be superuser to create trigger "t" on table $table}, "R1: CREATE $what ON $table");
 	}
 }
 my $foreign = qr/^42501: must be superuser to create foreign key "\w+" on table rappel_conso[.]\w+$/;
-query('GRANT CREATE ON DATABASE postgres TO mallory');
+$node->sql('GRANT CREATE ON DATABASE postgres TO mallory');
 foreach my $sql (
 	'CREATE TABLE evil.fk (id bigint REFERENCES rappel_conso.outbox ON DELETE CASCADE)',
 	'CREATE TABLE evil.fk (id bigint); ALTER TABLE evil.fk ADD FOREIGN KEY (id) REFERENCES rappel_conso.run ON DELETE SET NULL',
@@ -454,23 +442,23 @@ foreach my $sql (
 	'CREATE SCHEMA malice CREATE TABLE fk (name text REFERENCES rappel_conso.source)',
 	q{DO 'BEGIN CREATE TABLE evil.fk (name text, FOREIGN KEY (name) REFERENCES rappel_conso.stream_state); END'})
 {
-	like(as('mallory', "BEGIN; $sql; COMMIT"), $foreign, "R1: $sql");
+	like($node->outcome_as('mallory', "BEGIN; $sql; COMMIT"), $foreign, "R1: $sql");
 }
-query('REVOKE CREATE ON DATABASE postgres FROM mallory');
-as('mallory', q{INSERT INTO rappel_conso.stream (name, topics, statement) VALUES ('passing', '{mallory.in}', 'SELECT 1 FROM records'); DELETE FROM rappel_conso.stream WHERE name = 'passing'});
-gained_nothing('R1: triggers on our tables', bites());
-query('REVOKE ALL ON ALL TABLES IN SCHEMA rappel_conso FROM mallory; GRANT SELECT, INSERT, UPDATE, DELETE ON rappel_conso.stream, rappel_conso.source TO mallory');
+$node->sql('REVOKE CREATE ON DATABASE postgres FROM mallory');
+$node->outcome_as('mallory', q{INSERT INTO rappel_conso.stream (name, topics, statement) VALUES ('passing', '{mallory.in}', 'SELECT 1 FROM records'); DELETE FROM rappel_conso.stream WHERE name = 'passing'});
+gained_nothing('R1: triggers on our tables', bitten());
+$node->sql('REVOKE ALL ON ALL TABLES IN SCHEMA rappel_conso FROM mallory; GRANT SELECT, INSERT, UPDATE, DELETE ON rappel_conso.stream, rappel_conso.source TO mallory');
 
 # ---- by the table of recalls, where mallory owns the stream ----
 
 # Whoever reads it must not run her code with his rights; nor does she see, by
 # what is read for others, more than they may.
-query(q{
+$node->sql(q{
 	GRANT USAGE ON TYPE rappel_conso.recall, rappel_conso.reference_fiche TO mallory;
 	INSERT INTO rappel_conso.topic_grant VALUES ('mallory', 'rappel_conso', true, false);
 	UPDATE rappel_conso.stream SET owner = 'mallory' WHERE name = 'rappel_conso'});
-my $setup = query(q{SELECT setup FROM rappel_conso.stream WHERE name = 'rappel_conso'});
-$before = query($state);
+my $setup = $node->sql(q{SELECT setup FROM rappel_conso.stream WHERE name = 'rappel_conso'});
+$before = $node->sql($state);
 my @tables = (
 	[ 'nothing', '', '' ],
 	[ 'column with an implicit cast', q{
@@ -510,33 +498,33 @@ my @tables = (
 	[ 'child with an index', q{CREATE TABLE evil.child () INHERITS (rappel_conso_table); CREATE INDEX ON evil.child (libelle) WHERE evil.is('child')}, q{DROP TABLE evil.child} ],
 	[ 'operator in an index', q{CREATE FUNCTION evil.like(text, text) RETURNS boolean IMMUTABLE LANGUAGE sql AS 'SELECT evil.is(''op'')'; CREATE OPERATOR evil.=== (LEFTARG = text, RIGHTARG = text, FUNCTION = evil.like);
 	   CREATE INDEX evil_index ON rappel_conso_table (libelle) WHERE 'a'::text OPERATOR(evil.===) 'b'::text}, q{DROP INDEX evil_index} ]);
-is(as('mallory', $setup . '; GRANT SELECT ON rappel_conso_table, rappel_conso_history TO PUBLIC'), '', 'mallory has the table of recalls');
+is($node->outcome_as('mallory', $setup . '; GRANT SELECT ON rappel_conso_table, rappel_conso_history TO PUBLIC'), '', 'mallory has the table of recalls');
 foreach my $attack (@tables)
 {
 	my ($name, $plant, $undo, $outcome, $report) = @$attack;
 
 	$name = "R1: $name in the table of recalls";
-	is(as('mallory', $plant), '', "$name: is planted");
-	bites();
+	is($node->outcome_as('mallory', $plant), '', "$name: is planted");
+	bitten();
 	foreach my $role ($boss, 'alice')
 	{
 		foreach my $call ('rc_search(\'x\')', 'rc_recalls_at(now())', $role eq $boss ? 'rc_search_index()' : ())
 		{
-			like(as($role, "SELECT count(*) FROM $call"), $outcome // qr/^\d+$/, "$name: $call by $role");
+			like($node->outcome_as($role, "SELECT count(*) FROM $call"), $outcome // qr/^\d+$/, "$name: $call by $role");
 		}
 	}
-	is( as('alice', q{
+	is( $node->outcome_as('alice', q{
 			BEGIN; SELECT FROM rc_search('x') WHERE false; SAVEPOINT s;
 			SELECT current_user, session_user, current_setting('search_path'), current_setting('row_security'), current_setting('statement_timeout'),
 			  (SELECT count(*) FROM pg_prepared_statements), (SELECT count(*) FROM pg_cursors), (SELECT count(*) FROM pg_listening_channels()),
 			  to_regclass('pg_temp.pg_class') IS NULL; COMMIT}) =~ s/^\d+\n//r,
 		'alice|alice|"$user", public|on|0|0|0|0|t', "$name: nothing stays in the session") if !$outcome;
-	like(as($boss, 'SELECT rc_report()'), $report // qr/The table is empty/, "$name: rc_report()");
-	gained_nothing($name, bites());
-	query('ALTER TABLE rappel_conso_table DROP COLUMN IF EXISTS mots');
-	is(as('mallory', $undo), '', "$name: ends");
+	like($node->outcome_as($boss, 'SELECT rc_report()'), $report // qr/The table is empty/, "$name: rc_report()");
+	gained_nothing($name, bitten());
+	$node->sql('ALTER TABLE rappel_conso_table DROP COLUMN IF EXISTS mots');
+	is($node->outcome_as('mallory', $undo), '', "$name: ends");
 }
-query(qq{
+$node->sql(qq{
 	DROP TABLE rappel_conso_table, rappel_conso_history; DROP FUNCTION rappel_conso_keep_history();
 	UPDATE rappel_conso.stream SET owner = '$boss' WHERE name = 'rappel_conso'});
 
@@ -547,68 +535,68 @@ my @squats = (
 	[ 'table of history', q{CREATE TABLE public.rappel_conso_history (v text DEFAULT evil.bite('history'))}, q{DROP TABLE public.rappel_conso_history} ],
 	[ 'view of recalls', q{CREATE VIEW public.rappel_conso_table AS SELECT evil.bite('view') AS reference_fiche}, q{DROP VIEW public.rappel_conso_table} ],
 	[ 'table of recalls', q{CREATE TABLE public.rappel_conso_table (reference_fiche text DEFAULT evil.bite('table')); CREATE TRIGGER t BEFORE INSERT ON public.rappel_conso_table FOR EACH ROW EXECUTE FUNCTION evil.trap('table')}, q{DROP TABLE public.rappel_conso_table} ]);
-$before = query($state);
+$before = $node->sql($state);
 foreach my $attack (@squats)
 {
 	my ($name, $plant, $undo) = @$attack;
 
-	is(as('mallory', $plant), '', "$name under our name: is planted");
-	like(as($boss, $setup), qr/^42501: .* belongs to role "mallory"/, "$name under our name: setup refuses it");
-	gained_nothing("$name under our name", bites());
-	is(as('mallory', $undo), '', "$name under our name: ends");
+	is($node->outcome_as('mallory', $plant), '', "$name under our name: is planted");
+	like($node->outcome_as($boss, $setup), qr/^42501: .* belongs to role "mallory"/, "$name under our name: setup refuses it");
+	gained_nothing("$name under our name", bitten());
+	is($node->outcome_as('mallory', $undo), '', "$name under our name: ends");
 }
-is(as($boss, "$setup; INSERT INTO rappel_conso_table (reference_fiche) VALUES ('1'); DROP TABLE rappel_conso_history; GRANT SELECT ON rappel_conso_table TO PUBLIC"), '', 'the tables of recalls are made');
-is(as('mallory', q{CREATE TABLE public.rappel_conso_history (LIKE rappel_conso_table, valid_from timestamptz, valid_to timestamptz);
+is($node->outcome_as($boss, "$setup; INSERT INTO rappel_conso_table (reference_fiche) VALUES ('1'); DROP TABLE rappel_conso_history; GRANT SELECT ON rappel_conso_table TO PUBLIC"), '', 'the tables of recalls are made');
+is($node->outcome_as('mallory', q{CREATE TABLE public.rappel_conso_history (LIKE rappel_conso_table, valid_from timestamptz, valid_to timestamptz);
 	CREATE TRIGGER t BEFORE INSERT ON public.rappel_conso_history FOR EACH ROW EXECUTE FUNCTION evil.trap('history'); GRANT ALL ON public.rappel_conso_history TO PUBLIC}),
 	'', 'mallory puts her own for the history that was dropped');
 foreach my $sql (q{UPDATE rappel_conso_table SET libelle = 'x', updated_at = clock_timestamp()}, q{DELETE FROM rappel_conso_table})
 {
-	is(as($boss, $sql), '42501: "rappel_conso_history" is not a table of the owner of table "rappel_conso_table"', "history that was swapped: $sql");
-	gained_nothing('history that was swapped', bites());
+	is($node->outcome_as($boss, $sql), '42501: "rappel_conso_history" is not a table of the owner of table "rappel_conso_table"', "history that was swapped: $sql");
+	gained_nothing('history that was swapped', bitten());
 }
 
 # ---- by what becomes of her role ----
 
-query(q{REASSIGN OWNED BY mallory TO alice});
-query(q{ALTER TABLE evil.t OWNER TO mallory; ALTER SCHEMA evil OWNER TO mallory; ALTER FUNCTION evil.bite(text) OWNER TO mallory});
-is(as('alice', q{SELECT count(*) FROM rappel_conso.stream WHERE name = 'hers'}), '0', 'REASSIGN OWNED: her stream is not the heir\'s');
-query(q{UPDATE rappel_conso.stream SET statement = 'INSERT INTO t SELECT bite(''heir'') FROM records', search_path = 'evil, pg_catalog' WHERE name = 'hers'; SELECT rc_seek('hers', 'earliest')});
-$before = query($state);
-bites();
-like(as($boss, q{SELECT applied FROM rc_drain('hers')}), qr/^3$/, 'REASSIGN OWNED: it runs');
-is(bites(), 'mallory', 'REASSIGN OWNED: as mallory still');
+$node->sql(q{REASSIGN OWNED BY mallory TO alice});
+$node->sql(q{ALTER TABLE evil.t OWNER TO mallory; ALTER SCHEMA evil OWNER TO mallory; ALTER FUNCTION evil.bite(text) OWNER TO mallory});
+is($node->outcome_as('alice', q{SELECT count(*) FROM rappel_conso.stream WHERE name = 'hers'}), '0', 'REASSIGN OWNED: her stream is not the heir\'s');
+$node->sql(q{UPDATE rappel_conso.stream SET statement = 'INSERT INTO t SELECT bite(''heir'') FROM records', search_path = 'evil, pg_catalog' WHERE name = 'hers'; SELECT rc_seek('hers', 'earliest')});
+$before = $node->sql($state);
+bitten();
+like($node->outcome_as($boss, q{SELECT applied FROM rc_drain('hers')}), qr/^3$/, 'REASSIGN OWNED: it runs');
+is(bitten(), 'mallory', 'REASSIGN OWNED: as mallory still');
 gained_nothing('REASSIGN OWNED', '');
 
 # Renamed, dropped, made again, or another who takes her name: none of them has
 # her streams; and nobody who has it can be made to run what she left.
-query(q{ALTER ROLE mallory RENAME TO molly; CREATE ROLE mallory LOGIN SUPERUSER});
+$node->sql(q{ALTER ROLE mallory RENAME TO molly; CREATE ROLE mallory LOGIN SUPERUSER});
 foreach my $role ($boss, 'mallory')
 {
-	is(as($role, q{SELECT rc_drain('hers')}), '42704: role "mallory" was dropped or renamed', "a superuser takes her name: rc_drain() by $role");
-	is(as($role, q{SELECT rc_retry('hers')}), '42704: role "mallory" was dropped or renamed', "a superuser takes her name: rc_retry() by $role");
-	is(as($role, q{SELECT rc_sync_now('own')}), '42704: role "mallory" was dropped or renamed', "a superuser takes her name: rc_sync_now() by $role");
-	is(bites(), '', 'nothing that she left ran');
+	is($node->outcome_as($role, q{SELECT rc_drain('hers')}), '42704: role "mallory" was dropped or renamed', "a superuser takes her name: rc_drain() by $role");
+	is($node->outcome_as($role, q{SELECT rc_retry('hers')}), '42704: role "mallory" was dropped or renamed', "a superuser takes her name: rc_retry() by $role");
+	is($node->outcome_as($role, q{SELECT rc_sync_now('own')}), '42704: role "mallory" was dropped or renamed', "a superuser takes her name: rc_sync_now() by $role");
+	is(bitten(), '', 'nothing that she left ran');
 	$tried++;
 }
-is(as('molly', q{SELECT rc_publish('mallory.out', 'x'::text)}), '42501: role "molly" may not write topic "mallory.out"', 'her grants do not go with her');
-query(q{DROP ROLE mallory; CREATE ROLE mallory LOGIN; GRANT USAGE ON SCHEMA rappel_conso TO mallory; GRANT EXECUTE ON FUNCTION rc_publish(text, text, text, jsonb), rc_publish(text, bytea, bytea, jsonb), rc_drain TO mallory});
-is(as('mallory', q{SELECT rc_publish('mallory.out', 'x'::text)}), '42501: role "mallory" may not write topic "mallory.out"', 'nor do they come to who takes her name');
-is(as('mallory', q{SELECT rc_drain('hers')}), '42704: stream "hers" does not exist', 'nor does her stream');
+is($node->outcome_as('molly', q{SELECT rc_publish('mallory.out', 'x'::text)}), '42501: role "molly" may not write topic "mallory.out"', 'her grants do not go with her');
+$node->sql(q{DROP ROLE mallory; CREATE ROLE mallory LOGIN; GRANT USAGE ON SCHEMA rappel_conso TO mallory; GRANT EXECUTE ON FUNCTION rc_publish(text, text, text, jsonb), rc_publish(text, bytea, bytea, jsonb), rc_drain TO mallory});
+is($node->outcome_as('mallory', q{SELECT rc_publish('mallory.out', 'x'::text)}), '42501: role "mallory" may not write topic "mallory.out"', 'nor do they come to who takes her name');
+is($node->outcome_as('mallory', q{SELECT rc_drain('hers')}), '42704: stream "hers" does not exist', 'nor does her stream');
 
 # ---- after dump and restore ----
 
 # In the other cluster the OIDs that these roles had here are a superuser's.
 my $dump = "$PostgreSQL::Test::Utils::tmp_check/attacks.sql";
-query(q{DROP OWNED BY mallory; DROP ROLE mallory; ALTER ROLE molly RENAME TO mallory});
-query(q{UPDATE rappel_conso.stream SET owner = owner WHERE name = 'hers'});
+$node->sql(q{DROP OWNED BY mallory; DROP ROLE mallory; ALTER ROLE molly RENAME TO mallory});
+$node->sql(q{UPDATE rappel_conso.stream SET owner = owner WHERE name = 'hers'});
 command_ok([ 'pg_dump', '-f', $dump, '-d', $node->connstr('postgres') ], 'the database is dumped');
 my $other = new_node('other', kafka => $kafka, extension => 0, conf => "max_worker_processes = 30\n");
-my $oids = query(q{SELECT string_agg(oid::text, ' ' ORDER BY oid) FROM pg_roles WHERE oid >= 16384});
+my $oids = $node->sql(q{SELECT string_agg(oid::text, ' ' ORDER BY oid) FROM pg_roles WHERE oid >= 16384});
 is($oids, '16384 16385 16386', 'roles have these OIDs here');
-$other->safe_psql('postgres', "CREATE ROLE chief_$_ LOGIN SUPERUSER") foreach 1 .. 12;
-my $taken = $other->safe_psql('postgres', 'SELECT string_agg(oid::text, \' \' ORDER BY oid) FROM pg_roles WHERE oid >= 16384 AND rolsuper');
+$other->sql("CREATE ROLE chief_$_ LOGIN SUPERUSER") foreach 1 .. 12;
+my $taken = $other->sql('SELECT string_agg(oid::text, \' \' ORDER BY oid) FROM pg_roles WHERE oid >= 16384 AND rolsuper');
 like($taken, qr/^$oids /, 'and superusers have them there');
-$other->safe_psql('postgres', "CREATE ROLE $_ LOGIN") foreach @roles;
+$other->sql("CREATE ROLE $_ LOGIN") foreach @roles;
 my ($code, $out, $err) = $other->psql('postgres', "\\i $dump");
 $log_at = -s $other->logfile;
 ($code, $out, $err) = $other->psql('postgres', q{SELECT rc_seek('hers', 'earliest'); SELECT applied FROM rc_drain('hers')});
@@ -620,7 +608,7 @@ is($out, "\n3", 'restored: her stream runs');
 
 	is(join(' ', sort keys %who), 'mallory', 'restored: as mallory, whatever the OIDs');
 }
-is($other->safe_psql('postgres', q{SELECT string_agg(DISTINCT owner, ' ' ORDER BY owner) FROM rappel_conso.stream}), "alice mallory $boss", 'restored: owners are names');
+is($other->sql(q{SELECT string_agg(DISTINCT owner, ' ' ORDER BY owner) FROM rappel_conso.stream}), "alice mallory $boss", 'restored: owners are names');
 $tried++;
 
 cmp_ok($tried, '>=', 50, "$tried attacks were tried");

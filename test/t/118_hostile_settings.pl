@@ -51,17 +51,7 @@ foreach my $whose ('ROLE ALL', $ENV{RAPPEL_CONSO_ALL} ? 'DATABASE postgres' : ()
 my $kafka = start_kafka();
 my $node = new_node('hostile', kafka => $kafka, preload => 1, conf => "max_worker_processes = 20\n");
 
-sub query { return $node->safe_psql('postgres', $_[0]); }
-
-sub wait_for
-{
-	my ($sql, $what) = @_;
-
-	$node->poll_query_until('postgres', $sql) or die "$what: not in time";
-	return;
-}
-
-query(q{
+$node->sql(q{
 	CREATE ROLE sales LOGIN; CREATE ROLE watcher LOGIN; GRANT pg_monitor TO watcher;
 	CREATE SCHEMA sales AUTHORIZATION sales;
 	INSERT INTO rappel_conso.topic_grant VALUES ('sales', 'sales.*', true, true);
@@ -87,7 +77,7 @@ my %settings = (
 foreach my $whose ('ROLE sales', 'DATABASE postgres')
 {
 	# a database's are not for the sessions of this test
-	my @known = grep { query("SELECT count(*) FROM pg_settings WHERE name = '$_'") } sort keys %settings;
+	my @known = grep { $node->sql("SELECT count(*) FROM pg_settings WHERE name = '$_'") } sort keys %settings;
 	my %calm = (exit_on_error => 'off', row_security => 'on', client_encoding => 'UTF8', session_replication_role => 'origin',
 		default_transaction_read_only => 'off', default_transaction_isolation => 'read committed', lock_timeout => '0',
 		idle_in_transaction_session_timeout => '0', transaction_timeout => '0', transform_null_equals => 'off',
@@ -98,35 +88,35 @@ foreach my $whose ('ROLE sales', 'DATABASE postgres')
 
 	$kafka->create_topic($topic);
 
-	query(join('; ', (map { ("ALTER ROLE CURRENT_USER SET $_ = '$calm{$_}'", "ALTER ROLE watcher SET $_ = '$calm{$_}'") } @known)));
-	query(join('; ', map { "ALTER $whose SET $_ = '$settings{$_}'" } @known));
-	query(qq{
+	$node->sql(join('; ', (map { ("ALTER ROLE CURRENT_USER SET $_ = '$calm{$_}'", "ALTER ROLE watcher SET $_ = '$calm{$_}'") } @known)));
+	$node->sql(join('; ', map { "ALTER $whose SET $_ = '$settings{$_}'" } @known));
+	$node->sql(qq{
 		INSERT INTO rappel_conso.stream (name, topics, owner, statement) VALUES ('$stream', '{$topic}', 'sales',
 			'INSERT INTO sales.t SELECT sales.say((value->>''n'')::int) FROM records')});
 	$kafka->produce_many($topic, [ map { [ 'k', $_ ] } '{"n": 1}', 'no json', '{"n": 2}', '{"n": -1}', '{"n": 3}' ]);
-	wait_for("SELECT sum(next_offset) = 5 FROM rappel_conso.stream_offset WHERE stream = '$stream'", 'the records');
-	my $pid = query("SELECT rappel_conso.worker_pid('stream', '$stream')");
-	is(query(qq{SELECT DISTINCT sqlstate, message = 'n' || chr(233) || 'gatif' FROM rappel_conso.dead_letter WHERE name = '$stream' ORDER BY 1}),
+	$node->wait_for('the records', "SELECT sum(next_offset) = 5 FROM rappel_conso.stream_offset WHERE stream = '$stream'");
+	my $pid = $node->sql("SELECT rappel_conso.worker_pid('stream', '$stream')");
+	is($node->sql(qq{SELECT DISTINCT sqlstate, message = 'n' || chr(233) || 'gatif' FROM rappel_conso.dead_letter WHERE name = '$stream' ORDER BY 1}),
 		"22P02|f\n23514|t", "$whose: what fails is a dead letter, in its own words");
-	is(query(q{SELECT DISTINCT by_trigger FROM sales.t}), 'yes', "$whose: triggers fire");
+	is($node->sql(q{SELECT DISTINCT by_trigger FROM sales.t}), 'yes', "$whose: triggers fire");
 	$kafka->produce_many($topic, [ [ 'k', 'no json' ], map { [ 'k', $_ ] } ('{"n": 4}') x 4 ]);
-	wait_for("SELECT sum(next_offset) = 10 FROM rappel_conso.stream_offset WHERE stream = '$stream'", 'more records');
-	is(query("SELECT rappel_conso.worker_pid('stream', '$stream')"), $pid, "$whose: the worker is the same still");
+	$node->wait_for('more records', "SELECT sum(next_offset) = 10 FROM rappel_conso.stream_offset WHERE stream = '$stream'");
+	is($node->sql("SELECT rappel_conso.worker_pid('stream', '$stream')"), $pid, "$whose: the worker is the same still");
 	unlike(substr(slurp_file($node->logfile), $log_at), qr/FATAL/, "$whose: none has died");
 
 	# What a worker says to the backend that waits for it.
 	my ($code, $out, $err) = $node->psql('postgres', "SET client_encoding = 'UTF8'; SELECT retried, still_dead FROM rc_retry('$stream')");
 	like($out, qr/^\d+\|\d+$/, "$whose: rc_retry()");
-	query("UPDATE rappel_conso.stream SET on_error = 'stop', paused = true WHERE name = '$stream'; SELECT rc_seek('$stream', 'earliest')");
+	$node->sql("UPDATE rappel_conso.stream SET on_error = 'stop', paused = true WHERE name = '$stream'; SELECT rc_seek('$stream', 'earliest')");
 	($code, $out, $err) = $node->psql('postgres', "SET client_encoding = 'UTF8'; UPDATE rappel_conso.stream SET statement = 'INSERT INTO sales.t SELECT sales.say(-1) FROM records' WHERE name = '$stream'; SELECT * FROM rc_drain('$stream')");
 	like($err, qr/n\xc3\xa9gatif/, "$whose: an error's words arrive in the encoding of the caller");
-	query(qq{DELETE FROM rappel_conso.stream WHERE name = '$stream'; TRUNCATE sales.t});
+	$node->sql(qq{DELETE FROM rappel_conso.stream WHERE name = '$stream'; TRUNCATE sales.t});
 
 	# Who may see all sees all.
-	query(q{ALTER ROLE watcher SET row_security = off});
+	$node->sql(q{ALTER ROLE watcher SET row_security = off});
 	($code, $out, $err) = $node->psql('postgres', q{SELECT count(*) > 3 FROM rc_status(); SELECT length(rc_report()) > 1000}, extra_params => [ '-U', 'watcher' ]);
 	is($out, "t\nt", "$whose: row_security = off does not end rc_status() and rc_report()");
-	query(join('; ', map { "ALTER $whose RESET $_" } @known));
+	$node->sql(join('; ', map { "ALTER $whose RESET $_" } @known));
 }
 
 done_testing();

@@ -17,8 +17,6 @@ use Test::More;
 my $api = start_api();
 my $node = new_node('main', extension => 0, conf => "max_worker_processes = 20\n");
 
-sub value { return $node->safe_psql('postgres', $_[0]); }
-
 # ---- what is planted ----
 
 # Every word of the install script that may be a function or an operator of the
@@ -27,7 +25,7 @@ my $script = join('', map { slurp_file($_) } sort(glob("$RappelConso::top/sql/pa
 my %words = map { $_ => 1 } $script =~ /\b([a-z_][a-z0-9_]*)\b/g;
 my $words = join(' ', sort keys %words);
 
-value(q{
+$node->sql(q{
 	CREATE ROLE mallory LOGIN;
 	GRANT CREATE ON SCHEMA public TO mallory;
 	CREATE SCHEMA evil AUTHORIZATION mallory;
@@ -35,7 +33,7 @@ value(q{
 
 # What is planted says in the server's log that it ran, since that outlives
 # whatever becomes of the transaction.
-value(<<~EOC);
+$node->sql(<<~EOC);
 	SET ROLE mallory;
 	SET search_path = pg_catalog;
 	CREATE TYPE public.sneaky AS (v text);
@@ -82,10 +80,10 @@ value(<<~EOC);
 	END
 	\$plant\$;
 	EOC
-cmp_ok(value(q{SELECT count(*) FROM pg_proc WHERE proowner = 'mallory'::regrole}), '>', 1000, 'functions are planted');
-cmp_ok(value(q{SELECT count(*) FROM pg_operator WHERE oprowner = 'mallory'::regrole}), '>', 600, 'and operators');
-cmp_ok(value(q{SELECT count(*) FROM pg_class WHERE relowner = 'mallory'::regrole AND relkind = 'v'}), '>', 20, 'and views, named like catalogs and like tables of ours');
-cmp_ok(value(q{SELECT count(*) FROM pg_type WHERE typowner = 'mallory'::regrole AND typtype = 'd'}), '>', 8, 'and types');
+cmp_ok($node->sql(q{SELECT count(*) FROM pg_proc WHERE proowner = 'mallory'::regrole}), '>', 1000, 'functions are planted');
+cmp_ok($node->sql(q{SELECT count(*) FROM pg_operator WHERE oprowner = 'mallory'::regrole}), '>', 600, 'and operators');
+cmp_ok($node->sql(q{SELECT count(*) FROM pg_class WHERE relowner = 'mallory'::regrole AND relkind = 'v'}), '>', 20, 'and views, named like catalogs and like tables of ours');
+cmp_ok($node->sql(q{SELECT count(*) FROM pg_type WHERE typowner = 'mallory'::regrole AND typtype = 'd'}), '>', 8, 'and types');
 
 # What bites if it is called: the trap works.
 my $log_at = -s $node->logfile;
@@ -97,8 +95,8 @@ sub bites
 	$log_at = -s $node->logfile;
 	return join("\n", $text =~ /BITE: (.* as .*)$/mg);
 }
-my $boss = value('SELECT current_user');
-value(q{SET search_path = public, pg_catalog; SELECT length('a'::pg_catalog.text), 1 + 1});
+my $boss = $node->sql('SELECT current_user');
+$node->sql(q{SET search_path = public, pg_catalog; SELECT length('a'::pg_catalog.text), 1 + 1});
 like(bites(), qr/function length as $boss\noperator \+ as $boss/, 'who looks there first runs what is planted');
 
 # ---- CREATE EXTENSION ----
@@ -122,13 +120,13 @@ my $bound = qq{
 	         WHEN 'pg_operator'::regclass THEN (SELECT oprowner FROM pg_operator WHERE oid = d.refobjid)
 	         WHEN 'pg_type'::regclass THEN (SELECT typowner FROM pg_type WHERE oid = d.refobjid)
 	         WHEN 'pg_class'::regclass THEN (SELECT relowner FROM pg_class WHERE oid = d.refobjid) END))};
-is(value($bound), '', 'R2: no object of ours is bound to one that is planted');
+is($node->sql($bound), '', 'R2: no object of ours is bound to one that is planted');
 
 # ---- and use of it ----
 
 # Those that he can add when he knows ours: another's arguments fit worse only
 # where each of ours has its type.
-value(q{
+$node->sql(q{
 	SET ROLE mallory;
 	SET search_path = pg_catalog;
 	DO $plant$
@@ -151,9 +149,9 @@ value(q{
 	  END LOOP;
 	END
 	$plant$});
-cmp_ok(value(q{SELECT count(*) FROM pg_proc WHERE proowner = 'mallory'::regrole AND proname ~ '^rc_'}), '>', 100, 'overloads of our own functions are planted');
+cmp_ok($node->sql(q{SELECT count(*) FROM pg_proc WHERE proowner = 'mallory'::regrole AND proname ~ '^rc_'}), '>', 100, 'overloads of our own functions are planted');
 
-value("UPDATE rappel_conso.source SET url = '${\$api->url}', retry_delay = '100 ms'");
+$node->sql("UPDATE rappel_conso.source SET url = '${\$api->url}', retry_delay = '100 ms'");
 my @uses = (
 	q{SELECT pg_catalog.count(*) FROM public.rc_sync_now('rappel_conso'::pg_catalog.text, false)},
 	q{SELECT public.rc_search_index()},
@@ -195,27 +193,27 @@ foreach my $path ('"$user", public', 'public, pg_catalog, pg_temp')
 		is(bites(), '', 'R2: and nothing that is planted runs');
 	}
 }
-is(value($bound), '', 'R2: nor is anything bound to it by that');
-is(value(q{SELECT rolsuper FROM pg_roles WHERE rolname = 'mallory'}), 'f', 'mallory is what she was');
+is($node->sql($bound), '', 'R2: nor is anything bound to it by that');
+is($node->sql(q{SELECT rolsuper FROM pg_roles WHERE rolname = 'mallory'}), 'f', 'mallory is what she was');
 
 # ---- how our functions are made ----
 
 # A body that is a text is looked up when it runs, so it says where; and what
 # it calls of ours has the exact types, which only a reader of it can tell: the
 # overloads above would have bitten.
-is( value(qq{
+is( $node->sql(qq{
 		SELECT p.oid::regprocedure FROM pg_proc p JOIN ($member) m ON m.classid = 'pg_proc'::regclass AND m.objid = p.oid
 		 JOIN pg_language l ON l.oid = p.prolang
 		 WHERE l.lanname NOT IN ('c', 'internal') AND p.prosqlbody IS NULL
 		   AND NOT COALESCE('search_path=pg_catalog, pg_temp' = ANY (p.proconfig), false)}),
 	'', 'every function with a text for a body has its search_path');
-is( value(qq{
+is( $node->sql(qq{
 		SELECT p.oid::regprocedure FROM pg_proc p JOIN ($member) m ON m.classid = 'pg_proc'::regclass AND m.objid = p.oid
 		 WHERE p.prosecdef AND NOT COALESCE('search_path=pg_catalog, pg_temp' = ANY (p.proconfig), false)}),
 	'', 'so has every one that runs with the rights of its owner');
-is(value(q{SELECT count(*) FROM pg_proc WHERE proname = 'rappel_conso_keep_history' AND 'search_path=pg_catalog, pg_temp' = ANY (proconfig)}),
+is($node->sql(q{SELECT count(*) FROM pg_proc WHERE proname = 'rappel_conso_keep_history' AND 'search_path=pg_catalog, pg_temp' = ANY (proconfig)}),
 	'1', 'and the one that setup makes');
-is( value(qq{
+is( $node->sql(qq{
 		SELECT p.oid::regprocedure FROM pg_proc p JOIN ($member) m ON m.classid = 'pg_proc'::regclass AND m.objid = p.oid
 		 WHERE EXISTS (SELECT FROM aclexplode(COALESCE(p.proacl, acldefault('f', p.proowner))) a WHERE a.grantee = 0)}),
 	'', 'nothing is granted to PUBLIC');
@@ -232,7 +230,7 @@ is(join(' ', sort keys %spi), 'store/query.c store/statement_check.c store/state
 
 # ---- schemas with names that are no simple words ----
 
-$node->safe_psql('postgres', 'CREATE DATABASE odd');
+$node->sql('CREATE DATABASE odd');
 foreach my $schema ('a b', '%s%I%L', 'Capital', 'select', 'a.b;c', "\N{U+e9}t\N{U+e9}", '0')
 {
 	my $ident = qq{"$schema"};

@@ -18,19 +18,9 @@ my $api = start_api();
 my $kafka = start_kafka();
 my $node = new_node('nested', api => $api, kafka => $kafka, preload => 1, conf => "max_worker_processes = 30\n");
 
-sub query { return $node->safe_psql('postgres', $_[0]); }
-
-sub wait_for
-{
-	my ($sql, $what) = @_;
-
-	$node->poll_query_until('postgres', $sql) or die "$what: not in time";
-	return;
-}
-
-my $boss = query('SELECT current_user');
+my $boss = $node->sql('SELECT current_user');
 $kafka->create_topic('analyst.in');
-query(q{
+$node->sql(q{
 	CREATE ROLE analyst LOGIN; CREATE SCHEMA AUTHORIZATION analyst;
 	GRANT USAGE ON SCHEMA rappel_conso TO analyst;
 	GRANT SELECT, INSERT, UPDATE, DELETE ON rappel_conso.stream, rappel_conso.source TO analyst;
@@ -42,7 +32,7 @@ query(q{
 
 # The trigger publishes, which changes the outbox and so calls it again; and
 # moves a stream, which changes two more tables.
-query(q{
+$node->sql(q{
 	CREATE FUNCTION nest() RETURNS trigger LANGUAGE plpgsql AS $$
 	DECLARE
 	  who CONSTANT text := concat_ws(' ', current_user, session_user, current_setting('search_path'), current_setting('DateStyle'));
@@ -91,29 +81,29 @@ foreach my $action (@actions)
 }
 
 $kafka->produce_many('analyst.in', [ map { [ 'k', $_ ] } '{"n": 1}', 'no json', '{"n": 2}', '{"n": 3}' ]);
-wait_for(q{SELECT sum(next_offset) = 4 FROM rappel_conso.stream_offset WHERE stream = 'hers'}, 'the stream');
-is(query(q{SELECT string_agg(DISTINCT who, ', ') || ', ' || count(*) FROM analyst.log}), 'analyst analyst off, 3', 'R1: batches of a worker are run as its owner, the later ones too');
-is(query(q{SELECT count(*) FROM rc_retry('hers')}), '1', 'a retry');
+$node->wait_for('the stream', q{SELECT sum(next_offset) = 4 FROM rappel_conso.stream_offset WHERE stream = 'hers'});
+is($node->sql(q{SELECT string_agg(DISTINCT who, ', ') || ', ' || count(*) FROM analyst.log}), 'analyst analyst off, 3', 'R1: batches of a worker are run as its owner, the later ones too');
+is($node->sql(q{SELECT count(*) FROM rc_retry('hers')}), '1', 'a retry');
 
 # What only a superuser does.
-query($_) foreach
+$node->sql($_) foreach
   q{INSERT INTO rappel_conso.topic_grant VALUES ('analyst', 'x', true, true); DELETE FROM rappel_conso.topic_grant WHERE topic = 'x'},
   q{CREATE ROLE newcomer; INSERT INTO rappel_conso.topic_grant VALUES ('newcomer', 'x', true, true)},
   q{SELECT rc_seek('hers', '0:1')};
 
 # What has no row here comes to have one by an error elsewhere.
-query("INSERT INTO rappel_conso.$_; DELETE FROM rappel_conso." . (split)[0]) foreach
+$node->sql("INSERT INTO rappel_conso.$_; DELETE FROM rappel_conso." . (split)[0]) foreach
   q{outbox_topic (topic, failures, sqlstate, error) VALUES ('none', 1, '08000', 'none')},
   q{source_wait (source, reason) VALUES ('rappel_conso', 'none')};
-wait_for(q{SELECT count(*) > 0 FROM rappel_conso.outbox_state}, 'the publisher');
-query(q{SELECT rc_stop()});
+$node->wait_for('the publisher', q{SELECT count(*) > 0 FROM rappel_conso.outbox_state});
+$node->sql(q{SELECT rc_stop()});
 my ($code, $out, $err) = $node->psql('postgres', q{SET ROLE analyst; SELECT rc_publish('analyst.out', 'd'::text) IS NOT NULL; SELECT current_user});
 is($out, "t\nanalyst", 'R1: who became her by SET ROLE is her still');
 
 my %seen;
 my $log = slurp_file($node->logfile);
 $seen{$1}{$2}++ while $log =~ /LOG:  NEST: (\w+) (same|changed)/g;
-foreach my $table (split(/\n/, query(q{SELECT relname FROM pg_class WHERE relnamespace = 'rappel_conso'::regnamespace AND relkind = 'r' ORDER BY 1})))
+foreach my $table (split(/\n/, $node->sql(q{SELECT relname FROM pg_class WHERE relnamespace = 'rappel_conso'::regnamespace AND relkind = 'r' ORDER BY 1})))
 {
 	cmp_ok($seen{$table}{same} // 0, '>', 0, "R1: the trigger on rappel_conso.$table was run");
 	is($seen{$table}{changed} // 0, 0, 'and is afterwards who it was');

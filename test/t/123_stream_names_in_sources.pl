@@ -15,39 +15,10 @@ use Test::More;
 my $api = start_api();
 my $node = new_node('main', api => $api, preload => 1, conf => "max_prepared_transactions = 2\n");
 
-sub value { return $node->safe_psql('postgres', $_[0]); }
-
-# As a role: what it prints, or the error with its SQLSTATE and detail.
-sub as
-{
-	my ($role, $sql) = @_;
-	my (undef, $out, $err) = $node->psql('postgres', "\\set VERBOSITY verbose\nSET client_min_messages = error; SET lock_timeout = '5s'; $sql",
-		extra_params => [ '-U', $role ], on_error_stop => 1);
-
-	return $out unless $err =~ /(?:ERROR|FATAL):  /;
-	return join('; ', $err =~ /(?:ERROR|FATAL|DETAIL):  (.*)/g);
-}
-
-sub wait_for
-{
-	my ($sql, $name) = @_;
-
-	return ok($node->poll_query_until('postgres', "SELECT ($sql)"), $name);
-}
-
-sub ended
-{
-	my ($run) = @_;
-
-	$node->poll_query_until('postgres', "SELECT state NOT IN ('queued', 'running') FROM rappel_conso.run WHERE id = $run")
-	  or die "run $run does not end";
-	return $node->run_row($run, q{state, COALESCE(error, '')});
-}
-
-value('UPDATE rappel_conso.source SET poll_interval = NULL');
+$node->sql('UPDATE rappel_conso.source SET poll_interval = NULL');
 foreach my $role ('alice', 'mallory', 'carol')
 {
-	value(qq{
+	$node->sql(qq{
 		CREATE ROLE $role LOGIN;
 		GRANT USAGE ON SCHEMA rappel_conso TO $role;
 		GRANT SELECT, INSERT, UPDATE, DELETE ON rappel_conso.stream, rappel_conso.source TO $role;
@@ -55,10 +26,10 @@ foreach my $role ('alice', 'mallory', 'carol')
 		GRANT EXECUTE ON FUNCTION rc_sync_now, rc_trigger, rc_backfill, rc_seek TO $role;
 		INSERT INTO rappel_conso.topic_grant VALUES ('$role', '$role.*', true, true)});
 }
-value('GRANT alice TO carol');
+$node->sql('GRANT alice TO carol');
 
 # SQL that stores a stream or a source of whoever runs it.
-sub stream { return "INSERT INTO rappel_conso.stream (name, topics, statement) VALUES ('$_[0]', '{$_[1].in}', 'SELECT key FROM records')"; }
+sub stream_of { return "INSERT INTO rappel_conso.stream (name, topics, statement) VALUES ('$_[0]', '{$_[1].in}', 'SELECT key FROM records')"; }
 
 sub source
 {
@@ -73,39 +44,39 @@ sub source
 #
 
 my $missing = '23503: insert or update on table "source" violates foreign key constraint "source_stream_fkey"; Key (stream)=(%s) is not present in table "stream".';
-is(as('alice', stream($_, 'alice')), '', "alice has a stream $_") foreach 'hers', 'second';
-is(as('mallory', stream('own', 'mallory') . ';' . source('mine', 'own')), '', 'mallory has one, too');
+is($node->outcome_as('alice', "SET lock_timeout = '5s';\n" . stream_of($_, 'alice')), '', "alice has a stream $_") foreach 'hers', 'second';
+is($node->outcome_as('mallory', "SET lock_timeout = '5s';\n" . stream_of('own', 'mallory') . ';' . source('mine', 'own')), '', 'mallory has one, too');
 foreach my $stream ('hers', 'absent', 'rappel_conso')
 {
-	is(as('mallory', source('pin', $stream)), sprintf($missing, $stream), "D4: a source of another names $stream");
-	is(as('mallory', "UPDATE rappel_conso.source SET stream = '$stream' WHERE name = 'mine'"), sprintf($missing, $stream), "D4: or is made to name $stream");
-	is(as('mallory', source('pin', 'own') . " ON CONFLICT (name) DO NOTHING; UPDATE rappel_conso.source SET name = 'pin2', stream = '$stream' WHERE name = 'pin'"),
+	is($node->outcome_as('mallory', "SET lock_timeout = '5s';\n" . source('pin', $stream)), sprintf($missing, $stream), "D4: a source of another names $stream");
+	is($node->outcome_as('mallory', "SET lock_timeout = '5s';\n" . "UPDATE rappel_conso.source SET stream = '$stream' WHERE name = 'mine'"), sprintf($missing, $stream), "D4: or is made to name $stream");
+	is($node->outcome_as('mallory', "SET lock_timeout = '5s';\n" . source('pin', 'own') . " ON CONFLICT (name) DO NOTHING; UPDATE rappel_conso.source SET name = 'pin2', stream = '$stream' WHERE name = 'pin'"),
 		sprintf($missing, $stream), "D4: with a new name, too: $stream");
-	value("DELETE FROM rappel_conso.source WHERE name = 'pin'");
+	$node->sql("DELETE FROM rappel_conso.source WHERE name = 'pin'");
 }
-is(as('carol', source('theirs', 'hers')), '', 'who may act for its owner may name it');
-is(value(source('boss', 'second')), '', 'and a superuser, any');
-is(as('mallory', "UPDATE rappel_conso.source SET stream = stream, filter = 'true' WHERE name = 'mine'"), '', 'what is named already may stay');
+is($node->outcome_as('carol', "SET lock_timeout = '5s';\n" . source('theirs', 'hers')), '', 'who may act for its owner may name it');
+is($node->sql(source('boss', 'second')), '', 'and a superuser, any');
+is($node->outcome_as('mallory', "SET lock_timeout = '5s';\n" . "UPDATE rappel_conso.source SET stream = stream, filter = 'true' WHERE name = 'mine'"), '', 'what is named already may stay');
 
 # neither keeps nor stops it
-my $named = start_session($node, "SET ROLE carol; BEGIN; ${\source('late', 'hers')};\n\\warn done\n");
+my $named = $node->start_session("SET ROLE carol; BEGIN; ${\source('late', 'hers')};\n\\warn done\n");
 $named->wait_for(qr/done/);
-is(as('alice', q{SELECT rc_seek('hers', 'latest')}), '', 'D4: rc_seek() waits for no open transaction that names it');
+is($node->outcome_as('alice', "SET lock_timeout = '5s';\n" . q{SELECT rc_seek('hers', 'latest')}), '', 'D4: rc_seek() waits for no open transaction that names it');
 $named->finish;
-value(q{DELETE FROM rappel_conso.source WHERE name = 'late'});
+$node->sql(q{DELETE FROM rappel_conso.source WHERE name = 'late'});
 
 # given away: sources of its old owner
-like(as('carol', q{DELETE FROM rappel_conso.stream WHERE name = 'hers'}), qr/^42501|^23503|^$/, 'carol may delete it, or not');
-is(value(q{SELECT count(*) FROM rappel_conso.stream WHERE name = 'hers'}), '1', 'a source of her own keeps it');
-value(q{UPDATE rappel_conso.stream SET owner = 'mallory', topics = '{mallory.in}' WHERE name = 'hers'});
-is(as('mallory', q{UPDATE rappel_conso.stream SET name = 'taken' WHERE name = 'hers'}), '', 'D4: its new owner may rename it');
-is(value(q{SELECT stream FROM rappel_conso.source WHERE name = 'theirs'}), 'taken', 'and the source follows');
-is(as('mallory', q{DELETE FROM rappel_conso.stream WHERE name = 'taken'}), '', 'D4: and delete it');
-is(value(q{SELECT stream IS NULL FROM rappel_conso.source WHERE name = 'theirs'}), 't', 'D4: the source of the old one has none then');
-like(as('carol', q{SELECT rc_sync_now('theirs')}), qr/^55000: source "theirs" has no stream/, 'D4: which its run says');
-like(as('mallory', q{DELETE FROM rappel_conso.stream WHERE name = 'own'}), qr/^23503: update or delete on table "stream" violates foreign key constraint "source_stream_fkey"/,
+like($node->outcome_as('carol', "SET lock_timeout = '5s';\n" . q{DELETE FROM rappel_conso.stream WHERE name = 'hers'}), qr/^42501|^23503|^$/, 'carol may delete it, or not');
+is($node->sql(q{SELECT count(*) FROM rappel_conso.stream WHERE name = 'hers'}), '1', 'a source of her own keeps it');
+$node->sql(q{UPDATE rappel_conso.stream SET owner = 'mallory', topics = '{mallory.in}' WHERE name = 'hers'});
+is($node->outcome_as('mallory', "SET lock_timeout = '5s';\n" . q{UPDATE rappel_conso.stream SET name = 'taken' WHERE name = 'hers'}), '', 'D4: its new owner may rename it');
+is($node->sql(q{SELECT stream FROM rappel_conso.source WHERE name = 'theirs'}), 'taken', 'and the source follows');
+is($node->outcome_as('mallory', "SET lock_timeout = '5s';\n" . q{DELETE FROM rappel_conso.stream WHERE name = 'taken'}), '', 'D4: and delete it');
+is($node->sql(q{SELECT stream IS NULL FROM rappel_conso.source WHERE name = 'theirs'}), 't', 'D4: the source of the old one has none then');
+like($node->outcome_as('carol', "SET lock_timeout = '5s';\n" . q{SELECT rc_sync_now('theirs')}), qr/^55000: source "theirs" has no stream/, 'D4: which its run says');
+like($node->outcome_as('mallory', "SET lock_timeout = '5s';\n" . q{DELETE FROM rappel_conso.stream WHERE name = 'own'}), qr/^23503: update or delete on table "stream" violates foreign key constraint "source_stream_fkey"/,
 	'a source of hers keeps her stream');
-is(as('alice', q{DELETE FROM rappel_conso.stream WHERE name = 'second'}), '', 'D4: one of another, a superuser\'s too, does not');
+is($node->outcome_as('alice', "SET lock_timeout = '5s';\n" . q{DELETE FROM rappel_conso.stream WHERE name = 'second'}), '', 'D4: one of another, a superuser\'s too, does not');
 
 #
 # D5: a run that was asked for a source that goes
@@ -115,41 +86,41 @@ foreach my $case ([ 'race', q{SELECT rc_trigger('race')} ], [ 'filled', q{SELECT
 {
 	my ($name, $ask) = @$case;
 
-	is(as('mallory', source($name, 'own')), '', "mallory has a source $name");
-	as('mallory', "BEGIN; $ask; PREPARE TRANSACTION 'asking'");
+	is($node->outcome_as('mallory', "SET lock_timeout = '5s';\n" . source($name, 'own')), '', "mallory has a source $name");
+	$node->outcome_as('mallory', "SET lock_timeout = '5s';\n" . "BEGIN; $ask; PREPARE TRANSACTION 'asking'");
 	foreach my $change ("DELETE FROM rappel_conso.source WHERE name = '$name'", "UPDATE rappel_conso.source SET name = 'other' WHERE name = '$name'")
 	{
-		like(as('mallory', "SET lock_timeout = '200ms'; $change"), qr/^55P03/, "D5: a source that a run is being asked for stays: $change");
+		like($node->outcome_as('mallory', "SET lock_timeout = '5s';\n" . "SET lock_timeout = '200ms'; $change"), qr/^55P03/, "D5: a source that a run is being asked for stays: $change");
 	}
-	value(q{COMMIT PREPARED 'asking'});
-	my $run = value("SELECT max(id) FROM rappel_conso.run WHERE source = '$name'");
-	isnt(ended($run), 'queued|', 'the run begins');
-	value("DELETE FROM rappel_conso.source WHERE name = '$name'");
+	$node->sql(q{COMMIT PREPARED 'asking'});
+	my $run = $node->sql("SELECT max(id) FROM rappel_conso.run WHERE source = '$name'");
+	isnt($node->wait_run_end($run, q{state, COALESCE(error, '')}), 'queued|', 'the run begins');
+	$node->sql("DELETE FROM rappel_conso.source WHERE name = '$name'");
 }
 
 # what is queued for an earlier source, by whatever way, is not done for the
 # next one of the name
-value(q{UPDATE rappel_conso.source SET paused = true});
+$node->sql(q{UPDATE rappel_conso.source SET paused = true});
 foreach my $change (
 	[ 'gone', q{SET session_replication_role = replica; DELETE FROM rappel_conso.source WHERE name = 'gone'} ],
 	[ 'given', q{SET session_replication_role = replica; UPDATE rappel_conso.source SET owner = 'alice', stream = NULL WHERE name = 'given'} ])
 {
 	my ($name, $sql) = @$change;
 
-	is(as('mallory', source($name, 'own')), '', "mallory has a source $name");
-	value('SELECT rc_stop()');
-	as('mallory', "SELECT rc_trigger('$name')");
-	my $run = value("SELECT id FROM rappel_conso.run WHERE source = '$name' AND state = 'queued'");
-	value($sql);
-	as('alice', source($name, undef)) if $name eq 'gone';
-	value('SELECT rc_start()');
-	is(ended($run), 'cancelled|the source was deleted, or given to another role', "D5: a run of a source that is $name is not done for its next owner");
-	value('SELECT rc_stop()');
-	value("INSERT INTO rappel_conso.run (source, owner, state, trigger, started_at) VALUES ('$name', 'mallory', 'queued', 'trigger', NULL)");
-	my $asked = as('alice', "SELECT rc_trigger('$name')");
+	is($node->outcome_as('mallory', "SET lock_timeout = '5s';\n" . source($name, 'own')), '', "mallory has a source $name");
+	$node->sql('SELECT rc_stop()');
+	$node->outcome_as('mallory', "SET lock_timeout = '5s';\n" . "SELECT rc_trigger('$name')");
+	my $run = $node->sql("SELECT id FROM rappel_conso.run WHERE source = '$name' AND state = 'queued'");
+	$node->sql($sql);
+	$node->outcome_as('alice', "SET lock_timeout = '5s';\n" . source($name, undef)) if $name eq 'gone';
+	$node->sql('SELECT rc_start()');
+	is($node->wait_run_end($run, q{state, COALESCE(error, '')}), 'cancelled|the source was deleted, or given to another role', "D5: a run of a source that is $name is not done for its next owner");
+	$node->sql('SELECT rc_stop()');
+	$node->sql("INSERT INTO rappel_conso.run (source, owner, state, trigger, started_at) VALUES ('$name', 'mallory', 'queued', 'trigger', NULL)");
+	my $asked = $node->outcome_as('alice', "SET lock_timeout = '5s';\n" . "SELECT rc_trigger('$name')");
 	cmp_ok($asked, '>', $run + 1, 'D5: nor is it what the next one who asks gets');
-	value('SELECT rc_start()');
-	like(ended($asked), qr/^failed\|source "$name" has no stream/, 'whose run is begun');
+	$node->sql('SELECT rc_start()');
+	like($node->wait_run_end($asked, q{state, COALESCE(error, '')}), qr/^failed\|source "$name" has no stream/, 'whose run is begun');
 }
 
 done_testing();

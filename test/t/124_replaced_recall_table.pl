@@ -17,17 +17,7 @@ my $api = start_api();
 my $kafka = start_kafka();
 my $node = new_node('main', api => $api, kafka => $kafka, preload => 1, conf => "max_worker_processes = 20\n");
 
-sub value { return $node->safe_psql('postgres', $_[0]); }
-
-sub wait_until
-{
-	my ($sql) = @_;
-
-	$node->poll_query_until('postgres', $sql) or die "waited in vain for: $sql";
-	return;
-}
-
-value(q{
+$node->sql(q{
 	CREATE ROLE mallory;
 	GRANT CREATE ON SCHEMA public TO mallory;
 	CREATE TABLE prey (by text); GRANT INSERT ON prey TO PUBLIC;
@@ -35,36 +25,36 @@ value(q{
 	CREATE FUNCTION bite() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.prey VALUES (current_user); RETURN NEW; END $$});
 
 # One recall changes, and is published.
-sub change
+sub change_and_trigger
 {
 	my ($label) = @_;
 
 	$api->control(update => { dataset => DATASET, where => "numero_fiche = '2026-06-0299'", set => { libelle => $label } });
-	value('SELECT rc_trigger()');
+	$node->sql('SELECT rc_trigger()');
 	return;
 }
 
-like(value('SELECT rc_sync_now()'), qr/success/, 'a first run');
-wait_until(q{SELECT state = 'running' FROM rappel_conso.stream_state WHERE stream = 'rappel_conso'});
-my $columns = value(q{SELECT string_agg(attname || ' ' || format_type(atttypid, atttypmod), ', ' ORDER BY attnum) FROM pg_attribute WHERE attrelid = 'rappel_conso_table'::regclass AND attnum > 0});
+like($node->sql('SELECT rc_sync_now()'), qr/success/, 'a first run');
+$node->wait_for('the stream', q{SELECT state = 'running' FROM rappel_conso.stream_state WHERE stream = 'rappel_conso'});
+my $columns = $node->sql(q{SELECT string_agg(attname || ' ' || format_type(atttypid, atttypmod), ', ' ORDER BY attnum) FROM pg_attribute WHERE attrelid = 'rappel_conso_table'::regclass AND attnum > 0});
 
 foreach my $what ('a table with a trigger', 'a view')
 {
-	value('DROP TABLE rappel_conso_table, rappel_conso_history');
-	value($what eq 'a view' ? "SET ROLE mallory; CREATE TABLE hers ($columns, PRIMARY KEY (reference_fiche)); CREATE TRIGGER t BEFORE INSERT OR UPDATE OR DELETE ON hers FOR EACH ROW EXECUTE FUNCTION bite();
+	$node->sql('DROP TABLE rappel_conso_table, rappel_conso_history');
+	$node->sql($what eq 'a view' ? "SET ROLE mallory; CREATE TABLE hers ($columns, PRIMARY KEY (reference_fiche)); CREATE TRIGGER t BEFORE INSERT OR UPDATE OR DELETE ON hers FOR EACH ROW EXECUTE FUNCTION bite();
 		CREATE VIEW rappel_conso_table AS SELECT * FROM hers; GRANT ALL ON rappel_conso_table TO PUBLIC"
 		: "SET ROLE mallory; CREATE TABLE rappel_conso_table ($columns, PRIMARY KEY (reference_fiche)); GRANT ALL ON rappel_conso_table TO PUBLIC;
 		CREATE TRIGGER t BEFORE INSERT OR UPDATE OR DELETE ON rappel_conso_table FOR EACH ROW EXECUTE FUNCTION bite()");
-	change($what);
-	wait_until(q{SELECT state = 'failed' FROM rappel_conso.stream_state WHERE stream = 'rappel_conso'});
-	like(value(q{SELECT sqlstate, error FROM rappel_conso.stream_state WHERE stream = 'rappel_conso'}),
+	change_and_trigger($what);
+	$node->wait_for('the stream', q{SELECT state = 'failed' FROM rappel_conso.stream_state WHERE stream = 'rappel_conso'});
+	like($node->sql(q{SELECT sqlstate, error FROM rappel_conso.stream_state WHERE stream = 'rappel_conso'}),
 		qr/^(?:42501\|table "rappel_conso_table" belongs to role "mallory"|42809\|"rappel_conso_table" is not a table|42501\|.*"mallory")/, "R1: $what in its place: the stream has failed");
-	is(value('SELECT * FROM prey'), '', "R1: $what in its place: nothing of it was run");
-	value($what eq 'a view' ? 'DROP VIEW rappel_conso_table' : 'DROP TABLE rappel_conso_table');
+	is($node->sql('SELECT * FROM prey'), '', "R1: $what in its place: nothing of it was run");
+	$node->sql($what eq 'a view' ? 'DROP VIEW rappel_conso_table' : 'DROP TABLE rappel_conso_table');
 
 	# and it goes on when that is gone
-	value(q{SELECT rc_seek('rappel_conso', 'earliest')});
-	wait_until('SELECT count(*) = 300 FROM rappel_conso_table');
+	$node->sql(q{SELECT rc_seek('rappel_conso', 'earliest')});
+	$node->wait_for('the stream', 'SELECT count(*) = 300 FROM rappel_conso_table');
 	pass("$what is gone: everything is applied again");
 }
 

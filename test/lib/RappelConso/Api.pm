@@ -117,6 +117,58 @@ sub serve
 		clear_log => $JSON::PP::true);
 }
 
+# Change a dataset, DATASET by default: records that come, those that vanish or
+# get other values (where: an expression of ODSQL, or a list of fiches), or a new
+# time of modification alone.
+sub append
+{
+	my ($self, $records, $dataset) = @_;
+
+	return $self->control(append =>
+		  { dataset => $dataset // RappelConso::DATASET(), records => $records });
+}
+
+sub vanish
+{
+	my ($self, $where, $dataset) = @_;
+
+	return $self->control(
+		delete => {
+			dataset => $dataset // RappelConso::DATASET(),
+			where => _where($where)
+		});
+}
+
+sub update
+{
+	my ($self, $where, $set, $dataset) = @_;
+
+	return $self->control(
+		update => {
+			dataset => $dataset // RappelConso::DATASET(),
+			where => _where($where),
+			set => $set
+		});
+}
+
+sub touch
+{
+	my ($self, $dataset) = @_;
+
+	return $self->control(touch => $dataset // RappelConso::DATASET());
+}
+
+sub _where
+{
+	my ($where) = @_;
+
+	return $where unless ref $where;
+	return join(' or ', map { "numero_fiche = '$_'" } @$where);
+}
+
+# The kinds of the requests so far, in a line.
+sub requests { return join(' ', map { $_->{kind} } $_[0]->log); }
+
 sub state
 {
 	my ($self) = @_;

@@ -209,6 +209,24 @@ sub produce_many
 		'-P', '-t', $topic, '-K', '\t', '-X', 'max.in.flight=1', @options);
 }
 
+# Records {"n": number}, one for each of the numbers, with a key for each.
+sub produce_numbers
+{
+	my ($self, $topic, $numbers, @options) = @_;
+
+	return $self->produce_many($topic,
+		[ map { [ "k$_", qq({"n": $_}) ] } @$numbers ], @options);
+}
+
+# So many texts, "value 1" and so on, all of one key.
+sub produce_texts
+{
+	my ($self, $topic, $count) = @_;
+
+	return $self->produce_many($topic,
+		[ map { [ 'k', "value $_" ] } 1 .. $count ]);
+}
+
 # All messages of a topic, as hashes: key, payload (undef if null), headers (a
 # list of names and values), partition, offset, ts.
 sub consume
@@ -218,6 +236,14 @@ sub consume
 		$topic, @options);
 
 	return map { $json->decode($_) } split(/\n/, $out);
+}
+
+# The values of all messages of a topic, one by one as they came, repeats too.
+sub payloads
+{
+	my ($self, $topic) = @_;
+
+	return map { $_->{payload} // 'null' } $self->consume($topic);
 }
 
 # {topic => number of partitions}, without Kafka's own.
