@@ -73,9 +73,7 @@ my $lsn = $node->sql('SELECT pg_current_wal_flush_lsn()');
 $api->clear_log;
 is($node->sync, 'success|0|0|0|0|0|0', 'a second sync writes nothing');
 is($api->requests, 'meta', 'and needs one request');
-$node->poll_query_until('postgres',
-	q{SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type ~ '^rappel_conso'})
-  or die 'the run worker has not ended';
+$node->wait_for('the run worker', q{SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type ~ '^rappel_conso'});
 is( $node->sql(qq{
 		SELECT count(*) FILTER (WHERE w.block_ref ~ format('/%s( |;|\$)', c.relfilenode)), count(*) > 0
 		  FROM pg_get_wal_records_info('$lsn', pg_current_wal_flush_lsn()) w, pg_class c
@@ -85,9 +83,7 @@ is( $node->sql(qq{
 is($node->sync(arguments => 'full_sync => true'),
 	'success|300|0|0|0|300|0', 'a full sync reads everything and writes nothing');
 is($api->requests, 'meta meta count export count', 'by one export');
-$node->poll_query_until('postgres',
-	q{SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type ~ '^rappel_conso'})
-  or die 'the run worker has not ended';
+$node->wait_for('the run worker', q{SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type ~ '^rappel_conso'});
 is( $node->sql(q{SELECT n_tup_ins, n_tup_upd, n_tup_hot_upd, n_tup_del, n_dead_tup FROM pg_stat_user_tables WHERE relname = 'rappel_conso_table'}
 	),
 	'300|0|0|0|0',

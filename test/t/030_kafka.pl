@@ -50,8 +50,7 @@ my $digest = $node->table_digest;
 
 $node->append_conf('postgresql.conf', "rappel_conso.kafka_brokers = '" . $kafka->brokers . "'\n");
 $node->reload;
-$node->poll_query_until('postgres', "SHOW rappel_conso.kafka_brokers", $kafka->brokers)
-  or die 'the setting has not come';
+$node->wait_for('the setting', "SHOW rappel_conso.kafka_brokers", expected => $kafka->brokers);
 use_topic('rappel_conso', 1);
 is($node->sync, "success|$all|$all|$all|0|0|0", 'another destination starts with a full sync');
 is($node->table_digest, $digest, 'through Kafka: the same rows as in direct mode');
@@ -115,9 +114,8 @@ is($node->table_digest, $digest, 'the same rows');
 is(offsets('live'), "$all|t|1|3", 'all offsets are kept');
 is( $node->sql(q{SELECT count(*), min(usename) = current_user FROM pg_stat_activity WHERE backend_type = 'rappel_conso stream'}),
 	'2|t', 'two stream workers run');
-$node->poll_query_until('postgres', qq{
-	SELECT sum(high_watermark) = $all AND sum(lag) = 0 AND count(*) = 3 FROM rappel_conso.lag WHERE topic = 'live'})
-  or die 'no watermarks';
+$node->wait_for('watermarks', qq{
+	SELECT sum(high_watermark) = $all AND sum(lag) = 0 AND count(*) = 3 FROM rappel_conso.lag WHERE topic = 'live'});
 is($node->sql(q{SELECT component, state, lag FROM rc_status() WHERE component IN ('scheduler', 'kafka', 'stream', 'source') ORDER BY 1}),
 	"kafka|configured|\nscheduler|running|\nsource|success|\nstream|running|0", 'rc_status()');
 is($node->sync, 'success|0|0|0|0|0|0', 'a second run publishes nothing, with workers');
@@ -136,8 +134,7 @@ $api->control(
 is($node->sync(arguments => 'full_sync => true') =~ s/\|\d+\|0\|1\|\d+\|/|p|0|1|u|/r, "success|$all|p|0|1|u|0", 'a new version replaces the old one');
 is($node->sql(q{SELECT numero_de_version, libelle FROM rappel_conso_table WHERE reference_fiche = '2024-01-0002'}),
 	'9|new words', 'its columns');
-$node->poll_query_until('postgres', q{SELECT count(*) >= 301 FROM versions})
-  or die 'the second stream has not come so far';
+$node->wait_for('the second stream', q{SELECT count(*) >= 301 FROM versions});
 is( $node->sql(q{SELECT inserted, updated FROM rappel_conso.run ORDER BY id DESC LIMIT 1}), '0|1',
 	q{records are counted by the source's own stream alone});
 
@@ -161,9 +158,7 @@ $node->sql(<<~'EOC');
 	UPDATE rappel_conso.source SET stream = 'rappel_conso';
 	UPDATE rappel_conso.stream SET topics = '{apart}', paused = false WHERE name = 'rappel_conso';
 	EOC
-$node->poll_query_until('postgres', qq{
-	SELECT sum(next_offset) = $published FROM rappel_conso.stream_offset WHERE stream = 'rappel_conso' AND topic = 'apart'})
-  or die 'the stream has not come so far';
+$node->wait_applied('rappel_conso', $published, topic => 'apart');
 is( $node->sql("SELECT id - $first, inserted, updated, inserted + updated + unchanged + dead = published FROM rappel_conso.run WHERE id IN ($first, $second) ORDER BY id"),
 	"0|$all|0|t\n1|1|0|t", 'two runs in one topic are counted apart');
 
@@ -173,17 +168,17 @@ my %recall = (reference_fiche => '2025-01-0001', numero_de_version => 3, libelle
 my @cases = (
 	[ 'without a key', undef, $json->encode({ %recall, reference_fiche => '2025-01-0002' }) ],
 	[ 'a tombstone', '2024-01-0003', undef ],
-	[ 'no JSON', 'k1', 'not { json', '22P02|invalid input syntax for type json|JSON data, line 1: not... / value of the record' ],
-	[ 'an empty value', 'k2', '', '22P02|invalid input syntax for type json|JSON data, line 1:  / value of the record' ],
-	[ 'no object', 'k3', '["2025-01-0003"]', q{22P02|the record's value is not a JSON object|value of the record} ],
-	[ 'no UTF-8', 'k4', qq({"reference_fiche": "\xe9"}), '22021|value of the record is not UTF-8|value of the record' ],
-	[ 'a zero', 'k5', '{"reference_fiche": "\u0000"}', '22P05|unsupported Unicode escape sequence|JSON data, line 1: {"reference_fiche": "\u0000... / value of the record' ],
+	[ 'no JSON', 'k1', 'not { json', '22P02|JSON data, line 1: not... / value of the record' ],
+	[ 'an empty value', 'k2', '', '22P02|JSON data, line 1:  / value of the record' ],
+	[ 'no object', 'k3', '["2025-01-0003"]', '22P02|value of the record' ],
+	[ 'no UTF-8', 'k4', qq({"reference_fiche": "\xe9"}), '22021|value of the record' ],
+	[ 'a zero', 'k5', '{"reference_fiche": "\u0000"}', '22P05|JSON data, line 1: {"reference_fiche": "\u0000... / value of the record' ],
 	[ 'a wrong type', 'k6', $json->encode({ %recall, numero_de_version => 'three' }),
-		'22P02|invalid input syntax for type integer: "three"|column "numero_de_version" of the record' ],
+		'22P02|column "numero_de_version" of the record' ],
 	[ 'no date', 'k7', $json->encode({ %recall, date_debut_commercialisation => 'bientôt' }),
-		'22007|invalid input syntax for type date: "bientôt"|column "date_debut_commercialisation" of the record' ],
+		'22007|column "date_debut_commercialisation" of the record' ],
 	[ 'without reference_fiche', 'k8', '{"libelle": "nobody"}',
-		'23502|domain rappel_conso.reference_fiche does not allow null values|column "reference_fiche" of the record' ],
+		'23502|column "reference_fiche" of the record' ],
 	[ 'a large one', 'k9', $json->encode({ %recall, reference_fiche => '2025-01-0004', motif_du_rappel => 'm' x 5_000_000 }) ],
 	[ 'a good one', '2025-01-0001', $json->encode(\%recall) ]);
 use_topic('others', 1);
@@ -193,14 +188,12 @@ $kafka->produce('others', $_->[1], $_->[2], [ origin => $_->[0] ], '-X', 'messag
 $node->sql(q{INSERT INTO rappel_conso_table (reference_fiche, libelle) VALUES ('2024-01-0003', 'of the tombstone');
 	UPDATE rappel_conso.stream SET paused = false WHERE name = 'rappel_conso'});
 my $end = @cases;
-$node->poll_query_until('postgres', qq{
-	SELECT sum(next_offset) = $end FROM rappel_conso.stream_offset WHERE stream = 'rappel_conso' AND topic = 'others'})
-  or die 'the stream has not come so far';
+$node->wait_applied('rappel_conso', $end, topic => 'others');
 is($node->sql('SELECT reference_fiche, libelle, length(motif_du_rappel) FROM rappel_conso_table ORDER BY 1'),
 	"2024-01-0003|of the tombstone|\n2025-01-0001|by hand|\n2025-01-0002|by hand|\n2025-01-0004|by hand|5000000",
 	'all good messages are applied, a tombstone deletes nothing');
 my %dead = map { (split(/\|/, $_, 2)) } split(/\n/, $node->sql(q{
-	SELECT record_offset, encode(key, 'escape'), md5(value), headers, topic, partition, run, sqlstate, message, replace(context, chr(10), ' / ')
+	SELECT record_offset, encode(key, 'escape'), md5(value), headers, topic, partition, run, sqlstate, replace(context, chr(10), ' / ')
 	FROM rappel_conso.dead_letter WHERE origin = 'stream' AND topic = 'others'}));
 foreach my $offset (0 .. $#cases)
 {

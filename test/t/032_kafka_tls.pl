@@ -55,8 +55,7 @@ sub use_listener
 	$kafka->write_config($node->basedir . '/kafka.conf', \%config);
 	$node->append_conf('postgresql.conf', "rappel_conso.kafka_brokers = '$brokers'\n");
 	$node->reload;
-	$node->poll_query_until('postgres', "SELECT current_setting('rappel_conso.kafka_brokers') = '$brokers'")
-	  or die 'no reload';
+	$node->wait_for('the reload', "SELECT current_setting('rappel_conso.kafka_brokers') = '$brokers'");
 	return;
 }
 
@@ -99,7 +98,7 @@ my @start = (
 foreach my $case (@start)
 {
 	my ($name, $listener, $change, $message, $hint, $log) = @$case;
-	my $at = -s $node->logfile;
+	my $at = $node->log_position;
 
 	use_listener($node, $listener, %$change);
 	my $session = $node->start_session(q{SELECT rc_drain('s', '60 s')})->finish;
@@ -107,7 +106,7 @@ foreach my $case (@start)
 	like($session->{message}, $message, "M3: $name: message");
 	like($session->{hint} // '', $hint, "M3: $name: hint");
 	unlike($session->{err}, qr/nowhere|etc.passwd/, "M3: $name: no path for whoever asks");
-	like(slurp_file($node->logfile, $at), $log, "M3: $name: the log names the file") if $log;
+	like($node->log_since($at), $log, "M3: $name: the log names the file") if $log;
 }
 
 # ---- what a broker says, or does not say ----
@@ -177,7 +176,7 @@ while (my @round = splice(@away, 0, scalar(@nodes)))
 
 	foreach my $i (0 .. $#round)
 	{
-		my $at = -s $nodes[$i]->logfile;
+		my $at = $nodes[$i]->log_position;
 
 		use_listener($nodes[$i], $round[$i][1], %{ $round[$i][2] });
 push @runs, [ $nodes[$i], $nodes[$i]->start_session(q{SELECT rc_drain('s', '60 s')}), $round[$i], $at ];

@@ -90,7 +90,7 @@ my $pid = pid();
 $kafka->write_config($file, { %app, 'sasl.password' => 'typo' });
 wait_waiting('refused the user or the password');
 $node->sql(q{SELECT rc_publish('out', '"kept"'::jsonb)});
-$node->poll_query_until('postgres', q{SELECT state = 'waiting' FROM rappel_conso.outbox_state}) or die 'outbox';
+$node->wait_for('outbox', q{SELECT state = 'waiting' FROM rappel_conso.outbox_state});
 $kafka->write_config($file, \%app);
 goes_on('C7: a password that was mended, without a reload');
 $node->sql(q{UPDATE rappel_conso.source SET fold_accents = NOT fold_accents});

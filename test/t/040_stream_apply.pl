@@ -243,10 +243,9 @@ foreach my $name (sort keys %broken)
 # Each failure in a row doubles the wait before the next try.
 $node->sql('ALTER TABLE table_itself RENAME TO table_itself_away');
 $kafka->produce_many('table_itself', [ [ 'k', '{"n": 5}' ] ]);
-$node->poll_query_until('postgres', q{
+$node->wait_for('the backoff', q{
 	SELECT failures >= 2 AND retry_at - last_error_at > '1.9 s'
-	FROM rappel_conso.stream_state WHERE stream = 'table_itself'})
-  or die 'the backoff does not grow';
+	FROM rappel_conso.stream_state WHERE stream = 'table_itself'});
 $node->sql(q{UPDATE rappel_conso.stream SET paused = true WHERE name = 'table_itself'});
 is($node->sql(q{SELECT failures FROM rappel_conso.stream_state WHERE stream = 'table_itself'}),
 	'0', 'the backoff grows with failures in a row, and ends when the row is updated');

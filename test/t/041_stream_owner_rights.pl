@@ -146,12 +146,11 @@ is($node->outcome_as('sales', <<~'EOC'), '', 'a statement that ends the transact
 	INSERT INTO rappel_conso.stream (name, topics, value_type, statement) VALUES ('finish', '{who}', 'text',
 	  'INSERT INTO sales.target SELECT sales.run(''CALL sales.finish()'') FROM records');
 	EOC
-$node->poll_query_until('postgres', q{SELECT state = 'waiting' AND sqlstate = '2D000' FROM rappel_conso.stream_state WHERE stream = 'finish'})
-  or die 'the stream that ends the transaction does not wait';
-is( $node->sql(q{
+$node->wait_for('the stream that ends the transaction', q{SELECT state = 'waiting' AND sqlstate = '2D000' FROM rappel_conso.stream_state WHERE stream = 'finish'});
+like( $node->sql(q{
 		SELECT sqlstate, error, next_offset, (SELECT count(*) FROM sales.target)
 		FROM rappel_conso.stream_state JOIN rappel_conso.stream_offset USING (stream) WHERE stream = 'finish'}),
-	'2D000|record at offset 0 of topic "who", partition 0 failed: invalid transaction termination|0|1', 'V1: waits for proof, with nothing done');
+	qr/^2D000\|.*\b0\b.*"who".*\b0\b.*invalid transaction termination\|0\|1$/, 'V1: waits for proof, with nothing done');
 $node->sql(q{UPDATE rappel_conso.stream SET paused = true WHERE name = 'finish'});
 
 # The lock that a statement lets go is taken back: there is one worker still.
@@ -184,13 +183,13 @@ is($node->sql(q{SELECT place, who FROM sales.log WHERE place LIKE 'again%' ORDER
 
 my @refused = (
 	[ 'sales', q{INSERT INTO rappel_conso.stream (name, topics, statement, owner) VALUES ('x', '{x}', 'SELECT 1 FROM records', 'stock')},
-		'42501: must be able to SET ROLE "stock" to make it the owner of stream "x"' ],
+		qr/^42501: .*"stock".*"x"/ ],
 	[ 'sales', qq{UPDATE rappel_conso.stream SET owner = '$root' WHERE name = 'who'},
-		qq{42501: must be able to SET ROLE "$root" to make it the owner of stream "who"} ],
+		qr/^42501: .*"$root".*"who"/ ],
 	[ 'sales', q{INSERT INTO rappel_conso.stream (name, topics, statement) VALUES ('x', '{x}', 'SELECT word FROM public.secret, records')},
 		'42501: permission denied for table secret' ],
-	[ 'stock', q{SELECT rc_sync_now()}, q{42704: source "rappel_conso" does not exist} ],
-	[ 'stock', q{SELECT rc_seek('who', 'earliest')}, '42704: stream "who" does not exist' ],
+	[ 'stock', q{SELECT rc_sync_now()}, qr/^42704: .*"rappel_conso"/ ],
+	[ 'stock', q{SELECT rc_seek('who', 'earliest')}, qr/^42704: .*"who"/ ],
 	[ 'stock', q{SELECT rc_start()}, '42501: permission denied for function rc_start' ],
 	[ 'stock', q{SELECT * FROM rc_status()}, '42501: permission denied for function rc_status' ],
 	[ 'stock', q{UPDATE rappel_conso.stream_offset SET next_offset = 0}, '42501: permission denied for table stream_offset' ],
@@ -205,21 +204,18 @@ foreach my $case (@refused)
 {
 	my ($role, $sql, $error) = @$case;
 
-	is($node->outcome_as($role, $sql), $error, "$role may not: $sql");
+	is_or_like($node->outcome_as($role, $sql), $error, "$role may not: $sql");
 }
 $node->sql(q{GRANT SELECT ON rappel_conso.source TO sales; UPDATE rappel_conso.source SET owner = 'stock' WHERE name = 'rappel_conso'});
-is($node->outcome_as('sales', 'SELECT rc_sync_now()'), '42704: source "rappel_conso" does not exist', 'R12: who is not its owner may not run a source');
-is( $node->outcome_as('stock', 'SELECT rc_sync_now()'),
-	'55000: stream "rappel_conso" is paused', 'its owner may');
+like($node->outcome_as('sales', 'SELECT rc_sync_now()'), qr/^42704: .*"rappel_conso"/, 'R12: who is not its owner may not run a source');
+like($node->outcome_as('stock', 'SELECT rc_sync_now()'), qr/^55000: stream "rappel_conso"/, 'its owner may');
 $node->sql(qq{UPDATE rappel_conso.source SET owner = '$root'});
 
 # Nobody connects as a role that may not log in.
 is($node->outcome_as('sales', q{INSERT INTO rappel_conso.stream (name, topics, statement, owner) VALUES ('nologin', '{who}', 'SELECT 1 FROM records', 'team')}),
 	'', 'a member makes a stream of a role that cannot log in');
-$node->poll_query_until('postgres', q{SELECT state = 'failed' FROM rappel_conso.stream_state WHERE stream = 'nologin'})
-  or die 'the stream of a role without LOGIN has not failed';
-is($node->sql(q{SELECT sqlstate, error, hint FROM rappel_conso.stream_state WHERE stream = 'nologin'}),
-	'55000|the owner of the stream is not permitted to log in|Workers connect as the owner: give it LOGIN, or make another role the owner.',
+$node->wait_for('the stream of a role without LOGIN', q{SELECT state = 'failed' FROM rappel_conso.stream_state WHERE stream = 'nologin'});
+like($node->sql(q{SELECT sqlstate, hint FROM rappel_conso.stream_state WHERE stream = 'nologin'}), qr/^55000\|.*\bLOGIN\b/,
 	'it fails with a hint');
 $node->sql('ALTER ROLE team LOGIN');
 $node->sql(q{UPDATE rappel_conso.stream SET batch_size = 5 WHERE name = 'nologin'});

@@ -73,16 +73,16 @@ my %headers = (
 	0 => '{"h": ["1", "2"], "content-type": "application/json"}',
 	1 => '{"none": null, "empty": "", "binary": {"base64": "//4B"}}',
 	7 => '{"n": [{"base64": "6Q=="}, null], "base64:bmH/bWU=": "x"}');
-my %bad_key = (4 => '22021|key of the record is not UTF-8');
+my %bad_key = (4 => '22021|key');
 my %bad_value = (
 	bytea => {},
-	text => { 5 => '22021|value of the record is not UTF-8' },
+	text => { 5 => '22021|value' },
 	jsonb => {
-		3 => '22P02|invalid input syntax for type json',
-		5 => '22021|value of the record is not UTF-8',
-		6 => '22P05|unsupported Unicode escape sequence',
-		7 => '22P02|invalid input syntax for type json',
-		8 => '22P02|invalid input syntax for type json'
+		3 => '22P02|',
+		5 => '22021|value',
+		6 => '22P05|',
+		7 => '22P02|',
+		8 => '22P02|'
 	});
 my %seen = (
 	jsonb => { 0 => '{"a": 1.50}', 1 => '[2]', 2 => undef, 4 => '"four"' },
@@ -112,7 +112,7 @@ foreach my $value ('jsonb', 'text', 'bytea')
 				FROM $name ORDER BY 1}),
 			join("\n", @rows), "$name: keys, values and headers");
 		is( $node->sql(qq{
-				SELECT record_offset, sqlstate, message FROM rappel_conso.dead_letter
+				SELECT record_offset, sqlstate, substring(message FROM '^key|^value') FROM rappel_conso.dead_letter
 				WHERE name = '$name' ORDER BY 1}),
 			join("\n", map { "$_|$dead{$_}" } sort keys %dead), "$name: what cannot be decoded is a dead letter");
 		is( $node->sql(qq{
@@ -126,7 +126,6 @@ foreach my $value ('jsonb', 'text', 'bytea')
 
 # ---- typed records ----
 
-my $not_json = "22P02|invalid input syntax for type json|JSON data, line 1: ";
 my @typed = (
 	[ '{"i": 1, "n": 12345678901234567890.123456789012345678901234567890, "t": "x", "b": true}',
 		'{"b": true, "i": 1, "n": 12345678901234567890.123456789012345678901234567890, "t": "x"}' ],
@@ -141,25 +140,25 @@ my @typed = (
 	[ '{"t": 1.10, "i": "7", "b": "no", "d": "2024-02-29"}', '{"b": false, "d": "2024-02-29", "i": 7, "t": "1.10"}' ],
 	[ '{"e": "even", "p": 4, "c": {"x": 1}}', '{"c": {"x": 1}, "e": "even", "p": 4}' ],
 	[ "{\"t\": \"\\u00e9\\n\xc3\xa9\"}", "{\"t\": \"\xc3\xa9\\n\xc3\xa9\"}" ],
-	[ '{"i": 1.5}', undef, '22P02|invalid input syntax for type integer: "1.5"|column "i" of the record' ],
-	[ '{"i": 99999999999}', undef, '22003|value "99999999999" is out of range for type integer|column "i" of the record' ],
-	[ '{"d": "2023-02-29"}', undef, '22008|date/time field value out of range: "2023-02-29"|column "d" of the record' ],
-	[ '{"p": 3}', undef, '23514|value for domain even violates check constraint "even_check"|column "p" of the record' ],
-	[ '{"e": "uneven"}', undef, '22P02|invalid input value for enum parity: "uneven"|column "e" of the record' ],
-	[ '{"v": "too long"}', undef, '22001|value too long for type character varying(3)|column "v" of the record' ],
-	[ '{"i": {"a": 1}}', undef, '22P02|cannot put a JSON object into type integer in column "i"|column "i" of the record' ],
-	[ '{"ia": [1, [2]]}', undef, '22P02|cannot put a JSON array into type integer in column "ia"|column "ia" of the record' ],
-	[ '{"ia": [{}]}', undef, '22P02|cannot put a JSON object into type integer in column "ia"|column "ia" of the record' ],
-	[ '{"ia": {}}', undef, '22P02|cannot put a JSON object into type integer[] in column "ia"|column "ia" of the record' ],
-	[ '{"ia": [1, "x"]}', undef, '22P02|invalid input syntax for type integer: "x"|column "ia" of the record' ],
-	[ '{"a": "x"}', undef, '22P02|malformed array literal: "x"|column "a" of the record' ],
-	[ '[{"i": 1}]', undef, "22P02|the record's value is not a JSON object|value of the record" ],
-	[ '"text"', undef, "22P02|the record's value is not a JSON object|value of the record" ],
-	[ 'null', undef, "22P02|the record's value is not a JSON object|value of the record" ],
-	[ '{"i": 1', undef, $not_json . '{"i": 1 / value of the record' ],
-	[ '{"i": 1} x', undef, $not_json . '{"i": 1} x / value of the record' ],
-	[ '{"t": "\u0000"}', undef, '22P05|unsupported Unicode escape sequence|JSON data, line 1: {"t": "\u0000... / value of the record' ],
-	[ "{\"t\": \"\xff\"}", undef, '22021|value of the record is not UTF-8|value of the record' ]);
+	[ '{"i": 1.5}', undef, qr/^22P02\|.*"1\.5"\|column "i"/ ],
+	[ '{"i": 99999999999}', undef, qr/^22003\|.*"99999999999".*\|column "i"/ ],
+	[ '{"d": "2023-02-29"}', undef, qr/^22008\|.*"2023-02-29"\|column "d"/ ],
+	[ '{"p": 3}', undef, qr/^23514\|.*"even_check"\|column "p"/ ],
+	[ '{"e": "uneven"}', undef, qr/^22P02\|.*"uneven"\|column "e"/ ],
+	[ '{"v": "too long"}', undef, qr/^22001\|.*varying\(3\)\|column "v"/ ],
+	[ '{"i": {"a": 1}}', undef, qr/^22P02\|.*JSON object.*\binteger.*"i"\|column "i"/ ],
+	[ '{"ia": [1, [2]]}', undef, qr/^22P02\|.*JSON array.*\binteger.*"ia"\|column "ia"/ ],
+	[ '{"ia": [{}]}', undef, qr/^22P02\|.*JSON object.*\binteger.*"ia"\|column "ia"/ ],
+	[ '{"ia": {}}', undef, qr/^22P02\|.*JSON object.*\binteger\[\].*"ia"\|column "ia"/ ],
+	[ '{"ia": [1, "x"]}', undef, qr/^22P02\|.*"x"\|column "ia"/ ],
+	[ '{"a": "x"}', undef, qr/^22P02\|.*"x"\|column "a"/ ],
+	[ '[{"i": 1}]', undef, qr/^22P02\|.*JSON object\|value/ ],
+	[ '"text"', undef, qr/^22P02\|.*JSON object\|value/ ],
+	[ 'null', undef, qr/^22P02\|.*JSON object\|value/ ],
+	[ '{"i": 1', undef, qr/^22P02\|.*\{"i": 1 \/ value/ ],
+	[ '{"i": 1} x', undef, qr/^22P02\|.*\{"i": 1\} x \/ value/ ],
+	[ '{"t": "\u0000"}', undef, qr/^22P05\|.*\{"t": "\\u0000\.\.\. \/ value/ ],
+	[ "{\"t\": \"\xff\"}", undef, qr/^22021\|value.*\|value/ ]);
 
 $kafka->produce_many('typed', [ map { [ 'k', $_->[0] ] } @typed ]);
 $node->sql(q{
@@ -182,7 +181,7 @@ foreach my $offset (0 .. $#typed)
 {
 	my ($json, $row, $error) = @{ $typed[$offset] };
 
-	is($got{$offset} // 'nothing', $row // $error, "typed: $json");
+	is_or_like($got{$offset} // 'nothing', $row // $error, "typed: $json");
 }
 is(@rows + @dead, scalar @typed, 'typed: each record is somewhere, once');
 is($node->sql('SELECT raw FROM typed_rows WHERE record_offset = 1'), '[1,  2]', 'typed: json keeps its text');

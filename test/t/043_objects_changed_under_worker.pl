@@ -39,14 +39,14 @@ my %taken = (
 	type => {
 		owner => 'app',
 		take => 'DROP TYPE numbered',
-		error => '42704|value type of stream "type" does not exist any more',
+		error => qr/^42704\|.*"type"/,
 		mend => q{CREATE TYPE numbered AS (n int);
 			UPDATE rappel_conso.stream SET value_type = 'numbered' WHERE name = 'type'}
 	},
 	schema => {
 		owner => 'app',
 		take => 'DROP SCHEMA house CASCADE',
-		error => '42P01|relation "house.schema" does not exist',
+		error => qr/^42P01\|.*"house\.schema"/,
 		mend => q{CREATE SCHEMA house; GRANT USAGE ON SCHEMA house TO app;
 			CREATE TABLE house.schema (n int); GRANT ALL ON house.schema TO app;
 			INSERT INTO house.schema VALUES (1), (2);
@@ -56,7 +56,7 @@ my %taken = (
 		owner => 'app',
 		take => q{DELETE FROM rappel_conso.topic_grant WHERE role = 'app';
 			UPDATE rappel_conso.stream SET batch_size = 8 WHERE name = 'rights'},
-		error => '42501|owner "app" of stream "rights" may not read topic "rights"',
+		error => qr/^42501\|.*"app".*"rights".*"rights"/,
 		mend => q{INSERT INTO rappel_conso.topic_grant VALUES ('app', '*', true, false);
 			UPDATE rappel_conso.stream SET batch_size = 9 WHERE name = 'rights'}
 	});
@@ -83,7 +83,7 @@ foreach my $name ('type', 'schema', 'rights')
 	$node->sql($case->{take});
 	$kafka->produce_numbers($name, [3, 4]);
 	$node->wait_for("$name to fail", "SELECT state FROM rappel_conso.stream_state WHERE stream = '$name'", expected => 'failed');
-	is($node->sql("SELECT sqlstate, error FROM rappel_conso.stream_state WHERE stream = '$name'"),
+	like($node->sql("SELECT sqlstate, error FROM rappel_conso.stream_state WHERE stream = '$name'"),
 		$case->{error}, "$name taken away: the stream has failed");
 	$node->sql($case->{mend});
 	$node->wait_applied($name, 4);
@@ -133,7 +133,7 @@ $kafka->produce_numbers('fewer', [101]);
 $node->sql(q{UPDATE rappel_conso.stream SET paused = false WHERE name = 'fewer'});
 $node->wait_for('the stream to fail', q{SELECT state || ' ' || sqlstate FROM rappel_conso.stream_state WHERE stream = 'fewer'}, expected => 'failed 55000');
 like($node->sql(q{SELECT error || ' ' || hint FROM rappel_conso.stream_state WHERE stream = 'fewer'}),
-	qr/^topic "fewer" is not the one that stream "fewer" knew SELECT rc_seek\('fewer', 'earliest'\)/, 'fewer partitions: the stream stops, with the way out');
+	qr/^topic "fewer" .*stream "fewer".*SELECT rc_seek\('fewer', 'earliest'\)/, 'fewer partitions: the stream stops, with the way out');
 $node->sql(q{SELECT rc_seek('fewer', 'earliest')});
 $node->wait_for('the new topic', q{SELECT count(*) = 31 AND count(DISTINCT n) = 31 FROM t_fewer});
 pass('fewer partitions: the new topic is read from its beginning');
@@ -169,7 +169,7 @@ my $user = $node->start_session(q{
 	UPDATE shelf SET x = x + 100 WHERE id = 1;
 	COMMIT});
 $user->wait_for(qr/holding/);
-my $start = -s $node->logfile;
+my $start = $node->log_position;
 $kafka->produce_numbers('deadlock', [2]);
 $user->finish;
 is($user->{sqlstate}, undef, 'deadlock: the user goes on');

@@ -412,23 +412,23 @@ sub ours
 }
 
 my @listed = (
-	[ '{"v_date": 101231}', 'cannot put a JSON number into type date in column "v_date"|' ],
-	[ '{"v_time": 100000}', 'cannot put a JSON number into type time without time zone in column "v_time"|' ],
-	[ '{"v_timestamptz": 20240229}', 'cannot put a JSON number into type timestamp with time zone in column "v_timestamptz"|' ],
-	[ '{"v_bytea": {"a": 1}}', 'cannot put a JSON object into type bytea in column "v_bytea"|' ],
-	[ '{"v_name": [1]}', 'cannot put a JSON array into type name in column "v_name"|' ],
-	[ '{"v_int4range": []}', 'cannot put a JSON array into type int4range in column "v_int4range"|' ],
-	[ '{"v_bit": 1}', 'cannot put a JSON number into type bit in column "v_bit"|' ],
-	[ '{"v_bpchar": {}}', 'cannot put a JSON object into type character in column "v_bpchar"|' ],
-	[ '{"v_int4": true}', 'cannot put a JSON boolean into type integer in column "v_int4"|' ],
-	[ '{"v_bool": 1}', 'cannot put a JSON number into type boolean in column "v_bool"|' ],
-	[ '{"v_interval": 5}', 'cannot put a JSON number into type interval in column "v_interval"|' ],
-	[ '{"day_again": 20240229}', 'cannot put a JSON number into type day_again in column "day_again"|' ],
-	[ '{"a_date": ["2024-01-01", null, 20240229]}', 'cannot put a JSON number into type date in column "a_date"|It is at a_date[3].' ],
-	[ '{"a_date": [["2024-01-01"], [20240229]]}', 'cannot put a JSON number into type date in column "a_date"|It is at a_date[2][1].' ],
-	[ '{"pair": {"d": 20240229}}', 'cannot put a JSON number into type date in column "pair"|It is at pair.d.' ],
+	[ '{"v_date": 101231}', qr/JSON number.* date .*"v_date"\|$/ ],
+	[ '{"v_time": 100000}', qr/JSON number.* time without time zone .*"v_time"\|$/ ],
+	[ '{"v_timestamptz": 20240229}', qr/JSON number.* timestamp with time zone .*"v_timestamptz"\|$/ ],
+	[ '{"v_bytea": {"a": 1}}', qr/JSON object.* bytea .*"v_bytea"\|$/ ],
+	[ '{"v_name": [1]}', qr/JSON array.* name .*"v_name"\|$/ ],
+	[ '{"v_int4range": []}', qr/JSON array.* int4range .*"v_int4range"\|$/ ],
+	[ '{"v_bit": 1}', qr/JSON number.* bit .*"v_bit"\|$/ ],
+	[ '{"v_bpchar": {}}', qr/JSON object.* character .*"v_bpchar"\|$/ ],
+	[ '{"v_int4": true}', qr/JSON boolean.* integer .*"v_int4"\|$/ ],
+	[ '{"v_bool": 1}', qr/JSON number.* boolean .*"v_bool"\|$/ ],
+	[ '{"v_interval": 5}', qr/JSON number.* interval .*"v_interval"\|$/ ],
+	[ '{"day_again": 20240229}', qr/JSON number.* day_again .*"day_again"\|$/ ],
+	[ '{"a_date": ["2024-01-01", null, 20240229]}', qr/JSON number.* date .*"a_date"\|.* a_date\[3\]\.$/ ],
+	[ '{"a_date": [["2024-01-01"], [20240229]]}', qr/JSON number.* date .*"a_date"\|.* a_date\[2\]\[1\]\.$/ ],
+	[ '{"pair": {"d": 20240229}}', qr/JSON number.* date .*"pair"\|.* pair\.d\.$/ ],
 	[ '{"wides": [{"ps": []}, {"ps": [{"i": 1}, {"tags": ["a"], "d": 1}]}]}',
-		'cannot put a JSON number into type date in column "wides"|It is at wides[2].ps[2].d.' ]);
+		qr/JSON number.* date .*"wides"\|.* wides\[2\]\.ps\[2\]\.d\.$/ ]);
 my @both = (
 	[ '{"v_int4": "x", "v_int4": 7}', '7' ],
 	[ '{"v_int4": {"a": [1]}, "v_date": 1, "v_int4": null, "v_date": "2024-01-01"}', '2024-01-01' ],
@@ -465,8 +465,8 @@ foreach my $case (@listed)
 {
 	my $result = shift @results;
 
-	is(ours($result), "22P02|$case->[1]", "V2: $case->[0]");
-	like($result->{context}, qr/^column "$1" of the record/, 'with its column') if $case->[0] =~ /"(\w+)"/;
+	like(ours($result), qr/^22P02\|.*$case->[1]/, "V2: $case->[0]");
+	like($result->{context}, qr/^column "$1"/, 'with its column') if $case->[0] =~ /"(\w+)"/;
 }
 foreach my $case (@both)
 {

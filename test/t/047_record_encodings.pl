@@ -27,7 +27,6 @@ my @databases = ('utf8', 'latin1');
 
 my $bom = "\xef\xbb\xbf";
 my $euro = "\xe2\x82\xac";
-my $registry = 'It begins with %s, as serializers of a schema registry write it (Avro, Protobuf, JSON Schema), here of schema %d.';
 
 # [name, key, value, what a typed stream and one of jsonb make of it, in LATIN1
 # if that differs]
@@ -37,15 +36,15 @@ my @messages = (
 	[ 'two marks', 'k', "$bom$bom\{}", '22P02|invalid input syntax for type json', '22P05|character with byte sequence 0xef 0xbb 0xbf' ],
 	[ 'a mark further on', 'k', "{\"a\": \"$bom\"}", "k: $bom", '22P05|character with byte sequence 0xef 0xbb 0xbf' ],
 	[ 'a mark in a key', "${bom}k", '{"a": "y"}', "${bom}k: y", '22P05|character with byte sequence 0xef 0xbb 0xbf' ],
-	[ 'half a mark', 'k', "\xef\xbb", '22021|value of the record is not UTF-8|From byte 1 on it has 0xef 0xbb.' ],
-	[ 'a registry', 'k', "\0\0\0\0\x2a\x02x", '22021|value of the record is not UTF-8|' . sprintf($registry, '00 00 00 00 2a', 42) ],
-	[ 'a registry of JSON', 'k', "\0\0\1\2\3{\"a\": 1}", '22021|value of the record is not UTF-8|' . sprintf($registry, '00 00 01 02 03', 66051) ],
-	[ 'a registry for the key', "\0\xff\1\0\0k", '{"a": 1}', '22021|key of the record is not UTF-8|' . sprintf($registry, '00 ff 01 00 00', 4278255616) ],
-	[ 'LATIN1', 'k', "{\"a\": \"caf\xe9\"}", '22021|value of the record is not UTF-8|From byte 11 on it has 0xe9 0x22 0x7d.' ],
-	[ 'a LATIN1 key', "caf\xe9", '{"a": "x"}', '22021|key of the record is not UTF-8|From byte 4 on it has 0xe9.' ],
-	[ 'both', "\xe9", "\xe9", '22021|key of the record is not UTF-8|From byte 1 on it has 0xe9.' ],
-	[ 'a zero', 'k', "{\"a\": \"x\0y\"}", '22021|value of the record is not UTF-8|From byte 9 on it has 0x00 0x79 0x22 0x7d.' ],
-	[ 'a surrogate', 'k', "\"\xed\xa0\x80\"", '22021|value of the record is not UTF-8|From byte 2 on it has 0xed 0xa0 0x80 0x22.' ],
+	[ 'half a mark', 'k', "\xef\xbb", qr/^22021\|value .*\|.*\b1\b.* 0xef 0xbb\.$/ ],
+	[ 'a registry', 'k', "\0\0\0\0\x2a\x02x", qr/^22021\|value .*\|.*\b00 00 00 00 2a\b.*\bregistry\b.* 42\.$/ ],
+	[ 'a registry of JSON', 'k', "\0\0\1\2\3{\"a\": 1}", qr/^22021\|value .*\|.*\b00 00 01 02 03\b.*\bregistry\b.* 66051\.$/ ],
+	[ 'a registry for the key', "\0\xff\1\0\0k", '{"a": 1}', qr/^22021\|key .*\|.*\b00 ff 01 00 00\b.*\bregistry\b.* 4278255616\.$/ ],
+	[ 'LATIN1', 'k', "{\"a\": \"caf\xe9\"}", qr/^22021\|value .*\|.*\b11\b.* 0xe9 0x22 0x7d\.$/ ],
+	[ 'a LATIN1 key', "caf\xe9", '{"a": "x"}', qr/^22021\|key .*\|.*\b4\b.* 0xe9\.$/ ],
+	[ 'both', "\xe9", "\xe9", qr/^22021\|key .*\|.*\b1\b.* 0xe9\.$/ ],
+	[ 'a zero', 'k', "{\"a\": \"x\0y\"}", qr/^22021\|value .*\|.*\b9\b.* 0x00 0x79 0x22 0x7d\.$/ ],
+	[ 'a surrogate', 'k', "\"\xed\xa0\x80\"", qr/^22021\|value .*\|.*\b2\b.* 0xed 0xa0 0x80 0x22\.$/ ],
 	[ 'accents', "\xc3\xa9", "{\"a\": \"\xc3\xa9\"}", "\xc3\xa9: \xc3\xa9" ],
 	[ 'a euro', 'k', "{\"a\": \"$euro\"}", "k: $euro", '22P05|character with byte sequence 0xe2 0x82 0xac' ],
 	[ 'a key with a euro', $euro, '{"a": "x"}', "$euro: x", '22P05|character with byte sequence 0xe2 0x82 0xac' ],
@@ -108,7 +107,7 @@ foreach my $database (@databases)
 			my ($name, undef, undef, $expected, $in_latin1) = @{ $messages[$n] };
 
 			$expected = $in_latin1 if $database eq 'latin1' && $in_latin1;
-			is(substr($got{$n} // 'nothing', 0, length $expected), $expected, "M2, V14: $database, $stream: $name");
+			is_or_like(ref $expected ? $got{$n} // 'nothing' : substr($got{$n} // 'nothing', 0, length $expected), $expected, "M2, V14: $database, $stream: $name");
 		}
 		is($node->sql("SELECT count(*) FROM rappel_conso.dead_letter WHERE name = '$stream' AND sqlstate = '22P05'
 			AND COALESCE(context, '') !~ '^(key|value) of the record|JSON data'", dbname => $database),
@@ -139,7 +138,7 @@ sub headers_of
 foreach my $database (@databases)
 {
 	$node->wait_applied('headers', scalar @headers, dbname => $database);
-	$node->poll_query_until($database, 'SELECT count(*) = 0 FROM rappel_conso.outbox') or die 'the outbox is not empty';
+	$node->wait_for('the outbox', 'SELECT count(*) = 0 FROM rappel_conso.outbox', dbname => $database);
 	foreach my $n (0 .. $#headers)
 	{
 		is($node->sql("SELECT headers = '$seen{$database}[$n]' FROM header_rows WHERE n = $n", dbname => $database), $n ? 't' : '', "V16: $database: headers of message $n");
@@ -156,7 +155,7 @@ foreach my $database (@databases)
 	$node->wait_applied('headers', @headers + 1, dbname => $database);
 	is($node->sql("SELECT headers = '$seen{$database}[2]' FROM rappel_conso.dead_letter WHERE name = 'headers'", dbname => $database), 't', "V16: $database: headers of a dead letter");
 	$node->sql(qq{SELECT rc_publish('nested_$database', 'v', 'k', '{"a": {"b": "é"}}')}, dbname => $database);
-	$node->poll_query_until($database, 'SELECT count(*) = 0 FROM rappel_conso.outbox') or die 'the outbox is not empty';
+	$node->wait_for('the outbox', 'SELECT count(*) = 0 FROM rappel_conso.outbox', dbname => $database);
 	is(headers_of("nested_$database", 0), 'a={"b": "é"}', "V16: $database: what is nested is UTF-8 in Kafka");
 }
 

@@ -17,8 +17,10 @@ my $node = new_node('main', api => $api);
 $node->sql('SELECT rc_sync_now()');
 my $digest = $node->table_digest;
 
-my $in_way = 'waits for a lock that this session holds';
-my $changed = 'was changed by this transaction';
+# Both are errors 55006: of a worker that cannot go on, and of what it would
+# not see.
+my $in_way = ' waits for a lock .*';
+my $changed = 'changed .*';
 my $missing = '2024-01-0001';
 
 $node->sql('CREATE DATABASE fresh');
@@ -71,7 +73,7 @@ $api->control(faults => [ { fault => 'gate', on => 'export', lines => 1 } ]);
 my $runs = $node->start_session('SELECT state FROM rc_sync_now(full_sync => true)');
 $api->wait_held;
 my $waits = $node->start_session('BEGIN; LOCK TABLE rappel_conso_table; SELECT rc_sync_now();');
-$waits->wait_for(qr/waiting for the run of source "rappel_conso"/);
+$waits->wait_for(qr/NOTICE:  00000: .*"rappel_conso"/);
 $api->release;
 is($waits->finish->{sqlstate}, '55006',
 	'who stands in the way of the run that he waits for, gets it, too');
@@ -84,8 +86,8 @@ like($read_only->{message},
 	qr/^cannot execute rc_sync_now\(\) in a read-only transaction$/,
 	'and the message');
 my $unknown = $node->start_session("SELECT rc_sync_now('sensors');")->finish;
-is("$unknown->{sqlstate} $unknown->{message}",
-	'42704 source "sensors" does not exist', 'a source that is none');
+like("$unknown->{sqlstate} $unknown->{message}",
+	qr/^42704 .*"sensors"/, 'a source that is none');
 is($node->table_digest, $digest, 'after all that the table is whole');
 
 done_testing();

@@ -17,7 +17,6 @@ use Test::More;
 
 need_kafka();
 
-my $LOST = 'role "%s" was dropped or renamed';
 my $kafka = start_kafka();
 my $api = start_api();
 my $node = new_node(
@@ -77,7 +76,7 @@ sub fails_as_lost
 
 	$node->wait_for($what, qq{SELECT count(*) = 1 FROM rc_status() WHERE component = 'stream' AND name = '$stream' AND state = 'failed'});
 	like($node->sql("SELECT sqlstate || ' ' || error FROM rappel_conso.stream_state WHERE stream = '$stream'"),
-		qr/^42704 \Q${\sprintf($LOST, $role)}\E$/, $what);
+		qr/^42704 .*"\Q$role\E"/, $what);
 	$node->wait_for("$what: the end of the worker", "SELECT rappel_conso.worker_pid('stream', '$stream') IS NULL");
 	return;
 }
@@ -120,11 +119,11 @@ $node->sql('DROP OWNED BY clerk; DROP ROLE clerk');
 fails_as_lost('clerk', 'clerk', 'R3: the owner was dropped');
 fails_as_lost('clerk2', 'clerk', 'R3: so is the other stream of it');
 $node->wait_for('R3: its source fails, too', q{SELECT state = 'failed' FROM rc_status() WHERE component = 'source' AND name = 'clerks'});
-like($node->sql(q{SELECT error FROM rappel_conso.run WHERE source = 'clerks'}), qr/^\Q${\sprintf($LOST, 'clerk')}\E$/, 'R3: with the same words, once');
+like($node->sql(q{SELECT sqlstate, error FROM rappel_conso.run WHERE source = 'clerks'}), qr/^42704\|.*"clerk".*$/, 'R3: with the same words, once');
 my ($code, $out, $err) = $node->psql('postgres', q{SELECT rc_sync_now('clerks')});
-like($err, qr/\Q${\sprintf($LOST, 'clerk')}\E.*SET owner/s, 'R3: rc_sync_now() says so and what to do');
+like($err, qr/role "clerk".*SET owner/s, 'R3: rc_sync_now() says so and what to do');
 ($code, $out, $err) = $node->psql('postgres', q{SELECT rc_seek('clerk', 'earliest')});
-like($err, qr/\Q${\sprintf($LOST, 'clerk')}\E/, 'R3: so does rc_seek()');
+like($err, qr/role "clerk"/, 'R3: so does rc_seek()');
 
 # a statement that never ends, as its owner goes
 make_stream_owner('sleeper', 'sleeper.*');
@@ -149,7 +148,7 @@ $node->sql('DROP OWNED BY runner; DROP ROLE runner');
 $api->control(faults => [], release => JSON::PP::true);
 $node->wait_for('the end of the run', q{SELECT finished_at IS NOT NULL FROM rappel_conso.run WHERE source = 'running' ORDER BY id LIMIT 1});
 is($node->sql(q{SELECT state FROM rappel_conso.run WHERE source = 'running' ORDER BY id LIMIT 1}), 'failed', 'R3: a run ends with its owner');
-$node->wait_for('R3: and the source says why', q{SELECT error = 'role "runner" was dropped or renamed' FROM rappel_conso.run WHERE source = 'running' ORDER BY id DESC LIMIT 1});
+$node->wait_for('R3: and the source says why', q{SELECT sqlstate = '42704' AND error ~ '"runner"' FROM rappel_conso.run WHERE source = 'running' ORDER BY id DESC LIMIT 1});
 $node->sql(q{DELETE FROM rappel_conso.source WHERE name = 'running'; DELETE FROM rappel_conso.stream WHERE name = 'running'; DROP TABLE running});
 
 make_stream_owner('clerk', undef);
@@ -160,7 +159,7 @@ is($node->sql(q{SELECT count(*) FROM seen WHERE value = 'for the dropped one'}),
 like($node->outcome_as('clerk', q{SELECT rc_publish('clerk.out', 'x'::text)}), qr/^42501: .*topic/, 'R3: nor the grants');
 like($node->outcome_as('clerk', q{SELECT rc_seek('clerk', 'latest')}), qr/^42/, 'R3: nor a verb over the stream');
 like($node->outcome_as('clerk', q{INSERT INTO rappel_conso.stream (name, topics, statement) VALUES ('mine', '{clerk.in}', 'SELECT key FROM records')}),
-	qr/^42501: name "clerk" is still used by what an earlier role/, 'R3: nor can it bring all that to life with a stream of its own');
+	qr/^42501: .*"clerk"/, 'R3: nor can it bring all that to life with a stream of its own');
 like($node->outcome_as('clerk', q{UPDATE rappel_conso.stream SET owner = 'clerk' WHERE name = 'clerk'}), qr/^42704: role "clerk" was dropped/, 'R3: or by setting the owner');
 like($node->outcome_as('clerk', q{DELETE FROM rappel_conso.stream WHERE name = 'clerk2'}), qr/^42704: role "clerk" was dropped/, 'R3: nor delete any of it');
 is($node->sql(q{SELECT count(*) FROM rappel_conso.dead_letter WHERE owner = 'clerk'}), '1', 'the dropped one has left a dead letter');
@@ -191,7 +190,7 @@ SELECT count(*) FROM rappel_conso.stream;
 SELECT rc_retry('given');
 ROLLBACK;
 });
-like($err, qr/stream "given" was given to another role meanwhile/, 'a worker runs a definition only as its owner');
+like($err, qr/stream "given"/, 'a worker runs a definition only as its owner');
 is($node->sql(q{SELECT owner, setup IS NOT NULL FROM rappel_conso.stream WHERE name = 'given'}), 'bob|t', 'which had been given away');
 is($node->sql(q{SELECT rolsuper FROM pg_roles WHERE rolname = 'bob'}), 'f', 'nothing is gained by giving it away');
 $node->sql(q{DELETE FROM rappel_conso.stream WHERE name = 'given'});
@@ -272,7 +271,7 @@ is($copy->sql(q{SELECT string_agg(DISTINCT owner, ',' ORDER BY owner) FROM rappe
 is($copy->sql(q{SELECT string_agg(name || ' ' || (oid = 0), ',' ORDER BY name) FROM rappel_conso.known_role WHERE name IN ('Ana', '10', 'scribe', 'clerk')}),
 	'10 false,Ana false,clerk true,scribe true', 'R3: who is missing is noted as nobody');
 $copy->sql(q{UPDATE rappel_conso.stream SET paused = false WHERE name = 'clerk'; SELECT rc_start()});
-$copy->wait_for('R3: a stream of a role that is missing fails', q{SELECT state = 'failed' AND error = 'role "scribe" was dropped or renamed' FROM rappel_conso.stream_state WHERE stream = 'clerk'});
+$copy->wait_for('R3: a stream of a role that is missing fails', q{SELECT state = 'failed' AND sqlstate = '42704' AND error ~ '"scribe"' FROM rappel_conso.stream_state WHERE stream = 'clerk'});
 is($copy->sql(q{SELECT count(*) FROM seen}), '0', 'R3: who has the OID did not run it');
 make_stream_owner('scribe', undef, $copy);
 like($copy->outcome_as('scribe', q{SELECT rc_publish('clerk.out', 'x'::text)}), qr/^42501: .*topic/, 'R3: who is made later gets no grant');
@@ -314,7 +313,7 @@ foreach my $how ([ 'dumped', '--format=plain' ], [ 'as inserts', '--inserts' ], 
 	is($copy->safe_psql($name, q{SELECT string_agg(name || ' ' || oid, ',' ORDER BY name) FROM rappel_conso.known_role WHERE name = 'leaver'}), 'leaver 0', "R3: $what: the name means nobody");
 	$copy->safe_psql($name, q{CREATE TABLE seen (who text, value text)});
 	my ($code, $out, $err) = $copy->psql($name, q{SELECT * FROM rc_drain('left')});
-	like($err, qr/role "leaver" was dropped or renamed/, "R3: $what: the superuser of that name does not run it");
+	like($err, qr/role "leaver"/, "R3: $what: the superuser of that name does not run it");
 	is($copy->safe_psql($name, q{SELECT count(*) FROM seen WHERE who = 'leaver'}), '0', "R3: $what: nor is anything applied");
 }
 
@@ -329,7 +328,7 @@ $copy->safe_psql('later', q{
 $copy->command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-f', $data, 'later' ], 'R3: data without triggers are restored');
 is($copy->safe_psql('later', 'SELECT count(*) FROM rappel_conso.known_role'), '0', 'nobody has noted the roles yet');
 $copy->safe_psql('later', q{UPDATE rappel_conso.stream SET paused = true; SELECT rc_start()});
-$copy->poll_query_until('later', q{SELECT count(*) > 0 FROM rappel_conso.known_role}) or die 'not noted';
+$copy->wait_for('the note', q{SELECT count(*) > 0 FROM rappel_conso.known_role}, dbname => 'later');
 is($copy->safe_psql('later', q{SELECT string_agg(name || ' ' || (oid = 0), ',' ORDER BY name) FROM rappel_conso.known_role WHERE name IN ('Ana', 'a b', 'scribe')}),
 	'Ana false,a b true,scribe false', 'R3: the scheduler notes them, missing ones as nobody');
 $copy->safe_psql('later', 'SELECT rc_stop()');

@@ -73,13 +73,13 @@ is(runs_seen_by('ann'), '', 'R3: and sees no run of the earlier source');
 is($node->outcome_as('ann', 'SELECT count(*) FROM rappel_conso.task'), '0', 'R3: nor a task');
 is(runs_seen_by('bob'), 'fish cancelled, meat cancelled', 'R3: whose owner does');
 my $his = $node->sql('SELECT min(id) FROM rappel_conso.run');
-my $missing = "42704: run $his does not exist";
-is($node->outcome_as('ann', "SELECT rc_wait($his)"), $missing, 'R3: it does not exist for rc_wait()');
+my $missing = qr/^42704: .*\b$his\b/;
+like($node->outcome_as('ann', "SELECT rc_wait($his)"), $missing, 'R3: it does not exist for rc_wait()');
 $node->sql("UPDATE rappel_conso.run SET state = 'running', finished_at = NULL WHERE id = $his");
-is($node->outcome_as('ann', "SELECT rc_cancel($his)"), $missing, 'R3: nor for rc_cancel() while it runs on');
+like($node->outcome_as('ann', "SELECT rc_cancel($his)"), $missing, 'R3: nor for rc_cancel() while it runs on');
 $node->sql("UPDATE rappel_conso.run SET state = 'failed', error = 'his' WHERE id = $his");
 $node->sql('GRANT pg_monitor TO ann');
-is($node->outcome_as('ann', "SELECT rc_wait($his)"), "42501: run $his is of an earlier source \"fish\" that belonged to another role",
+like($node->outcome_as('ann', "SELECT rc_wait($his)"), qr/^42501: .*$his.*"fish"/,
 	'R3: who sees all is told why');
 $node->sql('REVOKE pg_monitor FROM ann');
 is($node->sql(q{SELECT state, last_error FROM rc_status() WHERE component = 'source' AND name = 'fish'}), 'never run|', 'R3: rc_status() takes it for none of hers');

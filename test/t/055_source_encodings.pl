@@ -80,13 +80,13 @@ foreach my $database (sort keys %databases)
 
 	# what has no such field says which
 	like(outcome_in($database, qq{UPDATE rappel_conso.source SET cursor_field = '$word' WHERE name = 's'; SELECT rc_sync_now('s')}),
-		qr/^42703: dataset "d_$database" has no field "\Q$word\E"/, "V16: $encoding: an unknown field has its name");
+		qr/^42703: .*"d_$database".*"\Q$word\E"/, "V16: $encoding: an unknown field has its name");
 
 	# the API's own words, which come outside of any transaction
 	my $snowman = $database =~ /utf8|sql_ascii/ ? '☃' : '?';
 	my %answers = (
-		qq({"error_code": "x", "message": "$word inconnu ☃"}) => qr/^22023: the API refused .*: \Q$word inconnu $snowman\E;/,
-		"<p>$word\ninconnu ☃</p>" => qr/^22023: the API refused .*: \Q$word inconnu $snowman\E;/);
+		qq({"error_code": "x", "message": "$word inconnu ☃"}) => qr/^22023: .*: \Q$word inconnu $snowman\E;/,
+		"<p>$word\ninconnu ☃</p>" => qr/^22023: .*: \Q$word inconnu $snowman\E;/);
 	foreach my $body (sort keys %answers)
 	{
 		$api->fault('status', on => 'meta', status => 400, body => decode('UTF-8', $body),
@@ -108,16 +108,16 @@ foreach my $database (sort keys %databases)
 foreach my $column ('filter', 'key_field', 'cursor_field')
 {
 	my ($code, $out, $err) = $node->psql('sql_ascii', "\\set VERBOSITY verbose\nINSERT INTO rappel_conso.source (name, dataset, $column) VALUES ('bad', 'd', 'caf\xe9')");
-	like(join('; ', $err =~ /(?:ERROR|DETAIL|HINT):  (.*)$/mg), qr/^22021: $column of source "bad" cannot be written in UTF-8; The encoding of the database is SQL_ASCII/,
+	like(join('; ', $err =~ /(?:ERROR|DETAIL|HINT):  (.*)$/mg), qr/^22021: $column .*"bad".*UTF-8; .*SQL_ASCII/,
 		"V16: SQL_ASCII: $column that is no UTF-8 is refused");
 }
 like(outcome_in('win1252', q{INSERT INTO rappel_conso.source (name, dataset, filter) VALUES ('bad', 'd', convert_from('\x81', 'WIN1252'))}),
-	qr/^22021: filter of source "bad" cannot be written in UTF-8; It holds a character of encoding WIN1252 that has no equivalent/,
+	qr/^22021: filter .*"bad".*UTF-8; .*WIN1252/,
 	'V16: WIN1252: what is no character is refused');
 # one that was restored without a check says the same when it runs
 $node->safe_psql('sql_ascii', "ALTER TABLE rappel_conso.source DISABLE TRIGGER source_address; UPDATE rappel_conso.source SET filter = 'a = ''caf\xe9''' WHERE name = 's'");
 my ($code, $out, $err) = $node->psql('sql_ascii', q{SELECT rc_sync_now('s')});
-like($err, qr/ERROR:  filter of source "s" cannot be written in UTF-8/, 'V16: SQL_ASCII: nor is one asked for');
+like($err, qr/ERROR:  filter .*"s".*UTF-8/, 'V16: SQL_ASCII: nor is one asked for');
 
 # Messages to Kafka: UTF-8, whatever the database's encoding is
 foreach my $database (sort keys %databases)
@@ -133,7 +133,7 @@ foreach my $database (sort keys %databases)
 # A list of brokers that the server starts with is taken, and refused by whoever connects
 $node->append_conf('postgresql.conf', "shared_preload_libraries = 'rappel_conso'\nrappel_conso.kafka_brokers = 'localhost:99999'\n");
 $node->restart;
-like(outcome_in('utf8', q{SELECT rc_drain('s')}), qr/^22023: invalid list of brokers in "rappel_conso.kafka_brokers"; "localhost:99999" is not a host, or host and port.; Use host:port/,
+like(outcome_in('utf8', q{SELECT rc_drain('s')}), qr/^22023: .*"rappel_conso.kafka_brokers"; "localhost:99999".*host:port/,
 	'V17: a wrong list of brokers is no direct mode, and says what is wrong');
 
 done_testing();

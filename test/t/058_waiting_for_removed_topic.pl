@@ -43,7 +43,7 @@ foreach my $scheduler (0, 1)
 			$node->sql("INSERT INTO rappel_conso.source (name, url, dataset, key_field, topic, stream, retries)
 				VALUES ('$name', '${\$api->url}', '${\DATASET}', 'numero_fiche', '$name', '$name', 0)") if $call eq 'run';
 			my $session = $node->start_session("\\set VERBOSITY verbose\n$sql");
-			$node->poll_query_until('postgres', "SELECT count(*) > 0 FROM slow WHERE key = '$name'") or die "$name has not begun";
+			$node->wait_for($name, "SELECT count(*) > 0 FROM slow WHERE key = '$name'");
 			$node->sql($change);
 			$session->finish;
 			# where it does the stream's work itself, its statement is cancelled

@@ -132,10 +132,9 @@ foreach my $how (sort keys %ends)
 	my ($end, $undo) = @{ $ends{$how} };
 	my $name = "slow_$how";
 
-	$node->poll_query_until('postgres', "SELECT count(*) > 0 FROM $name") or die "$name has not begun";
+	$node->wait_for($name, "SELECT count(*) > 0 FROM $name");
 	$node->sql($end);
-	$node->poll_query_until('postgres', "SELECT rappel_conso.worker_pid('stream', '$name') IS NULL OR state <> 'running' FROM rappel_conso.stream_state WHERE stream = '$name'")
-	  or die "$name has not ended";
+	$node->wait_for($name, "SELECT rappel_conso.worker_pid('stream', '$name') IS NULL OR state <> 'running' FROM rappel_conso.stream_state WHERE stream = '$name'");
 	cmp_ok($node->sql("SELECT count(*) FROM $name"), '<', 399, "D9: $how: the stream ends in the middle of what it has fetched");
 	is( $node->sql("SELECT next_offset - max(n) FROM rappel_conso.stream_offset, $name WHERE stream = '$name' GROUP BY next_offset"),
 		'1', "D9: $how: its offset is not past what is not applied");

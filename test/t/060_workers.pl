@@ -59,7 +59,7 @@ sub errors_since
 
 	return join("\n",
 		grep { /(?:ERROR|FATAL|PANIC|WARNING):/ }
-		  split(/\n/, slurp_file($node->logfile, $place)));
+		  split(/\n/, $node->log_since($place)));
 }
 
 #
@@ -164,13 +164,13 @@ foreach my $dbname ('forced', 'stopped', 'bare')
 is(scheduler('bare'), '', 'nothing runs');
 my $oid = $node->sql("SELECT oid FROM pg_database WHERE datname = 'stopped'");
 $node->restart;
-my $started = -s $node->logfile;
+my $started = $node->log_position;
 has_scheduler($_, "with the server: the scheduler of $_")
   foreach ('postgres', 'forced', 'stopped', 'bare');
 is($node->sql('SELECT rc_start()'), 'f', 'rc_start() finds it');
 my %before = map { $_ => scheduler($_) } ('postgres', 'bare');
 
-my $place = -s $node->logfile;
+my $place = $node->log_position;
 $node->sql('DROP EXTENSION rappel_conso', dbname => 'bare');
 $node->sql('CREATE DATABASE "Later One"');
 $node->create_extension(dbname => 'Later One', api => $api);
@@ -183,7 +183,7 @@ $node->create_extension(dbname => 'bare', api => $api);
 
 is($node->psql('postgres', 'DROP DATABASE forced WITH (FORCE)'),
 	0, 'a database with a scheduler can be dropped by force');
-is($node->error_of('SELECT 1', dbname => 'forced'), 'database "forced" does not exist', 'it is gone');
+like($node->error_of('SELECT 1', dbname => 'forced'), qr/database "forced"/, 'it is gone');
 $node->sql("SELECT pg_terminate_backend($before{postgres})");
 $node->sql("SELECT pg_reload_conf()");
 has_scheduler('postgres', 'a terminated scheduler comes back',
@@ -208,7 +208,7 @@ is($node->psql('postgres', 'DROP DATABASE stopped'),
 
 # One worker that is killed takes all of them along; the server comes back.
 my $killed = scheduler('postgres');
-$place = -s $node->logfile;
+$place = $node->log_position;
 kill('KILL', $killed) == 1 or die "could not kill $killed";
 $node->wait_for_log(qr/database system is ready to accept connections/,
 	$place);
@@ -245,7 +245,7 @@ my $standby = RappelConso::Node->new('standby');
 $standby->init_from_backup($node, 'base', has_streaming => 1);
 $standby->start;
 like($standby->error_of('SELECT rc_sync_now()'),
-	qr{^25006: cannot run source "rappel_conso" during recovery / Call rc_sync_now\(\) on the primary server\.$},
+	qr/^25006: .*"rappel_conso".*rc_sync_now\(\)/,
 	'a standby refuses rc_sync_now() with a hint');
 like($standby->error_of('SELECT rc_start()'),
 	qr/^25006: cannot execute rc_start\(\) during recovery$/,
@@ -260,9 +260,7 @@ $api->control(
 $node->sql("UPDATE rappel_conso.source SET poll_interval = '1 second'
         WHERE name = 'rappel_conso'");
 $api->wait_held;
-$node->poll_query_until('postgres',
-	"SELECT fetched = $BATCH FROM rappel_conso.run ORDER BY id DESC LIMIT 1")
-  or die 'no batch came';
+$node->wait_for('a batch', "SELECT fetched = $BATCH FROM rappel_conso.run ORDER BY id DESC LIMIT 1");
 $node->wait_for_catchup($standby, 'replay',
 	$node->sql('SELECT pg_current_wal_insert_lsn()'));
 $node->stop('immediate');

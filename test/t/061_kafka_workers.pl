@@ -222,7 +222,7 @@ ok( $node->poll_query_until(
 is($node->psql('postgres', 'DROP DATABASE other WITH (FORCE)'),
 	0, 'and can be dropped by force');
 
-my $place = -s $node->logfile;
+my $place = $node->log_position;
 $node->sql('DROP EXTENSION rappel_conso');
 $node->sql('SELECT pg_reload_conf()');
 ok( $node->poll_query_until(
@@ -231,7 +231,7 @@ ok( $node->poll_query_until(
 	'without the extension the workers leave');
 is( scalar(
 		grep { /(?:ERROR|FATAL|PANIC|WARNING):/ }
-		  split(/\n/, slurp_file($node->logfile, $place))),
+		  split(/\n/, $node->log_since($place))),
 	0, 'without an error');
 is($node->sql('SELECT count(*) FROM rappel_conso_table'),
 	$RECORDS + 1, 'and the table stays');

@@ -76,7 +76,7 @@ $node->sql(<<~'EOC');
 add_seeing_stream("greedy$_", 'two', owner => "'greedy'") foreach (1 .. 4);
 $node->becomes_true('D4: a role gets two workers', "SELECT count(*) = 2 FROM pg_stat_activity WHERE $streams AND usename = 'greedy'");
 my $limited = "SELECT count(*) FROM rc_status() WHERE component = 'stream'
-                AND detail ~ 'role \"greedy\" has as many workers as rappel_conso.workers_per_owner allows: 2'";
+                AND detail ~ '\"greedy\".*rappel_conso.workers_per_owner.*2'";
 $node->becomes_true('D4: what waits says so', "($limited) = 2");
 is($node->sql("SELECT count(*) FROM pg_stat_activity WHERE $streams AND usename = 'greedy'"), 2, 'and nothing more');
 $node->sql("UPDATE rappel_conso.stream SET paused = true WHERE name IN (SELECT name FROM rc_status()
@@ -94,7 +94,7 @@ $node->sql("DELETE FROM rappel_conso.stream WHERE name LIKE 'greedy%'");
 
 add_seeing_stream("absent$_", 'absent') foreach (1 .. 6);
 $node->becomes_true('D5: streams wait for a topic', "SELECT count(*) = 6 FROM rc_status() WHERE component = 'stream' AND name LIKE 'absent%'
-          AND state = 'waiting' AND detail ~ 'topic \"absent\" does not exist'");
+          AND state = 'waiting' AND detail ~ 'topic \"absent\"'");
 $node->becomes_true('D5: without a process', "SELECT count(*) = 0 FROM pg_stat_activity WHERE $streams AND application_name ~ 'absent'");
 $node->make_source('absent', api => $api, topic => "'absent'");
 $node->sql("UPDATE rappel_conso.stream_state SET retry_at = clock_timestamp() + '4 minutes' WHERE stream LIKE 'absent%'");
@@ -127,10 +127,10 @@ is($node->sql(q{SELECT state FROM rc_sync_now('free')}), 'success', 'D4: a run f
 # somebody else takes it
 $node->sql('CREATE DATABASE second');
 $node->safe_psql('second', 'CREATE EXTENSION rappel_conso; SELECT rc_start()');
-my $place = -s $node->logfile;
+my $place = $node->log_position;
 $node->becomes_true('all slots are taken', "SELECT count(*) = 3 FROM pg_stat_activity WHERE $streams");
 is($node->sql(q{SELECT state FROM rc_sync_now('free', full_sync => true)}), 'success', 'D4: a run that somebody waits for finds a slot then, too');
-like(slurp_file($node->logfile, $place), qr/stream worker with PID \d+ gives its slot to a run/, 'which a stream has given it');
+like($node->log_since($place), qr/stream worker with PID \d+ gives its slot to a run/, 'which a stream has given it');
 $node->becomes_true('the other streams go on', "SELECT count(*) >= 2 FROM pg_stat_activity WHERE $streams");
 my $id = $node->sql(q{SELECT rc_trigger('free', full_sync => true)});
 is($node->sql("SELECT state FROM rc_wait($id, '1 minute')"), 'success', 'D4: and so does one that was asked for');

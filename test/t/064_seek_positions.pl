@@ -35,29 +35,21 @@ is($node->sql("SELECT count(*), min(epoch), max(epoch) FROM rappel_conso.stream_
 	"$PLACES|2|2", "D6: $PLACES places in one statement");
 
 my %refused = (
-	'3:1,4:2,3:5' => '22023: partition 3 is given 2 times',
-	'3:1,many:3:1' => '22023: partition 3 is given 2 times',
-	"1:1,$PLACES:0" => qq(42704: stream "many" has no offset for partition $PLACES),
-	'999999999:0' => '42704: stream "many" has no offset for partition 999999999',
-	'1000000000:0' => '22023: cannot seek to "1000000000:0"',
-	'0:1000000000000000000' => '22023: cannot seek to "0:1000000000000000000"',
-	'other:0:1' => '22023: cannot seek to "other:0:1"',
-	'0:1,,1:1' => '22023: cannot seek to "0:1,,1:1"',
-	' 0:1' => '22023: cannot seek to " 0:1"',
-	'0:+1' => '22023: cannot seek to "0:+1"',
-	':0:1' => '22023: cannot seek to ":0:1"',
-	'0:1,latest' => '22023: cannot seek to "0:1,latest"',
-	'EARLIEST' => '22023: cannot seek to "EARLIEST"',
-	'2026-13-01' => '22023: cannot seek to "2026-13-01"');
-is($node->error_of("SELECT rc_seek('many', '$_')"), $refused{$_}, "D6: \"$_\" is refused") foreach sort keys %refused;
+	'3:1,4:2,3:5' => qr/^22023: .*\b3\b.*\b2\b/,
+	'3:1,many:3:1' => qr/^22023: .*\b3\b.*\b2\b/,
+	"1:1,$PLACES:0" => qr/^42704: .*"many".*\b$PLACES\b/,
+	'999999999:0' => qr/^42704: .*"many".*\b999999999\b/,
+	map { $_ => qr/^22023: .*"\Q$_\E"/ }
+	  ('1000000000:0', '0:1000000000000000000', 'other:0:1', '0:1,,1:1', ' 0:1', '0:+1', ':0:1', '0:1,latest', 'EARLIEST', '2026-13-01'));
+like($node->error_of("SELECT rc_seek('many', '$_')"), $refused{$_}, "D6: \"$_\" is refused") foreach sort keys %refused;
 is($node->sql("SELECT count(*) FROM rappel_conso.stream_offset WHERE stream = 'many' AND (next_offset, epoch) = (partition + 1, 2)"),
 	$PLACES, 'and moves nothing');
-is($node->error_of("SELECT rc_seek('fresh', '0:1')"), '42704: stream "fresh" has no offset for partition 0', 'a stream without offsets');
+like($node->error_of("SELECT rc_seek('fresh', '0:1')"), qr/^42704: .*"fresh".*\b0\b/, 'a stream without offsets');
 
 $node->sql("INSERT INTO rappel_conso.stream_offset (stream, topic, partition, next_offset)
        SELECT 'two', topic, n, 0 FROM unnest(ARRAY['one', '2026-01-02T03']) topic, generate_series(0, 1) n");
-is($node->error_of("SELECT rc_seek('two', '0:1')"), '22023: stream "two" reads several topics', 'of several topics one has to be named');
-is($node->error_of("SELECT rc_seek('two', 'one:0:1,1:7')"), '22023: stream "two" reads several topics', 'for each place');
+like($node->error_of("SELECT rc_seek('two', '0:1')"), qr/^22023: .*"two"/, 'of several topics one has to be named');
+like($node->error_of("SELECT rc_seek('two', 'one:0:1,1:7')"), qr/^22023: .*"two"/, 'for each place');
 my $two = "SELECT string_agg(next_offset || COALESCE(seek_to, ''), ' ' ORDER BY topic, partition) FROM rappel_conso.stream_offset WHERE stream = 'two'";
 $node->sql("SELECT rc_seek('two', 'one:1:5,2026-01-02T03:01:0')");
 is($node->sql($two), '0 0 0 5', 'a topic whose name looks like a time is a topic');
@@ -115,30 +107,37 @@ foreach my $time (@times)
 # What is none of it, and numbers, which the type would read as some day: what is
 # accepted, and how a number of seconds is written
 #
-my $time = 'earliest, latest or a timestamp.';
-my $place = 'earliest, latest, a timestamp, or [topic:]partition:offset[,..].';
+my $place = qr/\[topic:\]partition:offset/;    # of the hint of rc_seek() alone
 my %hints = (
 	'the end' => '', ' latest' => '', 'latest ' => '', 'Latest' => '', 'EARLIEST ' => '', 'earlyest' => '', '' => '', ' ' => '',
 	'yesteryear' => '', '2026-02-30' => '', '0:5:6:7' => '', '26:00:00' => '', '2026-01-01 00:00 Mars/Phobos' => '', 'NaN' => '',
 	'5' => '', '2026' => '', '101231' => '', '2026013' => '', '-1767225600' => '', '1767225600000000' => '', '0' => '', '1767225600 s' => '',
 	'12345678.5' => '',
-	'1767225600' => 'If this is a number of seconds since 1970, write "2026-01-01T00:00:00Z".  ',
-	'1767221015' => 'If this is a number of seconds since 1970, write "2025-12-31T22:43:35Z".  ',
-	' 1767225600.75 ' => 'If this is a number of seconds since 1970, write "2026-01-01T00:00:00Z".  ',
-	'1767225600123' => 'If this is a number of milliseconds since 1970, write "2026-01-01T00:00:00Z".  ',
-	'946684800' => 'If this is a number of seconds since 1970, write "2000-01-01T00:00:00Z".  ');
+	'1767225600' => qr/\bseconds\b.*"2026-01-01T00:00:00Z"/,
+	'1767221015' => qr/\bseconds\b.*"2025-12-31T22:43:35Z"/,
+	' 1767225600.75 ' => qr/\bseconds\b.*"2026-01-01T00:00:00Z"/,
+	'1767225600123' => qr/\bmilliseconds\b.*"2026-01-01T00:00:00Z"/,
+	'946684800' => qr/\bseconds\b.*"2000-01-01T00:00:00Z"/);
 $node->sql("SET TimeZone = 'UTC'; UPDATE rappel_conso.stream SET start_at = '20260304' WHERE name = 'many'; SELECT rc_seek('two', ' 20260304 ')");
 is($node->sql("SELECT string_agg(DISTINCT p, ' ') FROM (SELECT start_at AS p FROM rappel_conso.stream WHERE name = 'many'
 	UNION ALL SELECT seek_to FROM rappel_conso.stream_offset WHERE stream = 'two') x"), '2026-03-04T00:00:00Z', 'V9: a date without hyphens is none');
 foreach my $text (sort keys %hints)
 {
-	is($node->error_of("UPDATE rappel_conso.stream SET start_at = '$text' WHERE name = 'many'"),
-		qq{22023: stream "many" cannot start at "$text"; $hints{$text}Use $time}, qq{V9: start_at "$text"});
-	is($node->error_of("SELECT rc_seek('two', '$text')"), qq{22023: cannot seek to "$text"; $hints{$text}Use $place}, qq{V9: rc_seek() to "$text"});
+	my $start = $node->error_of("UPDATE rappel_conso.stream SET start_at = '$text' WHERE name = 'many'");
+	my $seek = $node->error_of("SELECT rc_seek('two', '$text')");
+
+	like($start, qr/^22023: .*"many".*"\Q$text\E"; (?!.*$place)/, qq{V9: start_at "$text"});
+	like($seek, qr/^22023: .*"\Q$text\E"; .*$place/, qq{V9: rc_seek() to "$text"});
+	foreach my $error ($start, $seek)
+	{
+		$hints{$text}
+		  ? like($error, $hints{$text}, 'with what it may mean')
+		  : unlike($error, qr/1970/, 'of which nobody knows what it means');
+	}
 }
-is($node->error_of("INSERT INTO rappel_conso.stream (name, topics, start_at, statement) VALUES ('x', '{x}', 'Latest', 'SELECT FROM records')"),
-	qq{22023: stream "x" cannot start at "Latest"; Use $time}, 'V9: stored anew, too');
-is($node->error_of("SELECT rc_seek('two', NULL)"), '22004: to must not be null', 'a null is an error');
+like($node->error_of("INSERT INTO rappel_conso.stream (name, topics, start_at, statement) VALUES ('x', '{x}', 'Latest', 'SELECT FROM records')"),
+	qr/^22023: .*"x".*"Latest"/, 'V9: stored anew, too');
+like($node->error_of("SELECT rc_seek('two', NULL)"), qr/^22004: to /, 'a null is an error');
 $node->sql("SELECT rc_seek('two', 'yesterday'); UPDATE rappel_conso.stream SET start_at = 'tomorrow' WHERE name = 'many'");
 is($node->sql("SELECT bool_and(seek_to::timestamptz = 'yesterday') FROM rappel_conso.stream_offset WHERE stream = 'two'"), 't', "the type's own words are times");
 is($node->sql("SELECT start_at::timestamptz = 'tomorrow' FROM rappel_conso.stream WHERE name = 'many'"), 't', 'of start_at, too');

@@ -50,7 +50,7 @@ is($node->sql("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'rappe
 $node->sql("SELECT pg_terminate_backend(rappel_conso.worker_pid('scheduler'), 10000)", dbname => 'Odd, One');
 like($node->status_of('scheduler', dbname => 'Odd, One'), qr/^waiting: the server starts it within a minute/, 'C8: one that ended is waited for, and rc_status() says for whom');
 $node->sql('SELECT rc_stop()');
-like($node->status_of('scheduler'), qr/^stopped: rc_stop\(\) was called at .*; rc_start\(\) starts it$/, 'C8: after rc_stop() it says that');
+like($node->status_of('scheduler'), qr/^stopped: .*rc_stop\(\).*rc_start\(\)/, 'C8: after rc_stop() it says that');
 $node->sql('SELECT rc_start()');
 kill('CONT', $launcher);
 $node->becomes_true('the launcher starts what ended', "rappel_conso.worker_pid('scheduler') > 0", dbname => 'Odd, One');
@@ -69,7 +69,7 @@ $node->sql(<<~'EOC');
 	VALUES ('of_barred', '{x}', 'INSERT INTO public.t SELECT value FROM records', 'barred');
 	EOC
 $node->sql("INSERT INTO rappel_conso.source (name, dataset, url, stream, owner) VALUES ('of_barred', '${\DATASET}', '${\$api->url}', 'of_barred', 'barred')");
-my $place = -s $node->logfile;
+my $place = $node->log_position;
 my $words = qr/^42501 permission denied for database "postgres"$/;
 $node->append_conf('postgresql.conf', "rappel_conso.kafka_brokers = '127.0.0.1:1'\n");
 $node->reload;
@@ -77,12 +77,12 @@ $node->becomes_true('D8: a stream whose owner may not connect has failed', "SELE
 like($node->sql("SELECT sqlstate || ' ' || error FROM rappel_conso.stream_state WHERE stream = 'of_barred'"),
 	$words, 'D8: with the words of the server');
 like($node->sql("SELECT state || ': ' || detail FROM rc_status() WHERE component = 'stream' AND name = 'of_barred'"),
-	qr/^failed: 0 of 1 workers; tried again at /, 'D8: and rc_status() says so');
+	qr/^failed: 0 of 1 workers/, 'D8: and rc_status() says so');
 
 # the backoff grows
 $node->becomes_true('it is tried again', "SELECT failures >= 4 FROM rappel_conso.stream_state WHERE stream = 'of_barred'");
 is($node->sql("SELECT retry_at - last_error_at > '7 s' FROM rappel_conso.stream_state WHERE stream = 'of_barred'"), 't', 'D8: later and later');
-my $log = slurp_file($node->logfile, $place);
+my $log = $node->log_since($place);
 my $tries = () = $log =~ /FATAL:  permission denied for database "postgres"/g;
 is($node->sql("SELECT failures >= $tries FROM rappel_conso.stream_state WHERE stream = 'of_barred'"), 't', 'D8: each try is counted')
   or diag("$tries tries");
@@ -112,16 +112,15 @@ $node->append_conf('postgresql.conf', <<~'EOC');
 	EOC
 $node->restart;
 $node->becomes_true('a server without a free slot', "rappel_conso.worker_pid('scheduler') > 0");
-$place = -s $node->logfile;
+$place = $node->log_position;
 $node->sql("UPDATE rappel_conso.source SET poll_interval = '1 second'");
 $node->becomes_true('D5: a source that is due says that it waits', "SELECT state = 'waiting' FROM rc_status() WHERE component = 'source'");
 like($node->sql("SELECT detail FROM rc_status() WHERE component = 'source'"),
-	qr/^due since .*, but cannot run: no free worker slot; max_worker_processes may have to be increased; /, 'D5: and for what');
-ok($node->wait_for_log(qr/LOG:  (?:\w+: )?source "rappel_conso" is due, but cannot run: no free worker slot/, $place), 'D5: and the log says it');
-my ($result, $out, $err) = $node->psql('postgres', 'SELECT rc_sync_now()');
-like($err, qr/could not start the run worker of source "rappel_conso"\nHINT:  You may need to increase max_worker_processes/, 'rc_sync_now() says so, too');
-$log = slurp_file($node->logfile, $place);
-is(scalar(() = $log =~ /is due, but cannot run/g), 1, 'D5: once');
+	qr/^due since .* max_worker_processes /, 'D5: and for what');
+ok($node->wait_for_log(qr/LOG:  (?:\w+: )?source "rappel_conso" is due\b/, $place), 'D5: and the log says it');
+like($node->error_of('SELECT rc_sync_now()'), qr/^53000: .*"rappel_conso"; .*max_worker_processes/, 'rc_sync_now() says so, too');
+$log = $node->log_since($place);
+is(scalar(() = $log =~ /"rappel_conso" is due\b/g), 1, 'D5: once');
 $node->sql("UPDATE rappel_conso.source SET paused = true");
 $node->becomes_true('D5: what is not due any more does not wait', "SELECT state <> 'waiting' FROM rc_status() WHERE component = 'source'");
 $node->sql("UPDATE rappel_conso.source SET paused = false");

@@ -39,7 +39,7 @@ $node->sql(<<~'EOC');
 	EOC
 foreach my $mode ('EXCLUSIVE', 'ACCESS EXCLUSIVE')
 {
-	my $place = -s $node->logfile;
+	my $place = $node->log_position;
 	my $lock = $node->start_session("SET ROLE rude; BEGIN; LOCK TABLE rappel_conso.stream IN $mode MODE;
 		\n\\warn locked\nSELECT pg_sleep(1000)");
 
@@ -97,19 +97,18 @@ $node->sql("DELETE FROM rappel_conso.stream WHERE name LIKE 'a_rude%'; ALTER SYS
 # also when the scheduler finds the table of sources locked at first
 #
 
-make_source($node, 'direct', api => $api, topic => 'NULL');
+$node->make_source('direct', api => $api, topic => 'NULL');
 {
 	my $table = $node->start_session("BEGIN; LOCK TABLE direct;\n\\warn locked\nSELECT pg_sleep(1000)");
 	$table->wait_for(qr/locked/);
 	my $call = $node->start_session("SELECT rc_sync_now('direct')");
-	$node->becomes_true("SELECT count(*) = 1 FROM pg_locks l JOIN pg_stat_activity USING (pid) WHERE NOT granted AND backend_type = 'rappel_conso run direct'",
-		'the statement of a direct run waits');
+	$node->becomes_true('the statement of a direct run waits', "SELECT count(*) = 1 FROM pg_locks l JOIN pg_stat_activity USING (pid) WHERE NOT granted AND backend_type = 'rappel_conso run direct'");
 
 	# the run has read it, so that this one waits, before everybody who comes later
 	my $sources = $node->start_session("SET application_name = 'sources'; BEGIN; LOCK TABLE rappel_conso.source");
-	$node->becomes_true("SELECT count(*) = 1 FROM pg_stat_activity WHERE application_name = 'sources' AND wait_event_type = 'Lock'", 'somebody wants to lock the table of sources');
+	$node->becomes_true('somebody wants to lock the table of sources', "SELECT count(*) = 1 FROM pg_stat_activity WHERE application_name = 'sources' AND wait_event_type = 'Lock'");
 	my $pid = $node->sql("SELECT pid FROM pg_stat_activity WHERE application_name = 'sources'");
-	my $place = -s $node->logfile;
+	my $place = $node->log_position;
 	$node->sql("SET session_replication_role = replica; UPDATE rappel_conso.stream SET batch_size = 321 WHERE name = 'direct'");
 	ok($node->wait_for_log(qr/rappel_conso scheduler waits: a lock on table "rappel_conso.source" is waited for by process $pid/, $place), 'D5: the scheduler is held up when it looks for whom to cancel');
 	$node->sql("SELECT pg_terminate_backend($pid)");

@@ -141,10 +141,9 @@ sub wait_all_applied
 	my $list = join(', ', map { "'$_'" } @streams);
 	my $count = @streams;
 
-	$node->poll_query_until('postgres', qq{
+	$node->wait_for("streams $list", qq{
 		SELECT count(*) = $count FROM rappel_conso.stream_offset
-		WHERE stream IN ($list) AND next_offset = $offset})
-	  or die "streams $list have not come to offset $offset";
+		WHERE stream IN ($list) AND next_offset = $offset});
 	return;
 }
 
@@ -224,11 +223,11 @@ sub batches
 sub used_in_contexts
 {
 	my ($pid) = @_;
-	my $seen = -s $node->logfile;
+	my $seen = $node->log_position;
 
 	$node->sql("SELECT pg_log_backend_memory_contexts($pid)");
 	$node->wait_for_log(qr/\[$pid\] LOG:\s+Grand total: .*used/, $seen);
-	slurp_file($node->logfile, $seen) =~
+	$node->log_since($seen) =~
 	  /\[$pid\] LOG:\s+Grand total: .* (\d+) used/
 	  or die "worker $pid does not say what it uses";
 	return $1;

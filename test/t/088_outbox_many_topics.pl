@@ -26,12 +26,12 @@ sub wait_published_like { return $node->wait_for($_[0], "SELECT count(*) = 0 FRO
 # Memory of what the publisher knows of topics, in bytes.
 sub memory
 {
-	my $from = -s $node->logfile;
+	my $from = $node->log_position;
 	my $log;
 
 	$node->sql(q{SELECT pg_log_backend_memory_contexts(rappel_conso.worker_pid('outbox'))});
 	$node->wait_for_log(qr/Grand total/, $from);
-	$log = slurp_file($node->logfile, $from);
+	$log = $node->log_since($from);
 	my $all = 0;
 	$all += $1 while $log =~ /rappel_conso outbox topics: (\d+) total/g;
 	return $all;

@@ -164,9 +164,7 @@ $node->sql(q{
 	         'message_id', gen_random_uuid(), 'sensor_id', 7,
 	         'message', jsonb_build_object('temperature', 31.5),
 	         'timestamp', now()), '7')});
-$node->poll_query_until('postgres',
-	q{SELECT count(*) = 1 FROM raw_sensors_data WHERE sensor_id = 7})
-  or die 'the published reading has not come';
+$node->wait_for('the published reading', q{SELECT count(*) = 1 FROM raw_sensors_data WHERE sensor_id = 7});
 $node->wait_published;
 is(scalar(grep { $_->[0] eq '7 7 31.5' } values %{ alerts() }),
 	1, 'a reading from rc_publish() comes to the table, and out as an alert');

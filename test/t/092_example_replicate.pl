@@ -241,7 +241,7 @@ sub kill_within_a_batch
 	my ($produce) = @_;
 	my $session = $node->background_psql('postgres', on_error_die => 1);
 	my $postmaster = $node->sql('SELECT pg_postmaster_start_time()');
-	my $log = -s $node->logfile;
+	my $log = $node->log_position;
 	my $pid;
 
 	$session->query_safe('BEGIN; LOCK order_details_replica IN EXCLUSIVE MODE');
@@ -253,8 +253,7 @@ sub kill_within_a_batch
 	kill('KILL', $pid) == 1 or die "could not kill process $pid";
 	eval { $session->quit };
 	$node->wait_for_log(qr/database system is ready to accept connections/, $log);
-	$node->poll_query_until('postgres', qq{SELECT pg_postmaster_start_time() = '$postmaster'})
-	  or die 'the server is not back';
+	$node->wait_for('the server', qq{SELECT pg_postmaster_start_time() = '$postmaster'});
 	return;
 }
 

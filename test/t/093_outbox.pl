@@ -111,11 +111,11 @@ foreach my $name (sort keys %forms)
 $node->sql(q{DELETE FROM rappel_conso.stream WHERE name = 'seen'});
 
 my %wrong = (
-	q{rc_publish('a b', 'v')} => '42602: topic of rc_publish() is not a name that Kafka allows: "a b"',
-	q{rc_publish('', 'v')} => '42602: topic of rc_publish() is not a name that Kafka allows: ""',
-	q{rc_publish(NULL, 'v')} => '22004: topic must not be null',
-	q{rc_publish('t', 'v', 'k', '[1]')} => '22023: headers of a message must be a JSON object');
-is($node->error_of("SELECT $_"), $wrong{$_}, "$_ is refused") foreach sort keys %wrong;
+	q{rc_publish('a b', 'v')} => qr/^42602: .*rc_publish\(\).*"a b"/,
+	q{rc_publish('', 'v')} => qr/^42602: .*rc_publish\(\).*""/,
+	q{rc_publish(NULL, 'v')} => qr/^22004: topic /,
+	q{rc_publish('t', 'v', 'k', '[1]')} => qr/^22023: headers /);
+like($node->error_of("SELECT $_"), $wrong{$_}, "$_ is refused") foreach sort keys %wrong;
 
 # ---- at once ----
 
@@ -187,8 +187,8 @@ is( $node->sql(q{
 	"outbox|rc_publish|refused.too|||k|20||t|22023|1||t\n" . "outbox|rc_publish|refused|||big|160000|b|t|54000|1||t",
 	'they are dead letters of the outbox: one too large, one whose topic cannot be');
 my @words = split(/\n/, $node->sql('SELECT message FROM rappel_conso.dead_letter ORDER BY length(value)'));
-like($words[0], qr/^Kafka refused the message: could not create topic "refused.too": .*collide/, 'with what Kafka says of the topic');
-is($words[1], 'Kafka refused the message: Broker: Message size too large', 'and of the message');
+like($words[0], qr/"refused\.too": .*collide/, 'with what Kafka says of the topic');
+like($words[1], qr/Broker: Message size too large$/, 'and of the message');
 is($node->sql('SELECT state, lag FROM rc_status() WHERE component = $$outbox$$'), 'running|0', 'the publisher goes on');
 
 # ---- killed between what it has sent and what it deletes ----
@@ -207,8 +207,7 @@ is(scalar($kafka->consume('killed')) . '/' . $node->sql('SELECT count(*) FROM ra
 my $pid = $node->sql(q{SELECT rappel_conso.worker_pid('outbox')});
 kill('KILL', $pid) == 1 or die "could not kill process $pid";
 eval { $gate->quit };
-$node->poll_query_until('postgres', q{SELECT count(*) = 0 FROM pg_locks WHERE locktype = 'advisory' AND objid = 42 AND objsubid = 1})
-  or die 'the server is not back';
+$node->wait_for('the server', q{SELECT count(*) = 0 FROM pg_locks WHERE locktype = 'advisory' AND objid = 42 AND objsubid = 1});
 $node->wait_published;
 cmp_ok(scalar($kafka->consume('killed')), '>', 20, 'after kill -9 of the publisher they are sent again: at least once');
 is_deeply([ distinct_messages('killed') ], [ map { "k=$_" } 1 .. 20 ], 'with the same ids: exactly once without repeats');
@@ -219,21 +218,19 @@ $node->sql('DROP TRIGGER gate ON rappel_conso.outbox');
 $kafka->kill(1);
 $node->sql(q{SELECT rc_publish('down', n::text, 'k') FROM generate_series(1, 3) n});
 like($node->sql('SELECT lag, detail FROM rc_status() WHERE component = $$outbox$$'),
-	qr/^3\|3 messages wait, the oldest since 20/, 'without a broker messages wait, and rc_status() says so');
+	qr/^3\|3 messages .* 20\d\d-/, 'without a broker messages wait, and rc_status() says so');
 $node->sql(q{SELECT rc_publish('down', n::text, 'k') FROM generate_series(4, 6) n});
 $kafka->restart(1);
 $node->wait_published;
 is_deeply([ distinct_messages('down') ], [ map { "k=$_" } 1 .. 6 ], 'they go when it is back');
 
 # A server whose broker never was there; it was started at the beginning.
-$far->poll_query_until('postgres', q{SELECT state = 'waiting' FROM rc_status() WHERE component = 'outbox'})
-  or die 'the publisher does not say that it waits';
+$far->wait_for('the publisher', q{SELECT state = 'waiting' FROM rc_status() WHERE component = 'outbox'});
 like($far->sql(q{SELECT lag, last_error FROM rc_status() WHERE component = 'outbox'}),
-	qr/^1\|could not reach the Kafka brokers "127.0.0.1:1": /, 'a publisher that finds no broker says so');
+	qr/^1\|.*"127\.0\.0\.1:1": /, 'a publisher that finds no broker says so');
 $far->append_conf('postgresql.conf', "rappel_conso.kafka_brokers = '" . $kafka->brokers . "'\n");
 $far->reload;
-$far->poll_query_until('postgres', 'SELECT count(*) = 0 FROM rappel_conso.outbox')
-  or die 'the message is not published';
+$far->wait_for('the message', 'SELECT count(*) = 0 FROM rappel_conso.outbox');
 is_deeply([ distinct_messages('far') ], ['k=far'], 'and publishes when the setting names one');
 
 done_testing();

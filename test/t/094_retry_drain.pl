@@ -62,7 +62,7 @@ foreach my $case (
 {
 	my ($stream, $id, $what) = @$case;
 
-	like($node->error_of("SELECT * FROM rc_retry('$stream', $id)"), qr/^42704: stream "$stream" has no dead letter $id/, "C10: $what");
+	like($node->error_of("SELECT * FROM rc_retry('$stream', $id)"), qr/^42704: .*"$stream".*$id/, "C10: $what");
 }
 is($node->sql(q{SELECT * FROM rc_retry('letters')}), '4|3|1', 'all whose cause is mended');
 is(letters_by_attempts(), "3|f|22P02|1\n3|t|23514|4", 'are resolved');
@@ -77,7 +77,7 @@ is($node->sql('SELECT count(*), count(DISTINCT key) FROM letters'), '17|17', 'ea
 is($node->sql(q{SELECT * FROM rc_retry('letters')}), '0|0|0', 'then there is nothing to retry');
 $node->wait_for('the outbox', 'SELECT count(*) = 0 FROM rappel_conso.outbox');
 is(scalar($kafka->consume('answers')), 17, 'and each has its message in the output topic');
-like($node->error_of(q{SELECT rc_retry('nonsense')}), qr/^42704: stream "nonsense" does not exist/, 'an unknown stream');
+like($node->error_of(q{SELECT rc_retry('nonsense')}), qr/^42704: .*"nonsense"/, 'an unknown stream');
 $node->sql(q{UPDATE rappel_conso.stream SET paused = true WHERE name = 'letters'});
 
 # ---- rc_drain: publish, then consume once, as two tasks ----
@@ -109,18 +109,18 @@ $kafka->produce_many('tasks', [ [ 'late', 'late' ] ]);
 foreach my $paused ('false', 'true')
 {
 	$node->sql("UPDATE rappel_conso.stream SET paused = $paused WHERE name = 'tasks'");
-	is( $node->error_of(q{SELECT rc_drain('tasks', '1 s')}),
-		'57014: the drain of stream "tasks" did not end in time', "a timeout ends it, paused: $paused");
+	like( $node->error_of(q{SELECT rc_drain('tasks', '1 s')}),
+		qr/^57014: .*"tasks"/, "a timeout ends it, paused: $paused");
 }
 $session->query_safe('COMMIT');
 $session->quit;
 is($node->sql(q{SELECT applied, inserted FROM rc_drain('tasks')}), '1|1', 'nothing is lost by that');
 $kafka->produce_many('tasks', [ [ 'later', 'later' ] ]);
-is( $node->error_of(q{BEGIN; LOCK drained IN EXCLUSIVE MODE; SELECT rc_drain('tasks')}),
-	'55006: the drain of stream "tasks" waits for a lock that this session holds', 'a caller in its own way is told');
-like($node->error_of(q{SELECT rc_drain('nonsense')}), qr/^42704: stream "nonsense" does not exist/, 'an unknown stream');
+like( $node->error_of(q{BEGIN; LOCK drained IN EXCLUSIVE MODE; SELECT rc_drain('tasks')}),
+	qr/^55006: .*"tasks"/, 'a caller in its own way is told');
+like($node->error_of(q{SELECT rc_drain('nonsense')}), qr/^42704: .*"nonsense"/, 'an unknown stream');
 $node->sql(q{INSERT INTO rappel_conso.stream (name, topics, paused, statement) VALUES ('none', '{none}', true, 'SELECT 1 FROM records')});
-like($node->error_of(q{SELECT rc_drain('none')}), qr/^42704: topic "none" does not exist/, 'an unknown topic');
+like($node->error_of(q{SELECT rc_drain('none')}), qr/^42704: .*"none"/, 'an unknown topic');
 is($node->sql(q{SELECT applied FROM rc_drain('tasks')}), '1', 'the stream is as it was');
 
 # ---- transactions ----

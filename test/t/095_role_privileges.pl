@@ -57,23 +57,22 @@ foreach my $role ('alice', 'mallory')
 # ---- what mallory tries ----
 
 my $denied = '42501: permission denied for';
-my $unknown = '42704: stream "alice" does not exist';
-my $member = '42501: must be able to SET ROLE "alice" to';
+my $unknown = qr/^42704: .*"alice"/;
 my @attacks = (
 
 	# topics
 	[ q{INSERT INTO rappel_conso.stream (name, topics, statement) VALUES ('evil', '{alice.in}', 'SELECT 1 FROM records')},
-		'42501: owner "mallory" of stream "evil" may not read topic "alice.in"' ],
+		qr/^42501: .*"mallory".*"evil".*"alice\.in"/ ],
 	[ q{UPDATE rappel_conso.stream SET topics = '{mallory.in, alice.in}' WHERE name = 'mallory'},
-		'42501: owner "mallory" of stream "mallory" may not read topic "alice.in"' ],
+		qr/^42501: .*"mallory".*"mallory".*"alice\.in"/ ],
 	[ q{UPDATE rappel_conso.stream SET output_topic = 'alice.in' WHERE name = 'mallory'},
-		'42501: owner "mallory" of stream "mallory" may not write topic "alice.in"' ],
+		qr/^42501: .*"mallory".*"mallory".*"alice\.in"/ ],
 	[ q{UPDATE rappel_conso.stream SET output_topic = 'shared.in' WHERE name = 'mallory'},
-		'42501: owner "mallory" of stream "mallory" may not write topic "shared.in"' ],
-	[ q{SELECT rc_publish('alice.in', 'forged', 'k')}, '42501: role "mallory" may not write topic "alice.in"' ],
-	[ q{SELECT rc_publish('shared.in', 'forged', 'k')}, '42501: role "mallory" may not write topic "shared.in"' ],
-	[ q{SELECT rc_publish('mallory-in', 'forged', 'k')}, '42501: role "mallory" may not write topic "mallory-in"' ],
-	[ q{SELECT rc_publish('x.mallory.in', 'forged', 'k')}, '42501: role "mallory" may not write topic "x.mallory.in"' ],
+		qr/^42501: .*"mallory".*"mallory".*"shared\.in"/ ],
+	[ q{SELECT rc_publish('alice.in', 'forged', 'k')}, qr/^42501: .*"mallory".*"alice\.in"/ ],
+	[ q{SELECT rc_publish('shared.in', 'forged', 'k')}, qr/^42501: .*"mallory".*"shared\.in"/ ],
+	[ q{SELECT rc_publish('mallory-in', 'forged', 'k')}, qr/^42501: .*"mallory".*"mallory-in"/ ],
+	[ q{SELECT rc_publish('x.mallory.in', 'forged', 'k')}, qr/^42501: .*"mallory".*"x\.mallory\.in"/ ],
 	[ q{INSERT INTO rappel_conso.topic_grant VALUES ('mallory', '*', true, true)}, "$denied table topic_grant" ],
 	[ q{SELECT * FROM rappel_conso.topic_grant}, "$denied table topic_grant" ],
 
@@ -85,17 +84,17 @@ my @attacks = (
 		'23505: duplicate key value violates unique constraint "stream_pkey"' ],
 	[ q{INSERT INTO rappel_conso.stream (name, topics, statement) VALUES ('alice', '{mallory.in}', 'SELECT 1 FROM records')
 		ON CONFLICT (name) DO UPDATE SET owner = EXCLUDED.owner},
-		'42501: new row violates row-level security policy (USING expression) for table "stream"' ],
+		qr/^42501: .*row-level security policy.*"stream"/ ],
 	[ q{SELECT rc_seek('alice', 'earliest')}, $unknown ],
 	[ q{SELECT rc_drain('alice')}, $unknown ],
 	[ q{SELECT rappel_conso.seek('alice', 'earliest')}, "$denied function seek" ],
 
 	# owners
 	[ q{INSERT INTO rappel_conso.stream (name, topics, owner, statement) VALUES ('evil', '{mallory.in}', 'alice', 'SELECT 1 FROM records')},
-		"$member make it the owner of stream \"evil\"" ],
-	[ q{UPDATE rappel_conso.stream SET owner = 'alice' WHERE name = 'mallory'}, "$member make it the owner of stream \"mallory\"" ],
+		qr/^42501: .*"alice".*"evil"/ ],
+	[ q{UPDATE rappel_conso.stream SET owner = 'alice' WHERE name = 'mallory'}, qr/^42501: .*"alice".*"mallory"/ ],
 	[ qq{UPDATE rappel_conso.stream SET owner = '$boss' WHERE name = 'mallory'},
-		"42501: must be able to SET ROLE \"$boss\" to make it the owner of stream \"mallory\"" ],
+		qr/^42501: .*"$boss".*"mallory"/ ],
 
 	# built-ins
 	[ q{INSERT INTO rappel_conso.stream (name, topics, statement) VALUES ('rappel_conso', '{mallory.in}', 'SELECT 1 FROM records')},
@@ -127,15 +126,15 @@ my $state = q{
 	UNION ALL SELECT count(*)::text FROM rappel_conso.dead_letter
 	UNION ALL SELECT count(*)::text FROM rappel_conso.outbox};
 my $before = $node->sql($state);
-is($node->outcome_of($_->[0], role => 'mallory', tags => 1), $_->[1], "mallory: $_->[0]") foreach @attacks;
+is_or_like($node->outcome_of($_->[0], role => 'mallory', tags => 1), $_->[1], "mallory: $_->[0]") foreach @attacks;
 is($node->sql($state), $before, 'nothing has changed by all that');
 
 # A function of hers that a superuser calls has her rights, not his.
 $node->outcome_of(q{
 	CREATE FUNCTION mallory.trap() RETURNS void SECURITY DEFINER LANGUAGE sql AS 'SELECT public.rc_seek(''alice'', ''latest'')';
 	CREATE FUNCTION mallory.forge() RETURNS uuid SECURITY DEFINER LANGUAGE sql AS 'SELECT public.rc_publish(''alice.in'', ''x'', ''k'')'}, role => 'mallory', tags => 1);
-is($node->outcome_of('SELECT mallory.trap()', role => $boss, tags => 1), $unknown, 'a trap for a superuser: rc_seek()');
-is($node->outcome_of('SELECT mallory.forge()', role => $boss, tags => 1), '42501: role "mallory" may not write topic "alice.in"', 'a trap for a superuser: rc_publish()');
+like($node->outcome_of('SELECT mallory.trap()', role => $boss, tags => 1), $unknown, 'a trap for a superuser: rc_seek()');
+like($node->outcome_of('SELECT mallory.forge()', role => $boss, tags => 1), qr/^42501: .*"mallory".*"alice\.in"/, 'a trap for a superuser: rc_publish()');
 is($node->sql($state), $before, 'nothing has changed by that either');
 
 # Who may watch sees no contents.
@@ -149,12 +148,12 @@ foreach my $table ('dead_letter', 'outbox')
 is($node->outcome_of('SELECT statement FROM rappel_conso.stream', role => 'watcher', tags => 1), "$denied table stream", 'pg_monitor: no statement');
 
 # Nor may a superuser delete or rename what is built in.
-is($node->outcome_of(q{DELETE FROM rappel_conso.stream WHERE name = 'rappel_conso'}, role => $boss, tags => 1),
-	'2BP01: cannot delete the built-in stream "rappel_conso"', 'the built-in stream cannot be deleted');
-is($node->outcome_of(q{UPDATE rappel_conso.stream SET name = 'x' WHERE name = 'rappel_conso'}, role => $boss, tags => 1),
-	'2BP01: cannot rename the built-in stream "rappel_conso"', 'nor renamed');
-is($node->outcome_of(q{DELETE FROM rappel_conso.source WHERE name = 'rappel_conso'}, role => $boss, tags => 1),
-	'2BP01: cannot delete the built-in source "rappel_conso"', 'nor can the built-in source be deleted');
+like($node->outcome_of(q{DELETE FROM rappel_conso.stream WHERE name = 'rappel_conso'}, role => $boss, tags => 1),
+	qr/^2BP01: .*"rappel_conso"/, 'the built-in stream cannot be deleted');
+like($node->outcome_of(q{UPDATE rappel_conso.stream SET name = 'x' WHERE name = 'rappel_conso'}, role => $boss, tags => 1),
+	qr/^2BP01: .*"rappel_conso"/, 'nor renamed');
+like($node->outcome_of(q{DELETE FROM rappel_conso.source WHERE name = 'rappel_conso'}, role => $boss, tags => 1),
+	qr/^2BP01: .*"rappel_conso"/, 'nor can the built-in source be deleted');
 $gate->query_safe('SELECT pg_advisory_unlock(42)');
 $gate->quit;
 $node->sql('DROP TRIGGER gate ON rappel_conso.outbox');
@@ -168,9 +167,9 @@ is($node->outcome_of(q{
 	VALUES ('restored', '{alice.in}', 'text', 'mallory', 'INSERT INTO mallory.loot SELECT value FROM records')}, role => 'mallory', tags => 1),
 	"CREATE TABLE\nINSERT 0 1", 'a row as of a dump is stored');
 $node->wait_for('the failure', q{SELECT state = 'failed' AND sqlstate = '42501' FROM rappel_conso.stream_state WHERE stream = 'restored'});
-is($node->sql(q{SELECT error FROM rappel_conso.stream_state WHERE stream = 'restored'}),
-	'owner "mallory" of stream "restored" may not read topic "alice.in"', 'but its worker does not read the topic');
-is($node->outcome_of(q{SELECT rc_drain('restored')}, role => 'mallory', tags => 1), '42501: owner "mallory" of stream "restored" may not read topic "alice.in"',
+like($node->sql(q{SELECT error FROM rappel_conso.stream_state WHERE stream = 'restored'}),
+	qr/"mallory".*"restored".*"alice\.in"/, 'but its worker does not read the topic');
+like($node->outcome_of(q{SELECT rc_drain('restored')}, role => 'mallory', tags => 1), qr/^42501: .*"mallory".*"restored".*"alice\.in"/,
 	'nor does rc_drain()');
 is($node->sql('SELECT count(*) FROM mallory.loot'), '0', 'and nothing was read');
 $node->sql(q{DELETE FROM rappel_conso.stream WHERE name = 'restored'});
@@ -179,8 +178,8 @@ $node->sql(q{
 	DELETE FROM rappel_conso.topic_grant WHERE topic = 'mallory.*';
 	UPDATE rappel_conso.stream SET batch_size = 100 WHERE name = 'mallory'});
 $node->wait_for('the failure', q{SELECT state = 'failed' AND sqlstate = '42501' FROM rappel_conso.stream_state WHERE stream = 'mallory'});
-is($node->sql(q{SELECT hint FROM rappel_conso.stream_state WHERE stream = 'mallory'}),
-	'A superuser can allow it with a row of rappel_conso.topic_grant.', 'a grant that is taken back stops the stream');
+like($node->sql(q{SELECT hint FROM rappel_conso.stream_state WHERE stream = 'mallory'}),
+	qr/rappel_conso\.topic_grant/, 'a grant that is taken back stops the stream');
 $kafka->produce_many('mallory.in', [ [ 'k', '{"n": 2}' ] ]);
 $node->sql(q{INSERT INTO rappel_conso.topic_grant VALUES ('mallory', 'mallory.*', true, true)});
 $node->wait_for('the stream', 'SELECT count(*) = 2 FROM mallory.t');

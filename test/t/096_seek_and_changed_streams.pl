@@ -70,14 +70,10 @@ is($node->sql('SELECT count(*) FROM sought'), '0', 'rc_seek() that is rolled bac
 $node->sql(q{UPDATE rappel_conso.stream SET paused = false WHERE name = 'sought'});
 
 my %refused = (
-	nonsense => '22023: cannot seek to "nonsense"',
-	'' => '22023: cannot seek to ""',
-	'0:-1' => '22023: cannot seek to "0:-1"',
-	'2026-02-30' => '22023: cannot seek to "2026-02-30"',
-	'0:1,' => '22023: cannot seek to "0:1,"',
-	'9:1' => '42704: stream "sought" has no offset for partition 9');
-is($node->error_of("SELECT rc_seek('sought', '$_')"), $refused{$_}, "it is refused to seek to \"$_\"") foreach sort keys %refused;
-is($node->error_of(q{SELECT rc_seek('nonsense', 'earliest')}), '42704: stream "nonsense" does not exist', 'or an unknown stream');
+	'9:1' => qr/^42704: .*"sought".*\b9\b/,
+	map { $_ => qr/^22023: .*"\Q$_\E"/ } ('nonsense', '', '0:-1', '2026-02-30', '0:1,'));
+like($node->error_of("SELECT rc_seek('sought', '$_')"), $refused{$_}, "it is refused to seek to \"$_\"") foreach sort keys %refused;
+like($node->error_of(q{SELECT rc_seek('nonsense', 'earliest')}), qr/^42704: .*"nonsense"/, 'or an unknown stream');
 $node->sql(q{SELECT rc_seek('sought', '0:3')});
 $node->wait_applied('sought', 20);
 is($node->sql('SELECT count(*) FROM sought'), '7', 'after refusals nothing has changed');
@@ -85,8 +81,8 @@ is($node->sql('SELECT count(*) FROM sought'), '7', 'after refusals nothing has c
 # Beyond the end there is nothing that could be known.
 $node->sql(q{SELECT rc_seek('sought', '1:1000')});
 $node->wait_for('the failure', q{SELECT state = 'failed' AND sqlstate = '55000' FROM rappel_conso.stream_state WHERE stream = 'sought'});
-is($node->sql(q{SELECT error || ': ' || error_detail FROM rappel_conso.stream_state WHERE stream = 'sought'}),
-	'topic "sought" is not the one that stream "sought" knew: The next record of partition 1 should be at offset 1000, but it ends at 10.',
+like($node->sql(q{SELECT error || ': ' || error_detail FROM rappel_conso.stream_state WHERE stream = 'sought'}),
+	qr/"sought".*\b1\b.*\b1000\b.*\b10\b/,
 	'a place beyond the end stops the stream');
 $node->sql(q{TRUNCATE sought; SELECT rc_seek('sought', 'earliest')});
 $node->wait_applied('sought', 20);

@@ -53,9 +53,9 @@ $node->sql(q{
 	SELECT rc_publish('free.b', n::text, 'k') FROM generate_series(1, 3) n;
 	SELECT rc_publish('free.a', n::text, 'k') FROM generate_series(4, 6) n});
 $node->wait_published('free.a', 'free.b', '__consumer_offsets');
-is($node->sql(q{SELECT topic, count(*), min(sqlstate), min(message), bool_and(message_id::text = headers->>'rappel_conso-id')
+is($node->sql(q{SELECT topic, count(*), min(sqlstate), substring(min(message) FROM 'Broker: .*'), bool_and(message_id::text = headers->>'rappel_conso-id')
 	FROM rappel_conso.dead_letter GROUP BY topic}),
-	'__consumer_offsets|3|22023|Kafka refused the message: Broker: Invalid topic|t',
+	'__consumer_offsets|3|22023|Broker: Invalid topic|t',
 	'D1: messages of a topic that Kafka has none written to are dead letters, with the SQLSTATE of the error');
 $node->wait_for('some tries', q{SELECT count(*) = 3 AND min(failures) >= 3 FROM rappel_conso.outbox_topic});
 is(join(' ', $kafka->payloads('free.a')) . '; ' . join(' ', $kafka->payloads('free.b')), '1 2 3 4 5 6; 1 2 3',
@@ -63,9 +63,9 @@ is(join(' ', $kafka->payloads('free.a')) . '; ' . join(' ', $kafka->payloads('fr
 is($node->sql('SELECT topic, sqlstate, hint IS NOT NULL, retry_at > last_error_at FROM rappel_conso.outbox_topic ORDER BY topic'),
 	"described|42501|t|t\nforbidden|42501|t|t\nmissing|42501|t|t", 'D2: a topic without the right waits alone, with its error and a hint');
 is(status('name, state, lag', 'topic'), "described|waiting|3\nforbidden|waiting|3\nmissing|waiting|3", 'D2: rc_status() has a row for each topic that waits');
-like(status('last_error', 'topic'), qr/could not publish to topic "described": Broker: Topic authorization failed\nHINT: Grant WRITE/,
+like(status('last_error', 'topic'), qr/"described": Broker: Topic authorization failed\nHINT: .*WRITE/,
 	'D2: with the error and what to do');
-like(status('state, detail', 'outbox'), qr/^waiting\|9 messages wait, .*; 3 topics wait$/, 'D2: all that is left waits, and the outbox says so');
+like(status('state, detail', 'outbox'), qr/^waiting\|9 .*; 3 topics/, 'D2: all that is left waits, and the outbox says so');
 
 # Many messages of a topic that waits stand before one of another.
 $node->sql(q{
@@ -108,8 +108,8 @@ $node->sql(q{
 $node->wait_published('free.small', 'free.b');
 is(join(' ', map { s/-.*//r } split(/ /, join(' ', $kafka->payloads('free.small')))), join(' ', 1 .. 100, 102 .. 200),
 	'D1: a batch that is refused whole is sent in parts: each once, and in order');
-is($node->sql('SELECT count(*), min(left(convert_from(value, $$UTF8$$), 3)), min(sqlstate), min(message) FROM rappel_conso.dead_letter'),
-	'1|101|54000|Kafka refused the message: Broker: Message size too large', 'D1: the one that is too large is a dead letter');
+is($node->sql('SELECT count(*), min(left(convert_from(value, $$UTF8$$), 3)), min(sqlstate), substring(min(message) FROM $$Broker: .*$$) FROM rappel_conso.dead_letter'),
+	'1|101|54000|Broker: Message size too large', 'D1: the one that is too large is a dead letter');
 is(join(' ', $kafka->payloads('free.b')), join(' ', 1 .. 4, 101 .. 400, 'meanwhile'), 'D1: nothing else is published again for it');
 
 $node->sql(q{SELECT rc_publish('free.keyed', n::text, CASE WHEN n % 3 > 0 THEN n::text END) FROM generate_series(1, 9) n});

@@ -16,6 +16,14 @@ need_kafka();
 my $kafka = start_kafka();
 my $node = new_node('republish', kafka => $kafka, preload => 1);
 
+# After SET ROLE: what it prints, or its error.
+sub as_member
+{
+	my ($role, $sql) = @_;
+
+	return $node->outcome_of("SET ROLE $role;\n$sql");
+}
+
 # Topic, number, attempts and whether it is resolved, of all dead letters.
 sub outbox_letters
 {
@@ -33,10 +41,10 @@ $node->sql(q{
 $kafka->create_topic($_) foreach 'a_x', 'b_x';
 
 is($node->sql('SELECT * FROM rc_republish()'), '0|0', 'D2: nothing is dead');
-$node->outcome_of("SET ROLE alice;\n" . q{SELECT rc_publish('a.x', n::text, 'k', '{"h": "1"}') FROM generate_series(1, 5) n});
-$node->outcome_of("SET ROLE alice;\n" . q{SELECT rc_publish('b.x', '1', 'k')});
-$node->outcome_of("SET ROLE bob;\n" . q{SELECT rc_publish('b.x', '2', 'k')});
-$node->outcome_of("SET ROLE gone;\n" . q{SELECT rc_publish('b.x', '3', 'k')});
+as_member('alice', q{SELECT rc_publish('a.x', n::text, 'k', '{"h": "1"}') FROM generate_series(1, 5) n});
+as_member('alice', q{SELECT rc_publish('b.x', '1', 'k')});
+as_member('bob', q{SELECT rc_publish('b.x', '2', 'k')});
+as_member('gone', q{SELECT rc_publish('b.x', '3', 'k')});
 $node->wait_published;
 is(outbox_letters(), "a.x5|1|f|22023\nb.x3|1|f|22023", 'D2: there are dead letters');
 my $ids = $node->sql(q{SELECT string_agg(message_id::text, ' ' ORDER BY id) FROM rappel_conso.dead_letter WHERE topic = 'a.x'});
@@ -52,13 +60,13 @@ is($node->sql('SELECT count(*) FROM rappel_conso.outbox'), 0, 'D2: and does not 
 
 # ---- whose they are ----
 
-is($node->outcome_of("SET ROLE bob;\n" . "SELECT * FROM rc_republish(NULL, $first)"), qq{42704: dead letter $first of the outbox does not exist},
+like(as_member('bob', "SELECT * FROM rc_republish(NULL, $first)"), qr/^42704: .*$first/,
 	'D2: what belongs to another does not exist');
-is($node->outcome_of("SET ROLE bob;\n" . 'SELECT * FROM rc_republish(NULL, 987654)'), '42704: dead letter 987654 of the outbox does not exist', 'D2: nor does an unknown one');
-is($node->outcome_of("SET ROLE bob;\n" . "SELECT * FROM rc_republish('a.x')"), '0|0', 'D2: nor is it counted');
-is($node->outcome_of("SET ROLE pg_monitor;\n" . 'SELECT * FROM rc_republish()') =~ s/ for.*//r, '42501: permission denied', 'D2: it takes EXECUTE');
+like(as_member('bob', 'SELECT * FROM rc_republish(NULL, 987654)'), qr/^42704: .*987654/, 'D2: nor does an unknown one');
+is(as_member('bob', "SELECT * FROM rc_republish('a.x')"), '0|0', 'D2: nor is it counted');
+is(as_member('pg_monitor', 'SELECT * FROM rc_republish()') =~ s/ for.*//r, '42501: permission denied', 'D2: it takes EXECUTE');
 $node->sql(q{DELETE FROM rappel_conso.topic_grant WHERE role = 'alice'});
-is($node->outcome_of("SET ROLE alice;\n" . 'SELECT * FROM rc_republish()'), '0|6', 'D2: without the grant they stay dead');
+is(as_member('alice', 'SELECT * FROM rc_republish()'), '0|6', 'D2: without the grant they stay dead');
 is($node->sql(q{SELECT * FROM rc_republish('a.x')}), '0|5', 'D2: for a superuser, too: it is the grant of their owner');
 $node->sql(q{DROP OWNED BY gone; DROP ROLE gone; CREATE ROLE gone SUPERUSER});
 is($node->sql(q{SELECT * FROM rc_republish('b.x', (SELECT max(id) FROM rappel_conso.dead_letter))}), '0|1',
@@ -70,7 +78,7 @@ $node->sql(q{INSERT INTO rappel_conso.topic_grant VALUES ('alice', '*', false, t
 $kafka->tool('TopicCommand', '--delete', '--topic', 'a_x');
 $node->sql(q{BEGIN; SELECT rc_republish(); ROLLBACK});
 is($node->sql('SELECT count(*) FROM rappel_conso.outbox'), 0, 'D2: rolled back it is undone');
-is($node->outcome_of("SET ROLE team;\n" . q{
+is(as_member('team', q{
 	BEGIN;
 	SELECT rc_republish('a.x');
 	SELECT rc_republish('a.x');
@@ -88,7 +96,7 @@ is($node->sql(qq{SELECT * FROM rc_republish(NULL, $first)}), '0|0', 'D2: what is
 
 $kafka->tool('TopicCommand', '--delete', '--topic', 'b_x');
 $kafka->kill(1);
-is($node->outcome_of("SET ROLE bob;\n" . 'SELECT * FROM rc_republish()') . ' ' . $node->outcome_of("SET ROLE bob;\n" . 'SELECT * FROM rc_republish()'), '1|0 0|0',
+is(as_member('bob', 'SELECT * FROM rc_republish()') . ' ' . as_member('bob', 'SELECT * FROM rc_republish()'), '1|0 0|0',
 	'D2: what waits in the outbox is not put back again');
 $node->sql('SELECT rc_republish()');
 is($node->sql('SELECT count(*) FROM rappel_conso.outbox'), 2, 'D2: bob and alice have one each there');

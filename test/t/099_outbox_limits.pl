@@ -66,10 +66,11 @@ $node->sql(q{
 wait_published_and_look();
 is(join(' ', map { $_->{payload} } $kafka->consume('plain')), 'before after', 'D3: what is too large keeps nothing back');
 is(join(' ', map { $_->{payload} } $kafka->consume('other')), 'beside', 'D3: nor in another topic');
-is($node->sql(q{SELECT sqlstate, regexp_replace(message, '[0-9]+ bytes', 'N bytes'), count(*) FROM rappel_conso.dead_letter GROUP BY 1, 2 ORDER BY 3 DESC, 2}),
-	"54000|key of a message has N bytes, its limit is 1048576|10\n"
-	  . "54000|headers of a message have N bytes, their limit is 1048576|4\n"
-	  . '54000|key, value and headers of a message have N bytes, their limit is 16777216|1',
+is($node->sql(q{SELECT sqlstate, substring(message FROM '^[a-z, ]+(?= of a message)'), substring(message FROM '[0-9]+$'), count(*)
+	FROM rappel_conso.dead_letter GROUP BY 1, 2, 3 ORDER BY 4 DESC, 2}),
+	"54000|key|1048576|10\n"
+	  . "54000|headers|1048576|4\n"
+	  . '54000|key, value and headers|16777216|1',
 	'D3: each is a dead letter that names its limit');
 is($node->sql('SELECT count(*), max(octet_length(key)) FROM rappel_conso.dead_letter WHERE key IS NOT NULL'), '11|12582916', 'D3: as it was');
 is($node->sql('SELECT * FROM rc_republish()'), '0|15', 'D2: none can be put back');
@@ -135,7 +136,7 @@ SKIP:
 		  . "broken|XX001|7|1|f|(lost: headers)|t\n"
 		  . "broken|XX001|5||f|(lost: value)|t\n"
 		  . 'broken|XX001||3|f|(lost: key)|t', 'D3: each is a dead letter of what could be read');
-	like($node->sql(q{SELECT message FROM rappel_conso.dead_letter WHERE topic = 'broken' ORDER BY id LIMIT 1}), qr/^could not read the message: missing chunk number 0 /,
+	like($node->sql(q{SELECT message FROM rappel_conso.dead_letter WHERE topic = 'broken' ORDER BY id LIMIT 1}), qr/missing chunk number 0 /,
 		'D3: with the error');
 	is($node->sql('SELECT * FROM rc_republish()'), '0|4', 'D2, D3: what is not whole is not put back');
 	is($node->sql('SELECT count(*) FROM rappel_conso.outbox'), 0, 'D3: none of them waits');
@@ -155,10 +156,11 @@ $kafka->produce_many('rows', [ map { [ "k$_", qq({"n": $_}) ] } 1 .. 10 ]);
 $node->wait_for('dead letters', q{SELECT count(*) = 3 FROM rappel_conso.dead_letter WHERE origin = 'stream'});
 $node->wait_for('the table', 'SELECT count(*) = 7 FROM seen');
 wait_published_and_look();
-is($node->sql(q{SELECT convert_from(key, 'UTF8'), sqlstate, message FROM rappel_conso.dead_letter WHERE origin = 'stream' ORDER BY record_offset}),
-	"k3|54000|key of a message has 1048577 bytes, its limit is 1048576\n"
-	  . "k5|22023|headers of a message must be a JSON object\n"
-	  . 'k6|54000|headers of a message have 1048585 bytes, their limit is 1048576',
+is($node->sql(q{SELECT convert_from(key, 'UTF8'), sqlstate, substring(message FROM '^[a-z]+'), array_to_string(regexp_matches(message, '([0-9]+)[^0-9]+([0-9]+)|$'), ' ')
+	FROM rappel_conso.dead_letter WHERE origin = 'stream' ORDER BY record_offset}),
+	"k3|54000|key|1048577 1048576\n"
+	  . "k5|22023|headers|\n"
+	  . 'k6|54000|headers|1048585 1048576',
 	'D3, M1: a row that makes no message is its record\'s fault');
 is(join(' ', sort { $a <=> $b } map { $_->{payload} } $kafka->consume('returned')), '1 2 4 7 8 9 10', 'D3: the others go out');
 

@@ -41,8 +41,8 @@ sub gate
 #
 # Without a scheduler
 #
-is( $node->said('SELECT rc_trigger()', 'WARNING'),
-	'01000: run 1 is queued, but no scheduler runs; rc_start() starts it.',
+like( $node->said('SELECT rc_trigger()', 'WARNING'),
+	qr/^01000: .*1.*rc_start\(\)/,
 	'a warning where nobody would start the run');
 is( $node->run_row(1, 'source, state, trigger, full_sync, started_at IS NULL, finished_at IS NULL'),
 	'rappel_conso|queued|trigger|f|t|t', 'the run is queued');
@@ -51,7 +51,7 @@ is($node->run_row(1, 'full_sync'), 't', 'which has become a full one');
 is($node->sql('SELECT rc_trigger()'), 1, 'and so does a third');
 is($node->run_row(1, 'full_sync'), 't', 'which leaves it so');
 my %null = ('NULL' => 'source', "'rappel_conso', NULL" => 'full_sync');
-is($node->error_of("SELECT rc_trigger($_)"), "22004: $null{$_} must not be null", "rc_trigger($_) is an error") foreach sort keys %null;
+like($node->error_of("SELECT rc_trigger($_)"), qr/^22004: .*$null{$_}/, "rc_trigger($_) is an error") foreach sort keys %null;
 is(count_runs(), 1, 'there is one run');
 $node->sql('SELECT rc_start()');
 is($node->sql('SELECT state, inserted FROM rc_wait(1)'), "success|$RECORDS", 'a scheduler starts it');
@@ -88,16 +88,16 @@ foreach my $case (
 $node->sql('UPDATE rappel_conso.source SET paused = false');
 
 foreach my $case (
-	[ "SELECT rc_trigger('nobody')", '42704: source "nobody" does not exist; The sources are the rows of rappel_conso.source.' ],
+	[ "SELECT rc_trigger('nobody')", qr/^42704: .*"nobody".*rappel_conso\.source/ ],
 	[ 'BEGIN READ ONLY; SELECT rc_trigger()', '25006: cannot execute rc_trigger() in a read-only transaction' ],
 	[ 'CREATE ROLE other; GRANT EXECUTE ON FUNCTION rc_trigger(text, boolean), rc_wait(bigint, interval), rc_cancel(bigint) TO other;
 	   SET ROLE other; SELECT rc_trigger()',
-		qr/^42704: source "rappel_conso" does not exist;/ ])
+		qr/^42704: .*"rappel_conso"/ ])
 {
 	my ($sql, $expected) = @$case;
 	my $before = count_runs();
 
-	like($node->error_of($sql), ref $expected ? $expected : qr/^\Q$expected\E$/, "refused: $sql");
+	is_or_like($node->error_of($sql), $expected, "refused: $sql");
 	is(count_runs(), $before, 'and no run made');
 }
 
@@ -157,12 +157,12 @@ $running = $node->sql('SELECT rc_trigger()');
 $api->wait_held;
 foreach my $timeout ('0 s', '-1 h', '1 ms')
 {
-	is( $node->error_of("SELECT rc_wait($running, '$timeout')"),
-		"57014: run $running did not end in time; It goes on; only the wait for it has ended.",
+	like( $node->error_of("SELECT rc_wait($running, '$timeout')"),
+		qr/^57014: .*$running/,
 		"a wait of $timeout ends");
 }
-is( $node->error_of("SET statement_timeout = '1 ms'; SELECT rc_wait($running)"),
-	'57014: canceling statement due to statement timeout', 'a wait can be cancelled');
+like( $node->error_of("SET statement_timeout = '1 ms'; SELECT rc_wait($running)"),
+	qr/^57014: /, 'a wait can be cancelled');
 is($node->run_row($running, 'state'), 'running', 'the run goes on');
 my @waiting = map {
 	my $call = { in => "SET client_min_messages = warning; BEGIN ISOLATION LEVEL $_; SELECT count(*) FROM orders; SELECT state FROM rc_wait($running, '1 day');\n", out => '' };
@@ -189,8 +189,8 @@ gate();
 $running = $node->sql('SELECT rc_trigger()');
 $api->wait_held;
 $node->sql(q{SELECT pg_terminate_backend(rappel_conso.worker_pid('run', 'rappel_conso'))});
-my $died = '57P02: the process ended before the run did; The next run goes on from the last commit; see the server log for the cause.';
-is($node->error_of("SELECT rc_wait($running)"), $died, 'a wait ends with the process of the run');
+my $died = qr/^57P02: /;
+like($node->error_of("SELECT rc_wait($running)"), $died, 'a wait ends with the process of the run');
 is($node->wait_run_end($running), 'failed', 'the scheduler marks the run');
 is($node->run_row($running, 'sqlstate'), '57P02', 'and says why');
 
@@ -198,7 +198,7 @@ gate();
 $running = $node->sql('SELECT rc_trigger()');
 $api->wait_held;
 $node->sql('SELECT rc_stop()');
-is($node->error_of("SELECT rc_wait($running)"), $died, 'also without a scheduler');
+like($node->error_of("SELECT rc_wait($running)"), $died, 'also without a scheduler');
 is($node->run_row($running, 'state'), 'running', 'when nobody is there to mark the run');
 $node->sql('SELECT rc_start()');
 is($node->wait_run_end($running), 'failed', 'but the next scheduler');
@@ -230,9 +230,7 @@ sub meanwhile
 	$running = $node->sql("SELECT $first");
 	$api->wait_held;
 	my $call = $node->start_session("SELECT run_id FROM $then");
-	$node->poll_query_until('postgres',
-		q{SELECT count(*) = 1 FROM pg_stat_activity WHERE query ~ '^SELECT run_id FROM' AND wait_event = 'Extension'})
-	  or die 'nobody waits';
+	$node->wait_for('who waits', q{SELECT count(*) = 1 FROM pg_stat_activity WHERE query ~ '^SELECT run_id FROM' AND wait_event = 'Extension'});
 	$api->release;
 	$call->finish;
 	is($node->wait_run_end($running), 'success', "$first, and meanwhile $then");
@@ -244,10 +242,9 @@ is((meanwhile('rc_trigger()', 'rc_sync_now(full_sync => true)', 'trigger, full_s
 	't|manual|t', 'nor is a run that is not full a full one');
 is((meanwhile('rc_trigger()', 'rc_sync_now()', 'trigger, full_sync'))[1], 'f|trigger|f', 'the same is the same');
 is((meanwhile('rc_trigger(full_sync => true)', 'rc_sync_now()', 'trigger, full_sync'))[1], 'f|trigger|t', 'and a full one is more');
-is($node->error_of('SELECT rc_wait(NULL)'), '22004: run must not be null', 'nobody waits for null');
-is( $node->error_of("BEGIN; SELECT rc_trigger(); SELECT rc_wait(max(id)) FROM rappel_conso.run"),
-	'55006: run ' . $node->sql("SELECT last_value FROM rappel_conso.run_id_seq")
-	  . ' was asked for by this transaction; Commit first, then call rc_wait().',
+like($node->error_of('SELECT rc_wait(NULL)'), qr/^22004: run /, 'nobody waits for null');
+my $error = $node->error_of("BEGIN; SELECT rc_trigger(); SELECT rc_wait(max(id)) FROM rappel_conso.run");
+like($error, qr/^55006: .*\b${\$node->sql('SELECT last_value FROM rappel_conso.run_id_seq')}\b.*rc_wait\(\)/,
 	'nobody waits for what has not been committed');
 
 $api->control(touch => DATASET);
@@ -258,7 +255,7 @@ $api->control(faults => []);
 is( $node->error_of("SELECT rc_wait($failed)"),
 	$node->run_row($failed, q{concat_ws('; ', sqlstate || ': ' || error, detail, hint)}),
 	'who waits for it gets its error');
-like($node->run_row($failed, 'error'), qr/^the API has no dataset/, 'which is that of the API');
+is($node->run_row($failed, 'sqlstate'), '42704', 'which is that of the API');
 
 #
 # rc_cancel
@@ -271,34 +268,33 @@ $queued = $node->sql('SELECT rc_trigger()');
 $node->psql('postgres', "BEGIN; SELECT rc_cancel($queued); ROLLBACK");
 is($node->run_row($queued, 'state'), 'queued', 'a queued run is cancelled at commit, not before');
 is($node->sql("SELECT rc_cancel($queued)"), 't', 'a queued run is cancelled');
-is( $node->run_row($queued, 'state, sqlstate, error, started_at IS NULL, finished_at IS NOT NULL'),
-	'cancelled|57014|cancelled before it began|t|t', 'and never begins');
-is($node->error_of("SELECT rc_wait($queued)"), "57014: run $queued was cancelled", 'who waits for it is told');
+is( $node->run_row($queued, 'state, sqlstate, started_at IS NULL, finished_at IS NOT NULL'),
+	'cancelled|57014|t|t', 'and never begins');
+like($node->error_of("SELECT rc_wait($queued)"), qr/^57014: .*\b$queued\b/, 'who waits for it is told');
 is($node->sql("SELECT rc_cancel($running)"), 't', 'a running one is cancelled');
 is($node->wait_run_end($running), 'cancelled', 'and ends');
 is($node->sql("SELECT state, finished_at IS NOT NULL FROM rappel_conso.task WHERE run = $running"), 'cancelled|t', 'with its task');
-is($node->error_of("SELECT rc_wait($running)"), "57014: run $running was cancelled", 'who waits for it is told, too');
+like($node->error_of("SELECT rc_wait($running)"), qr/^57014: .*\b$running\b/, 'who waits for it is told, too');
 ok($node->poll_query_until('postgres', "SELECT rappel_conso.worker_pid('run', 'rappel_conso') IS NULL"), 'its process ends');
 $api->release;
 
 foreach my $case (
-	[ 'rc_cancel', $queued, "55000: run $queued has already ended; Its state is cancelled." ],
-	[ 'rc_cancel', $failed, "55000: run $failed has already ended; Its state is failed." ],
-	[ 'rc_cancel', $first, "55000: run $first has already ended; Its state is success." ],
+	[ 'rc_cancel', $queued, qr/^55000: .*\b$queued\b.*\bcancelled\b/ ],
+	[ 'rc_cancel', $failed, qr/^55000: .*\b$failed\b.*\bfailed\b/ ],
+	[ 'rc_cancel', $first, qr/^55000: .*\b$first\b.*\bsuccess\b/ ],
 	map {
 		[ $_, 999999,
-			'42704: run 999999 does not exist; A run that was triggered exists for others when the transaction has committed; '
-			  . 'old runs are removed after rappel_conso.keep_history days.' ],
-		[ $_, -1, qr/^42704: run -1 does not exist/ ],
-		[ "SET ROLE other; SELECT $_", $first, qr/^42704: run $first does not exist;/ ]
+			qr/^42704: .*\b999999\b.*rappel_conso\.keep_history/ ],
+		[ $_, -1, qr/^42704: .*-1/ ],
+		[ "SET ROLE other; SELECT $_", $first, qr/^42704: .*$first/ ]
 	} ('rc_cancel', 'rc_wait'))
 {
 	my ($function, $run, $expected) = @$case;
 	my $sql = ($function =~ /SELECT/ ? '' : 'SELECT ') . "$function($run)";
 
-	like($node->error_of($sql), ref $expected ? $expected : qr/^\Q$expected\E$/, $sql);
+	is_or_like($node->error_of($sql), $expected, $sql);
 }
-is($node->error_of('SELECT rc_cancel(NULL)'), '22004: run_id must not be null', 'nor cancels it');
+like($node->error_of('SELECT rc_cancel(NULL)'), qr/^22004: run_id /, 'nor cancels it');
 is($node->error_of("BEGIN READ ONLY; SELECT rc_cancel($first)"), '25006: cannot execute rc_cancel() in a read-only transaction', 'not in a read-only transaction');
 
 # What was cut off comes with the next run.
@@ -314,25 +310,24 @@ $node->sql(q{
 	  FROM rappel_conso.source WHERE name = 'rappel_conso';});
 my $idle = $node->sql(q{SELECT rc_trigger('idle')});
 is($node->wait_run_end($idle), 'failed', 'a run whose owner may not log in fails');
-is( $node->run_row($idle, 'sqlstate, error, hint'),
-	'55000|the owner of the source is not permitted to log in|Workers connect as the owner: give it LOGIN, or make another role the owner.',
+like($node->run_row($idle, 'sqlstate, hint'), qr/^55000\|.*\bLOGIN\b/,
 	'and says why');
 # Runs that follow each other without a gap, since each lasts longer than the
 # time to the next: who waits for one has its error when it ends.
 $node->sql(q{INSERT INTO rappel_conso.source (name, url, dataset, stream, poll_interval, retries, retry_delay)
 	VALUES ('busy', 'http://127.0.0.1:1/api', 'x', 'rappel_conso', '1 s', 1, '4 s')});
-$node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM rappel_conso.run WHERE source = 'busy' AND state = 'failed'}) or die 'no run of busy has failed';
-$node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM rappel_conso.run WHERE source = 'busy' AND state = 'running'}) or die 'no other run of busy';
+$node->wait_for('a failed run of busy', q{SELECT count(*) = 1 FROM rappel_conso.run WHERE source = 'busy' AND state = 'failed'});
+$node->wait_for('another run of busy', q{SELECT count(*) = 1 FROM rappel_conso.run WHERE source = 'busy' AND state = 'running'});
 $before = $node->sql(q{SELECT max(id) FROM rappel_conso.run WHERE source = 'busy'});
-my (undef, undef, $told) = $node->psql('postgres', q{SELECT * FROM rc_sync_now('busy')});
-like($told, qr/waiting for the run of source "busy" that is under way.*ERROR: /s, 'D13: who waits for a run has its error');
+my (undef, $told) = $node->attempt(q{SELECT * FROM rc_sync_now('busy')});
+like($told, qr/NOTICE:  00000: .*"busy".*ERROR:  08006: /s, 'D13: who waits for a run has its error');
 is(count_runs("source = 'busy' AND id > $before AND state <> 'running'"), 0, 'D13: and not that of one that came after it');
 $node->sql(q{DELETE FROM rappel_conso.source WHERE name = 'busy'});
 
 $node->sql('SELECT rc_stop()');
 $idle = $node->sql(q{SELECT rc_trigger('idle')});
 $node->sql(q{DELETE FROM rappel_conso.source WHERE name = 'idle'});
-is($node->run_row($idle, 'state, error'), 'cancelled|the source was deleted', 'a queued run goes with its source');
+is($node->run_row($idle, 'state, error IS NOT NULL'), 'cancelled|t', 'a queued run goes with its source');
 
 #
 # A job of pg_cron asks; the scheduler was started with the server

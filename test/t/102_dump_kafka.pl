@@ -52,10 +52,8 @@ sub is_applied
 {
 	my ($node, $expected, $name) = @_;
 
-	$node->poll_query_until('postgres',
-		"SELECT count(*) = 2 FROM (SELECT stream FROM rappel_conso.stream_offset
-		  WHERE topic = 'events' GROUP BY stream HAVING sum(next_offset) = $expected) s")
-	  or die 'the streams do not come to the end';
+	$node->wait_for('the streams', "SELECT count(*) = 2 FROM (SELECT stream FROM rappel_conso.stream_offset
+		  WHERE topic = 'events' GROUP BY stream HAVING sum(next_offset) = $expected) s");
 	my $dead = int(($expected + 2) / 10);
 	my $rows = $expected - $dead;
 	return is(done($node), "$rows rows, $rows ids|$rows|$dead", $name);

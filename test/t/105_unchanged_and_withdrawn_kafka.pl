@@ -84,7 +84,7 @@ like(join('; ', messages_from($all)), qr/^2026-07-0300 \d{3,} content-type,rappe
 $api->vanish([ @many ]);
 $api->append([ { numero_fiche => '2026-07-0301', numero_version => 1, date_publication => '2026-07-03T00:00:00+00:00' } ]);
 is(sync_published() =~ s/;.*//r, 'failed ' . ($recent + 1 + $all - 20) . ' 1 1 0 ' . ($recent + $all - 20) . ' 0 0', 'too many are missing: the run fails');
-like($said, qr/ERROR:  55000: dataset "\S+" misses 21 of 301 records\n/, 'and says so');
+like($said, qr/ERROR:  55000: .* 21 .* 301 /, 'and says so');
 is( $node->sql(q{SELECT string_agg(name || ' ' || state, ', ' ORDER BY name) FROM rappel_conso.task WHERE run = (SELECT max(id) FROM rappel_conso.run);
 	SELECT count(*) FROM rappel_conso_table WHERE reference_fiche = '2026-07-0301'}),
 	"extract success, load success\n1", 'what is new was published, and loaded');
@@ -215,8 +215,8 @@ foreach my $batch_size (10000, 1, 2, 3)
 $kafka->tool('TopicCommand', '--delete', '--topic', 'rappel_conso');
 $kafka->produce('rappel_conso', 'stray', undef);
 like(sync_published(), qr/^failed $all /, 'a topic that was made anew: the run reads all, without news in the dataset');
-like($said, qr/NOTICE:  00000: topic "rappel_conso" was made anew: source "rappel_conso" publishes everything/, 'with a notice');
-like($said, qr/ERROR: .*topic "rappel_conso" was made anew, and stream "rappel_conso" stands in the old one.*rc_seek\('rappel_conso', 'earliest'\)/s, 'its stream asks for rc_seek()');
+like($said, qr/NOTICE:  00000: topic "rappel_conso" .*source "rappel_conso"/, 'with a notice');
+like($said, qr/ERROR:  55000: .*topic "rappel_conso" .*stream "rappel_conso".*rc_seek\('rappel_conso', 'earliest'\)/s, 'its stream asks for rc_seek()');
 is(join(' ', sort map { (split)[0] } messages_from(1)), join(' ', sort map { uc } grep { $_ ne $old[1] } keys %line, '2026-07-0301'), 'everything is in the new topic');
 $node->sql(q{SELECT rc_seek('rappel_conso', 'earliest')});
 like(sync_published(), qr/^success /, 'then it succeeds');

@@ -99,8 +99,8 @@ $node->make_source($_, api => $api, dataset => "'$_'", $_ eq 'redefined' ? (filt
 #
 my $all = "SELECT rc_backfill('rappel_conso', '2023-12-01', '2026-08-01')";
 my $status = "SELECT state, detail FROM rc_status() WHERE component = 'source' AND name = 'rappel_conso'";
-is( $node->said($all, 'WARNING'),
-	'01000: run 1 is queued, but no scheduler runs; rc_start() starts it.', 'a warning where nobody would start the run');
+like( $node->said($all, 'WARNING'),
+	qr/^01000: .*1.*rc_start\(\)/, 'a warning where nobody would start the run');
 is( $node->run_row(1, 'source, state, trigger, full_sync, window_from, window_to, window_every, started_at IS NULL'),
 	'rappel_conso|queued|backfill|f|2023-12-01 00:00:00+00|2026-08-01 00:00:00+00|1 mon|t', 'the run is queued');
 is( $node->sql('SELECT min(name), max(name) FROM rappel_conso.task WHERE run = 1'),
@@ -131,9 +131,8 @@ is($node->sql($status), $progress, 'also when other runs are queued');
 my $wait = $node->start_session("\\warn waiting\nSELECT run_id, state, fetched, inserted FROM rc_wait(1)");
 my $sync = $node->start_session('SELECT run_id, state, fetched, inserted FROM rc_sync_now()');
 $wait->wait_for(qr/waiting/);
-$sync->wait_for(qr/NOTICE.*waiting for the run of source "rappel_conso"/);
-$node->poll_query_until('postgres', "SELECT count(*) = 1 FROM pg_stat_activity WHERE query ~ 'rc_wait' AND wait_event = 'Extension'")
-  or die 'rc_wait() does not wait';
+$sync->wait_for(qr/NOTICE:  00000: .*"rappel_conso"/);
+$node->wait_for('rc_wait()', "SELECT count(*) = 1 FROM pg_stat_activity WHERE query ~ 'rc_wait' AND wait_event = 'Extension'");
 is($node->sql("SELECT string_agg(state, ' ' ORDER BY id) FROM rappel_conso.run WHERE source = 'rappel_conso'"), 'running queued queued', 'they wait for it');
 $api->release;
 is($wait->finish->{out}, "1|success|$RECORDS|$RECORDS", 'rc_wait() gives the row of the run');
@@ -169,21 +168,21 @@ my %rows = map { $_ => $node->sql("SELECT count(*) FROM rappel_conso_table WHERE
 my $rest = 12 - $DONE - 1;
 $rows{redefined} = $node->sql("SELECT count(*) FROM rappel_conso_table WHERE $early AND numero_de_version > 1");
 is($node->wait_run_end($first{$_}), 'failed', "$_: a window fails more often than it is tried again") foreach ('failing', 'redefined');
-is( $node->sql("SELECT state, attempt, sqlstate, error FROM rappel_conso.task WHERE run = $first{failing} AND name ~ ' 2024-05-01T'"),
-	'failed|2|08006|the API answered with HTTP status 500 for dataset "failing"', 'its task keeps the newest error');
+like( $node->sql("SELECT state, attempt, sqlstate, error FROM rappel_conso.task WHERE run = $first{failing} AND name ~ ' 2024-05-01T'"),
+	qr/^failed\|2\|08006\|.*\b500\b.*"failing"/, 'its task keeps the newest error');
 is( $node->sql("SELECT count(*), count(finished_at), count(error) FROM rappel_conso.task WHERE run = $first{failing} AND attempt = 0"),
 	"$rest|$rest|0", 'the tasks after it have ended without a try');
 is( $node->error_of("SELECT rc_wait($first{failing})"),
 	$node->run_row($first{failing}, q{concat_ws('; ', sqlstate || ': ' || error, detail, hint)}), 'rc_wait() raises the error of the run');
-is($node->run_row($first{failing}, 'sqlstate, error'), '08006|the API answered with HTTP status 500 for dataset "failing"', 'which is that of the task');
+like($node->run_row($first{failing}, 'sqlstate, error'), qr/^08006\|.*\b500\b.*"failing"/, 'which is that of the task');
 is( $node->sql("SELECT state, substring(detail FROM '; (.*)') FROM rc_status() WHERE component = 'source' AND name = 'failing'"),
 	"failed|$DONE of 12 windows done", 'rc_status() tells how many were done');
 $api->wait_held(2);
 is($node->sql("SELECT rc_cancel($first{cancelled})"), 't', 'another is cancelled');
 is($node->wait_run_end($first{cancelled}), 'cancelled', 'and ends');
 is(windows($first{cancelled}), "$DONE success 1, 1 cancelled 1, $rest cancelled 0", 'with the windows that are left');
-is($node->error_of("SELECT rc_wait($first{cancelled})"), "57014: run $first{cancelled} was cancelled", 'who waits for it is told');
-my $place = -s $node->logfile;
+like($node->error_of("SELECT rc_wait($first{cancelled})"), qr/^57014: .*\b$first{cancelled}\b/, 'who waits for it is told');
+my $place = $node->log_position;
 is(kill('KILL', $node->sql("SELECT rappel_conso.worker_pid('run', 'killed')")), 1, 'the worker of a third is killed');
 $node->wait_for_log(qr/database system is ready to accept connections/, $place);
 foreach my $name (@broken)
@@ -255,8 +254,8 @@ foreach my $name (@broken)
 	is($node->sql("SELECT count(*), max(times) FROM $name"), "$year|" . ($redefined ? 2 : 1), "$name: every row of the year is there");
 	is_deeply([ exports($name) ], [ map { month($_) } ($redefined ? 0 : $DONE) .. 11 ], "$name: only what was missing is read");
 }
-is( $node->run_row($first{killed}, 'state, sqlstate, error'),
-	'failed|57P02|the process ended before the run did', 'the run that was killed is marked');
+is( $node->run_row($first{killed}, 'state, sqlstate'),
+	'failed|57P02', 'the run that was killed is marked');
 is( $node->sql("SELECT count(*) FROM rappel_conso.task WHERE state NOT IN ('success', 'failed', 'upstream_failed', 'cancelled') AND run IN ("
 		  . join(', ', values %first) . ')'),
 	0, 'and no task of the four waits any more');
@@ -273,11 +272,11 @@ is($node->sql("SELECT string_agg(key, ' ') FROM fraction"), '9', 'has what comes
 foreach my $name (sort keys %no_time)
 {
 	my $error = $name eq 'missing'
-	  ? '42703|dataset "borders" has no field "no_such_field"|Check the column cursor_field of source "missing".'
-	  : qq{55000|cannot backfill source "$name" by time|A backfill needs a cursor_field that is a date or datetime.};
+	  ? qr/^42703\|.*"borders".*"no_such_field"\|.*cursor_field.*"missing"/
+	  : qr/^55000\|.*"$name".*\|.*cursor_field/;
 
 	is($node->wait_run_end($without{$name}), 'failed', "$name: a cursor field that is no time");
-	is($node->run_row($without{$name}, 'sqlstate, error, hint'), $error, "$name: the run says so");
+	like($node->run_row($without{$name}, 'sqlstate, error, hint'), $error, "$name: the run says so");
 	is(windows($without{$name}), '1 failed 1, 11 upstream_failed 0', "$name: it is not tried again");
 }
 is($node->wait_run_end($future), 'success', 'a backfill that ends in the future');
@@ -314,45 +313,43 @@ foreach my $case (
 # What cannot be asked for
 #
 my $runs = $node->sql('SELECT count(*), max(id) FROM rappel_conso.run');
-my $reversed = '22023: the start of a backfill must be before its end;';
-my $too_long = '54000: a backfill must have at most 10000 windows; Use longer windows.';
 $node->sql('CREATE ROLE other; GRANT EXECUTE ON FUNCTION rc_backfill(text, timestamptz, timestamptz, interval) TO other');
 foreach my $case (
-	[ "'2024-01-01', '2024-01-01'", "$reversed It would go from 2024-01-01 00:00:00+00 to 2024-01-01 00:00:00+00." ],
-	[ "'2024-02-01', '2024-01-01'", "$reversed It would go from 2024-02-01 00:00:00+00 to 2024-01-01 00:00:00+00." ],
-	[ "'2100-01-01', '2101-01-01'", '22023: cannot backfill the future; It would begin at 2100-01-01 00:00:00+00.' ],
-	[ "'-infinity', '2024-01-01'", '22023: a backfill must have a start and an end' ],
-	[ "'2024-01-01', 'infinity'", '22023: a backfill must have a start and an end' ],
+	[ "'2024-01-01', '2024-01-01'", qr/^22023: .* 2024-01-01 00:00:00\+00 .* 2024-01-01 00:00:00\+00/ ],
+	[ "'2024-02-01', '2024-01-01'", qr/^22023: .* 2024-02-01 00:00:00\+00 .* 2024-01-01 00:00:00\+00/ ],
+	[ "'2100-01-01', '2101-01-01'", qr/^22023: .* 2100-01-01 00:00:00\+00/ ],
+	[ "'-infinity', '2024-01-01'", qr/^22023: .*\bstart\b.*\bend\b/ ],
+	[ "'2024-01-01', 'infinity'", qr/^22023: .*\bstart\b.*\bend\b/ ],
 	[ "'infinity', 'infinity'", qr/^22023: / ],
-	[ "$YEAR, '0'", '22023: a window of a backfill must be some whole seconds long, not 00:00:00' ],
-	[ "$YEAR, '-1 day'", '22023: a window of a backfill must be some whole seconds long, not -1 days' ],
-	[ "$YEAR, '1 month -31 days'", '22023: a window of a backfill must be some whole seconds long, not 1 mon -31 days' ],
-	[ "'2024-02-01', '2024-06-01', '-1 month 30 days'", qr/^22023: a window of a backfill must be some whole seconds long/ ],
-	[ "'2024-01-01', timestamptz '2024-01-01' + interval '10000 hours 1 second', '1 hour'", $too_long ],
-	[ "'2024-01-01', '2024-01-02', '1 microsecond'", '22023: a window of a backfill must be some whole seconds long, not 00:00:00.000001' ],
-	[ "'2025-01-01', '2026-01-01', '1 month -29 days'", qr/^22023: windows of 1 mon -29 days do not follow one another; One would begin at 2025-01-02 / ],
+	[ "$YEAR, '0'", qr/^22023: .*window.* 00:00:00$/ ],
+	[ "$YEAR, '-1 day'", qr/^22023: .*window.* -1 days$/ ],
+	[ "$YEAR, '1 month -31 days'", qr/^22023: .*window.* 1 mon -31 days$/ ],
+	[ "'2024-02-01', '2024-06-01', '-1 month 30 days'", qr/^22023: .*window/ ],
+	[ "'2024-01-01', timestamptz '2024-01-01' + interval '10000 hours 1 second', '1 hour'", qr/^54000: .*\b10000\b/ ],
+	[ "'2024-01-01', '2024-01-02', '1 microsecond'", qr/^22023: .*window.* 00:00:00\.000001$/ ],
+	[ "'2025-01-01', '2026-01-01', '1 month -29 days'", qr/^22023: .* 1 mon -29 days .* 2025-01-02 / ],
 	[ "'2024-01-01', '2024-01-01 00:00:01', '500 ms'", qr/^22023: / ],
 	[ "'0002-01-01 BC', '0002-01-01', '1 year'", qr/^22023: / ])
 {
 	my ($arguments, $expected) = @$case;
 
-	like($node->error_of("SELECT rc_backfill('borders', $arguments)"), ref $expected ? $expected : qr/^\Q$expected\E$/, "refused: $arguments");
+	is_or_like($node->error_of("SELECT rc_backfill('borders', $arguments)"), $expected, "refused: $arguments");
 }
 foreach my $case (
-	[ "SELECT rc_backfill('nobody', $YEAR)", '42704: source "nobody" does not exist; The sources are the rows of rappel_conso.source.' ],
-	[ "SET ROLE other; SELECT rc_backfill('borders', $YEAR)", qr/^42704: source "borders" does not exist;/ ],
+	[ "SELECT rc_backfill('nobody', $YEAR)", qr/^42704: .*"nobody".*rappel_conso\.source/ ],
+	[ "SET ROLE other; SELECT rc_backfill('borders', $YEAR)", qr/^42704: .*"borders"/ ],
 	[ "BEGIN READ ONLY; SELECT rc_backfill('borders', $YEAR)", '25006: cannot execute rc_backfill() in a read-only transaction' ])
 {
 	my ($sql, $expected) = @$case;
 
-	like($node->error_of($sql), ref $expected ? $expected : qr/^\Q$expected\E$/, "refused: $sql");
+	is_or_like($node->error_of($sql), $expected, "refused: $sql");
 }
 my %null = (
 	"NULL, $YEAR" => 'source',
 	"'borders', NULL, '2024-01-01'" => 'from',
 	"'borders', '2024-01-01', NULL" => 'to',
 	"'borders', $YEAR, NULL" => 'every');
-is($node->error_of("SELECT rc_backfill($_)"), "22004: $null{$_} must not be null", "refused: $_") foreach sort keys %null;
+like($node->error_of("SELECT rc_backfill($_)"), qr/^22004: .*$null{$_}/, "refused: $_") foreach sort keys %null;
 is($node->sql('SELECT count(*), max(id) FROM rappel_conso.run'), $runs, 'no run was made');
 
 $node->stop;

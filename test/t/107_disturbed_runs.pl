@@ -81,10 +81,9 @@ sub table { return $node->sql("SELECT count(*), max(times) FROM $_[0]"); }
 #
 # Definitions that change in the middle of a run
 #
-my $changed = '55000: source "NAME" changed while it was read; Run it again.';
+my $changed = '55000: source "NAME"';
 my $whole = "success|$RECORDS|$RECORDS";
-my $changed_stream = '55000: stream "NAME" changed while source "NAME" was read; The next run goes on from there.';
-my $gone = '42704: source "NAME" was deleted or renamed while it was read';
+my $changed_stream = '55000: stream "NAME" .*source "NAME"';
 my $rest = 'success|' . ($RECORDS - $BATCH + 11) . '|' . ($RECORDS - $BATCH);    # with the overlap
 my $update = 'UPDATE rappel_conso.source SET';
 my $filter = q{filter = 'numero_version > 1'};
@@ -101,21 +100,21 @@ foreach my $case (
 	[ 'paused', qq{$update "overlap" = '1 day', retries = 9, retry_delay = '1 h', poll_interval = '1 h', paused = true WHERE name = 'NAME'},
 		$whole, 'success|0|0', "$RECORDS|1" ],
 	[ 'owner', "$update owner = 'cook' WHERE name = 'NAME'", $whole,
-		'42501: source "owner" and stream "owner" have different owners; In direct mode one process reads and writes: give both to one role.',
+		qr/^42501: source "owner".*stream "owner"/,
 		"$RECORDS|1" ],
 	[ 'stream_paused', "UPDATE rappel_conso.stream SET paused = true WHERE name = 'NAME'", $changed_stream,
-		q{55000: stream "stream_paused" is paused; UPDATE rappel_conso.stream SET paused = false WHERE name = 'stream_paused'.}, "$BATCH|1" ],
+		qr/^55000: stream "stream_paused".*SET paused = false WHERE name = 'stream_paused'/, "$BATCH|1" ],
 	[ 'statement', "UPDATE rappel_conso.stream SET statement = 'SELECT key FROM records' WHERE name = 'NAME'", $changed_stream, $rest, "$BATCH|1" ],
 	[ 'stream_renamed', "UPDATE rappel_conso.stream SET name = 'renamed_stream' WHERE name = 'NAME'", $changed_stream, $rest, "$RECORDS|1" ])
 {
 	my ($name, $change, $said, $next, $rows) = @$case;
 
 	$node->make_source($name, @small);
-	is(in_the_middle($name, $change =~ s/NAME/$name/gr), $said =~ s/NAME/$name/gr, "$name changes in the middle: what the caller is told");
+	is_or_like(in_the_middle($name, $change =~ s/NAME/$name/gr), $said eq $whole ? $said : qr/^${\($said =~ s{NAME}{$name}gr)}/, "$name changes in the middle: what the caller is told");
 	is( $node->newest_run(q{state, inserted, (SELECT string_agg(t.state, ' ') FROM rappel_conso.task t WHERE t.run = run.id)}, $name),
 		$said eq $whole ? "success|$RECORDS|success" : "failed|$BATCH|failed",
 		"$name: the run says so, too, and what was stored stays");
-	is(end_of_sync($name), $next, "$name: the next run");
+	is_or_like(end_of_sync($name), $next, "$name: the next run");
 	is(table($name), $rows, "$name: every row is there");
 }
 $node->sql("UPDATE rappel_conso.stream SET paused = false WHERE name = 'stream_paused'");
@@ -127,19 +126,19 @@ is(table('owner'), "$RECORDS|2", 'and reads everything');
 
 # Another stream, at once or after none
 $node->make_source($_, @small) foreach ('other', 'spare', 'moved', 'orphan', 'deleted', 'old_name', 'patient', 'cancelled', 'refused', 'leaving', 'before');
-is(in_the_middle('moved', "$update stream = 'other' WHERE name = 'moved'"), $changed =~ s/NAME/moved/r, 'another stream in the middle');
+like(in_the_middle('moved', "$update stream = 'other' WHERE name = 'moved'"), qr/^55000: source "moved"/, 'another stream in the middle');
 is(end_of_sync('moved'), $whole, 'the next run feeds that');
 is(table('other'), "$RECORDS|1", 'with everything');
 like(
 	$node->error_of("DELETE FROM rappel_conso.stream WHERE name = 'orphan'"),
-	qr/^23503: update or delete on table "stream" violates foreign key constraint "source_stream_fkey" on table "source"; /,
+	qr/^23503: .*"stream".*"source_stream_fkey".*"source"; /,
 	'a stream that a source feeds is not deleted');
 like(
 	in_the_middle('orphan', "$update stream = NULL WHERE name = 'orphan'; DELETE FROM rappel_conso.stream WHERE name = 'orphan'"),
-	qr/^55000: (source "orphan" changed while it|stream "orphan" changed while source "orphan") was read;/,
+	qr/^55000: (source "orphan"|stream "orphan" .*source "orphan")/,
 	'one that no source feeds any more is, in the middle of a run');
-is( end_of_sync('orphan'),
-	'55000: source "orphan" has no stream; In direct mode a source feeds the stream named in its column "stream".',
+like( end_of_sync('orphan'),
+	qr/^55000: .*"orphan".*"stream"/,
 	'the next run says what is missing');
 $node->sql("$update stream = 'spare' WHERE name = 'orphan'");
 is(end_of_sync('orphan'), $whole, 'with another stream it reads everything');
@@ -148,7 +147,7 @@ is(table('spare'), "$RECORDS|1", 'which that stream gets');
 # Deleted and made again; renamed
 like(
 	in_the_middle('deleted', "DELETE FROM rappel_conso.source WHERE name = 'deleted'"),
-	qr/^\Q${\($gone =~ s{NAME}{deleted}r)}\E$/, 'a source that is deleted in the middle');
+	qr/^42704: .*"deleted"/, 'a source that is deleted in the middle');
 is( $node->sql(q{SELECT (SELECT count(*) FROM rappel_conso.source_state WHERE source = 'deleted') + count(*)
 		FROM rappel_conso.source_record WHERE source = 'deleted'}),
 	0, 'leaves neither cursor nor memory');
@@ -158,8 +157,8 @@ $node->sql("DELETE FROM rappel_conso.stream WHERE name = 'deleted'");
 $node->make_source('deleted', @small);
 is(end_of_sync('deleted'), $whole, 'made again, it reads everything');
 is(table('deleted'), "$RECORDS|2", 'and no row is missing');
-is( in_the_middle('old_name', "$update name = 'new_name' WHERE name = 'old_name'"),
-	$gone =~ s/NAME/old_name/r, 'a source that is renamed in the middle');
+like( in_the_middle('old_name', "$update name = 'new_name' WHERE name = 'old_name'"),
+	qr/^42704: .*"old_name"/, 'a source that is renamed in the middle');
 like(end_of_sync('new_name'), qr/^success\|2\d\d\|${\($RECORDS - $BATCH)}$/, 'goes on under its new name');
 is(table('old_name'), "$RECORDS|1", 'where it was');
 
@@ -168,9 +167,7 @@ my $call = sync_into_middle('patient');
 my $changer = $node->start_session("BEGIN; $update $filter WHERE name = 'patient';\n\\warn changed\n");
 $changer->wait_for(qr/changed/);
 $api->release;
-$node->poll_query_until('postgres',
-	"SELECT count(*) > 0 FROM pg_locks WHERE NOT granted AND pid = rappel_conso.worker_pid('run', 'patient')")
-  or die 'the run does not wait';
+$node->wait_for('the run', "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted AND pid = rappel_conso.worker_pid('run', 'patient')");
 $changer->finish;
 is(end_of($call), $whole, 'a change that is rolled back leaves the run alone');
 is(table('patient'), "$RECORDS|1", 'and its rows');
@@ -189,12 +186,12 @@ $node->sql("ALTER TABLE cancelled OWNER TO cook; $update owner = 'cook' WHERE na
 $call = sync_into_middle('cancelled');
 my $run = $node->newest_run('id', 'cancelled');
 my $queued = $node->sql("SELECT rc_trigger('cancelled')");
-like($node->error_of("SET ROLE other; SELECT rc_cancel($_)"), qr/^42704: run $_ does not exist;/, 'R12: another role may not cancel')
+like($node->error_of("SET ROLE other; SELECT rc_cancel($_)"), qr/^42704: .*$_/, 'R12: another role may not cancel')
   foreach ($run, $queued);
 is($node->sql("SELECT string_agg(state, ' ' ORDER BY id) FROM rappel_conso.run WHERE source = 'cancelled'"), 'running queued', 'and does not');
 is($node->sql("SET ROLE member; SELECT rc_cancel($queued)"), 't', 'a member of the owner may: a run that is queued');
 is($node->sql("SET ROLE member; SELECT rc_cancel($run)"), 't', 'and one that is under way');
-is(end_of($call), '57014: canceling statement due to user request', 'its caller is told');
+like(end_of($call), qr/^57014: /, 'its caller is told');
 is( $node->sql("SELECT r.state, r.inserted, t.name, t.state, t.attempt FROM rappel_conso.run r
 		JOIN rappel_conso.task t ON t.run = r.id WHERE r.id = $run"),
 	"cancelled|$BATCH|sync|cancelled|1", 'the run ends with its task');
@@ -206,7 +203,7 @@ is(table('cancelled'), "$RECORDS|1", 'every row is there');
 $api->control(faults => [ { fault => 'status', on => 'export', status => 503, times => 0 } ]);
 $node->sql("$update retry_delay = '1 hour' WHERE name = 'refused'");
 $call = $node->start_session("SELECT rc_sync_now('refused')");
-$node->poll_query_until('postgres', "SELECT count(*) = 1 FROM rappel_conso.task WHERE state = 'up_for_retry'") or die 'no retry';
+$node->wait_for('the retry', "SELECT count(*) = 1 FROM rappel_conso.task WHERE state = 'up_for_retry'");
 is($node->sql("SELECT rc_cancel(${\$node->newest_run('id', 'refused')})"), 't', 'a run that waits for a retry is cancelled');
 is($call->finish->{sqlstate}, '57014', 'at once');
 is( $node->sql("SELECT state, next_try_at IS NULL, sqlstate FROM rappel_conso.task WHERE run = ${\$node->newest_run('id', 'refused')}"),
@@ -219,8 +216,7 @@ is($node->sql("SELECT rc_cancel($run)"), 'f', 'there is nobody to cancel where t
 # Who waits for a queued run of a source that goes, and of one that is renamed
 $run = $node->sql("SELECT rc_trigger('leaving')");
 my $wait = $node->start_session("SELECT rc_wait($run, NULL)");
-$node->poll_query_until('postgres', "SELECT count(*) = 1 FROM pg_stat_activity WHERE query ~ 'rc_wait.*NULL' AND wait_event = 'Extension'")
-  or die 'rc_wait() does not wait';
+$node->wait_for('rc_wait()', "SELECT count(*) = 1 FROM pg_stat_activity WHERE query ~ 'rc_wait.*NULL' AND wait_event = 'Extension'");
 like($node->error_of("SELECT rc_wait($run, '1000000 years')"), qr/^22008: \w+ out of range$/, 'a wait for longer than there is time is refused');
 $node->sql("DELETE FROM rappel_conso.source WHERE name = 'leaving'");
 $wait->finish;
@@ -279,8 +275,8 @@ $api->control(delete => { dataset => 'moving', where => "numero_fiche = '13'" },
 $api->wait_held;
 $api->control(append => { dataset => 'moving', records => [ @things[ 15 .. 16 ] ] }, release => JSON::PP::true);
 like(end_of($call), qr/^success\|\d+\|2$/, 'an export that has fewer than the counts before and after is read again');
-is( $node->sql('SELECT state, attempt, sqlstate, error FROM rappel_conso.task ORDER BY run DESC LIMIT 1'),
-	'success|2|08006|dataset "moving" gave 12 records where its count says 13', 'as its task tells');
+like( $node->sql('SELECT state, attempt, sqlstate, error FROM rappel_conso.task ORDER BY run DESC LIMIT 1'),
+	qr/^success\|2\|08006\|.*"moving".*\b12\b.*\b13\b/, 'as its task tells');
 as_the_dataset('nothing is missing', @things[ 0 .. 16 ]);
 
 #
@@ -359,8 +355,7 @@ foreach my $end ('ROLLBACK', 'COMMIT')
 	my $id = $asker->query_safe("BEGIN; SELECT string_agg(DISTINCT rc_trigger()::text, ' ') FROM generate_series(1, 200)");
 	like($id, qr/^\d+$/, "$end: 200 in one transaction get one run");
 	my @others = map { $node->start_session('SELECT rc_trigger()') } (1 .. 5);
-	$node->poll_query_until('postgres', q{SELECT count(*) = 5 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query ~ 'trigger'})
-	  or die 'the others do not wait';
+	$node->wait_for('the others', q{SELECT count(*) = 5 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query ~ 'trigger'});
 	$asker->query_safe($end);
 	$asker->quit;
 	my %ids = map { $_->finish->{out} => 1 } @others;
@@ -380,7 +375,7 @@ is($node->sql($waiting), '', 'nothing waits any more');
 $node->sql('SELECT rc_stop()');
 $node->append_conf('postgresql.conf', 'rappel_conso.keep_history = 0');
 $node->reload;
-$node->poll_query_until('postgres', q{SELECT current_setting('rappel_conso.keep_history') = '0'}) or die 'the setting does not change';
+$node->wait_for('the setting', q{SELECT current_setting('rappel_conso.keep_history') = '0'});
 $node->sql('SELECT rc_start()');
 ok($node->poll_query_until('postgres', "SELECT ($runs) = 'queued, newest, last'"),
 	'without history the newest of each source stays, and what has not ended');

@@ -221,7 +221,7 @@ like(section(page_as(), 'dead'), qr/<p>1 waits to be retried, 0 are resolved\.<\
 $node->sql('TRUNCATE rappel_conso_table');
 like(section(page_as(), 'recalls'), qr/The table is empty/, 'an empty table');
 $node->sql('ALTER TABLE rappel_conso_table RENAME categorie_de_produit TO categorie');
-like(section(page_as(), 'recalls'), qr/Not read: .*categorie_de_produit.* does not exist/, 'a table that lacks a column');
+like(section(page_as(), 'recalls'), qr/<p class="error">.*categorie_de_produit/, 'a table that lacks a column');
 $node->sql('ALTER TABLE rappel_conso_table RENAME categorie TO categorie_de_produit');
 $api->control(touch => DATASET);
 $node->sql('SELECT rc_sync_now(full_sync => true)');

@@ -31,13 +31,12 @@ sub found
 #
 # Before the first run
 #
-is( $node->error_of("SELECT * FROM rc_search('x')"),
-	'42P01: table "rappel_conso_table" does not exist yet; The first run makes it: SELECT * FROM rc_sync_now().',
+like( $node->error_of("SELECT * FROM rc_search('x')"),
+	qr/^42P01: .*"rappel_conso_table".*rc_sync_now\(\)/,
 	'without the table it says how to get it');
-like($node->error_of('SELECT rc_search_index()'), qr/^42P01: .* does not exist yet/, 'so does rc_search_index()');
+like($node->error_of('SELECT rc_search_index()'), qr/^42P01: .*"rappel_conso_table"/, 'so does rc_search_index()');
 
 # What would take minutes is refused before anything is read.
-my $many = '54000: query of rc_search\(\) has %s, its limit is %s; Search for fewer words.';
 foreach my $query (
 	[ q{repeat('a ', 3000000)}, '6000000 characters', 10000 ],
 	[ q{repeat('é', 10001)}, '10001 characters', 10000 ],
@@ -47,7 +46,7 @@ foreach my $query (
 {
 	my ($sql, $has, $most) = @$query;
 
-	like($node->error_of("SELECT * FROM rc_search($sql)"), qr/^${\sprintf($many, $has, $most)}/, "D11: a query of $has is refused");
+	like($node->error_of("SELECT * FROM rc_search($sql)"), qr/^54000: .*rc_search\(\).* $has\b.* $most\b/, "D11: a query of $has is refused");
 }
 
 $node->sql('SELECT rc_sync_now()');

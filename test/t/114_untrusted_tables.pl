@@ -64,13 +64,18 @@ my %calls = (
 
 sub check
 {
-	my ($what, $role, $error) = @_;
+	my ($what, $role, $sqlstate) = @_;
 
-	is($node->outcome_of("SET ROLE $role; $calls{$_}"), $error, "$what: $_, called by $role") foreach sort keys %calls;
-	my ($message) = $error =~ /^\w+: (.*?);/;
-	$message =~ s/"/&quot;/g;
-	like($node->sql("SET ROLE $role; SELECT rc_report()"),
-		qr{<section id="recalls"><h2>Recalls</h2><p class="error">Not read: \Q$message\E\.</p></section>}, "$what: report, called by $role");
+	foreach my $call (sort keys %calls)
+	{
+		my $error = $node->outcome_of("SET ROLE $role; $calls{$call}");
+		my ($message) = $error =~ /^\w+: (.*?);/;
+
+		like($error, qr/^$sqlstate: .*"rappel_conso_table"/, "$what: $call, called by $role");
+		$message =~ s/"/&quot;/g;
+		like($node->sql("SET ROLE $role; SELECT rc_report()"),
+			qr{<section id="recalls"><h2>Recalls</h2><p class="error">Not read: \Q$message\E\.</p></section>}, "$what: report, called by $role");
+	}
 	is(prey(), '', "$what: nothing of it was run for $role");
 	return;
 }
@@ -80,11 +85,11 @@ is($node->sql(q{SELECT rc_own_table('rappel_conso_table') IS NULL, rc_own_table(
 unlike($node->sql('SELECT rc_report()'), qr/<section id="recalls">/, 'the page has no charts then');
 my $boss = $node->sql('SELECT current_user');
 put_views('rappel_conso_table');
-check('a view', $_, '42809: "rappel_conso_table" is not a table; Rename what stands there; the next run makes the table.') foreach $boss, 'victim';
+check('a view', $_, '42809') foreach $boss, 'victim';
 $node->sql('DROP VIEW rappel_conso_table');
 
 put_tables('rappel_conso_table');
-check('a table', $_, '42501: table "rappel_conso_table" belongs to role "mallory", not to the owner of the stream; Rename that table, or give it to the owner of the stream.')
+check('a table', $_, '42501')
   foreach $boss, 'victim';
 is($node->sql("SET ROLE victim; SELECT count(*) FROM rappel_conso_table; RESET ROLE; SELECT * FROM prey"), "1\nvictim", 'while it does run where it is read');
 $node->sql('DROP TABLE rappel_conso_table; TRUNCATE prey');
@@ -95,22 +100,22 @@ $node->sql('GRANT SELECT ON rappel_conso_table TO victim; DROP TABLE rappel_cons
 put_views('rappel_conso_history');
 foreach my $role ($boss, 'victim')
 {
-	is($node->outcome_of("SET ROLE $role; $calls{past}"),
-		'42809: "rappel_conso_history" is not a table; Rename what stands there; the next run makes the table.',
+	like($node->outcome_of("SET ROLE $role; $calls{past}"),
+		qr/^42809: .*"rappel_conso_history"/,
 		"a view for the history, read by $role");
 }
 $node->sql('DROP VIEW rappel_conso_history');
 put_tables('rappel_conso_history');
 foreach my $role ($boss, 'victim')
 {
-	is($node->outcome_of("SET ROLE $role; $calls{past}"),
-		'42501: table "rappel_conso_history" belongs to role "mallory", not to the owner of the stream; Rename that table, or give it to the owner of the stream.',
+	like($node->outcome_of("SET ROLE $role; $calls{past}"),
+		qr/^42501: .*"rappel_conso_history".*"mallory"/,
 		"a table for the history, read by $role");
 }
 is(prey(), '', 'nothing of it was run');
 like($node->sql(q{SET ROLE victim; SELECT count(*) > 0 FROM rc_report() r WHERE r ~ 'Recalls by category'}), qr/^t$/, 'the charts need the table only');
 is($node->outcome_of(q{SET ROLE mallory; SELECT rc_own_table('rappel_conso_table')}), '42501: permission denied for function rc_own_table', 'not everybody may ask whose they are');
-is($node->outcome_of(q{SELECT rc_own_table('rappel_conso_history')}), '42501: table "rappel_conso_history" belongs to role "mallory", not to the owner of the stream; Rename that table, or give it to the owner of the stream.', 'who may is told');
+like($node->outcome_of(q{SELECT rc_own_table('rappel_conso_history')}), qr/^42501: .*"rappel_conso_history".*"mallory"/, 'who may is told');
 is($node->outcome_of(q{SELECT rc_own_table('rappel_conso_table') = 'rappel_conso_table'::regclass}), 't', 'what is ours');
 
 # A stream of another role, and its table.
@@ -154,13 +159,13 @@ foreach my $trap (sort keys %traps)
 	like(page_whatever($_), $whole, "D10: an index with $trap does not keep the page from $_") foreach $boss, 'victim';
 	next if $trap eq 'loop';
 	my $timeout = $trap eq 'sleep' ? '1s' : '60s';
-	like($node->outcome_of("SET ROLE $_; SET statement_timeout = '$timeout'; $calls{search}"), $trap eq 'sleep' ? qr/^57014: canceling statement due to statement timeout/ : qr/^38000: gotcha/,
+	like($node->outcome_of("SET ROLE $_; SET statement_timeout = '$timeout'; $calls{search}"), $trap eq 'sleep' ? qr/^57014: / : qr/^38000: gotcha/,
 		"D10: what $trap says is no cancel of ${_}'s, and a cancel is one") foreach $boss, 'victim';
 }
 $node->sql('SET ROLE keeper; DROP FUNCTION trap() CASCADE');
 my $lock = $node->background_psql('postgres', on_error_die => 1);
 $lock->query('SET ROLE keeper; BEGIN; LOCK TABLE rappel_conso_table');
-like(page_whatever($_), qr{Not read: canceling statement due to lock timeout\..*<section id="dead">}s, "R7: nor does his lock from $_") foreach $boss, 'victim';
+like(page_whatever($_), qr{<p class="error">.*lock timeout.*<section id="dead">}s, "R7: nor does his lock from $_") foreach $boss, 'victim';
 $lock->query('ROLLBACK');
 $lock->quit;
 # the caller's own cancel is one
@@ -168,7 +173,7 @@ $node->sql(q{SELECT count(*) FROM pg_class});
 like($node->outcome_of(q{SET statement_timeout = 1; SELECT count(rc_report()) FROM generate_series(1, 10000)}), qr/^57014/, 'the caller can cancel it');
 
 $node->sql('ALTER TABLE rappel_conso_table ENABLE ROW LEVEL SECURITY');
-like(page_whatever('victim'), qr{Not read: table &quot;rappel_conso_table&quot; is not counted for role &quot;victim&quot;: it has row-level security\.}, 'nor are policies passed by');
+like(page_whatever('victim'), qr{<p class="error">.*&quot;rappel_conso_table&quot;.*&quot;victim&quot;.*row-level security}, 'nor are policies passed by');
 like(page_whatever($boss), $whole, 'which a superuser is not bound by');
 $node->sql('ALTER TABLE rappel_conso_table DISABLE ROW LEVEL SECURITY');
 # children count, as in a query, and so do rows of before a column
@@ -179,10 +184,10 @@ $node->sql(q{SET ROLE keeper; CREATE TABLE rest (junk int, LIKE rappel_conso_tab
 my ($after) = page_whatever($boss) =~ $count;
 is($after, $before + 2, 'children of the table count');
 $node->sql('SET ROLE keeper; ALTER TABLE rappel_conso_table RENAME categorie_de_produit TO categorie');
-like(page_whatever('victim'), qr{<section id="recalls"><h2>Recalls</h2><p class="error">Not read: column .*categorie_de_produit.* does not exist}, 'a column that is gone is told');
+like(page_whatever('victim'), qr{<section id="recalls"><h2>Recalls</h2><p class="error">.*categorie_de_produit}, 'a column that is gone is told');
 $node->sql('SET ROLE keeper; ALTER TABLE rappel_conso_table RENAME categorie TO categorie_de_produit; DROP TABLE rest');
 
 $node->sql(q{UPDATE rappel_conso.stream SET owner = current_user WHERE name = 'rappel_conso'});
-like($node->outcome_of($calls{search}), qr/^42501: table "rappel_conso_table" belongs to role "keeper"/, 'until the stream is no longer his');
+like($node->outcome_of($calls{search}), qr/^42501: .*"rappel_conso_table".*"keeper"/, 'until the stream is no longer his');
 
 done_testing();

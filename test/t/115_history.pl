@@ -33,8 +33,8 @@ sub history { return $node->sql("SELECT libelle FROM rappel_conso_history WHERE 
 #
 # Dropped
 #
-is( $node->error_of('SELECT * FROM rc_recalls_at(now())'),
-	'42P01: table "rappel_conso_table" does not exist yet; The first run makes it: SELECT * FROM rc_sync_now().',
+like( $node->error_of('SELECT * FROM rc_recalls_at(now())'),
+	qr/^42P01: .*"rappel_conso_table".*rc_sync_now\(\)/,
 	'before the first run it says how to get it');
 $node->sql('SELECT rc_sync_now()');
 my $columns = q{
@@ -48,11 +48,11 @@ change_recall('as ever');
 is(history(), $node->sql(q{SELECT libelle FROM rappel_conso_history}), 'its old row is kept');
 
 $node->sql('DROP TABLE rappel_conso_history');
-is( $node->error_of('SELECT * FROM rc_recalls_at(now())'),
-	'42P01: there is no history of recalls; The next run makes it, where the triggers keep_superseded and keep_deleted of rappel_conso_table are enabled.',
+like( $node->error_of('SELECT * FROM rc_recalls_at(now())'),
+	qr/^42P01: .*history.*keep_superseded.*keep_deleted/,
 	'where it was dropped, it says how to get it back');
-is( $node->error_of("DELETE FROM rappel_conso_table WHERE reference_fiche = '$fiche'"),
-	'58P01: table "rappel_conso_history" is missing; The next run or start of the stream makes it. To keep no history: ALTER TABLE rappel_conso_table DISABLE TRIGGER keep_superseded, DISABLE TRIGGER keep_deleted.',
+like( $node->error_of("DELETE FROM rappel_conso_table WHERE reference_fiche = '$fiche'"),
+	qr/^58P01: .*"rappel_conso_history"/,
 	'an old row is not lost');
 change_recall('dropped');
 is(history(), 'libelle 1', 'the run has made it again, and the old row is in it');

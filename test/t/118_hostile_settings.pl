@@ -83,7 +83,7 @@ foreach my $whose ('ROLE sales', 'DATABASE postgres')
 		idle_in_transaction_session_timeout => '0', transaction_timeout => '0', transform_null_equals => 'off',
 		standard_conforming_strings => 'on', client_min_messages => 'notice');
 	my $stream = 'sales_' . lc($whose =~ /^(\w)/ ? $1 : '');
-	my $log_at = -s $node->logfile;
+	my $log_at = $node->log_position;
 	my $topic = "sales.$stream";
 
 	$kafka->create_topic($topic);
@@ -102,7 +102,7 @@ foreach my $whose ('ROLE sales', 'DATABASE postgres')
 	$kafka->produce_many($topic, [ [ 'k', 'no json' ], map { [ 'k', $_ ] } ('{"n": 4}') x 4 ]);
 	$node->wait_for('more records', "SELECT sum(next_offset) = 10 FROM rappel_conso.stream_offset WHERE stream = '$stream'");
 	is($node->sql("SELECT rappel_conso.worker_pid('stream', '$stream')"), $pid, "$whose: the worker is the same still");
-	unlike(substr(slurp_file($node->logfile), $log_at), qr/FATAL/, "$whose: none has died");
+	unlike($node->log_since($log_at), qr/FATAL/, "$whose: none has died");
 
 	# What a worker says to the backend that waits for it.
 	my ($code, $out, $err) = $node->psql('postgres', "SET client_encoding = 'UTF8'; SELECT retried, still_dead FROM rc_retry('$stream')");

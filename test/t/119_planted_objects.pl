@@ -86,13 +86,13 @@ cmp_ok($node->sql(q{SELECT count(*) FROM pg_class WHERE relowner = 'mallory'::re
 cmp_ok($node->sql(q{SELECT count(*) FROM pg_type WHERE typowner = 'mallory'::regrole AND typtype = 'd'}), '>', 8, 'and types');
 
 # What bites if it is called: the trap works.
-my $log_at = -s $node->logfile;
+my $log_at = $node->log_position;
 
 sub bites
 {
-	my $text = substr(slurp_file($node->logfile), $log_at);
+	my $text = $node->log_since($log_at);
 
-	$log_at = -s $node->logfile;
+	$log_at = $node->log_position;
 	return join("\n", $text =~ /BITE: (.* as .*)$/mg);
 }
 my $boss = $node->sql('SELECT current_user');

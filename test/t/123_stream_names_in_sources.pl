@@ -28,6 +28,14 @@ foreach my $role ('alice', 'mallory', 'carol')
 }
 $node->sql('GRANT alice TO carol');
 
+# As a role that does not wait for locks: what it prints, or its error.
+sub as_hasty
+{
+	my ($role, $sql) = @_;
+
+	return $node->outcome_as($role, "SET lock_timeout = '5s';\n$sql");
+}
+
 # SQL that stores a stream or a source of whoever runs it.
 sub stream_of { return "INSERT INTO rappel_conso.stream (name, topics, statement) VALUES ('$_[0]', '{$_[1].in}', 'SELECT key FROM records')"; }
 
@@ -43,40 +51,39 @@ sub source
 # D4: a stream of another
 #
 
-my $missing = '23503: insert or update on table "source" violates foreign key constraint "source_stream_fkey"; Key (stream)=(%s) is not present in table "stream".';
-is($node->outcome_as('alice', "SET lock_timeout = '5s';\n" . stream_of($_, 'alice')), '', "alice has a stream $_") foreach 'hers', 'second';
-is($node->outcome_as('mallory', "SET lock_timeout = '5s';\n" . stream_of('own', 'mallory') . ';' . source('mine', 'own')), '', 'mallory has one, too');
+is(as_hasty('alice', stream_of($_, 'alice')), '', "alice has a stream $_") foreach 'hers', 'second';
+is(as_hasty('mallory', stream_of('own', 'mallory') . ';' . source('mine', 'own')), '', 'mallory has one, too');
 foreach my $stream ('hers', 'absent', 'rappel_conso')
 {
-	is($node->outcome_as('mallory', "SET lock_timeout = '5s';\n" . source('pin', $stream)), sprintf($missing, $stream), "D4: a source of another names $stream");
-	is($node->outcome_as('mallory', "SET lock_timeout = '5s';\n" . "UPDATE rappel_conso.source SET stream = '$stream' WHERE name = 'mine'"), sprintf($missing, $stream), "D4: or is made to name $stream");
-	is($node->outcome_as('mallory', "SET lock_timeout = '5s';\n" . source('pin', 'own') . " ON CONFLICT (name) DO NOTHING; UPDATE rappel_conso.source SET name = 'pin2', stream = '$stream' WHERE name = 'pin'"),
-		sprintf($missing, $stream), "D4: with a new name, too: $stream");
+	like(as_hasty('mallory', source('pin', $stream)), qr/^23503: .*"source_stream_fkey".*\($stream\)/, "D4: a source of another names $stream");
+	like(as_hasty('mallory', "UPDATE rappel_conso.source SET stream = '$stream' WHERE name = 'mine'"), qr/^23503: .*"source_stream_fkey".*\($stream\)/, "D4: or is made to name $stream");
+	like(as_hasty('mallory', source('pin', 'own') . " ON CONFLICT (name) DO NOTHING; UPDATE rappel_conso.source SET name = 'pin2', stream = '$stream' WHERE name = 'pin'"),
+		qr/^23503: .*"source_stream_fkey".*\($stream\)/, "D4: with a new name, too: $stream");
 	$node->sql("DELETE FROM rappel_conso.source WHERE name = 'pin'");
 }
-is($node->outcome_as('carol', "SET lock_timeout = '5s';\n" . source('theirs', 'hers')), '', 'who may act for its owner may name it');
+is(as_hasty('carol', source('theirs', 'hers')), '', 'who may act for its owner may name it');
 is($node->sql(source('boss', 'second')), '', 'and a superuser, any');
-is($node->outcome_as('mallory', "SET lock_timeout = '5s';\n" . "UPDATE rappel_conso.source SET stream = stream, filter = 'true' WHERE name = 'mine'"), '', 'what is named already may stay');
+is(as_hasty('mallory', "UPDATE rappel_conso.source SET stream = stream, filter = 'true' WHERE name = 'mine'"), '', 'what is named already may stay');
 
 # neither keeps nor stops it
 my $named = $node->start_session("SET ROLE carol; BEGIN; ${\source('late', 'hers')};\n\\warn done\n");
 $named->wait_for(qr/done/);
-is($node->outcome_as('alice', "SET lock_timeout = '5s';\n" . q{SELECT rc_seek('hers', 'latest')}), '', 'D4: rc_seek() waits for no open transaction that names it');
+is(as_hasty('alice', q{SELECT rc_seek('hers', 'latest')}), '', 'D4: rc_seek() waits for no open transaction that names it');
 $named->finish;
 $node->sql(q{DELETE FROM rappel_conso.source WHERE name = 'late'});
 
 # given away: sources of its old owner
-like($node->outcome_as('carol', "SET lock_timeout = '5s';\n" . q{DELETE FROM rappel_conso.stream WHERE name = 'hers'}), qr/^42501|^23503|^$/, 'carol may delete it, or not');
+like(as_hasty('carol', q{DELETE FROM rappel_conso.stream WHERE name = 'hers'}), qr/^42501|^23503|^$/, 'carol may delete it, or not');
 is($node->sql(q{SELECT count(*) FROM rappel_conso.stream WHERE name = 'hers'}), '1', 'a source of her own keeps it');
 $node->sql(q{UPDATE rappel_conso.stream SET owner = 'mallory', topics = '{mallory.in}' WHERE name = 'hers'});
-is($node->outcome_as('mallory', "SET lock_timeout = '5s';\n" . q{UPDATE rappel_conso.stream SET name = 'taken' WHERE name = 'hers'}), '', 'D4: its new owner may rename it');
+is(as_hasty('mallory', q{UPDATE rappel_conso.stream SET name = 'taken' WHERE name = 'hers'}), '', 'D4: its new owner may rename it');
 is($node->sql(q{SELECT stream FROM rappel_conso.source WHERE name = 'theirs'}), 'taken', 'and the source follows');
-is($node->outcome_as('mallory', "SET lock_timeout = '5s';\n" . q{DELETE FROM rappel_conso.stream WHERE name = 'taken'}), '', 'D4: and delete it');
+is(as_hasty('mallory', q{DELETE FROM rappel_conso.stream WHERE name = 'taken'}), '', 'D4: and delete it');
 is($node->sql(q{SELECT stream IS NULL FROM rappel_conso.source WHERE name = 'theirs'}), 't', 'D4: the source of the old one has none then');
-like($node->outcome_as('carol', "SET lock_timeout = '5s';\n" . q{SELECT rc_sync_now('theirs')}), qr/^55000: source "theirs" has no stream/, 'D4: which its run says');
-like($node->outcome_as('mallory', "SET lock_timeout = '5s';\n" . q{DELETE FROM rappel_conso.stream WHERE name = 'own'}), qr/^23503: update or delete on table "stream" violates foreign key constraint "source_stream_fkey"/,
+like(as_hasty('carol', q{SELECT rc_sync_now('theirs')}), qr/^55000: .*"theirs"/, 'D4: which its run says');
+like(as_hasty('mallory', q{DELETE FROM rappel_conso.stream WHERE name = 'own'}), qr/^23503: .*"stream".*"source_stream_fkey"/,
 	'a source of hers keeps her stream');
-is($node->outcome_as('alice', "SET lock_timeout = '5s';\n" . q{DELETE FROM rappel_conso.stream WHERE name = 'second'}), '', 'D4: one of another, a superuser\'s too, does not');
+is(as_hasty('alice', q{DELETE FROM rappel_conso.stream WHERE name = 'second'}), '', 'D4: one of another, a superuser\'s too, does not');
 
 #
 # D5: a run that was asked for a source that goes
@@ -86,11 +93,11 @@ foreach my $case ([ 'race', q{SELECT rc_trigger('race')} ], [ 'filled', q{SELECT
 {
 	my ($name, $ask) = @$case;
 
-	is($node->outcome_as('mallory', "SET lock_timeout = '5s';\n" . source($name, 'own')), '', "mallory has a source $name");
-	$node->outcome_as('mallory', "SET lock_timeout = '5s';\n" . "BEGIN; $ask; PREPARE TRANSACTION 'asking'");
+	is(as_hasty('mallory', source($name, 'own')), '', "mallory has a source $name");
+	as_hasty('mallory', "BEGIN; $ask; PREPARE TRANSACTION 'asking'");
 	foreach my $change ("DELETE FROM rappel_conso.source WHERE name = '$name'", "UPDATE rappel_conso.source SET name = 'other' WHERE name = '$name'")
 	{
-		like($node->outcome_as('mallory', "SET lock_timeout = '5s';\n" . "SET lock_timeout = '200ms'; $change"), qr/^55P03/, "D5: a source that a run is being asked for stays: $change");
+		like(as_hasty('mallory', "SET lock_timeout = '200ms'; $change"), qr/^55P03/, "D5: a source that a run is being asked for stays: $change");
 	}
 	$node->sql(q{COMMIT PREPARED 'asking'});
 	my $run = $node->sql("SELECT max(id) FROM rappel_conso.run WHERE source = '$name'");
@@ -107,20 +114,20 @@ foreach my $change (
 {
 	my ($name, $sql) = @$change;
 
-	is($node->outcome_as('mallory', "SET lock_timeout = '5s';\n" . source($name, 'own')), '', "mallory has a source $name");
+	is(as_hasty('mallory', source($name, 'own')), '', "mallory has a source $name");
 	$node->sql('SELECT rc_stop()');
-	$node->outcome_as('mallory', "SET lock_timeout = '5s';\n" . "SELECT rc_trigger('$name')");
+	as_hasty('mallory', "SELECT rc_trigger('$name')");
 	my $run = $node->sql("SELECT id FROM rappel_conso.run WHERE source = '$name' AND state = 'queued'");
 	$node->sql($sql);
-	$node->outcome_as('alice', "SET lock_timeout = '5s';\n" . source($name, undef)) if $name eq 'gone';
+	as_hasty('alice', source($name, undef)) if $name eq 'gone';
 	$node->sql('SELECT rc_start()');
-	is($node->wait_run_end($run, q{state, COALESCE(error, '')}), 'cancelled|the source was deleted, or given to another role', "D5: a run of a source that is $name is not done for its next owner");
+	is($node->wait_run_end($run, q{state, error IS NOT NULL}), 'cancelled|t', "D5: a run of a source that is $name is not done for its next owner");
 	$node->sql('SELECT rc_stop()');
 	$node->sql("INSERT INTO rappel_conso.run (source, owner, state, trigger, started_at) VALUES ('$name', 'mallory', 'queued', 'trigger', NULL)");
-	my $asked = $node->outcome_as('alice', "SET lock_timeout = '5s';\n" . "SELECT rc_trigger('$name')");
+	my $asked = as_hasty('alice', "SELECT rc_trigger('$name')");
 	cmp_ok($asked, '>', $run + 1, 'D5: nor is it what the next one who asks gets');
 	$node->sql('SELECT rc_start()');
-	like($node->wait_run_end($asked, q{state, COALESCE(error, '')}), qr/^failed\|source "$name" has no stream/, 'whose run is begun');
+	like($node->wait_run_end($asked, 'state, sqlstate, error'), qr/^failed\|55000\|source "$name"/, 'whose run is begun');
 }
 
 done_testing();

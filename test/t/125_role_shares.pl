@@ -88,13 +88,13 @@ my $kept = $node->sql($alices);
 #
 
 my @polls = map { "poll$_" } 10 .. 39;
-my $limit = 'role "mallory" has as many workers as rappel_conso.workers_per_owner allows: 3';
+my $limit = '"mallory".*rappel_conso.workers_per_owner.*3';
 add_stuck('mallory', [ poll_interval => "'1 s'" ], @polls);
 $node->becomes_true('D4: a role gets three runs at once', workers('mallory') . ' = 3');
 $node->becomes_true('D4: what waits names the setting', "SELECT count(*) = 27 FROM rc_status() WHERE component = 'source' AND name LIKE 'poll%' AND detail ~ '$limit'");
 is($node->sql(q{SELECT state FROM rc_sync_now('sound')}), 'success', 'D4: a run of another finds a slot');
 like($node->outcome_as('alice', q{SELECT rc_drain('alice')}), qr/^\(/, 'D4: so does a drain');
-like($node->outcome_as('mallory', q{SELECT rc_sync_now('poll30')}), qr/^53000: could not start the run worker of source "poll30"$/, 'D4: no more by a call');
+like($node->outcome_as('mallory', q{SELECT rc_sync_now('poll30')}), qr/^53000: .*"poll30"/, 'D4: no more by a call');
 is($node->sql('SELECT ' . workers('mallory')), 3, 'D4: a role still has three runs');
 is($node->sql($alices), $kept, "D4: no stream of another has given its slot to a run");
 
@@ -135,10 +135,10 @@ $node->sql(q{INSERT INTO rappel_conso.topic_grant VALUES ('alice', 'mallory.in',
 add_stuck('mallory', [], 'api1', 'api2');
 is($node->outcome_as('mallory', qq{INSERT INTO rappel_conso.source (name, url, dataset, topic, retries, retry_delay)
 	SELECT n, 'http://127.0.0.1:1', 'x', 'mallory.in', 50, '1 h' FROM unnest(ARRAY['try1', 'try2']) n}), '', 'sources that wait for their next try');
-foreach my $case ([ '1', q{owner = 'alice'}, '55000: source "NAME" was given to another role while it was read' ],
-	[ '2', q{name = 'NAME.new'}, '42704: source "NAME" was deleted or renamed while it was read' ])
+foreach my $case ([ '1', q{owner = 'alice'}, '55000' ],
+	[ '2', q{name = 'NAME.new'}, '42704' ])
 {
-	my ($number, $change, $said) = @$case;
+	my ($number, $change, $sqlstate) = @$case;
 
 	foreach my $name ("api$number", "try$number")
 	{
@@ -148,8 +148,8 @@ foreach my $case ([ '1', q{owner = 'alice'}, '55000: source "NAME" was given to 
 			: "SELECT count(*) = 1 FROM rappel_conso.task t JOIN rappel_conso.run r ON r.id = t.run WHERE r.source = '$name' AND t.state = 'running'");
 		$node->sql("UPDATE rappel_conso.source SET ${\($change =~ s/NAME/$name/r)} WHERE name = '$name'");
 		$node->becomes_true("D8: $name ends", processes($name) . ' = 0');
-		is($node->sql("SELECT state, sqlstate || ': ' || error FROM rappel_conso.run WHERE source IN ('$name', '$name.new')"),
-			'failed|' . $said =~ s/NAME/$name/r, 'D8: and says why');
+		is($node->sql("SELECT state, sqlstate, error ~ '\"$name\"' FROM rappel_conso.run WHERE source IN ('$name', '$name.new')"),
+			"failed|$sqlstate|t", 'D8: and says why');
 	}
 }
 
