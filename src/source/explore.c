@@ -1,8 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * explore.c
- *	  Requests to an Opendatasoft Explore API v2.1: what is known of a
- *	  dataset, how many records match, and the export of them.
+ *	  The reader of Opendatasoft Explore APIs, v2.1: its requests, how many
+ *	  records match, and the export of them.
  *
  * It must not judge records: a line of an export is handed on as it came.
  *
@@ -18,44 +18,44 @@
 #include "source/odsql.h"
 #include "utils/memutils.h"
 
-#define META_LIMIT		(4 * 1024 * 1024)
 #define COUNT_LIMIT		(64 * 1024)
 #define INTERRUPTED		"Streaming interrupted"
 
-/* A field of the dataset. */
-typedef struct RcExploreField
-{
-	char	   *name;
-	RcFieldKind kind;
-} RcExploreField;
-
-static void get(RcExplore *explore, const char *path, const char *where,
-				const char *order_by);
+static RcReader *explore_open(const char *source, const char *url,
+							  const char *dataset, const char *key_url);
+static int64 explore_count(RcReader *reader, const RcReadRange *range);
+static void explore_start(RcReader *reader, const RcReadRange *range);
+static bool explore_next(RcReader *reader, char **line, size_t *len);
+static bool explore_half_line(const RcReader *reader);
+static void explore_quota(const RcReader *reader, RcQuota *quota,
+						  TimestampTz *retry_at);
+static void explore_close(RcReader *reader);
 static void append_param(StringInfo buf, const char *name, const char *value);
-static cJSON *read_object(RcExplore *explore, size_t limit);
-static void read_meta(RcExplore *explore, const cJSON *root,
-					  RcDatasetMeta *meta);
-static void read_fields(RcExplore *explore, const cJSON *fields);
-static char *copy_text(const cJSON *object, const char *name);
-static int64 get_number(const cJSON *object, const char *name);
-static RcFieldKind kind_of_type(const char *type);
 static void skip_byte_order_mark(char **line, size_t *len);
 static const char *find_interruption(const char *line, size_t len);
 pg_noreturn static void raise_interruption(RcExplore *explore,
 										   const char *words, size_t len);
 
+const RcReaderClass rc_explore_class = {
+	.name = "explore",
+	.open = explore_open,
+	.describe = rc_explore_describe,
+	.field_kind = rc_explore_field_kind,
+	.count = explore_count,
+	.start = explore_start,
+	.next = explore_next,
+	.half_line = explore_half_line,
+	.quota = explore_quota,
+	.close = explore_close,
+};
+
 /*
- * Prepare to read a dataset.  url is the API's base, such as
- * https://data.economie.gouv.fr/api/explore/v2.1.  No request is made.
- * "source" is for messages; key_url is where an API key goes by default, see
- * rc_http_open().
- *
- * The handle belongs to the current memory context and goes with it, as that
- * of rc_http_open() does.
+ * RcReaderClass.open.  url is the API's base, such as
+ * https://data.economie.gouv.fr/api/explore/v2.1.
  */
-RcExplore *
-rc_explore_open(const char *source, const char *url, const char *dataset,
-				const char *key_url)
+static RcReader *
+explore_open(const char *source, const char *url, const char *dataset,
+			 const char *key_url)
 {
 	RcExplore  *explore = palloc0(sizeof(RcExplore));
 	size_t		len = strlen(url);
@@ -70,85 +70,32 @@ rc_explore_open(const char *source, const char *url, const char *dataset,
 	explore->path = pstrdup("");
 	explore->context = CurrentMemoryContext;
 	explore->http = rc_http_open(key_url);
-	return explore;
+	return &explore->reader;
 }
 
-/*
- * End the reading and close the connection.
- */
-void
-rc_explore_close(RcExplore *explore)
+/* RcReaderClass.close: end the reading and close the connection. */
+static void
+explore_close(RcReader *reader)
 {
-	if (explore != NULL)
-		rc_http_close(explore->http);
+	rc_http_close(((RcExplore *) reader)->http);
 }
 
 /*
- * Ask what is known of the dataset: GET /catalog/datasets/{id}.  Texts are
- * palloc'd in the current context.  The types of fields are kept for
- * rc_explore_field_kind().
+ * RcReaderClass.count: GET /catalog/datasets/{id}/records with a limit of 0.
  *
- * Errors: those of rc_http_get(), of rc_explore_raise_status(), and 08P01
- * when the answer is no JSON object.
+ * Errors: those of rc_explore_get() and rc_explore_read_object(); 08P01 when
+ * the answer holds no count.
  */
-void
-rc_explore_meta(RcExplore *explore, RcDatasetMeta *meta)
+static int64
+explore_count(RcReader *reader, const RcReadRange *range)
 {
-	cJSON	   *root;
-
-	get(explore, "", NULL, NULL);
-	root = read_object(explore, META_LIMIT);
-	PG_TRY();
-	{
-		read_meta(explore, root, meta);
-	}
-	PG_FINALLY();
-	{
-		cJSON_Delete(root);
-	}
-	PG_END_TRY();
-}
-
-/*
- * The kind of one of the dataset's fields.  Asks for the dataset's metas if
- * rc_explore_meta() was not called.
- */
-RcFieldKind
-rc_explore_field_kind(RcExplore *explore, const char *field)
-{
-	ListCell   *cell;
-
-	if (!explore->fields_known)
-	{
-		RcDatasetMeta meta;
-
-		rc_explore_meta(explore, &meta);
-	}
-	foreach(cell, explore->fields)
-	{
-		RcExploreField *known = lfirst(cell);
-
-		if (strcmp(known->name, field) == 0)
-			return known->kind;
-	}
-	return RC_FIELD_MISSING;
-}
-
-/*
- * Count the records that match where (ODSQL; NULL for all): GET
- * /catalog/datasets/{id}/records with a limit of 0.
- *
- * Errors: as rc_explore_meta().
- */
-int64
-rc_explore_count(RcExplore *explore, const char *where)
-{
+	RcExplore  *explore = (RcExplore *) reader;
 	cJSON	   *root;
 	int64		count;
 
-	get(explore, "/records?limit=0", where, NULL);
-	root = read_object(explore, COUNT_LIMIT);
-	count = get_number(root, "total_count");
+	rc_explore_get(explore, "/records?limit=0", rc_odsql_where(range), NULL);
+	root = rc_explore_read_object(explore, COUNT_LIMIT);
+	count = rc_explore_number(root, "total_count");
 	cJSON_Delete(root);
 	if (count < 0)
 		ereport(ERROR,
@@ -161,35 +108,34 @@ rc_explore_count(RcExplore *explore, const char *where)
 }
 
 /*
- * Start an export: GET /catalog/datasets/{id}/exports/jsonl.  where and
- * order_by are ODSQL, or NULL.  The lines come from rc_explore_next().
+ * RcReaderClass.start: GET /catalog/datasets/{id}/exports/jsonl.
  *
- * Errors: those of rc_http_get() and of rc_explore_raise_status(); 08P01 when
- * the answer is a page for people.
+ * Errors: those of rc_explore_get(); 08P01 when the answer is a page for
+ * people.
  */
-void
-rc_explore_export(RcExplore *explore, const char *where, const char *order_by)
+static void
+explore_start(RcReader *reader, const RcReadRange *range)
 {
-	const RcHttpResponse *response;
+	RcExplore  *explore = (RcExplore *) reader;
 
-	get(explore, "/exports/jsonl", where, order_by);
-	response = rc_explore_last_response(explore);
-	if (pg_strncasecmp(response->content_type, "text/html", 9) == 0)
+	rc_explore_get(explore, "/exports/jsonl", rc_odsql_where(range),
+				   rc_odsql_order(range));
+	if (pg_strncasecmp(explore->response.content_type, "text/html", 9) == 0)
 		rc_explore_raise_rubbish(explore);
 }
 
 /*
- * Wait for the next line of the export, which is valid as that of
- * rc_http_read_line().  Empty lines are left out; nothing else is judged.
- * False at the clean end.
+ * RcReaderClass.next: the next line of the export.  Empty lines are left out;
+ * nothing else is judged.
  *
  * Errors: those of rc_http_read_line(); 08006 when the API reports in the
  * body that it could not go on, which it does by a last line "Streaming
  * interrupted due to the following error: ..".
  */
-bool
-rc_explore_next(RcExplore *explore, char **line, size_t *len)
+static bool
+explore_next(RcReader *reader, char **line, size_t *len)
 {
+	RcExplore  *explore = (RcExplore *) reader;
 	const char *words;
 
 	while (rc_http_read_line(explore->http, line, len))
@@ -208,41 +154,44 @@ rc_explore_next(RcExplore *explore, char **line, size_t *len)
 	return false;
 }
 
-/*
- * May the line handed out last be half of one?  See rc_http_half_line().
- */
-bool
-rc_explore_half_line(const RcExplore *explore)
+/* RcReaderClass.half_line, see rc_http_half_line(). */
+static bool
+explore_half_line(const RcReader *reader)
 {
-	return rc_http_half_line(explore->http);
+	return rc_http_half_line(((const RcExplore *) reader)->http);
 }
 
 /*
- * After an ERROR of status 429 or 503: when the API may be asked again; 0 if
- * it did not say.
+ * RcReaderClass.quota.  An answer that refuses us for it means that nothing is
+ * left, whatever its headers say.
  */
-TimestampTz
-rc_explore_retry_at(RcExplore *explore)
+static void
+explore_quota(const RcReader *reader, RcQuota *quota, TimestampTz *retry_at)
 {
-	return explore->retry_at;
-}
+	const RcExplore *explore = (const RcExplore *) reader;
+	const RcHttpResponse *response = &explore->response;
 
-/*
- * Status and headers of the last answer; all zero if none has come.
- */
-const RcHttpResponse *
-rc_explore_last_response(RcExplore *explore)
-{
-	return &explore->response;
+	*retry_at = explore->retry_at;
+	quota->limit = response->ratelimit_limit;
+	quota->remaining = response->ratelimit_remaining;
+	quota->reset = response->ratelimit_reset;
+	if (response->status == 429)
+	{
+		quota->remaining = 0;
+		quota->reset = explore->retry_at;
+	}
+	quota->said = response->status != 0 && quota->remaining >= 0;
 }
 
 /*
  * Send a request and see that its status is 200.  path comes after the
- * dataset's own.
+ * dataset's own; where and order_by are ODSQL, or NULL.
+ *
+ * Errors: those of rc_http_get() and of rc_explore_raise_status().
  */
-static void
-get(RcExplore *explore, const char *path, const char *where,
-	const char *order_by)
+void
+rc_explore_get(RcExplore *explore, const char *path, const char *where,
+			   const char *order_by)
 {
 	StringInfoData url;
 	char	   *slash;
@@ -250,7 +199,7 @@ get(RcExplore *explore, const char *path, const char *where,
 
 	initStringInfo(&url);
 	appendStringInfo(&url, "%s/catalog/datasets/%s%s", explore->url,
-					 rc_explore_encode(explore->dataset), path);
+					 rc_url_encode(explore->dataset), path);
 
 	/* for messages: what follows the host, without parameters */
 	slash = strstr(url.data, "://");
@@ -282,14 +231,16 @@ append_param(StringInfo buf, const char *name, const char *value)
 	if (value == NULL || value[0] == '\0')
 		return;
 	appendStringInfo(buf, "%c%s=%s", strchr(buf->data, '?') != NULL ? '&' : '?',
-					 name, rc_explore_encode(value));
+					 name, rc_url_encode(value));
 }
 
 /*
  * Read the whole answer as a JSON object, which the caller deletes.
+ *
+ * Errors: those of rc_http_read_all(); 08P01 when it is none.
  */
-static cJSON *
-read_object(RcExplore *explore, size_t limit)
+cJSON *
+rc_explore_read_object(RcExplore *explore, size_t limit)
 {
 	cJSON	   *root;
 	char	   *body;
@@ -307,71 +258,10 @@ read_object(RcExplore *explore, size_t limit)
 }
 
 /*
- * Take what we need of a dataset's description.
- */
-static void
-read_meta(RcExplore *explore, const cJSON *root, RcDatasetMeta *meta)
-{
-	const cJSON *metas = cJSON_GetObjectItemCaseSensitive(root, "metas");
-	const cJSON *standard = cJSON_GetObjectItemCaseSensitive(metas, "default");
-
-	meta->modified = copy_text(standard, "modified");
-	meta->data_processed = copy_text(standard, "data_processed");
-	meta->records_count = get_number(standard, "records_count");
-	read_fields(explore, cJSON_GetObjectItemCaseSensitive(root, "fields"));
-}
-
-/*
- * Keep names and kinds of the fields.
- */
-static void
-read_fields(RcExplore *explore, const cJSON *fields)
-{
-	MemoryContext oldcontext = MemoryContextSwitchTo(explore->context);
-	List	   *list = NIL;
-	ListCell   *cell;
-	const cJSON *field;
-
-	cJSON_ArrayForEach(field, fields)
-	{
-		const cJSON *name = cJSON_GetObjectItemCaseSensitive(field, "name");
-		const cJSON *type = cJSON_GetObjectItemCaseSensitive(field, "type");
-		RcExploreField *known;
-
-		if (!cJSON_IsString(name) || !cJSON_IsString(type))
-			continue;
-		known = palloc(sizeof(RcExploreField));
-		known->name = pstrdup(name->valuestring);
-		known->kind = kind_of_type(type->valuestring);
-		list = lappend(list, known);
-	}
-
-	foreach(cell, explore->fields)
-		pfree(((RcExploreField *) lfirst(cell))->name);
-	list_free_deep(explore->fields);
-	explore->fields = list;
-	explore->fields_known = true;
-	MemoryContextSwitchTo(oldcontext);
-}
-
-/*
- * A text member, palloc'd and fit for the server's encoding; NULL if absent.
- */
-static char *
-copy_text(const cJSON *object, const char *name)
-{
-	const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, name);
-
-	if (!cJSON_IsString(item))
-		return NULL;
-	return rc_http_printable(item->valuestring, strlen(item->valuestring));
-}
-
-/*
  * A member that counts something; -1 if absent or no such number.
  */
-static int64
-get_number(const cJSON *object, const char *name)
+int64
+rc_explore_number(const cJSON *object, const char *name)
 {
 	const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, name);
 
@@ -379,19 +269,6 @@ get_number(const cJSON *object, const char *name)
 								   item->valuedouble < 1e15))
 		return -1;
 	return (int64) item->valuedouble;
-}
-
-/*
- * How values of a type of the API are compared.
- */
-static RcFieldKind
-kind_of_type(const char *type)
-{
-	if (strcmp(type, "date") == 0 || strcmp(type, "datetime") == 0)
-		return RC_FIELD_TIME;
-	if (strcmp(type, "int") == 0 || strcmp(type, "double") == 0)
-		return RC_FIELD_NUMBER;
-	return RC_FIELD_TEXT;
 }
 
 /*

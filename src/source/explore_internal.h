@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * explore_internal.h
- *	  What explore.c and explore_error.c share.
+ *	  What explore.c, explore_dataset.c and explore_error.c share.
  *
  * No other file may include it.
  *
@@ -15,9 +15,11 @@
 #include "compat.h"
 #include "nodes/pg_list.h"
 #include "source/explore.h"
+#include "source/http.h"
 
-struct RcExplore
+typedef struct RcExplore
 {
+	RcReader	reader;
 	RcHttp	   *http;
 	MemoryContext context;		/* of what the handle keeps */
 	char	   *url;			/* without a slash at its end */
@@ -27,9 +29,19 @@ struct RcExplore
 	TimestampTz retry_at;
 	int64		lines;			/* of the export, handed out */
 	bool		begun;			/* its first line has come */
-	List	   *fields;			/* of RcExploreField, see explore.c */
+	List	   *fields;			/* of RcExploreField, see explore_dataset.c */
 	bool		fields_known;
-};
+} RcExplore;
+
+/* explore.c */
+extern void rc_explore_get(RcExplore *explore, const char *path,
+						   const char *where, const char *order_by);
+extern cJSON *rc_explore_read_object(RcExplore *explore, size_t limit);
+extern int64 rc_explore_number(const cJSON *object, const char *name);
+
+/* explore_dataset.c */
+extern void rc_explore_describe(RcReader *reader, RcDatasetInfo *info);
+extern RcFieldKind rc_explore_field_kind(RcReader *reader, const char *field);
 
 /* explore_error.c */
 pg_noreturn extern void rc_explore_raise_status(RcExplore *explore);

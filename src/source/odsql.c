@@ -14,79 +14,71 @@
 
 #include "lib/stringinfo.h"
 #include "source/odsql.h"
-#include "transform/recall.h"
 
+static char *condition(const char *field, RcFieldKind kind, const char *op,
+					   const char *value);
+static char *both(const char *a, const char *b);
+static char *field_name(const char *field);
 static void append_text(StringInfo buf, const char *value);
 static void check_value(const char *value, const char *allowed,
 						const char *kind);
 static bool is_keyword(const char *word);
 
 /*
- * Whether a value is one of its kind, so that it can be compared and be asked
- * for by rc_explore_condition().
+ * The condition of a range, palloc'd; NULL: everything.
+ *
+ * Errors: those of condition() and field_name().
  */
-bool
-rc_explore_comparable(RcFieldKind kind, const char *value)
+char *
+rc_odsql_where(const RcReadRange *range)
 {
-	char		iso[RC_DATE_ROOM];
-	char	   *end;
+	const char *field = range->cursor_field;
+	char	   *where = both(range->filter, NULL);
 
-	switch (kind)
+	if (range->from != NULL)
 	{
-		case RC_FIELD_TIME:
-			return strspn(value, "0123456789") == 4 && value[4] == '-' &&
-				rc_recall_timestamp(value, iso);
-		case RC_FIELD_NUMBER:
-			(void) strtod(value, &end);
-			return *end == '\0' &&
-				strspn(value, "0123456789-.+eE") == strlen(value);
-		default:
-			return true;
+		char	   *newer = condition(field, range->kind, ">=", range->from);
+
+		if (range->with_nulls)
+			newer = psprintf("(%s or %s is null)", newer, field_name(field));
+		where = both(where, newer);
 	}
+	if (range->to != NULL)
+		where = both(where, condition(field, range->kind, "<", range->to));
+	return where;
 }
 
 /*
- * A value that is comparable as RC_FIELD_TIME as an ISO time in UTC: palloc'd.
- * The server's input would read one without a zone by the setting TimeZone.
+ * The order of a range, palloc'd; NULL: any.
+ *
+ * Errors: those of field_name().
  */
 char *
-rc_explore_utc(const char *value)
+rc_odsql_order(const RcReadRange *range)
 {
-	char		iso[RC_DATE_ROOM];
-
-	if (!rc_explore_comparable(RC_FIELD_TIME, value))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_DATETIME_FORMAT),
-				 errmsg("invalid time: \"%s\"", value)));
-	(void) rc_recall_timestamp(value, iso);
-	return pstrdup(iso);
+	if (range->cursor_field == NULL)
+		return NULL;
+	if (range->key_field == NULL)
+		return field_name(range->cursor_field);
+	return psprintf("%s,%s", field_name(range->cursor_field),
+					field_name(range->key_field));
 }
 
 /*
  * Write a comparison such as "date_publication >= date'2026-04-17T08:02:00Z'":
- * palloc'd.  op is one of = != < <= > >=; value is text as the API writes it.
+ * palloc'd.  value is text as the API writes it.
  *
  * Errors: 22023 for a value that is none of its kind, or a name that cannot
  * be quoted; 42703 for RC_FIELD_MISSING.
  */
-char *
-rc_explore_condition(const char *field, RcFieldKind kind, const char *op,
-					 const char *value)
+static char *
+condition(const char *field, RcFieldKind kind, const char *op,
+		  const char *value)
 {
-	static const char *const operators[] = {"=", "!=", "<", "<=", ">", ">="};
 	StringInfoData buf;
-	int			i;
-
-	for (i = 0; i < lengthof(operators); i++)
-	{
-		if (strcmp(op, operators[i]) == 0)
-			break;
-	}
-	if (i == lengthof(operators))
-		elog(ERROR, "unrecognized operator \"%s\"", op);
 
 	initStringInfo(&buf);
-	appendStringInfo(&buf, "%s %s ", rc_explore_field(field), op);
+	appendStringInfo(&buf, "%s %s ", field_name(field), op);
 	switch (kind)
 	{
 		case RC_FIELD_MISSING:
@@ -113,8 +105,8 @@ rc_explore_condition(const char *field, RcFieldKind kind, const char *op,
  * "(a) and (b)", palloc'd.  Either may be NULL or empty, and is then left
  * out; NULL when both are.
  */
-char *
-rc_explore_and(const char *a, const char *b)
+static char *
+both(const char *a, const char *b)
 {
 	bool		has_a = a != NULL && a[0] != '\0';
 	bool		has_b = b != NULL && b[0] != '\0';
@@ -134,8 +126,8 @@ rc_explore_and(const char *a, const char *b)
  *
  * Errors: 22023 when it is empty or holds a back-quote.
  */
-char *
-rc_explore_field(const char *field)
+static char *
+field_name(const char *field)
 {
 	const char *p;
 
@@ -158,7 +150,7 @@ rc_explore_field(const char *field)
  * Percent-encode all but the unreserved characters of RFC 3986; palloc'd.
  */
 char *
-rc_explore_encode(const char *text)
+rc_url_encode(const char *text)
 {
 	StringInfoData buf;
 	const char *p;

@@ -29,7 +29,7 @@ rc_filter_check(const char *source, const char *filter)
 	size_t		len = filter != NULL ? strlen(filter) : 0;
 
 	if (len > 0 && len <= MAX_FILTER)
-		len = strlen(rc_explore_encode(filter));
+		len = strlen(rc_url_encode(filter));
 	if (len > MAX_FILTER)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

@@ -3,9 +3,8 @@
  * recall.h
  *	  A recall: what the files that bring one to its columns share.
  *
- * Outside of src/transform only source/odsql.c includes it, which reads dates
- * as recalls have them.  All text in here is UTF-8, whatever the encoding of
- * the database.
+ * No file outside src/transform may include it.  All text in here is UTF-8,
+ * whatever the encoding of the database.
  *
  *-------------------------------------------------------------------------
  */

@@ -11,6 +11,7 @@
 #include "worker/dataset_scan.h"
 
 #include "run_header.h"
+#include "transform/cursor_value.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -22,7 +23,6 @@
 pg_noreturn static void raise_half_line(RcPass *pass);
 static void init_record(RcPass *pass, RcRecord *record);
 static void note_cursor(RcPass *pass, const char *cursor);
-static int	compare_cursors(RcFieldKind kind, const char *a, const char *b);
 static void make_room(RcPass *pass, int from);
 static int	flush_some(RcPass *pass);
 static char *cursor_of(const RcBatch *batch, int n);
@@ -142,11 +142,11 @@ static void
 note_cursor(RcPass *pass, const char *cursor)
 {
 	/* one odd record must not send the source astray, nor into the future */
-	if (!rc_explore_comparable(pass->kind, cursor) ||
+	if (!rc_cursor_is_value(pass->kind, cursor) ||
 		(pass->kind == RC_FIELD_TIME && strcmp(cursor, pass->horizon) > 0))
 		return;
 	if (pass->last_cursor != NULL &&
-		compare_cursors(pass->kind, cursor, pass->last_cursor) < 0)
+		rc_cursor_compare(pass->kind, cursor, pass->last_cursor) < 0)
 	{
 		pass->ordered = false;
 		return;
@@ -161,25 +161,6 @@ note_cursor(RcPass *pass, const char *cursor)
 	if (pass->batch.cursor == NULL)
 		pass->batch.cursor = MemoryContextStrdup(pass->run->batch_context,
 												 cursor);
-}
-
-/*
- * Compare two values of a cursor field.  Times of one dataset are written in
- * one form of ISO 8601, so their text compares as they do.
- */
-static int
-compare_cursors(RcFieldKind kind, const char *a, const char *b)
-{
-	if (kind == RC_FIELD_NUMBER)
-	{
-		double		x = strtod(a, NULL);
-		double		y = strtod(b, NULL);
-
-		return (x > y) - (x < y);
-	}
-	if (kind == RC_FIELD_TEXT)
-		return 0;				/* the API's collation is its own */
-	return strcmp(a, b);
 }
 
 /* Begin an empty batch. */
@@ -337,7 +318,7 @@ safe_cursor(RcPass *pass, int safe)
 
 	if (pass->run->window_from != NULL || !pass->ordered || cursor == NULL ||
 		(pass->stored_cursor != NULL &&
-		 compare_cursors(pass->kind, cursor, pass->stored_cursor) < 0))
+		 rc_cursor_compare(pass->kind, cursor, pass->stored_cursor) < 0))
 		return NULL;
 	return cursor;
 }

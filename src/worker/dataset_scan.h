@@ -71,9 +71,9 @@ extern void rc_pass_tell(RcPass *pass, bool end);
 extern void rc_pass_withdraw(RcPass *pass);
 
 /* run_extract_count.c */
-extern bool rc_pass_count_differs(RcPass *pass, const RcDatasetMeta *meta);
-extern void rc_pass_note_surplus(RcPass *pass, const RcDatasetMeta *meta);
-extern void rc_pass_check_count(RcPass *pass, const char *where);
+extern bool rc_pass_count_differs(RcPass *pass, const RcDatasetInfo *info);
+extern void rc_pass_note_surplus(RcPass *pass, const RcDatasetInfo *info);
+extern void rc_pass_check_count(RcPass *pass, const RcReadRange *range);
 
 /* scan_bad_line.c */
 extern void rc_bad_lines_begin(RcRun *run);

@@ -14,22 +14,23 @@
 
 #include "miscadmin.h"
 #include "pgtime.h"
+#include "transform/cursor_value.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 static void open_dataset(RcRun *run);
 static char *asked(const char *value, const char *column, const char *source);
-static bool same_as_read(const RcSourceState *state, const RcDatasetMeta *meta);
+static bool same_as_read(const RcSourceState *state, const RcDatasetInfo *info);
 static void check_definition(RcRun *run);
 static void note_quota(RcRun *run);
-static bool nothing_new(RcPass *pass, const RcDatasetMeta *meta);
-static void begin_pass(RcPass *pass, const RcDatasetMeta *meta);
+static bool nothing_new(RcPass *pass, const RcDatasetInfo *info);
+static void begin_pass(RcPass *pass, const RcDatasetInfo *info);
 static void begin_full_pass(RcPass *pass);
 static void read_dataset(RcPass *pass);
 static char *day_after_tomorrow(void);
 static RcFieldKind field_kind(RcRun *run, const char *utf8, const char *field,
 							  const char *column);
-static char *pass_condition(RcPass *pass);
+static RcReadRange pass_range(const RcPass *pass);
 static void read_lines(RcPass *pass);
 static bool next_line(RcPass *pass, char **line, size_t *len);
 
@@ -43,12 +44,12 @@ void
 rc_run_extract(RcRun *run)
 {
 	RcPass	   *pass = MemoryContextAllocZero(run->context, sizeof(RcPass));
-	RcDatasetMeta meta;
+	RcDatasetInfo info;
 	bool		whole;			/* it knows all records of the dataset */
 
 	pass->run = run;
 	open_dataset(run);
-	rc_explore_meta(run->explore, &meta);
+	rc_reader_describe(run->reader, &info);
 	rc_run_open_destination(run);
 
 	rc_transaction_begin();
@@ -59,13 +60,13 @@ rc_run_extract(RcRun *run)
 	rc_transaction_commit();
 	MemoryContextSwitchTo(run->context);
 
-	if (nothing_new(pass, &meta))
+	if (nothing_new(pass, &info))
 		return;
 
-	begin_pass(pass, &meta);
+	begin_pass(pass, &info);
 	read_dataset(pass);
 	whole = run->source->key_field != NULL && run->window_from == NULL;
-	if (whole && !run->pass_full && rc_pass_count_differs(pass, &meta))
+	if (whole && !run->pass_full && rc_pass_count_differs(pass, &info))
 	{
 		begin_full_pass(pass);
 		read_dataset(pass);
@@ -78,10 +79,10 @@ rc_run_extract(RcRun *run)
 	note_quota(run);
 	if (run->window_from == NULL)
 		rc_source_complete(run->source, run->destination, pass->state,
-						   meta.data_processed, meta.records_count,
+						   info.data_processed, info.records_count,
 						   run->pass_full || pass->state->first_pass);
 	if (whole)
-		rc_pass_note_surplus(pass, &meta);
+		rc_pass_note_surplus(pass, &info);
 	rc_transaction_commit();
 	MemoryContextSwitchTo(run->context);
 	rc_pass_tell(pass, true);
@@ -111,8 +112,8 @@ open_dataset(RcRun *run)
 		key_url = builtin->url;
 	rc_transaction_commit();
 	MemoryContextSwitchTo(run->context);
-	run->explore = rc_explore_open(source->name, source->url, source->dataset,
-								   key_url);
+	run->reader = rc_reader_open(source->name, source->url, source->dataset,
+								 key_url);
 }
 
 /* A column of the source as the API is asked for it. */
@@ -127,23 +128,14 @@ static void
 read_dataset(RcPass *pass)
 {
 	RcRun	   *run = pass->run;
-	char	   *where = pass_condition(pass);
-	const char *order = NULL;
+	RcReadRange range = pass_range(pass);
 
-	if (run->asked.cursor_field)
-	{
-		order = rc_explore_field(run->asked.cursor_field);
-		if (run->asked.key_field)
-			order = psprintf("%s,%s", order,
-							 rc_explore_field(run->asked.key_field));
-	}
-
-	pass->before = rc_explore_count(run->explore, where);
+	pass->before = rc_reader_count(run->reader, &range);
 	pass->expected = pass->before;
-	rc_explore_export(run->explore, where, order);
+	rc_reader_start(run->reader, &range);
 	run->reading++;
 	read_lines(pass);
-	rc_pass_check_count(pass, where);
+	rc_pass_check_count(pass, &range);
 	if (pass->ordered || run->window_from != NULL)
 		return;
 
@@ -177,11 +169,11 @@ bool
 rc_run_unchanged(RcRun *run)
 {
 	RcSourceState *state;
-	RcDatasetMeta meta;
+	RcDatasetInfo info;
 	bool		same;
 
 	open_dataset(run);
-	rc_explore_meta(run->explore, &meta);
+	rc_reader_describe(run->reader, &info);
 	if (!run->direct)
 		rc_run_open_kafka(run);
 	if (!rc_run_topic_known(run))
@@ -190,7 +182,7 @@ rc_run_unchanged(RcRun *run)
 	rc_transaction_begin();
 	MemoryContextSwitchTo(run->context);
 	state = rc_source_state(run->source, run->destination);
-	same = same_as_read(state, &meta);
+	same = same_as_read(state, &info);
 	note_quota(run);
 	if (same)
 		rc_source_checked(run->source, run->destination);
@@ -203,55 +195,46 @@ rc_run_unchanged(RcRun *run)
 static void
 note_quota(RcRun *run)
 {
-	RcQuota		quota = rc_run_quota(run);
+	RcQuota		quota;
 
+	(void) rc_run_quota(run, &quota);
 	rc_source_quota(run->source, &quota);
 }
 
 /*
- * What the API's last answer said of our quota.  One that refuses us for it
- * means that nothing is left, whatever its headers say.
+ * What the API's last answer said of our quota; returns when it may be asked
+ * again, 0: it did not say.
  */
-RcQuota
-rc_run_quota(RcRun *run)
+TimestampTz
+rc_run_quota(RcRun *run, RcQuota *quota)
 {
-	RcQuota		quota = {0};
-	const RcHttpResponse *response;
+	TimestampTz retry_at = 0;
 
-	if (run->explore == NULL)
-		return quota;
-	response = rc_explore_last_response(run->explore);
-	quota.limit = response->ratelimit_limit;
-	quota.remaining = response->ratelimit_remaining;
-	quota.reset = response->ratelimit_reset;
-	if (response->status == 429)
-	{
-		quota.remaining = 0;
-		quota.reset = rc_explore_retry_at(run->explore);
-	}
-	quota.said = response->status != 0 && quota.remaining >= 0;
-	return quota;
+	memset(quota, 0, sizeof(RcQuota));
+	if (run->reader != NULL)
+		rc_reader_quota(run->reader, quota, &retry_at);
+	return retry_at;
 }
 
 /* The dataset says that it is as it was when it was last read whole. */
 static bool
-same_as_read(const RcSourceState *state, const RcDatasetMeta *meta)
+same_as_read(const RcSourceState *state, const RcDatasetInfo *info)
 {
 	return !state->full_due && state->complete &&
-		meta->data_processed != NULL && state->data_processed != NULL &&
-		strcmp(meta->data_processed, state->data_processed) == 0 &&
-		meta->records_count == state->records_count;
+		info->data_processed != NULL && state->data_processed != NULL &&
+		strcmp(info->data_processed, state->data_processed) == 0 &&
+		info->records_count == state->records_count;
 }
 
 /* There is nothing to do, and the run says so. */
 static bool
-nothing_new(RcPass *pass, const RcDatasetMeta *meta)
+nothing_new(RcPass *pass, const RcDatasetInfo *info)
 {
 	RcRun	   *run = pass->run;
 	RcSourceState *state = pass->state;
 
 	if (run->full_sync || run->pass_begun || run->window_from != NULL ||
-		!same_as_read(state, meta))
+		!same_as_read(state, info))
 		return false;
 
 	rc_transaction_begin();
@@ -261,7 +244,7 @@ nothing_new(RcPass *pass, const RcDatasetMeta *meta)
 	MemoryContextSwitchTo(run->context);
 	ereport(NOTICE,
 			(errmsg("source \"%s\" has nothing new since %s",
-					run->source->name, meta->data_processed)));
+					run->source->name, info->data_processed)));
 	return true;
 }
 
@@ -270,17 +253,17 @@ nothing_new(RcPass *pass, const RcDatasetMeta *meta)
  * begins where the first one was safe.
  */
 static void
-begin_pass(RcPass *pass, const RcDatasetMeta *meta)
+begin_pass(RcPass *pass, const RcDatasetInfo *info)
 {
 	RcRun	   *run = pass->run;
 	RcSource   *source = run->source;
 	RcSourceState *state = pass->state;
 
 	pass->kind = RC_FIELD_TIME;
-	if (source->cursor_field && meta->records_count != 0)
+	if (source->cursor_field && info->records_count != 0)
 		pass->kind = field_kind(run, run->asked.cursor_field,
 								source->cursor_field, "cursor_field");
-	if (source->key_field && meta->records_count != 0)
+	if (source->key_field && info->records_count != 0)
 		(void) field_kind(run, run->asked.key_field, source->key_field,
 						  "key_field");
 	pass->horizon = day_after_tomorrow();
@@ -318,7 +301,7 @@ begin_pass(RcPass *pass, const RcDatasetMeta *meta)
 	{
 		rc_transaction_begin();
 		MemoryContextSwitchTo(run->context);
-		run->pass_from = rc_cursor_before(rc_explore_utc(state->cursor),
+		run->pass_from = rc_cursor_before(rc_cursor_utc(state->cursor),
 										  source);
 		rc_transaction_commit();
 		MemoryContextSwitchTo(run->context);
@@ -368,7 +351,7 @@ day_after_tomorrow(void)
 static RcFieldKind
 field_kind(RcRun *run, const char *utf8, const char *field, const char *column)
 {
-	RcFieldKind kind = rc_explore_field_kind(run->explore, utf8);
+	RcFieldKind kind = rc_reader_field_kind(run->reader, utf8);
 
 	if (kind == RC_FIELD_MISSING)
 		ereport(ERROR,
@@ -380,31 +363,22 @@ field_kind(RcRun *run, const char *utf8, const char *field, const char *column)
 	return kind;
 }
 
-/* The ODSQL condition of the pass; NULL: everything. */
-static char *
-pass_condition(RcPass *pass)
+/* What the pass reads. */
+static RcReadRange
+pass_range(const RcPass *pass)
 {
-	RcRun	   *run = pass->run;
-	const char *from = run->resume ? run->resume : run->pass_from;
-	char	   *where = rc_explore_and(run->asked.filter, NULL);
+	const RcRun *run = pass->run;
+	RcReadRange range = {0};
 
-	if (from != NULL)
-	{
-		const char *field = run->asked.cursor_field;
-		char	   *newer = rc_explore_condition(field, pass->kind, ">=", from);
-
-		/* a full pass that goes on has those without a cursor before it */
-		if (run->pass_full)
-			newer = psprintf("(%s or %s is null)", newer,
-							 rc_explore_field(field));
-		where = rc_explore_and(where, newer);
-	}
-	if (run->window_to != NULL)
-		where = rc_explore_and(where,
-							   rc_explore_condition(run->asked.cursor_field,
-													pass->kind, "<",
-													run->window_to));
-	return where;
+	range.filter = run->asked.filter;
+	range.cursor_field = run->asked.cursor_field;
+	range.key_field = run->asked.key_field;
+	range.kind = pass->kind;
+	range.from = run->resume ? run->resume : run->pass_from;
+	range.to = run->window_to;
+	/* a full pass that goes on has those without a cursor before it */
+	range.with_nulls = run->pass_full;
+	return range;
 }
 
 /* Read the export to its end. */
@@ -417,7 +391,7 @@ read_lines(RcPass *pass)
 
 	while (next_line(pass, &line, &len))
 	{
-		rc_pass_add_line(pass, line, len, rc_explore_half_line(run->explore));
+		rc_pass_add_line(pass, line, len, rc_reader_half_line(run->reader));
 		/* whether there are too many bad ones is to be seen before */
 		if ((pass->batch.lines >= pass->batch.max && pass->bad_in_row == 0) ||
 			pass->batch.bytes >= RC_BATCH_BYTES)
@@ -436,7 +410,7 @@ next_line(RcPass *pass, char **line, size_t *len)
 
 	PG_TRY();
 	{
-		there = rc_explore_next(pass->run->explore, line, len);
+		there = rc_reader_next(pass->run->reader, line, len);
 	}
 	PG_CATCH();
 	{

@@ -13,19 +13,21 @@
 
 #include "utils/memutils.h"
 
-static int64 count_all(RcRun *run, const RcDatasetMeta *meta);
+static int64 count_all(RcRun *run, const RcDatasetInfo *info);
 
 /*
  * Whether the dataset counts other records than those that are known after
  * what is new was read: some have vanished, or came with an old date.
  */
 bool
-rc_pass_count_differs(RcPass *pass, const RcDatasetMeta *meta)
+rc_pass_count_differs(RcPass *pass, const RcDatasetInfo *info)
 {
 	RcRun	   *run = pass->run;
-	int64		all = count_all(run, meta);
+	int64		all = count_all(run, info);
 	int64		known;
 
+	if (all < 0)
+		return false;
 	rc_transaction_begin();
 	known = rc_remembered_count(run->source, run->destination,
 								RC_COUNT_KNOWN);
@@ -44,7 +46,7 @@ rc_pass_count_differs(RcPass *pass, const RcDatasetMeta *meta)
  * count that count_all() will ask for.
  */
 void
-rc_pass_note_surplus(RcPass *pass, const RcDatasetMeta *meta)
+rc_pass_note_surplus(RcPass *pass, const RcDatasetInfo *info)
 {
 	RcRun	   *run = pass->run;
 	int64		known = rc_remembered_count(run->source, run->destination,
@@ -53,19 +55,21 @@ rc_pass_note_surplus(RcPass *pass, const RcDatasetMeta *meta)
 		!run->pass_resumed && run->unreadable == 0;
 	int64		all = pass->before;
 
-	if (run->source->filter == NULL && meta->records_count >= 0)
-		all = meta->records_count;
+	if (run->source->filter == NULL && info->records_count >= 0)
+		all = info->records_count;
 	rc_source_surplus(run->source, run->destination, pass->state,
-					  all - known, settled);
+					  all - known, settled && all >= 0);
 }
 
-/* The dataset's count of all records of the source. */
+/* The dataset's count of all records of the source; -1: it cannot tell. */
 static int64
-count_all(RcRun *run, const RcDatasetMeta *meta)
+count_all(RcRun *run, const RcDatasetInfo *info)
 {
-	if (run->source->filter == NULL && meta->records_count >= 0)
-		return meta->records_count;
-	return rc_explore_count(run->explore, run->asked.filter);
+	RcReadRange range = {.filter = run->asked.filter};
+
+	if (run->source->filter == NULL && info->records_count >= 0)
+		return info->records_count;
+	return rc_reader_count(run->reader, &range);
 }
 
 /*
@@ -73,12 +77,12 @@ count_all(RcRun *run, const RcDatasetMeta *meta)
  * Nobody knows which are missing, so the whole pass is read again.
  */
 void
-rc_pass_check_count(RcPass *pass, const char *where)
+rc_pass_check_count(RcPass *pass, const RcReadRange *range)
 {
 	RcRun	   *run = pass->run;
 	int64		least;
 
-	pass->after = rc_explore_count(run->explore, where);
+	pass->after = rc_reader_count(run->reader, range);
 	least = Min(pass->before, pass->after);
 
 	if (pass->received >= least)

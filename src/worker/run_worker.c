@@ -316,8 +316,7 @@ run_task(RcRun *run, const char *name, TaskFunction function)
 			set_task(run, name, "success", attempt, 0, NULL);
 			return;
 		}
-		not_before = run->explore ? rc_explore_retry_at(run->explore) : 0;
-		run->quota = rc_run_quota(run);
+		not_before = rc_run_quota(run, &run->quota);
 		again = worth_a_retry(run, error, attempt);
 		release(run);
 		if (!again)
@@ -364,9 +363,8 @@ try_task(RcRun *run, TaskFunction function)
 static void
 release(RcRun *run)
 {
-	if (run->explore)
-		rc_explore_close(run->explore);
-	run->explore = NULL;
+	rc_reader_close(run->reader);
+	run->reader = NULL;
 	if (run->producer)
 		rc_kafka_close(run->producer);
 	run->producer = NULL;

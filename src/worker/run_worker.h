@@ -11,8 +11,7 @@
 #include "worker/worker.h"
 
 #include "kafka/kafka.h"
-#include "source/explore.h"
-#include "source/odsql.h"
+#include "source/reader.h"
 #include "transform/transform.h"
 #include "utils/hsearch.h"
 
@@ -47,7 +46,7 @@ typedef struct RcRun
 	char	   *window_to;		/* exclusive */
 
 	/* abroad; released after each try of a task */
-	RcExplore  *explore;
+	RcReader   *reader;
 	RcAsked		asked;
 	RcKafka    *producer;
 	RcApplier  *applier;
@@ -76,7 +75,7 @@ typedef struct RcRun
 } RcRun;
 
 extern void rc_run_extract(RcRun *run);
-extern RcQuota rc_run_quota(RcRun *run);
+extern TimestampTz rc_run_quota(RcRun *run, RcQuota *quota);
 extern bool rc_run_unchanged(RcRun *run);
 extern void rc_run_open_destination(RcRun *run);
 extern void rc_run_open_kafka(RcRun *run);
