@@ -1,5 +1,8 @@
 -- 30-recall-type
---     The columns of a recall.
+--     The columns of a recall: the only list of them in the install script.
+--
+-- What names them all in 60-recalls and 90-builtin is built from it.  A column
+-- here needs its line in src/transform/recall.c, which writes the records.
 
 -- What the recalls stream decodes its records into.  A record without its
 -- key must be a dead letter, not a row that the statement passes over.

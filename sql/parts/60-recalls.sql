@@ -3,6 +3,7 @@
 --     setup of the built-in stream makes them (90-builtin).  Also the folding of
 --     accents.
 --
+-- The columns are those of rappel_conso.recall; what names them all is built.
 -- Nothing here may have SECURITY DEFINER: the tables are a role's, who may have
 -- put anything there.
 
@@ -20,45 +21,31 @@ CREATE FUNCTION @extschema@.rc_own_table(name text) RETURNS regclass
 AS 'MODULE_PATHNAME', 'rc_own_table' LANGUAGE C STABLE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION @extschema@.rc_own_table(text) IS 'rappel_conso_table or rappel_conso_history, if it is a table of the stream''s owner or of a superuser; null if it is missing';
 
-CREATE FUNCTION @extschema@.rc_recalls_at(
-  at timestamptz,
-  OUT reference_fiche text,
-  OUT date_de_publication timestamptz,
-  OUT date_de_fin_de_la_procedure_de_rappel date,
-  OUT categorie_de_produit text,
-  OUT sous_categorie_de_produit text,
-  OUT nom_de_la_marque_du_produit text,
-  OUT noms_des_modeles_ou_references text,
-  OUT identification_des_produits text,
-  OUT conditionnements text,
-  OUT temperature_de_conservation text,
-  OUT zone_geographique_de_vente text,
-  OUT distributeurs text,
-  OUT motif_du_rappel text,
-  OUT numero_de_contact text,
-  OUT modalites_de_compensation text,
-  OUT risques_pour_le_consommateur text,
-  OUT recommandations_sante text,
-  OUT informations_complementaires text,
-  OUT date_debut_commercialisation date,
-  OUT date_fin_commercialisation date,
-  OUT liens_vers_les_images text,
-  OUT lien_vers_la_liste_des_produits text,
-  OUT lien_vers_la_liste_des_distributeurs text,
-  OUT lien_vers_affichette_pdf text,
-  OUT lien_vers_la_fiche_rappel text,
-  OUT numero_de_version integer,
-  OUT nature_juridique_du_rappel text,
-  OUT marque_de_salubrite text,
-  OUT libelle text,
-  OUT id bigint,
-  OUT rappelguid text,
-  OUT gtin text[],
-  OUT withdrawn_at timestamptz)
-RETURNS SETOF record
-AS 'MODULE_PATHNAME', 'rc_recalls_at' LANGUAGE C STABLE PARALLEL UNSAFE;
-COMMENT ON FUNCTION @extschema@.rc_recalls_at(timestamptz) IS 'rappel_conso_table as it was known at that time';
+DO $do$
+DECLARE
+  list record;
+BEGIN
+  SELECT pg_catalog.string_agg(pg_catalog.format('OUT %I %s', c.name, c.type), c.separator ORDER BY c.attnum) AS parameters,
+         pg_catalog.string_agg(pg_catalog.format('t.%I', c.name), c.separator ORDER BY c.attnum) AS of_t,
+         pg_catalog.string_agg(pg_catalog.format('h.%I', c.name), c.separator ORDER BY c.attnum) AS of_h
+    INTO STRICT list
+    FROM (SELECT a.attnum, a.attname AS name,
+                 -- who calls the function need not know the domain
+                 CASE WHEN t.typtype OPERATOR(pg_catalog.=) 'd' THEN pg_catalog.format_type(t.typbasetype, t.typtypmod)
+                      ELSE pg_catalog.format_type(a.atttypid, a.atttypmod) END AS type,
+                 pg_catalog.concat(',', pg_catalog.chr(10), '      ') AS separator
+            FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid OPERATOR(pg_catalog.=) a.atttypid
+           WHERE a.attrelid OPERATOR(pg_catalog.=) 'rappel_conso.recall'::pg_catalog.regclass::pg_catalog.oid
+             AND a.attnum OPERATOR(pg_catalog.>) 0) c;
 
+  EXECUTE pg_catalog.concat($f$
+CREATE FUNCTION @extschema@.rc_recalls_at(at timestamptz,
+      $f$, list.parameters, $f$, OUT withdrawn_at timestamptz)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'rc_recalls_at' LANGUAGE C STABLE PARALLEL UNSAFE
+$f$);
+
+  EXECUTE pg_catalog.concat($f$
 CREATE FUNCTION rappel_conso.recalls_at_as_owner(at timestamptz) RETURNS SETOF record
 LANGUAGE plpgsql STABLE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
@@ -67,29 +54,11 @@ DECLARE
 BEGIN
   RETURN QUERY
     SELECT
-      t.reference_fiche, t.date_de_publication, t.date_de_fin_de_la_procedure_de_rappel,
-      t.categorie_de_produit, t.sous_categorie_de_produit, t.nom_de_la_marque_du_produit,
-      t.noms_des_modeles_ou_references, t.identification_des_produits, t.conditionnements,
-      t.temperature_de_conservation, t.zone_geographique_de_vente, t.distributeurs, t.motif_du_rappel,
-      t.numero_de_contact, t.modalites_de_compensation, t.risques_pour_le_consommateur,
-      t.recommandations_sante, t.informations_complementaires, t.date_debut_commercialisation,
-      t.date_fin_commercialisation, t.liens_vers_les_images, t.lien_vers_la_liste_des_produits,
-      t.lien_vers_la_liste_des_distributeurs, t.lien_vers_affichette_pdf, t.lien_vers_la_fiche_rappel,
-      t.numero_de_version, t.nature_juridique_du_rappel, t.marque_de_salubrite, t.libelle, t.id, t.rappelguid,
-      t.gtin, t.withdrawn_at
+      $f$, list.of_t, $f$, t.withdrawn_at
       FROM @extschema@.rappel_conso_table t WHERE t.updated_at <= at
     UNION ALL
     SELECT
-      h.reference_fiche, h.date_de_publication, h.date_de_fin_de_la_procedure_de_rappel,
-      h.categorie_de_produit, h.sous_categorie_de_produit, h.nom_de_la_marque_du_produit,
-      h.noms_des_modeles_ou_references, h.identification_des_produits, h.conditionnements,
-      h.temperature_de_conservation, h.zone_geographique_de_vente, h.distributeurs, h.motif_du_rappel,
-      h.numero_de_contact, h.modalites_de_compensation, h.risques_pour_le_consommateur,
-      h.recommandations_sante, h.informations_complementaires, h.date_debut_commercialisation,
-      h.date_fin_commercialisation, h.liens_vers_les_images, h.lien_vers_la_liste_des_produits,
-      h.lien_vers_la_liste_des_distributeurs, h.lien_vers_affichette_pdf, h.lien_vers_la_fiche_rappel,
-      h.numero_de_version, h.nature_juridique_du_rappel, h.marque_de_salubrite, h.libelle, h.id, h.rappelguid,
-      h.gtin, h.withdrawn_at
+      $f$, list.of_h, $f$, h.withdrawn_at
       FROM @extschema@.rappel_conso_history h WHERE h.valid_from <= at AND h.valid_to > at;
   IF FOUND THEN
     RETURN;
@@ -103,5 +72,9 @@ BEGIN
     RAISE NOTICE 'recalls are known only since %', to_char(since, 'YYYY-MM-DD HH24:MI:SS.USOF');
   END IF;
 END
-$$;
+$$
+$f$);
+END
+$do$;
+COMMENT ON FUNCTION @extschema@.rc_recalls_at(timestamptz) IS 'rappel_conso_table as it was known at that time';
 COMMENT ON FUNCTION rappel_conso.recalls_at_as_owner(timestamptz) IS 'what rc_recalls_at() does, with the rights of the tables'' owner';

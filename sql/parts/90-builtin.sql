@@ -4,8 +4,29 @@
 -- Setup and statement run as the stream's owner, with no other rights.  The
 -- tables that setup makes outlive the extension, so they must not depend on it.
 
+-- Lists of the columns, one a line; "content" is all but the key.
+WITH list AS (
+  SELECT pg_catalog.string_agg(pg_catalog.format('%I', c.name), c.separator ORDER BY c.attnum) AS names,
+         pg_catalog.string_agg(pg_catalog.format('OLD.%I', c.name), c.separator ORDER BY c.attnum) AS of_old,
+         pg_catalog.string_agg(pg_catalog.format('r.%I', c.name), c.separator ORDER BY c.attnum) AS of_r,
+         pg_catalog.string_agg(pg_catalog.format('r.%I', c.name), c.separator ORDER BY c.attnum) FILTER (WHERE NOT c.is_key) AS content_of_r,
+         pg_catalog.string_agg(pg_catalog.format('o.%I', c.name), c.separator ORDER BY c.attnum) FILTER (WHERE NOT c.is_key) AS content_of_o,
+         pg_catalog.string_agg(pg_catalog.format('%1$I = EXCLUDED.%1$I', c.name), c.separator ORDER BY c.attnum) FILTER (WHERE NOT c.is_key) AS excluded,
+         pg_catalog.string_agg(pg_catalog.format('%I %s%s', c.name, c.type, CASE WHEN c.is_key THEN ' PRIMARY KEY' END),
+                               c.separator ORDER BY c.attnum) AS definitions
+    FROM (SELECT a.attnum, a.attname AS name, a.attname OPERATOR(pg_catalog.=) 'reference_fiche' AS is_key,
+                 -- the table outlives the domain; the other columns that it has say timestamptz, too
+                 CASE WHEN t.typtype OPERATOR(pg_catalog.=) 'd' THEN pg_catalog.format_type(t.typbasetype, t.typtypmod)
+                      ELSE pg_catalog.replace(pg_catalog.format_type(a.atttypid, a.atttypmod), 'timestamp with time zone', 'timestamptz')
+                 END AS type,
+                 pg_catalog.concat(',', pg_catalog.chr(10), '      ') AS separator
+            FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid OPERATOR(pg_catalog.=) a.atttypid
+           WHERE a.attrelid OPERATOR(pg_catalog.=) 'rappel_conso.recall'::pg_catalog.regclass::pg_catalog.oid
+             AND a.attnum OPERATOR(pg_catalog.>) 0) c
+)
 INSERT INTO rappel_conso.stream (name, topics, value_type, search_path, setup, statement)
-VALUES ('rappel_conso', '{rappel_conso}', 'rappel_conso.recall', 'pg_catalog, pg_temp', $setup$
+SELECT 'rappel_conso', '{rappel_conso}'::pg_catalog.text[], 'rappel_conso.recall'::pg_catalog.regtype, 'pg_catalog, pg_temp',
+pg_catalog.concat($setup$
 DO $do$
 DECLARE
   me CONSTANT pg_catalog.oid := (SELECT oid FROM pg_catalog.pg_roles WHERE rolname OPERATOR(pg_catalog.=) current_user);
@@ -39,27 +60,9 @@ BEGIN
                 HINT = 'Rename it, or give it to that role.';
       END IF;
       INSERT INTO @extschema@.rappel_conso_history (
-        reference_fiche, date_de_publication, date_de_fin_de_la_procedure_de_rappel, categorie_de_produit,
-        sous_categorie_de_produit, nom_de_la_marque_du_produit, noms_des_modeles_ou_references,
-        identification_des_produits, conditionnements, temperature_de_conservation,
-        zone_geographique_de_vente, distributeurs, motif_du_rappel, numero_de_contact,
-        modalites_de_compensation, risques_pour_le_consommateur, recommandations_sante,
-        informations_complementaires, date_debut_commercialisation, date_fin_commercialisation,
-        liens_vers_les_images, lien_vers_la_liste_des_produits, lien_vers_la_liste_des_distributeurs,
-        lien_vers_affichette_pdf, lien_vers_la_fiche_rappel, numero_de_version, nature_juridique_du_rappel,
-        marque_de_salubrite, libelle, id, rappelguid, gtin, first_seen_at, updated_at, withdrawn_at, valid_from, valid_to)
+      $setup$, list.names, $setup$, first_seen_at, updated_at, withdrawn_at, valid_from, valid_to)
       VALUES (
-        OLD.reference_fiche, OLD.date_de_publication, OLD.date_de_fin_de_la_procedure_de_rappel,
-        OLD.categorie_de_produit, OLD.sous_categorie_de_produit, OLD.nom_de_la_marque_du_produit,
-        OLD.noms_des_modeles_ou_references, OLD.identification_des_produits, OLD.conditionnements,
-        OLD.temperature_de_conservation, OLD.zone_geographique_de_vente, OLD.distributeurs,
-        OLD.motif_du_rappel, OLD.numero_de_contact, OLD.modalites_de_compensation,
-        OLD.risques_pour_le_consommateur, OLD.recommandations_sante, OLD.informations_complementaires,
-        OLD.date_debut_commercialisation, OLD.date_fin_commercialisation, OLD.liens_vers_les_images,
-        OLD.lien_vers_la_liste_des_produits, OLD.lien_vers_la_liste_des_distributeurs,
-        OLD.lien_vers_affichette_pdf, OLD.lien_vers_la_fiche_rappel, OLD.numero_de_version,
-        OLD.nature_juridique_du_rappel, OLD.marque_de_salubrite, OLD.libelle, OLD.id, OLD.rappelguid,
-        OLD.gtin, OLD.first_seen_at, OLD.updated_at, OLD.withdrawn_at, OLD.updated_at,
+      $setup$, list.of_old, $setup$, OLD.first_seen_at, OLD.updated_at, OLD.withdrawn_at, OLD.updated_at,
         COALESCE(NEW.updated_at, GREATEST(now(), OLD.updated_at)));
       RETURN NULL;
     END
@@ -83,38 +86,7 @@ BEGIN
 
   IF holder_of_table IS NULL THEN
     CREATE TABLE @extschema@.rappel_conso_table (
-      reference_fiche text PRIMARY KEY,
-      date_de_publication timestamptz,
-      date_de_fin_de_la_procedure_de_rappel date,
-      categorie_de_produit text,
-      sous_categorie_de_produit text,
-      nom_de_la_marque_du_produit text,
-      noms_des_modeles_ou_references text,
-      identification_des_produits text,
-      conditionnements text,
-      temperature_de_conservation text,
-      zone_geographique_de_vente text,
-      distributeurs text,
-      motif_du_rappel text,
-      numero_de_contact text,
-      modalites_de_compensation text,
-      risques_pour_le_consommateur text,
-      recommandations_sante text,
-      informations_complementaires text,
-      date_debut_commercialisation date,
-      date_fin_commercialisation date,
-      liens_vers_les_images text,
-      lien_vers_la_liste_des_produits text,
-      lien_vers_la_liste_des_distributeurs text,
-      lien_vers_affichette_pdf text,
-      lien_vers_la_fiche_rappel text,
-      numero_de_version integer,
-      nature_juridique_du_rappel text,
-      marque_de_salubrite text,
-      libelle text,
-      id bigint,
-      rappelguid text,
-      gtin text[],
+      $setup$, list.definitions, $setup$,
       first_seen_at timestamptz NOT NULL DEFAULT now(),
       updated_at timestamptz NOT NULL DEFAULT now(),
       withdrawn_at timestamptz
@@ -164,7 +136,8 @@ BEGIN
   END IF;
 END
 $do$
-$setup$, $statement$
+$setup$),
+pg_catalog.concat($statement$
 -- A record without a value withdraws its fiche.  Such fiches are few; of each
 -- the last life in the batch counts: it begins after the offset "born" (null:
 -- before the batch), and may be over.
@@ -192,24 +165,9 @@ UPDATE @extschema@.rappel_conso_table t SET withdrawn_at = l.over_at, updated_at
 RETURNING false AS inserted
 ), written AS (
 INSERT INTO @extschema@.rappel_conso_table AS t (
-  reference_fiche, date_de_publication, date_de_fin_de_la_procedure_de_rappel, categorie_de_produit,
-  sous_categorie_de_produit, nom_de_la_marque_du_produit, noms_des_modeles_ou_references,
-  identification_des_produits, conditionnements, temperature_de_conservation, zone_geographique_de_vente,
-  distributeurs, motif_du_rappel, numero_de_contact, modalites_de_compensation, risques_pour_le_consommateur,
-  recommandations_sante, informations_complementaires, date_debut_commercialisation,
-  date_fin_commercialisation, liens_vers_les_images, lien_vers_la_liste_des_produits,
-  lien_vers_la_liste_des_distributeurs, lien_vers_affichette_pdf, lien_vers_la_fiche_rappel,
-  numero_de_version, nature_juridique_du_rappel, marque_de_salubrite, libelle, id, rappelguid, gtin, withdrawn_at)
+      $statement$, list.names, $statement$, withdrawn_at)
 SELECT
-  r.reference_fiche, r.date_de_publication, r.date_de_fin_de_la_procedure_de_rappel, r.categorie_de_produit,
-  r.sous_categorie_de_produit, r.nom_de_la_marque_du_produit, r.noms_des_modeles_ou_references,
-  r.identification_des_produits, r.conditionnements, r.temperature_de_conservation,
-  r.zone_geographique_de_vente, r.distributeurs, r.motif_du_rappel, r.numero_de_contact,
-  r.modalites_de_compensation, r.risques_pour_le_consommateur, r.recommandations_sante,
-  r.informations_complementaires, r.date_debut_commercialisation, r.date_fin_commercialisation,
-  r.liens_vers_les_images, r.lien_vers_la_liste_des_produits, r.lien_vers_la_liste_des_distributeurs,
-  r.lien_vers_affichette_pdf, r.lien_vers_la_fiche_rappel, r.numero_de_version, r.nature_juridique_du_rappel,
-  r.marque_de_salubrite, r.libelle, r.id, r.rappelguid, r.gtin, CASE WHEN l.over THEN l.over_at END
+      $statement$, list.of_r, $statement$, CASE WHEN l.over THEN l.over_at END
   FROM records r
   LEFT JOIN life l ON l.fiche = r.reference_fiche
  WHERE r.reference_fiche IS NOT NULL AND (l.born IS NULL OR r.record_offset > l.born)
@@ -229,54 +187,13 @@ SELECT
              OR o.withdrawn_at IS NULL AND l.born IS NULL AND ROW(COALESCE(r.numero_de_version, -1), COALESCE(r.date_de_publication, '-infinity'), COALESCE(r.rappelguid, '') COLLATE "C")
                < ROW(COALESCE(o.numero_de_version, -1), COALESCE(o.date_de_publication, '-infinity'), COALESCE(o.rappelguid, '') COLLATE "C")
              OR ROW(
-  r.date_de_publication, r.date_de_fin_de_la_procedure_de_rappel, r.categorie_de_produit,
-  r.sous_categorie_de_produit, r.nom_de_la_marque_du_produit, r.noms_des_modeles_ou_references,
-  r.identification_des_produits, r.conditionnements, r.temperature_de_conservation,
-  r.zone_geographique_de_vente, r.distributeurs, r.motif_du_rappel, r.numero_de_contact,
-  r.modalites_de_compensation, r.risques_pour_le_consommateur, r.recommandations_sante,
-  r.informations_complementaires, r.date_debut_commercialisation, r.date_fin_commercialisation,
-  r.liens_vers_les_images, r.lien_vers_la_liste_des_produits, r.lien_vers_la_liste_des_distributeurs,
-  r.lien_vers_affichette_pdf, r.lien_vers_la_fiche_rappel, r.numero_de_version, r.nature_juridique_du_rappel,
-  r.marque_de_salubrite, r.libelle, r.id, r.rappelguid, r.gtin)
+      $statement$, list.content_of_r, $statement$)
                 IS NOT DISTINCT FROM ROW(
-  o.date_de_publication, o.date_de_fin_de_la_procedure_de_rappel, o.categorie_de_produit,
-  o.sous_categorie_de_produit, o.nom_de_la_marque_du_produit, o.noms_des_modeles_ou_references,
-  o.identification_des_produits, o.conditionnements, o.temperature_de_conservation,
-  o.zone_geographique_de_vente, o.distributeurs, o.motif_du_rappel, o.numero_de_contact,
-  o.modalites_de_compensation, o.risques_pour_le_consommateur, o.recommandations_sante,
-  o.informations_complementaires, o.date_debut_commercialisation, o.date_fin_commercialisation,
-  o.liens_vers_les_images, o.lien_vers_la_liste_des_produits, o.lien_vers_la_liste_des_distributeurs,
-  o.lien_vers_affichette_pdf, o.lien_vers_la_fiche_rappel, o.numero_de_version, o.nature_juridique_du_rappel,
-  o.marque_de_salubrite, o.libelle, o.id, o.rappelguid, o.gtin)
+      $statement$, list.content_of_o, $statement$)
                 AND (o.withdrawn_at IS NOT NULL) = COALESCE(l.over, false))
           OFFSET 0)
     ON CONFLICT (reference_fiche) DO UPDATE SET
-  date_de_publication = EXCLUDED.date_de_publication,
-  date_de_fin_de_la_procedure_de_rappel = EXCLUDED.date_de_fin_de_la_procedure_de_rappel,
-  categorie_de_produit = EXCLUDED.categorie_de_produit,
-  sous_categorie_de_produit = EXCLUDED.sous_categorie_de_produit,
-  nom_de_la_marque_du_produit = EXCLUDED.nom_de_la_marque_du_produit,
-  noms_des_modeles_ou_references = EXCLUDED.noms_des_modeles_ou_references,
-  identification_des_produits = EXCLUDED.identification_des_produits,
-  conditionnements = EXCLUDED.conditionnements,
-  temperature_de_conservation = EXCLUDED.temperature_de_conservation,
-  zone_geographique_de_vente = EXCLUDED.zone_geographique_de_vente, distributeurs = EXCLUDED.distributeurs,
-  motif_du_rappel = EXCLUDED.motif_du_rappel, numero_de_contact = EXCLUDED.numero_de_contact,
-  modalites_de_compensation = EXCLUDED.modalites_de_compensation,
-  risques_pour_le_consommateur = EXCLUDED.risques_pour_le_consommateur,
-  recommandations_sante = EXCLUDED.recommandations_sante,
-  informations_complementaires = EXCLUDED.informations_complementaires,
-  date_debut_commercialisation = EXCLUDED.date_debut_commercialisation,
-  date_fin_commercialisation = EXCLUDED.date_fin_commercialisation,
-  liens_vers_les_images = EXCLUDED.liens_vers_les_images,
-  lien_vers_la_liste_des_produits = EXCLUDED.lien_vers_la_liste_des_produits,
-  lien_vers_la_liste_des_distributeurs = EXCLUDED.lien_vers_la_liste_des_distributeurs,
-  lien_vers_affichette_pdf = EXCLUDED.lien_vers_affichette_pdf,
-  lien_vers_la_fiche_rappel = EXCLUDED.lien_vers_la_fiche_rappel,
-  numero_de_version = EXCLUDED.numero_de_version,
-  nature_juridique_du_rappel = EXCLUDED.nature_juridique_du_rappel,
-  marque_de_salubrite = EXCLUDED.marque_de_salubrite, libelle = EXCLUDED.libelle, id = EXCLUDED.id,
-  rappelguid = EXCLUDED.rappelguid, gtin = EXCLUDED.gtin, withdrawn_at = EXCLUDED.withdrawn_at,
+      $statement$, list.excluded, $statement$, withdrawn_at = EXCLUDED.withdrawn_at,
   updated_at = now()
  WHERE t.withdrawn_at IS NOT NULL
     OR EXCLUDED.reference_fiche IN (SELECT l.fiche FROM life l WHERE l.born IS NOT NULL)
@@ -285,7 +202,8 @@ SELECT
 RETURNING xmax = 0 AS inserted
 )
 SELECT inserted FROM written UNION ALL SELECT inserted FROM marked
-$statement$);
+$statement$)
+FROM list;
 
 INSERT INTO rappel_conso.source (name, dataset, key_field, cursor_field, transform, topic, stream)
 VALUES ('rappel_conso', 'rappelconso-v2-gtin-espaces', 'numero_fiche', 'date_publication', 'recall',

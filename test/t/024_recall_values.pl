@@ -1,7 +1,7 @@
 # 024_recall_values.pl
-#     What the values of a recall become: dates of the documented forms and no
-#     others, whatever the settings of role and database; texts that have turned
-#     into lists; integers.
+#     The columns of a recall, and what its values become: dates of the
+#     documented forms and no others, whatever the settings of role and database;
+#     texts that have turned into lists; integers.
 
 use strict;
 use warnings FATAL => 'all';
@@ -45,6 +45,28 @@ sub query_utf8
 	utf8::decode($out);
 	return $out;
 }
+
+#
+# The columns of a recall are those of its type, wherever they are written
+#
+my $columns = $node->sql(q{SELECT string_agg(attname, ' ' ORDER BY attnum) FROM pg_attribute WHERE attrelid = 'rappel_conso.recall'::regclass});
+$node->sql(qq{
+	CREATE TABLE line (value text);
+	INSERT INTO rappel_conso.stream (name, topics, value_type, statement) VALUES ('lines', '{lines}', 'text', 'INSERT INTO line SELECT value FROM records');
+	INSERT INTO rappel_conso.source (name, url, dataset, key_field, transform, stream)
+	SELECT 'lines', url, dataset, key_field, transform, 'lines' FROM rappel_conso.source});
+read_records(new_recall(1, %dated));
+$node->sql(q{SELECT FROM rc_sync_now('lines')});
+is($node->sql(q{SELECT string_agg(name, ' ' ORDER BY n) FROM line, json_object_keys(value::json) WITH ORDINALITY AS k (name, n)}),
+	$columns, 'a record has the columns of rappel_conso.recall, in their order');
+foreach my $table ('rappel_conso_table', 'rappel_conso_history')
+{
+	like($node->sql(qq{SELECT string_agg(attname, ' ' ORDER BY attnum) FROM pg_attribute WHERE attrelid = '$table'::regclass AND attnum > 0}),
+		qr/^\Q$columns\E first_seen_at updated_at withdrawn_at\b/, "so has $table");
+}
+is($node->sql(q{SELECT array_to_string(proargnames[2:], ' ') FROM pg_proc WHERE proname = 'rc_recalls_at'}),
+	"$columns withdrawn_at", 'and rc_recalls_at()');
+$node->sql(q{DELETE FROM rappel_conso.source WHERE name = 'lines'});
 
 #
 # V5: dates
