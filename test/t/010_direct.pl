@@ -191,10 +191,10 @@ SELECT * FROM rc_sync_now()');
 isnt($code, 0, 'a table of somebody else is refused');
 like(
 	$stderr,
-	qr/ERROR:  42501: table "rappel_conso_table" belongs to role "squatter", not to the owner of the stream\n.*HINT:  Rename that table, or give it to the owner of the stream/s,
+	qr/ERROR:  42501: .*"rappel_conso_table".*"squatter".*\n(?:DETAIL.*\n)?HINT:  /,
 	'with the reason and a hint');
-is( $node->safe_psql('squatted', 'SELECT state, sqlstate, error FROM rappel_conso.run'),
-	'failed|42501|table "rappel_conso_table" belongs to role "squatter", not to the owner of the stream',
+like($node->safe_psql('squatted', 'SELECT state, sqlstate, error FROM rappel_conso.run'),
+	qr/^failed\|42501\|.*"rappel_conso_table".*"squatter"/,
 	'which the run keeps');
 is( $node->safe_psql(
 		'squatted', 'SELECT state, attempt FROM rappel_conso.task; SELECT count(*) FROM rappel_conso_table'),

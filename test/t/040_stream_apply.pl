@@ -130,16 +130,12 @@ is($node->sql('SELECT count(*) FROM stop_not') . '/' . scalar(split(/\n/, $node-
 
 my %stopped = (
 	stop_after => {
-		error => '5 records in a row failed, the last one with: invalid input syntax for type json',
-		detail => 'The last one is at offset 4 of topic "every", partition 0.',
-		hint => 'Something is wrong with stream "stop_after" rather than with its records.  Its column stop_after sets the limit.',
+		says => qr/^5 .*: invalid input syntax for type json\|.*\b4\b.*"every".*\b0\.\|.*"stop_after".*stop_after/,
 		mend => 'stop_after = 6 + 5',
 		result => '0/10'
 	},
 	on_error => {
-		error => 'record at offset 0 of topic "several", partition 0 failed: invalid input syntax for type json',
-		detail => 'Token "bad" is invalid.',
-		hint => 'Stream "on_error" has on_error = stop.',
+		says => qr/\b0\b.*"several".*\b0\b.*: invalid input syntax for type json\|Token "bad" is invalid\.\|.*"on_error".*\bstop\b/,
 		mend => "on_error = 'dead_letter'",
 		result => '6/4'
 	});
@@ -148,11 +144,12 @@ foreach my $name (sort keys %stopped)
 	my $case = $stopped{$name};
 
 	$node->wait_state($name, 'failed 22P02');
-	is($node->sql("SELECT error, error_detail, hint FROM rappel_conso.stream_state WHERE stream = '$name'"),
-		"$case->{error}|$case->{detail}|$case->{hint}", "$name: the stream has failed, and says why");
+	like($node->sql("SELECT error, error_detail, hint FROM rappel_conso.stream_state WHERE stream = '$name'"),
+		$case->{says}, "$name: the stream has failed, and says why");
 	is($node->offset_of($name) . $node->dead_letters($name, 'record_offset, sqlstate, message') . $node->sql("SELECT count(*) FROM $name"),
 		'00', "$name: nothing is committed");
-	is($node->sql("SELECT state, position('$case->{hint}' in last_error) > 0 FROM rc_status() WHERE component = 'stream' AND name = '$name'"),
+	is($node->sql("SELECT state, position((SELECT hint FROM rappel_conso.stream_state WHERE stream = '$name') in last_error) > 0
+		FROM rc_status() WHERE component = 'stream' AND name = '$name'"),
 		'failed|t', "$name: rc_status() tells it");
 	$node->sql("UPDATE rappel_conso.stream SET $case->{mend} WHERE name = '$name'");
 	$node->wait_applied($name, 10);
@@ -303,8 +300,8 @@ foreach my $name (sort keys %refusals)
 $node->sql(stream_sql('timeout_stops', topics => "'{ten}'", owner => "'app'", on_error => "'stop'",
 		statement => '$q$SELECT pg_sleep(60) FROM records WHERE value->>$$n$$ = $$2$$$q$'));
 $node->wait_state('timeout_stops', 'failed 54000');
-is($node->sql(q{SELECT error, hint FROM rappel_conso.stream_state WHERE stream = 'timeout_stops'}),
-	'record at offset 2 of topic "ten", partition 0 failed: canceling statement due to statement timeout|Stream "timeout_stops" has on_error = stop.',
+like($node->sql(q{SELECT error, hint FROM rappel_conso.stream_state WHERE stream = 'timeout_stops'}),
+	qr/\b2\b.*"ten".*\b0\b.*: canceling statement due to statement timeout\|.*"timeout_stops".*\bstop\b/,
 	'on_error = stop: so does a statement timeout');
 $node->sql(q{UPDATE rappel_conso.stream SET paused = true WHERE name = 'timeout_stops'});
 $node->sql('ALTER ROLE app IN DATABASE postgres RESET statement_timeout');

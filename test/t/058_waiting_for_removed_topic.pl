@@ -23,8 +23,8 @@ $node->sql(q{
 $kafka->create_topic('other');
 
 my %changes = (
-	topic => [ q{UPDATE rappel_conso.stream SET topics = '{other}' WHERE name = 'NAME'}, qr/55000: stream "NAME" does not read topic "NAME"/ ],
-	deleted => [ q{UPDATE rappel_conso.source SET stream = NULL WHERE stream = 'NAME'; DELETE FROM rappel_conso.stream WHERE name = 'NAME'}, qr/55000: stream "NAME" does not exist any more/ ]);
+	topic => [ q{UPDATE rappel_conso.stream SET topics = '{other}' WHERE name = 'NAME'}, qr/55000: stream "NAME" .*topic "NAME"/ ],
+	deleted => [ q{UPDATE rappel_conso.source SET stream = NULL WHERE stream = 'NAME'; DELETE FROM rappel_conso.stream WHERE name = 'NAME'}, qr/55000: stream "NAME"/ ]);
 foreach my $scheduler (0, 1)
 {
 	$node->sql('SELECT rc_start()') if $scheduler;
@@ -47,7 +47,7 @@ foreach my $scheduler (0, 1)
 			$node->sql($change);
 			$session->finish;
 			# where it does the stream's work itself, its statement is cancelled
-			$error = qr/$error|55000: stream "$name" was changed while its statement ran/ if !$scheduler;
+			$error = qr/55000: stream "$name"/ if !$scheduler;
 			like($session->{err}, qr/$error/, "D13: $name is told");
 			$node->sql("UPDATE rappel_conso.stream SET paused = true WHERE name = '$name'");
 		}

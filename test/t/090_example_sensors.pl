@@ -109,7 +109,7 @@ is_deeply([ grep { @$_ > 1 } values %{ alerts() } ], [], 'and warn nobody twice'
 
 my %spoilt = (
 	'no JSON' => { value => 'hot!', error => '22P02|invalid input syntax for type json' },
-	'no object' => { value => '[1, 2]', error => '22P02|the record\'s value is not a JSON object' },
+	'no object' => { value => '[1, 2]', error => '22P02|%JSON object' },
 	'no message_id' => {
 		change => { message_id => undef },
 		error => '23502|null value in column "message_id" of relation "raw_sensors_data" violates not-null constraint'

@@ -247,7 +247,7 @@ foreach my $batch (1, 2)
 		next if $batch == 1;
 		is( $node->sql(
 				$error
-				? "SELECT sqlstate, regexp_replace(error, '^record at offset 0 of .* failed: ', '') FROM rappel_conso.stream_state WHERE stream = '$name'"
+				? "SELECT sqlstate, regexp_replace(error, '^.* partition 0 [^:]*: ', '') FROM rappel_conso.stream_state WHERE stream = '$name'"
 				: "SELECT DISTINCT sqlstate, message FROM rappel_conso.dead_letter WHERE name = '$name'"),
 			$error, "$name: " . ($error ? 'is refused' : 'does no harm'));
 	}
