@@ -83,18 +83,17 @@ unassign(RcKafka *kafka)
 {
 	RcConsumer *consumer = kafka->consumer;
 	int			rounds = kafka->topic_lost ? UNASSIGN_ROUNDS : 1;
-	int			i;
 
 	if (consumer->nassigned == 0)
 		return;
 	while (rounds-- > 0)
 	{
 		(void) rd_kafka_assign(kafka->rk, NULL);
-		for (i = 0; i < consumer->nassigned; i++)
+		for (int i = 0; i < consumer->nassigned; i++)
 			empty_queue(consumer->assigned[i].queue,
 						kafka->topic_lost && i == 0 ? UNASSIGN_WAIT_MS : 0);
 	}
-	for (i = 0; i < consumer->nassigned; i++)
+	for (int i = 0; i < consumer->nassigned; i++)
 	{
 		if (consumer->assigned[i].queue != NULL)
 			rd_kafka_queue_destroy(consumer->assigned[i].queue);
@@ -127,14 +126,13 @@ rc_consumer_assign(RcKafka *kafka, const RcPartition *partitions, int n)
 	RcConsumer *consumer = kafka->consumer;
 	rd_kafka_topic_partition_list_t *list;
 	rd_kafka_resp_err_t err;
-	int			i;
 
 	unassign(kafka);
 	copy_assignment(consumer, partitions, n);
 	list = make_list(partitions, n);
 	err = rd_kafka_assign(kafka->rk, n > 0 ? list : NULL);
 	rd_kafka_topic_partition_list_destroy(list);
-	for (i = 0; i < n && !err; i++)
+	for (int i = 0; i < n && !err; i++)
 		consumer->assigned[i].queue =
 			rd_kafka_queue_get_partition(kafka->rk, partitions[i].topic,
 										 partitions[i].partition);
@@ -154,14 +152,13 @@ static void
 copy_assignment(RcConsumer *consumer, const RcPartition *partitions, int n)
 {
 	MemoryContext old;
-	int			i;
 
 	consumer->nassigned = 0;
 	consumer->current = 0;
 	MemoryContextReset(consumer->assignment_context);
 	old = MemoryContextSwitchTo(consumer->assignment_context);
 	consumer->assigned = palloc0(Max(n, 1) * sizeof(RcAssigned));
-	for (i = 0; i < n; i++)
+	for (int i = 0; i < n; i++)
 	{
 		RcPartition *state = &consumer->assigned[i].state;
 
@@ -175,10 +172,10 @@ copy_assignment(RcConsumer *consumer, const RcPartition *partitions, int n)
 }
 
 /*
- * Where the i-th partition of the assignment stands: `offset' is the one
+ * Where the i-th partition of the assignment stands: "offset" is the one
  * after the records handed out so far, past transaction markers and compacted
- * records once the end has been seen; `low' and `high' are what the broker
- * told with its last answer.  While a transaction is open, `high' is where it
+ * records once the end has been seen; "low" and "high" are what the broker
+ * told with its last answer.  While a transaction is open, "high" is where it
  * begins if all before it has been handed out, else it may be further on.
  * Valid until the next call.
  */
@@ -278,10 +275,9 @@ static rd_kafka_topic_partition_list_t *
 make_list(const RcPartition *partitions, int n)
 {
 	rd_kafka_topic_partition_list_t *list;
-	int			i;
 
 	list = rd_kafka_topic_partition_list_new(Max(n, 1));
-	for (i = 0; i < n; i++)
+	for (int i = 0; i < n; i++)
 		rd_kafka_topic_partition_list_add(list, partitions[i].topic,
 										  partitions[i].partition)->offset =
 			partitions[i].offset;

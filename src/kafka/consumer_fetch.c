@@ -50,7 +50,7 @@ rc_consumer_has_more(RcKafka *kafka)
 }
 
 /*
- * Fetch what is there now, without waiting: at most `max' records and, beyond
+ * Fetch what is there now, without waiting: at most "max" records and, beyond
  * the first, max_bytes of keys and values.  Records are in order within a
  * partition.  Returns their number; records handed out before stay valid,
  * until rc_consumer_release().
@@ -134,7 +134,7 @@ rc_consumer_release(RcKafka *kafka)
 
 /*
  * The next message, which stays in hand; NULL if there is none now.  No more
- * messages are taken from librdkafka's queue than fit into `room', by their
+ * messages are taken from librdkafka's queue than fit into "room", by their
  * average size: what has left the queue does not count for its limit.
  */
 static rd_kafka_message_t *
@@ -167,12 +167,11 @@ static RcAssigned *
 find_assigned(RcConsumer *consumer, const rd_kafka_message_t *message)
 {
 	const char *topic;
-	int			i;
 
 	if (message->rkt == NULL)
 		return NULL;
 	topic = rd_kafka_topic_name(message->rkt);
-	for (i = 0; i < consumer->nassigned; i++)
+	for (int i = 0; i < consumer->nassigned; i++)
 	{
 		RcAssigned *assigned = &consumer->assigned[consumer->current];
 
@@ -234,7 +233,6 @@ fill_headers(RcConsumer *consumer, const rd_kafka_message_t *message,
 			 RcRecord *record)
 {
 	rd_kafka_headers_t *headers;
-	int			i;
 
 	record->headers = NULL;
 	record->nheaders = 0;
@@ -246,7 +244,7 @@ fill_headers(RcConsumer *consumer, const rd_kafka_message_t *message,
 		return;
 	record->headers = MemoryContextAlloc(consumer->header_context,
 										 record->nheaders * sizeof(RcHeader));
-	for (i = 0; i < record->nheaders; i++)
+	for (int i = 0; i < record->nheaders; i++)
 	{
 		RcHeader   *header = &record->headers[i];
 		const void *value = NULL;
@@ -332,10 +330,9 @@ raise_topic_error(RcKafka *kafka)
 {
 	RcConsumer *consumer = kafka->consumer;
 	int			code = rc_kafka_errcode(kafka->topic_code);
-	int			i;
 
 	kafka->topic_code = RD_KAFKA_RESP_ERR_NO_ERROR;
-	for (i = 0; i < consumer->nassigned; i++)
+	for (int i = 0; i < consumer->nassigned; i++)
 	{
 		const char *topic = consumer->assigned[i].state.topic;
 		size_t		len = strlen(topic);
@@ -361,7 +358,6 @@ nudge(RcKafka *kafka)
 	RcConsumer *consumer = kafka->consumer;
 	int			share = consumer->dry ? NUDGE_DRY : 1;
 	rd_kafka_topic_partition_list_t *list;
-	int			i;
 
 	if (consumer->taken_bytes < NUDGE_BYTES / share &&
 		consumer->taken_messages < NUDGE_MESSAGES / share)
@@ -369,7 +365,7 @@ nudge(RcKafka *kafka)
 	consumer->taken_bytes = 0;
 	consumer->taken_messages = 0;
 	list = rd_kafka_topic_partition_list_new(consumer->nassigned);
-	for (i = 0; i < consumer->nassigned; i++)
+	for (int i = 0; i < consumer->nassigned; i++)
 	{
 		RcPartition *state = &consumer->assigned[i].state;
 

@@ -376,8 +376,6 @@ rc_deadline_slice(RcDeadline *deadline)
 static void
 open_pipe(RcKafka *kafka)
 {
-	int			i;
-
 	if (pipe(kafka->pipe) != 0)
 	{
 		kafka->pipe[0] = kafka->pipe[1] = -1;
@@ -385,7 +383,7 @@ open_pipe(RcKafka *kafka)
 				(errcode_for_socket_access(),
 				 errmsg("could not create a pipe for the Kafka client: %m")));
 	}
-	for (i = 0; i < 2; i++)
+	for (int i = 0; i < 2; i++)
 	{
 		if (!pg_set_noblock(kafka->pipe[i]) ||
 			fcntl(kafka->pipe[i], F_SETFD, FD_CLOEXEC) != 0)
@@ -398,9 +396,7 @@ open_pipe(RcKafka *kafka)
 static void
 close_pipe(RcKafka *kafka)
 {
-	int			i;
-
-	for (i = 0; i < 2; i++)
+	for (int i = 0; i < 2; i++)
 	{
 		if (kafka->pipe[i] >= 0)
 			close(kafka->pipe[i]);

@@ -229,7 +229,7 @@ rc_kafka_create_topic(RcKafka *kafka, const char *topic, int partitions,
 
 /*
  * Send the request.  The answer comes to the admin queue under the number
- * `opaque'; those of earlier calls that were cancelled may come before it.
+ * "opaque"; those of earlier calls that were cancelled may come before it.
  */
 static void
 ask_for_topic(RcKafka *kafka, const char *topic, int partitions,

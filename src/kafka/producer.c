@@ -101,7 +101,7 @@ rc_producer_end(RcKafka *kafka)
 /*
  * Send a record to its topic.  The partition follows from the key, as with
  * Java clients; record->partition and offset do not count, a timestamp_ms
- * of 0 or less means now.  Everything is copied.  `tag' names the record in
+ * of 0 or less means now.  Everything is copied.  "tag" names the record in
  * what rc_producer_flush() reports.
  *
  * Waits, interruptibly, while the local queue is full.  A record that is
@@ -263,12 +263,11 @@ static rd_kafka_headers_t *
 make_headers(const RcRecord *record)
 {
 	rd_kafka_headers_t *headers;
-	int			i;
 
 	if (record->nheaders == 0)
 		return NULL;
 	headers = rd_kafka_headers_new(record->nheaders);
-	for (i = 0; i < record->nheaders; i++)
+	for (int i = 0; i < record->nheaders; i++)
 	{
 		const RcHeader *header = &record->headers[i];
 
@@ -406,7 +405,7 @@ settle(RcKafka *kafka, const RcDeadline *deadline)
 }
 
 /*
- * Send the first `count' records of the rest.  They fit into the local queue,
+ * Send the first "count" records of the rest.  They fit into the local queue,
  * from which they came.
  */
 static void
@@ -414,11 +413,10 @@ send_again(RcKafka *kafka, int count)
 {
 	RcProducer *producer = kafka->producer;
 	RcTopic    *topic;
-	int			i;
 
 	for (topic = producer->topics; topic != NULL; topic = topic->next)
 	{
-		for (i = 0; i < topic->nspots; i++)
+		for (int i = 0; i < topic->nspots; i++)
 			topic->spots[i].doubtful = false;
 	}
 	producer->alone = (count == 1);

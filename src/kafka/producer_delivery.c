@@ -202,9 +202,8 @@ List *
 rc_delivery_refusals(RcProducer *producer)
 {
 	List	   *refused = NIL;
-	int			i;
 
-	for (i = 0; i < producer->nrefusals; i++)
+	for (int i = 0; i < producer->nrefusals; i++)
 	{
 		RcRefused  *one = palloc(sizeof(RcRefused));
 
@@ -232,7 +231,7 @@ append(RcAgainList *list, RcAgain *again)
 }
 
 /*
- * Move all of `back' to the end of `front'.
+ * Move all of "back" to the end of "front".
  */
 void
 rc_again_join(RcAgainList *front, RcAgainList *back)

@@ -213,11 +213,10 @@ static size_t
 skip_element(const char *body, size_t len, const char *name)
 {
 	size_t		size = strlen(name);
-	size_t		i;
 
 	if (len < size + 2 || pg_strncasecmp(body + 1, name, size) != 0)
 		return 0;
-	for (i = size; i + size + 2 <= len; i++)
+	for (size_t i = size; i + size + 2 <= len; i++)
 	{
 		if (body[i] == '<' && body[i + 1] == '/' &&
 			pg_strncasecmp(body + i + 2, name, size) == 0)

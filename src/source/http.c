@@ -52,7 +52,6 @@ rc_http_open(const char *key_url)
 {
 	RcHttp	   *http = palloc0(sizeof(RcHttp));
 	sigset_t	save;
-	int			i;
 
 	start_library();
 
@@ -63,7 +62,7 @@ rc_http_open(const char *key_url)
 	http->open = true;
 	http->next = open_handles;
 	open_handles = http;
-	for (i = 0; i < RESERVED_FDS; i++)
+	for (int i = 0; i < RESERVED_FDS; i++)
 		ReserveExternalFD();
 
 	rc_http_block_signals(&save);
@@ -105,9 +104,7 @@ rc_http_close(RcHttp *http)
 const RcHttpResponse *
 rc_http_get(RcHttp *http, const char *url)
 {
-	int			redirects;
-
-	for (redirects = 0;; redirects++)
+	for (int redirects = 0;; redirects++)
 	{
 		char	   *target;
 		size_t		len;
@@ -333,7 +330,6 @@ release(void *arg)
 	RcHttp	   *http = arg;
 	RcHttp	  **link;
 	sigset_t	save;
-	int			i;
 
 	if (!http->open)
 		return;
@@ -362,7 +358,7 @@ release(void *arg)
 	free(http->buffer);
 	http->buffer = NULL;
 	http->capacity = 0;
-	for (i = 0; i < RESERVED_FDS; i++)
+	for (int i = 0; i < RESERVED_FDS; i++)
 		ReleaseExternalFD();
 }
 

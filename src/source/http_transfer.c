@@ -273,7 +273,6 @@ wait_and_act(RcHttp *http)
 	double		begin = http_now();
 	double		waited;
 	int			events;
-	int			i;
 
 	/* libcurl changes its list while it is told */
 	memcpy(sockets, http->sockets, sizeof(sockets));
@@ -291,7 +290,7 @@ wait_and_act(RcHttp *http)
 
 	if (events != 0)
 		act(http, sockets[0].fd, events);
-	for (i = 1; i < nsockets; i++)
+	for (int i = 1; i < nsockets; i++)
 		act(http, sockets[i].fd, 0);	/* 0: libcurl looks itself */
 }
 
