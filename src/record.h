@@ -76,13 +76,18 @@ rc_to_kafka_time(TimestampTz time)
 		(POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY * INT64CONST(1000);
 }
 
-/* Kinds of a cursor field: how its values are compared and written in ODSQL. */
+/*
+ * What a field of a record holds.  Of a field by which an API is asked (a
+ * cursor field) that says how its values are compared; those that are neither
+ * times nor numbers are texts then.
+ */
 typedef enum RcFieldKind
 {
-	RC_FIELD_MISSING,			/* the dataset has no such field */
-	RC_FIELD_TIME,				/* date or datetime */
-	RC_FIELD_NUMBER,			/* int or double */
-	RC_FIELD_TEXT
+	RC_FIELD_MISSING,			/* there is no such field, or it is null */
+	RC_FIELD_TIME,				/* a date, or a date and time */
+	RC_FIELD_NUMBER,
+	RC_FIELD_TEXT,
+	RC_FIELD_JSON				/* anything else, or of a wrong type */
 } RcFieldKind;
 
 /* What the API said of our quota of calls. */

@@ -95,6 +95,7 @@ condition(const char *field, RcFieldKind kind, const char *op,
 			appendStringInfoString(&buf, value);
 			break;
 		case RC_FIELD_TEXT:
+		case RC_FIELD_JSON:
 			append_text(&buf, value);
 			break;
 	}
@@ -212,9 +213,8 @@ is_keyword(const char *word)
 		"group", "in", "is", "like", "limit", "not", "now", "null", "or",
 		"order", "range", "search", "select", "suggest", "to", "true", "where"
 	};
-	int			i;
 
-	for (i = 0; i < lengthof(keywords); i++)
+	for (int i = 0; i < lengthof(keywords); i++)
 	{
 		if (pg_strcasecmp(word, keywords[i]) == 0)
 			return true;

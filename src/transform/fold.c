@@ -27,8 +27,7 @@ static const char *fold_char(const unsigned char *s, int len);
 static size_t fold_ascii_run(const char *s, size_t len);
 
 /*
- * rc_fold_utf8
- *		Fold UTF-8 text of len bytes.
+ * Fold UTF-8 text of len bytes.
  *
  * Returns a palloc'd, null-terminated string; its length goes to *out_len
  * where out_len is given.  Bytes that are no UTF-8 become nothing; the caller

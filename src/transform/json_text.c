@@ -15,9 +15,8 @@
 #include "transform/json_line.h"
 
 /*
- * rc_json_hex4
- *		Read the four hexadecimal digits of an escape; false if there are none
- *		before the end of the text.
+ * Read the four hexadecimal digits of an escape; false if there are none
+ * before the end of the text.
  */
 bool
 rc_json_hex4(const char *s, const char *end, pg_wchar *code)
@@ -41,8 +40,7 @@ rc_json_hex4(const char *s, const char *end, pg_wchar *code)
 }
 
 /*
- * rc_json_member
- *		Find a member by its name; NULL if there is none.
+ * Find a member by its name; NULL if there is none.
  *
  * Of several with one name it is the last, as for jsonb.
  */
@@ -65,9 +63,8 @@ rc_json_member(const RcJsonMembers *members, const char *name)
 }
 
 /*
- * rc_json_string
- *		The text that stands between two quotes, escapes resolved: palloc'd,
- *		null-terminated UTF-8.
+ * The text that stands between two quotes, escapes resolved: palloc'd,
+ * null-terminated UTF-8.
  *
  * The string must have passed rc_json_scan.
  */
@@ -128,9 +125,8 @@ rc_json_string(const char *value, int len)
 }
 
 /*
- * rc_json_scalar
- *		The text of a string, or of a number or word as it is written;
- *		palloc'd.  NULL for null, an object and an array.
+ * The text of a string, or of a number or word as it is written; palloc'd.
+ * NULL for null, an object and an array.
  */
 char *
 rc_json_scalar(const char *value, int len)
@@ -149,8 +145,7 @@ rc_json_scalar(const char *value, int len)
 }
 
 /*
- * rc_json_write_string
- *		Append str as a JSON string, quotes included.
+ * Append str as a JSON string, quotes included.
  *
  * The text may be in any encoding whose ASCII bytes are ASCII.
  */

@@ -1,8 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * recall.c
- *	  A recall of the RappelConso dataset, V1 or V2, to one shape: a JSON
- *	  object whose keys are the columns of rappel_conso_table.
+ *	  A recall of the RappelConso dataset, V1 or V2, to one shape: the columns
+ *	  of rappel_conso_table.
  *
  * Both shapes were read off real records of the datasets "rappelconso0" (V1)
  * and "rappelconso-v2-gtin-espaces" (V2).  A value that cannot be brought to
@@ -35,13 +35,18 @@ struct Column
 static const char *parse_line(const char *line, size_t len, cJSON **tree);
 static void write_recall(RcRecall *recall, const cJSON *tree,
 						 const RcJsonMembers *members);
-static void write_raw(RcRecall *recall, RcRecallField field);
-static void write_unread(RcRecall *recall, RcRecallField field,
-						 const char *words);
-static void write_no_date(RcRecall *recall, RcRecallField field);
-static void write_folded(RcRecall *recall, const char *str, size_t len,
-						 bool fold);
-static void write_date_of(RcRecall *recall, RcRecallField field,
+static void put(RcRecall *recall, const Column *column, RcFieldKind kind,
+				const char *bytes, size_t len);
+static void put_null(RcRecall *recall, const Column *column);
+static void write_raw(RcRecall *recall, const Column *column,
+					  RcRecallField field);
+static void write_unread(RcRecall *recall, const Column *column,
+						 RcRecallField field, const char *words);
+static void write_no_date(RcRecall *recall, const Column *column,
+						  RcRecallField field);
+static void write_folded(RcRecall *recall, const Column *column,
+						 const char *str, size_t len);
+static void write_date_of(RcRecall *recall, const Column *column,
 						  bool (*read) (const char *, char *));
 static void write_reference(RcRecall *recall, const Column *column);
 static void write_text(RcRecall *recall, const Column *column);
@@ -97,41 +102,37 @@ static const Column columns[] = {
 };
 
 /*
- * rc_recall_convert
- *		Make the record of a recall: value, key and version of *out.
+ * RcTransform.convert: hand on the columns of a recall.
  *
- * members are those of the line, which has passed rc_json_scan.  The shape is
- * V2 if the record has a numero_fiche, V1 if it has a reference_fiche; that
- * field, in capitals (ASCII letters), is the key.  All columns are present in
- * the value, in a fixed order.  Texts are in UTF-8, dates in ISO 8601, times
- * in UTC.
+ * The shape is V2 if the record has a numero_fiche, V1 if it has a
+ * reference_fiche; that field, in capitals (ASCII letters), is the key.  All
+ * columns are there, in a fixed order.  Times are in UTC.
  *
- * Returns NULL, or why the line is no recall (palloc'd or static).  Raises
- * ERRCODE_OUT_OF_MEMORY only; the tree of cJSON is freed then too.
+ * Raises ERRCODE_OUT_OF_MEMORY only; the tree of cJSON is freed then too.
  */
 const char *
 rc_recall_convert(const char *line, size_t len, const RcJsonMembers *members,
-				  bool fold_accents, RcExtracted *out)
+				  const RcTransformOptions *options, RcFieldSink *sink,
+				  RcTransformed *out)
 {
 	RcRecall	recall = {0};
 	const char *error = NULL;
 	cJSON	   *tree;
 
-	recall.fold = fold_accents;
+	recall.sink = sink;
+	recall.fold = options->fold_accents;
 	recall.shape = rc_recall_shape(members, &error);
 	if (error == NULL)
-		error = rc_extract_key(members,
-							   rc_recall_field_name(RC_F_REFERENCE,
-													recall.shape),
-							   &recall.key);
+		error = rc_transform_key(members,
+								 rc_recall_field_name(RC_F_REFERENCE,
+													  recall.shape),
+								 &recall.key);
 	if (error != NULL)
 		return error;
 	rc_recall_key(recall.key);
 
 	initStringInfo(&recall.identification);
 	initStringInfo(&recall.str);
-	initStringInfo(&recall.out);
-	enlargeStringInfo(&recall.out, len + 1024);
 
 	error = parse_line(line, len, &tree);
 	if (error != NULL)
@@ -147,15 +148,12 @@ rc_recall_convert(const char *line, size_t len, const RcJsonMembers *members,
 	}
 	PG_END_TRY();
 
-	out->value = recall.out.data;
-	out->value_len = recall.out.len;
 	out->key = recall.key;
 	return NULL;
 }
 
 /*
- * rc_recall_key
- *		Bring a reference to the form that it has as a key, in place.
+ * Bring a reference to the form that it has as a key, in place.
  */
 void
 rc_recall_key(char *key)
@@ -194,21 +192,29 @@ write_recall(RcRecall *recall, const cJSON *tree, const RcJsonMembers *members)
 	rc_recall_collect(recall, tree, members);
 	rc_recall_read_identification(recall);
 	for (int i = 0; i < lengthof(columns); i++)
-	{
-		appendStringInfoString(&recall->out, i == 0 ? "{\"" : ",\"");
-		appendStringInfoString(&recall->out, columns[i].name);
-		appendStringInfoString(&recall->out, "\":");
 		columns[i].write(recall, &columns[i]);
-	}
-	appendStringInfoChar(&recall->out, '}');
+}
+
+/* Hand on what a column holds. */
+static void
+put(RcRecall *recall, const Column *column, RcFieldKind kind,
+	const char *bytes, size_t len)
+{
+	recall->sink->field(recall->sink, column->name, kind, bytes, len);
+}
+
+static void
+put_null(RcRecall *recall, const Column *column)
+{
+	put(recall, column, RC_FIELD_MISSING, NULL, 0);
 }
 
 /* Write a field as it came. */
 static void
-write_raw(RcRecall *recall, RcRecallField field)
+write_raw(RcRecall *recall, const Column *column, RcRecallField field)
 {
-	appendBinaryStringInfo(&recall->out, recall->raw[field]->value,
-						   recall->raw[field]->value_len);
+	put(recall, column, RC_FIELD_JSON, recall->raw[field]->value,
+		recall->raw[field]->value_len);
 }
 
 /*
@@ -217,7 +223,8 @@ write_raw(RcRecall *recall, RcRecallField field)
  * them it would make something of "today" or "0x10", by settings or version.
  */
 static void
-write_unread(RcRecall *recall, RcRecallField field, const char *words)
+write_unread(RcRecall *recall, const Column *column, RcRecallField field,
+			 const char *words)
 {
 	const RcJsonMember *raw = recall->raw[field];
 	const cJSON *item = recall->item[field];
@@ -228,59 +235,60 @@ write_unread(RcRecall *recall, RcRecallField field, const char *words)
 		appendStringInfoString(&recall->str, item->valuestring);
 	else
 		appendBinaryStringInfo(&recall->str, raw->value, raw->value_len);
-	rc_json_write_string(&recall->out, recall->str.data, recall->str.len);
+	put(recall, column, RC_FIELD_TEXT, recall->str.data, recall->str.len);
 }
 
 /* Write a field that is no date; one that the server names so as it came. */
 static void
-write_no_date(RcRecall *recall, RcRecallField field)
+write_no_date(RcRecall *recall, const Column *column, RcRecallField field)
 {
 	const cJSON *item = recall->item[field];
 
 	if (cJSON_IsString(item) && rc_recall_no_date(item->valuestring))
-		write_raw(recall, field);
+		write_raw(recall, column, field);
 	else
-		write_unread(recall, field, NO_DATE);
+		write_unread(recall, column, field, NO_DATE);
 }
 
 /* Write a text, folded if its column is; null if nothing is left of it. */
 static void
-write_folded(RcRecall *recall, const char *str, size_t len, bool fold)
+write_folded(RcRecall *recall, const Column *column, const char *str,
+			 size_t len)
 {
 	char	   *folded = NULL;
 
-	if (fold && recall->fold)
+	if (column->fold && recall->fold)
 		str = folded = rc_fold_utf8(str, len, &len);
 	if (len > 0)
-		rc_json_write_string(&recall->out, str, len);
+		put(recall, column, RC_FIELD_TEXT, str, len);
 	else
-		appendStringInfoString(&recall->out, "null");
+		put_null(recall, column);
 	if (folded != NULL)
 		pfree(folded);
 }
 
 /* Write a field as the date that read makes of it. */
 static void
-write_date_of(RcRecall *recall, RcRecallField field,
+write_date_of(RcRecall *recall, const Column *column,
 			  bool (*read) (const char *, char *))
 {
 	char		iso[RC_DATE_ROOM];
 	bool		fits;
-	const char *str = rc_recall_field_text(recall, field, &fits);
+	const char *str = rc_recall_field_text(recall, column->field, &fits);
 
 	if (fits && str == NULL)
-		appendStringInfoString(&recall->out, "null");
-	else if (cJSON_IsString(recall->item[field]) && read(str, iso))
-		rc_json_write_string(&recall->out, iso, strlen(iso));
+		put_null(recall, column);
+	else if (cJSON_IsString(recall->item[column->field]) && read(str, iso))
+		put(recall, column, RC_FIELD_TIME, iso, strlen(iso));
 	else
-		write_no_date(recall, field);
+		write_no_date(recall, column, column->field);
 }
 
 /* Column writer: the key of the record. */
 static void
 write_reference(RcRecall *recall, const Column *column)
 {
-	rc_json_write_string(&recall->out, recall->key, strlen(recall->key));
+	put(recall, column, RC_FIELD_TEXT, recall->key, strlen(recall->key));
 }
 
 /* Column writer: a text, or two joined by LF. */
@@ -301,13 +309,13 @@ write_text(RcRecall *recall, const Column *column)
 		start = str->len;
 		if (!rc_recall_append_text(recall, parts[i], str))
 		{
-			write_raw(recall, parts[i]);
+			write_raw(recall, column, parts[i]);
 			return;
 		}
 		if (str->len == start)
 			str->data[str->len = before] = '\0';
 	}
-	write_folded(recall, str->data, str->len, column->fold);
+	write_folded(recall, column, str->data, str->len);
 }
 
 /* Column writer: the identification of the products. */
@@ -315,24 +323,24 @@ static void
 write_identification(RcRecall *recall, const Column *column)
 {
 	if (recall->has_identification)
-		write_folded(recall, recall->identification.data,
-					 recall->identification.len, column->fold);
+		write_folded(recall, column, recall->identification.data,
+					 recall->identification.len);
 	else
-		write_raw(recall, RC_F_IDENTIFICATION);
+		write_raw(recall, column, RC_F_IDENTIFICATION);
 }
 
 /* Column writer: a time in UTC. */
 static void
 write_timestamp(RcRecall *recall, const Column *column)
 {
-	write_date_of(recall, column->field, rc_recall_timestamp);
+	write_date_of(recall, column, rc_recall_timestamp);
 }
 
 /* Column writer: a date. */
 static void
 write_date(RcRecall *recall, const Column *column)
 {
-	write_date_of(recall, column->field, rc_recall_date);
+	write_date_of(recall, column, rc_recall_date);
 }
 
 /*
@@ -355,14 +363,14 @@ write_period(RcRecall *recall, const Column *column)
 	}
 	str = rc_recall_field_text(recall, RC_F_PERIODE, &fits);
 	if (fits && str == NULL)
-		appendStringInfoString(&recall->out, "null");
+		put_null(recall, column);
 	else if (!cJSON_IsString(recall->item[RC_F_PERIODE]) ||
 			 !rc_recall_period(str, from, to))
-		write_no_date(recall, RC_F_PERIODE);
+		write_no_date(recall, column, RC_F_PERIODE);
 	else if (iso[0] == '\0')
-		appendStringInfoString(&recall->out, "null");
+		put_null(recall, column);
 	else
-		rc_json_write_string(&recall->out, iso, strlen(iso));
+		put(recall, column, RC_FIELD_TIME, iso, strlen(iso));
 }
 
 /*
@@ -378,27 +386,35 @@ write_integer(RcRecall *recall, const Column *column)
 	const char *str = rc_recall_field_text(recall, column->field, &fits);
 
 	if (fits && str == NULL)
-		appendStringInfoString(&recall->out, "null");
+		put_null(recall, column);
 	else if (!cJSON_IsString(item) && fits)
-		write_raw(recall, column->field);
+		write_raw(recall, column, column->field);
 	else if (!cJSON_IsString(item) ||
 			 strspn(str, "0123456789") != strlen(str))
-		write_unread(recall, column->field, NO_INTEGER);
+		write_unread(recall, column, column->field, NO_INTEGER);
 	else if (strlen(str) > 18)
-		write_raw(recall, column->field);
+		write_raw(recall, column, column->field);
 	else
-		appendStringInfo(&recall->out, INT64_FORMAT,
+	{
+		resetStringInfo(&recall->str);
+		appendStringInfo(&recall->str, INT64_FORMAT,
 						 (int64) strtoll(str, NULL, 10));
+		put(recall, column, RC_FIELD_NUMBER, recall->str.data,
+			recall->str.len);
+	}
 }
 
 /* Column writer: the GTINs in the identification. */
 static void
 write_gtin(RcRecall *recall, const Column *column)
 {
+	resetStringInfo(&recall->str);
 	if (recall->has_identification)
-		rc_recall_gtins(&recall->out, recall->identification.data);
+		rc_recall_gtins(&recall->str, recall->identification.data);
+	if (recall->str.len > 0)
+		put(recall, column, RC_FIELD_JSON, recall->str.data, recall->str.len);
 	else
-		appendStringInfoString(&recall->out, "null");
+		put_null(recall, column);
 }
 
 /*

@@ -11,18 +11,14 @@
 #ifndef RC_RECALL_H
 #define RC_RECALL_H
 
-#include "transform/json_line.h"
 #include "transform/transform.h"
-
-/* transform.c */
-extern const char *rc_extract_key(const RcJsonMembers *members,
-								  const char *field, char **key);
 
 /* recall.c */
 extern void rc_recall_key(char *key);
 extern const char *rc_recall_convert(const char *line, size_t len,
 									 const RcJsonMembers *members,
-									 bool fold_accents, RcExtracted *out);
+									 const RcTransformOptions *options,
+									 RcFieldSink *sink, RcTransformed *out);
 
 /* recall_text.c */
 extern void rc_recall_lines(StringInfo out, const char *str, bool is_list);

@@ -50,8 +50,7 @@ static bool date_exists(const Date *date);
 static void write_date(const Date *date, char *iso);
 
 /*
- * rc_recall_date
- *		Write the date in str as YYYY-MM-DD into iso (RC_DATE_ROOM bytes).
+ * Write the date in str as YYYY-MM-DD into iso (RC_DATE_ROOM bytes).
  *
  * Of an ISO timestamp it is the date as written, as the server's date type
  * takes it.  Returns false, and leaves iso alone, if str is no date.
@@ -69,9 +68,8 @@ rc_recall_date(const char *str, char *iso)
 }
 
 /*
- * rc_recall_timestamp
- *		Write the time in str as an ISO timestamp in UTC into iso
- *		(RC_DATE_ROOM bytes).
+ * Write the time in str as an ISO timestamp in UTC into iso (RC_DATE_ROOM
+ * bytes).
  *
  * A date without a time is midnight; a time without a zone is in UTC.
  * Returns false, and leaves iso alone, if str is no date or timestamp.
@@ -102,9 +100,7 @@ rc_recall_timestamp(const char *str, char *iso)
 }
 
 /*
- * rc_recall_no_date
- *		Is str written as an ISO date or timestamp, of a day that no calendar
- *		has?
+ * Is str written as an ISO date or timestamp, of a day that no calendar has?
  *
  * Such a text is refused by the server whatever its settings.
  */
@@ -119,9 +115,8 @@ rc_recall_no_date(const char *str)
 }
 
 /*
- * rc_recall_period
- *		Write start and end of a sale period as V1 writes it into from and to
- *		(RC_DATE_ROOM bytes each); "" for one that it does not give.
+ * Write start and end of a sale period as V1 writes it into from and to
+ * (RC_DATE_ROOM bytes each); "" for one that it does not give.
  *
  * The forms are "Du .. au ..", "Depuis le .." and "Jusqu'au ..".  Returns
  * false if str has another one.

@@ -79,8 +79,7 @@ static bool append_elements(StringInfo str, const RcJsonMember *raw,
 							char separator, bool is_list);
 
 /*
- * rc_recall_shape
- *		Tell V1 from V2 by the name of the reference.
+ * Tell V1 from V2 by the name of the reference.
  *
  * Sets *error (palloc'd) if the record has neither.
  */
@@ -99,8 +98,7 @@ rc_recall_shape(const RcJsonMembers *members, const char **error)
 }
 
 /*
- * rc_recall_field_name
- *		What a field is called in this shape; NULL if it has none of the kind.
+ * What a field is called in this shape; NULL if it has none of the kind.
  */
 const char *
 rc_recall_field_name(RcRecallField field, RcRecallShape shape)
@@ -109,8 +107,7 @@ rc_recall_field_name(RcRecallField field, RcRecallShape shape)
 }
 
 /*
- * rc_recall_collect
- *		Find our fields among the children of the tree.
+ * Find our fields among the children of the tree.
  *
  * These stand in the order of the members.  Of several with one name the last counts, as for jsonb.
  * Records have their fields in the order of ours, or nearly; so the search
@@ -141,8 +138,7 @@ rc_recall_collect(RcRecall *recall, const cJSON *tree,
 }
 
 /*
- * rc_recall_read_identification
- *		Bring the identification to text, for its own column and for gtin.
+ * Bring the identification to text, for its own column and for gtin.
  *
  * Sets has_identification to false if it is no text.  A V1 text keeps its
  * marks; an array has its elements joined by one space.
@@ -207,9 +203,8 @@ append_elements(StringInfo str, const RcJsonMember *raw, char separator,
 }
 
 /*
- * rc_recall_append_text
- *		Append the text of a field, its line breaks as LF; nothing if it is
- *		absent, null or empty.
+ * Append the text of a field, its line breaks as LF; nothing if it is absent,
+ * null or empty.
  *
  * Fields that are lists have come as one text with "|" between the items, and
  * the identification has turned into an array one day: any other may, too, and
@@ -233,9 +228,8 @@ rc_recall_append_text(const RcRecall *recall, RcRecallField field,
 }
 
 /*
- * rc_recall_field_text
- *		The text of a field: NULL if it is absent, null or empty, or if it is
- *		an object or array; *fits is false for these two.
+ * The text of a field: NULL if it is absent, null or empty, or if it is an
+ * object or array; *fits is false for these two.
  *
  * The text is the tree's, or palloc'd.
  */

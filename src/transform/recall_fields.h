@@ -52,7 +52,7 @@ typedef struct RcRecall
 	bool		has_identification; /* brought to text in identification */
 	StringInfoData identification;
 	StringInfoData str;			/* the text at hand */
-	StringInfoData out;
+	RcFieldSink *sink;
 } RcRecall;
 
 extern RcRecallShape rc_recall_shape(const RcJsonMembers *members,

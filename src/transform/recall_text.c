@@ -30,8 +30,7 @@ static int	compare_gtin_code(const void *a, const void *b);
 static int	compare_gtin_place(const void *a, const void *b);
 
 /*
- * rc_recall_lines
- *		Append str with its line breaks as LF.
+ * Append str with its line breaks as LF.
  *
  * A line break is "¤", CRLF or a lone CR; in a list "|" too, which separates
  * its items.
@@ -61,8 +60,7 @@ rc_recall_lines(StringInfo out, const char *str, bool is_list)
 }
 
 /*
- * rc_recall_identification
- *		Bring the marks of an identification to plain text, in place.
+ * Bring the marks of an identification to plain text, in place.
  *
  * "|" becomes LF and "$" a space; runs of spaces become one, and spaces at
  * the ends of a line nothing.  So the two forms that the API has had, one
@@ -99,9 +97,8 @@ rc_recall_identification(StringInfo str)
 }
 
 /*
- * rc_recall_gtins
- *		Append the GTINs in str as a JSON array of strings, in their order
- *		and without repeats; null if there is none.
+ * Append the GTINs in str as a JSON array of strings, in their order and
+ * without repeats; nothing if there is none.
  *
  * A GTIN is a maximal run of 8, 12, 13 or 14 digits whose check digit holds
  * (GS1 General Specifications, "Check digit calculations").
@@ -114,10 +111,7 @@ rc_recall_gtins(StringInfo out, const char *str)
 	int			kept = 0;
 
 	if (n == 0)
-	{
-		appendStringInfoString(out, "null");
 		return;
-	}
 	qsort(gtins, n, sizeof(Gtin), compare_gtin_code);
 	for (int i = 0; i < n; i++)
 	{

@@ -14,22 +14,43 @@
 #include "mb/pg_wchar.h"
 #include "utils/memutils.h"
 
+#include "transform/json_sink.h"
 #include "transform/recall.h"
+
+/* What a source can name in its column "transform". */
+static const RcTransform transforms[] = {
+	{.name = "none"},
+	{.name = "recall",.key = rc_recall_key,.convert = rc_recall_convert},
+};
 
 static const char *check_line(const char *line, size_t len,
 							  RcJsonMembers *members);
 
 /*
- * rc_extract
- *		Make a record of one line of a source.
+ * The transform of that name.
+ */
+const RcTransform *
+rc_transform_find(const char *name)
+{
+	for (int i = 0; i < lengthof(transforms); i++)
+	{
+		if (strcmp(transforms[i].name, name) == 0)
+			return &transforms[i];
+	}
+	elog(ERROR, "unrecognized transform \"%s\"", name);
+	return NULL;				/* keep compiler quiet */
+}
+
+/*
+ * Make a record of one line of a source.
  *
  * Returns NULL when *out is filled, else why the line cannot become a record
  * (palloc'd or static); *out is then all but empty.  Everything in *out is palloc'd
  * in the current context, UTF-8, and null-terminated beside value_len.
  *
- * Without the recall transform the value is the line without the white space
- * at its end, and the key the text of the key field; a number keeps its
- * digits as they are written.  With it, see rc_recall_convert: the key is
+ * Where the transform converts nothing the value is the line without the white
+ * space at its end, and the key the text of the key field; a number keeps its
+ * digits as they are written.  For recalls see rc_recall_convert: the key is
  * then the reference of the recall.  The cursor is the text of the cursor
  * field as the source has it; NULL if it is absent, null or empty, or if it
  * is an object or array.  Of a line that is a JSON object, but no record,
@@ -38,11 +59,12 @@ static const char *check_line(const char *line, size_t len,
  * Raises only out-of-memory errors.
  */
 const char *
-rc_extract(const char *line, size_t len, const RcExtractOptions *options,
-		   RcExtracted *out)
+rc_transform(const char *line, size_t len, const RcTransformOptions *options,
+			 RcTransformed *out)
 {
+	const RcTransform *transform = options->transform;
 	RcJsonMembers members;
-	RcExtracted result = {0};
+	RcTransformed result = {0};
 	const char *error;
 
 	memset(out, 0, sizeof(*out));
@@ -55,12 +77,12 @@ rc_extract(const char *line, size_t len, const RcExtractOptions *options,
 		return error;
 	out->object = result.object = true;
 	if (options->key_field != NULL)
-		error = rc_extract_key(&members, options->key_field, &result.key);
+		error = rc_transform_key(&members, options->key_field, &result.key);
 	if (error != NULL)
 		return error;
 	out->key = result.key;
-	if (out->key && options->recall)
-		rc_recall_key(out->key);
+	if (out->key && transform->key)
+		transform->key(out->key);
 	if (members.flaw)
 		return members.flaw;
 
@@ -75,12 +97,18 @@ rc_extract(const char *line, size_t len, const RcExtractOptions *options,
 			result.cursor = NULL;
 	}
 
-	if (options->recall)
+	if (transform->convert)
 	{
-		error = rc_recall_convert(line, len, &members,
-								  options->fold_accents, &result);
+		RcJsonSink	json;
+
+		rc_json_sink_begin(&json, len + 1024);
+		error = transform->convert(line, len, &members, options, &json.sink,
+								   &result);
 		if (error != NULL)
 			return error;
+		rc_json_sink_end(&json);
+		result.value = json.out.data;
+		result.value_len = json.out.len;
 	}
 	else
 	{
@@ -112,13 +140,12 @@ check_line(const char *line, size_t len, RcJsonMembers *members)
 }
 
 /*
- * rc_extract_key
- *		Read the text of a key field into *key (palloc'd).
+ * Read the text of a key field into *key (palloc'd).
  *
  * Returns NULL, or what is wrong with the field.
  */
 const char *
-rc_extract_key(const RcJsonMembers *members, const char *field, char **key)
+rc_transform_key(const RcJsonMembers *members, const char *field, char **key)
 {
 	const RcJsonMember *member = rc_json_member(members, field);
 

@@ -1,35 +1,79 @@
 /*-------------------------------------------------------------------------
  *
  * transform.h
- *	  A line of a source to a record.
+ *	  A line of a source to a record, and what a transform has to provide.
+ *
+ * All text in here is UTF-8, whatever the encoding of the database.
  *
  *-------------------------------------------------------------------------
  */
 #ifndef RC_TRANSFORM_H
 #define RC_TRANSFORM_H
 
-#include "postgres.h"
+#include "record.h"
+#include "transform/json_line.h"
 
-typedef struct RcExtractOptions
+typedef struct RcTransform RcTransform;
+
+typedef struct RcTransformOptions
 {
-	bool		recall;			/* transform = recall; else none */
+	const RcTransform *transform;
 	bool		fold_accents;
 	const char *key_field;		/* NULL: records have no key */
 	const char *cursor_field;	/* NULL: there is no cursor */
-} RcExtractOptions;
+} RcTransformOptions;
 
-typedef struct RcExtracted
+typedef struct RcTransformed
 {
-	char	   *value;			/* JSON text of one object, UTF-8 */
+	char	   *value;			/* JSON text of one object */
 	int			value_len;
 	char	   *key;			/* NULL only without a key_field */
 	char	   *cursor;			/* text of the cursor field; NULL if null */
 	char	   *version;		/* sorts as versions do; NULL: not known */
 	bool		object;			/* the line is a JSON object, if no record */
-} RcExtracted;
+} RcTransformed;
 
-extern const char *rc_extract(const char *line, size_t len,
-							  const RcExtractOptions *options,
-							  RcExtracted *out);
+/*
+ * Where the fields of a record go, in their order.  "bytes" are a text, a time
+ * in ISO 8601, or a number or any other JSON as it is written; nothing of a
+ * field that is missing.
+ */
+typedef struct RcFieldSink RcFieldSink;
+
+struct RcFieldSink
+{
+	void		(*field) (RcFieldSink *sink, const char *name,
+						  RcFieldKind kind, const char *bytes, size_t len);
+};
+
+/*
+ * A transform: a row of the table in transform.c, and the check of a source's
+ * row (source_check() in the install script), which knows their names, too.
+ */
+struct RcTransform
+{
+	const char *name;
+
+	/* brings a key to the form that it has as one, in place; NULL: it has it */
+	void		(*key) (char *key);
+
+	/*
+	 * Hands the fields that it makes of a line to the sink, and sets key and
+	 * version of *out.  members are those of the line, which is one JSON
+	 * object.  Returns NULL, or why the line is no record (palloc'd or
+	 * static).  NULL: the line is the value.
+	 */
+	const char *(*convert) (const char *line, size_t len,
+							const RcJsonMembers *members,
+							const RcTransformOptions *options,
+							RcFieldSink *sink, RcTransformed *out);
+};
+
+extern const RcTransform *rc_transform_find(const char *name);
+extern const char *rc_transform(const char *line, size_t len,
+								const RcTransformOptions *options,
+								RcTransformed *out);
+extern const char *rc_transform_key(const RcJsonMembers *members,
+									const char *field, char **key);
 
 #endif							/* RC_TRANSFORM_H */

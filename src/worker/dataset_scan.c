@@ -42,13 +42,13 @@ rc_pass_add_line(RcPass *pass, const char *line, size_t len, bool may_be_half)
 	RcRun	   *run = pass->run;
 	RcSource   *source = run->source;
 	RcBatch    *batch = &pass->batch;
-	RcExtractOptions options = {
-		.recall = strcmp(source->transform, "recall") == 0,
+	RcTransformOptions options = {
+		.transform = pass->transform,
 		.fold_accents = source->fold_accents,
 		.key_field = run->asked.key_field,
 		.cursor_field = run->asked.cursor_field
 	};
-	RcExtracted extracted = {0};
+	RcTransformed made = {0};
 	RcRecord   *record;
 	const char *error;
 
@@ -56,12 +56,12 @@ rc_pass_add_line(RcPass *pass, const char *line, size_t len, bool may_be_half)
 	batch->lines++;
 	batch->bytes += len;
 	MemoryContextSwitchTo(run->batch_context);
-	error = rc_extract(line, len, &options, &extracted);
-	if (error != NULL && may_be_half && !extracted.object)
+	error = rc_transform(line, len, &options, &made);
+	if (error != NULL && may_be_half && !made.object)
 		raise_half_line(pass);
 	if (error != NULL)
 	{
-		rc_bad_line_add(pass, line, len, &extracted, error);
+		rc_bad_line_add(pass, line, len, &made, error);
 		MemoryContextSwitchTo(run->context);
 		return;
 	}
@@ -69,13 +69,13 @@ rc_pass_add_line(RcPass *pass, const char *line, size_t len, bool may_be_half)
 
 	record = &batch->records[batch->n];
 	init_record(pass, record);
-	record->key = extracted.key;
-	record->key_len = extracted.key ? (int) strlen(extracted.key) : -1;
-	record->value = extracted.value;
-	record->value_len = extracted.value_len;
-	batch->memory[batch->n].version = extracted.version;
-	if (extracted.cursor)
-		note_cursor(pass, extracted.cursor);
+	record->key = made.key;
+	record->key_len = made.key ? (int) strlen(made.key) : -1;
+	record->value = made.value;
+	record->value_len = made.value_len;
+	batch->memory[batch->n].version = made.version;
+	if (made.cursor)
+		note_cursor(pass, made.cursor);
 	batch->cursors[batch->n++] = batch->cursor;
 	MemoryContextSwitchTo(run->context);
 }

@@ -45,6 +45,7 @@ typedef struct RcPass
 {
 	RcRun	   *run;
 	RcSourceState *state;
+	const RcTransform *transform;
 	RcFieldKind kind;			/* of the cursor field */
 	char	   *stored_cursor;	/* as in source_state; NULL: none */
 	char	   *horizon;		/* no cursor of a time goes beyond this date */
@@ -78,7 +79,7 @@ extern void rc_pass_check_count(RcPass *pass, const RcReadRange *range);
 /* scan_bad_line.c */
 extern void rc_bad_lines_begin(RcRun *run);
 extern void rc_bad_line_add(RcPass *pass, const char *line, size_t len,
-							const RcExtracted *extracted, const char *error);
+							const RcTransformed *made, const char *error);
 extern void rc_bad_lines_check(RcPass *pass);
 extern void rc_bad_lines_drop(RcPass *pass);
 extern int	rc_bad_lines_bury(RcPass *pass, List *refused);

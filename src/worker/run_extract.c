@@ -266,6 +266,7 @@ begin_pass(RcPass *pass, const RcDatasetInfo *info)
 	if (source->key_field && info->records_count != 0)
 		(void) field_kind(run, run->asked.key_field, source->key_field,
 						  "key_field");
+	pass->transform = rc_transform_find(source->transform);
 	pass->horizon = day_after_tomorrow();
 	pass->ordered = true;
 	pass->stored_cursor = state->cursor;

@@ -40,7 +40,7 @@ typedef struct RcBuried
 } RcBuried;
 
 static void stop_if_array(RcPass *pass, const char *line, size_t len);
-static void stop_if_too_many(RcPass *pass, const RcExtracted *extracted,
+static void stop_if_too_many(RcPass *pass, const RcTransformed *made,
 							 const char *error);
 static RcBuried *find_buried(RcRun *run, const RcRecord *record);
 static bool bury(RcPass *pass, const RcRecord *record, int sqlstate,
@@ -67,24 +67,24 @@ rc_bad_lines_begin(RcRun *run)
  */
 void
 rc_bad_line_add(RcPass *pass, const char *line, size_t len,
-				const RcExtracted *extracted, const char *error)
+				const RcTransformed *made, const char *error)
 {
 	RcBadLine  *bad = palloc0(sizeof(RcBadLine));
 
 	pass->bad_in_row++;
-	if (!extracted->object)
+	if (!made->object)
 	{
 		pass->unreadable++;
 		pass->run->unreadable++;
 	}
 	stop_if_array(pass, line, len);
-	stop_if_too_many(pass, extracted, error);
+	stop_if_too_many(pass, made, error);
 
 	bad->record.topic = pass->run->source->topic;
 	bad->record.offset = -1;
 	bad->record.timestamp_ms = -1;
-	bad->record.key = extracted->key;
-	bad->record.key_len = extracted->key ? (int) strlen(extracted->key) : -1;
+	bad->record.key = made->key;
+	bad->record.key_len = made->key ? (int) strlen(made->key) : -1;
 	bad->record.value = memcpy(palloc(len + 1), line, len);
 	bad->record.value_len = (int) len;
 	bad->error = pstrdup(error);
@@ -121,7 +121,7 @@ stop_if_array(RcPass *pass, const char *line, size_t len)
  * does, fail before they are dead letters.  What came before them is safe.
  */
 static void
-stop_if_too_many(RcPass *pass, const RcExtracted *extracted, const char *error)
+stop_if_too_many(RcPass *pass, const RcTransformed *made, const char *error)
 {
 	RcStream   *stream = pass->run->stream;
 	int			limit = stream ? stream->stop_after : DEFAULT_STOP_AFTER;
@@ -139,7 +139,7 @@ stop_if_too_many(RcPass *pass, const RcExtracted *extracted, const char *error)
 	MemoryContextSwitchTo(pass->run->context);
 	error = rc_shown_utf8(error);
 	ereport(ERROR,
-			(errcode(extracted->object ?
+			(errcode(made->object ?
 					 ERRCODE_INVALID_TEXT_REPRESENTATION :
 					 ERRCODE_PROTOCOL_VIOLATION),
 			 errmsg("%d lines in a row of dataset \"%s\" became no record, the last one with: %s",

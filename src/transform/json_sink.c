@@ -1,0 +1,59 @@
+/*-------------------------------------------------------------------------
+ *
+ * json_sink.c
+ *	  Writes the fields of a record as a JSON object.
+ *
+ * It must not change a number, nor anything else that is JSON already.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "transform/json_sink.h"
+
+static void write_field(RcFieldSink *base, const char *name, RcFieldKind kind,
+						const char *bytes, size_t len);
+
+/* Begin an object of about "room" bytes, in the current context. */
+void
+rc_json_sink_begin(RcJsonSink *sink, size_t room)
+{
+	sink->sink.field = write_field;
+	initStringInfo(&sink->out);
+	enlargeStringInfo(&sink->out, room);
+	appendStringInfoChar(&sink->out, '{');
+}
+
+/* The object is then in sink->out. */
+void
+rc_json_sink_end(RcJsonSink *sink)
+{
+	appendStringInfoChar(&sink->out, '}');
+}
+
+/* RcFieldSink.field */
+static void
+write_field(RcFieldSink *base, const char *name, RcFieldKind kind,
+			const char *bytes, size_t len)
+{
+	StringInfo	out = &((RcJsonSink *) base)->out;
+
+	if (out->len > 1)
+		appendStringInfoChar(out, ',');
+	rc_json_write_string(out, name, strlen(name));
+	appendStringInfoChar(out, ':');
+	switch (kind)
+	{
+		case RC_FIELD_MISSING:
+			appendBinaryStringInfo(out, "null", 4);
+			break;
+		case RC_FIELD_TEXT:
+		case RC_FIELD_TIME:
+			rc_json_write_string(out, bytes, len);
+			break;
+		case RC_FIELD_NUMBER:
+		case RC_FIELD_JSON:
+			appendBinaryStringInfo(out, bytes, len);
+			break;
+	}
+}

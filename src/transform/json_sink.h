@@ -1,0 +1,22 @@
+/*-------------------------------------------------------------------------
+ *
+ * json_sink.h
+ *	  A sink that makes a JSON object of the fields of a record.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef RC_JSON_SINK_H
+#define RC_JSON_SINK_H
+
+#include "transform/transform.h"
+
+typedef struct RcJsonSink
+{
+	RcFieldSink sink;
+	StringInfoData out;
+} RcJsonSink;
+
+extern void rc_json_sink_begin(RcJsonSink *sink, size_t room);
+extern void rc_json_sink_end(RcJsonSink *sink);
+
+#endif							/* RC_JSON_SINK_H */
