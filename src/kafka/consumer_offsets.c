@@ -4,7 +4,7 @@
  *	  Asking brokers for offsets: ends of a partition, and points in time.
  *
  * It must not touch the assignment.  Blocking calls of librdkafka are made in
- * slices (see kafka_client.c).
+ * slices (see kafka_wait.c).
  *
  *-------------------------------------------------------------------------
  */

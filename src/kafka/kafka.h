@@ -23,7 +23,7 @@
 
 #include "nodes/pg_list.h"
 
-/* ---- kafka_client.c, kafka_config.c, kafka_files.c, kafka_error.c, kafka_log.c, kafka_topic.c ---- */
+/* ---- kafka_client.c, kafka_wait.c, kafka_log.c, kafka_topic.c ---- */
 
 typedef struct RcKafka RcKafka;
 
@@ -75,7 +75,7 @@ extern void rc_kafka_look_up(RcKafka *kafka, const char *topic, int timeout_ms,
 extern void rc_kafka_make_topics(RcKafka *kafka, List *topics, int timeout_ms);
 extern List *rc_kafka_topics_made(RcKafka *kafka);
 
-/* ---- producer.c, producer_delivery.c ---- */
+/* ---- producer.c, producer_settle.c ---- */
 
 typedef struct RcRefused
 {

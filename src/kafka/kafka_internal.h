@@ -84,7 +84,7 @@ typedef struct RcDeadline
 	int			slice_ms;
 } RcDeadline;
 
-/* kafka_client.c */
+/* kafka_wait.c */
 extern void rc_kafka_pause(RcKafka *kafka, long timeout_ms);
 extern bool rc_kafka_again(RcKafka *kafka, const RcDeadline *deadline);
 extern void rc_deadline_start(RcDeadline *deadline, int timeout_ms);

@@ -4,7 +4,7 @@
  *	  What a cluster knows: its id, its topics; and making a topic.
  *
  * A topic comes to be here and nowhere else.  Blocking calls of librdkafka
- * are made in slices (see kafka_client.c).
+ * are made in slices (see kafka_wait.c).
  *
  *-------------------------------------------------------------------------
  */

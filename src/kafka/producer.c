@@ -6,12 +6,6 @@
  * It must not drop a record: each is delivered, refused, or part of an error
  * after which the caller sends it again.
  *
- * A broker accepts or refuses whole batches, so a record that it will not
- * have (too large for its topic, without a key in a compacted topic) takes
- * its neighbours down with it.  Which one it is is found by sending the batch
- * again in ever smaller parts; see settle().  What came after it in the same
- * partition is sent again, too: it reaches the topic twice, but in order.
- *
  *-------------------------------------------------------------------------
  */
 #include "kafka/producer_internal.h"
@@ -28,12 +22,6 @@
  */
 #define STALL_MS	60000
 
-/*
- * How long a wait lasts at most before the deadline is looked at, and what is
- * queued is pushed again: a broker may have come up meanwhile.
- */
-#define WAIT_MS		100
-
 /* How long a push may hold us up: time for the broker threads to wake up. */
 #define PUSH_MS		10
 
@@ -41,15 +29,7 @@ static RcTopic *find_topic(RcProducer *producer, const char *name);
 static RcTopic *make_topic(RcKafka *kafka, const char *name);
 static rd_kafka_headers_t *make_headers(const RcRecord *record);
 static const char *bytes_of(const char *bytes, int len);
-static rd_kafka_resp_err_t produce(RcKafka *kafka, RcTopic *topic,
-								   int32 partition, const RcRecord *record,
-								   rd_kafka_headers_t *headers, uint64 tag);
 static void wait_for_room(RcKafka *kafka, RcTopic *topic);
-static bool wait_for_reports(RcKafka *kafka, const RcDeadline *deadline);
-static void settle(RcKafka *kafka, const RcDeadline *deadline);
-static void send_again(RcKafka *kafka, int count);
-static void check_failed(RcKafka *kafka);
-static void fail(RcKafka *kafka, RcTopic *topic, rd_kafka_resp_err_t err);
 
 /*
  * Have delivery reports come here.
@@ -130,9 +110,9 @@ rc_producer_send(RcKafka *kafka, const RcRecord *record, uint64 tag)
 		RcDeadline	deadline;
 
 		rc_deadline_start(&deadline, STALL_MS);
-		settle(kafka, &deadline);
+		rc_producer_settle(kafka, &deadline);
 	}
-	check_failed(kafka);
+	rc_producer_check(kafka);
 
 	for (;;)
 	{
@@ -144,7 +124,7 @@ rc_producer_send(RcKafka *kafka, const RcRecord *record, uint64 tag)
 	if (rc_delivery_is_refusal(err))
 		rc_delivery_refuse(producer, tag, err);
 	else if (err)
-		fail(kafka, topic, err);
+		rc_producer_fail(kafka, topic, err);
 }
 
 /*
@@ -164,8 +144,8 @@ rc_producer_flush(RcKafka *kafka, int timeout_ms, List **refused)
 
 	*refused = NIL;
 	rc_deadline_start(&deadline, timeout_ms);
-	settle(kafka, &deadline);
-	check_failed(kafka);
+	rc_producer_settle(kafka, &deadline);
+	rc_producer_check(kafka);
 	*refused = rc_delivery_refusals(kafka->producer);
 }
 
@@ -191,8 +171,8 @@ rc_producer_try(RcKafka *kafka, RcTopic *topic, const RcRecord *record,
 				uint64 tag)
 {
 	rd_kafka_headers_t *headers = make_headers(record);
-	rd_kafka_resp_err_t err = produce(kafka, topic, RD_KAFKA_PARTITION_UA,
-									  record, headers, tag);
+	rd_kafka_resp_err_t err = rc_producer_produce(kafka, topic, RD_KAFKA_PARTITION_UA,
+												  record, headers, tag);
 
 	if (err && headers != NULL)
 		rd_kafka_headers_destroy(headers);
@@ -296,9 +276,9 @@ bytes_of(const char *bytes, int len)
  * Hand a copy of a record to librdkafka.  It takes the headers, unless it
  * returns an error.
  */
-static rd_kafka_resp_err_t
-produce(RcKafka *kafka, RcTopic *topic, int32 partition, const RcRecord *record,
-		rd_kafka_headers_t *headers, uint64 tag)
+rd_kafka_resp_err_t
+rc_producer_produce(RcKafka *kafka, RcTopic *topic, int32 partition, const RcRecord *record,
+					rd_kafka_headers_t *headers, uint64 tag)
 {
 	const char *key = bytes_of(record->key, record->key_len);
 	const char *value = bytes_of(record->value, record->value_len);
@@ -336,117 +316,18 @@ wait_for_room(RcKafka *kafka, RcTopic *topic)
 		long		left = rc_deadline_left(&deadline);
 
 		if (left == 0)
-			fail(kafka, topic, RD_KAFKA_RESP_ERR__TIMED_OUT);
+			rc_producer_fail(kafka, topic, RD_KAFKA_RESP_ERR__TIMED_OUT);
 		rc_producer_push(kafka);
-		rc_kafka_wait(kafka, Min(left, WAIT_MS));
-		check_failed(kafka);
+		rc_kafka_wait(kafka, Min(left, RC_PRODUCER_WAIT_MS));
+		rc_producer_check(kafka);
 	} while (producer->reports == before);
-}
-
-/*
- * Wait until every record has its report.  Returns false if time is up.
- */
-static bool
-wait_for_reports(RcKafka *kafka, const RcDeadline *deadline)
-{
-	RcProducer *producer = kafka->producer;
-
-	rd_kafka_poll(kafka->rk, 0);
-	while (producer->outstanding > 0)
-	{
-		long		left = rc_deadline_left(deadline);
-
-		if (left == 0)
-			return false;
-		rc_producer_push(kafka);
-		if (producer->outstanding == 0)
-			break;
-		rc_kafka_wait(kafka, Min(left, WAIT_MS));
-		if (producer->failed)
-			break;
-	}
-	return true;
-}
-
-/*
- * Wait for all reports; then, as long as there are batches that were refused,
- * send their records again, each time half as many at once, until the one
- * that is to blame travels alone.
- */
-static void
-settle(RcKafka *kafka, const RcDeadline *deadline)
-{
-	RcProducer *producer = kafka->producer;
-	int			count = 0;
-
-	for (;;)
-	{
-		bool		again;
-
-		if (!wait_for_reports(kafka, deadline))
-			fail(kafka, producer->current, RD_KAFKA_RESP_ERR__TIMED_OUT);
-		producer->alone = false;
-		check_failed(kafka);
-
-		again = producer->again.length > 0;
-		rc_again_join(&producer->again, &producer->rest);
-		producer->rest = producer->again;
-		memset(&producer->again, 0, sizeof(RcAgainList));
-		if (producer->rest.length == 0)
-			break;
-
-		if (count == 0)
-			count = producer->rest.length / 2;
-		else
-			count = again ? count / 2 : count * 2;
-		count = Min(Max(count, 1), producer->rest.length);
-		send_again(kafka, count);
-	}
-}
-
-/*
- * Send the first "count" records of the rest.  They fit into the local queue,
- * from which they came.
- */
-static void
-send_again(RcKafka *kafka, int count)
-{
-	RcProducer *producer = kafka->producer;
-	RcTopic    *topic;
-
-	for (topic = producer->topics; topic != NULL; topic = topic->next)
-	{
-		for (int i = 0; i < topic->nspots; i++)
-			topic->spots[i].doubtful = false;
-	}
-	producer->alone = (count == 1);
-
-	while (count-- > 0)
-	{
-		RcAgain    *again = producer->rest.first;
-		RcRecord	record = {0};
-		rd_kafka_resp_err_t err;
-
-		record.key = again->data;
-		record.key_len = again->key_len;
-		record.value = again->data + Max(again->key_len, 0);
-		record.value_len = again->value_len;
-		record.timestamp_ms = again->timestamp_ms;
-		err = produce(kafka, again->topic, again->partition, &record,
-					  again->headers, again->tag);
-		if (err)
-			fail(kafka, again->topic, err);
-		producer->rest.first = again->next;
-		producer->rest.length--;
-		free(again);
-	}
 }
 
 /*
  * Raise what the callback has noted.
  */
-static void
-check_failed(RcKafka *kafka)
+void
+rc_producer_check(RcKafka *kafka)
 {
 	RcProducer *producer = kafka->producer;
 
@@ -456,15 +337,15 @@ check_failed(RcKafka *kafka)
 		ereport(ERROR,
 				(errcode(ERRCODE_OUT_OF_MEMORY),
 				 errmsg("out of memory")));
-	fail(kafka, producer->failed_topic, producer->failed);
+	rc_producer_fail(kafka, producer->failed_topic, producer->failed);
 }
 
 /*
  * Raise an error that leaves records undelivered.  A fatal error of the
  * producer is told in the words and by the code of its cause.
  */
-static void
-fail(RcKafka *kafka, RcTopic *topic, rd_kafka_resp_err_t err)
+void
+rc_producer_fail(RcKafka *kafka, RcTopic *topic, rd_kafka_resp_err_t err)
 {
 	char		words[RC_KAFKA_WORDS];
 	rd_kafka_resp_err_t fatal;

@@ -1,14 +1,14 @@
 /*-------------------------------------------------------------------------
  *
  * producer_internal.h
- *	  A producer's state, for producer.c and producer_delivery.c.
+ *	  A producer's state, for the files producer*.c and kafka_topic_create.c.
  *
  * What is marked as written by the callback is plain memory: see kafka_log.c.
  *
  *-------------------------------------------------------------------------
  */
-#ifndef RC_KAFKA_DELIVERY_H
-#define RC_KAFKA_DELIVERY_H
+#ifndef RC_PRODUCER_INTERNAL_H
+#define RC_PRODUCER_INTERNAL_H
 
 #include "kafka/kafka_internal.h"
 
@@ -67,7 +67,7 @@ struct RcProducer
 								 * producer_publish.c */
 	bool		alone;			/* one record is on its way, by itself */
 	List	   *making;			/* names of the topics asked for */
-	RcAgainList rest;			/* to be sent again; see settle() */
+	RcAgainList rest;			/* to be sent again; see rc_producer_settle() */
 
 	/* written by the callback */
 	int64		outstanding;	/* records without a report */
@@ -81,9 +81,29 @@ struct RcProducer
 	int			refusals_size;
 };
 
+/*
+ * How long a wait lasts at most before the deadline is looked at, and what is
+ * queued is pushed again: a broker may have come up meanwhile.
+ */
+#define RC_PRODUCER_WAIT_MS	100
+
+/* producer.c */
 extern RcTopic *rc_producer_topic(RcKafka *kafka, const char *name);
 extern rd_kafka_resp_err_t rc_producer_try(RcKafka *kafka, RcTopic *topic,
 										   const RcRecord *record, uint64 tag);
+extern rd_kafka_resp_err_t rc_producer_produce(RcKafka *kafka, RcTopic *topic,
+											   int32 partition,
+											   const RcRecord *record,
+											   rd_kafka_headers_t *headers,
+											   uint64 tag);
+extern void rc_producer_check(RcKafka *kafka);
+extern void rc_producer_fail(RcKafka *kafka, RcTopic *topic,
+							 rd_kafka_resp_err_t err);
+
+/* producer_settle.c */
+extern void rc_producer_settle(RcKafka *kafka, const RcDeadline *deadline);
+
+/* producer_delivery.c */
 extern void rc_delivery_cb(rd_kafka_t *rk, const rd_kafka_message_t *message,
 						   void *opaque);
 extern bool rc_delivery_is_refusal(rd_kafka_resp_err_t err);
@@ -93,4 +113,4 @@ extern List *rc_delivery_refusals(RcProducer *producer);
 extern void rc_again_join(RcAgainList *front, RcAgainList *back);
 extern void rc_again_free(RcAgainList *list);
 
-#endif							/* RC_KAFKA_DELIVERY_H */
+#endif							/* RC_PRODUCER_INTERNAL_H */

@@ -6,7 +6,7 @@
  *
  * http_config.c reads the configuration file, http_transfer.c moves a request
  * on and waits, http_receive.c takes what comes, http_response.c reads answers'
- * headers and reports what went wrong.
+ * headers, http_error.c reports what went wrong.
  *
  * It must not know what is fetched, must not be called by the postmaster
  * (libcurl and OpenSSL start here, and threads do not survive a fork), and

@@ -1,8 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * http_internal.h
- *	  What http.c, http_config.c, http_transfer.c, http_receive.c and
- *	  http_response.c share.
+ *	  What http.c, http_config.c, http_transfer.c, http_receive.c,
+ *	  http_response.c and http_error.c share.
  *
  * The only header of ours that includes libcurl's; no other file may include
  * it.
@@ -152,8 +152,10 @@ extern size_t rc_http_on_body(char *data, size_t size, size_t n, void *arg);
 extern bool rc_http_decompress(RcHttp *http);
 extern bool rc_http_pending(RcHttp *http);
 
-/* http_response.c */
+/* http_error.c */
 pg_noreturn extern void rc_http_raise(RcHttp *http);
+
+/* http_response.c */
 extern void rc_http_show_url(RcHttp *http, const char *url);
 extern void rc_http_read_headers(RcHttp *http);
 extern void rc_http_check_encoding(RcHttp *http);

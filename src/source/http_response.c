@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * http_response.c
- *	  What an HTTP answer's headers say, and reports of what went wrong.
+ *	  What an HTTP answer's headers say, and where it sends us.
  *
  * It must not show what may be secret: of URLs, the user, the password and
  * the query are left out.
@@ -13,21 +13,14 @@
 #include <ctype.h>
 
 #include "source/http_internal.h"
-#include "mb/pg_wchar.h"
-#include "utils/datetime.h"
+#include "source/iso_time.h"
 #include "utils/timestamp.h"
 
 static const char *header(RcHttp *http, const char *name);
 static int64 header_number(RcHttp *http, const char *name);
-static TimestampTz parse_iso_time(const char *text);
-static bool parse_zone(const char *text, int *seconds);
 static bool same_origin(const char *a, const char *b);
 static bool has_credentials(const char *url);
 static bool same_part(CURLU *a, CURLU *b, CURLUPart part);
-static int	error_code(RcHttp *http);
-static long proxy_status(RcHttp *http);
-static char *reason_of(RcHttp *http, bool *is_private);
-static const char *hint_of(RcHttp *http);
 
 /*
  * Fill http->response from the headers of the last answer.
@@ -111,84 +104,11 @@ rc_http_parse_time(const char *text)
 		return GetCurrentTimestamp() + number * USECS_PER_SEC;
 	}
 
-	parsed = parse_iso_time(text);
+	parsed = rc_iso_time(text);
 	if (parsed != 0)
 		return parsed;
 	date = curl_getdate(text, NULL);
 	return date == (time_t) -1 ? 0 : time_t_to_timestamptz((pg_time_t) date);
-}
-
-/*
- * Read "2026-08-12 00:00:00+00:00" and its like; 0 if it is none.
- * timestamptz_in() would throw, and depends on settings.
- */
-static TimestampTz
-parse_iso_time(const char *text)
-{
-	int			year;
-	int			month;
-	int			day;
-	int			hour = 0;
-	int			minute = 0;
-	int			second = 0;
-	int			zone;
-	int			used = 0;
-	char		separator;
-	int64		seconds;
-
-	if (sscanf(text, "%4d-%2d-%2d%c%2d:%2d:%2d%n", &year, &month, &day,
-			   &separator, &hour, &minute, &second, &used) < 7)
-		return 0;
-	if (separator != 'T' && separator != ' ')
-		return 0;
-	if (year < 1970 || month < 1 || month > MONTHS_PER_YEAR || day < 1 ||
-		day > day_tab[isleap(year)][month - 1] ||
-		hour < 0 || hour > 23 || minute < 0 || minute > 59 ||
-		second < 0 || second > 60)
-		return 0;
-
-	text += used;
-	if (*text == '.')
-	{
-		text++;
-		while (isdigit((unsigned char) *text))
-			text++;
-	}
-	if (!parse_zone(text, &zone))
-		return 0;
-
-	seconds = (int64) (date2j(year, month, day) - POSTGRES_EPOCH_JDATE) * SECS_PER_DAY +
-		hour * SECS_PER_HOUR + minute * SECS_PER_MINUTE + second - zone;
-	return seconds * USECS_PER_SEC;
-}
-
-/*
- * Read "Z", "+02:00", "+0200", "+02" or nothing, as seconds east of UTC.
- */
-static bool
-parse_zone(const char *text, int *seconds)
-{
-	int			hours;
-	int			minutes = 0;
-	char		sign;
-
-	*seconds = 0;
-	while (*text == ' ')
-		text++;
-	sign = *text;
-	if (*text == '\0' || *text == 'Z' || strcmp(text, "UTC") == 0 ||
-		strcmp(text, "GMT") == 0)
-		return true;
-	if (sign != '+' && sign != '-')
-		return false;
-	if (sscanf(text + 1, "%2d:%2d", &hours, &minutes) < 1)
-		return false;
-	if (strchr(text, ':') == NULL)
-		sscanf(text + 1, "%2d%2d", &hours, &minutes);
-	*seconds = (hours * MINS_PER_HOUR + minutes) * SECS_PER_MINUTE;
-	if (sign == '-')
-		*seconds = -*seconds;
-	return true;
 }
 
 /*
@@ -335,148 +255,4 @@ same_part(CURLU *a, CURLU *b, CURLUPart part)
 	curl_free(pa);
 	curl_free(pb);
 	return same;
-}
-
-/*
- * The status that a proxy has refused a tunnel with; 0 if it has not.
- */
-static long
-proxy_status(RcHttp *http)
-{
-	long		status = 0;
-
-	if (http->connected || !http->proxied ||
-		curl_easy_getinfo(http->easy, CURLINFO_HTTP_CONNECTCODE,
-						  &status) != CURLE_OK || status < 300)
-		return 0;
-	return status;
-}
-
-/*
- * The SQLSTATE of a transfer's end.
- */
-static int
-error_code(RcHttp *http)
-{
-	if (proxy_status(http) == 407)
-		return ERRCODE_INSUFFICIENT_PRIVILEGE;
-	switch (http->result)
-	{
-		case CURLE_URL_MALFORMAT:
-			return ERRCODE_INVALID_PARAMETER_VALUE;
-		case CURLE_UNSUPPORTED_PROTOCOL:
-			/* also what libcurl says of an answer that is no HTTP */
-			return http->connected ? ERRCODE_PROTOCOL_VIOLATION :
-				ERRCODE_INVALID_PARAMETER_VALUE;
-		case CURLE_OK:			/* no headers */
-		case CURLE_WEIRD_SERVER_REPLY:
-		case CURLE_BAD_CONTENT_ENCODING:
-			return ERRCODE_PROTOCOL_VIOLATION;
-		case CURLE_WRITE_ERROR:
-			return http->no_memory ? ERRCODE_OUT_OF_MEMORY :
-				ERRCODE_PROTOCOL_VIOLATION;
-		case CURLE_OUT_OF_MEMORY:
-			return ERRCODE_OUT_OF_MEMORY;
-		case CURLE_SSL_CACERT_BADFILE:
-			return ERRCODE_CONFIG_FILE_ERROR;
-		default:
-			return ERRCODE_CONNECTION_FAILURE;
-	}
-}
-
-/*
- * Why the transfer ended, mostly in libcurl's words.  *is_private is set when
- * those name what is in the configuration file, which is not for everybody.
- */
-static char *
-reason_of(RcHttp *http, bool *is_private)
-{
-	*is_private = false;
-	if (http->stalled && http->silent_ms >= rc_http_timeout * 1000.0)
-		return psprintf("the server sent nothing for %d seconds",
-						rc_http_timeout);
-	if (http->stalled)
-		return psprintf("the server sent fewer than %d bytes per second for %d seconds",
-						RC_HTTP_MIN_SPEED, rc_http_timeout);
-	if (http->no_memory)
-		return pstrdup("out of memory");
-	if (http->cut)
-		return pstrdup("the compressed answer was cut");
-	if (http->result == CURLE_OK)
-		return pstrdup("the answer has no headers");
-	if (proxy_status(http) != 0)
-		return psprintf("the proxy answered with HTTP status %ld",
-						proxy_status(http));
-	*is_private = http->result == CURLE_SSL_CACERT_BADFILE ||
-		(http->proxied && !http->connected);
-	if (http->error[0] != '\0' && !*is_private)
-		return rc_http_printable(http->error, strlen(http->error));
-	return pstrdup(curl_easy_strerror(http->result));
-}
-
-/*
- * What to do about it; NULL if only time can.
- */
-static const char *
-hint_of(RcHttp *http)
-{
-	if (http->result == CURLE_PEER_FAILED_VERIFICATION)
-		return "A file of trusted certificates can be given as \"ca_file\" in the file that \"rappel_conso.http_config_file\" names.";
-	if (http->result == CURLE_SSL_CACERT_BADFILE)
-		return "Check \"ca_file\" in the file that \"rappel_conso.http_config_file\" names.";
-	if (http->connected)
-		return NULL;
-	if (http->proxied)
-		return "Check \"proxy\", \"proxy_user\" and \"proxy_password\" in the file that \"rappel_conso.http_config_file\" names.";
-	if (http->result == CURLE_COULDNT_RESOLVE_HOST ||
-		http->result == CURLE_COULDNT_CONNECT ||
-		http->result == CURLE_OPERATION_TIMEDOUT)
-		return "Check the url of the source.  If this machine reaches other hosts only through a proxy, give it as \"proxy\", with \"proxy_user\" and \"proxy_password\" where it wants them, in the file that \"rappel_conso.http_config_file\" names; environment variables are not used.";
-	return NULL;
-}
-
-/*
- * Report why the transfer ended.  Everything that may pass by itself has a
- * SQLSTATE of class 08.
- */
-void
-rc_http_raise(RcHttp *http)
-{
-	bool		is_private;
-	char	   *reason = reason_of(http, &is_private);
-	const char *hint = hint_of(http);
-
-	ereport(ERROR,
-			(errcode(error_code(http)),
-			 http->connected ?
-			 errmsg("could not read from \"%s\": %s", http->url, reason) :
-			 errmsg("could not connect to \"%s\": %s", http->url, reason),
-			 http->headers_done ?
-			 errdetail("%lld bytes and %lld whole lines of the answer had come.",
-					   (long long) http->bytes, (long long) http->lines) : 0,
-			 is_private && http->error[0] != '\0' ?
-			 errdetail_log("%s", rc_http_printable(http->error,
-												   strlen(http->error))) : 0,
-			 hint != NULL ? errhint("%s", hint) : 0));
-	pg_unreachable();
-}
-
-/*
- * Foreign text made fit for a message: palloc'd, null-terminated, in the
- * server's encoding, where what cannot be is "?"; control characters become
- * spaces.
- */
-char *
-rc_http_printable(const char *text, size_t len)
-{
-	char	   *result = palloc(len + 1);
-
-	for (size_t i = 0; i < len; i++)
-	{
-		unsigned char c = (unsigned char) text[i];
-
-		result[i] = (c < ' ' || c == 0x7f) ? ' ' : text[i];
-	}
-	result[len] = '\0';
-	return rc_shown_utf8(result);
 }

@@ -1,0 +1,116 @@
+/*-------------------------------------------------------------------------
+ *
+ * producer_settle.c
+ *	  Waiting until each record sent is delivered or refused.
+ *
+ * A broker accepts or refuses whole batches, so a record that it will not
+ * have (too large for its topic, without a key in a compacted topic) takes
+ * its neighbours down with it.  Which one it is is found by sending the batch
+ * again in ever smaller parts.  What came after it in the same partition is sent
+ * again, too: it reaches the topic twice, but in order.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "kafka/producer_internal.h"
+
+static bool wait_for_reports(RcKafka *kafka, const RcDeadline *deadline);
+static void send_again(RcKafka *kafka, int count);
+
+/*
+ * Wait until every record has its report.  Returns false if time is up.
+ */
+static bool
+wait_for_reports(RcKafka *kafka, const RcDeadline *deadline)
+{
+	RcProducer *producer = kafka->producer;
+
+	rd_kafka_poll(kafka->rk, 0);
+	while (producer->outstanding > 0)
+	{
+		long		left = rc_deadline_left(deadline);
+
+		if (left == 0)
+			return false;
+		rc_producer_push(kafka);
+		if (producer->outstanding == 0)
+			break;
+		rc_kafka_wait(kafka, Min(left, RC_PRODUCER_WAIT_MS));
+		if (producer->failed)
+			break;
+	}
+	return true;
+}
+
+/*
+ * Wait for all reports; then, as long as there are batches that were refused,
+ * send their records again, each time half as many at once, until the one
+ * that is to blame travels alone.
+ */
+void
+rc_producer_settle(RcKafka *kafka, const RcDeadline *deadline)
+{
+	RcProducer *producer = kafka->producer;
+	int			count = 0;
+
+	for (;;)
+	{
+		bool		again;
+
+		if (!wait_for_reports(kafka, deadline))
+			rc_producer_fail(kafka, producer->current, RD_KAFKA_RESP_ERR__TIMED_OUT);
+		producer->alone = false;
+		rc_producer_check(kafka);
+
+		again = producer->again.length > 0;
+		rc_again_join(&producer->again, &producer->rest);
+		producer->rest = producer->again;
+		memset(&producer->again, 0, sizeof(RcAgainList));
+		if (producer->rest.length == 0)
+			break;
+
+		if (count == 0)
+			count = producer->rest.length / 2;
+		else
+			count = again ? count / 2 : count * 2;
+		count = Min(Max(count, 1), producer->rest.length);
+		send_again(kafka, count);
+	}
+}
+
+/*
+ * Send the first "count" records of the rest.  They fit into the local queue,
+ * from which they came.
+ */
+static void
+send_again(RcKafka *kafka, int count)
+{
+	RcProducer *producer = kafka->producer;
+	RcTopic    *topic;
+
+	for (topic = producer->topics; topic != NULL; topic = topic->next)
+	{
+		for (int i = 0; i < topic->nspots; i++)
+			topic->spots[i].doubtful = false;
+	}
+	producer->alone = (count == 1);
+
+	while (count-- > 0)
+	{
+		RcAgain    *again = producer->rest.first;
+		RcRecord	record = {0};
+		rd_kafka_resp_err_t err;
+
+		record.key = again->data;
+		record.key_len = again->key_len;
+		record.value = again->data + Max(again->key_len, 0);
+		record.value_len = again->value_len;
+		record.timestamp_ms = again->timestamp_ms;
+		err = rc_producer_produce(kafka, again->topic, again->partition, &record,
+								  again->headers, again->tag);
+		if (err)
+			rc_producer_fail(kafka, again->topic, err);
+		producer->rest.first = again->next;
+		producer->rest.length--;
+		free(again);
+	}
+}
