@@ -115,6 +115,7 @@ convert(const char *bytes, int len, int from, int to)
 		return pg_verify_mbstr(to, bytes, len, true) ?
 			pnstrdup(bytes, len) : NULL;
 
+	Assert(IsTransactionState());
 	conversion = FindDefaultConversionProc(from, to);
 	if (!OidIsValid(conversion))
 		return NULL;

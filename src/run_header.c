@@ -13,6 +13,7 @@
  */
 #include "run_header.h"
 
+#include "access/xact.h"
 #include "access/xlog.h"
 #include "catalog/namespace.h"
 #include "rappel_conso.h"
@@ -27,8 +28,10 @@ static const RcHeader *find_header(const RcRecord *record);
 char *
 rc_run_header_prefix(void)
 {
-	Oid			schema = get_namespace_oid(RC_SCHEMA, false);
+	Oid			schema;
 
+	Assert(IsTransactionState());
+	schema = get_namespace_oid(RC_SCHEMA, false);
 	return psprintf(UINT64_FORMAT ".%u.", GetSystemIdentifier(),
 					get_relname_relid("run", schema));
 }

@@ -13,6 +13,7 @@
  */
 #include "kafka/consumer_internal.h"
 
+#include "access/xact.h"
 #include "utils/memutils.h"
 
 /*
@@ -71,6 +72,7 @@ rc_consumer_fetch(RcKafka *kafka, RcRecord *records, int max, Size max_bytes)
 	Size		bytes = 0;
 	int			n = 0;
 
+	Assert(!IsTransactionState());
 	rd_kafka_poll(kafka->rk, 0);
 	rc_report_emit(kafka);
 

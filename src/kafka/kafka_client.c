@@ -14,6 +14,7 @@
 #include <pthread.h>
 #include <unistd.h>
 
+#include "access/xact.h"
 #include "miscadmin.h"
 #include "storage/fd.h"
 #include "storage/ipc.h"
@@ -58,6 +59,7 @@ rc_kafka_open(RcKafkaKind kind, const char *client_id, const char *group_id)
 	static bool registered = false;
 	RcKafka    *kafka = handle_for(kind);
 
+	Assert(!IsTransactionState());
 	if (!IsUnderPostmaster)
 		elog(ERROR, "cannot start a Kafka client in the postmaster");
 	if (!registered)

@@ -15,6 +15,7 @@
 
 #include <unistd.h>
 
+#include "access/xact.h"
 #include "miscadmin.h"
 #include "postmaster/interrupt.h"
 #include "storage/latch.h"
@@ -41,6 +42,7 @@ rc_kafka_wait(RcKafka *kafka, long timeout_ms)
 	bool		woken = false;
 	int			events;
 
+	Assert(!IsTransactionState());
 	if (kafka->kind == RC_KAFKA_CONSUMER && rc_consumer_has_more(kafka))
 	{
 		timeout_ms = 0;
@@ -75,6 +77,7 @@ rc_kafka_pause(RcKafka *kafka, long timeout_ms)
 {
 	int			events;
 
+	Assert(!IsTransactionState());
 	events = WaitLatch(MyLatch,
 					   WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 					   timeout_ms, PG_WAIT_EXTENSION);
@@ -158,6 +161,7 @@ rc_deadline_slice(RcDeadline *deadline)
 	int			slice = (int) Min(deadline->slice_ms,
 								  rc_deadline_left(deadline));
 
+	Assert(!IsTransactionState());
 	deadline->slice_ms = Min(deadline->slice_ms * 2, SLICE_MAX_MS);
 	return slice;
 }

@@ -10,6 +10,7 @@
  */
 #include "kafka/producer_internal.h"
 
+#include "access/xact.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
@@ -98,6 +99,7 @@ rc_producer_send(RcKafka *kafka, const RcRecord *record, uint64 tag)
 	RcTopic    *topic = rc_producer_topic(kafka, record->topic);
 	rd_kafka_resp_err_t err;
 
+	Assert(!IsTransactionState());
 	if (++producer->unserved >= SERVE_EVERY)
 	{
 		producer->unserved = 0;
@@ -146,6 +148,7 @@ rc_producer_flush(RcKafka *kafka, int timeout_ms, List **refused)
 	rc_deadline_start(&deadline, timeout_ms);
 	rc_producer_settle(kafka, &deadline);
 	rc_producer_check(kafka);
+	Assert(kafka->producer->outstanding == 0);
 	*refused = rc_delivery_refusals(kafka->producer);
 }
 

@@ -17,8 +17,8 @@
  */
 #include "postgres.h"
 
+#include "miscadmin.h"
 #include "source/http_internal.h"
-#include "nodes/pg_list.h"
 #include "storage/fd.h"
 #include "storage/ipc.h"
 #include "utils/memutils.h"
@@ -174,6 +174,7 @@ rc_http_read_line(RcHttp *http, char **line, size_t *len)
 	if (newline == NULL && http->scanned == 0)
 		return false;
 
+	Assert(http->end < http->capacity);
 	*line = unread;
 	http->half_line = newline == NULL;
 	*len = newline != NULL ? newline - unread : http->scanned;
@@ -291,6 +292,7 @@ start_library(void)
 	CURLcode	code;
 	sigset_t	save;
 
+	Assert(IsUnderPostmaster);
 	if (!hooked)
 	{
 		before_shmem_exit(release_at_exit, (Datum) 0);

@@ -14,9 +14,10 @@
  */
 #include "postgres.h"
 
-#include "source/http_internal.h"
+#include "access/xact.h"
 #include "miscadmin.h"
 #include "portability/instr_time.h"
+#include "source/http_internal.h"
 #include "storage/latch.h"
 #include "utils/wait_event.h"
 
@@ -133,6 +134,7 @@ set_headers(RcHttp *http, const char *url)
 void
 rc_http_pump(RcHttp *http)
 {
+	Assert(!IsTransactionState());
 	CHECK_FOR_INTERRUPTS();
 
 	/* nothing was ever asked, or the request was finished */

@@ -67,6 +67,7 @@ rc_transform(const char *line, size_t len, const RcTransformOptions *options,
 	RcTransformed result = {0};
 	const char *error;
 
+	Assert(transform != NULL);
 	memset(out, 0, sizeof(*out));
 	while (len > 0 && strchr(" \t\r\n", line[len - 1]) != NULL &&
 		   line[len - 1] != '\0')

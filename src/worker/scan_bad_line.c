@@ -71,6 +71,7 @@ rc_bad_line_add(RcPass *pass, const char *line, size_t len,
 {
 	RcBadLine  *bad = palloc0(sizeof(RcBadLine));
 
+	Assert(CurrentMemoryContext == pass->run->batch_context);
 	pass->bad_in_row++;
 	if (!made->object)
 	{

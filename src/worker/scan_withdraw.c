@@ -31,6 +31,7 @@ rc_pass_withdraw(RcPass *pass)
 	int64		accepted = pass->state->missing_accepted;
 	int64		missing;
 
+	Assert(pass->batch.n == 0 && pass->batch.lines == 0);
 	rc_transaction_begin();
 	rc_source_fence(source, run->destination, pass->state);
 	if (run->unreadable == 0)
