@@ -107,11 +107,14 @@ valgrind:
 
 ## make indent        formats the C files with pg_bsd_indent
 ## make lint          shows what it would change, and fails if there is any, or
-##                    if tests repeat each other's helpers
+##                    if tests repeat each other's helpers, or if a file of src
+##                    knows what its room must not (test/layers)
 indent:
 	@test/indent
-lint:
+lint: all
 	@test/helpers
+	@test/layers --self-check
+	@test/layers
 	@test/indent --check
 
 .PHONY: help deps test-deps test-all demo demo-kafka demo-psql demo-stop demo-clean \
