@@ -1,12 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * dataset_scan.h
- *	  A pass over a dataset: what run_extract.c and dataset_scan.c share.
+ *	  A pass over a dataset: what run_extract*.c, dataset_scan.c and scan_*.c
+ *	  share.
  *
  *-------------------------------------------------------------------------
  */
-#ifndef RC_PASS_H
-#define RC_PASS_H
+#ifndef RC_DATASET_SCAN_H
+#define RC_DATASET_SCAN_H
 
 #include "worker/run_worker.h"
 
@@ -62,13 +63,17 @@ typedef struct RcPass
 	RcBatch		batch;
 } RcPass;
 
+/* dataset_scan.c */
 extern void rc_pass_begin_batch(RcPass *pass);
-extern void rc_pass_add_line(RcPass *pass, const char *line, size_t len,
-							 bool may_be_half);
-extern void rc_pass_add_withdrawn(RcPass *pass, const RcRecord *record);
 extern void rc_pass_flush(RcPass *pass, bool at_end);
 extern void rc_pass_tell(RcPass *pass, bool end);
 
+/* scan_line.c */
+extern void rc_pass_add_line(RcPass *pass, const char *line, size_t len,
+							 bool may_be_half);
+extern void rc_pass_add_withdrawn(RcPass *pass, const RcRecord *record);
+
+/* scan_withdraw.c */
 extern void rc_pass_withdraw(RcPass *pass);
 
 /* run_extract_count.c */
@@ -85,4 +90,4 @@ extern void rc_bad_lines_drop(RcPass *pass);
 extern int	rc_bad_lines_bury(RcPass *pass, List *refused);
 extern void rc_bad_lines_buried(RcPass *pass, List *refused);
 
-#endif							/* RC_PASS_H */
+#endif							/* RC_DATASET_SCAN_H */

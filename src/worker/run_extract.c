@@ -2,7 +2,8 @@
  *
  * run_extract.c
  *	  The task that reads a source: what has to be read.  Whether all of it
- *	  came is seen in run_extract_count.c; what becomes of the lines, in dataset_scan.c.
+ *	  came is seen in run_extract_count.c; what becomes of the lines, in
+ *	  scan_line.c and dataset_scan.c.
  *
  * The cursor moves only over records that are safe: confirmed by Kafka, or
  * committed in the same transaction.  No transaction is open while the

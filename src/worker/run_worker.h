@@ -5,8 +5,8 @@
  *
  *-------------------------------------------------------------------------
  */
-#ifndef RC_RUN_H
-#define RC_RUN_H
+#ifndef RC_RUN_WORKER_H
+#define RC_RUN_WORKER_H
 
 #include "worker/worker.h"
 
@@ -84,4 +84,4 @@ extern List *rc_run_publish(RcRun *run, const RcRecord *records, int n);
 extern void rc_run_load(RcRun *run);
 extern void rc_run_check_missing(RcRun *run);
 
-#endif							/* RC_RUN_H */
+#endif							/* RC_RUN_WORKER_H */
