@@ -39,10 +39,10 @@ write_field(RcFieldSink *base, const char *name, RcFieldKind kind,
 	StringInfo	out = &((RcJsonSink *) base)->out;
 
 	Assert(kind == RC_FIELD_MISSING || bytes != NULL);
-	if (out->len > 1)
-		appendStringInfoChar(out, ',');
-	rc_json_write_string(out, name, strlen(name));
-	appendStringInfoChar(out, ':');
+	Assert(strpbrk(name, "\"\\") == NULL);
+	appendStringInfoString(out, out->len > 1 ? ",\"" : "\"");
+	appendStringInfoString(out, name);
+	appendStringInfoString(out, "\":");
 	switch (kind)
 	{
 		case RC_FIELD_MISSING:
