@@ -47,9 +47,6 @@ extern char *rc_to_utf8(const char *text, const char *what);
 extern char *rc_from_utf8(const char *bytes, int len);
 extern char *rc_shown_utf8(const char *text);
 
-/* recall_scan.c */
-extern void rc_recall_scan(FunctionCallInfo fcinfo, Oid table);
-
 /* host.c */
 extern bool rc_is_host(const char *host, size_t len);
 

@@ -12,7 +12,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "rappel_conso.h"
+#include "session/recall_scan.h"
 
 #include "access/table.h"
 #include "access/tableam.h"
