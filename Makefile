@@ -23,7 +23,7 @@ REGRESS      = $(patsubst test/sql/%.sql,%,$(sort $(wildcard test/sql/*.sql)))
 REGRESS_OPTS = --inputdir=test
 TAP_TESTS    = 1
 PROVE_TESTS  = test/t/*.pl
-EXTRA_CLEAN  = test/bench/__pycache__ test/lib/__pycache__ test/servers/__pycache__
+EXTRA_CLEAN  = src/.flags test/bench/__pycache__ test/lib/__pycache__ test/servers/__pycache__
 
 # Makefile.global would say yes; bitcode of a worker is of no use.
 override with_llvm = no
@@ -41,8 +41,13 @@ PROVE_FLAGS += -I test/lib
 $(SCRIPT): $(PARTS) sql/parts
 	cat $(PARTS) >$@
 
-# PGXS knows nothing of headers.
-$(OBJS): $(wildcard src/*.h src/*/*.h)
+# PGXS knows nothing of headers, nor that other flags or another server make
+# other objects.
+FLAGS = $(PG_CONFIG) $(MAJORVERSION) $(CC) $(CFLAGS) $(CPPFLAGS)
+$(OBJS): $(wildcard src/*.h src/*/*.h) src/.flags
+src/.flags: .FORCE
+	@echo '$(FLAGS)' | cmp -s - $@ || echo '$(FLAGS)' >$@
+.FORCE:
 
 else
 all install installcheck clean:

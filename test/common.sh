@@ -42,9 +42,11 @@ as_user()
 	fi
 }
 
-# Build, and install into the server that pg_config names.
+# Build, and install into the server that pg_config names; $1: flags of the
+# compiler beside the usual ones.
 build_and_install()
 {
+	copt=${1:-}
 	bindir=$("$PG_CONFIG" --bindir)
 	sudo=
 	if [ ! -w "$("$PG_CONFIG" --pkglibdir)" ] ||
@@ -52,9 +54,10 @@ build_and_install()
 		sudo=sudo
 	fi
 	say "building for $("$PG_CONFIG" --version)"
-	"$MAKE" -s -C "$top" all PG_CONFIG="$PG_CONFIG"
+	"$MAKE" -s -j"$(getconf _NPROCESSORS_ONLN)" -C "$top" all \
+		PG_CONFIG="$PG_CONFIG" COPT="$copt"
 	say "installing${sudo:+ (with sudo)}"
-	$sudo "$MAKE" -s -C "$top" install PG_CONFIG="$PG_CONFIG"
+	$sudo "$MAKE" -s -C "$top" install PG_CONFIG="$PG_CONFIG" COPT="$copt"
 }
 
 # Print a path that the user can read and that holds what $1 holds: $1 itself,

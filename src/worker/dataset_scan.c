@@ -155,7 +155,6 @@ flush_some(RcPass *pass)
 		counts.withdrawn = safe - list_length(refused);
 	rc_run_add(run->id, run->task, NULL, &counts);
 	rc_transaction_commit();
-	MemoryContextSwitchTo(run->context);
 	rc_bad_lines_buried(pass, refused);
 
 	if (cursor)
@@ -229,8 +228,7 @@ choose_news(RcPass *pass)
 	batch->place = palloc(sizeof(int) * Max(batch->n, 1));
 	if (keyed && batch->n > 0)
 	{
-		rc_transaction_begin();
-		MemoryContextSwitchTo(run->batch_context);
+		rc_transaction_begin_in(run->batch_context);
 		rc_remembered_compare(run->source, run->destination, batch->records,
 							  batch->memory, batch->n, run->id, mode);
 		if (run->seen)
@@ -248,7 +246,6 @@ choose_news(RcPass *pass)
 		foreach(lc, batch->bad)
 			rc_seen_add(run->seen, &((RcBadLine *) lfirst(lc))->record, 1);
 		rc_transaction_commit();
-		MemoryContextSwitchTo(run->batch_context);
 	}
 	for (int i = 0; i < batch->n; i++)
 	{

@@ -28,7 +28,6 @@ rc_run_open_destination(RcRun *run)
 		rc_check_source_grant(run->source->owner, run->source->owner_name,
 							  run->source->topic, run->source->name);
 		rc_transaction_commit();
-		MemoryContextSwitchTo(run->context);
 		rc_run_open_kafka(run);
 		if (make_topic(run) ? !remembers_at_most(run, 0) :
 			!rc_run_topic_known(run))
@@ -39,7 +38,6 @@ rc_run_open_destination(RcRun *run)
 				run->topic_anew = rc_offset_outdate(run->stream->name,
 													run->source->topic);
 			rc_transaction_commit();
-			MemoryContextSwitchTo(run->context);
 			wake_streams(run);
 			ereport(NOTICE,
 					(errmsg("topic \"%s\" was made anew: source \"%s\" publishes everything",
@@ -52,7 +50,6 @@ rc_run_open_destination(RcRun *run)
 					run->stream->output_topic, run->stream->name);
 	(void) rc_applier_setup(run->stream);
 	rc_transaction_commit();
-	MemoryContextSwitchTo(run->context);
 	run->applier = rc_applier_open(run->stream);
 }
 
@@ -85,7 +82,6 @@ wake_streams(RcRun *run)
 	for (int i = 0; run->stream != NULL && i < run->stream->workers; i++)
 		rc_wake_at_commit(RC_WORKER_STREAM, run->stream->name, i);
 	rc_transaction_commit();
-	MemoryContextSwitchTo(run->context);
 }
 
 /*
@@ -119,7 +115,6 @@ remembers_at_most(RcRun *run, int64 most)
 	rc_transaction_begin();
 	at_most = rc_remembered_at_most(run->source, run->destination, most);
 	rc_transaction_commit();
-	MemoryContextSwitchTo(run->context);
 	return at_most;
 }
 

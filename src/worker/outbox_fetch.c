@@ -68,8 +68,7 @@ list_topics(RcPublisher *publisher)
 	swept = true;
 	PG_TRY();
 	{
-		rc_transaction_begin();
-		MemoryContextSwitchTo(publisher->context);
+		rc_transaction_begin_in(publisher->context);
 		if (!rc_extension_present() || rc_kafka_brokers[0] == '\0')
 			proc_exit(0);
 		if (sweep)
@@ -86,8 +85,7 @@ list_topics(RcPublisher *publisher)
 	PG_END_TRY();
 	if (error != NULL)
 	{
-		rc_transaction_begin();
-		MemoryContextSwitchTo(publisher->context);
+		rc_transaction_begin_in(publisher->context);
 		rc_out_list_readable(error);
 		rc_transaction_commit();
 	}
@@ -211,12 +209,10 @@ read_topics(RcPublisher *publisher, RcOutTopic **topics, int ntopics,
 
 	for (int i = 0; i < ntopics; i++)
 		names[i] = topics[i]->name;
-	rc_transaction_begin();
-	MemoryContextSwitchTo(publisher->context);
+	rc_transaction_begin_in(publisher->context);
 	messages = rc_outbox_read(names, ntopics, limit, one_by_one, take,
 							  reading);
 	rc_transaction_commit();
-	MemoryContextSwitchTo(publisher->context);
 	return messages;
 }
 

@@ -169,7 +169,6 @@ tell_streams(List *topics)
 		rc_stream_topic_made((const char *) lfirst(lc));
 	rc_wake_at_commit(RC_WORKER_SCHEDULER, "", 0);
 	rc_transaction_commit();
-	MemoryContextSwitchTo(context);
 }
 
 /* A topic that there is none of: for now, or for good. */

@@ -186,15 +186,13 @@ settle_range(int from, int to)
 	if (n == 0 && !changed)
 		return false;
 
-	rc_transaction_begin();
-	MemoryContextSwitchTo(context);
+	rc_transaction_begin_in(context);
 	if (n > 0)
 		rc_outbox_delete(ids, n);
 	write_rows(from, to);
 	if (n > 0 && !said_running)
 		rc_outbox_say("running", NULL);
 	rc_transaction_commit();
-	MemoryContextSwitchTo(context);
 
 	said_running |= n > 0;
 	for (int i = from; i <= to && (topic = rc_out_topic_at(i)) != NULL; i++)
@@ -291,8 +289,7 @@ settle_dead(RcOutTopic *topic)
 		return;
 	PG_TRY();
 	{
-		rc_transaction_begin();
-		MemoryContextSwitchTo(context);
+		rc_transaction_begin_in(context);
 		bury_all(topic);
 		if (!said_running)
 			rc_outbox_say("running", NULL);
@@ -369,11 +366,9 @@ rc_out_say_waiting(const char *error)
 	MemoryContext context = CurrentMemoryContext;
 
 	said_running = false;
-	rc_transaction_begin();
-	MemoryContextSwitchTo(context);
+	rc_transaction_begin_in(context);
 	if (!rc_extension_present())
 		proc_exit(0);
 	rc_outbox_say("waiting", error);
 	rc_transaction_commit();
-	MemoryContextSwitchTo(context);
 }

@@ -55,12 +55,10 @@ load_stream(const char *name)
 	MemoryContext context = CurrentMemoryContext;
 	RcStream   *stream = NULL;
 
-	rc_transaction_begin();
-	MemoryContextSwitchTo(context);
+	rc_transaction_begin_in(context);
 	if (rc_extension_present())
 		stream = rc_stream_load(name);
 	rc_transaction_commit();
-	MemoryContextSwitchTo(context);
 	if (stream == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
@@ -93,12 +91,10 @@ rc_retry_main(Datum arg)
 					stream->output_topic, stream->name);
 	(void) rc_applier_setup(stream);
 	rc_transaction_commit();
-	MemoryContextSwitchTo(context);
 	applier = rc_applier_open(stream);
 	rc_transaction_begin();
 	counts.fetched = rc_dead_letter_supersede(stream, args->id);
 	rc_transaction_commit();
-	MemoryContextSwitchTo(context);
 	while (retry_some(stream, applier, args->id, &after, &counts))
 		CHECK_FOR_INTERRUPTS();
 	if (args->id > 0 && counts.fetched == 0)
@@ -130,8 +126,7 @@ retry_some(RcStream *stream, RcApplier *applier, int64 id, int64 *after,
 	int			n;
 	bool		any;
 
-	rc_transaction_begin();
-	MemoryContextSwitchTo(batch);
+	rc_transaction_begin_in(batch);
 	letters = rc_dead_letters(stream, id, *after, RETRY_BATCH, &n);
 	records = palloc(sizeof(RcRecord) * (n + 1));
 	resolved = palloc(sizeof(int64) * (n + 1));
@@ -213,9 +208,8 @@ rc_drain_main(Datum arg)
 		bool		reached;
 		bool		worked;
 
-		rc_transaction_begin();
 		MemoryContextReset(look_context);
-		MemoryContextSwitchTo(look_context);
+		rc_transaction_begin_in(look_context);
 		reached = rc_targets_reached(stream->name, targets);
 		if (!reached)
 			check_still_read(stream->name, targets);
@@ -227,7 +221,6 @@ rc_drain_main(Datum arg)
 				rc_wake_at_commit(RC_WORKER_STREAM, stream->name, i);
 		}
 		rc_transaction_commit();
-		MemoryContextSwitchTo(context);
 		if (reached)
 			break;
 		if (worked || !rc_stream_take(stream))
@@ -288,5 +281,4 @@ get_totals(RcStream *stream, RcCounts *counts)
 	rc_transaction_begin();
 	rc_offset_totals(stream->name, counts);
 	rc_transaction_commit();
-	MemoryContextSwitchTo(context);
 }

@@ -53,13 +53,11 @@ rc_run_extract(RcRun *run)
 	rc_reader_describe(run->reader, &info);
 	rc_run_open_destination(run);
 
-	rc_transaction_begin();
-	MemoryContextSwitchTo(run->context);
+	rc_transaction_begin_in(run->context);
 	check_definition(run);
 	pass->state = rc_source_state(run->source, run->destination);
 	rc_run_destination(run->id, run->destination);
 	rc_transaction_commit();
-	MemoryContextSwitchTo(run->context);
 
 	if (nothing_new(pass, &info))
 		return;
@@ -85,7 +83,6 @@ rc_run_extract(RcRun *run)
 	if (whole)
 		rc_pass_note_surplus(pass, &info);
 	rc_transaction_commit();
-	MemoryContextSwitchTo(run->context);
 	rc_pass_tell(pass, true);
 }
 
@@ -101,8 +98,7 @@ open_dataset(RcRun *run)
 	RcSource   *builtin;
 	const char *key_url = NULL;
 
-	rc_transaction_begin();
-	MemoryContextSwitchTo(run->context);
+	rc_transaction_begin_in(run->context);
 	run->asked.filter = asked(source->filter, "filter", source->name);
 	run->asked.key_field = asked(source->key_field, "key_field", source->name);
 	run->asked.cursor_field = asked(source->cursor_field, "cursor_field",
@@ -112,7 +108,6 @@ open_dataset(RcRun *run)
 		superuser_arg(builtin->owner))
 		key_url = builtin->url;
 	rc_transaction_commit();
-	MemoryContextSwitchTo(run->context);
 	run->reader = rc_reader_open(source->name, source->url, source->dataset,
 								 key_url);
 }
@@ -145,7 +140,6 @@ read_dataset(RcPass *pass)
 	rc_source_advance(run->source, run->destination, pass->state,
 					  pass->last_cursor, pass->state->next_offset);
 	rc_transaction_commit();
-	MemoryContextSwitchTo(run->context);
 }
 
 /*
@@ -180,15 +174,13 @@ rc_run_unchanged(RcRun *run)
 	if (!rc_run_topic_known(run))
 		return false;
 
-	rc_transaction_begin();
-	MemoryContextSwitchTo(run->context);
+	rc_transaction_begin_in(run->context);
 	state = rc_source_state(run->source, run->destination);
 	same = same_as_read(state, &info);
 	note_quota(run);
 	if (same)
 		rc_source_checked(run->source, run->destination);
 	rc_transaction_commit();
-	MemoryContextSwitchTo(run->context);
 	return same;
 }
 
@@ -242,7 +234,6 @@ nothing_new(RcPass *pass, const RcDatasetInfo *info)
 	note_quota(run);
 	rc_source_checked(run->source, run->destination);
 	rc_transaction_commit();
-	MemoryContextSwitchTo(run->context);
 	ereport(NOTICE,
 			(errmsg("source \"%s\" has nothing new since %s",
 					run->source->name, info->data_processed)));
@@ -301,12 +292,10 @@ begin_pass(RcPass *pass, const RcDatasetInfo *info)
 	}
 	if (pass->kind == RC_FIELD_TIME)
 	{
-		rc_transaction_begin();
-		MemoryContextSwitchTo(run->context);
+		rc_transaction_begin_in(run->context);
 		run->pass_from = rc_cursor_before(rc_cursor_utc(state->cursor),
 										  source);
 		rc_transaction_commit();
-		MemoryContextSwitchTo(run->context);
 	}
 	else
 		run->pass_from = state->cursor;
@@ -322,11 +311,9 @@ begin_full_pass(RcPass *pass)
 	run->pass_from = run->resume = NULL;
 	if (run->source->key_field)
 	{
-		rc_transaction_begin();
-		MemoryContextSwitchTo(run->context);
+		rc_transaction_begin_in(run->context);
 		run->seen = rc_seen_begin();
 		rc_transaction_commit();
-		MemoryContextSwitchTo(run->context);
 	}
 	pass->ordered = true;
 	pass->last_cursor = NULL;

@@ -32,7 +32,6 @@ rc_pass_count_differs(RcPass *pass, const RcDatasetInfo *info)
 	known = rc_remembered_count(run->source, run->destination,
 								RC_COUNT_KNOWN);
 	rc_transaction_commit();
-	MemoryContextSwitchTo(run->context);
 	if (all - known == pass->state->surplus)
 		return false;
 	ereport(NOTICE,
@@ -88,8 +87,7 @@ rc_pass_check_count(RcPass *pass, const RcReadRange *range)
 	if (pass->received >= least)
 		return;
 	run->resume = NULL;
-	rc_transaction_begin();
-	MemoryContextSwitchTo(run->context);
+	rc_transaction_begin_in(run->context);
 	if (run->seen)
 	{
 		run->seen = rc_seen_begin();
@@ -99,7 +97,6 @@ rc_pass_check_count(RcPass *pass, const RcReadRange *range)
 		rc_source_rewind(run->source, run->destination, pass->state,
 						 run->pass_cursor);
 	rc_transaction_commit();
-	MemoryContextSwitchTo(run->context);
 	ereport(ERROR,
 			(errcode(ERRCODE_CONNECTION_FAILURE),
 			 errmsg("dataset \"%s\" gave %lld records where its count says %lld",

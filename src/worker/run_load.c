@@ -92,8 +92,7 @@ wait_for_stream(RcRun *run)
 		bool		reached;
 		bool		worked;
 
-		rc_transaction_begin();
-		MemoryContextSwitchTo(run->batch_context);
+		rc_transaction_begin_in(run->batch_context);
 		reached = rc_targets_reached(run->stream->name, run->targets);
 		worked = rc_stream_worked(run->stream);
 		if (!reached)
@@ -106,7 +105,6 @@ wait_for_stream(RcRun *run)
 			woken = true;
 		}
 		rc_transaction_commit();
-		MemoryContextSwitchTo(run->context);
 		MemoryContextReset(run->batch_context);
 
 		if (reached)
@@ -140,7 +138,6 @@ add_left_behind(RcRun *run)
 		rc_column_bool(0, 1);
 	rc_query_end(&scope);
 	rc_transaction_commit();
-	MemoryContextSwitchTo(run->context);
 	if (whole)
 		return;
 

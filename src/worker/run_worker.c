@@ -123,8 +123,7 @@ load_run(const RcWorkerArgs *args)
 	run->full_sync = args->full_sync;
 
 	rc_statement_expect();
-	rc_transaction_begin();
-	MemoryContextSwitchTo(context);
+	rc_transaction_begin_in(context);
 	if (!rc_extension_present() ||
 		(run->source = rc_source_load(args->name)) == NULL)
 	{
@@ -143,7 +142,6 @@ load_run(const RcWorkerArgs *args)
 	if (run->direct)
 		run->destination = "direct";
 	rc_transaction_commit();
-	MemoryContextSwitchTo(context);
 	return run;
 }
 
@@ -179,8 +177,7 @@ poll_is_idle(RcRun *run)
 static bool
 begin_run(RcRun *run, const RcWorkerArgs *args)
 {
-	rc_transaction_begin();
-	MemoryContextSwitchTo(run->context);
+	rc_transaction_begin_in(run->context);
 	if (rc_run_abandon(run->source->name) > 0)
 		ereport(LOG,
 				(errmsg("an earlier run of source \"%s\" had ended unexpectedly",
@@ -207,7 +204,6 @@ begin_run(RcRun *run, const RcWorkerArgs *args)
 	if (!run->direct)
 		ForceSyncCommit();
 	rc_transaction_commit();
-	MemoryContextSwitchTo(run->context);
 	return true;
 }
 
@@ -435,11 +431,9 @@ source_gone(RcRun *run)
 	ErrorData  *gone;
 
 	HOLD_CANCEL_INTERRUPTS();
-	rc_transaction_begin();
-	MemoryContextSwitchTo(run->context);
+	rc_transaction_begin_in(run->context);
 	gone = rc_source_gone(run->source);
 	rc_transaction_commit();
-	MemoryContextSwitchTo(run->context);
 	RESUME_CANCEL_INTERRUPTS();
 	return gone;
 }
@@ -457,7 +451,6 @@ set_task(RcRun *run, const char *name, const char *state, int attempt,
 		rc_source_quota(run->source, &run->quota);
 	rc_task_set(run->id, name, state, attempt, next_try, error);
 	rc_transaction_commit();
-	MemoryContextSwitchTo(run->context);
 }
 
 /*
@@ -471,7 +464,6 @@ finish_run(RcRun *run, const char *state, const ErrorData *error)
 	rc_transaction_begin();
 	rc_run_finish(run->id, state, error);
 	rc_transaction_commit();
-	MemoryContextSwitchTo(run->context);
 	QueryCancelPending = false;
 	RESUME_CANCEL_INTERRUPTS();
 }

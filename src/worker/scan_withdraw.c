@@ -53,7 +53,6 @@ rc_pass_withdraw(RcPass *pass)
 	rc_source_missing(source, run->destination, pass->state,
 					  run->missing > 0, accepted);
 	rc_transaction_commit();
-	MemoryContextSwitchTo(run->context);
 
 	if (run->unreadable > 0)
 		ereport(NOTICE,
@@ -91,14 +90,12 @@ withdraw(RcPass *pass, int64 missing, int64 accepted)
 	{
 		RcRecord   *gone;
 
-		rc_transaction_begin();
+		rc_transaction_begin_in(run->batch_context);
 		rc_source_fence(run->source, run->destination, pass->state);
-		MemoryContextSwitchTo(run->batch_context);
 		gone = rc_remembered_missing(run->source, run->destination,
 									 withdrawn > 0 ? &last : NULL,
 									 pass->batch.max, &n);
 		rc_transaction_commit();
-		MemoryContextSwitchTo(run->context);
 		if (n == 0)
 			break;
 		for (int i = 0; i < n; i++)
@@ -119,7 +116,6 @@ withdraw(RcPass *pass, int64 missing, int64 accepted)
 	rc_source_missing(run->source, run->destination, pass->state, false,
 					  Min(accepted, missing - withdrawn));
 	rc_transaction_commit();
-	MemoryContextSwitchTo(run->context);
 	ereport(NOTICE,
 			(errmsg_plural("source \"%s\": %lld record is withdrawn",
 						   "source \"%s\": %lld records are withdrawn",

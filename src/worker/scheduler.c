@@ -145,7 +145,6 @@ round_of_work(void)
 		proc_exit(0);
 	}
 	rc_transaction_commit();
-	MemoryContextSwitchTo(rc_round_context);
 
 	/* one by one, since a table that somebody has locked may stop each */
 	starts = guarded(rc_due_gone, starts);
@@ -235,8 +234,7 @@ guarded(Part part, List *starts)
 
 	PG_TRY();
 	{
-		rc_transaction_begin();
-		MemoryContextSwitchTo(rc_round_context);
+		rc_transaction_begin_in(rc_round_context);
 		result = part(starts);
 		rc_transaction_commit();
 	}
@@ -383,7 +381,6 @@ share_of(Oid owner)
 	if (rc_share_marked(owner))
 		share->wanted++;
 	rc_transaction_commit();
-	MemoryContextSwitchTo(rc_round_context);
 	shares = lappend(shares, share);
 	return share;
 }
@@ -396,7 +393,6 @@ make_room(const RcShare *share)
 	if (rc_children_make_room(share))
 		rc_next_look = Min(rc_next_look, SLOT_INTERVAL);
 	rc_transaction_commit();
-	MemoryContextSwitchTo(rc_round_context);
 }
 
 /*
@@ -411,11 +407,9 @@ make_room_for_calls(void)
 
 	if (!rc_lock_marked(RC_WORKER_SLOT, ""))
 		return;
-	rc_transaction_begin();
-	MemoryContextSwitchTo(rc_round_context);
+	rc_transaction_begin_in(rc_round_context);
 	owners = rc_share_waiting();
 	rc_transaction_commit();
-	MemoryContextSwitchTo(rc_round_context);
 	foreach(lc, owners)
 	{
 		RcShare    *share = share_of(lfirst_oid(lc));
@@ -434,7 +428,6 @@ count_free_slots(void)
 	rc_transaction_begin();
 	n = rc_children_free_slots();
 	rc_transaction_commit();
-	MemoryContextSwitchTo(rc_round_context);
 	return n;
 }
 
@@ -480,7 +473,6 @@ say_waiting(const RcStart *what, const char *why)
 				 errmsg("source \"%s\" is due, but cannot run: %s",
 						what->name, why)));
 	rc_transaction_commit();
-	MemoryContextSwitchTo(rc_round_context);
 }
 
 /*

@@ -85,8 +85,7 @@ rc_due_dead_runs(List *starts)
 		if (!rc_lock_take(RC_WORKER_RUN, source, 0))
 			continue;
 		mark_dead_run(source);
-		rc_transaction_begin();
-		MemoryContextSwitchTo(rc_round_context);
+		rc_transaction_begin_in(rc_round_context);
 	}
 	(void) rc_roles_fill();
 	if (!XactReadOnly)

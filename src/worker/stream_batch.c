@@ -40,8 +40,7 @@ rc_consume_batch(RcConsumption *c, RcRecord *records, int n, RcCounts *total)
 	parts = palloc0(sizeof(RcPart) * (proving ? n : 1));
 	nparts = cut_parts(c, records, n, parts, proving ? n : 1);
 
-	rc_transaction_begin();
-	MemoryContextSwitchTo(c->batch_context);
+	rc_transaction_begin_in(c->batch_context);
 	applied = rc_apply(c->applier, records, parts, nparts);
 	for (int i = 0; i < nparts; i++)
 		rc_counts_add(&counts, &parts[i].counts);

@@ -28,6 +28,7 @@
 static RcConsumption *current = NULL;
 static RcKafka *consumer = NULL;
 
+static void consume(List *targets, RcCounts *counts);
 static bool open_stream(const char *name, int number, bool even_paused);
 static void wait_for_topic(RcConsumption *c);
 static void say_table_made(const RcStream *stream);
@@ -52,13 +53,21 @@ void
 rc_stream_consume(const char *name, int number, List *targets,
 				  bool even_paused, RcCounts *counts)
 {
-	RcConsumption *c;
+	MemoryContext caller = CurrentMemoryContext;
+
+	if (open_stream(name, number, even_paused))
+		consume(targets, counts);
+	MemoryContextSwitchTo(caller);
+}
+
+/* Until what is open is not wanted any more, or all targets are passed. */
+static void
+consume(List *targets, RcCounts *counts)
+{
+	RcConsumption *c = current;
 	RcRecord   *records;
 	bool		applied = false;
 
-	if (!open_stream(name, number, even_paused))
-		return;
-	c = current;
 	records = palloc0(sizeof(RcRecord) *
 					  (rc_applier_proof_records(c->applier) + c->n));
 
@@ -75,10 +84,10 @@ rc_stream_consume(const char *name, int number, List *targets,
 
 			applied = true;
 			rc_consumer_release(c->kafka);
-			if (number < 0)
+			if (c->number < 0)
 				ereport(NOTICE,
 						(errmsg("stream \"%s\": %d records applied",
-								name, done)));
+								c->stream->name, done)));
 
 			/*
 			 * What is left of them is fetched again when the stream is
@@ -141,7 +150,8 @@ open_stream(const char *name, int number, bool even_paused)
 	current = NULL;
 	context = AllocSetContextCreate(TopMemoryContext, "rappel_conso stream",
 									ALLOCSET_DEFAULT_SIZES);
-	c = MemoryContextAllocZero(context, sizeof(RcConsumption));
+	MemoryContextSwitchTo(context);
+	c = palloc0(sizeof(RcConsumption));
 	c->context = context;
 	c->batch_context = AllocSetContextCreate(context, "rappel_conso batch",
 											 ALLOCSET_DEFAULT_SIZES);
@@ -149,14 +159,12 @@ open_stream(const char *name, int number, bool even_paused)
 	current = c;
 
 	rc_statement_expect();
-	rc_transaction_begin();
-	MemoryContextSwitchTo(context);
+	rc_transaction_begin_in(context);
 	c->stream = rc_stream_load(name);
 	c->run_prefix = rc_run_header_prefix();
 	rc_stream_begin(name);
 	rc_proof_expect(rc_stream_unproven(name));
 	rc_transaction_commit();
-	MemoryContextSwitchTo(context);
 	if (c->stream == NULL || (c->stream->paused && !even_paused))
 		return false;
 
@@ -166,7 +174,6 @@ open_stream(const char *name, int number, bool even_paused)
 	if (rc_applier_setup(c->stream))
 		say_table_made(c->stream);
 	rc_transaction_commit();
-	MemoryContextSwitchTo(context);
 	c->applier = rc_applier_open(c->stream);
 
 	open_consumer(name, number);
@@ -202,7 +209,6 @@ wait_for_topic(RcConsumption *c)
 	rc_transaction_begin();
 	rc_stream_postpone(c->stream->name, why);
 	rc_transaction_commit();
-	MemoryContextSwitchTo(c->context);
 }
 
 /*
@@ -405,8 +411,7 @@ definition_current(void)
 	RcStream   *now = NULL;
 	bool		same;
 
-	rc_transaction_begin();
-	MemoryContextSwitchTo(c->batch_context);
+	rc_transaction_begin_in(c->batch_context);
 	if (rc_extension_present())
 		now = rc_stream_load(c->stream->name);
 	same = now != NULL && strcmp(now->version, c->stream->version) == 0 &&
@@ -429,7 +434,6 @@ definition_current(void)
 		}
 	}
 	rc_transaction_commit();
-	MemoryContextSwitchTo(c->context);
 	MemoryContextReset(c->batch_context);
 	return same;
 }
@@ -443,7 +447,6 @@ granted(void)
 	rc_transaction_begin();
 	granted = rc_grants_suffice(current->stream);
 	rc_transaction_commit();
-	MemoryContextSwitchTo(current->context);
 	return granted;
 }
 
@@ -480,5 +483,4 @@ rc_consume_show(RcConsumption *c, const char *trouble)
 	else
 		rc_stream_run(c->stream->name, c->cured);
 	rc_transaction_commit();
-	MemoryContextSwitchTo(c->context);
 }

@@ -124,7 +124,6 @@ skip_gap(RcConsumption *c, int i, int64 to)
 	rc_offset_skip(c->stream->name, offset, to);
 	rc_stream_say(c->stream->name, "running", gap);
 	rc_transaction_commit();
-	MemoryContextSwitchTo(c->context);
 	offset->next_offset = to;
 	ereport(WARNING,
 			(errcode(ERRCODE_DATA_CORRUPTED),

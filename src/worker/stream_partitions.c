@@ -44,23 +44,19 @@ rc_partitions_assign(RcConsumption *c)
 
 	c->cluster_id = rc_kafka_cluster_id(c->kafka, RC_CONSUME_PATIENCE(c));
 
-	rc_transaction_begin();
-	MemoryContextSwitchTo(c->context);
+	rc_transaction_begin_in(c->context);
 	offsets = rc_offsets_load(c->stream->name);
 	rc_transaction_commit();
-	MemoryContextSwitchTo(c->context);
 	foreach(lc, c->stream->topics)
 		missing += add_topic(c, offsets, (char *) lfirst(lc));
 	if (missing == list_length(c->stream->topics))
 		return false;
 
 	/* what add_topic has written, with the epochs of now */
-	rc_transaction_begin();
-	MemoryContextSwitchTo(c->context);
+	rc_transaction_begin_in(c->context);
 	offsets = rc_offsets_load(c->stream->name);
 	check_definition(c);
 	rc_transaction_commit();
-	MemoryContextSwitchTo(c->context);
 	if (c->stale)
 		return false;
 
@@ -107,7 +103,6 @@ note_start(RcConsumption *c)
 	for (int i = 0; i < c->n; i++)
 		rc_offset_started(c->stream->name, &c->offsets[i]);
 	rc_transaction_commit();
-	MemoryContextSwitchTo(c->context);
 }
 
 /*
@@ -187,8 +182,7 @@ add_topic(RcConsumption *c, List *offsets, const char *topic)
 	/* all or none, whoever's they are: else some would seem to come later */
 	if (any)
 	{
-		rc_transaction_begin();
-		MemoryContextSwitchTo(c->context);
+		rc_transaction_begin_in(c->context);
 		rc_stream_lock(c->stream->name);
 		check_definition(c);
 	}
@@ -392,5 +386,4 @@ rc_partitions_observe(RcConsumption *c, bool at_once)
 	}
 	if (open)
 		rc_transaction_commit();
-	MemoryContextSwitchTo(c->context);
 }

@@ -75,12 +75,10 @@ look_at_all(RcKafka *kafka)
 	int			partitions = 0;
 	int			n = 0;
 
-	rc_transaction_begin();
-	MemoryContextSwitchTo(context);
+	rc_transaction_begin_in(context);
 	if (rc_extension_present())
 		unwatched = rc_offsets_unwatched(&n);
 	rc_transaction_commit();
-	MemoryContextSwitchTo(context);
 	for (int i = 0; i < n && !rc_time_passed(began, MOST_TIME); i++)
 	{
 		if (strcmp(topic, unwatched[i].offset.topic) != 0)

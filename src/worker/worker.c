@@ -64,6 +64,9 @@ static const char *const titles[] = {
 /* A cancel is for all that this worker does, not for what it runs now. */
 bool		rc_cancel_ends_worker = false;
 
+/* Where the transaction that is open was begun. */
+static MemoryContext context_outside = NULL;
+
 static emit_log_hook_type next_log_hook = NULL;
 
 /* Of the database that this worker is connected to. */
@@ -289,22 +292,34 @@ rc_time_passed(TimestampTz since, int ms)
 void
 rc_transaction_begin(void)
 {
+	Assert(!IsTransactionState());
+	context_outside = CurrentMemoryContext;
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	pgstat_report_activity(STATE_RUNNING, NULL);
 }
 
+/* The same; what is allocated in it goes to "results", which outlives it. */
+void
+rc_transaction_begin_in(MemoryContext results)
+{
+	rc_transaction_begin();
+	MemoryContextSwitchTo(results);
+}
+
 /*
- * Commit it.  The memory context is the one from before the transaction was
- * begun only by luck: callers switch back to their own.
+ * Commit it; the memory context is the one from before it was begun, as in
+ * PostgreSQL 18.
  */
 void
 rc_transaction_commit(void)
 {
+	Assert(IsTransactionState());
 	if (ActiveSnapshotSet())
 		PopActiveSnapshot();
 	CommitTransactionCommand();
+	MemoryContextSwitchTo(context_outside);
 	pgstat_report_stat(false);
 	pgstat_report_activity(STATE_IDLE, NULL);
 }

@@ -65,6 +65,7 @@ extern void rc_worker_wait(long timeout_ms);
 extern bool rc_time_passed(TimestampTz since, int ms);
 extern char *rc_client_id(const char *name);
 extern void rc_transaction_begin(void);
+extern void rc_transaction_begin_in(MemoryContext results);
 extern void rc_transaction_commit(void);
 extern bool rc_cancel_ends_worker;
 extern ErrorData *rc_worker_recover(MemoryContext keep, bool report);

@@ -168,5 +168,4 @@ rc_share_check(void)
 				 errmsg("%s", rc_share_words(GetUserNameFromId(GetUserId(), false))),
 				 errhint("Call the function again when one of them has ended.")));
 	rc_transaction_commit();
-	MemoryContextSwitchTo(context);
 }
