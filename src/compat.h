@@ -85,6 +85,13 @@
 #define rc_may_act_for(member, role)	has_privs_of_role(member, role)
 #endif
 
+/* 17: an extension's wait events have names. */
+#if PG_VERSION_NUM >= 170000
+#define rc_wait_event_new(name)	WaitEventExtensionNew(name)
+#else
+#define rc_wait_event_new(name)	((void) (name), (uint32) PG_WAIT_EXTENSION)
+#endif
+
 /* 18: the executor's run hook has lost its last argument. */
 #if PG_VERSION_NUM >= 180000
 #define RC_RUN_HOOK_ARGS \

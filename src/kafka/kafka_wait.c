@@ -22,6 +22,8 @@
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
+#include "latch_wait.h"
+
 /* Slices of a call that blocks in the library. */
 #define SLICE_MIN_MS	300
 #define SLICE_MAX_MS	1000
@@ -52,7 +54,7 @@ rc_kafka_wait(RcKafka *kafka, long timeout_ms)
 							   WL_LATCH_SET | WL_SOCKET_READABLE |
 							   WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 							   kafka->pipe[0], timeout_ms,
-							   PG_WAIT_EXTENSION);
+							   rc_wait_event(RC_WAIT_KAFKA));
 	if (events & WL_LATCH_SET)
 		ResetLatch(MyLatch);
 	CHECK_FOR_INTERRUPTS();
@@ -80,7 +82,7 @@ rc_kafka_pause(RcKafka *kafka, long timeout_ms)
 	Assert(!IsTransactionState());
 	events = WaitLatch(MyLatch,
 					   WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-					   timeout_ms, PG_WAIT_EXTENSION);
+					   timeout_ms, rc_wait_event(RC_WAIT_KAFKA));
 	if (events & WL_LATCH_SET)
 		ResetLatch(MyLatch);
 	CHECK_FOR_INTERRUPTS();

@@ -19,14 +19,13 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
-#include "storage/latch.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
-#include "utils/wait_event.h"
 
+#include "latch_wait.h"
 #include "session/run_wait.h"
 #include "worker/worker.h"
 
@@ -231,11 +230,7 @@ rc_wait(PG_FUNCTION_ARGS)
 					(errcode(ERRCODE_QUERY_CANCELED),
 					 errmsg("run %lld did not end in time", (long long) run),
 					 errdetail("It goes on; only the wait for it has ended.")));
-		(void) WaitLatch(MyLatch,
-						 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 LOOK_INTERVAL, PG_WAIT_EXTENSION);
-		ResetLatch(MyLatch);
-		CHECK_FOR_INTERRUPTS();
+		rc_wait_latch(LOOK_INTERVAL, RC_WAIT_RUN);
 		MemoryContextReset(look);
 	}
 	rc_lock_unmark(RC_WORKER_RUN, call.args.name, false);

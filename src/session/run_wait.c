@@ -13,9 +13,9 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "miscadmin.h"
-#include "storage/latch.h"
 #include "utils/builtins.h"
-#include "utils/wait_event.h"
+
+#include "latch_wait.h"
 
 /* How long to wait between two looks, in ms. */
 #define LOOK_INTERVAL	1000
@@ -26,7 +26,6 @@ static void check_visible(const char *sql, const char *what,
 						  const char *name);
 static bool start_and_wait(RcCall *call, int64 *run);
 static bool join(RcCall *call, int64 *run);
-static void look_again(long after_ms);
 static int64 newest_run(const char *source);
 
 /*
@@ -148,7 +147,7 @@ join(RcCall *call, int64 *run)
 	/* the scheduler holds the lock while it marks a run that is dead */
 	if (holder == rc_lock_holder(MyDatabaseId, RC_WORKER_SCHEDULER, "", 0))
 	{
-		look_again(JOIN_INTERVAL);
+		rc_wait_latch(JOIN_INTERVAL, RC_WAIT_RUN);
 		return false;
 	}
 	rc_lock_mark(RC_WORKER_RUN, source, false);
@@ -162,7 +161,7 @@ join(RcCall *call, int64 *run)
 					(errmsg("waiting for the run of source \"%s\" that is under way",
 							source)));
 		told = true;
-		look_again(JOIN_INTERVAL);
+		rc_wait_latch(JOIN_INTERVAL, RC_WAIT_RUN);
 		if (++looks % (LOOK_INTERVAL / JOIN_INTERVAL) == 0)
 			rc_call_check_blocked(call);
 	}
@@ -185,16 +184,6 @@ join(RcCall *call, int64 *run)
 		*run = rc_column_int8(0, 1, 0);
 	rc_query_end(&scope);
 	return *run != 0 && rc_sync_outcome(*run);
-}
-
-static void
-look_again(long after_ms)
-{
-	(void) WaitLatch(MyLatch,
-					 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-					 after_ms, PG_WAIT_EXTENSION);
-	ResetLatch(MyLatch);
-	CHECK_FOR_INTERRUPTS();
 }
 
 /*

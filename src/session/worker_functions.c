@@ -19,13 +19,12 @@
 #include "executor/spi.h"
 #include "funcapi.h"
 #include "miscadmin.h"
-#include "storage/latch.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
-#include "utils/wait_event.h"
 
+#include "latch_wait.h"
 #include "source/address.h"
 #include "source/query_check.h"
 #include "session/run_wait.h"
@@ -47,7 +46,9 @@ PG_FUNCTION_INFO_V1(rc_drain);
 /* How long rc_start and rc_stop wait for workers, in steps of 20 ms. */
 #define WORKER_WAIT_STEPS	500
 
-static void wait_a_little(void);
+/* How often they are looked for, in ms. */
+#define STOP_INTERVAL		20
+
 static void cancel_stream(const char *name, int workers);
 static Datum values_row(FunctionCallInfo fcinfo, const int64 *values, int n);
 
@@ -82,7 +83,7 @@ rc_start(PG_FUNCTION_ARGS)
 		if (rc_lock_holder(MyDatabaseId, RC_WORKER_SCHEDULER, "", 0) != 0 ||
 			GetBackgroundWorkerPid(handle, &pid) != BGWH_STARTED)
 			break;
-		wait_a_little();
+		rc_wait_latch(STOP_INTERVAL, RC_WAIT_END);
 	}
 	PG_RETURN_BOOL(true);
 }
@@ -107,22 +108,13 @@ rc_stop(PG_FUNCTION_ARGS)
 			foreach(lc, pids)
 				kill(lfirst_int(lc), SIGTERM);
 		}
-		wait_a_little();
+		rc_wait_latch(STOP_INTERVAL, RC_WAIT_END);
 		pids = rc_lock_holders(MyDatabaseId);
 	}
 	if (pids != NIL)
 		ereport(WARNING,
 				(errmsg("%d workers have not ended yet", list_length(pids))));
 	PG_RETURN_INT32(ended);
-}
-
-static void
-wait_a_little(void)
-{
-	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-					 20, PG_WAIT_EXTENSION);
-	ResetLatch(MyLatch);
-	CHECK_FOR_INTERRUPTS();
 }
 
 /* rappel_conso.worker_pid(kind, name, number): null if it does not run. */

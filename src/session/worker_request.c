@@ -19,14 +19,14 @@
 #include "libpq/pqmq.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
-#include "storage/latch.h"
 #include "storage/proc.h"
 #include "storage/shm_mq.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
-#include "utils/wait_event.h"
+
+#include "latch_wait.h"
 
 #define QUEUE_SIZE		65536
 
@@ -165,11 +165,7 @@ rc_call_worker(RcCall *call)
 	rc_lock_mark(call->kind, call->args.name, false);
 	while (!receive(handle, started, call))
 	{
-		(void) WaitLatch(MyLatch,
-						 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 LOOK_INTERVAL, PG_WAIT_EXTENSION);
-		ResetLatch(MyLatch);
-		CHECK_FOR_INTERRUPTS();
+		rc_wait_latch(LOOK_INTERVAL, RC_WAIT_REPLY);
 		check_deadline(call);
 		if (GetBackgroundWorkerPid(started->handle, &call->worker) != BGWH_STARTED)
 			call->worker = 0;
@@ -208,11 +204,7 @@ find_slot(const RcCall *call, const RcWorkerArgs *args,
 			rc_share_mark(args->role);
 		marked = true;
 		rc_wake_now(RC_WORKER_SCHEDULER, "", 0);
-		(void) WaitLatch(MyLatch,
-						 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 SLOT_INTERVAL, PG_WAIT_EXTENSION);
-		ResetLatch(MyLatch);
-		CHECK_FOR_INTERRUPTS();
+		rc_wait_latch(SLOT_INTERVAL, RC_WAIT_SLOT);
 		check_deadline(call);
 	}
 	if (marked)

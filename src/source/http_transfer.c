@@ -19,7 +19,8 @@
 #include "portability/instr_time.h"
 #include "source/http_internal.h"
 #include "storage/latch.h"
-#include "utils/wait_event.h"
+
+#include "latch_wait.h"
 
 #define MAX_WAIT_MS		1000	/* to look whether the server is too slow */
 #define RACE_WAIT_MS	20		/* while curl tries several connections */
@@ -331,7 +332,7 @@ wait_for(RcHttp *http, curl_socket_t fd, int what)
 		fd = PGINVALID_SOCKET;
 
 	ready = WaitLatchOrSocket(MyLatch, events, fd, wait_time(http),
-							  PG_WAIT_EXTENSION);
+							  rc_wait_event(RC_WAIT_HTTP));
 	if (ready & WL_LATCH_SET)
 	{
 		ResetLatch(MyLatch);

@@ -161,7 +161,6 @@ rc_out_take_topics(RcPublisher *publisher)
 static void
 tell_streams(List *topics)
 {
-	MemoryContext context = CurrentMemoryContext;
 	ListCell   *lc;
 
 	rc_transaction_begin();

@@ -75,7 +75,6 @@ rc_retry_main(Datum arg)
 {
 	RcWorkerArgs *args = rc_worker_args();
 	RcStream   *stream = begin(args, "retry");
-	MemoryContext context = CurrentMemoryContext;
 	RcApplier  *applier;
 	RcCounts	counts = {0};
 	int64		values[3];
@@ -276,8 +275,6 @@ check_still_read(const char *name, List *targets)
 static void
 get_totals(RcStream *stream, RcCounts *counts)
 {
-	MemoryContext context = CurrentMemoryContext;
-
 	rc_transaction_begin();
 	rc_offset_totals(stream->name, counts);
 	rc_transaction_commit();

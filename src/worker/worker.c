@@ -39,7 +39,8 @@
 #include "utils/timestamp.h"
 #include "utils/syscache.h"
 #include "utils/timeout.h"
-#include "utils/wait_event.h"
+
+#include "latch_wait.h"
 
 static const char *const entry_points[] = {
 	[RC_WORKER_SCHEDULER] = "rc_scheduler_main",
@@ -264,7 +265,7 @@ rc_worker_wait(long timeout_ms)
 	if (!ConfigReloadPending)
 		(void) WaitLatch(MyLatch,
 						 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 timeout_ms, PG_WAIT_EXTENSION);
+						 timeout_ms, rc_wait_event(RC_WAIT_WORK));
 	ResetLatch(MyLatch);
 	if (!rc_cancel_ends_worker)
 		QueryCancelPending = false;
