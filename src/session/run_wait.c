@@ -224,8 +224,7 @@ rc_sync_outcome(int64 run)
 						(long long) run, source),
 				 errhint("See the server log for the cause; the next run goes on from the last commit.")));
 	ereport(ERROR,
-			(errcode(MAKE_SQLSTATE(code[0], code[1], code[2], code[3],
-								   code[4])),
+			(errcode(rc_sqlstate(code)),
 			 errmsg("%s", error.message),
 			 error.detail ? errdetail_internal("%s", error.detail) : 0,
 			 error.hint ? errhint("%s", error.hint) : 0));

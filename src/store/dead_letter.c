@@ -46,10 +46,10 @@ rc_dead_letter_add(const char *origin, const char *name, int64 run,
 
 	rc_param_text(&params, origin);
 	rc_param_text(&params, name);
-	rc_param_int8(&params, run > 0 ? run : -1);
+	rc_param_int8_or_null(&params, run, run <= 0);
 	rc_param_text(&params, record->topic);
 	rc_param_int4(&params, record->partition);
-	rc_param_int8(&params, record->offset);
+	rc_param_int8_or_null(&params, record->offset, record->offset < 0);
 	rc_param_kafka_time(&params, record->timestamp_ms);
 	rc_param_bytea(&params, record->key, record->key_len);
 	rc_param_bytea(&params, record->value, record->value_len);
@@ -110,7 +110,7 @@ rc_dead_letters(const RcStream *stream, int64 id, int64 after, int limit, int *n
 	RcDeadLetter *letters;
 
 	rc_param_text(&params, stream->name);
-	rc_param_int8(&params, id > 0 ? id : -1);
+	rc_param_int8_or_null(&params, id, id <= 0);
 	rc_param_int8(&params, after);
 	rc_param_int4(&params, limit);
 	rc_param_text(&params, stream->owner_name);
@@ -178,7 +178,7 @@ rc_dead_letter_supersede(const RcStream *stream, int64 id)
 	RcParams	params = {0};
 
 	rc_param_text(&params, stream->name);
-	rc_param_int8(&params, id > 0 ? id : -1);
+	rc_param_int8_or_null(&params, id, id <= 0);
 	rc_param_text(&params, stream->owner_name);
 	return (int64) rc_execute("UPDATE rappel_conso.dead_letter d"
 							  " SET resolved_at = pg_catalog.clock_timestamp()"

@@ -175,10 +175,7 @@ same_text(const char *a, const char *b)
 	return strcmp(a, b) == 0;
 }
 
-/*
- * A text[] column as a list of strings, in the context that SPI_connect was
- * called in.
- */
+/* A text[] column as a list of strings, in the context of results. */
 static List *
 column_text_list(int row, int column)
 {
@@ -190,17 +187,13 @@ column_text_list(int row, int column)
 	int			n;
 	List	   *list = NIL;
 	MemoryContext inner;
-	MemoryContext outer;
-	char	   *anchor;
 
 	if (isnull)
 		return NIL;
 	deconstruct_array(DatumGetArrayTypeP(array), TEXTOID, -1, false,
 					  TYPALIGN_INT, &elements, &nulls, &n);
 
-	anchor = SPI_palloc(1);
-	outer = GetMemoryChunkContext(anchor);
-	inner = MemoryContextSwitchTo(outer);
+	inner = MemoryContextSwitchTo(rc_query_result_context());
 	for (int i = 0; i < n; i++)
 	{
 		if (!nulls[i])

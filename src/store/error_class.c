@@ -43,6 +43,14 @@ rc_error_may_pass(int sqlstate)
 	}
 }
 
+/* A SQLSTATE as it is stored, which is five characters, to a number. */
+int
+rc_sqlstate(const char *code)
+{
+	Assert(strlen(code) == 5);
+	return MAKE_SQLSTATE(code[0], code[1], code[2], code[3], code[4]);
+}
+
 /*
  * Whether an error of this SQLSTATE is that something on disk cannot be read.
  */

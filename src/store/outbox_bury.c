@@ -13,20 +13,32 @@
 
 #include "access/xact.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 
 /* The columns of a message that may be large. */
 #define NCOLUMNS	3
 
 static const char *const columns[NCOLUMNS] = {"key", "value", "headers"};
 
+/* Messages to become dead letters. */
+typedef struct Letters
+{
+	const int64 *ids;
+	int			n;
+	int			sqlstate;
+	const char *message;
+	bool		bare;
+} Letters;
+
 static bool bury_unless_broken(const int64 *ids, int n, int sqlstate,
 							   const char *message, bool bare);
+static void bury_all(void *arg);
+static bool is_whole(RcStep step, void *arg);
 static void bury(const int64 *ids, int n, int sqlstate, const char *message,
 				 bool bare, const bool *lost);
 static void bury_rest(int64 id, int sqlstate, const char *message, bool bare);
 static char *find_lost(int64 id, bool *lost);
 static bool can_be_read(NullableDatum value);
+static void detoast(void *arg);
 
 /*
  * Messages become dead letters, with this error; one that was put back from
@@ -51,35 +63,33 @@ static bool
 bury_unless_broken(const int64 *ids, int n, int sqlstate, const char *message,
 				   bool bare)
 {
+	Letters		letters = {ids, n, sqlstate, message, bare};
+
+	return is_whole(bury_all, &letters);
+}
+
+static void
+bury_all(void *arg)
+{
 	static const bool none[NCOLUMNS] = {false};
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	volatile bool done = true;
+	const Letters *letters = (const Letters *) arg;
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		bury(ids, n, sqlstate, message, bare, none);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
+	bury(letters->ids, letters->n, letters->sqlstate, letters->message,
+		 letters->bare, none);
+}
 
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		if (ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_INTERNAL_ERROR)
-			ReThrowError(error);
-		FreeErrorData(error);
-		done = false;
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
-	return done;
+/* False, and what the step did is undone, if it met what is broken on disk. */
+static bool
+is_whole(RcStep step, void *arg)
+{
+	ErrorData  *error = rc_subtransaction_try(step, arg);
+
+	if (error == NULL)
+		return true;
+	if (ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_INTERNAL_ERROR)
+		ReThrowError(error);
+	FreeErrorData(error);
+	return false;
 }
 
 /* A dead letter of what can be read of this message. */
@@ -176,37 +186,15 @@ find_lost(int64 id, bool *lost)
 static bool
 can_be_read(NullableDatum value)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	volatile bool can = true;
+	return value.isnull || is_whole(detoast, &value);
+}
 
-	if (value.isnull)
-		return true;
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		struct varlena *whole = PG_DETOAST_DATUM(value.value);
+static void
+detoast(void *arg)
+{
+	Datum		value = ((NullableDatum *) arg)->value;
+	struct varlena *whole = PG_DETOAST_DATUM(value);
 
-		if ((Pointer) whole != DatumGetPointer(value.value))
-			pfree(whole);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		if (ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_INTERNAL_ERROR)
-			ReThrowError(error);
-		FreeErrorData(error);
-		can = false;
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
-	return can;
+	if ((Pointer) whole != DatumGetPointer(value))
+		pfree(whole);
 }

@@ -17,11 +17,21 @@
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
+
+/* A message that is read in a sub-transaction. */
+typedef struct Reading
+{
+	int			row;
+	RcMessageTake take;
+	void	   *arg;
+	RcMessage  *message;		/* NULL: it is not wanted */
+	bool		asked;			/* "take" has said so, or is about to */
+} Reading;
 
 static RcMessage *read_message(int row, RcMessageTake take, void *arg,
-							   volatile bool *asked);
+							   bool *asked);
 static RcMessage *read_alone(int row, RcMessageTake take, void *arg);
+static void read_step(void *arg);
 static char *unreadable(const ErrorData *error);
 static Datum text_array(char **values, int n);
 
@@ -40,7 +50,6 @@ rc_outbox_read(char **topics, int ntopics, int limit, bool one_by_one,
 	RcQueryScope scope;
 	RcParams	params = {0};
 	List	   *messages = NIL;
-	MemoryContext context = CurrentMemoryContext;
 	uint64		n;
 
 	rc_param_datum(&params, TEXTARRAYOID, text_array(topics, ntopics));
@@ -58,16 +67,12 @@ rc_outbox_read(char **topics, int ntopics, int limit, bool one_by_one,
 				 " ORDER BY m.id LIMIT $3", &params);
 	for (uint64 i = 0; i < n; i++)
 	{
-		volatile bool asked;
+		bool		asked;
 		RcMessage  *message = one_by_one ? read_alone(i, take, arg) :
 			read_message(i, take, arg, &asked);
-		MemoryContext spi;
 
-		if (message == NULL)
-			continue;
-		spi = MemoryContextSwitchTo(context);
-		messages = lappend(messages, message);
-		MemoryContextSwitchTo(spi);
+		if (message != NULL)
+			messages = rc_result_append(messages, message);
 	}
 	rc_query_end(&scope);
 	return messages;
@@ -78,7 +83,7 @@ rc_outbox_read(char **topics, int ntopics, int limit, bool one_by_one,
  * "asked" is set when "take" is about to say so.
  */
 static RcMessage *
-read_message(int row, RcMessageTake take, void *arg, volatile bool *asked)
+read_message(int row, RcMessageTake take, void *arg, bool *asked)
 {
 	RcMessage  *message = SPI_palloc(sizeof(RcMessage));
 	RcRecord   *record = &message->record;
@@ -123,26 +128,12 @@ read_message(int row, RcMessageTake take, void *arg, volatile bool *asked)
 static RcMessage *
 read_alone(int row, RcMessageTake take, void *arg)
 {
-	MemoryContext old = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	RcMessage  *volatile message = NULL;
-	volatile bool asked = false;
+	Reading		reading = {row, take, arg};
+	ErrorData  *error = rc_subtransaction_try(read_step, &reading);
+	RcMessage  *message = reading.message;
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(old);
-	PG_TRY();
+	if (error != NULL)
 	{
-		message = read_message(row, take, arg, &asked);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(old);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
 		if (rc_error_may_pass(error->sqlerrcode) &&
 			ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_INTERNAL_ERROR)
 			ReThrowError(error);
@@ -153,13 +144,18 @@ read_alone(int row, RcMessageTake take, void *arg)
 		message->sqlstate = error->sqlerrcode;
 		message->problem = unreadable(error);
 	}
-	PG_END_TRY();
-
-	MemoryContextSwitchTo(old);
-	CurrentResourceOwner = owner;
-	if (message != NULL && !asked && !take(arg, message))
+	if (message != NULL && !reading.asked && !take(arg, message))
 		return NULL;
 	return message;
+}
+
+static void
+read_step(void *arg)
+{
+	Reading    *reading = (Reading *) arg;
+
+	reading->message = read_message(reading->row, reading->take, reading->arg,
+									&reading->asked);
 }
 
 static char *

@@ -18,7 +18,6 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
-#include "utils/resowner.h"
 
 /* Names from the first one, or behind $1, at most $2. */
 #define NAMES_FROM(first) \
@@ -34,11 +33,19 @@
 	" LEFT JOIN rappel_conso.outbox_topic w ON w.topic = t.topic" \
 	" WHERE t.topic IS NOT NULL ORDER BY t.n"
 
+/* Blocks of the outbox, and the topics that are known so far. */
+typedef struct Range
+{
+	BlockNumber from;
+	BlockNumber to;
+	int			limit;
+	List	   *topics;
+} Range;
+
 static RcOutboxTopic *read_topic(uint64 row);
 static List *scan(BlockNumber from, BlockNumber to, int limit, List *topics,
 				  int *unreadable);
-static List *scan_range(BlockNumber from, BlockNumber to, int limit,
-						List *topics);
+static void scan_range(void *arg);
 static bool has_name(List *topics, const char *name);
 static void set_for_query(const char *name, const char *value);
 
@@ -54,7 +61,6 @@ rc_outbox_topics(const char *after, int limit)
 	RcQueryScope scope;
 	RcParams	params = {0};
 	List	   *topics = NIL;
-	MemoryContext old = CurrentMemoryContext;
 	uint64		n;
 
 	rc_param_text(&params, after);
@@ -65,13 +71,7 @@ rc_outbox_topics(const char *after, int limit)
 		rc_query(NAMES_FROM("WHERE $1::pg_catalog.text IS NULL"), &params) :
 		rc_query(NAMES_FROM("WHERE o.topic > $1"), &params);
 	for (uint64 i = 0; i < n; i++)
-	{
-		RcOutboxTopic *topic = read_topic(i);
-		MemoryContext spi = MemoryContextSwitchTo(old);
-
-		topics = lappend(topics, topic);
-		MemoryContextSwitchTo(spi);
-	}
+		topics = rc_result_append(topics, read_topic(i));
 	rc_query_end(&scope);
 	return topics;
 }
@@ -119,39 +119,17 @@ static List *
 scan(BlockNumber from, BlockNumber to, int limit, List *topics,
 	 int *unreadable)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	List	   *volatile found = topics;
-	volatile bool failed = false;
+	Range		range = {from, to, limit, topics};
+	ErrorData  *error;
 
 	if (from >= to || list_length(topics) >= limit)
 		return topics;
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		found = scan_range(from, to, limit, topics);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		if (!rc_error_is_damage(error->sqlerrcode))
-			ReThrowError(error);
-		FreeErrorData(error);
-		failed = true;
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
-
-	if (!failed)
-		return found;
+	error = rc_subtransaction_try(scan_range, &range);
+	if (error == NULL)
+		return range.topics;
+	if (!rc_error_is_damage(error->sqlerrcode))
+		ReThrowError(error);
+	FreeErrorData(error);
 	if (to - from == 1)
 	{
 		(*unreadable)++;
@@ -161,17 +139,17 @@ scan(BlockNumber from, BlockNumber to, int limit, List *topics,
 	return scan(from + (to - from) / 2, to, limit, topics, unreadable);
 }
 
-static List *
-scan_range(BlockNumber from, BlockNumber to, int limit, List *topics)
+static void
+scan_range(void *arg)
 {
+	Range	   *range = (Range *) arg;
 	RcQueryScope scope;
 	RcParams	params = {0};
-	MemoryContext context = CurrentMemoryContext;
 	uint64		n;
 
-	rc_param_text(&params, psprintf("(%u,0)", from));
-	rc_param_text(&params, psprintf("(%u,0)", to));
-	rc_param_int4(&params, limit);
+	rc_param_text(&params, psprintf("(%u,0)", range->from));
+	rc_param_text(&params, psprintf("(%u,0)", range->to));
+	rc_param_int4(&params, range->limit);
 	rc_query_begin(&scope);
 	set_for_query("enable_seqscan", "off");
 	set_for_query("enable_indexscan", "off");
@@ -188,16 +166,11 @@ scan_range(BlockNumber from, BlockNumber to, int limit, List *topics)
 	for (uint64 i = 0; i < n; i++)
 	{
 		RcOutboxTopic *topic = read_topic(i);
-		MemoryContext spi;
 
-		if (has_name(topics, topic->name))
-			continue;
-		spi = MemoryContextSwitchTo(context);
-		topics = lappend(topics, topic);
-		MemoryContextSwitchTo(spi);
+		if (!has_name(range->topics, topic->name))
+			range->topics = rc_result_append(range->topics, topic);
 	}
 	rc_query_end(&scope);
-	return topics;
 }
 
 static bool

@@ -228,11 +228,16 @@ rc_param_int4(RcParams *params, int32 value)
 	add_param(params, INT4OID, Int32GetDatum(value), false);
 }
 
-/* A negative value is SQL's null: no counter, offset or id is negative. */
 void
 rc_param_int8(RcParams *params, int64 value)
 {
-	add_param(params, INT8OID, Int64GetDatum(value), value < 0);
+	add_param(params, INT8OID, Int64GetDatum(value), false);
+}
+
+void
+rc_param_int8_or_null(RcParams *params, int64 value, bool isnull)
+{
+	add_param(params, INT8OID, Int64GetDatum(value), isnull);
 }
 
 void
@@ -330,6 +335,31 @@ rc_param_ids(RcParams *params, const int64 *ids, int n)
 }
 
 /*
+ * The context that rc_query_begin was called in: results go there, since what
+ * is allocated inside of SPI is gone at rc_query_end.
+ */
+MemoryContext
+rc_query_result_context(void)
+{
+	void	   *anchor = SPI_palloc(1);
+	MemoryContext context = GetMemoryChunkContext(anchor);
+
+	pfree(anchor);
+	return context;
+}
+
+/* lappend() there; the value has to be there, too. */
+List *
+rc_result_append(List *list, void *value)
+{
+	MemoryContext old = MemoryContextSwitchTo(rc_query_result_context());
+
+	list = lappend(list, value);
+	MemoryContextSwitchTo(old);
+	return list;
+}
+
+/*
  * Column "column" (from 1) of row "row" (from 0) of the last rc_query, as
  * text in the context that SPI_connect was called in; NULL for null.
  */
@@ -383,7 +413,7 @@ rc_column_headers(int row, int column, int *n)
 	*n = 0;
 	if (isnull)
 		return NULL;
-	old = MemoryContextSwitchTo(GetMemoryChunkContext(SPI_palloc(1)));
+	old = MemoryContextSwitchTo(rc_query_result_context());
 	headers = rc_headers_from_jsonb(value, n);
 	MemoryContextSwitchTo(old);
 	return headers;

@@ -20,7 +20,6 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 
 /* Dead letters that are looked at in one go. */
 #define PAGE	1000
@@ -49,9 +48,6 @@ typedef struct Letter
 	ErrorData  *error;			/* why it cannot be put back; NULL: nothing */
 } Letter;
 
-/* What is tried; it may raise an error. */
-typedef void (*Step) (void *arg);
-
 /* A row of next_letters() that is measured. */
 typedef struct Measure
 {
@@ -74,7 +70,7 @@ static Letter *next_letters(const char *topic, int64 id, List *owners,
 static bool may_publish(const Letter *letter, List *owners);
 static void say_topics(const char *topic);
 static int64 put_back(Letter **letters, int n);
-static ErrorData *try_step(Step step, void *arg);
+static ErrorData *try_step(RcStep step, void *arg);
 static void measure(void *arg);
 static void insert_batch(void *arg);
 
@@ -177,7 +173,6 @@ owners_for_caller(const char *topic, int64 id)
 	List	   *all = NIL;
 	List	   *owners = NIL;
 	ListCell   *lc;
-	MemoryContext context = CurrentMemoryContext;
 	uint64		n;
 
 	rc_param_text(&params, topic);
@@ -195,13 +190,10 @@ owners_for_caller(const char *topic, int64 id)
 	for (uint64 i = 0; i < n; i++)
 	{
 		Owner	   *owner = SPI_palloc(sizeof(Owner));
-		MemoryContext spi;
 
 		owner->name = rc_column_text(i, 1);
 		owner->known = rc_column_int8(i, 2, -1);
-		spi = MemoryContextSwitchTo(context);
-		all = lappend(all, owner);
-		MemoryContextSwitchTo(spi);
+		all = rc_result_append(all, owner);
 	}
 	rc_query_end(&scope);
 
@@ -330,37 +322,17 @@ put_back(Letter **letters, int n)
 }
 
 /*
- * In a sub-transaction: NULL, or the error that it was rolled back for, in the
- * current context.  An error that may pass is no letter's and is raised; but
- * what is broken on disk does not pass.
+ * NULL, or why it was undone.  An error that may pass is no letter's and is
+ * raised; but what is broken on disk does not pass.
  */
 static ErrorData *
-try_step(Step step, void *arg)
+try_step(RcStep step, void *arg)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	ErrorData  *volatile error = NULL;
+	ErrorData  *error = rc_subtransaction_try(step, arg);
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		step(arg);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		if (rc_error_may_pass(error->sqlerrcode) &&
-			ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_INTERNAL_ERROR)
-			ReThrowError(error);
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
+	if (error != NULL && rc_error_may_pass(error->sqlerrcode) &&
+		ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_INTERNAL_ERROR)
+		ReThrowError(error);
 	return error;
 }
 

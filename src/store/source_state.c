@@ -178,14 +178,14 @@ rc_source_quota(const RcSource *source, const RcQuota *quota)
 	if (!quota->said)
 		return;
 	rc_param_text(&params, source->name);
-	rc_param_int8(&params, quota->limit);
-	rc_param_int8(&params, quota->remaining);
+	rc_param_int8_or_null(&params, quota->limit, quota->limit < 0);
+	rc_param_int8_or_null(&params, quota->remaining, quota->remaining < 0);
 	rc_param_time(&params, quota->reset);
 	rc_execute("UPDATE rappel_conso.source_state"
-			   " SET quota_limit = COALESCE(NULLIF($2, -1), quota_limit),"
+			   " SET quota_limit = COALESCE($2, quota_limit),"
 			   " quota_remaining = $3, quota_reset_at = $4 WHERE source = $1"
 			   " AND (quota_limit, quota_remaining, quota_reset_at) IS DISTINCT FROM"
-			   " (COALESCE(NULLIF($2, -1), quota_limit), $3, $4)", &params);
+			   " (COALESCE($2, quota_limit), $3, $4)", &params);
 }
 
 /*
@@ -243,7 +243,7 @@ rc_source_complete(const RcSource *source, const char *destination,
 	rc_param_source(&params, source, destination);
 	rc_param_int8(&params, state->epoch);
 	rc_param_text(&params, data_processed);
-	rc_param_int8(&params, records_count);
+	rc_param_int8_or_null(&params, records_count, records_count < 0);
 	rc_param_bool(&params, full);
 	if (rc_execute("UPDATE rappel_conso.source_state SET complete = true,"
 				   " data_processed = $4, records_count = $5,"
@@ -267,10 +267,10 @@ rc_source_surplus(const RcSource *source, const char *destination,
 
 	rc_param_source(&params, source, destination);
 	rc_param_int8(&params, state->epoch);
-	rc_param_text(&params, known ? psprintf(INT64_FORMAT, surplus) : NULL);
-	rc_execute("UPDATE rappel_conso.source_state SET surplus = $4::int8"
+	rc_param_int8_or_null(&params, surplus, !known);
+	rc_execute("UPDATE rappel_conso.source_state SET surplus = $4"
 			   " WHERE source = $1 AND destination = $2 AND epoch = $3"
-			   " AND surplus IS DISTINCT FROM $4::int8", &params);
+			   " AND surplus IS DISTINCT FROM $4", &params);
 }
 
 /*

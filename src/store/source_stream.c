@@ -121,7 +121,6 @@ raise_missing(const char *stream)
 static List *
 sources_of_others(const char *stream)
 {
-	MemoryContext context = CurrentMemoryContext;
 	RcQueryScope scope;
 	RcParams	params = {0};
 	List	   *names = NIL;
@@ -134,13 +133,7 @@ sources_of_others(const char *stream)
 	n = rc_query("SELECT name FROM rappel_conso.source WHERE stream = $1",
 				 &params);
 	for (uint64 i = 0; i < n; i++)
-	{
-		char	   *name = rc_column_text(i, 1);
-		MemoryContext spi = MemoryContextSwitchTo(context);
-
-		names = lappend(names, name);
-		MemoryContextSwitchTo(spi);
-	}
+		names = rc_result_append(names, rc_column_text(i, 1));
 	rc_query_end(&scope);
 	foreach(lc, names)
 	{

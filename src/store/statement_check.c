@@ -25,7 +25,6 @@
 #include "utils/lsyscache.h"
 #include "utils/plancache.h"
 #include "utils/queryenvironment.h"
-#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 
 /* A query in which "records" is looked for, and the one that it is a part of. */
@@ -36,8 +35,17 @@ typedef struct Level
 	List	  **seen;			/* queries in WITH that do not read it */
 } Level;
 
+/* A statement that is looked at in a sub-transaction. */
+typedef struct Planning
+{
+	const RcStream *stream;
+	bool		strict;
+	RcStatementLook *look;
+} Planning;
+
 static void plan_or_wait_for_setup(const RcStream *stream,
 								   RcStatementLook *look);
+static void look_step(void *arg);
 static void plan_statement(const RcStream *stream, RcStatementLook *look);
 static void check_plan(SPIPlanPtr plan, const char *name);
 static void check_commands(List *commands, const char *name);
@@ -137,37 +145,30 @@ rc_statement_require_records(const RcStream *stream,
 void
 rc_statement_look(const RcStream *stream, bool strict, RcStatementLook *look)
 {
-	MemoryContext old = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
+	Planning	planning = {stream, strict, look};
+	ErrorData  *error;
 
 	memset(look, 0, sizeof(RcStatementLook));
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(old);
-	PG_TRY();
-	{
-		plan_statement(stream, look);
-		if (!strict && look->unlogged != NIL)
-			look->emptied = find_emptied(stream, look->unlogged);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
+	error = rc_subtransaction_try(look_step, &planning);
+	if (error == NULL)
+		return;
+	look->lacks_table = error->sqlerrcode == ERRCODE_UNDEFINED_TABLE;
+	if (!look->lacks_table &&
+		(strict || (rc_error_may_pass(error->sqlerrcode) &&
+					error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)))
+		ReThrowError(error);
+	FreeErrorData(error);
+}
 
-		MemoryContextSwitchTo(old);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		look->lacks_table = error->sqlerrcode == ERRCODE_UNDEFINED_TABLE;
-		if (!look->lacks_table &&
-			(strict || (rc_error_may_pass(error->sqlerrcode) &&
-						error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)))
-			ReThrowError(error);
-		FreeErrorData(error);
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(old);
-	CurrentResourceOwner = owner;
+static void
+look_step(void *arg)
+{
+	const Planning *planning = (const Planning *) arg;
+	RcStatementLook *look = planning->look;
+
+	plan_statement(planning->stream, look);
+	if (!planning->strict && look->unlogged != NIL)
+		look->emptied = find_emptied(planning->stream, look->unlogged);
 }
 
 /* Lists in *look are in the current context. */

@@ -78,7 +78,7 @@ rc_output_collect(const char *stream)
 	columns[1] = find_column(desc, "value");
 	columns[2] = find_column(desc, "headers");
 
-	old = MemoryContextSwitchTo(GetMemoryChunkContext(SPI_palloc(1)));
+	old = MemoryContextSwitchTo(rc_query_result_context());
 	output = palloc0(sizeof(RcOutput));
 	output->n = n;
 	output->keys = palloc0(sizeof(Datum) * (n + 1));

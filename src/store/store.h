@@ -54,6 +54,8 @@ extern void rc_param_words(RcParams *params, const char *words);
 extern void rc_param_error(RcParams *params, const ErrorData *error);
 extern void rc_param_int4(RcParams *params, int32 value);
 extern void rc_param_int8(RcParams *params, int64 value);
+extern void rc_param_int8_or_null(RcParams *params, int64 value,
+								  bool isnull);
 extern void rc_param_bool(RcParams *params, bool value);
 extern void rc_param_time(RcParams *params, TimestampTz value);
 extern void rc_param_kafka_time(RcParams *params, int64 ms);
@@ -63,6 +65,8 @@ extern void rc_param_datum(RcParams *params, Oid type, Datum value);
 
 extern void rc_param_ids(RcParams *params, const int64 *ids, int n);
 
+extern MemoryContext rc_query_result_context(void);
+extern List *rc_result_append(List *list, void *value);
 extern char *rc_column_text(int row, int column);
 extern char *rc_column_bytes(int row, int column, int *len);
 extern RcHeader *rc_column_headers(int row, int column, int *n);
@@ -70,6 +74,12 @@ extern NullableDatum rc_column_any(int row, int column);
 extern int64 rc_column_int8(int row, int column, int64 if_null);
 extern bool rc_column_bool(int row, int column);
 extern TimestampTz rc_column_time(int row, int column);
+
+/* ---- subtransaction.c: what may fail ---- */
+
+typedef void (*RcStep) (void *arg);
+
+extern ErrorData *rc_subtransaction_try(RcStep step, void *arg);
 
 /* ---- definitions.c: definitions ---- */
 
@@ -590,6 +600,7 @@ extern void rc_user_cancel(SIGNAL_ARGS);
 /* ---- error_class.c: what an error means ---- */
 
 extern bool rc_error_may_pass(int sqlstate);
+extern int	rc_sqlstate(const char *code);
 extern bool rc_error_is_damage(int sqlstate);
 extern bool rc_error_needs_proof(int sqlstate);
 extern bool rc_error_is_timeout(const ErrorData *error);

@@ -128,7 +128,7 @@ rc_offset_advance(const char *stream, const RcOffset *from, int64 next_offset,
 	rc_param_int8(&params, from->next_offset);
 	rc_param_int8(&params, from->epoch);
 	rc_param_int8(&params, next_offset);
-	rc_param_int8(&params, last_offset);
+	rc_param_int8_or_null(&params, last_offset, last_offset < 0);
 	rc_param_kafka_time(&params, last_timestamp_ms);
 	rc_param_int8(&params, applied);
 	rc_param_int8(&params, counts ? counts->inserted : 0);
@@ -250,7 +250,7 @@ rc_offset_observe(const char *stream, const RcOffset *at, int64 high_watermark)
 	RcParams	params = {0};
 
 	param_partition(&params, stream, at);
-	rc_param_int8(&params, high_watermark);
+	rc_param_int8_or_null(&params, high_watermark, high_watermark < 0);
 	rc_execute("UPDATE rappel_conso.stream_offset SET high_watermark = $4,"
 			   " observed_at = pg_catalog.clock_timestamp()"
 			   " WHERE stream = $1 AND topic = $2 AND partition = $3",
@@ -401,13 +401,7 @@ rc_stream_unproven(const char *stream)
 	if (rc_query("SELECT sqlstate FROM rappel_conso.stream_state"
 				 " WHERE stream = $1 AND state IN ('waiting', 'failed')"
 				 " AND sqlstate IS NOT NULL", &params) == 1)
-	{
-		const char *code = rc_column_text(0, 1);
-
-		unproven = rc_error_needs_proof(MAKE_SQLSTATE(code[0], code[1],
-													  code[2], code[3],
-													  code[4]));
-	}
+		unproven = rc_error_needs_proof(rc_sqlstate(rc_column_text(0, 1)));
 	rc_query_end(&scope);
 	return unproven;
 }

@@ -175,9 +175,7 @@ rc_out_resume_wait(RcOutTopic *topic, const RcOutboxTopic *row)
 {
 	topic->failures = row->failures;
 	topic->retry_at = row->retry_at;
-	topic->sqlstate = MAKE_SQLSTATE(row->sqlstate[0], row->sqlstate[1],
-									row->sqlstate[2], row->sqlstate[3],
-									row->sqlstate[4]);
+	topic->sqlstate = rc_sqlstate(row->sqlstate);
 	keep_text(&topic->error, row->error);
 	keep_text(&topic->hint, row->hint);
 }

@@ -219,14 +219,11 @@ hear_stream(RcRun *run, const RcStream *stream, Wait *wait)
 				 " AND (state = 'waiting' AND detail IS NOT NULL"
 				 "  OR state = 'failed' AND last_error_at >= $2)", &params) == 1)
 	{
-		char	   *code = rc_column_text(0, 1);
-
 		wait->failed = rc_column_bool(0, 5);
 		keep_text(run->context, &wait->words, rc_column_text(0, 2));
 		keep_text(run->context, &wait->detail, rc_column_text(0, 3));
 		keep_text(run->context, &wait->hint, rc_column_text(0, 4));
-		wait->sqlstate = wait->failed ?
-			MAKE_SQLSTATE(code[0], code[1], code[2], code[3], code[4]) :
+		wait->sqlstate = wait->failed ? rc_sqlstate(rc_column_text(0, 1)) :
 			ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
 	}
 	rc_query_end(&scope);

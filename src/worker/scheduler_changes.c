@@ -65,13 +65,9 @@ rc_due_cancels(List *starts)
 	for (uint64 i = 0; i < n; i++)
 	{
 		char	   *name = rc_column_text(i, 1);
-		MemoryContext spi;
 
-		if (!note(name, rc_column_text(i, 2)))
-			continue;
-		spi = MemoryContextSwitchTo(rc_round_context);
-		changed = lappend(changed, pstrdup(name));
-		MemoryContextSwitchTo(spi);
+		if (note(name, rc_column_text(i, 2)))
+			changed = rc_result_append(changed, name);
 	}
 	rc_query_end(&scope);
 	/* a lock may end this in between: the rest is then found again */
@@ -157,13 +153,7 @@ cancel_workers(const char *name, bool gone)
 	n = rc_query("SELECT name FROM rappel_conso.source WHERE stream = $1",
 				 &params);
 	for (uint64 i = 0; i < n; i++)
-	{
-		char	   *source = rc_column_text(i, 1);
-		MemoryContext spi = MemoryContextSwitchTo(rc_round_context);
-
-		sources = lappend(sources, pstrdup(source));
-		MemoryContextSwitchTo(spi);
-	}
+		sources = rc_result_append(sources, rc_column_text(i, 1));
 	rc_query_end(&scope);
 	foreach(lc, sources)
 		cancel(RC_WORKER_RUN, (char *) lfirst(lc), 0, name, gone);

@@ -82,15 +82,12 @@ list_runners(void)
 				 &params);
 	for (uint64 i = 0; i < n; i++)
 	{
-		char	   *type = rc_column_text(i, 3);
-		MemoryContext spi = MemoryContextSwitchTo(rc_round_context);
-		Runner	   *runner = palloc(sizeof(Runner));
+		Runner	   *runner = SPI_palloc(sizeof(Runner));
 
 		runner->pid = (int) rc_column_int8(i, 1, 0);
 		runner->role = (Oid) rc_column_int8(i, 2, InvalidOid);
-		runner->source = pstrdup(type + strlen(RUN_TITLE));
-		runners = lappend(runners, runner);
-		MemoryContextSwitchTo(spi);
+		runner->source = rc_column_text(i, 3) + strlen(RUN_TITLE);
+		runners = rc_result_append(runners, runner);
 	}
 	rc_query_end(&scope);
 	return runners;
