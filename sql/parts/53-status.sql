@@ -3,6 +3,18 @@
 --
 -- It only reads, and by row security: who calls it sees what is his.
 
+-- PL/pgSQL asks for the privilege only where it gets that far.
+CREATE FUNCTION rappel_conso.error_detail(stream text) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  IF NOT has_column_privilege('rappel_conso.stream_state', 'error_detail', 'SELECT') THEN
+    RETURN NULL;
+  END IF;
+  RETURN (SELECT t.error_detail FROM rappel_conso.stream_state t WHERE t.stream = error_detail.stream);
+END
+$$;
+COMMENT ON FUNCTION rappel_conso.error_detail(text) IS 'detail of a stream''s newest error, for those who may read it: it can hold a record''s values';
+
 CREATE FUNCTION @extschema@.rc_status(
   OUT component text, OUT name text, OUT state text, OUT detail text, OUT lag bigint,
   OUT last_success timestamptz, OUT last_error text, OUT last_error_at timestamptz)
@@ -17,7 +29,7 @@ BEGIN ATOMIC
            rappel_conso.is_preloaded() AS preloaded,
            (SELECT p.stopped_at FROM rappel_conso.stopped p WHERE p.stopped_at >= pg_postmaster_start_time()) AS stopped_at
   ), stream_part AS (
-    SELECT s.name, s.paused, LEAST(s.workers, o.partitions) AS workers, s.topics, t.state AS said, t.detail, t.sqlstate, t.error, t.error_detail,
+    SELECT s.name, s.paused, LEAST(s.workers, o.partitions) AS workers, s.topics, t.state AS said, t.detail, t.sqlstate, t.error,
            t.hint, t.last_error_at, t.retry_at, o.lag, o.applied_at, o.observed_at, d.dead, f.rate, f.started_at,
            (SELECT count(rappel_conso.worker_pid('stream', s.name, n)) FROM generate_series(0, s.workers - 1) n) AS alive
       FROM rappel_conso.stream s
@@ -78,11 +90,12 @@ BEGIN ATOMIC
          NULL AS lag, ok.finished_at, bad.error, bad.finished_at
     FROM world w CROSS JOIN rappel_conso.source s
     LEFT JOIN rappel_conso.source_wait q ON q.source = s.name
-    LEFT JOIN LATERAL (SELECT * FROM rappel_conso.run r WHERE r.source = s.name AND r.owner = s.owner
+    LEFT JOIN LATERAL (SELECT r.id, r.state, r.fetched, r.inserted, r.updated, r.unchanged, r.dead, r.withdrawn
+                         FROM rappel_conso.run r WHERE r.source = s.name AND r.owner = s.owner
                         ORDER BY r.state = 'running' DESC, r.id DESC LIMIT 1) r ON true
-    LEFT JOIN LATERAL (SELECT * FROM rappel_conso.run r WHERE r.source = s.name AND r.owner = s.owner AND r.state = 'success'
+    LEFT JOIN LATERAL (SELECT r.finished_at FROM rappel_conso.run r WHERE r.source = s.name AND r.owner = s.owner AND r.state = 'success'
                         ORDER BY r.id DESC LIMIT 1) ok ON true
-    LEFT JOIN LATERAL (SELECT * FROM rappel_conso.run r WHERE r.source = s.name AND r.owner = s.owner AND r.state = 'failed'
+    LEFT JOIN LATERAL (SELECT r.error, r.finished_at FROM rappel_conso.run r WHERE r.source = s.name AND r.owner = s.owner AND r.state = 'failed'
                         ORDER BY r.id DESC LIMIT 1) bad ON true
   UNION ALL
   SELECT 'stream' AS component, p.name,
@@ -100,7 +113,7 @@ BEGIN ATOMIC
                    CASE WHEN p.said = 'failed' AND p.retry_at IS NOT NULL THEN format('tried again at %s', p.retry_at) END,
                    CASE WHEN p.dead > 0 THEN format('%s dead letter%s', p.dead, CASE WHEN p.dead > 1 THEN 's' END) END),
          CASE WHEN w.brokers <> '' THEN p.lag END, p.applied_at,
-         p.error || COALESCE(chr(10) || p.error_detail, '') || COALESCE(chr(10) || 'HINT: ' || p.hint, ''), p.last_error_at
+         p.error || COALESCE(chr(10) || rappel_conso.error_detail(p.name), '') || COALESCE(chr(10) || 'HINT: ' || p.hint, ''), p.last_error_at
     FROM stream_part p, world w
   UNION ALL
   SELECT 'outbox' AS component, current_database()::text AS name,

@@ -186,7 +186,8 @@ BEGIN ATOMIC
                                 rappel_conso.html_number(NULLIF(r.published, 0)), rappel_conso.html_number(r.inserted),
                                 rappel_conso.html_number(r.updated), rappel_conso.html_number(r.unchanged),
                                 rappel_conso.html_number(NULLIF(r.withdrawn, 0)), rappel_conso.html_number(r.dead), rappel_conso.html(r.error)), '' ORDER BY r.id DESC)) AS runs
-            FROM (SELECT * FROM rappel_conso.run u WHERE u.source = s.name ORDER BY u.id DESC LIMIT 5) r) l;
+            FROM (SELECT u.id, u.trigger, u.state, u.started_at, u.finished_at, u.fetched, u.published, u.inserted, u.updated, u.unchanged,
+                         u.withdrawn, u.dead, u.error FROM rappel_conso.run u WHERE u.source = s.name ORDER BY u.id DESC LIMIT 5) r) l;
 END;
 COMMENT ON FUNCTION rappel_conso.report_runs() IS 'the runs of rc_report()';
 

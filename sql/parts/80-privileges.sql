@@ -15,15 +15,20 @@ REVOKE ALL ON TYPE rappel_conso.recall, rappel_conso.reference_fiche FROM PUBLIC
 
 GRANT USAGE ON SCHEMA rappel_conso TO pg_monitor;
 GRANT EXECUTE ON FUNCTION @extschema@.rc_status(), rappel_conso.worker_pid(text, text, integer),
-  rappel_conso.library_version(), rappel_conso.is_preloaded() TO pg_monitor;
+  rappel_conso.library_version(), rappel_conso.is_preloaded(), rappel_conso.error_detail(text) TO pg_monitor;
 GRANT EXECUTE ON FUNCTION @extschema@.rc_report(), @extschema@.rc_own_table(text), rappel_conso.html(text), rappel_conso.html_time(timestamptz),
   rappel_conso.html_number(numeric), rappel_conso.html_state(text, text), rappel_conso.report_style(),
   rappel_conso.report_parts(), rappel_conso.report_grid(text), rappel_conso.report_runs(), rappel_conso.recalls(), rappel_conso.recalls_by_day(),
   rappel_conso.recalls_by_category(), rappel_conso.report_days(),
   rappel_conso.report_categories(), rappel_conso.report_recalls(), rappel_conso.report_lag(),
   rappel_conso.report_dead_letters(), rappel_conso.report_outbox() TO pg_monitor;
-GRANT SELECT ON rappel_conso.run, rappel_conso.task, rappel_conso.source_state, rappel_conso.stream_offset,
-  rappel_conso.stream_state, rappel_conso.source_wait, rappel_conso.stopped, rappel_conso.lag TO pg_monitor;
+GRANT SELECT ON rappel_conso.task, rappel_conso.source_state, rappel_conso.stream_offset,
+  rappel_conso.source_wait, rappel_conso.stopped, rappel_conso.lag TO pg_monitor;
+-- a detail can hold a whole row, and a context the SQL of a function
+GRANT SELECT (id, source, owner, owner_oid, state, trigger, full_sync, window_from, window_to, window_every, reads, destination,
+  requested_at, started_at, finished_at, fetched, published, inserted, updated, unchanged, dead, withdrawn,
+  sqlstate, error, hint) ON rappel_conso.run TO pg_monitor;
+GRANT SELECT (stream, state, detail, failures, retry_at, last_error_at, sqlstate, error, hint) ON rappel_conso.stream_state TO pg_monitor;
 GRANT SELECT (name, dataset, url, topic, stream, poll_interval, paused, owner) ON rappel_conso.source TO pg_monitor;
 GRANT SELECT (name, topics, output_topic, workers, paused, owner) ON rappel_conso.stream TO pg_monitor;
 GRANT SELECT ON rappel_conso.outbox_state, rappel_conso.outbox_topic TO pg_monitor;
