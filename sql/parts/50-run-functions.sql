@@ -46,6 +46,10 @@ BEGIN
     RAISE EXCEPTION 'the start of a backfill must be before its end'
       USING ERRCODE = 'invalid_parameter_value', DETAIL = format('It would go from %s to %s.', "from", "to");
   END IF;
+  IF every > '10000 years' THEN
+    RAISE EXCEPTION 'a window of a backfill is out of range: %', every
+      USING ERRCODE = 'invalid_parameter_value', HINT = 'One window as long as the backfill is enough.';
+  END IF;
   IF every < '1 second' OR "from" + every < "from" + interval '1 second' OR date_trunc('second', every) <> every THEN
     RAISE EXCEPTION 'a window of a backfill must be some whole seconds long, not %', every
       USING ERRCODE = 'invalid_parameter_value';

@@ -208,9 +208,7 @@ rc_wait(PG_FUNCTION_ARGS)
 	rc_call_check_null(fcinfo, 0, "run");
 	run = PG_GETARG_INT64(0);
 	if (!PG_ARGISNULL(1))
-		deadline = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
-														   TimestampTzGetDatum(GetCurrentTimestamp()),
-														   PG_GETARG_DATUM(1)));
+		deadline = rc_call_deadline(PG_GETARG_DATUM(1), "rc_wait()");
 	prepare_wait(&call, run);
 	check_committed(run);
 	look = AllocSetContextCreate(CurrentMemoryContext, "rappel_conso look",

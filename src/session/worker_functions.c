@@ -409,9 +409,7 @@ rc_drain(PG_FUNCTION_ARGS)
 	call.what = psprintf("drain of stream \"%s\"", name);
 	call.stream = name;
 	if (!PG_ARGISNULL(1))
-		call.deadline = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
-																TimestampTzGetDatum(GetCurrentTimestamp()),
-																PG_GETARG_DATUM(1)));
+		call.deadline = rc_call_deadline(PG_GETARG_DATUM(1), "rc_drain()");
 	rc_call_worker(&call);
 	return values_row(fcinfo, call.values, 5);
 }

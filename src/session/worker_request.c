@@ -23,6 +23,7 @@
 #include "storage/shm_mq.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -36,6 +37,9 @@
 /* How long a worker slot is waited for, and between two tries, in ms. */
 #define SLOT_PATIENCE	5000
 #define SLOT_INTERVAL	50
+
+/* The longest wait that somebody may ask for. */
+#define MAX_TIMEOUT_YEARS	10000
 
 /* What is needed to end the worker when its caller ends. */
 typedef struct StartedWorker
@@ -68,6 +72,28 @@ rc_call_check_null(FunctionCallInfo fcinfo, int arg, const char *name)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("%s must not be null", name)));
+}
+
+/* When a wait ends, from how long it may last at most. */
+TimestampTz
+rc_call_deadline(Datum timeout, const char *function)
+{
+	Interval	most = {0, 0, MAX_TIMEOUT_YEARS * MONTHS_PER_YEAR};
+
+	if (DatumGetInt32(DirectFunctionCall2(interval_cmp, timeout,
+										  IntervalPGetDatum(&most))) > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
+				 errmsg("timeout of %s is out of range: %s", function,
+						DatumGetCString(DirectFunctionCall1(interval_out, timeout))),
+				 errhint("Use null to wait without an end.")));
+	most.month = 0;
+	if (DatumGetInt32(DirectFunctionCall2(interval_cmp, timeout,
+										  IntervalPGetDatum(&most))) <= 0)
+		return GetCurrentTimestamp();
+	return DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
+												   TimestampTzGetDatum(GetCurrentTimestamp()),
+												   timeout));
 }
 
 /* Whether the caller sees all streams, sources and runs, whosever they are. */

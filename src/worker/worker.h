@@ -122,6 +122,7 @@ extern void rc_call_worker(RcCall *call);
 extern void rc_call_check_blocked(RcCall *call);
 extern void rc_call_check_null(FunctionCallInfo fcinfo, int arg,
 							   const char *name);
+extern TimestampTz rc_call_deadline(Datum timeout, const char *function);
 extern bool rc_call_sees_all(void);
 pg_noreturn extern void rc_call_raise_missing(const char *what,
 											  const char *name);
