@@ -140,6 +140,7 @@ round_of_work(void)
 	if (!rc_extension_present())
 	{
 		rc_transaction_commit();
+		rc_cancel_all();
 		ereport(LOG,
 				(errmsg("rappel_conso scheduler leaves: the extension is gone, or has another version than the library")));
 		proc_exit(0);

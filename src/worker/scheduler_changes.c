@@ -41,6 +41,7 @@ static List *find_gone(void);
 static void cancel_workers(const char *name, bool gone);
 static void cancel(RcWorkerKind kind, const char *worker, int number,
 				   const char *stream, bool gone);
+static void signal_worker(int pid);
 static bool began_before(int pid, const char *stream);
 
 /*
@@ -85,6 +86,19 @@ rc_due_cancels(List *starts)
 		known->version = known->latest;
 	}
 	return starts;
+}
+
+/*
+ * The extension has gone, or is of another version: nobody is left to end a
+ * statement that does not end by itself.  Its worker then finds that out.
+ */
+void
+rc_cancel_all(void)
+{
+	ListCell   *lc;
+
+	foreach(lc, rc_lock_holders(MyDatabaseId))
+		signal_worker(lfirst_int(lc));
 }
 
 /*
@@ -164,11 +178,16 @@ cancel(RcWorkerKind kind, const char *worker, int number, const char *stream,
 	   bool gone)
 {
 	int			pid = rc_lock_holder(MyDatabaseId, kind, worker, number);
-	PGPROC	   *proc;
 
-	if (pid == 0 || pid == MyProcPid || !(gone || began_before(pid, stream)))
-		return;
-	proc = BackendPidGetProc(pid);
+	if (pid != 0 && (gone || began_before(pid, stream)))
+		signal_worker(pid);
+}
+
+static void
+signal_worker(int pid)
+{
+	PGPROC	   *proc = pid != MyProcPid ? BackendPidGetProc(pid) : NULL;
+
 	if (proc == NULL)
 		return;
 	kill(pid, SIGUSR2);

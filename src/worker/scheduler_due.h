@@ -25,6 +25,7 @@ extern List *rc_due_gone(List *starts);
 
 /* scheduler_changes.c */
 extern List *rc_due_cancels(List *starts);
+extern void rc_cancel_all(void);
 extern List *rc_due_watermarks(List *starts);
 extern void rc_due_pause(RcWorkerKind kind, const char *name);
 

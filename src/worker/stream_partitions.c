@@ -48,7 +48,14 @@ rc_partitions_assign(RcConsumption *c)
 	offsets = rc_offsets_load(c->stream->name);
 	rc_transaction_commit();
 	foreach(lc, c->stream->topics)
+	{
 		missing += add_topic(c, offsets, (char *) lfirst(lc));
+
+		/* there may be very many */
+		c->stale = rc_statement_changed();
+		if (c->stale)
+			return false;
+	}
 	if (missing == list_length(c->stream->topics))
 		return false;
 

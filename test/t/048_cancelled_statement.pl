@@ -149,8 +149,18 @@ $direct->sql('UPDATE rappel_conso.stream SET paused = true');
 is($run->finish->{sqlstate}, '55000', 'D10: so does a run in direct mode');
 is($direct->sql('SELECT count(*) FROM rappel_conso.dead_letter'), '0', 'D10: without a dead letter');
 
-# ---- rc_stop(), DROP DATABASE, shutdown ----
+# ---- DROP EXTENSION, rc_stop(), DROP DATABASE, shutdown ----
 
+$node->sql('CREATE DATABASE bare');
+$node->sql(q{
+	CREATE EXTENSION rappel_conso;
+	INSERT INTO rappel_conso.stream (name, topics, statement) VALUES ('bare', '{endless}', 'SELECT pg_sleep(1e6), * FROM records')},
+	dbname => 'bare');
+$node->sql('SELECT rc_start()', dbname => 'bare');
+wait_endless('bare');
+$node->sql('DROP EXTENSION rappel_conso CASCADE', dbname => 'bare');
+$node->wait_for('the workers of what is dropped', q{SELECT count(*) FROM pg_stat_activity WHERE datname = 'bare'}, expected => '0');
+pass('D10: DROP EXTENSION ends it');
 $node->sql('CREATE DATABASE dropped');
 $node->safe_psql('dropped', q{
 	CREATE EXTENSION rappel_conso;
