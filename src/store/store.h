@@ -145,6 +145,8 @@ extern void rc_recall_table_check(const RcStream *stream);
 /* ---- known_role.c: which role an owner's name means ---- */
 
 extern Oid	rc_role_resolve(const char *role_name, Oid known, bool is_known);
+extern bool rc_role_known(const char *role_name, Oid *known);
+extern void rc_role_remember(const char *role_name, Oid role);
 extern uint64 rc_roles_fill(void);
 extern void rc_role_lost(const char *role_name, const char *what,
 						 const char *name, ErrorData *error);

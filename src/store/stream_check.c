@@ -92,7 +92,8 @@ rc_stream_check(PG_FUNCTION_ARGS)
 		 changed(&old, &new, "value_type") ||
 		 changed(&old, &new, "key_type") ||
 		 changed(&old, &new, "output_topic") ||
-		 changed(&old, &new, "owner")))
+		 changed(&old, &new, "owner") ||
+		 row_text(&new, "search_path") == NULL))
 	{
 		char	   *search_path = row_text(&new, "search_path");
 
@@ -141,11 +142,25 @@ changed(const Row *old, const Row *new, const char *column)
 	return strcmp(a, b) != 0;
 }
 
-/* There is one: rc_role_check has seen to it. */
+/*
+ * The role that is named, if the caller may name it.  rc_role_check() has asked
+ * that, too; but it lets pass what comes from a dump, and what is run as this
+ * role does not depend on the order of triggers.
+ */
 static Oid
 row_owner(const Row *row)
 {
-	return get_role_oid(row_text(row, "owner"), false);
+	char	   *name = row_text(row, "owner");
+	Oid			role = InvalidOid;
+
+	if (name != NULL)
+		role = get_role_oid(name, false);
+	if (!OidIsValid(role) || !rc_may_make_owner(GetUserId(), role))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied for role \"%s\"",
+						name ? name : "")));
+	return role;
 }
 
 static void
@@ -334,6 +349,8 @@ settle_type(Row *row, const char *name, bool restored)
 	Datum		value = ObjectIdGetDatum(InvalidOid);
 	bool		isnull = false;
 
+	if (row_text(row, "value_type") == NULL)
+		return;					/* the table's own check says it */
 	if (restored && !OidIsValid(type))
 		return;					/* the worker says it */
 	if (refuse_type(type, name, rc_is_restore() || (restored && !type_exists(type)) ? WARNING : ERROR))

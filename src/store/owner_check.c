@@ -1,0 +1,280 @@
+/*-------------------------------------------------------------------------
+ *
+ * owner_check.c
+ *	  Triggers on what names a role: who may name it, which role is meant from
+ *	  then on, and what becomes of rows whose role was dropped.
+ *
+ * They run before the table's own constraints and before row-level security
+ * has looked at the new row: nothing that a row says is certain yet.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "store/store.h"
+
+#include "access/sysattr.h"
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "nodes/parsenodes.h"
+#include "nodes/plannodes.h"
+#include "tcop/cmdtag.h"
+#include "tcop/pquery.h"
+#include "utils/acl.h"
+#include "utils/guc.h"
+#include "utils/portal.h"
+#include "utils/rel.h"
+
+PG_FUNCTION_INFO_V1(rc_role_check);
+PG_FUNCTION_INFO_V1(rc_owner_known);
+PG_FUNCTION_INFO_V1(rc_owner_kept);
+
+static char *column_or_error(Relation table, HeapTuple row,
+							 const char *column);
+static bool is_restored(TriggerData *data);
+static bool from_dump(TriggerData *data);
+static void check_membership(Oid role, const char *role_name,
+							 const char *table, const char *name);
+static void check_same_role(TriggerData *data, const char *role_name,
+							Oid role, const char *name);
+static int64 count_others(TriggerData *data, const char *role_name,
+						  const char *name);
+
+/*
+ * Whether the running command is a COPY FROM: rows of a dump are stored as they
+ * are, for an error would leave the whole table empty.
+ */
+bool
+rc_is_restore(void)
+{
+	Node	   *command;
+
+	if (ActivePortal == NULL || ActivePortal->commandTag != CMDTAG_COPY ||
+		list_length(ActivePortal->stmts) != 1)
+		return false;
+	command = linitial_node(PlannedStmt, ActivePortal->stmts)->utilityStmt;
+	return command != NULL && IsA(command, CopyStmt) &&
+		((CopyStmt *) command)->is_from;
+}
+
+/*
+ * Trigger function: BEFORE INSERT OR UPDATE OF the column, named by its first
+ * argument, that holds a role's name; the second one names the key.  Setting
+ * the column, to the same name too, says that the role of now is meant.
+ */
+Datum
+rc_role_check(PG_FUNCTION_ARGS)
+{
+	TriggerData *data = (TriggerData *) fcinfo->context;
+	HeapTuple	row;
+	char	   *column;
+	char	   *role_name;
+	char	   *name;
+	char	   *table;
+	Oid			role;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		elog(ERROR, "role_check() is a trigger function");
+	column = data->tg_trigger->tgargs[0];
+	row = TRIGGER_FIRED_BY_UPDATE(data->tg_event) ? data->tg_newtuple :
+		data->tg_trigtuple;
+	table = RelationGetRelationName(data->tg_relation);
+	role_name = column_or_error(data->tg_relation, row, column);
+	name = column_or_error(data->tg_relation, row,
+						   data->tg_trigger->tgargs[1]);
+
+	/* a dump says that the name had lost its role: it means nobody here */
+	if (from_dump(data) && rc_role_known(role_name, &role) && !OidIsValid(role))
+		return PointerGetDatum(row);
+
+	role = get_role_oid(role_name, true);
+	if (!OidIsValid(role))
+	{
+		ereport(is_restored(data) ? WARNING : ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("role \"%s\" of %s \"%s\" does not exist", role_name,
+						table, name),
+				 errhint("Set the column \"%s\" to a role that exists.",
+						 data->tg_trigger->tgargs[0])));
+		rc_role_remember(role_name, InvalidOid);
+		return PointerGetDatum(row);
+	}
+	if (strcmp(column, "owner") == 0)
+		check_membership(role, role_name, table, name);
+	check_same_role(data, role_name, role, name);
+	return PointerGetDatum(row);
+}
+
+/* The table's own constraint would say it too late. */
+static char *
+column_or_error(Relation table, HeapTuple row, const char *column)
+{
+	TupleDesc	desc = RelationGetDescr(table);
+	char	   *value = SPI_getvalue(row, desc, SPI_fnumber(desc, column));
+
+	if (value == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_NOT_NULL_VIOLATION),
+				 errmsg("null value in column \"%s\" of relation \"%s\" violates not-null constraint",
+						column, RelationGetRelationName(table)),
+				 errtablecol(table, SPI_fnumber(desc, column))));
+	return value;
+}
+
+/*
+ * Trigger function: BEFORE UPDATE OR DELETE of a stream or source.  Row-level
+ * security goes by the name; a role that has only the name of the owner
+ * changes nothing.
+ */
+Datum
+rc_owner_known(PG_FUNCTION_ARGS)
+{
+	TriggerData *data = (TriggerData *) fcinfo->context;
+	TupleDesc	desc;
+	char	   *role_name;
+	Oid			known;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		elog(ERROR, "owner_known() is a trigger function");
+	desc = RelationGetDescr(data->tg_relation);
+	role_name = SPI_getvalue(data->tg_trigtuple, desc,
+							 SPI_fnumber(desc, "owner"));
+	if (!superuser() && rc_role_known(role_name, &known) &&
+		get_role_oid(role_name, true) != known)
+		rc_role_lost_error(role_name,
+						   RelationGetRelationName(data->tg_relation),
+						   SPI_getvalue(data->tg_trigtuple, desc,
+										SPI_fnumber(desc, "name")));
+	return PointerGetDatum(TRIGGER_FIRED_BY_UPDATE(data->tg_event) ?
+						   data->tg_newtuple : data->tg_trigtuple);
+}
+
+/*
+ * Trigger function: AFTER UPDATE of a row whose name of an owner means another
+ * role than when it was stored, though nobody has set the owner: it becomes
+ * nobody's.  No role can be named "none".
+ */
+Datum
+rc_owner_kept(PG_FUNCTION_ARGS)
+{
+	static const struct
+	{
+		const char *table;
+		const char *sql;
+	}			rows[] = {
+		{"run", "UPDATE rappel_conso.run SET owner = 'none' WHERE id = $1"},
+		{"dead_letter", "UPDATE rappel_conso.dead_letter SET owner = 'none' WHERE id = $1"},
+		{"outbox", "UPDATE rappel_conso.outbox SET owner = 'none' WHERE id = $1"}
+	};
+	TriggerData *data = (TriggerData *) fcinfo->context;
+	TupleDesc	desc;
+	int			owner;
+	RcParams	params = {0};
+	bool		isnull;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		elog(ERROR, "owner_kept() is a trigger function");
+	desc = RelationGetDescr(data->tg_relation);
+	owner = SPI_fnumber(desc, "owner") - FirstLowInvalidHeapAttributeNumber;
+	if (bms_is_member(owner, data->tg_updatedcols))
+		return PointerGetDatum(NULL);
+	rc_param_int8(&params, DatumGetInt64(SPI_getbinval(data->tg_newtuple, desc,
+													   SPI_fnumber(desc, "id"),
+													   &isnull)));
+	for (int i = 0; i < lengthof(rows); i++)
+	{
+		if (strcmp(rows[i].table, RelationGetRelationName(data->tg_relation)) == 0)
+			rc_execute(rows[i].sql, &params);
+	}
+	return PointerGetDatum(NULL);
+}
+
+/* By COPY, or as pg_dump --inserts writes a stream, with all its columns. */
+static bool
+is_restored(TriggerData *data)
+{
+	TupleDesc	desc = RelationGetDescr(data->tg_relation);
+	int			column = SPI_fnumber(desc, "search_path");
+
+	return rc_is_restore() ||
+		(TRIGGER_FIRED_BY_INSERT(data->tg_event) && column > 0 &&
+		 SPI_getvalue(data->tg_trigtuple, desc, column) != NULL);
+}
+
+/* The same, and also other tables' rows by INSERT: pg_dump sets that. */
+static bool
+from_dump(TriggerData *data)
+{
+	return is_restored(data) || !check_function_bodies;
+}
+
+static void
+check_membership(Oid role, const char *role_name, const char *table,
+				 const char *name)
+{
+	if (!rc_may_make_owner(GetUserId(), role))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be able to SET ROLE \"%s\" to make it the owner of %s \"%s\"",
+						role_name, table, name)));
+}
+
+/*
+ * What still carries the name of an earlier role would come to life with the
+ * rights of this one, and grants of that one would be this one's: only a
+ * superuser may want that.
+ */
+static void
+check_same_role(TriggerData *data, const char *role_name, Oid role,
+				const char *name)
+{
+	Oid			known;
+	bool		is_known = rc_role_known(role_name, &known);
+	int64		others;
+
+	if (is_known && known == role)
+		return;
+
+	others = is_known ? count_others(data, role_name, name) : 0;
+	if (others > 0 && !superuser())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("name \"%s\" is still used by what an earlier role of this name has left",
+						role_name),
+				 errdetail("It is in %lld other rows of rappel_conso.stream, source, topic_grant, dead_letter and outbox.",
+						   (long long) others),
+				 errhint("A superuser must delete these rows, or set the owner or the grant again.")));
+	if (others > 0)
+		ereport(NOTICE,
+				(errmsg("%lld other rows of rappel_conso.stream, source, topic_grant, dead_letter and outbox now mean the role \"%s\" of today, too",
+						(long long) others, role_name)));
+	rc_role_remember(role_name, role);
+}
+
+/* Rows that carry the name, but for the one that is being stored. */
+static int64
+count_others(TriggerData *data, const char *role_name, const char *name)
+{
+	RcQueryScope scope;
+	RcParams	params = {0};
+	int64		n;
+
+	rc_param_text(&params, role_name);
+	rc_param_text(&params, RelationGetRelationName(data->tg_relation));
+	rc_param_text(&params, name);
+	rc_query_begin(&scope);
+	rc_query("SELECT (SELECT pg_catalog.count(*) FROM rappel_conso.stream s"
+			 "  WHERE s.owner = $1 AND (s.name <> $3 OR $2 <> 'stream'))"
+			 " + (SELECT pg_catalog.count(*) FROM rappel_conso.source s"
+			 "  WHERE s.owner = $1 AND (s.name <> $3 OR $2 <> 'source'))"
+			 " + (SELECT pg_catalog.count(*) FROM rappel_conso.topic_grant g"
+			 "  WHERE g.role = $1 AND (g.topic <> $3 OR $2 <> 'topic_grant'))"
+			 " + (SELECT pg_catalog.count(*) FROM rappel_conso.dead_letter d"
+			 "  WHERE d.owner = $1)"
+			 " + (SELECT pg_catalog.count(*) FROM rappel_conso.outbox m"
+			 "  WHERE m.owner = $1)",
+			 &params);
+	n = rc_column_int8(0, 1, 0);
+	rc_query_end(&scope);
+	return n;
+}
