@@ -20,7 +20,6 @@
 #include "postmaster/interrupt.h"
 #include "storage/latch.h"
 #include "utils/timestamp.h"
-#include "utils/wait_event.h"
 
 #include "latch_wait.h"
 
