@@ -19,6 +19,14 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "store/apply.h"
+#include "store/dead_letter.h"
+#include "store/error_class.h"
+#include "store/run_table.h"
+#include "store/statement_run.h"
+#include "store/stream_state.h"
+#include "store/stream_table.h"
+
 /* After so long a part of a batch that is bisected is committed, in ms. */
 #define BISECTING_TIME	5000
 

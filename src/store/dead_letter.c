@@ -8,11 +8,15 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "store/store.h"
+#include "store/dead_letter.h"
 
 #include "catalog/pg_type.h"
 #include "utils/elog.h"
 #include "utils/timestamp.h"
+
+#include "store/headers_json.h"
+#include "store/query.h"
+#include "store/stream_table.h"
 
 /* With the parameters of rc_dead_letter_add(). */
 #define UPDATE_KNOWN \

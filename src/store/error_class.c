@@ -13,6 +13,8 @@
 
 #include "utils/elog.h"
 
+#include "store/error_class.h"
+
 #define CLASS(a, b)		MAKE_SQLSTATE(a, b, '0', '0', '0')
 
 static bool speaks_of_data(int sqlstate);

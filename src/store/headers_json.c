@@ -9,7 +9,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "store/store.h"
+#include "store/headers_json.h"
 
 #include "common/base64.h"
 #include "mb/pg_wchar.h"

@@ -10,13 +10,12 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "store/store.h"
+#include "store/json_kind.h"
 
 #include "access/transam.h"
 #include "catalog/pg_type.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
-#include "store/row_decoder.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"

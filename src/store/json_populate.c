@@ -8,13 +8,12 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "store/store.h"
+#include "store/json_populate.h"
 
 #include "access/htup_details.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "nodes/makefuncs.h"
-#include "store/row_decoder.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/json.h"

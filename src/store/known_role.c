@@ -12,7 +12,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "store/store.h"
+#include "store/known_role.h"
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
@@ -20,6 +20,8 @@
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+
+#include "store/query.h"
 
 PG_FUNCTION_INFO_V1(rc_role_oid);
 

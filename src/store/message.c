@@ -9,13 +9,15 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "store/store.h"
+#include "store/message.h"
 
 #include "access/detoast.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"
+
+#include "store/headers_json.h"
 
 /*
  * Headers whose binary form is larger than this have more than

@@ -9,10 +9,14 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "store/store.h"
+#include "store/outbox_bury.h"
 
 #include "access/xact.h"
 #include "utils/memutils.h"
+
+#include "store/outbox_topics.h"
+#include "store/query.h"
+#include "store/subtransaction.h"
 
 /* The columns of a message that may be large. */
 #define NCOLUMNS	3

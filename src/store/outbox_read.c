@@ -9,7 +9,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "store/store.h"
+#include "store/outbox_read.h"
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
@@ -17,6 +17,12 @@
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
+
+#include "store/error_class.h"
+#include "store/message.h"
+#include "store/outbox_topics.h"
+#include "store/query.h"
+#include "store/subtransaction.h"
 
 /* A message that is read in a sub-transaction. */
 typedef struct Reading

@@ -8,7 +8,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "store/store.h"
+#include "store/outbox_topics.h"
 
 #include "access/relation.h"
 #include "access/xact.h"
@@ -18,6 +18,11 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+
+#include "store/error_class.h"
+#include "store/outbox_read.h"
+#include "store/query.h"
+#include "store/subtransaction.h"
 
 /* Names from the first one, or behind $1, at most $2. */
 #define NAMES_FROM(first) \

@@ -9,7 +9,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "store/store.h"
+#include "store/owner_check.h"
 
 #include "access/sysattr.h"
 #include "catalog/pg_type.h"
@@ -24,6 +24,9 @@
 #include "utils/guc.h"
 #include "utils/portal.h"
 #include "utils/rel.h"
+
+#include "store/known_role.h"
+#include "store/query.h"
 
 PG_FUNCTION_INFO_V1(rc_role_check);
 PG_FUNCTION_INFO_V1(rc_owner_known);

@@ -11,7 +11,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "store/store.h"
+#include "store/recall_table.h"
 
 #include "access/htup_details.h"
 #include "catalog/namespace.h"
@@ -21,6 +21,9 @@
 #include "utils/acl.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
+
+#include "store/query.h"
+#include "store/stream_table.h"
 
 /* What is asked of a table, and what was found. */
 typedef struct Look

@@ -9,9 +9,10 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "store/store.h"
+#include "store/records_relation.h"
 
 #include "catalog/pg_type.h"
+#include "executor/spi.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
@@ -23,6 +24,10 @@
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 #include "utils/typcache.h"
+
+#include "store/headers_json.h"
+#include "store/row_decoder.h"
+#include "store/stream_table.h"
 
 /* Columns of "records" before and after the value. */
 #define COLUMNS_BEFORE	5

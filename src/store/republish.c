@@ -11,7 +11,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "store/store.h"
+#include "store/republish.h"
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
@@ -20,6 +20,14 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
+
+#include "store/dead_letter.h"
+#include "store/error_class.h"
+#include "store/known_role.h"
+#include "store/message.h"
+#include "store/query.h"
+#include "store/statement_output.h"
+#include "store/subtransaction.h"
 
 /* Dead letters that are looked at in one go. */
 #define PAGE	1000

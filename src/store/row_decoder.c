@@ -12,16 +12,18 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "store/store.h"
+#include "store/row_decoder.h"
 
 #include "catalog/pg_type.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
-#include "store/row_decoder.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
 #include "utils/lsyscache.h"
+
+#include "store/json_kind.h"
+#include "store/json_populate.h"
 
 /* How a column takes its value. */
 typedef enum ColumnKind

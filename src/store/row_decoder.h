@@ -1,34 +1,24 @@
 /*-------------------------------------------------------------------------
  *
  * row_decoder.h
- *	  What the files behind rc_row_decode() share: nobody else includes it.
+ *	  A JSON object to the columns of a row type.
  *
- * They must come to what json_populate_record() comes to, or to an error: it
- * does the work wherever a value has parts.
+ * It must come to what json_populate_record() comes to, or to an error.
  *
  *-------------------------------------------------------------------------
  */
-#ifndef RC_JSON_ROW_H
-#define RC_JSON_ROW_H
+#ifndef RC_ROW_DECODER_H
+#define RC_ROW_DECODER_H
 
-#include "utils/jsonfuncs.h"
+#include "rappel_conso.h"
 
-/* ---- json_kind.c: which kinds of JSON values a type takes ---- */
+#include "access/tupdesc.h"
 
-typedef struct RcJsonType RcJsonType;
+typedef struct RcRowDecoder RcRowDecoder;
 
-extern RcJsonType *rc_json_type_make(Oid type);
-extern bool rc_json_type_current(const RcJsonType *type);
-extern bool rc_json_type_takes(const RcJsonType *type, JsonTokenType kind);
-extern void rc_json_type_check(RcJsonType *type, const char *column,
-							   JsonTokenType kind, const char *json, int len);
+extern RcRowDecoder *rc_row_decoder_make(TupleDesc desc);
+extern bool rc_row_decoder_current(const RcRowDecoder *decoder);
+extern void rc_row_decode(RcRowDecoder *decoder, const char *json, int len,
+						  Datum *values, bool *nulls);
 
-/* ---- json_populate.c: json_populate_record() for one column ---- */
-
-typedef struct RcPopulator RcPopulator;
-
-extern RcPopulator *rc_populator_make(const char *name, Oid type,
-									  int32 typmod);
-extern Datum rc_populate(RcPopulator *populator, const char *json, int len);
-
-#endif							/* RC_JSON_ROW_H */
+#endif							/* RC_ROW_DECODER_H */

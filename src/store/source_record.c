@@ -10,7 +10,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "store/store.h"
+#include "store/source_record.h"
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
@@ -19,6 +19,11 @@
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
+
+#include "store/query.h"
+#include "store/records_relation.h"
+#include "store/source_state.h"
+#include "store/source_table.h"
 
 /* Memory of the keys of a full pass before they spill to a file, in kB. */
 #define SEEN_KBYTES		4096

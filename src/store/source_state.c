@@ -9,9 +9,15 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "store/store.h"
+#include "store/source_state.h"
 
 #include "utils/acl.h"
+
+#include "store/known_role.h"
+#include "store/query.h"
+#include "store/source_record.h"
+#include "store/source_table.h"
+#include "store/stream_table.h"
 
 #define SOURCE_GONE	"source \"%s\" was deleted or renamed while it was read"
 

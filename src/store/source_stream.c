@@ -10,13 +10,18 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "store/store.h"
+#include "rappel_conso.h"
 
 #include "commands/trigger.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/rel.h"
+
+#include "store/owner_check.h"
+#include "store/query.h"
+#include "store/source_table.h"
+#include "store/stream_table.h"
 
 PG_FUNCTION_INFO_V1(rc_source_stream);
 PG_FUNCTION_INFO_V1(rc_stream_deleted);

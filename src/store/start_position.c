@@ -9,13 +9,15 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "store/store.h"
+#include "store/start_position.h"
 
 #include "utils/builtins.h"
 #include "utils/datetime.h"
 #include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
+
+#include "record.h"
 
 /* The only number that is a time: YYYYMMDD. */
 #define DATE_DIGITS		8

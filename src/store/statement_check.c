@@ -10,7 +10,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "store/store.h"
+#include "store/statement_check.h"
 
 #include "access/xact.h"
 #include "catalog/pg_class.h"
@@ -26,6 +26,13 @@
 #include "utils/plancache.h"
 #include "utils/queryenvironment.h"
 #include "utils/snapmgr.h"
+
+#include "store/error_class.h"
+#include "store/query.h"
+#include "store/records_relation.h"
+#include "store/statement_output.h"
+#include "store/stream_table.h"
+#include "store/subtransaction.h"
 
 /* A query in which "records" is looked for, and the one that it is a part of. */
 typedef struct Level

@@ -9,7 +9,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "store/store.h"
+#include "store/statement_output.h"
 
 #include "catalog/pg_type.h"
 #include "mb/pg_wchar.h"
@@ -17,6 +17,11 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+
+#include "store/known_role.h"
+#include "store/message.h"
+#include "store/query.h"
+#include "store/stream_table.h"
 
 static int	find_column(TupleDesc desc, const char *name);
 static void check_output(const RcOutput *output, int i);

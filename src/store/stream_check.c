@@ -12,7 +12,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "store/store.h"
+#include "store/stream_check.h"
 
 #include "access/htup_details.h"
 #include "catalog/namespace.h"
@@ -27,6 +27,12 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
+
+#include "store/owner_check.h"
+#include "store/start_position.h"
+#include "store/statement_check.h"
+#include "store/statement_output.h"
+#include "store/stream_table.h"
 
 PG_FUNCTION_INFO_V1(rc_stream_check);
 PG_FUNCTION_INFO_V1(rc_source_topic_check);

@@ -1,21 +1,20 @@
 /*-------------------------------------------------------------------------
  *
  * stream_offset.c
- *	  State of streams: the offset of each partition, and what the workers
- *	  last said.
+ *	  The offset of each partition of a stream.
  *
  * rc_offset_advance is the fence that makes each record's effect happen
  * exactly once: it must be called in the transaction of the batch.
  *
  *-------------------------------------------------------------------------
  */
-#include "store/store.h"
+#include "store/stream_offset.h"
 
 #include "utils/elog.h"
 #include "utils/timestamp.h"
 
-/* The longest wait of a failed stream; $2 is the SQLSTATE. */
-#define MOST_SECONDS	"CASE WHEN $2 = 'F0000' THEN 30 ELSE 300 END"
+#include "store/query.h"
+#include "store/run_table.h"
 
 static void param_partition(RcParams *params, const char *stream,
 							const RcOffset *at);
@@ -288,167 +287,4 @@ rc_offsets_unwatched(int *n)
 	}
 	rc_query_end(&scope);
 	return array;
-}
-
-/*
- * Say what a stream does: "running" or "waiting", with a detail or NULL.
- * Writes only what differs, so that an idle stream costs no WAL.  The newest
- * error is kept for rc_status().  The table of streams is not needed but for
- * the first time: somebody may have locked it, and it is that which is said.
- */
-void
-rc_stream_say(const char *stream, const char *state, const char *detail)
-{
-	RcQueryScope scope;
-	RcParams	params = {0};
-
-	rc_param_text(&params, stream);
-	rc_param_text(&params, state);
-	rc_param_words(&params, detail);
-	rc_query_begin(&scope);
-	if (rc_query("SELECT 1 FROM rappel_conso.stream_state WHERE stream = $1"
-				 " AND state = $2 AND detail IS NOT DISTINCT FROM $3"
-				 " AND failures = 0", &params) == 0 &&
-		rc_query("UPDATE rappel_conso.stream_state SET state = $2, detail = $3,"
-				 " failures = 0, retry_at = NULL WHERE stream = $1",
-				 &params) == 0)
-		rc_query("INSERT INTO rappel_conso.stream_state (stream, state, detail)"
-				 " SELECT s.name, $2, $3 FROM rappel_conso.stream s"
-				 " WHERE s.name = $1 ON CONFLICT (stream) DO UPDATE"
-				 " SET state = $2, detail = $3, failures = 0, retry_at = NULL",
-				 &params);
-	rc_query_end(&scope);
-}
-
-/*
- * Say that a stream runs.  What it said of a gap while running stays; what it
- * waited for does not.  One that has failed stays failed until it is "cured":
- * that its worker has started says nothing, and would end the backoff.
- */
-void
-rc_stream_run(const char *stream, bool cured)
-{
-	RcQueryScope scope;
-	RcParams	params = {0};
-
-	rc_param_text(&params, stream);
-	rc_param_bool(&params, cured);
-	rc_query_begin(&scope);
-	if (rc_query("SELECT 1 FROM rappel_conso.stream_state WHERE stream = $1"
-				 " AND (state = 'running' AND failures = 0"
-				 "  OR state = 'failed' AND NOT $2)", &params) == 0)
-		rc_query("INSERT INTO rappel_conso.stream_state (stream, state)"
-				 " SELECT s.name, 'running' FROM rappel_conso.stream s"
-				 " WHERE s.name = $1 ON CONFLICT (stream) DO UPDATE"
-				 " SET state = 'running', detail = NULL, failures = 0,"
-				 " retry_at = NULL", &params);
-	rc_query_end(&scope);
-}
-
-/* A worker begins with the stream: the first one has said nothing yet. */
-void
-rc_stream_begin(const char *stream)
-{
-	RcParams	params = {0};
-
-	rc_param_text(&params, stream);
-	rc_execute("INSERT INTO rappel_conso.stream_state (stream, state)"
-			   " SELECT s.name, 'running' FROM rappel_conso.stream s"
-			   " WHERE s.name = $1 AND NOT EXISTS"
-			   "  (SELECT FROM rappel_conso.stream_state t WHERE t.stream = $1)"
-			   " ON CONFLICT DO NOTHING", &params);
-}
-
-/*
- * Write down that a stream waits because of this error, of which nobody knows
- * yet whose fault it is.
- */
-void
-rc_stream_wait(const char *stream, const ErrorData *error)
-{
-	RcParams	params = {0};
-
-	rc_param_text(&params, stream);
-	rc_param_error(&params, error);
-	rc_param_words(&params, psprintf("%s; %s %s", error->message,
-									 error->detail ? error->detail : "",
-									 error->hint ? error->hint : ""));
-	rc_execute("INSERT INTO rappel_conso.stream_state (stream, state, detail,"
-			   " last_error_at, sqlstate, error, error_detail, hint, context)"
-			   " SELECT s.name, 'waiting', $7, pg_catalog.clock_timestamp(),"
-			   " $2, $3, $4, $5, $6"
-			   " FROM rappel_conso.stream s WHERE s.name = $1"
-			   " ON CONFLICT (stream) DO UPDATE SET state = 'waiting',"
-			   " detail = $7, failures = 0, retry_at = NULL,"
-			   " last_error_at = EXCLUDED.last_error_at, sqlstate = $2,"
-			   " error = $3, error_detail = $4, hint = $5, context = $6",
-			   &params);
-}
-
-/*
- * Whether a stream stands before records that have failed, of which nothing
- * is proven.
- */
-bool
-rc_stream_unproven(const char *stream)
-{
-	RcQueryScope scope;
-	RcParams	params = {0};
-	bool		unproven = false;
-
-	rc_param_text(&params, stream);
-	rc_query_begin(&scope);
-	if (rc_query("SELECT sqlstate FROM rappel_conso.stream_state"
-				 " WHERE stream = $1 AND state IN ('waiting', 'failed')"
-				 " AND sqlstate IS NOT NULL", &params) == 1)
-		unproven = rc_error_needs_proof(rc_sqlstate(rc_column_text(0, 1)));
-	rc_query_end(&scope);
-	return unproven;
-}
-
-/*
- * Have all streams that wait for their next try be tried at once: what was
- * wrong may have been mended.
- */
-void
-rc_stream_retry_all(void)
-{
-	rc_execute("UPDATE rappel_conso.stream_state SET retry_at = NULL"
-			   " WHERE state IN ('failed', 'waiting')"
-			   " AND retry_at IS NOT NULL", NULL);
-}
-
-/*
- * Write down that a stream has failed; returns the seconds until it may be
- * tried again: 1, doubled with each failure in a row, at most 300; 30 for what a
- * file says, which is mended without our being told.
- */
-int
-rc_stream_fail(const char *stream, const ErrorData *error)
-{
-	RcQueryScope scope;
-	RcParams	params = {0};
-	int			seconds = 0;
-
-	rc_param_text(&params, stream);
-	rc_param_error(&params, error);
-	rc_query_begin(&scope);
-	if (rc_query("INSERT INTO rappel_conso.stream_state AS t (stream, state,"
-				 " failures, retry_at, last_error_at, sqlstate, error,"
-				 " error_detail, hint, context)"
-				 " SELECT s.name, 'failed', 1,"
-				 " pg_catalog.clock_timestamp() + '1 second',"
-				 " pg_catalog.clock_timestamp(), $2, $3, $4, $5, $6"
-				 " FROM rappel_conso.stream s WHERE s.name = $1"
-				 " ON CONFLICT (stream) DO UPDATE SET state = 'failed',"
-				 " detail = NULL, failures = t.failures + 1,"
-				 " retry_at = pg_catalog.clock_timestamp() +"
-				 "  least(" MOST_SECONDS ", 2 ^ least(t.failures, 9)) * '1 second'::interval,"
-				 " last_error_at = EXCLUDED.last_error_at, sqlstate = $2,"
-				 " error = $3, error_detail = $4, hint = $5, context = $6"
-				 " RETURNING least(" MOST_SECONDS ", 2 ^ least(t.failures - 1, 9))::int4",
-				 &params) == 1)
-		seconds = (int) rc_column_int8(0, 1, 1);
-	rc_query_end(&scope);
-	return seconds;
 }

@@ -9,7 +9,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "store/store.h"
+#include "store/subtransaction.h"
 
 #include "access/xact.h"
 #include "utils/memutils.h"

@@ -11,6 +11,9 @@
  */
 #include "store/applier.h"
 
+#include "store/apply.h"
+#include "store/error_class.h"
+
 /* So many records a tail has to be tried with, for proof to be possible. */
 int
 rc_applier_proof_records(const RcApplier *applier)

@@ -21,6 +21,10 @@
 #include "utils/backend_status.h"
 #include "utils/guc.h"
 
+#include "store/error_class.h"
+#include "store/stream_table.h"
+#include "store/user_sql.h"
+
 /* Set by a signal: the definition that we have loaded is not the one of now. */
 static volatile sig_atomic_t definition_changed = false;
 static volatile sig_atomic_t user_sql_runs = false;

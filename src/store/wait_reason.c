@@ -5,7 +5,9 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "store/store.h"
+#include "store/wait_reason.h"
+
+#include "store/query.h"
 
 /*
  * Who has locked a table of ours, after a wait for it has ended by that error;
@@ -59,52 +61,4 @@ rc_source_wait(const char *source, const char *why)
 					  " ON CONFLICT (source) DO UPDATE SET reason = $2,"
 					  "  since = pg_catalog.clock_timestamp()"
 					  " WHERE w.reason <> $2", &params) > 0;
-}
-
-/*
- * A stream cannot go on, and its worker leaves: it is tried again in 5 s,
- * doubled with each time in a row, at most 30 s.
- */
-void
-rc_stream_postpone(const char *stream, const char *why)
-{
-	RcParams	params = {0};
-
-	rc_param_text(&params, stream);
-	rc_param_text(&params, why);
-	rc_execute("INSERT INTO rappel_conso.stream_state AS t"
-			   " (stream, state, detail, failures, retry_at)"
-			   " SELECT s.name, 'waiting', $2, 1,"
-			   " pg_catalog.clock_timestamp() + '5 seconds'"
-			   " FROM rappel_conso.stream s WHERE s.name = $1"
-			   " ON CONFLICT (stream) DO UPDATE SET state = 'waiting',"
-			   " detail = $2, failures = t.failures + 1,"
-			   " retry_at = pg_catalog.clock_timestamp() +"
-			   "  least(30, 5 * 2 ^ least(t.failures, 9)) * '1 second'::interval",
-			   &params);
-}
-
-/* Whether it has been, and is not due again. */
-bool
-rc_stream_postponed(const char *stream)
-{
-	RcParams	params = {0};
-
-	rc_param_text(&params, stream);
-	return rc_execute("SELECT FROM rappel_conso.stream_state t"
-					  " WHERE t.stream = $1 AND t.state = 'waiting'"
-					  " AND " RC_RETRY_IS_DUE_LATER("t"), &params) > 0;
-}
-
-/* A topic is there now: streams that wait for it are due at once. */
-void
-rc_stream_topic_made(const char *topic)
-{
-	RcParams	params = {0};
-
-	rc_param_text(&params, topic);
-	rc_execute("UPDATE rappel_conso.stream_state t SET retry_at = NULL, failures = 0"
-			   " FROM rappel_conso.stream s WHERE s.name = t.stream"
-			   " AND $1 = ANY (s.topics) AND t.state = 'waiting'"
-			   " AND t.retry_at IS NOT NULL", &params);
 }

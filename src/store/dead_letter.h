@@ -1,0 +1,33 @@
+/*-------------------------------------------------------------------------
+ *
+ * dead_letter.h
+ *	  Records that could not be applied.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef RC_DEAD_LETTER_H
+#define RC_DEAD_LETTER_H
+
+#include "record.h"
+#include "store/stream_table.h"
+
+typedef struct RcDeadLetter
+{
+	int64		id;
+	RcRecord	record;
+	bool		still_dead;		/* it has failed again */
+} RcDeadLetter;
+
+extern RcDeadLetter *rc_dead_letters(const RcStream *stream, int64 id,
+									 int64 after, int limit, int *n);
+extern void rc_dead_letter_again(int64 id, const ErrorData *error);
+extern int64 rc_dead_letter_supersede(const RcStream *stream, int64 id);
+extern void rc_dead_letter_resolve(const int64 *ids, int n);
+pg_noreturn extern void rc_dead_letter_missing(const char *stream, int64 id);
+
+extern void rc_dead_letter_add(const char *origin, const char *name,
+							   int64 run, const RcRecord *record,
+							   const ErrorData *error,
+							   const char *owner);
+
+#endif							/* RC_DEAD_LETTER_H */

@@ -1,0 +1,15 @@
+/*-------------------------------------------------------------------------
+ *
+ * extension_state.h
+ *	  Whether the extension is there.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef RC_EXTENSION_STATE_H
+#define RC_EXTENSION_STATE_H
+
+#include "rappel_conso.h"
+
+extern bool rc_extension_present(void);
+
+#endif							/* RC_EXTENSION_STATE_H */

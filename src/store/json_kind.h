@@ -1,0 +1,23 @@
+/*-------------------------------------------------------------------------
+ *
+ * json_kind.h
+ *	  Which kinds of JSON values a type takes.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef RC_JSON_KIND_H
+#define RC_JSON_KIND_H
+
+#include "rappel_conso.h"
+
+#include "utils/jsonfuncs.h"
+
+typedef struct RcJsonType RcJsonType;
+
+extern RcJsonType *rc_json_type_make(Oid type);
+extern bool rc_json_type_current(const RcJsonType *type);
+extern bool rc_json_type_takes(const RcJsonType *type, JsonTokenType kind);
+extern void rc_json_type_check(RcJsonType *type, const char *column,
+							   JsonTokenType kind, const char *json, int len);
+
+#endif							/* RC_JSON_KIND_H */

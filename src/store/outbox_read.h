@@ -1,0 +1,53 @@
+/*-------------------------------------------------------------------------
+ *
+ * outbox_read.h
+ *	  Messages out of the outbox.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef RC_OUTBOX_READ_H
+#define RC_OUTBOX_READ_H
+
+#include "record.h"
+#include "store/message.h"
+
+#include "nodes/pg_list.h"
+
+/* A topic that messages are there for. */
+typedef struct RcOutboxTopic
+{
+	char	   *name;
+	bool		waiting;		/* the rest is its row of outbox_topic */
+	int			failures;
+	TimestampTz retry_at;
+	TimestampTz failed_at;
+	char	   *sqlstate;
+	char	   *error;
+	char	   *hint;
+} RcOutboxTopic;
+
+typedef struct RcMessage
+{
+	int64		id;
+	RcMessageSize size;
+	int			sqlstate;		/* of the problem */
+	char	   *problem;		/* why it can never be sent; NULL: it can */
+	RcRecord	record;			/* only its topic where there is a problem */
+} RcMessage;
+
+/*
+ * Whether a message shall be read.  Those of a topic are asked for in the
+ * order of their ids, before key, value and headers are read.
+ */
+typedef bool (*RcMessageTake) (void *arg, const RcMessage *message);
+
+extern List *rc_outbox_read(char **topics, int ntopics, int limit,
+							bool one_by_one, RcMessageTake take, void *arg);
+extern void rc_outbox_delete(const int64 *ids, int n);
+extern void rc_outbox_say(const char *state, const char *error);
+extern void rc_outbox_topic_waits(const char *topic, int failures,
+								  TimestampTz retry_at, int sqlstate,
+								  const char *error, const char *hint);
+extern void rc_outbox_topic_goes(const char *topic);
+
+#endif							/* RC_OUTBOX_READ_H */

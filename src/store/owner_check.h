@@ -1,0 +1,15 @@
+/*-------------------------------------------------------------------------
+ *
+ * owner_check.h
+ *	  Whether rows come from a dump.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef RC_OWNER_CHECK_H
+#define RC_OWNER_CHECK_H
+
+#include "rappel_conso.h"
+
+extern bool rc_is_restore(void);
+
+#endif							/* RC_OWNER_CHECK_H */

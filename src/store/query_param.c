@@ -1,0 +1,152 @@
+/*-------------------------------------------------------------------------
+ *
+ * query_param.c
+ *	  Parameters of our own SQL.
+ *
+ * They are added in the order of $1, $2, ..; what they point to must live until
+ * the query has been run.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "rappel_conso.h"
+
+#include "catalog/pg_type.h"
+#include "mb/pg_wchar.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "store/query.h"
+
+static void add_param(RcParams *params, Oid type, Datum value, bool isnull);
+
+static void
+add_param(RcParams *params, Oid type, Datum value, bool isnull)
+{
+	if (params->n >= RC_MAX_PARAMS)
+		elog(ERROR, "too many parameters");
+	params->types[params->n] = type;
+	params->values[params->n] = value;
+	params->nulls[params->n] = isnull ? 'n' : ' ';
+	params->n++;
+}
+
+/* Parameters are added in the order of $1, $2, ..; NULL is SQL's null. */
+void
+rc_param_text(RcParams *params, const char *value)
+{
+	add_param(params, TEXTOID,
+			  value ? CStringGetTextDatum(value) : (Datum) 0, value == NULL);
+}
+
+void
+rc_param_int4(RcParams *params, int32 value)
+{
+	add_param(params, INT4OID, Int32GetDatum(value), false);
+}
+
+void
+rc_param_int8(RcParams *params, int64 value)
+{
+	add_param(params, INT8OID, Int64GetDatum(value), false);
+}
+
+void
+rc_param_int8_or_null(RcParams *params, int64 value, bool isnull)
+{
+	add_param(params, INT8OID, Int64GetDatum(value), isnull);
+}
+
+void
+rc_param_bool(RcParams *params, bool value)
+{
+	add_param(params, BOOLOID, BoolGetDatum(value), false);
+}
+
+/* 0 is SQL's null. */
+void
+rc_param_time(RcParams *params, TimestampTz value)
+{
+	add_param(params, TIMESTAMPTZOID, TimestampTzGetDatum(value), value == 0);
+}
+
+/* Milliseconds since 1970; -1 is SQL's null. */
+void
+rc_param_kafka_time(RcParams *params, int64 ms)
+{
+	add_param(params, TIMESTAMPTZOID,
+			  ms < 0 ? (Datum) 0 :
+			  TimestampTzGetDatum(rc_from_kafka_time(ms)), ms < 0);
+}
+
+/*
+ * The words of an error, or what else may be of any length since others wrote
+ * it: what is stored of it is cut.
+ */
+void
+rc_param_words(RcParams *params, const char *words)
+{
+	char	   *cut;
+	int			len;
+
+	if (words == NULL || strlen(words) <= RC_WORDS_BYTES)
+	{
+		rc_param_text(params, words);
+		return;
+	}
+	len = pg_mbcliplen(words, strlen(words), RC_WORDS_BYTES - 3);
+	cut = palloc(len + 4);
+	memcpy(cut, words, len);
+	strcpy(cut + len, "...");
+	rc_param_text(params, cut);
+}
+
+/*
+ * SQLSTATE, message, detail, hint and context of an error; all null for none.
+ */
+void
+rc_param_error(RcParams *params, const ErrorData *error)
+{
+	rc_param_text(params, error ? unpack_sql_state(error->sqlerrcode) : NULL);
+	rc_param_words(params, error ? error->message : NULL);
+	rc_param_words(params, error ? error->detail : NULL);
+	rc_param_words(params, error ? error->hint : NULL);
+	rc_param_words(params, error ? error->context : NULL);
+}
+
+/* A negative length is SQL's null. */
+void
+rc_param_bytea(RcParams *params, const char *bytes, int len)
+{
+	Datum		value = (Datum) 0;
+
+	if (len >= 0)
+		value = PointerGetDatum(cstring_to_text_with_len(bytes, len));
+	add_param(params, BYTEAOID, value, len < 0);
+}
+
+void
+rc_param_jsonb(RcParams *params, Datum value, bool isnull)
+{
+	add_param(params, JSONBOID, value, isnull);
+}
+
+void
+rc_param_datum(RcParams *params, Oid type, Datum value)
+{
+	add_param(params, type, value, false);
+}
+
+/* An array of bigint. */
+void
+rc_param_ids(RcParams *params, const int64 *ids, int n)
+{
+	Datum	   *datums = palloc(sizeof(Datum) * Max(n, 1));
+
+	for (int i = 0; i < n; i++)
+		datums[i] = Int64GetDatum(ids[i]);
+	add_param(params, INT8ARRAYOID,
+			  PointerGetDatum(construct_array(datums, n, INT8OID, 8,
+											  FLOAT8PASSBYVAL, TYPALIGN_DOUBLE)),
+			  false);
+}

@@ -1,0 +1,27 @@
+/*-------------------------------------------------------------------------
+ *
+ * records_relation.h
+ *	  Records as a relation.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef RC_RECORDS_RELATION_H
+#define RC_RECORDS_RELATION_H
+
+#include "record.h"
+#include "store/stream_table.h"
+
+#include "access/tupdesc.h"
+#include "utils/tuplestore.h"
+
+typedef struct RcDecoder RcDecoder;
+
+extern RcDecoder *rc_decoder_make(const RcStream *stream);
+extern TupleDesc rc_decoder_desc(RcDecoder *decoder);
+extern bool rc_decoder_current(RcDecoder *decoder);
+extern void rc_decoder_put(RcDecoder *decoder, Tuplestorestate *store,
+						   const RcRecord *record);
+extern void rc_relation_register(char *name, Tuplestorestate *store,
+								 TupleDesc desc, double tuples);
+
+#endif							/* RC_RECORDS_RELATION_H */

@@ -1,0 +1,64 @@
+/*-------------------------------------------------------------------------
+ *
+ * source_state.h
+ *	  How far a source has been read for a destination.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef RC_SOURCE_STATE_H
+#define RC_SOURCE_STATE_H
+
+#include "record.h"
+#include "store/query.h"
+#include "store/source_table.h"
+#include "store/stream_table.h"
+
+/* How far a source has been read for one destination. */
+typedef struct RcSourceState
+{
+	int64		epoch;
+	char	   *cursor;			/* NULL: none yet */
+	int64		next_offset;
+	bool		complete;
+	char	   *data_processed;
+	int64		records_count;
+	bool		full_due;		/* by full_interval */
+	bool		first_pass;		/* never read to its end */
+
+	int64		surplus;		/* what the dataset counts beyond the records
+								 * remembered; 0 when not known */
+	bool		missing_refused;	/* more than may vanish at once */
+	int64		missing_accepted;	/* by a full sync that was asked for */
+	bool		moved;			/* the last run went to another destination */
+	int64		last_timestamp_ms;	/* of the records handed on; 0: none */
+} RcSourceState;
+
+extern void rc_param_source(RcParams *params, const RcSource *source,
+							const char *destination);
+extern RcSourceState *rc_source_state(const RcSource *source,
+									  const char *destination);
+extern char *rc_cursor_before(const char *cursor, const RcSource *source);
+extern void rc_source_rewind(const RcSource *source, const char *destination,
+							 RcSourceState *state, const char *cursor);
+extern void rc_source_advance(const RcSource *source, const char *destination,
+							  RcSourceState *state, const char *cursor,
+							  int64 next_offset);
+extern void rc_source_fence(const RcSource *source, const char *destination,
+							const RcSourceState *state);
+extern void rc_source_changed(const RcSource *source);
+extern ErrorData *rc_source_gone(const RcSource *source);
+extern void rc_source_checked(const RcSource *source, const char *destination);
+extern void rc_source_quota(const RcSource *source, const RcQuota *quota);
+extern void rc_source_complete(const RcSource *source, const char *destination,
+							   RcSourceState *state,
+							   const char *data_processed,
+							   int64 records_count, bool full);
+extern void rc_source_surplus(const RcSource *source, const char *destination,
+							  RcSourceState *state, int64 surplus, bool known);
+extern void rc_source_missing(const RcSource *source, const char *destination,
+							  RcSourceState *state, bool refused,
+							  int64 accepted);
+extern void rc_source_forget(const RcSource *source, const char *destination);
+extern void rc_stream_forget(const RcStream *stream);
+
+#endif							/* RC_SOURCE_STATE_H */

@@ -1,0 +1,89 @@
+/*-------------------------------------------------------------------------
+ *
+ * source_table.c
+ *	  Sources: rows of rappel_conso.source as structs.
+ *
+ * It reads only; what guards the rows when they are stored is in source_stream.c,
+ * owner_check.c and in the install script.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "store/source_table.h"
+
+#include "store/known_role.h"
+#include "store/query.h"
+
+static bool same_text(const char *a, const char *b);
+
+/*
+ * The source "name", in the current context; NULL if there is none.
+ */
+RcSource *
+rc_source_load(const char *name)
+{
+	RcQueryScope scope;
+	RcParams	params = {0};
+	RcSource   *source = palloc0(sizeof(RcSource));
+	int64		known = -1;
+	uint64		rows;
+
+	rc_param_text(&params, name);
+	rc_query_begin(&scope);
+	rows = rc_query("SELECT s.url, s.dataset, s.filter, s.key_field,"
+					" s.cursor_field, s.transform, s.fold_accents, s.topic,"
+					" s.partitions, s.replication, s.stream,"
+					" (extract(epoch FROM s.poll_interval) * 1000)::int8,"
+					" s.retries,"
+					" (extract(epoch FROM s.retry_delay) * 1000)::int8,"
+					" s.paused, s.owner, "
+					RC_ROW_VERSION("s") ", k.oid"
+					" FROM rappel_conso.source s LEFT JOIN rappel_conso.known_role k"
+					" ON k.name = s.owner WHERE s.name = $1", &params);
+	if (rows == 1)
+	{
+		source->url = rc_column_text(0, 1);
+		source->dataset = rc_column_text(0, 2);
+		source->filter = rc_column_text(0, 3);
+		source->key_field = rc_column_text(0, 4);
+		source->cursor_field = rc_column_text(0, 5);
+		source->transform = rc_column_text(0, 6);
+		source->fold_accents = rc_column_bool(0, 7);
+		source->topic = rc_column_text(0, 8);
+		source->partitions = (int) rc_column_int8(0, 9, 1);
+		source->replication = (int) rc_column_int8(0, 10, -1);
+		source->stream = rc_column_text(0, 11);
+		source->poll_interval_ms = rc_column_int8(0, 12, 0);
+		source->retries = (int) rc_column_int8(0, 13, 0);
+		source->retry_delay_ms = rc_column_int8(0, 14, 0);
+		source->paused = rc_column_bool(0, 15);
+		source->owner_name = rc_column_text(0, 16);
+		source->version = rc_column_text(0, 17);
+		known = rc_column_int8(0, 18, -1);
+	}
+	rc_query_end(&scope);
+	if (rows != 1)
+		return NULL;
+	source->owner = rc_role_resolve(source->owner_name, (Oid) known, known >= 0);
+	source->name = pstrdup(name);
+	return source;
+}
+
+/* Whether two states of a source read the same records in the same way. */
+bool
+rc_source_reads_same(const RcSource *a, const RcSource *b)
+{
+	return same_text(a->url, b->url) && same_text(a->dataset, b->dataset) &&
+		same_text(a->filter, b->filter) &&
+		same_text(a->key_field, b->key_field) &&
+		same_text(a->cursor_field, b->cursor_field) &&
+		same_text(a->transform, b->transform) &&
+		a->fold_accents == b->fold_accents;
+}
+
+static bool
+same_text(const char *a, const char *b)
+{
+	if (a == NULL || b == NULL)
+		return a == b;
+	return strcmp(a, b) == 0;
+}

@@ -1,0 +1,39 @@
+/*-------------------------------------------------------------------------
+ *
+ * source_table.h
+ *	  Sources as they are defined.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef RC_SOURCE_TABLE_H
+#define RC_SOURCE_TABLE_H
+
+#include "rappel_conso.h"
+
+typedef struct RcSource
+{
+	char	   *name;
+	char	   *url;
+	char	   *dataset;
+	char	   *filter;
+	char	   *key_field;
+	char	   *cursor_field;
+	char	   *transform;
+	bool		fold_accents;
+	char	   *topic;
+	int			partitions;
+	int			replication;
+	char	   *stream;			/* NULL if none */
+	int64		poll_interval_ms;	/* 0: only on demand */
+	int			retries;
+	int64		retry_delay_ms;
+	bool		paused;
+	char	   *owner_name;
+	Oid			owner;			/* InvalidOid: the name means no role now */
+	char	   *version;
+} RcSource;
+
+extern RcSource *rc_source_load(const char *name);
+extern bool rc_source_reads_same(const RcSource *a, const RcSource *b);
+
+#endif							/* RC_SOURCE_TABLE_H */

@@ -1,0 +1,16 @@
+/*-------------------------------------------------------------------------
+ *
+ * start_position.h
+ *	  Where a stream starts.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef RC_START_POSITION_H
+#define RC_START_POSITION_H
+
+#include "rappel_conso.h"
+
+extern char *rc_time_place(const char *text, const char *what,
+						   const char *accepted);
+
+#endif							/* RC_START_POSITION_H */

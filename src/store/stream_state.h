@@ -1,0 +1,33 @@
+/*-------------------------------------------------------------------------
+ *
+ * stream_state.h
+ *	  What the workers of each stream last said.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef RC_STREAM_STATE_H
+#define RC_STREAM_STATE_H
+
+#include "rappel_conso.h"
+
+/*
+ * SQL: a failed stream's next try is not due yet.  One that is further away
+ * than any backoff dates from before the clock was set back.
+ */
+#define RC_RETRY_IS_DUE_LATER(state) \
+	state ".retry_at > pg_catalog.clock_timestamp()" \
+	" AND " state ".retry_at <= pg_catalog.clock_timestamp() + '5 minutes'::interval"
+
+extern void rc_stream_say(const char *stream, const char *state,
+						  const char *detail);
+extern void rc_stream_begin(const char *stream);
+extern void rc_stream_run(const char *stream, bool cured);
+extern void rc_stream_wait(const char *stream, const ErrorData *error);
+extern bool rc_stream_unproven(const char *stream);
+extern int	rc_stream_fail(const char *stream, const ErrorData *error);
+extern void rc_stream_retry_all(void);
+extern void rc_stream_postpone(const char *stream, const char *why);
+extern bool rc_stream_postponed(const char *stream);
+extern void rc_stream_topic_made(const char *topic);
+
+#endif							/* RC_STREAM_STATE_H */

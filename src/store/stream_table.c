@@ -1,0 +1,107 @@
+/*-------------------------------------------------------------------------
+ *
+ * stream_table.c
+ *	  Streams: rows of rappel_conso.stream as structs.
+ *
+ * It reads only; what guards the rows when they are stored is in stream_check.c,
+ * owner_check.c and in the install script.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "store/stream_table.h"
+
+#include "catalog/pg_type.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+
+#include "store/known_role.h"
+#include "store/query.h"
+
+static List *column_text_list(int row, int column);
+
+/*
+ * The stream "name", in the current context; NULL if there is none.
+ */
+RcStream *
+rc_stream_load(const char *name)
+{
+	RcQueryScope scope;
+	RcParams	params = {0};
+	RcStream   *stream = palloc0(sizeof(RcStream));
+	int64		known = -1;
+	uint64		rows;
+
+	rc_param_text(&params, name);
+	rc_query_begin(&scope);
+	rows = rc_query("SELECT s.topics, s.statement, s.setup,"
+					" s.value_type::oid, s.key_type::oid, s.start_at,"
+					" s.batch_size, s.workers, s.on_error = 'stop',"
+					" s.stop_after, s.paused, s.owner, s.search_path, "
+					RC_ROW_VERSION("s") ", s.output_topic, k.oid"
+					" FROM rappel_conso.stream s LEFT JOIN rappel_conso.known_role k"
+					" ON k.name = s.owner WHERE s.name = $1", &params);
+	if (rows == 1)
+	{
+		stream->topics = column_text_list(0, 1);
+		stream->statement = rc_column_text(0, 2);
+		stream->setup = rc_column_text(0, 3);
+		stream->value_type = (Oid) rc_column_int8(0, 4, InvalidOid);
+		stream->key_type = (Oid) rc_column_int8(0, 5, InvalidOid);
+		stream->start_at = rc_column_text(0, 6);
+		stream->batch_size = (int) rc_column_int8(0, 7, 0);
+		stream->workers = (int) rc_column_int8(0, 8, 0);
+		stream->stop_on_error = rc_column_bool(0, 9);
+		stream->stop_after = (int) rc_column_int8(0, 10, 0);
+		stream->paused = rc_column_bool(0, 11);
+		stream->owner_name = rc_column_text(0, 12);
+		stream->search_path = rc_column_text(0, 13);
+		stream->version = rc_column_text(0, 14);
+		stream->output_topic = rc_column_text(0, 15);
+		known = rc_column_int8(0, 16, -1);
+	}
+	rc_query_end(&scope);
+	if (rows != 1)
+		return NULL;
+	stream->owner = rc_role_resolve(stream->owner_name, (Oid) known, known >= 0);
+	stream->name = pstrdup(name);
+	return stream;
+}
+
+/* Keep the definition of a stream as it is until the transaction ends. */
+void
+rc_stream_lock(const char *name)
+{
+	RcParams	params = {0};
+
+	rc_param_text(&params, name);
+	rc_execute("SELECT 1 FROM rappel_conso.stream WHERE name = $1 FOR SHARE",
+			   &params);
+}
+
+/* A text[] column as a list of strings, in the context of results. */
+static List *
+column_text_list(int row, int column)
+{
+	bool		isnull;
+	Datum		array = SPI_getbinval(SPI_tuptable->vals[row],
+									  SPI_tuptable->tupdesc, column, &isnull);
+	Datum	   *elements;
+	bool	   *nulls;
+	int			n;
+	List	   *list = NIL;
+	MemoryContext inner;
+
+	if (isnull)
+		return NIL;
+	deconstruct_array(DatumGetArrayTypeP(array), TEXTOID, -1, false,
+					  TYPALIGN_INT, &elements, &nulls, &n);
+
+	inner = MemoryContextSwitchTo(rc_query_result_context());
+	for (int i = 0; i < n; i++)
+	{
+		if (!nulls[i])
+			list = lappend(list, TextDatumGetCString(elements[i]));
+	}
+	MemoryContextSwitchTo(inner);
+	return list;
+}

@@ -1,0 +1,39 @@
+/*-------------------------------------------------------------------------
+ *
+ * stream_table.h
+ *	  Streams as they are defined.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef RC_STREAM_TABLE_H
+#define RC_STREAM_TABLE_H
+
+#include "rappel_conso.h"
+
+#include "nodes/pg_list.h"
+
+typedef struct RcStream
+{
+	char	   *name;
+	List	   *topics;			/* of char * */
+	char	   *statement;
+	char	   *setup;			/* NULL if none */
+	Oid			value_type;
+	Oid			key_type;
+	char	   *output_topic;	/* NULL if none */
+	char	   *start_at;
+	int			batch_size;
+	int			workers;
+	bool		stop_on_error;	/* on_error = stop */
+	int			stop_after;
+	bool		paused;
+	char	   *owner_name;
+	Oid			owner;			/* InvalidOid: the name means no role now */
+	char	   *search_path;
+	char	   *version;		/* differs after each change of the row */
+} RcStream;
+
+extern RcStream *rc_stream_load(const char *name);
+extern void rc_stream_lock(const char *name);
+
+#endif							/* RC_STREAM_TABLE_H */

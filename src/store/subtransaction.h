@@ -1,0 +1,17 @@
+/*-------------------------------------------------------------------------
+ *
+ * subtransaction.h
+ *	  What may fail without ending the transaction.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef RC_SUBTRANSACTION_H
+#define RC_SUBTRANSACTION_H
+
+#include "rappel_conso.h"
+
+typedef void (*RcStep) (void *arg);
+
+extern ErrorData *rc_subtransaction_try(RcStep step, void *arg);
+
+#endif							/* RC_SUBTRANSACTION_H */

@@ -1,0 +1,16 @@
+/*-------------------------------------------------------------------------
+ *
+ * wait_reason.h
+ *	  Why something does not go on.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef RC_WAIT_REASON_H
+#define RC_WAIT_REASON_H
+
+#include "rappel_conso.h"
+
+extern char *rc_lock_words(const ErrorData *error);
+extern bool rc_source_wait(const char *source, const char *why);
+
+#endif							/* RC_WAIT_REASON_H */
