@@ -54,6 +54,7 @@
 static volatile sig_atomic_t busy = false;
 volatile sig_atomic_t rc_out_ending = false;
 
+static void publish(RcWorkerArgs *args);
 static void end_softly(SIGNAL_ARGS);
 static bool publish_round(RcPublisher *publisher);
 static bool take_reports(RcPublisher *publisher);
@@ -76,7 +77,12 @@ static void retry_after_reload(RcPublisher *publisher);
 void
 rc_outbox_main(Datum arg)
 {
-	RcWorkerArgs *args = rc_worker_args();
+	rc_worker_main(publish);
+}
+
+static void
+publish(RcWorkerArgs *args)
+{
 	RcPublisher *publisher;
 
 	rc_queue_attach(args->segment);

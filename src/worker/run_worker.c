@@ -28,6 +28,7 @@
 
 typedef void (*TaskFunction) (RcRun *run);
 
+static void run_source(RcWorkerArgs *args);
 static RcRun *load_run(const RcWorkerArgs *args);
 static bool poll_is_idle(RcRun *run);
 static bool begin_run(RcRun *run, const RcWorkerArgs *args);
@@ -52,7 +53,12 @@ static void finish_run(RcRun *run, const char *state, const ErrorData *error);
 void
 rc_run_main(Datum arg)
 {
-	RcWorkerArgs *args = rc_worker_args();
+	rc_worker_main(run_source);
+}
+
+static void
+run_source(RcWorkerArgs *args)
+{
 	RcRun	   *volatile run;
 	MemoryContext context;
 	ErrorData  *volatile error = NULL;
@@ -67,7 +73,7 @@ rc_run_main(Datum arg)
 	if (!rc_lock_take(RC_WORKER_RUN, args->name, 0))
 	{
 		rc_queue_send_busy();
-		proc_exit(0);
+		return;
 	}
 	context = AllocSetContextCreate(TopMemoryContext, "rappel_conso run",
 									ALLOCSET_DEFAULT_SIZES);
@@ -76,7 +82,7 @@ rc_run_main(Datum arg)
 	if (run == NULL ||
 		(args->scheduled && args->id == 0 && poll_is_idle(run)) ||
 		!begin_run(run, args))
-		proc_exit(0);
+		return;
 
 	PG_TRY();
 	{
@@ -95,7 +101,7 @@ rc_run_main(Datum arg)
 	{
 		finish_run(run, "success", NULL);
 		rc_queue_send_end(&run->id, 1);
-		proc_exit(0);
+		return;
 	}
 	if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
 	{

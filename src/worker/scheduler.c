@@ -43,6 +43,7 @@ static List *shares;
 /* Finds what is due, and adds it to a list of RcStart. */
 typedef List *(*Part) (List *starts);
 
+static void schedule(RcWorkerArgs *args);
 static bool may_run(bool by_hand);
 static void round_of_work(void);
 static List *retry_after_reload(List *starts);
@@ -69,8 +70,12 @@ static void remove_history(void);
 void
 rc_scheduler_main(Datum arg)
 {
-	RcWorkerArgs *args = rc_worker_args();
+	rc_worker_main(schedule);
+}
 
+static void
+schedule(RcWorkerArgs *args)
+{
 	rc_worker_connect(args, "rappel_conso scheduler");
 	if (!rc_lock_take(RC_WORKER_SCHEDULER, "", 0) || !may_run(args->by_hand))
 		proc_exit(0);

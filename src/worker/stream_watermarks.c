@@ -24,6 +24,7 @@
 /* What has not been looked at by then is first the next time, in ms. */
 #define MOST_TIME		20000
 
+static void look(RcWorkerArgs *args);
 static void look_at_all(RcKafka *kafka);
 static void look_at(RcKafka *kafka, const RcUnwatched *at);
 
@@ -33,14 +34,19 @@ static void look_at(RcKafka *kafka, const RcUnwatched *at);
 void
 rc_watermarks_main(Datum arg)
 {
-	RcWorkerArgs *args = rc_worker_args();
+	rc_worker_main(look);
+}
+
+static void
+look(RcWorkerArgs *args)
+{
 	MemoryContext context;
 
 	rc_queue_attach(args->segment);
 	rc_worker_connect(args, "rappel_conso watermarks");
 	rc_queue_connected();
 	if (!rc_lock_take(RC_WORKER_WATERMARKS, "", 0))
-		proc_exit(0);
+		return;
 	rc_query_lock_timeout = PATIENCE;
 	context = AllocSetContextCreate(TopMemoryContext,
 									"rappel_conso watermarks",
@@ -62,7 +68,6 @@ rc_watermarks_main(Datum arg)
 						error->message)));
 	}
 	PG_END_TRY();
-	proc_exit(0);
 }
 
 static void

@@ -23,6 +23,7 @@
 /* The longest wait of our own queries for a lock, in ms. */
 #define LOCK_PATIENCE		5000
 
+static void work_for_stream(RcWorkerArgs *args);
 static bool stream_wanted(const RcWorkerArgs *args);
 static bool survive(const char *name, ErrorData *error, bool stale);
 
@@ -32,7 +33,12 @@ static bool survive(const char *name, ErrorData *error, bool stale);
 void
 rc_stream_main(Datum arg)
 {
-	RcWorkerArgs *args = rc_worker_args();
+	rc_worker_main(work_for_stream);
+}
+
+static void
+work_for_stream(RcWorkerArgs *args)
+{
 	volatile long backoff = 0;
 	volatile TimestampTz started_at;
 

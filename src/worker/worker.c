@@ -34,6 +34,7 @@
 #include "tcop/tcopprot.h"
 #include "utils/acl.h"
 #include "utils/guc.h"
+#include "utils/memutils.h"
 #include "utils/ps_status.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -112,11 +113,28 @@ rc_worker_launch(RcWorkerKind kind, const RcWorkerArgs *args,
 	return RegisterDynamicBackgroundWorker(&worker, handle);
 }
 
-/* What this worker was told. */
-RcWorkerArgs *
-rc_worker_args(void)
+/*
+ * A worker from its entry point to its end.  An error that ends it is reported
+ * as at top level: to the log, and to the waiting backend.  But there the
+ * server would also log that the process has exited with code 1, which is how
+ * a failure of the worker looks, and not one of the API or of a statement.
+ *
+ * The launcher does without it, since the server starts it again after
+ * another exit code than 0 alone.
+ */
+void
+rc_worker_main(void (*work) (RcWorkerArgs *args))
 {
-	return (RcWorkerArgs *) MyBgworkerEntry->bgw_extra;
+	PG_TRY();
+	{
+		work((RcWorkerArgs *) MyBgworkerEntry->bgw_extra);
+	}
+	PG_CATCH();
+	{
+		(void) rc_worker_recover(TopMemoryContext, true);
+	}
+	PG_END_TRY();
+	proc_exit(0);
 }
 
 /*

@@ -58,7 +58,7 @@ StaticAssertDecl(sizeof(RcWorkerArgs) <= BGW_EXTRALEN,
 
 extern bool rc_worker_launch(RcWorkerKind kind, const RcWorkerArgs *args,
 							 BackgroundWorkerHandle **handle);
-extern RcWorkerArgs *rc_worker_args(void);
+pg_noreturn extern void rc_worker_main(void (*work) (RcWorkerArgs *args));
 extern void rc_worker_connect(const RcWorkerArgs *args, const char *title);
 extern void rc_worker_log_shutdown(void);
 extern void rc_worker_wait(long timeout_ms);
@@ -99,6 +99,10 @@ extern void rc_queue_attach(dsm_handle segment);
 extern void rc_queue_connected(void);
 extern void rc_queue_send_busy(void);
 extern void rc_queue_send_end(const int64 *values, int n);
+
+/* ---- stream_request.c: a worker that does one thing for a stream ---- */
+
+extern RcStream *rc_request_begin(RcWorkerArgs *args, const char *verb);
 
 /* ---- worker_request.c: the backend's end ---- */
 

@@ -1,0 +1,172 @@
+/*-------------------------------------------------------------------------
+ *
+ * drain_worker.c
+ *	  The worker of rc_drain(): has everything applied that a stream's topics
+ *	  hold now, by the stream's workers where they run, else here.
+ *
+ * It is connected as the stream's owner, whose statement it may run.  It must
+ * not wait for records that come later: the ends are looked at once.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "worker/worker.h"
+
+#include "miscadmin.h"
+#include "utils/memutils.h"
+
+#include "kafka/kafka.h"
+
+/* How often offsets are looked at, in ms. */
+#define LOOK_INTERVAL	50
+
+/* The stream's workers are woken at so many looks. */
+#define WAKE_EVERY		10
+
+static void drain(RcWorkerArgs *args);
+static void check_can_drain(RcStream *stream);
+static List *current_ends(RcStream *stream);
+static void drain_to(RcStream *stream, List *targets);
+static void check_still_read(const char *name, List *targets);
+static void get_totals(RcStream *stream, RcCounts *counts);
+
+/*
+ * Entry point of a drain: everything up to the ends of the partitions as they
+ * are now, by the stream's workers where they run, else here.
+ */
+void
+rc_drain_main(Datum arg)
+{
+	rc_worker_main(drain);
+}
+
+static void
+drain(RcWorkerArgs *args)
+{
+	RcStream   *stream = rc_request_begin(args, "drain");
+	RcCounts	before;
+	RcCounts	after;
+	int64		values[5];
+
+	check_can_drain(stream);
+	get_totals(stream, &before);
+	drain_to(stream, current_ends(stream));
+	rc_stream_close();
+
+	get_totals(stream, &after);
+	values[0] = after.fetched - before.fetched;
+	values[1] = after.inserted - before.inserted;
+	values[2] = after.updated - before.updated;
+	values[3] = Max(after.unchanged - before.unchanged, 0);
+	values[4] = after.dead - before.dead;
+	rc_queue_send_end(values, lengthof(values));
+}
+
+/* Whether there is a Kafka, and the owner may use the stream's topics. */
+static void
+check_can_drain(RcStream *stream)
+{
+	if (rc_kafka_brokers[0] == '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("there is no Kafka to drain stream \"%s\" from",
+						stream->name),
+				 errhint("Set rappel_conso.kafka_brokers.")));
+	rc_transaction_begin();
+	rc_check_grants(stream->owner, stream->owner_name, stream->topics,
+					stream->output_topic, stream->name);
+	rc_transaction_commit();
+}
+
+/* Up to where the stream's partitions go now. */
+static List *
+current_ends(RcStream *stream)
+{
+	RcKafka    *kafka = rc_kafka_open(RC_KAFKA_CONSUMER,
+									  rc_client_id(psprintf("%s.drain",
+															stream->name)),
+									  NULL);
+	List	   *targets = rc_stream_ends(stream, NULL, kafka);
+
+	rc_kafka_close(kafka);
+	return targets;
+}
+
+/* Until all targets are reached, by whoever works for the stream. */
+static void
+drain_to(RcStream *stream, List *targets)
+{
+	MemoryContext context = CurrentMemoryContext;
+	MemoryContext look_context = AllocSetContextCreate(context,
+													   "rappel_conso look",
+													   ALLOCSET_DEFAULT_SIZES);
+	RcCounts	counts = {0};
+	int			looks = 0;
+
+	rc_lock_mark(RC_WORKER_STREAM, stream->name, true);
+	for (;;)
+	{
+		bool		reached;
+		bool		worked;
+
+		MemoryContextReset(look_context);
+		rc_transaction_begin_in(look_context);
+		reached = rc_targets_reached(stream->name, targets);
+		if (!reached)
+			check_still_read(stream->name, targets);
+		worked = rc_stream_worked(stream);
+		if (worked && looks++ % WAKE_EVERY == 0)
+		{
+			/* they may be past what holds no message, and not have said so */
+			for (int i = 0; i < stream->workers; i++)
+				rc_wake_at_commit(RC_WORKER_STREAM, stream->name, i);
+		}
+		rc_transaction_commit();
+		if (reached)
+			break;
+		if (worked || !rc_stream_take(stream))
+			rc_worker_wait(LOOK_INTERVAL);
+		else
+		{
+			rc_stream_consume(stream->name, -1, targets, true, &counts);
+			MemoryContextSwitchTo(context);
+			rc_stream_give(stream);
+		}
+	}
+}
+
+/* Whether the stream is still there, and reads what is to be drained. */
+static void
+check_still_read(const char *name, List *targets)
+{
+	RcStream   *stream = rc_stream_load(name);
+	ListCell   *lc;
+
+	if (stream == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("stream \"%s\" does not exist any more", name)));
+	foreach(lc, targets)
+	{
+		const RcTarget *target = (const RcTarget *) lfirst(lc);
+		bool		read = false;
+		ListCell   *topic;
+
+		foreach(topic, stream->topics)
+			read |= strcmp((char *) lfirst(topic), target->topic) == 0;
+		if (!read)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("stream \"%s\" does not read topic \"%s\" any more",
+							name, target->topic),
+					 errhint("Call rc_drain() again for the topics that it reads now.")));
+	}
+}
+
+/* What the stream has done so far, whoever did it. */
+static void
+get_totals(RcStream *stream, RcCounts *counts)
+{
+	rc_transaction_begin();
+	rc_offset_totals(stream->name, counts);
+	rc_transaction_commit();
+}

@@ -1,0 +1,52 @@
+/*-------------------------------------------------------------------------
+ *
+ * stream_request.c
+ *	  How a worker begins that does one thing for a stream and ends: rc_retry()
+ *	  and rc_drain().
+ *
+ * What goes wrong here is told to the backend that waits.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "worker/worker_share.h"
+
+#include "utils/memutils.h"
+
+static RcStream *load_stream(const char *name);
+
+/*
+ * Connect, and load the stream, into the context that is current from then on.
+ * "verb" is for the title of the process.
+ */
+RcStream *
+rc_request_begin(RcWorkerArgs *args, const char *verb)
+{
+	MemoryContext context;
+
+	rc_queue_attach(args->segment);
+	rc_cancel_ends_worker = true;
+	rc_worker_connect(args, psprintf("rappel_conso %s %s", verb, args->name));
+	rc_share_check();
+	context = AllocSetContextCreate(TopMemoryContext, "rappel_conso verb",
+									ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSwitchTo(context);
+	rc_statement_expect();
+	return load_stream(args->name);
+}
+
+static RcStream *
+load_stream(const char *name)
+{
+	MemoryContext context = CurrentMemoryContext;
+	RcStream   *stream = NULL;
+
+	rc_transaction_begin_in(context);
+	if (rc_extension_present())
+		stream = rc_stream_load(name);
+	rc_transaction_commit();
+	if (stream == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("stream \"%s\" does not exist", name)));
+	return stream;
+}
