@@ -126,19 +126,11 @@ rc_worker_pid(PG_FUNCTION_ARGS)
 	RcWorkerKind worker;
 	int			pid;
 
-	if (strcmp(kind, "scheduler") == 0)
-		worker = RC_WORKER_SCHEDULER;
-	else if (strcmp(kind, "run") == 0)
-		worker = RC_WORKER_RUN;
-	else if (strcmp(kind, "stream") == 0)
-		worker = RC_WORKER_STREAM;
-	else if (strcmp(kind, "outbox") == 0)
-		worker = RC_WORKER_OUTBOX;
-	else
+	if (!rc_worker_kind_find(kind, &worker))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("kind of worker \"%s\" does not exist", kind),
-				 errhint("The kinds are scheduler, run, stream and outbox.")));
+				 errhint("The kinds are %s.", rc_worker_kind_names())));
 
 	pid = rc_lock_holder(MyDatabaseId, worker, name, PG_GETARG_INT32(2));
 	if (pid == 0)

@@ -42,7 +42,7 @@ rc_drain_main(Datum arg)
 static void
 drain(RcWorkerArgs *args)
 {
-	RcStream   *stream = rc_request_begin(args, "drain");
+	RcStream   *stream = rc_request_begin(args, RC_WORKER_DRAIN);
 	RcCounts	before;
 	RcCounts	after;
 	int64		values[5];

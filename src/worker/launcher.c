@@ -60,6 +60,7 @@ static void start_scheduler(Database *database, Oid oid);
 void
 rc_launcher_register(void)
 {
+	const RcWorkerKindInfo *info = rc_worker_kind(RC_WORKER_LAUNCHER);
 	BackgroundWorker worker = {0};
 
 	worker.bgw_flags = BGWORKER_SHMEM_ACCESS |
@@ -68,10 +69,10 @@ rc_launcher_register(void)
 	worker.bgw_restart_time = 10;
 	strlcpy(worker.bgw_library_name, RC_NAME,
 			sizeof(worker.bgw_library_name));
-	strlcpy(worker.bgw_function_name, "rc_launcher_main",
+	strlcpy(worker.bgw_function_name, info->entry_point,
 			sizeof(worker.bgw_function_name));
-	strlcpy(worker.bgw_name, "rappel_conso launcher", sizeof(worker.bgw_name));
-	strlcpy(worker.bgw_type, "rappel_conso launcher", sizeof(worker.bgw_type));
+	strlcpy(worker.bgw_name, info->title, sizeof(worker.bgw_name));
+	strlcpy(worker.bgw_type, info->title, sizeof(worker.bgw_type));
 	RegisterBackgroundWorker(&worker);
 }
 

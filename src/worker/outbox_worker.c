@@ -86,7 +86,7 @@ publish(RcWorkerArgs *args)
 	RcPublisher *publisher;
 
 	rc_queue_attach(args->segment);
-	rc_worker_connect(args, "rappel_conso outbox");
+	rc_worker_connect(args, RC_WORKER_OUTBOX);
 	rc_queue_connected();
 	if (!rc_lock_take(RC_WORKER_OUTBOX, "", 0))
 		proc_exit(0);

@@ -34,7 +34,7 @@ rc_retry_main(Datum arg)
 static void
 retry(RcWorkerArgs *args)
 {
-	RcStream   *stream = rc_request_begin(args, "retry");
+	RcStream   *stream = rc_request_begin(args, RC_WORKER_RETRY);
 	RcApplier  *applier;
 	RcCounts	counts = {0};
 	int64		values[3];

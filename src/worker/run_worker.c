@@ -65,7 +65,7 @@ run_source(RcWorkerArgs *args)
 
 	rc_queue_attach(args->segment);
 	rc_cancel_ends_worker = true;
-	rc_worker_connect(args, psprintf("rappel_conso run %s", args->name));
+	rc_worker_connect(args, RC_WORKER_RUN);
 	if (args->scheduled)
 		rc_queue_connected();
 	else

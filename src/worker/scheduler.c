@@ -76,7 +76,7 @@ rc_scheduler_main(Datum arg)
 static void
 schedule(RcWorkerArgs *args)
 {
-	rc_worker_connect(args, "rappel_conso scheduler");
+	rc_worker_connect(args, RC_WORKER_SCHEDULER);
 	if (!rc_lock_take(RC_WORKER_SCHEDULER, "", 0) || !may_run(args->by_hand))
 		proc_exit(0);
 	ereport(LOG,

@@ -63,7 +63,7 @@ rc_due_dead_runs(List *starts)
 	n = rc_query("SELECT r.source, r.id::text FROM rappel_conso.run r WHERE r.state = 'running'"
 				 " AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_activity a"
 				 "  WHERE a.datname = pg_catalog.current_database()"
-				 "  AND a.backend_type = 'rappel_conso run ' || r.source)",
+				 "  AND a.backend_type = '" RC_TITLE_RUN " ' || r.source)",
 				 NULL);
 	for (uint64 i = 0; i < n; i++)
 	{

@@ -21,7 +21,7 @@
 #include "storage/proc.h"
 #include "storage/procarray.h"
 
-#define RUN_TITLE	"rappel_conso run "
+#define RUN_TITLE	RC_TITLE_RUN " "
 
 /* A process that runs a source. */
 typedef struct Runner

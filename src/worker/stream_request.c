@@ -14,18 +14,15 @@
 
 static RcStream *load_stream(const char *name);
 
-/*
- * Connect, and load the stream, into the context that is current from then on.
- * "verb" is for the title of the process.
- */
+/* Connect, and load the stream, into the context that is current then. */
 RcStream *
-rc_request_begin(RcWorkerArgs *args, const char *verb)
+rc_request_begin(RcWorkerArgs *args, RcWorkerKind kind)
 {
 	MemoryContext context;
 
 	rc_queue_attach(args->segment);
 	rc_cancel_ends_worker = true;
-	rc_worker_connect(args, psprintf("rappel_conso %s %s", verb, args->name));
+	rc_worker_connect(args, kind);
 	rc_share_check();
 	context = AllocSetContextCreate(TopMemoryContext, "rappel_conso verb",
 									ALLOCSET_DEFAULT_SIZES);

@@ -43,7 +43,7 @@ look(RcWorkerArgs *args)
 	MemoryContext context;
 
 	rc_queue_attach(args->segment);
-	rc_worker_connect(args, "rappel_conso watermarks");
+	rc_worker_connect(args, RC_WORKER_WATERMARKS);
 	rc_queue_connected();
 	if (!rc_lock_take(RC_WORKER_WATERMARKS, "", 0))
 		return;

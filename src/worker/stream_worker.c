@@ -43,8 +43,7 @@ work_for_stream(RcWorkerArgs *args)
 	volatile TimestampTz started_at;
 
 	rc_queue_attach(args->segment);
-	rc_worker_connect(args, psprintf("rappel_conso stream %s %d", args->name,
-									 args->number));
+	rc_worker_connect(args, RC_WORKER_STREAM);
 	rc_queue_connected();
 	rc_query_lock_timeout = LOCK_PATIENCE;
 	if (!rc_lock_take(RC_WORKER_STREAM, args->name, args->number))

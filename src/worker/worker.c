@@ -43,26 +43,6 @@
 
 #include "latch_wait.h"
 
-static const char *const entry_points[] = {
-	[RC_WORKER_SCHEDULER] = "rc_scheduler_main",
-	[RC_WORKER_RUN] = "rc_run_main",
-	[RC_WORKER_STREAM] = "rc_stream_main",
-	[RC_WORKER_OUTBOX] = "rc_outbox_main",
-	[RC_WORKER_RETRY] = "rc_retry_main",
-	[RC_WORKER_DRAIN] = "rc_drain_main",
-	[RC_WORKER_WATERMARKS] = "rc_watermarks_main"
-};
-
-static const char *const titles[] = {
-	[RC_WORKER_SCHEDULER] = "rappel_conso scheduler",
-	[RC_WORKER_RUN] = "rappel_conso run",
-	[RC_WORKER_STREAM] = "rappel_conso stream",
-	[RC_WORKER_OUTBOX] = "rappel_conso outbox",
-	[RC_WORKER_RETRY] = "rappel_conso retry",
-	[RC_WORKER_DRAIN] = "rappel_conso drain",
-	[RC_WORKER_WATERMARKS] = "rappel_conso watermarks"
-};
-
 /* A cancel is for all that this worker does, not for what it runs now. */
 bool		rc_cancel_ends_worker = false;
 
@@ -78,6 +58,14 @@ static char database_name[NAMEDATALEN];
 /* Memory of at least so many bytes goes back to the system when it is freed. */
 #define MAPPED_BYTES	(1024 * 1024)
 
+/* The title of a kind, with the name that it is for, if any. */
+static const char *
+named_title(const RcWorkerKindInfo *info, const RcWorkerArgs *args)
+{
+	return info->per_name ? psprintf("%s %s", info->title, args->name) :
+		info->title;
+}
+
 /*
  * Start a dynamic worker; false when there is no free slot.  "handle" may be
  * NULL; else it is palloc'd in the current context, and this process is told
@@ -87,8 +75,11 @@ bool
 rc_worker_launch(RcWorkerKind kind, const RcWorkerArgs *args,
 				 BackgroundWorkerHandle **handle)
 {
+	const RcWorkerKindInfo *info = rc_worker_kind(kind);
 	BackgroundWorker worker = {0};
 
+	Assert(info->entry_point != NULL);
+	Assert(info->per_name == (args->name[0] != '\0'));
 	worker.bgw_flags = BGWORKER_SHMEM_ACCESS |
 		BGWORKER_BACKEND_DATABASE_CONNECTION;
 	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
@@ -96,19 +87,13 @@ rc_worker_launch(RcWorkerKind kind, const RcWorkerArgs *args,
 	worker.bgw_notify_pid = MyProcPid;
 	strlcpy(worker.bgw_library_name, RC_NAME,
 			sizeof(worker.bgw_library_name));
-	strlcpy(worker.bgw_function_name, entry_points[kind],
+	strlcpy(worker.bgw_function_name, info->entry_point,
 			sizeof(worker.bgw_function_name));
-	/* a run is found by that: see rc_due_dead_runs() */
-	if (kind == RC_WORKER_RUN)
-		snprintf(worker.bgw_type, sizeof(worker.bgw_type), "%s %s",
-				 titles[kind], args->name);
-	else
-		strlcpy(worker.bgw_type, titles[kind], sizeof(worker.bgw_type));
-	if (args->name[0] != '\0')
-		snprintf(worker.bgw_name, sizeof(worker.bgw_name), "%s %s",
-				 titles[kind], args->name);
-	else
-		strlcpy(worker.bgw_name, titles[kind], sizeof(worker.bgw_name));
+	strlcpy(worker.bgw_name, named_title(info, args),
+			sizeof(worker.bgw_name));
+	strlcpy(worker.bgw_type,
+			info->name_in_type ? worker.bgw_name : info->title,
+			sizeof(worker.bgw_type));
 	memcpy(worker.bgw_extra, args, sizeof(*args));
 	return RegisterDynamicBackgroundWorker(&worker, handle);
 }
@@ -224,11 +209,16 @@ rc_worker_log_shutdown(void)
 
 /*
  * Handle signals, connect as the role (InvalidOid: the bootstrap superuser)
- * and show a title in pg_stat_activity.
+ * and show the kind's title in pg_stat_activity.
  */
 void
-rc_worker_connect(const RcWorkerArgs *args, const char *title)
+rc_worker_connect(const RcWorkerArgs *args, RcWorkerKind kind)
 {
+	const RcWorkerKindInfo *info = rc_worker_kind(kind);
+	const char *title = named_title(info, args);
+
+	if (info->numbered)
+		title = psprintf("%s %d", title, args->number);
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
 	pqsignal(SIGINT, rc_user_cancel);

@@ -18,23 +18,7 @@
 #include "storage/lock.h"
 
 #include "store/store.h"
-
-/* Kinds of process; part of the lock tag, so numbers never change. */
-typedef enum RcWorkerKind
-{
-	RC_WORKER_SCHEDULER = 1,
-	RC_WORKER_RUN = 2,
-	RC_WORKER_STREAM = 3,
-	RC_WORKER_OUTBOX = 4,
-	RC_WORKER_RETRY = 5,
-	RC_WORKER_DRAIN = 6,
-	RC_WORKER_RUN_ID = 7,		/* the run worker again, by its run's number */
-	RC_WORKER_LAUNCHER = 8,		/* of no database */
-	RC_WORKER_WATERMARKS = 9,
-	RC_WORKER_SLOT = 10			/* no worker: marks who wants a slot for one */
-} RcWorkerKind;
-
-#define RC_WORKER_LAST	RC_WORKER_SLOT
+#include "worker/worker_kind.h"
 
 /* What a worker is told; travels in bgw_extra. */
 typedef struct RcWorkerArgs
@@ -59,7 +43,7 @@ StaticAssertDecl(sizeof(RcWorkerArgs) <= BGW_EXTRALEN,
 extern bool rc_worker_launch(RcWorkerKind kind, const RcWorkerArgs *args,
 							 BackgroundWorkerHandle **handle);
 pg_noreturn extern void rc_worker_main(void (*work) (RcWorkerArgs *args));
-extern void rc_worker_connect(const RcWorkerArgs *args, const char *title);
+extern void rc_worker_connect(const RcWorkerArgs *args, RcWorkerKind kind);
 extern void rc_worker_log_shutdown(void);
 extern void rc_worker_wait(long timeout_ms);
 extern bool rc_time_passed(TimestampTz since, int ms);
@@ -102,7 +86,7 @@ extern void rc_queue_send_end(const int64 *values, int n);
 
 /* ---- stream_request.c: a worker that does one thing for a stream ---- */
 
-extern RcStream *rc_request_begin(RcWorkerArgs *args, const char *verb);
+extern RcStream *rc_request_begin(RcWorkerArgs *args, RcWorkerKind kind);
 
 /* ---- worker_request.c: the backend's end ---- */
 

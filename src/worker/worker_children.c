@@ -315,7 +315,7 @@ rc_children_make_room(const RcShare *share)
 				 "  pg_catalog.count(*) OVER (PARTITION BY o.usesysid) AS n"
 				 "  FROM pg_catalog.pg_stat_get_activity(NULL) o"
 				 "  WHERE o.datid = $1 AND o.backend_type LIKE 'rappel^_conso %' ESCAPE '^') a"
-				 " WHERE a.backend_type = 'rappel_conso stream'"
+				 " WHERE a.backend_type = '" RC_TITLE_STREAM "'"
 				 " AND ($2 = 0 OR a.usesysid = $2)"
 				 " ORDER BY a.xact_start IS NOT NULL, a.n DESC, a.backend_start DESC LIMIT 1",
 				 &params) == 1)

@@ -18,7 +18,7 @@
 
 /* Workers that connect as an owner; others are the extension's own. */
 #define OF_OWNERS \
-	"(a.backend_type IN ('rappel_conso stream', 'rappel_conso retry', 'rappel_conso drain')" \
+	"(a.backend_type IN ('" RC_TITLE_STREAM "', '" RC_TITLE_RETRY "', '" RC_TITLE_DRAIN "')" \
 	" OR a.backend_type LIKE 'rappel^_conso run %' ESCAPE '^')"
 
 int
@@ -46,8 +46,8 @@ rc_share_look(Oid owner, const char *but, RcShare *share)
 	rc_param_datum(&params, OIDOID, ObjectIdGetDatum(MyDatabaseId));
 	rc_param_text(&params, but);
 	rc_query_begin(&scope);
-	rc_query("SELECT pg_catalog.count(*) FILTER (WHERE a.backend_type = 'rappel_conso stream'),"
-			 " pg_catalog.count(*) FILTER (WHERE a.backend_type <> 'rappel_conso stream')"
+	rc_query("SELECT pg_catalog.count(*) FILTER (WHERE a.backend_type = '" RC_TITLE_STREAM "'),"
+			 " pg_catalog.count(*) FILTER (WHERE a.backend_type <> '" RC_TITLE_STREAM "')"
 			 " FROM pg_catalog.pg_stat_get_activity(NULL) a"
 			 " WHERE a.usesysid = $1 AND a.datid = $2 AND " OF_OWNERS
 			 " AND a.pid <> ALL (CAST($3 AS int4[]))", &params);
@@ -156,7 +156,7 @@ rc_share_check(void)
 			 " FROM pg_catalog.pg_stat_get_activity($1) me,"
 			 " pg_catalog.pg_stat_get_activity(NULL) a"
 			 " WHERE a.usesysid = me.usesysid AND a.datid = me.datid"
-			 " AND a.backend_type <> 'rappel_conso stream' AND " OF_OWNERS
+			 " AND a.backend_type <> '" RC_TITLE_STREAM "' AND " OF_OWNERS
 			 " AND (a.backend_start, a.pid) < (me.backend_start, me.pid)",
 			 &params);
 	full = rc_column_bool(0, 1);
