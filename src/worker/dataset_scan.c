@@ -1,10 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * dataset_scan.c
- *	  Batches of a pass over a dataset to safety: published and confirmed, or
- *	  applied, and only then the cursor moved.
+ *	  Batches of a pass over a dataset to safety: to their destination, and
+ *	  only then the cursor moved.
  *
- * No transaction is open while Kafka is waited for.
+ * It must not know what kind of destination that is.  No transaction is open
+ * while one is waited for.
  *
  *-------------------------------------------------------------------------
  */
@@ -24,7 +25,6 @@ static void make_room(RcPass *pass, int from);
 static int	flush_some(RcPass *pass);
 static char *cursor_of(const RcBatch *batch, int n);
 static char *safe_cursor(RcPass *pass, int safe);
-static void check_stream(RcRun *run);
 static void choose_news(RcPass *pass);
 static void doubt(RcPass *pass);
 static void remember(RcPass *pass, int safe, List *refused);
@@ -79,34 +79,33 @@ make_room(RcPass *pass, int from)
 }
 
 /*
- * Make the batch safe: published and confirmed, or applied, and then the
- * cursor moved over it.  In direct mode records of which nothing is proven
- * (rc_apply()) stay for the next batch; "at_end" there is none, and they are
- * an error.
+ * Make the batch safe: at its destination, and the cursor moved over it.
+ * Records that need more behind them stay for the next batch; "at_end" there
+ * is none, and they are an error.
  */
 void
 rc_pass_flush(RcPass *pass, bool at_end)
 {
-	RcRun	   *run = pass->run;
 	RcBatch    *batch = &pass->batch;
 
 	while (batch->lines > 0 || batch->n > 0)
 	{
 		int			done = flush_some(pass);
+		bool		more;
 
 		if (done == batch->n)
 		{
 			rc_pass_begin_batch(pass);
 			break;
 		}
-		rc_applier_check(run->applier, at_end, false);
+		more = rc_destination_needs_more(pass->run->destination, at_end);
 		batch->bad = NIL;
 		batch->lines = 0;
 		batch->bytes = 0;
 		pfree(batch->news);
 		pfree(batch->place);
 		make_room(pass, done);
-		if (rc_applier_undecided(run->applier, NULL))
+		if (more)
 			break;
 	}
 }
@@ -120,42 +119,33 @@ flush_some(RcPass *pass)
 {
 	RcRun	   *run = pass->run;
 	RcBatch    *batch = &pass->batch;
-	RcPart		part = {0};
-	RcCounts	counts = {0};
-	List	   *refused = NIL;
-	char	   *cursor = NULL;
+	RcSending	sending = {0};
+	RcCounts   *counts = &sending.counts;
+	char	   *cursor;
 	int			safe = batch->n;
 
 	choose_news(pass);
-	part.n = part.applied = batch->nnews;
-	part.run = run->id;
-	if (!run->direct)
-		refused = rc_run_publish(run, batch->news, batch->nnews);
+	sending.records = batch->news;
+	sending.n = batch->nnews;
+	sending.state = pass->state;
+	rc_destination_send(run->destination, &sending);
 
 	rc_transaction_begin();
-	if (run->direct)
-	{
-		check_stream(run);
-		rc_source_fence(run->source, run->destination, pass->state);
-		(void) rc_apply(run->applier, batch->news, &part, 1);
-		counts = part.counts;
-		if (part.applied < part.n)
-			safe = batch->place[part.applied];
-	}
-	else
-		counts.published = batch->nnews - list_length(refused);
+	rc_destination_commit(run->destination, &sending);
+	if (sending.safe < sending.n)
+		safe = batch->place[sending.safe];
 	cursor = safe_cursor(pass, safe);
-	rc_source_advance(run->source, run->destination, pass->state, cursor,
-					  pass->state->next_offset + part.applied);
-	remember(pass, safe, refused);
-	counts.dead += rc_bad_lines_bury(pass, refused);
-	counts.fetched = batch->lines;
-	counts.unchanged += safe - part.applied;
+	rc_source_advance(run->source, run->destination->id, pass->state, cursor,
+					  pass->state->next_offset + sending.safe);
+	remember(pass, safe, sending.refused);
+	counts->dead += rc_bad_lines_bury(pass, sending.refused);
+	counts->fetched = batch->lines;
+	counts->unchanged += safe - sending.safe;
 	if (batch->withdrawal)
-		counts.withdrawn = safe - list_length(refused);
-	rc_run_add(run->id, run->task, NULL, &counts);
+		counts->withdrawn = safe - list_length(sending.refused);
+	rc_run_add(run->id, run->task, NULL, counts);
 	rc_transaction_commit();
-	rc_bad_lines_buried(pass, refused);
+	rc_bad_lines_buried(pass, sending.refused);
 
 	if (cursor)
 		pass->stored_cursor = MemoryContextStrdup(run->context, cursor);
@@ -189,25 +179,6 @@ safe_cursor(RcPass *pass, int safe)
 }
 
 /*
- * In direct mode nobody but the run applies the stream: it must be what the
- * run has loaded, and not paused since.
- */
-static void
-check_stream(RcRun *run)
-{
-	RcStream   *now = rc_stream_load(run->stream->name);
-
-	if (now != NULL && strcmp(now->version, run->stream->version) == 0)
-		return;
-	ereport(ERROR,
-			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("stream \"%s\" changed while source \"%s\" was read",
-					run->stream->name, run->source->name),
-			 errdetail("What was stored before stays."),
-			 errhint("The next run goes on from there.")));
-}
-
-/*
  * Choose the records that have to be handed on: not those that are equal to
  * what was handed on last, or older.  A full sync that was asked for and a
  * backfill hand on what is equal, too.
@@ -229,8 +200,9 @@ choose_news(RcPass *pass)
 	if (keyed && batch->n > 0)
 	{
 		rc_transaction_begin_in(run->batch_context);
-		rc_remembered_compare(run->source, run->destination, batch->records,
-							  batch->memory, batch->n, run->id, mode);
+		rc_remembered_compare(run->source, run->destination->id,
+							  batch->records, batch->memory, batch->n,
+							  run->id, mode);
 		if (run->seen)
 			rc_seen_add(run->seen, batch->records + batch->nseen,
 						batch->n - batch->nseen);
@@ -261,8 +233,8 @@ choose_news(RcPass *pass)
 }
 
 /*
- * With Kafka there is a time in which a record is published and that is not
- * written down yet.  Whoever dies in it must not leave behind that the one
+ * Ahead of the commit there is a time in which a record is there and that is
+ * not written down yet.  Whoever dies in it must not leave behind that the one
  * before was the last, or that there was none: what changes is in doubt until
  * it is remembered, and so is what is new, but for the first pass, which would
  * write everything twice.
@@ -275,15 +247,15 @@ doubt(RcPass *pass)
 	bool		fresh_too = !pass->state->first_pass;
 	bool		any = false;
 
-	if (run->direct)
+	if (!run->destination->class->ahead_of_commit)
 		return;
 	for (int i = 0; i < batch->n; i++)
 		any |= batch->memory[i].changed ||
 			(fresh_too && batch->memory[i].fresh);
 	if (!any)
 		return;
-	rc_source_fence(run->source, run->destination, pass->state);
-	rc_remembered_doubt(run->source, run->destination, batch->records,
+	rc_source_fence(run->source, run->destination->id, pass->state);
+	rc_remembered_doubt(run->source, run->destination->id, batch->records,
 						batch->memory, batch->n, fresh_too);
 }
 
@@ -300,7 +272,7 @@ remember(RcPass *pass, int safe, List *refused)
 	if (batch->withdrawal)
 	{
 		/* one that was refused would be refused again */
-		rc_forget(run->source, run->destination, batch->records, safe);
+		rc_forget(run->source, run->destination->id, batch->records, safe);
 		return;
 	}
 	foreach(lc, refused)
@@ -309,8 +281,8 @@ remember(RcPass *pass, int safe, List *refused)
 
 		batch->memory[batch->place[message->tag]].write = false;
 	}
-	rc_remember(run->source, run->destination, batch->records, batch->memory,
-				safe);
+	rc_remember(run->source, run->destination->id, batch->records,
+				batch->memory, safe);
 }
 
 void

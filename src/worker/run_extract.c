@@ -51,12 +51,12 @@ rc_run_extract(RcRun *run)
 	pass->run = run;
 	open_dataset(run);
 	rc_reader_describe(run->reader, &info);
-	rc_run_open_destination(run);
+	rc_destination_open(run->destination);
 
 	rc_transaction_begin_in(run->context);
 	check_definition(run);
-	pass->state = rc_source_state(run->source, run->destination);
-	rc_run_destination(run->id, run->destination);
+	pass->state = rc_source_state(run->source, run->destination->id);
+	rc_run_destination(run->id, run->destination->id);
 	rc_transaction_commit();
 
 	if (nothing_new(pass, &info))
@@ -77,7 +77,7 @@ rc_run_extract(RcRun *run)
 	rc_transaction_begin();
 	note_quota(run);
 	if (run->window_from == NULL)
-		rc_source_complete(run->source, run->destination, pass->state,
+		rc_source_complete(run->source, run->destination->id, pass->state,
 						   info.data_processed, info.records_count,
 						   run->pass_full || pass->state->first_pass);
 	if (whole)
@@ -137,7 +137,7 @@ read_dataset(RcPass *pass)
 
 	/* only now is everything below the greatest value safe */
 	rc_transaction_begin();
-	rc_source_advance(run->source, run->destination, pass->state,
+	rc_source_advance(run->source, run->destination->id, pass->state,
 					  pass->last_cursor, pass->state->next_offset);
 	rc_transaction_commit();
 }
@@ -169,17 +169,15 @@ rc_run_unchanged(RcRun *run)
 
 	open_dataset(run);
 	rc_reader_describe(run->reader, &info);
-	if (!run->direct)
-		rc_run_open_kafka(run);
-	if (!rc_run_topic_known(run))
+	if (!rc_destination_holds(run->destination))
 		return false;
 
 	rc_transaction_begin_in(run->context);
-	state = rc_source_state(run->source, run->destination);
+	state = rc_source_state(run->source, run->destination->id);
 	same = same_as_read(state, &info);
 	note_quota(run);
 	if (same)
-		rc_source_checked(run->source, run->destination);
+		rc_source_checked(run->source, run->destination->id);
 	rc_transaction_commit();
 	return same;
 }
@@ -232,7 +230,7 @@ nothing_new(RcPass *pass, const RcDatasetInfo *info)
 
 	rc_transaction_begin();
 	note_quota(run);
-	rc_source_checked(run->source, run->destination);
+	rc_source_checked(run->source, run->destination->id);
 	rc_transaction_commit();
 	ereport(NOTICE,
 			(errmsg("source \"%s\" has nothing new since %s",

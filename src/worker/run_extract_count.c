@@ -29,7 +29,7 @@ rc_pass_count_differs(RcPass *pass, const RcDatasetInfo *info)
 	if (all < 0)
 		return false;
 	rc_transaction_begin();
-	known = rc_remembered_count(run->source, run->destination,
+	known = rc_remembered_count(run->source, run->destination->id,
 								RC_COUNT_KNOWN);
 	rc_transaction_commit();
 	if (all - known == pass->state->surplus)
@@ -48,7 +48,7 @@ void
 rc_pass_note_surplus(RcPass *pass, const RcDatasetInfo *info)
 {
 	RcRun	   *run = pass->run;
-	int64		known = rc_remembered_count(run->source, run->destination,
+	int64		known = rc_remembered_count(run->source, run->destination->id,
 											RC_COUNT_KNOWN);
 	bool		settled = pass->before == pass->after &&
 		!run->pass_resumed && run->unreadable == 0;
@@ -56,7 +56,7 @@ rc_pass_note_surplus(RcPass *pass, const RcDatasetInfo *info)
 
 	if (run->source->filter == NULL && info->records_count >= 0)
 		all = info->records_count;
-	rc_source_surplus(run->source, run->destination, pass->state,
+	rc_source_surplus(run->source, run->destination->id, pass->state,
 					  all - known, settled && all >= 0);
 }
 
@@ -94,7 +94,7 @@ rc_pass_check_count(RcPass *pass, const RcReadRange *range)
 		run->unreadable = 0;
 	}
 	if (run->window_from == NULL)
-		rc_source_rewind(run->source, run->destination, pass->state,
+		rc_source_rewind(run->source, run->destination->id, pass->state,
 						 run->pass_cursor);
 	rc_transaction_commit();
 	ereport(ERROR,

@@ -8,7 +8,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "worker/run_worker.h"
+#include "worker/destination_topic.h"
 
 #include "miscadmin.h"
 #include "utils/acl.h"
@@ -34,8 +34,8 @@ typedef struct Wait
 	bool		failed;			/* it does not only wait */
 } Wait;
 
-static void add_left_behind(RcRun *run);
-static void wait_for_stream(RcRun *run);
+static void add_left_behind(RcTopicDestination *topic);
+static void wait_for_stream(RcRun *run, List *targets);
 static void check_stream(RcRun *run, bool worked, Wait *wait);
 static void hear_stream(RcRun *run, const RcStream *stream, Wait *wait);
 static void note_progress(const char *stream, Wait *wait);
@@ -46,16 +46,19 @@ static bool have_it_tried(const char *stream);
 static void check_topics(const RcRun *run, const RcStream *stream);
 static bool can_consume(const RcRun *run);
 pg_noreturn static void raise_not_worked(RcRun *run);
-static void consume_here(RcRun *run);
+static void consume_here(RcRun *run, List *targets);
 
 /*
  * Wait for the stream, or do its work.  Errors: those of the stream when it
  * is paused or failed.
  */
 void
-rc_run_load(RcRun *run)
+rc_topic_load(RcDestination *destination)
 {
-	if (run->topic_anew)
+	RcTopicDestination *topic = (RcTopicDestination *) destination;
+	RcRun	   *run = destination->run;
+
+	if (topic->anew)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("topic \"%s\" was made anew, and stream \"%s\" stands in the old one",
@@ -63,14 +66,14 @@ rc_run_load(RcRun *run)
 				 errdetail("Everything is published in it again; nothing of that is applied yet."),
 				 errhint("SELECT rc_seek('%s', 'earliest').",
 						 run->stream->name)));
-	add_left_behind(run);
-	if (run->targets == NIL)
+	add_left_behind(topic);
+	if (topic->targets == NIL)
 		return;
 	check_topics(run, run->stream);
 	rc_lock_mark(RC_WORKER_STREAM, run->stream->name, true);
 	PG_TRY();
 	{
-		wait_for_stream(run);
+		wait_for_stream(run, topic->targets);
 	}
 	PG_FINALLY();
 	{
@@ -81,7 +84,7 @@ rc_run_load(RcRun *run)
 
 /* Until it has passed what was published. */
 static void
-wait_for_stream(RcRun *run)
+wait_for_stream(RcRun *run, List *targets)
 {
 	bool		woken = false;
 	Wait		wait = {0};
@@ -93,7 +96,7 @@ wait_for_stream(RcRun *run)
 		bool		worked;
 
 		rc_transaction_begin_in(run->batch_context);
-		reached = rc_targets_reached(run->stream->name, run->targets);
+		reached = rc_targets_reached(run->stream->name, targets);
 		worked = rc_stream_worked(run->stream);
 		if (!reached)
 			check_stream(run, worked, &wait);
@@ -112,7 +115,7 @@ wait_for_stream(RcRun *run)
 		if (worked || !can_consume(run))
 			rc_worker_wait(LOOK_INTERVAL);
 		else
-			consume_here(run);
+			consume_here(run, targets);
 	}
 }
 
@@ -122,8 +125,9 @@ wait_for_stream(RcRun *run)
  * the topic is awaited.
  */
 static void
-add_left_behind(RcRun *run)
+add_left_behind(RcTopicDestination *topic)
 {
+	RcRun	   *run = topic->base.run;
 	RcQueryScope scope;
 	RcParams	params = {0};
 	bool		whole;
@@ -142,11 +146,11 @@ add_left_behind(RcRun *run)
 		return;
 
 	/* released with what the task holds abroad if this fails */
-	rc_run_open_kafka(run);
-	run->targets = rc_stream_ends(run->stream, run->source->topic,
-								  run->producer);
-	rc_kafka_close(run->producer);
-	run->producer = NULL;
+	rc_topic_connect(topic);
+	topic->targets = rc_stream_ends(run->stream, run->source->topic,
+									topic->producer);
+	rc_kafka_close(topic->producer);
+	topic->producer = NULL;
 }
 
 /*
@@ -315,7 +319,7 @@ raise_not_worked(RcRun *run)
  * error the run waits for its next try, and others may be luckier meanwhile.
  */
 static void
-consume_here(RcRun *run)
+consume_here(RcRun *run, List *targets)
 {
 	RcCounts	counts = {0};
 
@@ -323,7 +327,7 @@ consume_here(RcRun *run)
 		return;
 	PG_TRY();
 	{
-		rc_stream_consume(run->stream->name, -1, run->targets, false, &counts);
+		rc_stream_consume(run->stream->name, -1, targets, false, &counts);
 	}
 	PG_FINALLY();
 	{

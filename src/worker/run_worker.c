@@ -35,6 +35,7 @@ static bool begin_run(RcRun *run, const RcWorkerArgs *args);
 static void check_run(RcRun *run);
 static void run_tasks(RcRun *run);
 static void extract(RcRun *run, const char *name);
+static void load(RcRun *run);
 static void run_task(RcRun *run, const char *name, TaskFunction function);
 static ErrorData *try_task(RcRun *run, TaskFunction function);
 static void release(RcRun *run);
@@ -144,9 +145,7 @@ load_run(const RcWorkerArgs *args)
 				 errhint("Call the function again.")));
 	if (run->source->stream)
 		run->stream = rc_stream_load(run->source->stream);
-	run->direct = (rc_kafka_brokers[0] == '\0' || run->source->topic == NULL);
-	if (run->direct)
-		run->destination = "direct";
+	run->destination = rc_destination_make(run);
 	rc_transaction_commit();
 	return run;
 }
@@ -192,8 +191,8 @@ begin_run(RcRun *run, const RcWorkerArgs *args)
 	if (run->id == 0)
 		run->id = rc_run_start(run->source->name,
 							   args->scheduled ? "schedule" : "manual",
-							   run->full_sync, run->destination);
-	else if (!rc_run_take(run->id, run->destination, &run->full_sync))
+							   run->full_sync, run->destination->id);
+	else if (!rc_run_take(run->id, run->destination->id, &run->full_sync))
 	{
 		rc_transaction_commit();
 		return false;
@@ -206,8 +205,8 @@ begin_run(RcRun *run, const RcWorkerArgs *args)
 	run->windows = rc_run_windows(run->id);
 	run->label = rc_run_header_write(run->id);
 
-	/* its number goes to Kafka: after a crash no other run may have it */
-	if (!run->direct)
+	/* its number goes abroad: after a crash no other run may have it */
+	if (run->destination->class->ahead_of_commit)
 		ForceSyncCommit();
 	rc_transaction_commit();
 	return true;
@@ -217,20 +216,8 @@ begin_run(RcRun *run, const RcWorkerArgs *args)
 static void
 check_run(RcRun *run)
 {
-	if (run->direct && run->stream == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("source \"%s\" has no stream", run->source->name),
-				 errhint("In direct mode a source feeds the stream named in its column \"stream\".")));
-	if (run->stream == NULL)
-		return;
-	if (run->direct && run->stream->owner != run->source->owner)
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("source \"%s\" and stream \"%s\" have different owners",
-						run->source->name, run->stream->name),
-				 errhint("In direct mode one process reads and writes: give both to one role.")));
-	if (run->stream->paused)
+	rc_destination_check(run->destination);
+	if (run->stream != NULL && run->stream->paused)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("stream \"%s\" is paused", run->stream->name),
@@ -241,7 +228,7 @@ check_run(RcRun *run)
 static void
 run_tasks(RcRun *run)
 {
-	if (run->direct)
+	if (!rc_destination_has_load(run->destination))
 	{
 		extract(run, "sync");
 		return;
@@ -264,7 +251,7 @@ run_tasks(RcRun *run)
 	}
 	PG_END_TRY();
 	if (run->stream != NULL)
-		run_task(run, "load", rc_run_load);
+		run_task(run, "load", load);
 }
 
 /* Read the source: what is new, or the windows of a backfill in turn. */
@@ -295,6 +282,12 @@ extract(RcRun *run, const char *name)
 						list_length(run->windows), window->from, window->to)));
 		run_task(run, window->task, rc_run_extract);
 	}
+}
+
+static void
+load(RcRun *run)
+{
+	rc_destination_load(run->destination);
 }
 
 /*
@@ -367,13 +360,7 @@ release(RcRun *run)
 {
 	rc_reader_close(run->reader);
 	run->reader = NULL;
-	if (run->producer)
-		rc_kafka_close(run->producer);
-	run->producer = NULL;
-	rc_stream_close();
-	if (run->applier)
-		rc_applier_close(run->applier);
-	run->applier = NULL;
+	rc_destination_close(run->destination);
 }
 
 static bool
@@ -381,8 +368,7 @@ worth_a_retry(RcRun *run, const ErrorData *error, int attempt)
 {
 	return error->sqlerrcode != ERRCODE_QUERY_CANCELED &&
 		attempt <= run->source->retries &&
-		(run->applier ? rc_applier_may_pass(run->applier, error) :
-		 rc_stream_may_pass(error));
+		rc_destination_may_pass(run->destination, error);
 }
 
 /*

@@ -10,10 +10,10 @@
 
 #include "worker/worker.h"
 
-#include "kafka/kafka.h"
 #include "source/reader.h"
 #include "transform/transform.h"
 #include "utils/hsearch.h"
+#include "worker/destination.h"
 
 /* How long Kafka is waited for before a task counts as failed, in ms. */
 #define RC_KAFKA_PATIENCE	30000
@@ -35,8 +35,7 @@ typedef struct RcRun
 	RcSource   *source;
 	RcStream   *stream;			/* the source's own; NULL if none */
 	bool		full_sync;
-	bool		direct;			/* no Kafka in between */
-	char	   *destination;	/* "direct", or cluster id and topic */
+	RcDestination *destination;
 
 	List	   *windows;		/* RcWindow, of a backfill; else NIL */
 	const char *task;			/* name of the task under way */
@@ -48,8 +47,6 @@ typedef struct RcRun
 	/* abroad; released after each try of a task */
 	RcReader   *reader;
 	RcAsked		asked;
-	RcKafka    *producer;
-	RcApplier  *applier;
 	RcQuota		quota;			/* as the API said it when a try failed */
 
 	/* the pass over the dataset: stays from one try to the next */
@@ -64,24 +61,16 @@ typedef struct RcRun
 	int			reading;		/* number of the export that is read */
 	HTAB	   *buried;			/* lines that are dead letters, see
 								 * scan_bad_line.c */
-	bool		topic_anew;		/* but the stream stands in the old one */
 
 	/* records that a full pass has missed, if too many; else 0 */
 	int64		missing;
 	int64		missing_limit;
 	int64		known;
-	int			topic_partitions;	/* of the source's topic; 0: it is missing */
-	List	   *targets;		/* RcTarget: what extract has published */
 } RcRun;
 
 extern void rc_run_extract(RcRun *run);
 extern TimestampTz rc_run_quota(RcRun *run, RcQuota *quota);
 extern bool rc_run_unchanged(RcRun *run);
-extern void rc_run_open_destination(RcRun *run);
-extern void rc_run_open_kafka(RcRun *run);
-extern bool rc_run_topic_known(RcRun *run);
-extern List *rc_run_publish(RcRun *run, const RcRecord *records, int n);
-extern void rc_run_load(RcRun *run);
 extern void rc_run_check_missing(RcRun *run);
 
 #endif							/* RC_RUN_WORKER_H */

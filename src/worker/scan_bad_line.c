@@ -1,9 +1,9 @@
 /*-------------------------------------------------------------------------
  *
  * scan_bad_line.c
- *	  Lines of an export that became no record, and messages that Kafka
- *	  refused: when they end the run, and that each is one dead letter, however
- *	  often the run reads it.
+ *	  Lines of an export that became no record, and records that the
+ *	  destination refused: when they end the run, and that each is one dead
+ *	  letter, however often the run reads it.
  *
  * A line must not be judged before it is known to be one: the last one of an
  * answer that was cut may be half of a record, and what follows the last good
@@ -204,9 +204,7 @@ rc_bad_lines_bury(RcPass *pass, List *refused)
 		RcRecord	record = pass->batch.news[message->tag];
 
 		record.offset = -1;
-		n += bury(pass, &record, message->sqlstate,
-				  psprintf("Kafka refused the record: %s", message->error),
-				  NULL);
+		n += bury(pass, &record, message->sqlstate, message->error, NULL);
 	}
 	foreach(lc, pass->batch.bad)
 	{

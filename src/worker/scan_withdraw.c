@@ -33,13 +33,14 @@ rc_pass_withdraw(RcPass *pass)
 
 	Assert(pass->batch.n == 0 && pass->batch.lines == 0);
 	rc_transaction_begin();
-	rc_source_fence(source, run->destination, pass->state);
+	rc_source_fence(source, run->destination->id, pass->state);
 	if (run->unreadable == 0)
-		missing = rc_remembered_miss(source, run->destination, run->seen);
+		missing = rc_remembered_miss(source, run->destination->id, run->seen);
 	else
-		missing = rc_remembered_count(source, run->destination,
+		missing = rc_remembered_count(source, run->destination->id,
 									  RC_COUNT_MISSING);
-	run->known = rc_remembered_count(source, run->destination, RC_COUNT_ALL);
+	run->known = rc_remembered_count(source, run->destination->id,
+									 RC_COUNT_ALL);
 	run->missing_limit = Max(MISSING_NUMBER,
 							 run->known * MISSING_PERCENT / 100);
 
@@ -50,7 +51,7 @@ rc_pass_withdraw(RcPass *pass)
 	run->missing = (missing - accepted > run->missing_limit ||
 					(missing > accepted && missing == run->known)) ?
 		missing : 0;
-	rc_source_missing(source, run->destination, pass->state,
+	rc_source_missing(source, run->destination->id, pass->state,
 					  run->missing > 0, accepted);
 	rc_transaction_commit();
 
@@ -91,8 +92,8 @@ withdraw(RcPass *pass, int64 missing, int64 accepted)
 		RcRecord   *gone;
 
 		rc_transaction_begin_in(run->batch_context);
-		rc_source_fence(run->source, run->destination, pass->state);
-		gone = rc_remembered_missing(run->source, run->destination,
+		rc_source_fence(run->source, run->destination->id, pass->state);
+		gone = rc_remembered_missing(run->source, run->destination->id,
 									 withdrawn > 0 ? &last : NULL,
 									 pass->batch.max, &n);
 		rc_transaction_commit();
@@ -112,8 +113,8 @@ withdraw(RcPass *pass, int64 missing, int64 accepted)
 		return;
 	rc_pass_flush(pass, true);
 	rc_transaction_begin();
-	rc_source_fence(run->source, run->destination, pass->state);
-	rc_source_missing(run->source, run->destination, pass->state, false,
+	rc_source_fence(run->source, run->destination->id, pass->state);
+	rc_source_missing(run->source, run->destination->id, pass->state, false,
 					  Min(accepted, missing - withdrawn));
 	rc_transaction_commit();
 	ereport(NOTICE,

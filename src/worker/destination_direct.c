@@ -1,0 +1,144 @@
+/*-------------------------------------------------------------------------
+ *
+ * destination_direct.c
+ *	  Records of a run to the source's own stream, with no Kafka in between:
+ *	  applied in the commit that moves the cursor over them.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "worker/run_worker.h"
+
+typedef struct RcDirectDestination
+{
+	RcDestination base;
+	RcApplier  *applier;		/* NULL: not open */
+} RcDirectDestination;
+
+static void check_stream(RcRun *run);
+
+static RcDestination *
+direct_make(RcRun *run)
+{
+	RcDirectDestination *direct = palloc0(sizeof(RcDirectDestination));
+
+	direct->base.id = "direct";
+	return &direct->base;
+}
+
+static void
+direct_check(const RcDestination *destination)
+{
+	RcRun	   *run = destination->run;
+
+	if (run->stream == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("source \"%s\" has no stream", run->source->name),
+				 errhint("In direct mode a source feeds the stream named in its column \"stream\".")));
+	if (run->stream->owner != run->source->owner)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("source \"%s\" and stream \"%s\" have different owners",
+						run->source->name, run->stream->name),
+				 errhint("In direct mode one process reads and writes: give both to one role.")));
+}
+
+/* The stream, with its setup done. */
+static void
+direct_open(RcDestination *destination)
+{
+	RcDirectDestination *direct = (RcDirectDestination *) destination;
+	RcStream   *stream = destination->run->stream;
+
+	rc_transaction_begin();
+	rc_check_grants(stream->owner, stream->owner_name, NIL,
+					stream->output_topic, stream->name);
+	(void) rc_applier_setup(stream);
+	rc_transaction_commit();
+	direct->applier = rc_applier_open(stream);
+}
+
+/* Rows are the user's: those that have gone since stay so. */
+static bool
+direct_holds(RcDestination *destination)
+{
+	return true;
+}
+
+/* Apply records, as many as can be. */
+static void
+direct_commit(RcDestination *destination, RcSending *sending)
+{
+	RcDirectDestination *direct = (RcDirectDestination *) destination;
+	RcRun	   *run = destination->run;
+	RcPart		part = {0};
+
+	check_stream(run);
+	rc_source_fence(run->source, destination->id, sending->state);
+	part.n = part.applied = sending->n;
+	part.run = run->id;
+	(void) rc_apply(direct->applier, sending->records, &part, 1);
+	sending->safe = part.applied;
+	sending->counts = part.counts;
+}
+
+/*
+ * Nobody but the run applies the stream: it must be what the run has loaded,
+ * and not paused since.
+ */
+static void
+check_stream(RcRun *run)
+{
+	RcStream   *now = rc_stream_load(run->stream->name);
+
+	if (now != NULL && strcmp(now->version, run->stream->version) == 0)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("stream \"%s\" changed while source \"%s\" was read",
+					run->stream->name, run->source->name),
+			 errdetail("What was stored before stays."),
+			 errhint("The next run goes on from there.")));
+}
+
+/* Records of which nothing is proven (rc_apply()) wait for the next batch. */
+static bool
+direct_needs_more(RcDestination *destination, bool at_end)
+{
+	RcDirectDestination *direct = (RcDirectDestination *) destination;
+
+	rc_applier_check(direct->applier, at_end, false);
+	return rc_applier_undecided(direct->applier, NULL);
+}
+
+static bool
+direct_may_pass(const RcDestination *destination, const ErrorData *error)
+{
+	RcApplier  *applier = ((const RcDirectDestination *) destination)->applier;
+
+	return applier != NULL ? rc_applier_may_pass(applier, error) :
+		rc_error_may_pass(error->sqlerrcode);
+}
+
+static void
+direct_close(RcDestination *destination)
+{
+	RcDirectDestination *direct = (RcDirectDestination *) destination;
+
+	if (direct->applier != NULL)
+		rc_applier_close(direct->applier);
+	direct->applier = NULL;
+}
+
+const RcDestinationClass rc_direct_class = {
+	.name = "direct",
+	.ahead_of_commit = false,
+	.make = direct_make,
+	.check = direct_check,
+	.open = direct_open,
+	.holds = direct_holds,
+	.commit = direct_commit,
+	.needs_more = direct_needs_more,
+	.may_pass = direct_may_pass,
+	.close = direct_close,
+};

@@ -1,0 +1,239 @@
+/*-------------------------------------------------------------------------
+ *
+ * destination_topic.c
+ *	  Records of a run to the source's topic, which is made where it is
+ *	  missing.
+ *
+ * It must not take a record for sent before Kafka has confirmed it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "worker/destination_topic.h"
+
+#include "utils/memutils.h"
+
+static bool make_topic(RcTopicDestination *topic);
+static bool can_hold(RcTopicDestination *topic);
+static bool remembers_at_most(RcTopicDestination *topic, int64 most);
+static void wake_streams(RcRun *run);
+static void note_targets(RcTopicDestination *topic);
+
+static RcDestination *
+topic_make(RcRun *run)
+{
+	return palloc0(sizeof(RcTopicDestination));
+}
+
+/* A producer and the topic.  Where that was made anew, nothing is sent yet. */
+static void
+topic_open(RcDestination *destination)
+{
+	RcTopicDestination *topic = (RcTopicDestination *) destination;
+	RcRun	   *run = destination->run;
+
+	rc_transaction_begin();
+	rc_check_source_grant(run->source->owner, run->source->owner_name,
+						  run->source->topic, run->source->name);
+	rc_transaction_commit();
+	rc_topic_connect(topic);
+	if (make_topic(topic) ? remembers_at_most(topic, 0) : can_hold(topic))
+		return;
+
+	rc_transaction_begin();
+	rc_source_forget(run->source, destination->id);
+	if (run->stream)
+		topic->anew = rc_offset_outdate(run->stream->name, run->source->topic);
+	rc_transaction_commit();
+	wake_streams(run);
+	ereport(NOTICE,
+			(errmsg("topic \"%s\" was made anew: source \"%s\" publishes everything",
+					run->source->topic, run->source->name)));
+}
+
+/* A producer, the name of the cluster, and what there is of the topic. */
+void
+rc_topic_connect(RcTopicDestination *topic)
+{
+	RcSource   *source = topic->base.run->source;
+	char	   *cluster;
+
+	if (topic->producer != NULL)
+		return;
+	topic->producer = rc_kafka_open(RC_KAFKA_PRODUCER,
+									rc_client_id(source->name),
+									NULL);
+	cluster = rc_kafka_cluster_id(topic->producer, RC_KAFKA_PATIENCE);
+	topic->base.id = psprintf("%s/%s", cluster, source->topic);
+	topic->partitions = rc_kafka_partition_count(topic->producer,
+												 source->topic,
+												 RC_KAFKA_PATIENCE);
+}
+
+/* Make the topic if it is missing; returns whether it was. */
+static bool
+make_topic(RcTopicDestination *topic)
+{
+	RcSource   *source = topic->base.run->source;
+
+	if (topic->partitions > 0)
+		return false;
+	rc_kafka_create_topic(topic->producer, source->topic,
+						  source->partitions, source->replication,
+						  source->key_field != NULL, RC_KAFKA_PATIENCE);
+	topic->partitions = source->partitions;
+	ereport(NOTICE,
+			(errmsg_plural("created topic \"%s\" with %d partition",
+						   "created topic \"%s\" with %d partitions",
+						   source->partitions, source->topic,
+						   source->partitions)));
+	wake_streams(topic->base.run);
+	return true;
+}
+
+/* Streams may have been waiting for the topic. */
+static void
+wake_streams(RcRun *run)
+{
+	rc_transaction_begin();
+	rc_stream_topic_made(run->source->topic);
+	rc_wake_at_commit(RC_WORKER_SCHEDULER, "", 0);
+	for (int i = 0; run->stream != NULL && i < run->stream->workers; i++)
+		rc_wake_at_commit(RC_WORKER_STREAM, run->stream->name, i);
+	rc_transaction_commit();
+}
+
+static bool
+topic_holds(RcDestination *destination)
+{
+	RcTopicDestination *topic = (RcTopicDestination *) destination;
+
+	rc_topic_connect(topic);
+	return can_hold(topic);
+}
+
+/*
+ * Whether the topic can be the one that the records were published to: each
+ * that is remembered has taken an offset at least.
+ */
+static bool
+can_hold(RcTopicDestination *topic)
+{
+	int64		published = 0;
+
+	if (remembers_at_most(topic, 0))
+		return true;
+	for (int p = 0; p < topic->partitions; p++)
+	{
+		int64		low;
+		int64		high;
+
+		rc_consumer_watermarks(topic->producer, topic->base.run->source->topic,
+							   p, &low, &high, RC_KAFKA_PATIENCE);
+		published += high;
+	}
+	return remembers_at_most(topic, published);
+}
+
+static bool
+remembers_at_most(RcTopicDestination *topic, int64 most)
+{
+	bool		at_most;
+
+	rc_transaction_begin();
+	at_most = rc_remembered_at_most(topic->base.run->source, topic->base.id,
+									most);
+	rc_transaction_commit();
+	return at_most;
+}
+
+/* Publish records and wait until Kafka has them. */
+static void
+topic_send(RcDestination *destination, RcSending *sending)
+{
+	RcTopicDestination *topic = (RcTopicDestination *) destination;
+	RcRun	   *run = destination->run;
+	ListCell   *lc;
+
+	for (int i = 0; i < sending->n; i++)
+		rc_producer_send(topic->producer, &sending->records[i], i);
+	MemoryContextSwitchTo(run->batch_context);
+	rc_producer_flush(topic->producer, RC_KAFKA_PATIENCE, &sending->refused);
+	foreach(lc, sending->refused)
+	{
+		RcRefused  *message = (RcRefused *) lfirst(lc);
+
+		message->error = psprintf("Kafka refused the record: %s",
+								  message->error);
+	}
+	MemoryContextSwitchTo(run->context);
+	note_targets(topic);
+}
+
+/* Remember the last offset published to each partition. */
+static void
+note_targets(RcTopicDestination *topic)
+{
+	char	   *name = topic->base.run->source->topic;
+
+	for (int p = 0; p < topic->partitions; p++)
+	{
+		int64		offset = rc_producer_last_offset(topic->producer, name, p);
+		RcTarget   *target = NULL;
+		ListCell   *lc;
+
+		if (offset < 0)
+			continue;
+		foreach(lc, topic->targets)
+		{
+			if (((RcTarget *) lfirst(lc))->partition == p)
+				target = (RcTarget *) lfirst(lc);
+		}
+		if (target == NULL)
+		{
+			target = palloc0(sizeof(RcTarget));
+			target->topic = name;
+			target->partition = p;
+			topic->targets = lappend(topic->targets, target);
+		}
+		target->offset = Max(target->offset, offset);
+	}
+}
+
+/* Kafka has them, or has refused them for good. */
+static void
+topic_commit(RcDestination *destination, RcSending *sending)
+{
+	sending->safe = sending->n;
+	sending->counts.published = sending->n - list_length(sending->refused);
+}
+
+static bool
+topic_may_pass(const RcDestination *destination, const ErrorData *error)
+{
+	return rc_stream_may_pass(error);
+}
+
+/* The stream is that whose work the load does. */
+static void
+topic_close(RcDestination *destination)
+{
+	RcTopicDestination *topic = (RcTopicDestination *) destination;
+
+	if (topic->producer != NULL)
+		rc_kafka_close(topic->producer);
+	topic->producer = NULL;
+	rc_stream_close();
+}
+
+const RcDestinationClass rc_topic_class = {
+	.name = "topic",
+	.ahead_of_commit = true,
+	.make = topic_make,
+	.open = topic_open,
+	.holds = topic_holds,
+	.send = topic_send,
+	.commit = topic_commit,
+	.load = rc_topic_load,
+	.may_pass = topic_may_pass,
+	.close = topic_close,
+};
