@@ -33,6 +33,7 @@
 #include "utils/lsyscache.h"
 #include "utils/rls.h"
 
+#include "session/caller_checks.h"
 #include "session/recall_scan.h"
 #include "store/store.h"
 #include "transform/fold.h"

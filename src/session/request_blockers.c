@@ -10,13 +10,15 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "worker/worker.h"
+#include "session/request_blockers.h"
 
 #include "miscadmin.h"
 #include "storage/lock.h"
 #include "storage/proc.h"
 #include "utils/array.h"
 #include "utils/fmgrprotos.h"
+
+#include "worker/worker.h"
 
 /* So many processes are followed: more in one chain are never seen. */
 #define MAX_FOLLOWED		200

@@ -26,7 +26,9 @@
 #include "utils/timestamp.h"
 
 #include "latch_wait.h"
+#include "session/caller_checks.h"
 #include "session/run_wait.h"
+#include "session/worker_request.h"
 #include "worker/worker.h"
 
 PG_FUNCTION_INFO_V1(rc_sync_now);

@@ -9,21 +9,19 @@
  */
 #include "session/run_wait.h"
 
-#include "access/transam.h"
-#include "access/xact.h"
 #include "access/xlog.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 
 #include "latch_wait.h"
+#include "session/caller_checks.h"
+#include "session/worker_request.h"
 
 /* How long to wait between two looks, in ms. */
 #define LOOK_INTERVAL	1000
 #define JOIN_INTERVAL	100
 
 static void check_caller(const RcSource *source);
-static void check_visible(const char *sql, const char *what,
-						  const char *name);
 static bool start_and_wait(RcCall *call, int64 *run);
 static bool join(RcCall *call, int64 *run);
 static int64 newest_run(const char *source);
@@ -76,43 +74,11 @@ check_caller(const RcSource *source)
 {
 	rc_call_check_owner(source->owner, source->owner_name, "source",
 						source->name);
-	check_visible("SELECT xmin::text FROM pg_catalog.pg_extension"
-				  " WHERE extname = $1::name", "extension", RC_NAME);
-	check_visible("SELECT xmin::text FROM rappel_conso.source"
-				  " WHERE name = $1", "source", source->name);
+	rc_check_committed(rc_extension_xmin(), "extension", RC_NAME);
+	rc_check_committed(rc_source_xmin(source->name), "source", source->name);
 	if (source->stream)
-		rc_sync_check_stream(source->stream);
-}
-
-/* A stream that this transaction has made or changed. */
-void
-rc_sync_check_stream(const char *name)
-{
-	check_visible("SELECT xmin::text FROM rappel_conso.stream"
-				  " WHERE name = $1", "stream", name);
-}
-
-/* A row that this transaction has made or changed, no worker can see. */
-static void
-check_visible(const char *sql, const char *what, const char *name)
-{
-	RcQueryScope scope;
-	RcParams	params = {0};
-	TransactionId xmin = InvalidTransactionId;
-
-	rc_param_text(&params, name);
-	rc_query_begin(&scope);
-	if (rc_query(sql, &params) > 0)
-		xmin = (TransactionId) strtoul(rc_column_text(0, 1), NULL, 10);
-	rc_query_end(&scope);
-	if (TransactionIdIsNormal(xmin) &&
-		TransactionIdIsCurrentTransactionId(xmin))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_IN_USE),
-				 errmsg("%s \"%s\" was changed by this transaction", what,
-						name),
-				 errdetail("The run happens in another process, which cannot see the change yet."),
-				 errhint("Commit first, then call the function.")));
+		rc_check_committed(rc_stream_xmin(source->stream), "stream",
+						   source->stream);
 }
 
 /*

@@ -5,13 +5,12 @@
  *
  *-------------------------------------------------------------------------
  */
-#ifndef RC_SYNC_H
-#define RC_SYNC_H
+#ifndef RC_RUN_WAIT_H
+#define RC_RUN_WAIT_H
 
 #include "worker/worker.h"
 
 extern int64 rc_sync(const char *source, bool full_sync);
 extern bool rc_sync_outcome(int64 run);
-extern void rc_sync_check_stream(const char *name);
 
-#endif							/* RC_SYNC_H */
+#endif							/* RC_RUN_WAIT_H */

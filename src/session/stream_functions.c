@@ -1,11 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * stream_functions.c
- *	  rc_seek(): where a stream is sent to, read from the caller's text in the
- *	  caller's settings, and written down so that it means the same to every
- *	  process.
+ *	  SQL-callable functions over streams: rc_seek(), rc_retry(), rc_drain().
  *
- * It needs no network: a worker finds the offset that a time stands for.
+ * rc_seek() needs no network: where a stream is sent to is read from the
+ * caller's text in the caller's settings, and written down so that it means
+ * the same to every process; a worker finds the offset that a time stands for.
+ * The others start a worker and wait for it.
  *
  *-------------------------------------------------------------------------
  */
@@ -16,9 +17,16 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 
-#include "worker/worker.h"
+#include "session/caller_checks.h"
+#include "session/run_wait.h"
+#include "session/worker_request.h"
+#include "store/dead_letter.h"
+#include "store/start_position.h"
+#include "store/query.h"
 
 PG_FUNCTION_INFO_V1(rc_seek);
+PG_FUNCTION_INFO_V1(rc_retry);
+PG_FUNCTION_INFO_V1(rc_drain);
 
 /* More digits no partition and no offset has. */
 #define PARTITION_DIGITS	9
@@ -172,4 +180,60 @@ param_places(RcParams *params, Places *places)
 				   PointerGetDatum(construct_array(places->offsets, dim,
 												   INT8OID, 8, FLOAT8PASSBYVAL,
 												   TYPALIGN_DOUBLE)));
+}
+
+/* rc_retry(stream, id): (retried, resolved, still_dead). */
+Datum
+rc_retry(PG_FUNCTION_ARGS)
+{
+	char	   *name;
+	RcStream   *stream;
+	RcCall		call = {0};
+
+	rc_call_check_null(fcinfo, 0, "stream");
+	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	stream = rc_call_stream(name, "rc_retry()");
+	rc_check_committed(rc_stream_xmin(name), "stream", name);
+
+	call.kind = RC_WORKER_RETRY;
+	call.args.role = stream->owner;
+	if (!PG_ARGISNULL(1))
+	{
+		call.args.id = PG_GETARG_INT64(1);
+		if (call.args.id <= 0)
+			rc_dead_letter_missing(name, call.args.id);
+	}
+	strlcpy(call.args.name, name, sizeof(call.args.name));
+	call.what = psprintf("retry of stream \"%s\"", name);
+	rc_call_worker(&call);
+	if (call.busy)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("dead letters of stream \"%s\" are being retried by another process",
+						name)));
+	return rc_call_row(fcinfo, call.values, 3);
+}
+
+/* rc_drain(stream, timeout): the counts. */
+Datum
+rc_drain(PG_FUNCTION_ARGS)
+{
+	char	   *name;
+	RcStream   *stream;
+	RcCall		call = {0};
+
+	rc_call_check_null(fcinfo, 0, "stream");
+	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	stream = rc_call_stream(name, "rc_drain()");
+	rc_check_committed(rc_stream_xmin(name), "stream", name);
+
+	call.kind = RC_WORKER_DRAIN;
+	call.args.role = stream->owner;
+	strlcpy(call.args.name, name, sizeof(call.args.name));
+	call.what = psprintf("drain of stream \"%s\"", name);
+	call.stream = name;
+	if (!PG_ARGISNULL(1))
+		call.deadline = rc_call_deadline(PG_GETARG_DATUM(1), "rc_drain()");
+	rc_call_worker(&call);
+	return rc_call_row(fcinfo, call.values, 5);
 }

@@ -10,24 +10,26 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "worker/worker_share.h"
+#include "session/worker_request.h"
 
 #include <signal.h>
 
-#include "catalog/pg_authid.h"
+#include "funcapi.h"
 #include "libpq/pqformat.h"
 #include "libpq/pqmq.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
 #include "storage/proc.h"
 #include "storage/shm_mq.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #include "latch_wait.h"
+#include "session/request_blockers.h"
+#include "store/stream_table.h"
+#include "worker/worker_share.h"
 
 #define QUEUE_SIZE		65536
 
@@ -37,9 +39,6 @@
 /* How long a worker slot is waited for, and between two tries, in ms. */
 #define SLOT_PATIENCE	5000
 #define SLOT_INTERVAL	50
-
-/* The longest wait that somebody may ask for. */
-#define MAX_TIMEOUT_YEARS	10000
 
 /* What is needed to end the worker when its caller ends. */
 typedef struct StartedWorker
@@ -61,109 +60,6 @@ static void rethrow(StringInfo message, StartedWorker *started);
 static void cancel_worker(dsm_segment *segment, Datum arg);
 static void check_deadline(const RcCall *call);
 static List *add_pid(List *pids, int pid);
-
-/*
- * An argument that says nothing: a job that passes it would seem to succeed.
- */
-void
-rc_call_check_null(FunctionCallInfo fcinfo, int arg, const char *name)
-{
-	if (PG_ARGISNULL(arg))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("%s must not be null", name)));
-}
-
-/* When a wait ends, from how long it may last at most. */
-TimestampTz
-rc_call_deadline(Datum timeout, const char *function)
-{
-	Interval	most = {0, 0, MAX_TIMEOUT_YEARS * MONTHS_PER_YEAR};
-
-	if (DatumGetInt32(DirectFunctionCall2(interval_cmp, timeout,
-										  IntervalPGetDatum(&most))) > 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
-				 errmsg("timeout of %s is out of range: %s", function,
-						DatumGetCString(DirectFunctionCall1(interval_out, timeout))),
-				 errhint("Use null to wait without an end.")));
-	most.month = 0;
-	if (DatumGetInt32(DirectFunctionCall2(interval_cmp, timeout,
-										  IntervalPGetDatum(&most))) <= 0)
-		return GetCurrentTimestamp();
-	return DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
-												   TimestampTzGetDatum(GetCurrentTimestamp()),
-												   timeout));
-}
-
-/* Whether the caller sees all streams, sources and runs, whosever they are. */
-bool
-rc_call_sees_all(void)
-{
-	return has_privs_of_role(GetUserId(), ROLE_PG_MONITOR);
-}
-
-/*
- * A stream or source ("what") that does not exist, or that the caller may not
- * know of: the words are the same.
- */
-void
-rc_call_raise_missing(const char *what, const char *name)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_UNDEFINED_OBJECT),
-			 errmsg("%s \"%s\" does not exist", what, name),
-			 errhint("The %ss are the rows of rappel_conso.%s.", what, what)));
-	pg_unreachable();
-}
-
-/* Whether the caller may ask for what is done as the owner. */
-void
-rc_call_check_member(Oid owner, const char *owner_name, const char *what,
-					 const char *name)
-{
-	if (rc_may_act_for(GetUserId(), owner))
-		return;
-	if (!rc_call_sees_all())
-		rc_call_raise_missing(what, name);
-	ereport(ERROR,
-			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-			 errmsg("must be member of role \"%s\" to use %s \"%s\"",
-					owner_name, what, name)));
-}
-
-/*
- * Whether a worker can work as the owner, and the caller may ask for it.
- */
-void
-rc_call_check_owner(Oid owner, const char *owner_name, const char *what,
-					const char *name)
-{
-	rc_call_check_member(owner, owner_name, what, name);
-	if (!OidIsValid(owner))
-		rc_role_lost_error(owner_name, what, name);
-	if (!rc_role_can_login(owner))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("owner \"%s\" of %s \"%s\" is not permitted to log in",
-						owner_name, what, name),
-				 errhint("Workers connect as the owner: give it LOGIN, or make another role the owner.")));
-}
-
-/* The stream, if it exists and the caller may use it. */
-RcStream *
-rc_call_stream(const char *name, const char *function)
-{
-	RcStream   *stream;
-
-	PreventCommandDuringRecovery(function);
-	PreventCommandIfReadOnly(function);
-	stream = rc_stream_load(name);
-	if (stream == NULL)
-		rc_call_raise_missing("stream", name);
-	rc_call_check_owner(stream->owner, stream->owner_name, "stream", name);
-	return stream;
-}
 
 /*
  * Start call->kind and wait for its end: then either call->busy, or
@@ -423,4 +319,20 @@ static List *
 add_pid(List *pids, int pid)
 {
 	return pid == 0 ? pids : list_append_unique_int(pids, pid);
+}
+
+/* A row of n bigints. */
+Datum
+rc_call_row(FunctionCallInfo fcinfo, const int64 *values, int n)
+{
+	TupleDesc	desc;
+	Datum		datums[RC_CALL_VALUES];
+	bool		nulls[RC_CALL_VALUES] = {0};
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	for (int i = 0; i < n; i++)
+		datums[i] = Int64GetDatum(values[i]);
+	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), datums,
+											 nulls));
 }

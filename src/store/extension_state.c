@@ -30,3 +30,24 @@ rc_extension_present(void)
 					  " WHERE extname = $1::name AND extversion = $2", &params);
 	return rows == 1;
 }
+
+/* Which transaction has made or updated the extension. */
+TransactionId
+rc_extension_xmin(void)
+{
+	RcParams	params = {0};
+
+	rc_param_text(&params, RC_NAME);
+	return rc_query_xmin("SELECT xmin::text FROM pg_catalog.pg_extension"
+						 " WHERE extname = $1::name", &params);
+}
+
+/* rc_stop(): no scheduler is to start by itself any more. */
+void
+rc_stopped_set(void)
+{
+	rc_execute("INSERT INTO rappel_conso.stopped (stopped_at)"
+			   " VALUES (pg_catalog.clock_timestamp())"
+			   " ON CONFLICT (one) DO UPDATE SET stopped_at = EXCLUDED.stopped_at",
+			   NULL);
+}

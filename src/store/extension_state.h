@@ -11,5 +11,7 @@
 #include "rappel_conso.h"
 
 extern bool rc_extension_present(void);
+extern TransactionId rc_extension_xmin(void);
+extern void rc_stopped_set(void);
 
 #endif							/* RC_EXTENSION_STATE_H */

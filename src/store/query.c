@@ -164,6 +164,23 @@ rc_execute(const char *sql, RcParams *params)
 	return rows;
 }
 
+/*
+ * Which transaction has written a row, as "sql" returns it: its xmin as text;
+ * InvalidTransactionId for none.
+ */
+TransactionId
+rc_query_xmin(const char *sql, RcParams *params)
+{
+	RcQueryScope scope;
+	TransactionId xmin = InvalidTransactionId;
+
+	rc_query_begin(&scope);
+	if (rc_query(sql, params) > 0)
+		xmin = (TransactionId) strtoul(rc_column_text(0, 1), NULL, 10);
+	rc_query_end(&scope);
+	return xmin;
+}
+
 /* The kept plan of "sql", prepared at its first use in this process. */
 static SPIPlanPtr
 find_plan(const char *sql, RcParams *params)

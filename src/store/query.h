@@ -45,6 +45,7 @@ extern uint64 rc_query(const char *sql, RcParams *params);
 extern uint64 rc_query_latest(const char *sql, RcParams *params);
 extern void rc_query_end(RcQueryScope *scope);
 extern uint64 rc_execute(const char *sql, RcParams *params);
+extern TransactionId rc_query_xmin(const char *sql, RcParams *params);
 
 /* ---- query_param.c ---- */
 

@@ -87,3 +87,14 @@ same_text(const char *a, const char *b)
 		return a == b;
 	return strcmp(a, b) == 0;
 }
+
+/* Which transaction has written a source; InvalidTransactionId if there is none. */
+TransactionId
+rc_source_xmin(const char *name)
+{
+	RcParams	params = {0};
+
+	rc_param_text(&params, name);
+	return rc_query_xmin("SELECT xmin::text FROM rappel_conso.source"
+						 " WHERE name = $1", &params);
+}

@@ -34,6 +34,7 @@ typedef struct RcSource
 } RcSource;
 
 extern RcSource *rc_source_load(const char *name);
+extern TransactionId rc_source_xmin(const char *name);
 extern bool rc_source_reads_same(const RcSource *a, const RcSource *b);
 
 #endif							/* RC_SOURCE_TABLE_H */

@@ -105,3 +105,14 @@ column_text_list(int row, int column)
 	MemoryContextSwitchTo(inner);
 	return list;
 }
+
+/* Which transaction has written a stream; InvalidTransactionId if there is none. */
+TransactionId
+rc_stream_xmin(const char *name)
+{
+	RcParams	params = {0};
+
+	rc_param_text(&params, name);
+	return rc_query_xmin("SELECT xmin::text FROM rappel_conso.stream"
+						 " WHERE name = $1", &params);
+}

@@ -34,6 +34,7 @@ typedef struct RcStream
 } RcStream;
 
 extern RcStream *rc_stream_load(const char *name);
+extern TransactionId rc_stream_xmin(const char *name);
 extern void rc_stream_lock(const char *name);
 
 #endif							/* RC_STREAM_TABLE_H */

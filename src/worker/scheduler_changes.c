@@ -149,7 +149,7 @@ find_gone(void)
 	return gone;
 }
 
-/* Whoever can run a stream's statement: see cancel_stream() in worker_functions.c. */
+/* Whoever can run a stream's statement: see cancel_stream() in definition_triggers.c. */
 static void
 cancel_workers(const char *name, bool gone)
 {

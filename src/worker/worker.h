@@ -73,11 +73,10 @@ extern void rc_wake_at_commit(RcWorkerKind kind, const char *name, int number);
 extern void rc_cancel_at_commit(RcWorkerKind kind, const char *name,
 								int number);
 
-/* ---- request_blockers.c: who waits for whom ---- */
-
-extern bool rc_waits_for_us(List *pids, bool *prepared);
-
 /* ---- reply_queue.c: from a run worker to the backend that waits ---- */
+
+/* So many numbers can be sent. */
+#define RC_CALL_VALUES	8
 
 extern void rc_queue_attach(dsm_handle segment);
 extern void rc_queue_connected(void);
@@ -87,38 +86,6 @@ extern void rc_queue_send_end(const int64 *values, int n);
 /* ---- stream_request.c: a worker that does one thing for a stream ---- */
 
 extern RcStream *rc_request_begin(RcWorkerArgs *args, RcWorkerKind kind);
-
-/* ---- worker_request.c: the backend's end ---- */
-
-#define RC_CALL_VALUES	8
-
-typedef struct RcCall
-{
-	RcWorkerKind kind;
-	RcWorkerArgs args;
-	const char *what;			/* for messages: run worker of source "x" */
-	const char *stream;			/* whose workers the caller may block; NULL */
-	TimestampTz deadline;		/* 0: none */
-	pid_t		worker;			/* process that was started; 0: none */
-	bool		busy;			/* another process does it */
-	bool		ended;			/* values are there */
-	bool		told_prepared;	/* that a prepared transaction is in its way */
-	int64		values[RC_CALL_VALUES];
-} RcCall;
-
-extern void rc_call_worker(RcCall *call);
-extern void rc_call_check_blocked(RcCall *call);
-extern void rc_call_check_null(FunctionCallInfo fcinfo, int arg,
-							   const char *name);
-extern TimestampTz rc_call_deadline(Datum timeout, const char *function);
-extern bool rc_call_sees_all(void);
-pg_noreturn extern void rc_call_raise_missing(const char *what,
-											  const char *name);
-extern void rc_call_check_member(Oid owner, const char *owner_name,
-								 const char *what, const char *name);
-extern void rc_call_check_owner(Oid owner, const char *owner_name,
-								const char *what, const char *name);
-extern RcStream *rc_call_stream(const char *name, const char *function);
 
 /* ---- stream_worker.c ---- */
 

@@ -1,0 +1,155 @@
+/*-------------------------------------------------------------------------
+ *
+ * definition_triggers.c
+ *	  Triggers of streams, sources and grants that look at columns of the row
+ *	  alone, or wake and cancel whom a change concerns.
+ *
+ * What guards a row by looking at others is in src/store (stream_check.c,
+ * source_stream.c, owner_check.c).  A C symbol that a released install script
+ * names is never removed.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "rappel_conso.h"
+
+#include "fmgr.h"
+#include "commands/extension.h"
+#include "commands/trigger.h"
+#include "executor/spi.h"
+#include "utils/rel.h"
+
+#include "source/address.h"
+#include "source/query_check.h"
+#include "store/query.h"
+#include "worker/worker.h"
+
+PG_FUNCTION_INFO_V1(rc_definition_changed);
+PG_FUNCTION_INFO_V1(rc_topic_grant_changed);
+PG_FUNCTION_INFO_V1(rc_source_address);
+
+static void cancel_stream(const char *name, int workers);
+
+/*
+ * Trigger function: AFTER INSERT OR UPDATE OR DELETE on the definitions.
+ * Wakes whom it concerns when the change is committed.
+ */
+Datum
+rc_definition_changed(PG_FUNCTION_ARGS)
+{
+	TriggerData *data = (TriggerData *) fcinfo->context;
+	TupleDesc	desc;
+	char	   *name;
+	char	   *workers;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		elog(ERROR, "definition_changed() is a trigger function");
+	rc_wake_at_commit(RC_WORKER_SCHEDULER, "", 0);
+	if (creating_extension)
+		rc_launcher_start_at_commit();
+
+	desc = RelationGetDescr(data->tg_relation);
+	if (SPI_fnumber(desc, "workers") != SPI_ERROR_NOATTRIBUTE)
+	{
+		name = SPI_getvalue(data->tg_trigtuple, desc, SPI_fnumber(desc, "name"));
+		workers = SPI_getvalue(data->tg_trigtuple, desc,
+							   SPI_fnumber(desc, "workers"));
+		cancel_stream(name, atoi(workers));
+	}
+	return PointerGetDatum(NULL);
+}
+
+/*
+ * When this is committed, whoever runs a statement of the stream is cancelled:
+ * its workers, or who works in their place, a retry, and runs that feed it in
+ * direct mode.
+ */
+static void
+cancel_stream(const char *name, int workers)
+{
+	RcQueryScope scope;
+	RcParams	params = {0};
+	uint64		n;
+
+	for (int i = 0; i < workers; i++)
+		rc_cancel_at_commit(RC_WORKER_STREAM, name, i);
+	rc_cancel_at_commit(RC_WORKER_RETRY, name, 0);
+	rc_param_text(&params, name);
+	rc_query_begin(&scope);
+	n = rc_query("SELECT name FROM rappel_conso.source WHERE stream = $1",
+				 &params);
+	for (uint64 i = 0; i < n; i++)
+		rc_cancel_at_commit(RC_WORKER_RUN, rc_column_text(i, 1), 0);
+	rc_query_end(&scope);
+}
+
+/*
+ * Trigger function: AFTER any change of rappel_conso.topic_grant, for each
+ * statement.  Workers look at their grants when they are woken; a stream that
+ * has failed for want of one is tried again at once.
+ */
+Datum
+rc_topic_grant_changed(PG_FUNCTION_ARGS)
+{
+	RcQueryScope scope;
+	uint64		n;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		elog(ERROR, "topic_grant_changed() is a trigger function");
+	rc_wake_at_commit(RC_WORKER_SCHEDULER, "", 0);
+	rc_query_begin(&scope);
+	rc_query("UPDATE rappel_conso.stream_state SET retry_at = NULL"
+			 " WHERE state = 'failed' AND sqlstate = '42501'"
+			 " AND retry_at IS NOT NULL", NULL);
+	n = rc_query("SELECT name, workers FROM rappel_conso.stream"
+				 " WHERE NOT paused", NULL);
+	for (uint64 i = 0; i < n; i++)
+	{
+		char	   *name = rc_column_text(i, 1);
+
+		for (int k = 0; k < rc_column_int8(i, 2, 0); k++)
+			rc_wake_at_commit(RC_WORKER_STREAM, name, k);
+	}
+	rc_query_end(&scope);
+	return PointerGetDatum(NULL);
+}
+
+/*
+ * Trigger function: BEFORE INSERT OR UPDATE OF what a source asks for, and
+ * where, ON rappel_conso.source.  The columns' own NOT NULL says what it has
+ * to.
+ */
+Datum
+rc_source_address(PG_FUNCTION_ARGS)
+{
+	static const char *const columns[] = {"filter", "key_field", "cursor_field"};
+	TriggerData *data = (TriggerData *) fcinfo->context;
+	TupleDesc	desc;
+	HeapTuple	row;
+	char	   *name;
+	char	   *url;
+	char	   *dataset;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		elog(ERROR, "source_address() is a trigger function");
+	desc = RelationGetDescr(data->tg_relation);
+	row = TRIGGER_FIRED_BY_UPDATE(data->tg_event) ? data->tg_newtuple :
+		data->tg_trigtuple;
+	name = SPI_getvalue(row, desc, SPI_fnumber(desc, "name"));
+	url = SPI_getvalue(row, desc, SPI_fnumber(desc, "url"));
+	dataset = SPI_getvalue(row, desc, SPI_fnumber(desc, "dataset"));
+	if (name == NULL || url == NULL || dataset == NULL)
+		return PointerGetDatum(row);	/* the table's own check says it */
+	rc_address_check(name, url, dataset);
+	for (int i = 0; i < lengthof(columns); i++)
+	{
+		char	   *value = SPI_getvalue(row, desc, SPI_fnumber(desc, columns[i]));
+		char	   *utf8 = rc_to_utf8(value, psprintf("%s of source \"%s\"",
+													  columns[i], name));
+
+		if (i == 0)
+			rc_filter_check(name, utf8);
+		else
+			rc_field_check(name, columns[i], value);
+	}
+	return PointerGetDatum(row);
+}

@@ -1,0 +1,101 @@
+/*-------------------------------------------------------------------------
+ *
+ * outbox_functions.c
+ *	  rc_publish() and rc_republish(): messages into the outbox, in the
+ *	  caller's transaction.
+ *
+ * They need no network: src/worker/outbox_worker.c sends what has been committed.
+ * A C symbol that a released install script names is never removed.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "rappel_conso.h"
+
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+
+#include "session/caller_checks.h"
+#include "session/worker_request.h"
+#include "store/message.h"
+#include "store/query.h"
+#include "store/republish.h"
+#include "store/statement_output.h"
+#include "store/stream_check.h"
+
+PG_FUNCTION_INFO_V1(rc_publish);
+PG_FUNCTION_INFO_V1(rc_republish);
+
+/*
+ * rc_publish(topic, value, key, headers): a message into the outbox, in the
+ * caller's transaction; returns its uuid.  Value and key are bytes here: the
+ * SQL functions over text and jsonb convert.
+ */
+Datum
+rc_publish(PG_FUNCTION_ARGS)
+{
+	RcQueryScope scope;
+	RcParams	params = {0};
+	char	   *topic;
+	char	   *id;
+	Datum		uuid;
+
+	rc_call_check_null(fcinfo, 0, "topic");
+	topic = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	rc_check_topic(topic, "rc_publish()");
+	if (!rc_topic_allowed(GetUserId(), topic, true))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("role \"%s\" may not write topic \"%s\"",
+						GetUserNameFromId(GetUserId(), false), topic),
+				 errhint("A superuser can allow it with a row of rappel_conso.topic_grant.")));
+
+	rc_message_check(fcinfo->args[2], fcinfo->args[1], fcinfo->args[3]);
+	rc_param_text(&params, topic);
+	for (int i = 1; i <= 2; i++)
+	{
+		bytea	   *bytes = PG_ARGISNULL(i) ? NULL : PG_GETARG_BYTEA_PP(i);
+
+		rc_param_bytea(&params, bytes ? VARDATA_ANY(bytes) : NULL,
+					   bytes ? (int) VARSIZE_ANY_EXHDR(bytes) : -1);
+	}
+	rc_param_jsonb(&params, PG_ARGISNULL(3) ? (Datum) 0 : PG_GETARG_DATUM(3),
+				   PG_ARGISNULL(3));
+	rc_param_text(&params, GetUserNameFromId(GetUserId(), false));
+	rc_query_begin(&scope);
+	rc_query("INSERT INTO rappel_conso.outbox (topic, value, key, headers, owner)"
+			 " VALUES ($1, $2, $3, $4, $5) RETURNING message_id", &params);
+	id = rc_column_text(0, 1);
+	rc_query_end(&scope);
+	uuid = DirectFunctionCall1(uuid_in, CStringGetDatum(id));
+
+	rc_wake_at_commit(RC_WORKER_OUTBOX, "", 0);
+	return uuid;
+}
+
+/* rc_republish(topic, id): (republished, still_dead). */
+Datum
+rc_republish(PG_FUNCTION_ARGS)
+{
+	char	   *topic = PG_ARGISNULL(0) ? NULL :
+		text_to_cstring(PG_GETARG_TEXT_PP(0));
+	int64		id = 0;
+	int64		values[2];
+
+	PreventCommandDuringRecovery("rc_republish()");
+	PreventCommandIfReadOnly("rc_republish()");
+	if (!PG_ARGISNULL(1))
+	{
+		id = PG_GETARG_INT64(1);
+		if (id <= 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_OBJECT),
+					 errmsg("dead letter %lld of the outbox does not exist",
+							(long long) id)));
+	}
+	rc_republish_letters(topic, id, &values[0], &values[1]);
+	if (values[0] > 0)
+		rc_wake_at_commit(RC_WORKER_OUTBOX, "", 0);
+	return rc_call_row(fcinfo, values, 2);
+}
