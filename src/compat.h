@@ -92,15 +92,11 @@
 #define rc_wait_event_new(name)	((void) (name), (uint32) PG_WAIT_EXTENSION)
 #endif
 
-/* 18: the executor's run hook has lost its last argument. */
+/* 18: a query is always run once, and nobody has to say it. */
 #if PG_VERSION_NUM >= 180000
-#define RC_RUN_HOOK_ARGS \
-	QueryDesc *queryDesc, ScanDirection direction, uint64 count
-#define RC_RUN_HOOK_PASS		queryDesc, direction, count
+#define rc_executor_run(query)	ExecutorRun(query, ForwardScanDirection, 0)
 #else
-#define RC_RUN_HOOK_ARGS \
-	QueryDesc *queryDesc, ScanDirection direction, uint64 count, bool execute_once
-#define RC_RUN_HOOK_PASS		queryDesc, direction, count, execute_once
+#define rc_executor_run(query)	ExecutorRun(query, ForwardScanDirection, 0, true)
 #endif
 
 /* 18: a function that does not return says so in front of its declaration. */

@@ -46,6 +46,7 @@ struct RcApplier
 	RcSizedPlan small;
 	RcSizedPlan full;
 	int			decoding;		/* record that a try was decoding last */
+	RcPhase		phase;			/* how far the last try has come */
 
 	/* apply.c: from one batch to the next */
 	RcDeadLetter *letters;		/* they are tried again; NULL: no */
@@ -81,7 +82,14 @@ extern void rc_statement_forget(RcApplier *applier);
 extern ErrorData *rc_statement_try(RcApplier *applier,
 								   const RcRecord *records, int n,
 								   bool probe, RcCounts *counts);
-extern RcPhase rc_statement_phase(void);
+
+/* statement_result.c */
+typedef struct RcResult RcResult;
+
+extern RcResult *rc_result_make(const RcStream *stream);
+extern DestReceiver *rc_result_receiver(RcResult *result);
+extern void rc_result_rows(RcResult *result, uint64 rows);
+extern void rc_result_finish(RcResult *result, RcCounts *counts);
 
 /* user_sql.c */
 extern void rc_user_sql_begin(const char *sql);

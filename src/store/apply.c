@@ -23,7 +23,7 @@
 #include "store/dead_letter.h"
 #include "store/error_class.h"
 #include "store/run_table.h"
-#include "store/statement_run.h"
+#include "store/statement_setup.h"
 #include "store/stream_state.h"
 #include "store/stream_table.h"
 
@@ -380,7 +380,7 @@ range_failed(Batch *batch, int n, ErrorData *error)
 	raise_nobodys(batch, error);
 	if (batch->bisecting_since == 0)
 		batch->bisecting_since = GetCurrentTimestamp();
-	if (rc_statement_phase() == RC_PHASE_DECODE)
+	if (applier->phase == RC_PHASE_DECODE)
 	{
 		batch->bad = batch->at + applier->decoding;
 		batch->bad_error = error;
@@ -402,7 +402,7 @@ range_failed(Batch *batch, int n, ErrorData *error)
 static void
 raise_nobodys(Batch *batch, ErrorData *error)
 {
-	if (rc_statement_phase() == RC_PHASE_PREPARE)
+	if (batch->applier->phase == RC_PHASE_PREPARE)
 		ReThrowError(error);
 	if (rc_error_fault(error) == RC_FAULT_NOBODY)
 	{

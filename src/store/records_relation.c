@@ -441,7 +441,7 @@ put_headers(RcDecoder *decoder, const RcRecord *record, Datum *value,
  * Register a filled tuplestore as a relation with the current SPI connection.
  * "tuples" is what the planner is told.  The name must outlive the connection.
  */
-void
+EphemeralNamedRelation
 rc_relation_register(char *name, Tuplestorestate *store, TupleDesc desc,
 					 double tuples)
 {
@@ -455,4 +455,5 @@ rc_relation_register(char *name, Tuplestorestate *store, TupleDesc desc,
 	relation->reldata = store;
 	if (SPI_register_relation(relation) != SPI_OK_REL_REGISTER)
 		elog(ERROR, "could not register the relation \"%s\"", name);
+	return relation;
 }

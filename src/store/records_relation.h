@@ -12,6 +12,7 @@
 #include "store/stream_table.h"
 
 #include "access/tupdesc.h"
+#include "utils/queryenvironment.h"
 #include "utils/tuplestore.h"
 
 typedef struct RcDecoder RcDecoder;
@@ -21,7 +22,9 @@ extern TupleDesc rc_decoder_desc(RcDecoder *decoder);
 extern bool rc_decoder_current(RcDecoder *decoder);
 extern void rc_decoder_put(RcDecoder *decoder, Tuplestorestate *store,
 						   const RcRecord *record);
-extern void rc_relation_register(char *name, Tuplestorestate *store,
-								 TupleDesc desc, double tuples);
+extern EphemeralNamedRelation rc_relation_register(char *name,
+												   Tuplestorestate *store,
+												   TupleDesc desc,
+												   double tuples);
 
 #endif							/* RC_RECORDS_RELATION_H */

@@ -63,8 +63,7 @@ static bool entry_reads_records(const RangeTblEntry *entry, Level *level);
 static bool collect_unlogged(Node *node, List **unlogged);
 static void add_unlogged(Oid table, bool inherited, List **unlogged);
 static char *find_emptied(const RcStream *stream, List *unlogged);
-static void start_plan(SPIPlanPtr plan, Tuplestorestate *store,
-					   TupleDesc desc);
+static void start_plan(SPIPlanPtr plan, EphemeralNamedRelation records);
 static void add_hint(void *arg);
 
 /*
@@ -186,13 +185,14 @@ plan_statement(const RcStream *stream, RcStatementLook *look)
 	RcDecoder  *decoder = rc_decoder_make(stream);
 	Tuplestorestate *store = tuplestore_begin_heap(false, false, 64);
 	TupleDesc	desc = rc_decoder_desc(decoder);
+	EphemeralNamedRelation records;
 	ErrorContextCallback callback;
 	SPIPlanPtr	plan;
 	MemoryContext old;
 
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	rc_relation_register("records", store, desc, 1000);
+	records = rc_relation_register("records", store, desc, 1000);
 
 	callback.callback = add_hint;
 	callback.arg = desc;
@@ -210,7 +210,7 @@ plan_statement(const RcStream *stream, RcStatementLook *look)
 		rc_output_check(((CachedPlanSource *)
 						 linitial(SPI_plan_get_plan_sources(plan)))->resultDesc,
 						stream->name);
-	start_plan(plan, store, desc);
+	start_plan(plan, records);
 	error_context_stack = callback.previous;
 
 	SPI_finish();
@@ -429,22 +429,16 @@ find_emptied(const RcStream *stream, List *unlogged)
 
 /* Start the executor as EXPLAIN does: that checks the privileges. */
 static void
-start_plan(SPIPlanPtr plan, Tuplestorestate *store, TupleDesc desc)
+start_plan(SPIPlanPtr plan, EphemeralNamedRelation records)
 {
 	CachedPlan *cached = SPI_plan_get_cached_plan(plan);
+	CachedPlanSource *source = linitial(SPI_plan_get_plan_sources(plan));
 	QueryEnvironment *environment = create_queryEnv();
-	EphemeralNamedRelation relation = palloc0(sizeof(EphemeralNamedRelationData));
 	ListCell   *lc;
 
 	if (cached == NULL)
 		return;
-	relation->md.name = "records";
-	relation->md.reliddesc = InvalidOid;
-	relation->md.tupdesc = desc;
-	relation->md.enrtype = ENR_NAMED_TUPLESTORE;
-	relation->reldata = store;
-	register_ENR(environment, relation);
-
+	register_ENR(environment, records);
 	PushActiveSnapshot(GetTransactionSnapshot());
 	foreach(lc, cached->stmt_list)
 	{
@@ -453,9 +447,10 @@ start_plan(SPIPlanPtr plan, Tuplestorestate *store, TupleDesc desc)
 
 		if (statement->commandType == CMD_UTILITY)
 			continue;
-		query = CreateQueryDesc(statement, "", GetActiveSnapshot(),
-								InvalidSnapshot, None_Receiver, NULL,
-								environment, 0);
+		/* extensions that watch the executor keep this text */
+		query = CreateQueryDesc(statement, source->query_string,
+								GetActiveSnapshot(), InvalidSnapshot,
+								None_Receiver, NULL, environment, 0);
 		ExecutorStart(query, EXEC_FLAG_EXPLAIN_ONLY);
 		ExecutorEnd(query);
 		FreeQueryDesc(query);

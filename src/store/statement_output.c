@@ -26,7 +26,14 @@
 static int	find_column(TupleDesc desc, const char *name);
 static void check_output(const RcOutput *output, int i);
 static Datum to_bytes(Oid type, Datum value);
-static Datum make_array(Datum *values, bool *nulls, int n, Oid type);
+static void make_room(RcOutput *output);
+static Datum make_array(const RcOutput *output, int column, Oid type);
+
+static const char *const column_names[RC_OUTPUT_COLUMNS] = {
+	[RC_OUTPUT_KEY] = "key",
+	[RC_OUTPUT_VALUE] = "value",
+	[RC_OUTPUT_HEADERS] = "headers"
+};
 
 /*
  * Check that a statement returns what an output topic needs: columns key and
@@ -65,69 +72,84 @@ find_column(TupleDesc desc, const char *name)
 	return -1;
 }
 
-/*
- * Copy the rows of the SPI statement that just ran out of SPI, as bytes, into
- * the context that SPI_connect was called in.
- */
+/* Begin to collect what a statement returns, in the current context. */
 RcOutput *
-rc_output_collect(const char *stream)
+rc_output_begin(TupleDesc desc, const char *stream)
 {
-	TupleDesc	desc = SPI_tuptable ? SPI_tuptable->tupdesc : NULL;
-	int			n = (int) SPI_processed;
-	int			columns[3];
-	MemoryContext old;
 	RcOutput   *output;
 
 	rc_output_check(desc, stream);
-	columns[0] = find_column(desc, "key");
-	columns[1] = find_column(desc, "value");
-	columns[2] = find_column(desc, "headers");
-
-	old = MemoryContextSwitchTo(rc_query_result_context());
 	output = palloc0(sizeof(RcOutput));
-	output->n = n;
-	output->keys = palloc0(sizeof(Datum) * (n + 1));
-	output->key_nulls = palloc0(sizeof(bool) * (n + 1));
-	output->values = palloc0(sizeof(Datum) * (n + 1));
-	output->value_nulls = palloc0(sizeof(bool) * (n + 1));
-	output->headers = palloc0(sizeof(Datum) * (n + 1));
-	output->header_nulls = palloc0(sizeof(bool) * (n + 1));
-	for (int i = 0; i < n; i++)
-	{
-		HeapTuple	row = SPI_tuptable->vals[i];
-		Datum		value;
-
-		value = SPI_getbinval(row, desc, columns[0] + 1, &output->key_nulls[i]);
-		if (!output->key_nulls[i])
-			output->keys[i] = to_bytes(TupleDescAttr(desc, columns[0])->atttypid,
-									   value);
-		value = SPI_getbinval(row, desc, columns[1] + 1, &output->value_nulls[i]);
-		if (!output->value_nulls[i])
-			output->values[i] = to_bytes(TupleDescAttr(desc, columns[1])->atttypid,
-										 value);
-		output->header_nulls[i] = true;
-		if (columns[2] >= 0)
-		{
-			value = SPI_getbinval(row, desc, columns[2] + 1,
-								  &output->header_nulls[i]);
-			if (!output->header_nulls[i])
-				output->headers[i] = PointerGetDatum(PG_DETOAST_DATUM_COPY(value));
-		}
-		check_output(output, i);
-	}
-	MemoryContextSwitchTo(old);
+	for (int i = 0; i < RC_OUTPUT_COLUMNS; i++)
+		output->columns[i] = find_column(desc, column_names[i]);
 	return output;
+}
+
+/* Add a row, as bytes, in the current context. */
+void
+rc_output_add(RcOutput *output, TupleTableSlot *slot)
+{
+	int			at = output->n;
+
+	if (output->n == output->room)
+		make_room(output);
+	for (int i = 0; i < RC_OUTPUT_COLUMNS; i++)
+	{
+		int			column = output->columns[i];
+		bool		isnull = true;
+		Datum		value = (Datum) 0;
+
+		if (column >= 0)
+			value = slot_getattr(slot, column + 1, &isnull);
+		if (!isnull)
+			value = i == RC_OUTPUT_HEADERS ?
+				PointerGetDatum(PG_DETOAST_DATUM_COPY(value)) :
+				to_bytes(TupleDescAttr(slot->tts_tupleDescriptor, column)->atttypid, value);
+		output->values[i][at] = value;
+		output->nulls[i][at] = isnull;
+	}
+	check_output(output, at);
+	output->n++;
+}
+
+static void
+make_room(RcOutput *output)
+{
+	int			room = Max(output->room * 2, 64);
+
+	for (int i = 0; i < RC_OUTPUT_COLUMNS; i++)
+	{
+		Datum	   *values = palloc_extended(sizeof(Datum) * room,
+											 MCXT_ALLOC_HUGE);
+		bool	   *nulls = palloc_extended(sizeof(bool) * room,
+											MCXT_ALLOC_HUGE);
+
+		if (output->n > 0)
+		{
+			memcpy(values, output->values[i], sizeof(Datum) * output->n);
+			memcpy(nulls, output->nulls[i], sizeof(bool) * output->n);
+			pfree(output->values[i]);
+			pfree(output->nulls[i]);
+		}
+		output->values[i] = values;
+		output->nulls[i] = nulls;
+	}
+	output->room = room;
 }
 
 /* A row that makes no message is its record's fault: see apply.c. */
 static void
 check_output(const RcOutput *output, int i)
 {
-	NullableDatum key = {output->keys[i], output->key_nulls[i]};
-	NullableDatum value = {output->values[i], output->value_nulls[i]};
-	NullableDatum headers = {output->headers[i], output->header_nulls[i]};
+	NullableDatum columns[RC_OUTPUT_COLUMNS];
 
-	rc_message_check(key, value, headers);
+	for (int c = 0; c < RC_OUTPUT_COLUMNS; c++)
+	{
+		columns[c].value = output->values[c][i];
+		columns[c].isnull = output->nulls[c][i];
+	}
+	rc_message_check(columns[RC_OUTPUT_KEY], columns[RC_OUTPUT_VALUE],
+					 columns[RC_OUTPUT_HEADERS]);
 }
 
 /* A value as the bytes that go to Kafka: bytea as it is, else UTF-8 text. */
@@ -155,14 +177,11 @@ rc_outbox_insert(const RcStream *stream, const RcOutput *output)
 		return;
 	rc_param_text(&params, stream->output_topic);
 	rc_param_datum(&params, BYTEAARRAYOID,
-				   make_array(output->keys, output->key_nulls, output->n,
-							  BYTEAOID));
+				   make_array(output, RC_OUTPUT_KEY, BYTEAOID));
 	rc_param_datum(&params, BYTEAARRAYOID,
-				   make_array(output->values, output->value_nulls, output->n,
-							  BYTEAOID));
+				   make_array(output, RC_OUTPUT_VALUE, BYTEAOID));
 	rc_param_datum(&params, JSONBARRAYOID,
-				   make_array(output->headers, output->header_nulls,
-							  output->n, JSONBOID));
+				   make_array(output, RC_OUTPUT_HEADERS, JSONBOID));
 	rc_param_text(&params, stream->name);
 	rc_param_text(&params, stream->owner_name);
 	rc_execute("INSERT INTO rappel_conso.outbox"
@@ -174,13 +193,15 @@ rc_outbox_insert(const RcStream *stream, const RcOutput *output)
 }
 
 static Datum
-make_array(Datum *values, bool *nulls, int n, Oid type)
+make_array(const RcOutput *output, int column, Oid type)
 {
-	int			dims[1] = {n};
+	int			dims[1] = {output->n};
 	int			lbs[1] = {1};
 
-	return PointerGetDatum(construct_md_array(values, nulls, 1, dims, lbs,
-											  type, -1, false, TYPALIGN_INT));
+	return PointerGetDatum(construct_md_array(output->values[column],
+											  output->nulls[column], 1, dims,
+											  lbs, type, -1, false,
+											  TYPALIGN_INT));
 }
 
 /*

@@ -11,21 +11,26 @@
 #include "store/stream_table.h"
 
 #include "access/tupdesc.h"
+#include "executor/tuptable.h"
 
-/* Rows that a statement has returned, copied out of SPI. */
+#define RC_OUTPUT_KEY		0	/* bytea */
+#define RC_OUTPUT_VALUE		1	/* bytea */
+#define RC_OUTPUT_HEADERS	2	/* jsonb */
+#define RC_OUTPUT_COLUMNS	3
+
+/* Rows that a statement has returned, copied out of the executor. */
 typedef struct RcOutput
 {
 	int			n;
-	Datum	   *keys;			/* bytea */
-	bool	   *key_nulls;
-	Datum	   *values;			/* bytea */
-	bool	   *value_nulls;
-	Datum	   *headers;		/* jsonb */
-	bool	   *header_nulls;
+	int			room;
+	int			columns[RC_OUTPUT_COLUMNS]; /* of the result; -1: none */
+	Datum	   *values[RC_OUTPUT_COLUMNS];
+	bool	   *nulls[RC_OUTPUT_COLUMNS];
 } RcOutput;
 
 extern void rc_output_check(TupleDesc desc, const char *stream);
-extern RcOutput *rc_output_collect(const char *stream);
+extern RcOutput *rc_output_begin(TupleDesc desc, const char *stream);
+extern void rc_output_add(RcOutput *output, TupleTableSlot *slot);
 extern void rc_outbox_insert(const RcStream *stream, const RcOutput *output);
 extern bool rc_topic_allowed(Oid role, const char *topic, bool write);
 

@@ -33,7 +33,7 @@
 #include "store/start_position.h"
 #include "store/statement_check.h"
 #include "store/statement_output.h"
-#include "store/statement_run.h"
+#include "store/statement_setup.h"
 #include "store/stream_check.h"
 #include "store/stream_offset.h"
 #include "store/stream_state.h"

@@ -1,16 +1,16 @@
 /*-------------------------------------------------------------------------
  *
- * statement_run.h
- *	  A stream's statement, run.
+ * statement_setup.h
+ *	  Before a stream's statement can run.
  *
  *-------------------------------------------------------------------------
  */
-#ifndef RC_STATEMENT_RUN_H
-#define RC_STATEMENT_RUN_H
+#ifndef RC_STATEMENT_SETUP_H
+#define RC_STATEMENT_SETUP_H
 
 #include "store/stream_table.h"
 
 extern void rc_statement_check_owner(const RcStream *stream);
 extern bool rc_applier_setup(const RcStream *stream);
 
-#endif							/* RC_STATEMENT_RUN_H */
+#endif							/* RC_STATEMENT_SETUP_H */

@@ -1,0 +1,131 @@
+/*-------------------------------------------------------------------------
+ *
+ * statement_result.c
+ *	  What becomes of the rows that a stream's statement returns: messages for
+ *	  its output topic, and the count of rows inserted and updated.
+ *
+ * It keeps nothing of other rows.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "store/applier.h"
+
+#include "catalog/pg_type.h"
+#include "tcop/dest.h"
+#include "utils/memutils.h"
+
+struct RcResult
+{
+	DestReceiver receiver;		/* must be first */
+	MemoryContext context;		/* of the messages */
+	const RcStream *stream;
+	RcOutput   *output;			/* NULL: no topic, or nothing was returned */
+	bool		tells;			/* rows say whether they were inserted */
+	int64		inserted;		/* by what they say */
+	int64		updated;
+	uint64		rows;			/* returned or changed */
+};
+
+static void start_up(DestReceiver *self, int operation, TupleDesc desc);
+static bool receive(TupleTableSlot *slot, DestReceiver *self);
+static void shut_down(DestReceiver *self);
+
+/* For one try of the statement, in the current context. */
+RcResult *
+rc_result_make(const RcStream *stream)
+{
+	RcResult   *result = palloc0(sizeof(RcResult));
+
+	result->receiver.receiveSlot = receive;
+	result->receiver.rStartup = start_up;
+	result->receiver.rShutdown = shut_down;
+	result->receiver.rDestroy = shut_down;
+	result->receiver.mydest = DestNone;
+	result->context = CurrentMemoryContext;
+	result->stream = stream;
+	return result;
+}
+
+DestReceiver *
+rc_result_receiver(RcResult *result)
+{
+	return &result->receiver;
+}
+
+/* The column "inserted", alone and boolean, tells what was done with a row. */
+static void
+start_up(DestReceiver *self, int operation, TupleDesc desc)
+{
+	RcResult   *result = (RcResult *) self;
+
+	result->tells = desc->natts == 1 &&
+		TupleDescAttr(desc, 0)->atttypid == BOOLOID &&
+		strcmp(NameStr(TupleDescAttr(desc, 0)->attname), "inserted") == 0;
+	if (result->stream->output_topic != NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(result->context);
+
+		result->output = rc_output_begin(desc, result->stream->name);
+		MemoryContextSwitchTo(old);
+	}
+}
+
+static bool
+receive(TupleTableSlot *slot, DestReceiver *self)
+{
+	RcResult   *result = (RcResult *) self;
+
+	if (result->tells)
+	{
+		bool		isnull;
+		bool		inserted = DatumGetBool(slot_getattr(slot, 1, &isnull));
+
+		if (inserted && !isnull)
+			result->inserted++;
+		else
+			result->updated++;
+	}
+	if (result->output != NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(result->context);
+
+		rc_output_add(result->output, slot);
+		MemoryContextSwitchTo(old);
+	}
+	return true;
+}
+
+static void
+shut_down(DestReceiver *self)
+{
+}
+
+/* How many rows the executor has returned or changed. */
+void
+rc_result_rows(RcResult *result, uint64 rows)
+{
+	result->rows = rows;
+}
+
+/*
+ * When the user's SQL has ended: put messages into the outbox, and add to
+ * *counts what was inserted and updated.  A statement that returns nothing
+ * cannot have an output topic: a rule may do something else instead.
+ */
+void
+rc_result_finish(RcResult *result, RcCounts *counts)
+{
+	if (result->tells)
+	{
+		counts->inserted += result->inserted;
+		counts->updated += result->updated;
+	}
+	else
+		counts->inserted += result->rows;
+	if (result->stream->output_topic == NULL)
+		return;
+	if (result->output == NULL)
+		rc_output_check(NULL, result->stream->name);
+	else
+		rc_outbox_insert(result->stream, result->output);
+}

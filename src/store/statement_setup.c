@@ -1,0 +1,157 @@
+/*-------------------------------------------------------------------------
+ *
+ * statement_setup.c
+ *	  Before a stream's statement can run: its setup, and what could not be
+ *	  checked when the stream was stored.
+ *
+ * It runs a user's SQL, as statement_run.c does: as the stream's owner, and
+ * with nothing of ours switched on.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "store/applier.h"
+
+#include "miscadmin.h"
+#include "utils/guc.h"
+
+/* How long a lock is waited for to see whether a table is there, in ms. */
+#define LOOK_LOCK_TIMEOUT	"10"
+
+static void run_setup(const RcStream *stream);
+static void note_begun(const RcStream *stream);
+static void tell_emptied(const RcStream *stream, const char *tables);
+static void look_at_statement(const RcStream *stream, RcStatementLook *look);
+
+/*
+ * Make ready what the statement of a stream needs, in the transaction of the
+ * caller: run its setup as its owner, and check what could not be checked when
+ * the stream was stored.  Returns true when a table that the statement names
+ * was missing before: then nothing is there any more of what was applied, and
+ * sources that feed the stream in direct mode begin anew.
+ */
+bool
+rc_applier_setup(const RcStream *stream)
+{
+	int			level = NewGUCNestLevel();
+	bool		missing = false;
+	RcStatementLook look;
+
+	rc_statement_check_owner(stream);
+	rc_user_sql_search_path(stream);
+	rc_statement_check_command(stream);
+	if (stream->setup)
+	{
+		look_at_statement(stream, &look);
+		missing = look.lacks_table;
+		run_setup(stream);
+	}
+	look_at_statement(stream, &look);
+	rc_statement_require_records(stream, &look);
+	if (look.emptied)
+		tell_emptied(stream, look.emptied);
+	note_begun(stream);
+	AtEOXact_GUC(false, level);
+	if (missing)
+		rc_stream_forget(stream);
+	return missing;
+}
+
+/*
+ * A definition may run only as the role that it names as its owner.  It may
+ * be given to another one after a worker was started for it, and then it is
+ * that one's SQL.
+ */
+void
+rc_statement_check_owner(const RcStream *stream)
+{
+	if (!OidIsValid(stream->owner))
+		rc_role_lost_error(stream->owner_name, "stream", stream->name);
+	if (GetSessionUserId() != stream->owner || GetUserId() != stream->owner)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("stream \"%s\" was given to another role meanwhile",
+						stream->name),
+				 errhint("Call the function again.")));
+}
+
+/* What empties unlogged tables after this will be seen. */
+static void
+note_begun(const RcStream *stream)
+{
+	RcParams	params = {0};
+
+	rc_param_text(&params, stream->name);
+	rc_execute("INSERT INTO rappel_conso.unlogged_kept (stream)"
+			   " SELECT s.name FROM rappel_conso.stream s WHERE s.name = $1"
+			   " ON CONFLICT DO NOTHING", &params);
+}
+
+/* Unlogged tables are empty again: only the user knows what to do. */
+static void
+tell_emptied(const RcStream *stream, const char *tables)
+{
+	char	   *detail = psprintf("unlogged table %s was emptied by a crash or a promotion: what had been applied before is not in it",
+								  tables);
+
+	rc_stream_say(stream->name, "running", detail);
+	ereport(WARNING,
+			(errcode(ERRCODE_WARNING),
+			 errmsg("stream \"%s\": %s", stream->name, detail),
+			 errhint("SELECT rc_seek('%s', 'earliest') applies everything that is in its topics again; in direct mode the source's next full sync does.",
+					 stream->name)));
+}
+
+static void
+run_setup(const RcStream *stream)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	PG_TRY();
+	{
+		rc_user_sql_begin(stream->setup);
+		if (SPI_execute(stream->setup, false, 0) < 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("setup of stream \"%s\" has a command that cannot run there",
+							stream->name)));
+		SPI_finish();
+		rc_user_sql_fire_deferred();
+		rc_user_sql_end();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		rc_user_sql_end();
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		(void) rc_user_sql_explain(stream, stream->setup, error);
+		ReThrowError(error);
+	}
+	PG_END_TRY();
+}
+
+/* Nobody shall be waited for to learn that. */
+static void
+look_at_statement(const RcStream *stream, RcStatementLook *look)
+{
+	int			level = NewGUCNestLevel();
+
+	(void) set_config_option("lock_timeout", LOOK_LOCK_TIMEOUT, PGC_USERSET,
+							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	PG_TRY();
+	{
+		/* planning runs immutable functions of the user */
+		rc_user_sql_begin(stream->statement);
+		rc_statement_look(stream, false, look);
+	}
+	PG_FINALLY();
+	{
+		rc_user_sql_end();
+	}
+	PG_END_TRY();
+	AtEOXact_GUC(false, level);
+}
