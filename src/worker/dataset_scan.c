@@ -151,7 +151,7 @@ flush_some(RcPass *pass)
 		pass->stored_cursor = MemoryContextStrdup(run->context, cursor);
 	cursor = cursor_of(batch, safe);
 	if (pass->ordered && cursor)
-		run->resume = MemoryContextStrdup(run->context, cursor);
+		run->scan.resume = MemoryContextStrdup(run->context, cursor);
 	rc_pass_tell(pass, false);
 	return safe;
 }
@@ -171,7 +171,7 @@ safe_cursor(RcPass *pass, int safe)
 {
 	char	   *cursor = cursor_of(&pass->batch, safe);
 
-	if (pass->run->window_from != NULL || !pass->ordered || cursor == NULL ||
+	if (pass->run->window != NULL || !pass->ordered || cursor == NULL ||
 		(pass->stored_cursor != NULL &&
 		 rc_cursor_compare(pass->kind, cursor, pass->stored_cursor) < 0))
 		return NULL;
@@ -190,7 +190,7 @@ choose_news(RcPass *pass)
 	RcBatch    *batch = &pass->batch;
 	bool		keyed = run->source->key_field != NULL && !batch->withdrawal;
 	RcHandOn	mode = run->full_sync ? RC_HAND_ON_ALL :
-		run->window_from || pass->state->moved ? RC_HAND_ON_EQUAL :
+		run->window || pass->state->moved ? RC_HAND_ON_EQUAL :
 		RC_HAND_ON_NEWS;
 
 	MemoryContextSwitchTo(run->batch_context);
@@ -203,20 +203,21 @@ choose_news(RcPass *pass)
 		rc_remembered_compare(run->source, run->destination->id,
 							  batch->records, batch->memory, batch->n,
 							  run->id, mode);
-		if (run->seen)
-			rc_seen_add(run->seen, batch->records + batch->nseen,
+		if (run->scan.seen)
+			rc_seen_add(run->scan.seen, batch->records + batch->nseen,
 						batch->n - batch->nseen);
 		doubt(pass);
 		rc_transaction_commit();
 	}
-	if (run->seen && batch->bad != NIL)
+	if (run->scan.seen && batch->bad != NIL)
 	{
 		ListCell   *lc;
 
 		/* no record, but there */
 		rc_transaction_begin();
 		foreach(lc, batch->bad)
-			rc_seen_add(run->seen, &((RcBadLine *) lfirst(lc))->record, 1);
+			rc_seen_add(run->scan.seen,
+						&((RcBadLine *) lfirst(lc))->record, 1);
 		rc_transaction_commit();
 	}
 	for (int i = 0; i < batch->n; i++)

@@ -64,22 +64,22 @@ rc_run_extract(RcRun *run)
 
 	begin_pass(pass, &info);
 	read_dataset(pass);
-	whole = run->source->key_field != NULL && run->window_from == NULL;
-	if (whole && !run->pass_full && rc_pass_count_differs(pass, &info))
+	whole = run->source->key_field != NULL && run->window == NULL;
+	if (whole && !run->scan.full && rc_pass_count_differs(pass, &info))
 	{
 		begin_full_pass(pass);
 		read_dataset(pass);
 	}
-	whole = whole && run->pass_full;
+	whole = whole && run->scan.full;
 	if (whole)
 		rc_pass_withdraw(pass);
 
 	rc_transaction_begin();
 	note_quota(run);
-	if (run->window_from == NULL)
+	if (run->window == NULL)
 		rc_source_complete(run->source, run->destination->id, pass->state,
 						   info.data_processed, info.records_count,
-						   run->pass_full || pass->state->first_pass);
+						   run->scan.full || pass->state->first_pass);
 	if (whole)
 		rc_pass_note_surplus(pass, &info);
 	rc_transaction_commit();
@@ -129,10 +129,10 @@ read_dataset(RcPass *pass)
 	pass->before = rc_reader_count(run->reader, &range);
 	pass->expected = pass->before;
 	rc_reader_start(run->reader, &range);
-	run->reading++;
+	run->scan.reading++;
 	read_lines(pass);
 	rc_pass_check_count(pass, &range);
-	if (pass->ordered || run->window_from != NULL)
+	if (pass->ordered || run->window != NULL)
 		return;
 
 	/* only now is everything below the greatest value safe */
@@ -224,7 +224,7 @@ nothing_new(RcPass *pass, const RcDatasetInfo *info)
 	RcRun	   *run = pass->run;
 	RcSourceState *state = pass->state;
 
-	if (run->full_sync || run->pass_begun || run->window_from != NULL ||
+	if (run->full_sync || run->scan.begun || run->window != NULL ||
 		!same_as_read(state, info))
 		return false;
 
@@ -261,16 +261,16 @@ begin_pass(RcPass *pass, const RcDatasetInfo *info)
 	pass->ordered = true;
 	pass->stored_cursor = state->cursor;
 	rc_pass_begin_batch(pass);
-	if (run->pass_begun)
+	if (run->scan.begun)
 	{
-		run->pass_resumed = run->resume != NULL;
+		run->scan.resumed = run->scan.resume != NULL;
 		return;
 	}
 
-	run->pass_begun = true;
+	run->scan.begun = true;
 	rc_bad_lines_begin(run);
-	run->pass_cursor = state->cursor;
-	if (run->window_from != NULL)
+	run->scan.cursor = state->cursor;
+	if (run->window != NULL)
 	{
 		if (pass->kind != RC_FIELD_TIME || source->cursor_field == NULL)
 			ereport(ERROR,
@@ -278,12 +278,12 @@ begin_pass(RcPass *pass, const RcDatasetInfo *info)
 					 errmsg("cannot backfill source \"%s\" by time",
 							source->name),
 					 errhint("A backfill needs a cursor_field that is a date or datetime.")));
-		run->pass_from = run->window_from;
+		run->scan.from = run->window->from;
 		return;
 	}
-	run->pass_full = run->full_sync || state->full_due ||
+	run->scan.full = run->full_sync || state->full_due ||
 		source->cursor_field == NULL || state->cursor == NULL;
-	if (run->pass_full)
+	if (run->scan.full)
 	{
 		begin_full_pass(pass);
 		return;
@@ -291,12 +291,12 @@ begin_pass(RcPass *pass, const RcDatasetInfo *info)
 	if (pass->kind == RC_FIELD_TIME)
 	{
 		rc_transaction_begin_in(run->context);
-		run->pass_from = rc_cursor_before(rc_cursor_utc(state->cursor),
+		run->scan.from = rc_cursor_before(rc_cursor_utc(state->cursor),
 										  source);
 		rc_transaction_commit();
 	}
 	else
-		run->pass_from = state->cursor;
+		run->scan.from = state->cursor;
 }
 
 /* Read everything, from the start, and note what is there. */
@@ -305,17 +305,17 @@ begin_full_pass(RcPass *pass)
 {
 	RcRun	   *run = pass->run;
 
-	run->pass_full = true;
-	run->pass_from = run->resume = NULL;
+	run->scan.full = true;
+	run->scan.from = run->scan.resume = NULL;
 	if (run->source->key_field)
 	{
 		rc_transaction_begin_in(run->context);
-		run->seen = rc_seen_begin();
+		run->scan.seen = rc_seen_begin();
 		rc_transaction_commit();
 	}
 	pass->ordered = true;
 	pass->last_cursor = NULL;
-	pass->received = pass->unreadable = run->unreadable = 0;
+	pass->received = pass->unreadable = run->scan.unreadable = 0;
 	pass->bad_in_row = 0;
 }
 
@@ -361,10 +361,10 @@ pass_range(const RcPass *pass)
 	range.cursor_field = run->asked.cursor_field;
 	range.key_field = run->asked.key_field;
 	range.kind = pass->kind;
-	range.from = run->resume ? run->resume : run->pass_from;
-	range.to = run->window_to;
+	range.from = run->scan.resume ? run->scan.resume : run->scan.from;
+	range.to = run->window ? run->window->to : NULL;
 	/* a full pass that goes on has those without a cursor before it */
-	range.with_nulls = run->pass_full;
+	range.with_nulls = run->scan.full;
 	return range;
 }
 

@@ -51,7 +51,7 @@ rc_pass_note_surplus(RcPass *pass, const RcDatasetInfo *info)
 	int64		known = rc_remembered_count(run->source, run->destination->id,
 											RC_COUNT_KNOWN);
 	bool		settled = pass->before == pass->after &&
-		!run->pass_resumed && run->unreadable == 0;
+		!run->scan.resumed && run->scan.unreadable == 0;
 	int64		all = pass->before;
 
 	if (run->source->filter == NULL && info->records_count >= 0)
@@ -86,16 +86,16 @@ rc_pass_check_count(RcPass *pass, const RcReadRange *range)
 
 	if (pass->received >= least)
 		return;
-	run->resume = NULL;
+	run->scan.resume = NULL;
 	rc_transaction_begin_in(run->context);
-	if (run->seen)
+	if (run->scan.seen)
 	{
-		run->seen = rc_seen_begin();
-		run->unreadable = 0;
+		run->scan.seen = rc_seen_begin();
+		run->scan.unreadable = 0;
 	}
-	if (run->window_from == NULL)
+	if (run->window == NULL)
 		rc_source_rewind(run->source, run->destination->id, pass->state,
-						 run->pass_cursor);
+						 run->scan.cursor);
 	rc_transaction_commit();
 	ereport(ERROR,
 			(errcode(ERRCODE_CONNECTION_FAILURE),

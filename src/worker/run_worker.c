@@ -271,11 +271,10 @@ extract(RcRun *run, const char *name)
 
 		if (window->done)
 			continue;
-		run->window_from = window->from;
-		run->window_to = window->to;
-		run->pass_begun = false;
-		run->pass_resumed = false;
-		run->resume = NULL;
+		run->window = window;
+		run->scan.begun = false;
+		run->scan.resumed = false;
+		run->scan.resume = NULL;
 		ereport(NOTICE,
 				(errmsg("source \"%s\": window %d of %d, from %s to %s",
 						run->source->name, foreach_current_index(lc) + 1,

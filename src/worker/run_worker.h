@@ -26,6 +26,34 @@ typedef struct RcAsked
 	char	   *cursor_field;
 } RcAsked;
 
+/*
+ * The pass over the dataset that a task makes: what stays of it from one try
+ * to the next.
+ */
+typedef struct RcScanState
+{
+	bool		begun;
+	bool		full;			/* it began at the start of the dataset */
+	char	   *cursor;			/* stored when it began; NULL: none */
+	char	   *from;			/* cursor value that it began at; NULL: the
+								 * start */
+	char	   *resume;			/* last cursor value that is safe; NULL: none */
+	bool		resumed;		/* it was not read at one go */
+	RcSeen	   *seen;			/* keys that a full pass has met; else NULL */
+	int64		unreadable;		/* lines that are no JSON object, in all tries */
+	int			reading;		/* number of the export that is read */
+	HTAB	   *buried;			/* lines that are dead letters, see
+								 * scan_bad_line.c */
+} RcScanState;
+
+/* What a full pass has missed, where it is too much. */
+typedef struct RcMissing
+{
+	int64		n;				/* records; 0: not too many */
+	int64		limit;			/* of them that may vanish at once */
+	int64		known;			/* that there were before */
+} RcMissing;
+
 typedef struct RcRun
 {
 	MemoryContext context;		/* lives as long as the run */
@@ -35,37 +63,17 @@ typedef struct RcRun
 	RcSource   *source;
 	RcStream   *stream;			/* the source's own; NULL if none */
 	bool		full_sync;
+	List	   *windows;		/* RcWindow, of a backfill; else NIL */
 	RcDestination *destination;
 
-	List	   *windows;		/* RcWindow, of a backfill; else NIL */
 	const char *task;			/* name of the task under way */
-
-	/* the window under way; NULL: everything that is new */
-	char	   *window_from;	/* ISO 8601 */
-	char	   *window_to;		/* exclusive */
-
-	/* abroad; released after each try of a task */
-	RcReader   *reader;
+	const RcWindow *window;		/* that it reads; NULL: all that is new */
+	RcReader   *reader;			/* released after each try */
 	RcAsked		asked;
 	RcQuota		quota;			/* as the API said it when a try failed */
 
-	/* the pass over the dataset: stays from one try to the next */
-	bool		pass_begun;
-	bool		pass_full;		/* it began at the start of the dataset */
-	char	   *pass_cursor;	/* stored cursor when it began; NULL: none */
-	char	   *pass_from;		/* cursor value that it began at; NULL: start */
-	char	   *resume;			/* last cursor value that is safe; NULL: none */
-	bool		pass_resumed;	/* it was not read at one go */
-	RcSeen	   *seen;			/* keys that a full pass has met; else NULL */
-	int64		unreadable;		/* lines that are no JSON object, in all tries */
-	int			reading;		/* number of the export that is read */
-	HTAB	   *buried;			/* lines that are dead letters, see
-								 * scan_bad_line.c */
-
-	/* records that a full pass has missed, if too many; else 0 */
-	int64		missing;
-	int64		missing_limit;
-	int64		known;
+	RcScanState scan;
+	RcMissing	missing;
 } RcRun;
 
 extern void rc_run_extract(RcRun *run);

@@ -52,13 +52,13 @@ rc_bad_lines_begin(RcRun *run)
 {
 	HASHCTL		control = {0};
 
-	if (run->buried != NULL)
-		hash_destroy(run->buried);
+	if (run->scan.buried != NULL)
+		hash_destroy(run->scan.buried);
 	control.keysize = sizeof(RcBuriedKey);
 	control.entrysize = sizeof(RcBuried);
 	control.hcxt = run->context;
-	run->buried = hash_create("rappel_conso dead lines", 64, &control,
-							  HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	run->scan.buried = hash_create("rappel_conso dead lines", 64, &control,
+								   HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 }
 
 /*
@@ -76,7 +76,7 @@ rc_bad_line_add(RcPass *pass, const char *line, size_t len,
 	if (!made->object)
 	{
 		pass->unreadable++;
-		pass->run->unreadable++;
+		pass->run->scan.unreadable++;
 	}
 	stop_if_array(pass, line, len);
 	stop_if_too_many(pass, made, error);
@@ -256,9 +256,9 @@ bury(RcPass *pass, const RcRecord *record, int sqlstate, char *message,
 
 	if (line != NULL)
 	{
-		if (line->reading != run->reading)
+		if (line->reading != run->scan.reading)
 		{
-			line->reading = run->reading;
+			line->reading = run->scan.reading;
 			line->seen = 0;
 		}
 		line->seen++;
@@ -280,7 +280,7 @@ find_buried(RcRun *run, const RcRecord *record)
 	RcBuriedKey key;
 	RcBuried   *line;
 	bool		found;
-	bool		full = hash_get_num_entries(run->buried) >= MAX_BURIED;
+	bool		full = hash_get_num_entries(run->scan.buried) >= MAX_BURIED;
 
 	memset(&key, 0, sizeof(key));
 	key.a = hash_bytes_extended((const unsigned char *) record->value,
@@ -290,7 +290,7 @@ find_buried(RcRun *run, const RcRecord *record)
 	if (record->key_len > 0)
 		key.b ^= hash_bytes_extended((const unsigned char *) record->key,
 									 record->key_len, 3);
-	line = hash_search(run->buried, &key, full ? HASH_FIND : HASH_ENTER,
+	line = hash_search(run->scan.buried, &key, full ? HASH_FIND : HASH_ENTER,
 					   &found);
 	if (!found && line != NULL)
 	{

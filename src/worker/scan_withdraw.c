@@ -34,37 +34,38 @@ rc_pass_withdraw(RcPass *pass)
 	Assert(pass->batch.n == 0 && pass->batch.lines == 0);
 	rc_transaction_begin();
 	rc_source_fence(source, run->destination->id, pass->state);
-	if (run->unreadable == 0)
-		missing = rc_remembered_miss(source, run->destination->id, run->seen);
+	if (run->scan.unreadable == 0)
+		missing = rc_remembered_miss(source, run->destination->id,
+									 run->scan.seen);
 	else
 		missing = rc_remembered_count(source, run->destination->id,
 									  RC_COUNT_MISSING);
-	run->known = rc_remembered_count(source, run->destination->id,
-									 RC_COUNT_ALL);
-	run->missing_limit = Max(MISSING_NUMBER,
-							 run->known * MISSING_PERCENT / 100);
+	run->missing.known = rc_remembered_count(source, run->destination->id,
+											 RC_COUNT_ALL);
+	run->missing.limit = Max(MISSING_NUMBER,
+							 run->missing.known * MISSING_PERCENT / 100);
 
 	/* what was refused once is accepted when it is asked for again */
 	if (run->full_sync && pass->state->missing_refused)
 		accepted = missing;
 	accepted = Min(accepted, missing);
-	run->missing = (missing - accepted > run->missing_limit ||
-					(missing > accepted && missing == run->known)) ?
+	run->missing.n = (missing - accepted > run->missing.limit ||
+					  (missing > accepted && missing == run->missing.known)) ?
 		missing : 0;
 	rc_source_missing(source, run->destination->id, pass->state,
-					  run->missing > 0, accepted);
+					  run->missing.n > 0, accepted);
 	rc_transaction_commit();
 
-	if (run->unreadable > 0)
+	if (run->scan.unreadable > 0)
 		ereport(NOTICE,
 				(errmsg("source \"%s\": no record is looked for that may have vanished",
 						source->name),
 				 errdetail_plural("%lld line of dataset \"%s\" could not be read.",
 								  "%lld lines of dataset \"%s\" could not be read.",
-								  run->unreadable,
-								  (long long) run->unreadable,
+								  run->scan.unreadable,
+								  (long long) run->scan.unreadable,
 								  source->dataset)));
-	else if (missing > 0 && run->missing == 0)
+	else if (missing > 0 && run->missing.n == 0)
 	{
 		ereport(NOTICE,
 				(errmsg_plural("source \"%s\": %lld record is missing from dataset \"%s\"",
@@ -128,16 +129,16 @@ withdraw(RcPass *pass, int64 missing, int64 accepted)
 void
 rc_run_check_missing(RcRun *run)
 {
-	if (run->missing == 0)
+	if (run->missing.n == 0)
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("dataset \"%s\" misses %lld of %lld records",
-					run->source->dataset, (long long) run->missing,
-					(long long) run->known),
-			 run->missing > run->missing_limit ?
+					run->source->dataset, (long long) run->missing.n,
+					(long long) run->missing.known),
+			 run->missing.n > run->missing.limit ?
 			 errdetail("At most %lld may vanish at once.  What is new is stored; nothing was withdrawn.",
-					   (long long) run->missing_limit) :
+					   (long long) run->missing.limit) :
 			 errdetail("Not all of them may vanish at once.  Nothing was withdrawn."),
 			 errhint("If they have gone for good, a full sync accepts it: SELECT * FROM rc_sync_now('%s', full_sync => true).",
 					 run->source->name)));
