@@ -132,7 +132,7 @@ my $wait = $node->start_session("\\warn waiting\nSELECT run_id, state, fetched, 
 my $sync = $node->start_session('SELECT run_id, state, fetched, inserted FROM rc_sync_now()');
 $wait->wait_for(qr/waiting/);
 $sync->wait_for(qr/NOTICE:  00000: .*"rappel_conso"/);
-$node->wait_for('rc_wait()', "SELECT count(*) = 1 FROM pg_stat_activity WHERE query ~ 'rc_wait' AND wait_event = 'Extension'");
+$node->wait_for('rc_wait()', "SELECT count(*) = 1 FROM pg_stat_activity WHERE query ~ 'rc_wait' AND wait_event_type = 'Extension'");
 is($node->sql("SELECT string_agg(state, ' ' ORDER BY id) FROM rappel_conso.run WHERE source = 'rappel_conso'"), 'running queued queued', 'they wait for it');
 $api->release;
 is($wait->finish->{out}, "1|success|$RECORDS|$RECORDS", 'rc_wait() gives the row of the run');

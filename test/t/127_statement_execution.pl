@@ -40,7 +40,7 @@ sub add
 }
 
 # Numbers as records, all of one key.
-sub produce
+sub add_numbers
 {
 	my ($topic, @numbers) = @_;
 
@@ -58,8 +58,8 @@ $node->sql(<<~'EOC');
 	CREATE RULE tell AS ON INSERT TO app.ruled DO ALSO NOTIFY told;
 	CREATE RULE elsewhere AS ON INSERT TO app.instead DO INSTEAD INSERT INTO app.log (n) VALUES (- NEW.n);
 	EOC
-produce('ruled', 1, 2, 3);
-produce('instead', 4, 5);
+add_numbers('ruled', 1, 2, 3);
+add_numbers('instead', 4, 5);
 add('ruled', 'INSERT INTO app.ruled SELECT value::int FROM records', value_type => q{'text'});
 $node->wait_applied('ruled', 3);
 is($node->sql('SELECT count(*), sum(n) FROM app.ruled'), '3|6', 'a table with rules is filled');
@@ -72,7 +72,7 @@ is($node->sql('SELECT (SELECT count(*) FROM app.instead), count(*), sum(n) FROM 
 
 # ---- what is returned ----
 
-produce($_, 7, 8, 9) foreach 'upsert', 'again', 'shout';
+add_numbers($_, 7, 8, 9) foreach 'upsert', 'again', 'shout';
 add('upsert', 'INSERT INTO app.kept SELECT value::int FROM records ON CONFLICT (n) DO UPDATE SET note = $$twice$$ RETURNING xmax = 0 AS inserted', value_type => q{'text'});
 $node->wait_applied('upsert', 3);
 add('again', 'INSERT INTO app.kept SELECT value::int FROM records ON CONFLICT (n) DO UPDATE SET note = $$twice$$ RETURNING xmax = 0 AS inserted', value_type => q{'text'});
@@ -94,11 +94,11 @@ foreach my $case (
 	my ($name, $break, $mend, $sqlstate) = @$case;
 
 	$node->sql('DROP TABLE IF EXISTS app.gone; CREATE TABLE app.gone (n int); GRANT INSERT, SELECT ON app.gone TO app');
-	produce($name, 1);
+	add_numbers($name, 1);
 	add($name, 'INSERT INTO app.gone (n) SELECT value::int FROM records', value_type => q{'text'}, batch_size => 1);
 	$node->wait_applied($name, 1);
 	$node->sql($break);
-	produce($name, 2, 3);
+	add_numbers($name, 2, 3);
 	$node->wait_for("the error of $name", "SELECT sqlstate = '$sqlstate' FROM rappel_conso.stream_state WHERE stream = '$name' AND state IN ('waiting', 'failed')");
 	is($node->sql("SELECT count(*) FROM rappel_conso.dead_letter WHERE name = '$name'"), '0', "$name: no record is blamed");
 	$node->sql("$mend; UPDATE rappel_conso.stream_state SET retry_at = NULL WHERE stream = '$name'");
@@ -123,7 +123,7 @@ SKIP:
 	$node->restart;
 	$node->sql('CREATE EXTENSION pg_stat_statements; CREATE TABLE app.seen (n int); ALTER TABLE app.seen OWNER TO app');
 	my $place = $node->log_position;
-	produce('seen', 1 .. 5);
+	add_numbers('seen', 1 .. 5);
 	add('seen', 'INSERT INTO app.seen SELECT value::int FROM records', value_type => q{'text'});
 	$node->wait_applied('seen', 5);
 	is($node->sql(q{SELECT sum(s.rows), string_agg(DISTINCT r.rolname, ' ') FROM pg_stat_statements s JOIN pg_roles r ON r.oid = s.userid WHERE s.query ~ 'INSERT INTO app.seen'}), '5|app', 'pg_stat_statements counts its rows, as its owner');
