@@ -21,7 +21,6 @@
 #include "utils/timestamp.h"
 
 #include "store/known_role.h"
-#include "store/query.h"
 #include "worker/worker.h"
 
 /* The longest wait that somebody may ask for. */
@@ -82,6 +81,28 @@ rc_call_raise_missing(const char *what, const char *name)
 	pg_unreachable();
 }
 
+/* The stream, which must exist; errors: 42704. */
+RcStream *
+rc_stream_get(const char *name)
+{
+	RcStream   *stream = rc_stream_load(name);
+
+	if (stream == NULL)
+		rc_call_raise_missing("stream", name);
+	return stream;
+}
+
+/* The source, likewise. */
+RcSource *
+rc_source_get(const char *name)
+{
+	RcSource   *source = rc_source_load(name);
+
+	if (source == NULL)
+		rc_call_raise_missing("source", name);
+	return source;
+}
+
 /* Whether the caller may ask for what is done as the owner. */
 void
 rc_call_check_member(Oid owner, const char *owner_name, const char *what,
@@ -123,9 +144,7 @@ rc_call_stream(const char *name, const char *function)
 
 	PreventCommandDuringRecovery(function);
 	PreventCommandIfReadOnly(function);
-	stream = rc_stream_load(name);
-	if (stream == NULL)
-		rc_call_raise_missing("stream", name);
+	stream = rc_stream_get(name);
 	rc_call_check_owner(stream->owner, stream->owner_name, "stream", name);
 	return stream;
 }

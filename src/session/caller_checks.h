@@ -13,6 +13,7 @@
 #include "access/transam.h"
 #include "fmgr.h"
 
+#include "store/source_table.h"
 #include "store/stream_table.h"
 
 extern void rc_call_check_null(FunctionCallInfo fcinfo, int arg,
@@ -21,6 +22,8 @@ extern TimestampTz rc_call_deadline(Datum timeout, const char *function);
 extern bool rc_call_sees_all(void);
 pg_noreturn extern void rc_call_raise_missing(const char *what,
 											  const char *name);
+extern RcStream *rc_stream_get(const char *name);
+extern RcSource *rc_source_get(const char *name);
 extern void rc_call_check_member(Oid owner, const char *owner_name,
 								 const char *what, const char *name);
 extern void rc_call_check_owner(Oid owner, const char *owner_name,

@@ -20,14 +20,16 @@
 
 #include "source/address.h"
 #include "source/query_check.h"
-#include "store/query.h"
+#include "store/source_table.h"
+#include "store/stream_state.h"
+#include "store/stream_table.h"
 #include "worker/worker.h"
 
 PG_FUNCTION_INFO_V1(rc_definition_changed);
 PG_FUNCTION_INFO_V1(rc_topic_grant_changed);
 PG_FUNCTION_INFO_V1(rc_source_address);
 
-static void cancel_stream(const char *name, int workers);
+static void cancel_users(const char *name, int workers);
 
 /*
  * Trigger function: AFTER INSERT OR UPDATE OR DELETE on the definitions.
@@ -53,7 +55,7 @@ rc_definition_changed(PG_FUNCTION_ARGS)
 		name = SPI_getvalue(data->tg_trigtuple, desc, SPI_fnumber(desc, "name"));
 		workers = SPI_getvalue(data->tg_trigtuple, desc,
 							   SPI_fnumber(desc, "workers"));
-		cancel_stream(name, atoi(workers));
+		cancel_users(name, atoi(workers));
 	}
 	return PointerGetDatum(NULL);
 }
@@ -64,22 +66,14 @@ rc_definition_changed(PG_FUNCTION_ARGS)
  * direct mode.
  */
 static void
-cancel_stream(const char *name, int workers)
+cancel_users(const char *name, int workers)
 {
-	RcQueryScope scope;
-	RcParams	params = {0};
-	uint64		n;
+	ListCell   *lc;
 
-	for (int i = 0; i < workers; i++)
-		rc_cancel_at_commit(RC_WORKER_STREAM, name, i);
+	rc_cancel_stream(name, workers);
 	rc_cancel_at_commit(RC_WORKER_RETRY, name, 0);
-	rc_param_text(&params, name);
-	rc_query_begin(&scope);
-	n = rc_query("SELECT name FROM rappel_conso.source WHERE stream = $1",
-				 &params);
-	for (uint64 i = 0; i < n; i++)
-		rc_cancel_at_commit(RC_WORKER_RUN, rc_column_text(i, 1), 0);
-	rc_query_end(&scope);
+	foreach(lc, rc_sources_of_stream(name))
+		rc_cancel_at_commit(RC_WORKER_RUN, (char *) lfirst(lc), 0);
 }
 
 /*
@@ -90,26 +84,18 @@ cancel_stream(const char *name, int workers)
 Datum
 rc_topic_grant_changed(PG_FUNCTION_ARGS)
 {
-	RcQueryScope scope;
-	uint64		n;
+	ListCell   *lc;
 
 	if (!CALLED_AS_TRIGGER(fcinfo))
 		elog(ERROR, "topic_grant_changed() is a trigger function");
 	rc_wake_at_commit(RC_WORKER_SCHEDULER, "", 0);
-	rc_query_begin(&scope);
-	rc_query("UPDATE rappel_conso.stream_state SET retry_at = NULL"
-			 " WHERE state = 'failed' AND sqlstate = '42501'"
-			 " AND retry_at IS NOT NULL", NULL);
-	n = rc_query("SELECT name, workers FROM rappel_conso.stream"
-				 " WHERE NOT paused", NULL);
-	for (uint64 i = 0; i < n; i++)
+	rc_stream_retry_denied();
+	foreach(lc, rc_streams_unpaused())
 	{
-		char	   *name = rc_column_text(i, 1);
+		RcStreamWorkers *stream = (RcStreamWorkers *) lfirst(lc);
 
-		for (int k = 0; k < rc_column_int8(i, 2, 0); k++)
-			rc_wake_at_commit(RC_WORKER_STREAM, name, k);
+		rc_wake_stream(stream->name, stream->workers);
 	}
-	rc_query_end(&scope);
 	return PointerGetDatum(NULL);
 }
 

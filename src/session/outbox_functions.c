@@ -14,15 +14,14 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/fmgrprotos.h"
 
 #include "session/caller_checks.h"
 #include "session/worker_request.h"
 #include "store/message.h"
-#include "store/query.h"
+#include "store/outbox_table.h"
 #include "store/republish.h"
-#include "store/statement_output.h"
 #include "store/stream_check.h"
+#include "store/topic_grant.h"
 
 PG_FUNCTION_INFO_V1(rc_publish);
 PG_FUNCTION_INFO_V1(rc_republish);
@@ -35,10 +34,7 @@ PG_FUNCTION_INFO_V1(rc_republish);
 Datum
 rc_publish(PG_FUNCTION_ARGS)
 {
-	RcQueryScope scope;
-	RcParams	params = {0};
 	char	   *topic;
-	char	   *id;
 	Datum		uuid;
 
 	rc_call_check_null(fcinfo, 0, "topic");
@@ -52,24 +48,8 @@ rc_publish(PG_FUNCTION_ARGS)
 				 errhint("A superuser can allow it with a row of rappel_conso.topic_grant.")));
 
 	rc_message_check(fcinfo->args[2], fcinfo->args[1], fcinfo->args[3]);
-	rc_param_text(&params, topic);
-	for (int i = 1; i <= 2; i++)
-	{
-		bytea	   *bytes = PG_ARGISNULL(i) ? NULL : PG_GETARG_BYTEA_PP(i);
-
-		rc_param_bytea(&params, bytes ? VARDATA_ANY(bytes) : NULL,
-					   bytes ? (int) VARSIZE_ANY_EXHDR(bytes) : -1);
-	}
-	rc_param_jsonb(&params, PG_ARGISNULL(3) ? (Datum) 0 : PG_GETARG_DATUM(3),
-				   PG_ARGISNULL(3));
-	rc_param_text(&params, GetUserNameFromId(GetUserId(), false));
-	rc_query_begin(&scope);
-	rc_query("INSERT INTO rappel_conso.outbox (topic, value, key, headers, owner)"
-			 " VALUES ($1, $2, $3, $4, $5) RETURNING message_id", &params);
-	id = rc_column_text(0, 1);
-	rc_query_end(&scope);
-	uuid = DirectFunctionCall1(uuid_in, CStringGetDatum(id));
-
+	uuid = rc_outbox_add(topic, fcinfo->args[2], fcinfo->args[1],
+						 fcinfo->args[3]);
 	rc_wake_at_commit(RC_WORKER_OUTBOX, "", 0);
 	return uuid;
 }

@@ -13,7 +13,6 @@
 
 #include <signal.h>
 
-#include "catalog/pg_type.h"
 #include "access/transam.h"
 #include "access/xact.h"
 #include "fmgr.h"
@@ -29,6 +28,9 @@
 #include "session/caller_checks.h"
 #include "session/run_wait.h"
 #include "session/worker_request.h"
+#include "store/run_request.h"
+#include "store/run_table.h"
+#include "store/source_table.h"
 #include "worker/worker.h"
 
 PG_FUNCTION_INFO_V1(rc_sync_now);
@@ -43,30 +45,19 @@ PG_FUNCTION_INFO_V1(rc_cancel);
 /* And how often it tells of progress. */
 #define TELL_INTERVAL	1000
 
-/* Columns of the row that rc_sync_now and rc_wait return. */
-#define RUN_COLUMNS		9
-
-/* A run as rc_wait and rc_cancel need it. */
-typedef struct RunRow
-{
-	char	   *source;
-	char	   *state;
-	Oid			owner;			/* InvalidOid: no role, or not that one */
-} RunRow;
-
 static Datum run_row(FunctionCallInfo fcinfo, int64 run);
 static void warn_of_queue(int64 run);
-static RunRow *load_run(int64 run);
+static RcRunRow *load_run(int64 run);
 pg_noreturn static void raise_missing_run(int64 run);
 static void check_source(const char *name);
 static void keep_source(const char *name);
-static RunRow *load_own_run(int64 run);
+static RcRunRow *load_own_run(int64 run);
 static void prepare_wait(RcCall *call, int64 run);
 static void check_not_ended(int64 run);
 static void check_committed(int64 run);
 static void check_alive(int64 run);
 static int64 tell_progress(int64 run, int64 told);
-static bool has_ended(const RunRow *row);
+static bool has_ended(const RcRunRow *row);
 
 /* rc_sync_now(source, full_sync): one row. */
 Datum
@@ -84,47 +75,18 @@ rc_sync_now(PG_FUNCTION_ARGS)
 static Datum
 run_row(FunctionCallInfo fcinfo, int64 run)
 {
-	RcQueryScope scope;
-	MemoryContext context = CurrentMemoryContext;
-	RcParams	params = {0};
 	TupleDesc	desc;
-	HeapTuple	tuple = NULL;
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
-	desc = BlessTupleDesc(desc);
-
-	rc_param_int8(&params, run);
-	rc_query_begin(&scope);
-	if (rc_query_latest("SELECT id, state, fetched, published, inserted,"
-						" updated, unchanged, dead,"
-						" finished_at - started_at"
-						" FROM rappel_conso.run WHERE id = $1", &params) == 1)
-	{
-		Datum		values[RUN_COLUMNS];
-		bool		nulls[RUN_COLUMNS];
-		MemoryContext old;
-
-		for (int i = 0; i < RUN_COLUMNS; i++)
-			values[i] = SPI_getbinval(SPI_tuptable->vals[0],
-									  SPI_tuptable->tupdesc, i + 1, &nulls[i]);
-		old = MemoryContextSwitchTo(context);
-		tuple = heap_form_tuple(desc, values, nulls);
-		MemoryContextSwitchTo(old);
-	}
-	rc_query_end(&scope);
-	if (tuple == NULL)
-		elog(ERROR, "run %lld has no row", (long long) run);
-	return HeapTupleGetDatum(tuple);
+	return HeapTupleGetDatum(rc_run_tuple(run, BlessTupleDesc(desc)));
 }
 
 /* rc_trigger(source, full_sync): the id of the queued run. */
 Datum
 rc_trigger(PG_FUNCTION_ARGS)
 {
-	RcQueryScope scope;
 	char	   *source;
-	RcParams	params = {0};
 	int64		run;
 
 	PreventCommandDuringRecovery("rc_trigger()");
@@ -135,19 +97,9 @@ rc_trigger(PG_FUNCTION_ARGS)
 	check_source(source);
 	keep_source(source);
 
-	rc_param_text(&params, source);
-	rc_param_bool(&params, PG_GETARG_BOOL(1));
-	rc_query_begin(&scope);
-	if (rc_query("INSERT INTO rappel_conso.run AS r (source, owner, state, trigger, full_sync, started_at)"
-				 " SELECT s.name, s.owner, 'queued', 'trigger', $2, NULL"
-				 " FROM rappel_conso.source s WHERE s.name = $1"
-				 " ON CONFLICT (source) WHERE state = 'queued' AND trigger = 'trigger'"
-				 " DO UPDATE SET full_sync = r.full_sync OR EXCLUDED.full_sync"
-				 " RETURNING id", &params) != 1)
+	run = rc_run_queue(source, PG_GETARG_BOOL(1));
+	if (run == 0)
 		rc_call_raise_missing("source", source);
-	run = rc_column_int8(0, 1, 0);
-	rc_query_end(&scope);
-
 	warn_of_queue(run);
 	PG_RETURN_INT64(run);
 }
@@ -168,9 +120,7 @@ warn_of_queue(int64 run)
 Datum
 rc_backfill(PG_FUNCTION_ARGS)
 {
-	RcQueryScope scope;
 	char	   *source;
-	RcParams	params = {0};
 	int64		run;
 
 	PreventCommandDuringRecovery("rc_backfill()");
@@ -183,14 +133,8 @@ rc_backfill(PG_FUNCTION_ARGS)
 	check_source(source);
 	keep_source(source);
 
-	rc_param_text(&params, source);
-	rc_param_datum(&params, TIMESTAMPTZOID, PG_GETARG_DATUM(1));
-	rc_param_datum(&params, TIMESTAMPTZOID, PG_GETARG_DATUM(2));
-	rc_param_datum(&params, INTERVALOID, PG_GETARG_DATUM(3));
-	rc_query_begin(&scope);
-	rc_query("SELECT rappel_conso.backfill($1, $2, $3, $4)", &params);
-	run = rc_column_int8(0, 1, 0);
-	rc_query_end(&scope);
+	run = rc_run_queue_backfill(source, PG_GETARG_DATUM(1), PG_GETARG_DATUM(2),
+								PG_GETARG_DATUM(3));
 	warn_of_queue(run);
 	PG_RETURN_INT64(run);
 }
@@ -247,7 +191,7 @@ rc_wait(PG_FUNCTION_ARGS)
 static void
 prepare_wait(RcCall *call, int64 run)
 {
-	RunRow	   *row = load_own_run(run);
+	RcRunRow   *row = load_own_run(run);
 	RcSource   *source = rc_source_load(row->source);
 
 	call->kind = RC_WORKER_RUN;
@@ -261,7 +205,6 @@ Datum
 rc_cancel(PG_FUNCTION_ARGS)
 {
 	int64		run;
-	RcParams	params = {0};
 	int			pid;
 
 	rc_call_check_null(fcinfo, 0, "run_id");
@@ -270,17 +213,8 @@ rc_cancel(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("rc_cancel()");
 	check_not_ended(run);
 
-	rc_param_int8(&params, run);
-	if (rc_execute("UPDATE rappel_conso.run SET state = 'cancelled',"
-				   " finished_at = pg_catalog.clock_timestamp(),"
-				   " sqlstate = '57014', error = 'cancelled before it began'"
-				   " WHERE id = $1 AND state = 'queued'", &params) == 1)
-	{
-		rc_execute("UPDATE rappel_conso.task SET state = 'cancelled',"
-				   " finished_at = pg_catalog.clock_timestamp()"
-				   " WHERE run = $1 AND state = 'queued'", &params);
+	if (rc_run_unqueue(run))
 		PG_RETURN_BOOL(true);
-	}
 
 	/*
 	 * By the number of the run: the worker of the source may be that of the
@@ -296,7 +230,7 @@ rc_cancel(PG_FUNCTION_ARGS)
 static void
 check_not_ended(int64 run)
 {
-	RunRow	   *row = load_run(run);
+	RcRunRow   *row = load_run(run);
 
 	if (has_ended(row))
 		ereport(ERROR,
@@ -306,23 +240,13 @@ check_not_ended(int64 run)
 }
 
 /* The newest state of a run, whatever the isolation level. */
-static RunRow *
+static RcRunRow *
 load_run(int64 run)
 {
-	RcQueryScope scope;
-	RcParams	params = {0};
-	RunRow	   *row = palloc0(sizeof(RunRow));
+	RcRunRow   *row = rc_run_load(run);
 
-	rc_param_int8(&params, run);
-	rc_query_begin(&scope);
-	if (rc_query_latest("SELECT source, state,"
-						" CASE WHEN owner_oid = rappel_conso.role_oid(owner) THEN owner_oid END"
-						" FROM rappel_conso.run WHERE id = $1", &params) != 1)
+	if (row == NULL)
 		raise_missing_run(run);
-	row->source = rc_column_text(0, 1);
-	row->state = rc_column_text(0, 2);
-	row->owner = (Oid) rc_column_int8(0, 3, InvalidOid);
-	rc_query_end(&scope);
 	return row;
 }
 
@@ -340,10 +264,8 @@ raise_missing_run(int64 run)
 static void
 check_source(const char *name)
 {
-	RcSource   *source = rc_source_load(name);
+	RcSource   *source = rc_source_get(name);
 
-	if (source == NULL)
-		rc_call_raise_missing("source", name);
 	rc_call_check_member(source->owner, source->owner_name, "source", name);
 }
 
@@ -355,11 +277,7 @@ check_source(const char *name)
 static void
 keep_source(const char *name)
 {
-	RcParams	params = {0};
-
-	rc_param_text(&params, name);
-	if (rc_execute("SELECT FROM rappel_conso.source s WHERE s.name = $1"
-				   " FOR KEY SHARE", &params) != 1)
+	if (!rc_source_keep(name))
 		rc_call_raise_missing("source", name);
 	check_source(name);
 	(void) rc_run_cancel_orphans(name);
@@ -369,10 +287,10 @@ keep_source(const char *name)
  * A run that the caller may use: that of its source, and not of an earlier
  * source of the name, which another role had.
  */
-static RunRow *
+static RcRunRow *
 load_own_run(int64 run)
 {
-	RunRow	   *row = load_run(run);
+	RcRunRow   *row = load_run(run);
 	bool		own = superuser() || (OidIsValid(row->owner) &&
 									  rc_may_act_for(GetUserId(), row->owner));
 
@@ -398,16 +316,8 @@ load_own_run(int64 run)
 static void
 check_committed(int64 run)
 {
-	RcQueryScope scope;
-	RcParams	params = {0};
-	TransactionId xmin = InvalidTransactionId;
+	TransactionId xmin = rc_run_queued_xmin(run);
 
-	rc_param_int8(&params, run);
-	rc_query_begin(&scope);
-	if (rc_query("SELECT xmin::text FROM rappel_conso.run"
-				 " WHERE id = $1 AND state = 'queued'", &params) == 1)
-		xmin = (TransactionId) strtoul(rc_column_text(0, 1), NULL, 10);
-	rc_query_end(&scope);
 	if (TransactionIdIsNormal(xmin) &&
 		TransactionIdIsCurrentTransactionId(xmin))
 		ereport(ERROR,
@@ -425,7 +335,7 @@ check_committed(int64 run)
 static void
 check_alive(int64 run)
 {
-	RunRow	   *row = load_run(run);
+	RcRunRow   *row = load_run(run);
 
 	if (strcmp(row->state, "running") != 0 ||
 		rc_lock_holder(MyDatabaseId, RC_WORKER_RUN, row->source, 0) != 0 ||
@@ -446,43 +356,24 @@ check_alive(int64 run)
 static int64
 tell_progress(int64 run, int64 told)
 {
-	RcQueryScope scope;
-	RcParams	params = {0};
-	int64		fetched = 0;
-	int64		windows = 0;
-	int64		done = 0;
+	RcRunProgress is = rc_run_progress(run);
 
-	rc_param_int8(&params, run);
-	rc_query_begin(&scope);
-	if (rc_query_latest("SELECT r.fetched, pg_catalog.count(t.window_from),"
-						" pg_catalog.count(*) FILTER (WHERE t.window_from IS NOT NULL"
-						"  AND t.state = 'success')"
-						" FROM rappel_conso.run r"
-						" LEFT JOIN rappel_conso.task t ON t.run = r.id"
-						" WHERE r.id = $1 AND r.state = 'running' GROUP BY r.id",
-						&params) == 1)
-	{
-		fetched = rc_column_int8(0, 1, 0);
-		windows = rc_column_int8(0, 2, 0);
-		done = rc_column_int8(0, 3, 0);
-	}
-	rc_query_end(&scope);
-	if (fetched + done <= told)
+	if (is.fetched + is.done <= told)
 		return told;
-	if (windows > 0)
+	if (is.windows > 0)
 		ereport(NOTICE,
 				(errmsg("run %lld: %lld records, %lld of %lld windows done",
-						(long long) run, (long long) fetched,
-						(long long) done, (long long) windows)));
+						(long long) run, (long long) is.fetched,
+						(long long) is.done, (long long) is.windows)));
 	else
 		ereport(NOTICE,
 				(errmsg("run %lld: %lld records", (long long) run,
-						(long long) fetched)));
-	return fetched + done;
+						(long long) is.fetched)));
+	return is.fetched + is.done;
 }
 
 static bool
-has_ended(const RunRow *row)
+has_ended(const RcRunRow *row)
 {
 	return strcmp(row->state, "queued") != 0 &&
 		strcmp(row->state, "running") != 0;

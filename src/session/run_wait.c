@@ -16,6 +16,10 @@
 #include "latch_wait.h"
 #include "session/caller_checks.h"
 #include "session/worker_request.h"
+#include "store/error_class.h"
+#include "store/extension_state.h"
+#include "store/run_request.h"
+#include "store/source_table.h"
 
 /* How long to wait between two looks, in ms. */
 #define LOOK_INTERVAL	1000
@@ -24,11 +28,10 @@
 static void check_caller(const RcSource *source);
 static bool start_and_wait(RcCall *call, int64 *run);
 static bool join(RcCall *call, int64 *run);
-static int64 newest_run(const char *source);
 
 /*
  * Run the source and wait for the end; returns the run's id, whose row can be
- * read by rc_query_latest().  Raises the run's error when it fails; the
+ * read by rc_run_tuple().  Raises the run's error when it fails; the
  * errors of DESIGN part 3 when it cannot work from here.
  */
 int64
@@ -45,9 +48,7 @@ rc_sync(const char *name, bool full_sync)
 				 errhint("Call rc_sync_now() on the primary server.")));
 	PreventCommandIfReadOnly("rc_sync_now()");
 
-	source = rc_source_load(name);
-	if (source == NULL)
-		rc_call_raise_missing("source", name);
+	source = rc_source_get(name);
 	check_caller(source);
 
 	call.kind = RC_WORKER_RUN;
@@ -101,10 +102,8 @@ start_and_wait(RcCall *call, int64 *run)
 static bool
 join(RcCall *call, int64 *run)
 {
-	RcQueryScope scope;
 	const char *source = call->args.name;
-	int64		before = newest_run(source);
-	RcParams	params = {0};
+	int64		before = rc_run_next(source);
 	bool		told = false;
 	int			looks = 0;
 	int			holder = rc_lock_holder(MyDatabaseId, RC_WORKER_RUN, source, 0);
@@ -133,22 +132,7 @@ join(RcCall *call, int64 *run)
 	}
 	rc_lock_unmark(RC_WORKER_RUN, source, false);
 
-	/* a dead run's row may have said "running" until the one we waited for */
-	rc_param_text(&params, source);
-	rc_param_int8(&params, before);
-	rc_param_bool(&params, call->args.full_sync);
-	rc_param_bool(&params, now != 0);
-	rc_query_begin(&scope);
-	if (rc_query_latest("SELECT r.id, r.window_from IS NULL AND (r.full_sync OR NOT $3)"
-						" FROM rappel_conso.run r JOIN rappel_conso.source s"
-						" ON s.name = r.source AND s.owner = r.owner"
-						" WHERE r.source = $1 AND r.id >= $2 AND r.state <> 'queued'"
-						" AND NOT ($4 AND r.state = 'running')"
-						" AND r.owner_oid = rappel_conso.role_oid(s.owner)"
-						" ORDER BY COALESCE(r.sqlstate, '') = '57P02', r.id LIMIT 1",
-						&params) > 0 && rc_column_bool(0, 2))
-		*run = rc_column_int8(0, 1, 0);
-	rc_query_end(&scope);
+	*run = rc_run_joined(source, before, call->args.full_sync, now != 0);
 	return *run != 0 && rc_sync_outcome(*run);
 }
 
@@ -159,58 +143,22 @@ join(RcCall *call, int64 *run)
 bool
 rc_sync_outcome(int64 run)
 {
-	RcQueryScope scope;
-	RcParams	params = {0};
-	ErrorData	error = {0};
-	char	   *state;
-	char	   *source;
-	char	   *code;
+	RcRunOutcome *outcome = rc_run_outcome(run);
 
-	rc_param_int8(&params, run);
-	rc_query_begin(&scope);
-	if (rc_query_latest("SELECT state, sqlstate, error, detail, hint, source"
-						" FROM rappel_conso.run WHERE id = $1", &params) != 1)
-		elog(ERROR, "run %lld has no row", (long long) run);
-	state = rc_column_text(0, 1);
-	code = rc_column_text(0, 2);
-	error.message = rc_column_text(0, 3);
-	error.detail = rc_column_text(0, 4);
-	error.hint = rc_column_text(0, 5);
-	source = rc_column_text(0, 6);
-	rc_query_end(&scope);
-
-	if (strcmp(state, "success") == 0)
+	if (strcmp(outcome->state, "success") == 0)
 		return true;
-	if (strcmp(state, "cancelled") == 0)
+	if (strcmp(outcome->state, "cancelled") == 0)
 		return false;
-	if (code == NULL)
+	if (outcome->sqlstate == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_CONNECTION_FAILURE),
 				 errmsg("run %lld of source \"%s\" ended unexpectedly",
-						(long long) run, source),
+						(long long) run, outcome->source),
 				 errhint("See the server log for the cause; the next run goes on from the last commit.")));
 	ereport(ERROR,
-			(errcode(rc_sqlstate(code)),
-			 errmsg("%s", error.message),
-			 error.detail ? errdetail_internal("%s", error.detail) : 0,
-			 error.hint ? errhint("%s", error.hint) : 0));
+			(errcode(rc_sqlstate(outcome->sqlstate)),
+			 errmsg("%s", outcome->error),
+			 outcome->detail ? errdetail_internal("%s", outcome->detail) : 0,
+			 outcome->hint ? errhint("%s", outcome->hint) : 0));
 	return false;				/* keep compiler quiet */
-}
-
-/* Id of the running run, or the one that will come next. */
-static int64
-newest_run(const char *source)
-{
-	RcQueryScope scope;
-	RcParams	params = {0};
-	int64		run;
-
-	rc_param_text(&params, source);
-	rc_query_begin(&scope);
-	rc_query_latest("SELECT COALESCE(max(id) FILTER (WHERE state = 'running'),"
-					" max(id) + 1, 1) FROM rappel_conso.run WHERE source = $1",
-					&params);
-	run = rc_column_int8(0, 1, 1);
-	rc_query_end(&scope);
-	return run;
 }

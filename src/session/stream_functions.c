@@ -12,9 +12,7 @@
  */
 #include "rappel_conso.h"
 
-#include "catalog/pg_type.h"
 #include "fmgr.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 
 #include "session/caller_checks.h"
@@ -22,7 +20,7 @@
 #include "session/worker_request.h"
 #include "store/dead_letter.h"
 #include "store/start_position.h"
-#include "store/query.h"
+#include "store/stream_offset.h"
 
 PG_FUNCTION_INFO_V1(rc_seek);
 PG_FUNCTION_INFO_V1(rc_retry);
@@ -34,21 +32,10 @@ PG_FUNCTION_INFO_V1(rc_drain);
 
 #define ACCEPTED	"earliest, latest, a timestamp, or [topic:]partition:offset[,..]."
 
-/* The places of a text, in three arrays of one length. */
-typedef struct Places
-{
-	int			n;
-	Datum	   *topics;			/* text; null: the only one */
-	bool	   *no_topic;
-	Datum	   *partitions;		/* integer */
-	Datum	   *offsets;		/* bigint */
-} Places;
-
 static bool read_places(const char *to, const RcStream *stream,
-						Places *places);
-static bool read_place(char *part, const RcStream *stream, Places *places);
+						RcSeekOffsets *places);
+static bool read_place(char *part, const RcStream *stream, RcSeekOffsets *places);
 static bool read_number(const char *text, int most_digits, int64 *number);
-static void param_places(RcParams *params, Places *places);
 
 /* rc_seek(stream, "to"): the offsets move at commit. */
 Datum
@@ -57,8 +44,7 @@ rc_seek(PG_FUNCTION_ARGS)
 	char	   *name;
 	char	   *to;
 	RcStream   *stream;
-	Places		places = {0};
-	RcParams	params = {0};
+	RcSeekOffsets places = {0};
 
 	rc_call_check_null(fcinfo, 0, "stream");
 	rc_call_check_null(fcinfo, 1, "to");
@@ -66,20 +52,12 @@ rc_seek(PG_FUNCTION_ARGS)
 	to = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	stream = rc_call_stream(name, "rc_seek()");
 
-	rc_param_text(&params, name);
 	if (read_places(to, stream, &places))
-	{
-		param_places(&params, &places);
-		rc_execute("SELECT rappel_conso.seek($1, $2, $3, $4)", &params);
-	}
+		rc_stream_seek_offsets(name, &places);
 	else
-	{
-		rc_param_text(&params, rc_time_place(to, "cannot seek to", ACCEPTED));
-		rc_execute("SELECT rappel_conso.seek($1, $2)", &params);
-	}
+		rc_stream_seek(name, rc_time_place(to, "cannot seek to", ACCEPTED));
 	rc_wake_at_commit(RC_WORKER_SCHEDULER, "", 0);
-	for (int i = 0; i < stream->workers; i++)
-		rc_cancel_at_commit(RC_WORKER_STREAM, name, i);
+	rc_cancel_stream(name, stream->workers);
 	PG_RETURN_VOID();
 }
 
@@ -88,7 +66,7 @@ rc_seek(PG_FUNCTION_ARGS)
  * does not read is none: 2026-01-02T03:04:05 is a time.
  */
 static bool
-read_places(const char *to, const RcStream *stream, Places *places)
+read_places(const char *to, const RcStream *stream, RcSeekOffsets *places)
 {
 	char	   *part = pstrdup(to);
 	int			most = 1;
@@ -113,7 +91,7 @@ read_places(const char *to, const RcStream *stream, Places *places)
 }
 
 static bool
-read_place(char *part, const RcStream *stream, Places *places)
+read_place(char *part, const RcStream *stream, RcSeekOffsets *places)
 {
 	char	   *offset = strrchr(part, ':');
 	char	   *partition;
@@ -159,27 +137,6 @@ read_number(const char *text, int most_digits, int64 *number)
 		return false;
 	*number = strtoll(text, NULL, 10);
 	return true;
-}
-
-static void
-param_places(RcParams *params, Places *places)
-{
-	int			dim = places->n;
-	int			from = 1;
-
-	rc_param_datum(params, TEXTARRAYOID,
-				   PointerGetDatum(construct_md_array(places->topics,
-													  places->no_topic, 1,
-													  &dim, &from, TEXTOID, -1,
-													  false, TYPALIGN_INT)));
-	rc_param_datum(params, INT4ARRAYOID,
-				   PointerGetDatum(construct_array(places->partitions, dim,
-												   INT4OID, 4, true,
-												   TYPALIGN_INT)));
-	rc_param_datum(params, INT8ARRAYOID,
-				   PointerGetDatum(construct_array(places->offsets, dim,
-												   INT8OID, 8, FLOAT8PASSBYVAL,
-												   TYPALIGN_DOUBLE)));
 }
 
 /* rc_retry(stream, id): (retried, resolved, still_dead). */

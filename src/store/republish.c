@@ -27,6 +27,7 @@
 #include "store/message.h"
 #include "store/query.h"
 #include "store/statement_output.h"
+#include "store/topic_grant.h"
 #include "store/subtransaction.h"
 
 /* Dead letters that are looked at in one go. */

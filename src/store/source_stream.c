@@ -39,7 +39,6 @@ Datum
 rc_source_stream(PG_FUNCTION_ARGS)
 {
 	TriggerData *data = (TriggerData *) fcinfo->context;
-	RcParams	params = {0};
 	TupleDesc	desc;
 	int			column;
 	char	   *old = NULL;
@@ -64,9 +63,7 @@ rc_source_stream(PG_FUNCTION_ARGS)
 	stream = rc_stream_load(name);
 	if (stream == NULL || !may_act(stream->owner))
 		raise_missing(name);
-	rc_param_text(&params, name);
-	if (rc_execute("SELECT FROM rappel_conso.stream s WHERE s.name = $1"
-				   " FOR KEY SHARE", &params) != 1)
+	if (!rc_stream_keep(name))
 		raise_missing(name);
 	return PointerGetDatum(NULL);
 }
@@ -126,21 +123,10 @@ raise_missing(const char *stream)
 static List *
 sources_of_others(const char *stream)
 {
-	RcQueryScope scope;
-	RcParams	params = {0};
-	List	   *names = NIL;
 	List	   *others = NIL;
 	ListCell   *lc;
-	uint64		n;
 
-	rc_param_text(&params, stream);
-	rc_query_begin(&scope);
-	n = rc_query("SELECT name FROM rappel_conso.source WHERE stream = $1",
-				 &params);
-	for (uint64 i = 0; i < n; i++)
-		names = rc_result_append(names, rc_column_text(i, 1));
-	rc_query_end(&scope);
-	foreach(lc, names)
+	foreach(lc, rc_sources_of_stream(stream))
 	{
 		RcSource   *source = rc_source_load((const char *) lfirst(lc));
 

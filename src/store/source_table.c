@@ -98,3 +98,36 @@ rc_source_xmin(const char *name)
 	return rc_query_xmin("SELECT xmin::text FROM rappel_conso.source"
 						 " WHERE name = $1", &params);
 }
+
+/*
+ * Keep a source, under its name, until the transaction ends; false if there is
+ * none.
+ */
+bool
+rc_source_keep(const char *name)
+{
+	RcParams	params = {0};
+
+	rc_param_text(&params, name);
+	return rc_execute("SELECT FROM rappel_conso.source s WHERE s.name = $1"
+					  " FOR KEY SHARE", &params) == 1;
+}
+
+/* Names of the sources that feed a stream, in the current context. */
+List *
+rc_sources_of_stream(const char *stream)
+{
+	RcQueryScope scope;
+	RcParams	params = {0};
+	List	   *names = NIL;
+	uint64		n;
+
+	rc_param_text(&params, stream);
+	rc_query_begin(&scope);
+	n = rc_query("SELECT name FROM rappel_conso.source WHERE stream = $1",
+				 &params);
+	for (uint64 i = 0; i < n; i++)
+		names = rc_result_append(names, rc_column_text(i, 1));
+	rc_query_end(&scope);
+	return names;
+}

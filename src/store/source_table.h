@@ -10,6 +10,8 @@
 
 #include "rappel_conso.h"
 
+#include "nodes/pg_list.h"
+
 typedef struct RcSource
 {
 	char	   *name;
@@ -35,6 +37,8 @@ typedef struct RcSource
 
 extern RcSource *rc_source_load(const char *name);
 extern TransactionId rc_source_xmin(const char *name);
+extern bool rc_source_keep(const char *name);
+extern List *rc_sources_of_stream(const char *stream);
 extern bool rc_source_reads_same(const RcSource *a, const RcSource *b);
 
 #endif							/* RC_SOURCE_TABLE_H */

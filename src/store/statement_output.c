@@ -1,11 +1,9 @@
 /*-------------------------------------------------------------------------
  *
  * statement_output.c
- *	  Messages into the outbox: what a stream's statement returns, and who may
- *	  publish where.
+ *	  What a stream's statement returns, as messages.
  *
- * A message is written in the transaction that emits it; outbox_read.c has
- * the way out.
+ * They are copied out of the executor here, and written by outbox_table.c.
  *
  *-------------------------------------------------------------------------
  */
@@ -13,21 +11,16 @@
 
 #include "catalog/pg_type.h"
 #include "mb/pg_wchar.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
-#include "store/known_role.h"
 #include "store/message.h"
-#include "store/query.h"
-#include "store/stream_table.h"
 
 static int	find_column(TupleDesc desc, const char *name);
 static void check_output(const RcOutput *output, int i);
 static Datum to_bytes(Oid type, Datum value);
 static void make_room(RcOutput *output);
-static Datum make_array(const RcOutput *output, int column, Oid type);
 
 static const char *const column_names[RC_OUTPUT_COLUMNS] = {
 	[RC_OUTPUT_KEY] = "key",
@@ -165,76 +158,4 @@ to_bytes(Oid type, Datum value)
 	getTypeOutputInfo(type, &output, &varlena);
 	text = OidOutputFunctionCall(output, value);
 	return CStringGetTextDatum(pg_server_to_any(text, strlen(text), PG_UTF8));
-}
-
-/* Put what a stream's statement returned into the outbox, in its order. */
-void
-rc_outbox_insert(const RcStream *stream, const RcOutput *output)
-{
-	RcParams	params = {0};
-
-	if (output->n == 0)
-		return;
-	rc_param_text(&params, stream->output_topic);
-	rc_param_datum(&params, BYTEAARRAYOID,
-				   make_array(output, RC_OUTPUT_KEY, BYTEAOID));
-	rc_param_datum(&params, BYTEAARRAYOID,
-				   make_array(output, RC_OUTPUT_VALUE, BYTEAOID));
-	rc_param_datum(&params, JSONBARRAYOID,
-				   make_array(output, RC_OUTPUT_HEADERS, JSONBOID));
-	rc_param_text(&params, stream->name);
-	rc_param_text(&params, stream->owner_name);
-	rc_execute("INSERT INTO rappel_conso.outbox"
-			   " (topic, key, value, headers, origin, owner)"
-			   " SELECT $1, u.k, u.v, u.h, $5, $6"
-			   " FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3),"
-			   "  pg_catalog.unnest($4)) WITH ORDINALITY AS u (k, v, h, n)"
-			   " ORDER BY u.n", &params);
-}
-
-static Datum
-make_array(const RcOutput *output, int column, Oid type)
-{
-	int			dims[1] = {output->n};
-	int			lbs[1] = {1};
-
-	return PointerGetDatum(construct_md_array(output->values[column],
-											  output->nulls[column], 1, dims,
-											  lbs, type, -1, false,
-											  TYPALIGN_INT));
-}
-
-/*
- * Whether a role may read or write a topic: superusers may, others what
- * rappel_conso.topic_grant gives to them or to a role whose rights they have.
- * A grant to a name that means no role, or another one than when it was given,
- * is void.
- */
-bool
-rc_topic_allowed(Oid role, const char *topic, bool write)
-{
-	RcQueryScope scope;
-	RcParams	params = {0};
-	bool		allowed;
-
-	rc_param_datum(&params, OIDOID, ObjectIdGetDatum(role));
-	rc_param_text(&params, topic);
-	rc_param_bool(&params, write);
-	rc_query_begin(&scope);
-	rc_query("SELECT EXISTS (SELECT FROM pg_catalog.pg_roles"
-			 "  WHERE oid = $1 AND rolsuper)"
-			 " OR EXISTS (SELECT FROM rappel_conso.topic_grant g"
-			 "  JOIN rappel_conso.known_role k ON k.name = g.role"
-			 "  JOIN pg_catalog.pg_roles r ON r.rolname = k.name AND r.oid = k.oid"
-			 "  WHERE pg_catalog.pg_has_role($1, r.oid, 'USAGE')"
-			 "  AND CASE WHEN $3 THEN g.can_write ELSE g.can_read END"
-			 "  AND $2 ~ ('^' || pg_catalog.replace(pg_catalog.replace(g.topic, '.', '[.]'), '*', '.*') || '$'))",
-			 &params);
-	allowed = rc_column_bool(0, 1);
-	rc_query_end(&scope);
-
-	/* a grant that was restored may be of a role that nobody has noted yet */
-	if (!allowed && rc_roles_fill() > 0)
-		return rc_topic_allowed(role, topic, write);
-	return allowed;
 }

@@ -31,7 +31,5 @@ typedef struct RcOutput
 extern void rc_output_check(TupleDesc desc, const char *stream);
 extern RcOutput *rc_output_begin(TupleDesc desc, const char *stream);
 extern void rc_output_add(RcOutput *output, TupleTableSlot *slot);
-extern void rc_outbox_insert(const RcStream *stream, const RcOutput *output);
-extern bool rc_topic_allowed(Oid role, const char *topic, bool write);
 
 #endif							/* RC_STATEMENT_OUTPUT_H */

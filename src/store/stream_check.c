@@ -31,8 +31,8 @@
 #include "store/owner_check.h"
 #include "store/start_position.h"
 #include "store/statement_check.h"
-#include "store/statement_output.h"
 #include "store/stream_table.h"
+#include "store/topic_grant.h"
 
 PG_FUNCTION_INFO_V1(rc_stream_check);
 PG_FUNCTION_INFO_V1(rc_source_topic_check);
@@ -202,60 +202,6 @@ check_topics(const Row *row, const char *name)
 	}
 	if (output != NULL)
 		rc_check_topic(output, psprintf("stream \"%s\"", name));
-}
-
-/* Whether the owner still has all grants that a stream needs. */
-bool
-rc_grants_suffice(const RcStream *stream)
-{
-	ListCell   *lc;
-
-	foreach(lc, stream->topics)
-	{
-		if (!rc_topic_allowed(stream->owner, (const char *) lfirst(lc), false))
-			return false;
-	}
-	return stream->output_topic == NULL ||
-		rc_topic_allowed(stream->owner, stream->output_topic, true);
-}
-
-/*
- * The owner needs a grant for each topic, unless he is a superuser.  Checked
- * again when a worker starts.
- */
-void
-rc_check_grants(Oid owner, const char *owner_name, List *topics,
-				const char *output_topic, const char *name)
-{
-	ListCell   *lc;
-	const char *missing = NULL;
-
-	foreach(lc, topics)
-	{
-		if (!rc_topic_allowed(owner, (const char *) lfirst(lc), false))
-			missing = psprintf("read topic \"%s\"", (char *) lfirst(lc));
-	}
-	if (output_topic != NULL && !rc_topic_allowed(owner, output_topic, true))
-		missing = psprintf("write topic \"%s\"", output_topic);
-	if (missing != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("owner \"%s\" of stream \"%s\" may not %s",
-						owner_name, name, missing),
-				 errhint("A superuser can allow it with a row of rappel_conso.topic_grant.")));
-}
-
-/* The same for the topic that a source publishes to. */
-void
-rc_check_source_grant(Oid owner, const char *owner_name, const char *topic,
-					  const char *name)
-{
-	if (!rc_topic_allowed(owner, topic, true))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("owner \"%s\" of source \"%s\" may not write topic \"%s\"",
-						owner_name, name, topic),
-				 errhint("A superuser can allow it with a row of rappel_conso.topic_grant.")));
 }
 
 /*

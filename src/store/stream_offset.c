@@ -10,6 +10,8 @@
  */
 #include "store/stream_offset.h"
 
+#include "catalog/pg_type.h"
+#include "utils/array.h"
 #include "utils/elog.h"
 #include "utils/timestamp.h"
 
@@ -287,4 +289,43 @@ rc_offsets_unwatched(int *n)
 	}
 	rc_query_end(&scope);
 	return array;
+}
+
+/*
+ * rc_seek(): all partitions of a stream to "earliest", "latest" or a time, as
+ * rc_time_place() writes it, when this is committed.
+ */
+void
+rc_stream_seek(const char *stream, const char *place)
+{
+	RcParams	params = {0};
+
+	rc_param_text(&params, stream);
+	rc_param_text(&params, place);
+	rc_execute("SELECT rappel_conso.seek($1, $2)", &params);
+}
+
+/* The same for some partitions, each to its offset. */
+void
+rc_stream_seek_offsets(const char *stream, const RcSeekOffsets *to)
+{
+	RcParams	params = {0};
+	int			dim = to->n;
+	int			from = 1;
+
+	rc_param_text(&params, stream);
+	rc_param_datum(&params, TEXTARRAYOID,
+				   PointerGetDatum(construct_md_array(to->topics, to->no_topic,
+													  1, &dim, &from, TEXTOID,
+													  -1, false,
+													  TYPALIGN_INT)));
+	rc_param_datum(&params, INT4ARRAYOID,
+				   PointerGetDatum(construct_array(to->partitions, dim,
+												   INT4OID, 4, true,
+												   TYPALIGN_INT)));
+	rc_param_datum(&params, INT8ARRAYOID,
+				   PointerGetDatum(construct_array(to->offsets, dim,
+												   INT8OID, 8, FLOAT8PASSBYVAL,
+												   TYPALIGN_DOUBLE)));
+	rc_execute("SELECT rappel_conso.seek($1, $2, $3, $4)", &params);
 }

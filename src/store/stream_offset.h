@@ -33,6 +33,19 @@ typedef struct RcUnwatched
 	RcOffset	offset;			/* topic, partition and high_watermark of it */
 } RcUnwatched;
 
+/* Offsets that a stream is sent to: arrays of one length. */
+typedef struct RcSeekOffsets
+{
+	int			n;
+	Datum	   *topics;			/* text */
+	bool	   *no_topic;		/* the stream's only one is meant */
+	Datum	   *partitions;		/* integer */
+	Datum	   *offsets;		/* bigint */
+} RcSeekOffsets;
+
+extern void rc_stream_seek(const char *stream, const char *place);
+extern void rc_stream_seek_offsets(const char *stream,
+								   const RcSeekOffsets *to);
 extern RcUnwatched *rc_offsets_unwatched(int *n);
 extern List *rc_offsets_load(const char *stream);
 extern void rc_offset_insert(const char *stream, const char *topic,

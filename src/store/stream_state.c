@@ -145,6 +145,15 @@ rc_stream_retry_all(void)
 			   " AND retry_at IS NOT NULL", NULL);
 }
 
+/* The same for those that have failed for want of a grant. */
+void
+rc_stream_retry_denied(void)
+{
+	rc_execute("UPDATE rappel_conso.stream_state SET retry_at = NULL"
+			   " WHERE state = 'failed' AND sqlstate = '42501'"
+			   " AND retry_at IS NOT NULL", NULL);
+}
+
 /*
  * Write down that a stream has failed; returns the seconds until it may be
  * tried again: 1, doubled with each failure in a row, at most 300; 30 for what a

@@ -26,6 +26,7 @@ extern void rc_stream_wait(const char *stream, const ErrorData *error);
 extern bool rc_stream_unproven(const char *stream);
 extern int	rc_stream_fail(const char *stream, const ErrorData *error);
 extern void rc_stream_retry_all(void);
+extern void rc_stream_retry_denied(void);
 extern void rc_stream_postpone(const char *stream, const char *why);
 extern bool rc_stream_postponed(const char *stream);
 extern void rc_stream_topic_made(const char *topic);

@@ -116,3 +116,40 @@ rc_stream_xmin(const char *name)
 	return rc_query_xmin("SELECT xmin::text FROM rappel_conso.stream"
 						 " WHERE name = $1", &params);
 }
+
+/*
+ * Keep a stream, under its name, until the transaction ends; false if there is
+ * none.
+ */
+bool
+rc_stream_keep(const char *name)
+{
+	RcParams	params = {0};
+
+	rc_param_text(&params, name);
+	return rc_execute("SELECT FROM rappel_conso.stream s WHERE s.name = $1"
+					  " FOR KEY SHARE", &params) == 1;
+}
+
+/* The streams that are not paused: a List of RcStreamWorkers. */
+List *
+rc_streams_unpaused(void)
+{
+	RcQueryScope scope;
+	List	   *streams = NIL;
+	uint64		n;
+
+	rc_query_begin(&scope);
+	n = rc_query("SELECT name, workers FROM rappel_conso.stream"
+				 " WHERE NOT paused", NULL);
+	for (uint64 i = 0; i < n; i++)
+	{
+		RcStreamWorkers *stream = SPI_palloc(sizeof(RcStreamWorkers));
+
+		stream->name = rc_column_text(i, 1);
+		stream->workers = (int) rc_column_int8(i, 2, 0);
+		streams = rc_result_append(streams, stream);
+	}
+	rc_query_end(&scope);
+	return streams;
+}

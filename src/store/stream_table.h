@@ -33,8 +33,17 @@ typedef struct RcStream
 	char	   *version;		/* differs after each change of the row */
 } RcStream;
 
+/* How many workers a stream may have. */
+typedef struct RcStreamWorkers
+{
+	char	   *name;
+	int			workers;
+} RcStreamWorkers;
+
 extern RcStream *rc_stream_load(const char *name);
 extern TransactionId rc_stream_xmin(const char *name);
 extern void rc_stream_lock(const char *name);
+extern bool rc_stream_keep(const char *name);
+extern List *rc_streams_unpaused(void);
 
 #endif							/* RC_STREAM_TABLE_H */

@@ -97,8 +97,8 @@ wake_streams(RcRun *run)
 	rc_transaction_begin();
 	rc_stream_topic_made(run->source->topic);
 	rc_wake_at_commit(RC_WORKER_SCHEDULER, "", 0);
-	for (int i = 0; run->stream != NULL && i < run->stream->workers; i++)
-		rc_wake_at_commit(RC_WORKER_STREAM, run->stream->name, i);
+	if (run->stream != NULL)
+		rc_wake_stream(run->stream->name, run->stream->workers);
 	rc_transaction_commit();
 }
 

@@ -117,8 +117,7 @@ drain_to(RcStream *stream, List *targets)
 		if (worked && looks++ % WAKE_EVERY == 0)
 		{
 			/* they may be past what holds no message, and not have said so */
-			for (int i = 0; i < stream->workers; i++)
-				rc_wake_at_commit(RC_WORKER_STREAM, stream->name, i);
+			rc_wake_stream(stream->name, stream->workers);
 		}
 		rc_transaction_commit();
 		if (reached)

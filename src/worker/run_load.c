@@ -103,8 +103,7 @@ wait_for_stream(RcRun *run, List *targets)
 		if (worked && !woken)
 		{
 			/* it may wait for the topic that this run has made */
-			for (int i = 0; i < run->stream->workers; i++)
-				rc_wake_at_commit(RC_WORKER_STREAM, run->stream->name, i);
+			rc_wake_stream(run->stream->name, run->stream->workers);
 			woken = true;
 		}
 		rc_transaction_commit();

@@ -149,27 +149,16 @@ find_gone(void)
 	return gone;
 }
 
-/* Whoever can run a stream's statement: see cancel_stream() in definition_triggers.c. */
+/* Whoever can run a stream's statement: see cancel_users() in definition_triggers.c. */
 static void
 cancel_workers(const char *name, bool gone)
 {
-	RcQueryScope scope;
-	RcParams	params = {0};
-	List	   *sources = NIL;
 	ListCell   *lc;
-	uint64		n;
 
 	for (int i = 0; i < MAX_WORKERS; i++)
 		cancel(RC_WORKER_STREAM, name, i, name, gone);
 	cancel(RC_WORKER_RETRY, name, 0, name, gone);
-	rc_param_text(&params, name);
-	rc_query_begin(&scope);
-	n = rc_query("SELECT name FROM rappel_conso.source WHERE stream = $1",
-				 &params);
-	for (uint64 i = 0; i < n; i++)
-		sources = rc_result_append(sources, rc_column_text(i, 1));
-	rc_query_end(&scope);
-	foreach(lc, sources)
+	foreach(lc, rc_sources_of_stream(name))
 		cancel(RC_WORKER_RUN, (char *) lfirst(lc), 0, name, gone);
 }
 

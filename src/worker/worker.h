@@ -72,6 +72,8 @@ extern void rc_wake_now(RcWorkerKind kind, const char *name, int number);
 extern void rc_wake_at_commit(RcWorkerKind kind, const char *name, int number);
 extern void rc_cancel_at_commit(RcWorkerKind kind, const char *name,
 								int number);
+extern void rc_wake_stream(const char *stream, int workers);
+extern void rc_cancel_stream(const char *stream, int workers);
 
 /* ---- reply_queue.c: from a run worker to the backend that waits ---- */
 

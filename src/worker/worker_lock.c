@@ -319,6 +319,21 @@ rc_cancel_at_commit(RcWorkerKind kind, const char *name, int number)
 	add_wake(kind, name, number)->cancel = true;
 }
 
+/* All workers that a stream may have. */
+void
+rc_wake_stream(const char *stream, int workers)
+{
+	for (int i = 0; i < workers; i++)
+		rc_wake_at_commit(RC_WORKER_STREAM, stream, i);
+}
+
+void
+rc_cancel_stream(const char *stream, int workers)
+{
+	for (int i = 0; i < workers; i++)
+		rc_cancel_at_commit(RC_WORKER_STREAM, stream, i);
+}
+
 /* Whom to wake, once for each. */
 static Wake *
 add_wake(RcWorkerKind kind, const char *name, int number)
