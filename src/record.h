@@ -2,7 +2,7 @@
  *
  * record.h
  *	  What all rooms hand to each other: a record, the time of one, what a
- *	  field of one holds, what an API said of its quota.
+ *	  field of one holds, that one was refused, what an API said of its quota.
  *
  * It must not know a setting, a table or a foreign library.
  *
@@ -48,6 +48,14 @@ typedef struct RcRecord
 	RcHeader   *headers;
 	int			nheaders;
 } RcRecord;
+
+/* A record that was refused for its own sake: it would be so again. */
+typedef struct RcRefused
+{
+	uint64		tag;			/* by which who sent it knows it */
+	int			sqlstate;
+	char	   *error;
+} RcRefused;
 
 /*
  * The greatest timestamp of a record that PostgreSQL can hold, in milliseconds

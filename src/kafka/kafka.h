@@ -77,13 +77,6 @@ extern List *rc_kafka_topics_made(RcKafka *kafka);
 
 /* ---- producer.c, producer_settle.c ---- */
 
-typedef struct RcRefused
-{
-	uint64		tag;			/* the tag of rc_producer_send */
-	int			sqlstate;
-	char	   *error;			/* librdkafka's words */
-} RcRefused;
-
 extern void rc_producer_send(RcKafka *kafka, const RcRecord *record,
 							 uint64 tag);
 extern void rc_producer_flush(RcKafka *kafka, int timeout_ms, List **refused);

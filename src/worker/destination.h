@@ -12,7 +12,7 @@
 #ifndef RC_DESTINATION_H
 #define RC_DESTINATION_H
 
-#include "kafka/kafka.h"
+#include "record.h"
 #include "store/store.h"
 
 struct RcRun;

@@ -12,6 +12,9 @@
 
 #include "utils/memutils.h"
 
+/* How long Kafka is waited for before a task counts as failed, in ms. */
+#define PATIENCE	30000
+
 static bool make_topic(RcTopicDestination *topic);
 static bool can_hold(RcTopicDestination *topic);
 static bool remembers_at_most(RcTopicDestination *topic, int64 most);
@@ -62,11 +65,11 @@ rc_topic_connect(RcTopicDestination *topic)
 	topic->producer = rc_kafka_open(RC_KAFKA_PRODUCER,
 									rc_client_id(source->name),
 									NULL);
-	cluster = rc_kafka_cluster_id(topic->producer, RC_KAFKA_PATIENCE);
+	cluster = rc_kafka_cluster_id(topic->producer, PATIENCE);
 	topic->base.id = psprintf("%s/%s", cluster, source->topic);
 	topic->partitions = rc_kafka_partition_count(topic->producer,
 												 source->topic,
-												 RC_KAFKA_PATIENCE);
+												 PATIENCE);
 }
 
 /* Make the topic if it is missing; returns whether it was. */
@@ -79,7 +82,7 @@ make_topic(RcTopicDestination *topic)
 		return false;
 	rc_kafka_create_topic(topic->producer, source->topic,
 						  source->partitions, source->replication,
-						  source->key_field != NULL, RC_KAFKA_PATIENCE);
+						  source->key_field != NULL, PATIENCE);
 	topic->partitions = source->partitions;
 	ereport(NOTICE,
 			(errmsg_plural("created topic \"%s\" with %d partition",
@@ -128,7 +131,7 @@ can_hold(RcTopicDestination *topic)
 		int64		high;
 
 		rc_consumer_watermarks(topic->producer, topic->base.run->source->topic,
-							   p, &low, &high, RC_KAFKA_PATIENCE);
+							   p, &low, &high, PATIENCE);
 		published += high;
 	}
 	return remembers_at_most(topic, published);
@@ -157,7 +160,7 @@ topic_send(RcDestination *destination, RcSending *sending)
 	for (int i = 0; i < sending->n; i++)
 		rc_producer_send(topic->producer, &sending->records[i], i);
 	MemoryContextSwitchTo(run->batch_context);
-	rc_producer_flush(topic->producer, RC_KAFKA_PATIENCE, &sending->refused);
+	rc_producer_flush(topic->producer, PATIENCE, &sending->refused);
 	foreach(lc, sending->refused)
 	{
 		RcRefused  *message = (RcRefused *) lfirst(lc);

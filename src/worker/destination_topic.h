@@ -11,6 +11,8 @@
 
 #include "worker/run_worker.h"
 
+#include "kafka/kafka.h"
+
 typedef struct RcTopicDestination
 {
 	RcDestination base;

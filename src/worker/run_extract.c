@@ -5,8 +5,8 @@
  *	  came is seen in run_extract_count.c; what becomes of the lines, in
  *	  scan_line.c and dataset_scan.c.
  *
- * The cursor moves only over records that are safe: confirmed by Kafka, or
- * committed in the same transaction.  No transaction is open while the
+ * The cursor moves only over records that are safe: confirmed by their
+ * destination, or committed in the same transaction.  No transaction is open while the
  * network is waited for.
  *
  *-------------------------------------------------------------------------

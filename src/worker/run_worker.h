@@ -15,9 +15,6 @@
 #include "utils/hsearch.h"
 #include "worker/destination.h"
 
-/* How long Kafka is waited for before a task counts as failed, in ms. */
-#define RC_KAFKA_PATIENCE	30000
-
 /* What the source asks the API for, in UTF-8: NULL where it has none. */
 typedef struct RcAsked
 {
