@@ -109,7 +109,7 @@ static void
 warn_of_queue(int64 run)
 {
 	rc_wake_at_commit(RC_WORKER_SCHEDULER, "", 0);
-	if (rc_lock_holder(MyDatabaseId, RC_WORKER_SCHEDULER, "", 0) == 0)
+	if (!rc_worker_alive(RC_WORKER_SCHEDULER, "", 0))
 		ereport(WARNING,
 				(errmsg("run %lld is queued, but no scheduler runs",
 						(long long) run),
@@ -338,9 +338,9 @@ check_alive(int64 run)
 	RcRunRow   *row = load_run(run);
 
 	if (strcmp(row->state, "running") != 0 ||
-		rc_lock_holder(MyDatabaseId, RC_WORKER_RUN, row->source, 0) != 0 ||
-		rc_lock_holder(MyDatabaseId, RC_WORKER_RUN_ID,
-					   psprintf("%lld", (long long) run), 0) != 0 ||
+		rc_worker_alive(RC_WORKER_RUN, row->source, 0) ||
+		rc_worker_alive(RC_WORKER_RUN_ID,
+						psprintf("%lld", (long long) run), 0) ||
 		strcmp(load_run(run)->state, "running") != 0)
 		return;
 	ereport(ERROR,

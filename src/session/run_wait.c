@@ -59,7 +59,7 @@ rc_sync(const char *name, bool full_sync)
 	call.stream = source->stream;
 	for (;;)
 	{
-		if (rc_lock_holder(MyDatabaseId, RC_WORKER_RUN, name, 0) != 0)
+		if (rc_worker_alive(RC_WORKER_RUN, name, 0))
 		{
 			if (join(&call, &run))
 				return run;

@@ -42,7 +42,7 @@ rc_start(PG_FUNCTION_ARGS)
 	pid_t		pid;
 
 	PreventCommandDuringRecovery("rc_start()");
-	if (rc_lock_holder(MyDatabaseId, RC_WORKER_SCHEDULER, "", 0) != 0)
+	if (rc_worker_alive(RC_WORKER_SCHEDULER, "", 0))
 		PG_RETURN_BOOL(false);
 
 	args.database = MyDatabaseId;
@@ -61,7 +61,7 @@ rc_start(PG_FUNCTION_ARGS)
 	/* Until it holds its lock nobody else knows of it. */
 	for (int i = 0; i < WORKER_WAIT_STEPS; i++)
 	{
-		if (rc_lock_holder(MyDatabaseId, RC_WORKER_SCHEDULER, "", 0) != 0 ||
+		if (rc_worker_alive(RC_WORKER_SCHEDULER, "", 0) ||
 			GetBackgroundWorkerPid(handle, &pid) != BGWH_STARTED)
 			break;
 		rc_wait_latch(STOP_INTERVAL, RC_WAIT_END);

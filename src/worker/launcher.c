@@ -161,7 +161,7 @@ start_callback(XactEvent event, void *arg)
 	/* what may fail happens before the commit: after it nothing may */
 	if (event == XACT_EVENT_PRE_COMMIT)
 		start = start_asked && rc_launcher_serves_us() &&
-			rc_lock_holder(MyDatabaseId, RC_WORKER_SCHEDULER, "", 0) == 0;
+			!rc_worker_alive(RC_WORKER_SCHEDULER, "", 0);
 	else if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT ||
 			 event == XACT_EVENT_PREPARE)
 	{

@@ -170,7 +170,7 @@ check_stream(RcRun *run, bool worked, Wait *wait)
 						"stream \"%s\" does not exist any more",
 						run->stream->name)));
 	check_topics(run, stream);
-	scheduled = rc_lock_holder(MyDatabaseId, RC_WORKER_SCHEDULER, "", 0) != 0;
+	scheduled = rc_worker_alive(RC_WORKER_SCHEDULER, "", 0);
 	if (!worked && !can_consume(run))
 	{
 		/* nobody but the scheduler can try it */

@@ -12,13 +12,8 @@
  */
 #include "worker/scheduler_due.h"
 
-#include <signal.h>
-
 #include "common/hashfn.h"
 #include "miscadmin.h"
-#include "storage/latch.h"
-#include "storage/proc.h"
-#include "storage/procarray.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 
@@ -175,12 +170,8 @@ cancel(RcWorkerKind kind, const char *worker, int number, const char *stream,
 static void
 signal_worker(int pid)
 {
-	PGPROC	   *proc = pid != MyProcPid ? BackendPidGetProc(pid) : NULL;
-
-	if (proc == NULL)
-		return;
-	kill(pid, SIGUSR2);
-	SetLatch(&proc->procLatch);
+	if (pid != MyProcPid)
+		rc_wake_process(pid, true);
 }
 
 /*

@@ -70,8 +70,8 @@ rc_due_dead_runs(List *starts)
 		char	   *source = rc_column_text(i, 1);
 		MemoryContext old;
 
-		if (rc_lock_holder(MyDatabaseId, RC_WORKER_RUN_ID,
-						   rc_column_text(i, 2), 0) != 0)
+		if (rc_worker_alive(RC_WORKER_RUN_ID,
+							rc_column_text(i, 2), 0))
 			continue;
 		old = MemoryContextSwitchTo(rc_round_context);
 		sources = lappend(sources, pstrdup(source));

@@ -15,10 +15,11 @@
 
 #include "postmaster/bgworker.h"
 #include "storage/dsm.h"
-#include "storage/lock.h"
 
 #include "store/store.h"
+#include "worker/wakeup.h"
 #include "worker/worker_kind.h"
+#include "worker/worker_lock.h"
 
 /* What a worker is told; travels in bgw_extra. */
 typedef struct RcWorkerArgs
@@ -54,26 +55,6 @@ extern void rc_transaction_commit(void);
 extern bool rc_cancel_ends_worker;
 extern ErrorData *rc_worker_recover(MemoryContext keep, bool report);
 extern bool rc_role_can_login(Oid role);
-
-/* ---- worker_lock.c: "only one", and who it is ---- */
-
-extern bool rc_lock_take(RcWorkerKind kind, const char *name, int number);
-extern void rc_lock_release(RcWorkerKind kind, const char *name, int number);
-extern int	rc_lock_holder(Oid database, RcWorkerKind kind, const char *name,
-						   int number);
-extern List *rc_lock_holders(Oid database);
-extern void rc_lock_mark(RcWorkerKind kind, const char *name, bool session);
-extern void rc_lock_unmark(RcWorkerKind kind, const char *name,
-						   bool session);
-extern bool rc_lock_marked(RcWorkerKind kind, const char *name);
-extern bool rc_lock_is_mark(const LOCKTAG *tag);
-extern bool rc_lock_is_marked(const LOCKTAG *tag, const LOCKTAG *mark);
-extern void rc_wake_now(RcWorkerKind kind, const char *name, int number);
-extern void rc_wake_at_commit(RcWorkerKind kind, const char *name, int number);
-extern void rc_cancel_at_commit(RcWorkerKind kind, const char *name,
-								int number);
-extern void rc_wake_stream(const char *stream, int workers);
-extern void rc_cancel_stream(const char *stream, int workers);
 
 /* ---- reply_queue.c: from a run worker to the backend that waits ---- */
 

@@ -2,26 +2,22 @@
  *
  * worker_lock.c
  *	  "Only one" of each worker, by a lock that dies with its holder, and the
- *	  way to find and wake that holder.
+ *	  way to find that holder.
  *
  * The lock only saves wasted work.  Nothing may rely on it for correctness:
  * that is what the fence in the commit is for (stream_offset.c, run_table.c).
  *
  *-------------------------------------------------------------------------
  */
-#include "worker/worker.h"
-
-#include <signal.h>
+#include "worker/worker_lock.h"
 
 #include "access/xact.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
-#include "storage/latch.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
 #include "storage/lwlock.h"
 #include "storage/proc.h"
-#include "storage/procarray.h"
 #include "utils/memutils.h"
 
 /*
@@ -37,20 +33,10 @@
 /* Added to the kind: somebody waits for the workers of that kind and name. */
 #define LOCK_MARK		0x20
 
-/* A worker to be woken when this transaction commits. */
-typedef struct Wake
-{
-	RcWorkerKind kind;
-	char		name[NAMEDATALEN];
-	int			number;
-	bool		cancel;			/* what it runs has been changed */
-} Wake;
-
-static List *wakes = NIL;
-static bool callback_registered = false;
-
 /* Tags of the locks that this process has taken. */
 static List *held = NIL;
+
+static bool callback_registered = false;
 
 static void make_tag(LOCKTAG *tag, Oid database, RcWorkerKind kind,
 					 const char *name, int number);
@@ -58,8 +44,6 @@ static void register_callback(void);
 static void keep_locks(void);
 static int	holder_of(const LOCKTAG *tag);
 static bool holds(PGPROC *proc, int partition, const LOCKTAG *tag);
-static Wake *add_wake(RcWorkerKind kind, const char *name, int number);
-static void wake_up(const Wake *wake);
 static void xact_callback(XactEvent event, void *arg);
 
 static void
@@ -158,6 +142,13 @@ rc_lock_holder(Oid database, RcWorkerKind kind, const char *name, int number)
 
 	make_tag(&tag, database, kind, name, number);
 	return holder_of(&tag);
+}
+
+/* Whether this database has a process for that. */
+bool
+rc_worker_alive(RcWorkerKind kind, const char *name, int number)
+{
+	return rc_lock_holder(MyDatabaseId, kind, name, number) != 0;
 }
 
 /*
@@ -287,79 +278,6 @@ rc_lock_holders(Oid database)
 	return pids;
 }
 
-/* Set the latch of a worker of this database. */
-void
-rc_wake_now(RcWorkerKind kind, const char *name, int number)
-{
-	int			pid = rc_lock_holder(MyDatabaseId, kind, name, number);
-	PGPROC	   *proc = pid == 0 ? NULL : BackendPidGetProc(pid);
-
-	if (proc != NULL)
-		SetLatch(&proc->procLatch);
-}
-
-/*
- * Set the latch of a worker of this database when the current transaction
- * commits.  A lost wake-up costs at most the 5 seconds after which every
- * worker looks by itself.
- */
-void
-rc_wake_at_commit(RcWorkerKind kind, const char *name, int number)
-{
-	(void) add_wake(kind, name, number);
-}
-
-/*
- * The same, and cancel the user's statement that it may be running: what that
- * is for has been changed, and it may never end.  See rc_statement_cancel().
- */
-void
-rc_cancel_at_commit(RcWorkerKind kind, const char *name, int number)
-{
-	add_wake(kind, name, number)->cancel = true;
-}
-
-/* All workers that a stream may have. */
-void
-rc_wake_stream(const char *stream, int workers)
-{
-	for (int i = 0; i < workers; i++)
-		rc_wake_at_commit(RC_WORKER_STREAM, stream, i);
-}
-
-void
-rc_cancel_stream(const char *stream, int workers)
-{
-	for (int i = 0; i < workers; i++)
-		rc_cancel_at_commit(RC_WORKER_STREAM, stream, i);
-}
-
-/* Whom to wake, once for each. */
-static Wake *
-add_wake(RcWorkerKind kind, const char *name, int number)
-{
-	MemoryContext old;
-	Wake	   *wake;
-	ListCell   *lc;
-
-	foreach(lc, wakes)
-	{
-		wake = (Wake *) lfirst(lc);
-		if (wake->kind == kind && wake->number == number &&
-			strcmp(wake->name, name) == 0)
-			return wake;
-	}
-	register_callback();
-	old = MemoryContextSwitchTo(TopTransactionContext);
-	wake = palloc0(sizeof(Wake));
-	wake->kind = kind;
-	strlcpy(wake->name, name, sizeof(wake->name));
-	wake->number = number;
-	wakes = lappend(wakes, wake);
-	MemoryContextSwitchTo(old);
-	return wake;
-}
-
 static void
 register_callback(void)
 {
@@ -370,40 +288,8 @@ register_callback(void)
 }
 
 static void
-wake_up(const Wake *wake)
-{
-	PGPROC	   *proc;
-	int			pid = rc_lock_holder(MyDatabaseId, wake->kind, wake->name,
-									 wake->number);
-
-	/* a publisher that does not run is the scheduler's to start */
-	if (pid == 0 && wake->kind == RC_WORKER_OUTBOX)
-		pid = rc_lock_holder(MyDatabaseId, RC_WORKER_SCHEDULER, "", 0);
-	proc = pid != 0 ? BackendPidGetProc(pid) : NULL;
-	if (proc == NULL)
-		return;
-	if (wake->cancel)
-		kill(pid, SIGUSR2);
-	SetLatch(&proc->procLatch);
-}
-
-/*
- * Whom to wake is looked for when the change can be seen, for one who started
- * just before would not see it; to look raises no error.
- */
-static void
 xact_callback(XactEvent event, void *arg)
 {
-	ListCell   *lc;
-
 	if (event == XACT_EVENT_PRE_COMMIT)
 		keep_locks();
-	if (event == XACT_EVENT_COMMIT)
-	{
-		foreach(lc, wakes)
-			wake_up((Wake *) lfirst(lc));
-	}
-	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT ||
-		event == XACT_EVENT_PREPARE)
-		wakes = NIL;
 }
