@@ -1,8 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * run_worker.c
- *	  The run worker: one run of a source, its tasks one after the other,
- *	  each tried again with backoff while its error may pass.
+ *	  The run worker: begins one run of a source, does its tasks one after
+ *	  the other (run_task.c), and writes down how it ended.
  *
  * A run that ends by an error leaves what was committed: cursor, offsets and
  * rows belong together, so the next run goes on from there.
@@ -12,21 +12,11 @@
 #include "worker/run_worker.h"
 
 #include "access/xact.h"
-#include "common/pg_prng.h"
 #include "miscadmin.h"
 #include "run_header.h"
 #include "storage/ipc.h"
 #include "utils/memutils.h"
-#include "utils/timestamp.h"
 #include "worker/worker_share.h"
-
-/* The longest wait before a retry, in ms, unless the API names a time. */
-#define MAX_RETRY_DELAY		(10 * 60 * 1000)
-
-/* While it waits, it looks this often whether its source is there, in ms. */
-#define LOOK_INTERVAL		5000
-
-typedef void (*TaskFunction) (RcRun *run);
 
 static void run_source(RcWorkerArgs *args);
 static RcRun *load_run(const RcWorkerArgs *args);
@@ -36,16 +26,6 @@ static void check_run(RcRun *run);
 static void run_tasks(RcRun *run);
 static void extract(RcRun *run, const char *name);
 static void load(RcRun *run);
-static void run_task(RcRun *run, const char *name, TaskFunction function);
-static ErrorData *try_task(RcRun *run, TaskFunction function);
-static void release(RcRun *run);
-static bool worth_a_retry(RcRun *run, const ErrorData *error, int attempt);
-static TimestampTz next_try(RcRun *run, int attempt, TimestampTz not_before);
-static void wait_until(RcRun *run, TimestampTz time);
-static ErrorData *source_gone(RcRun *run);
-static void set_task(RcRun *run, const char *name, const char *state,
-					 int attempt, TimestampTz next_try,
-					 const ErrorData *error);
 static void finish_run(RcRun *run, const char *state, const ErrorData *error);
 
 /*
@@ -94,7 +74,7 @@ run_source(RcWorkerArgs *args)
 	PG_CATCH();
 	{
 		error = rc_worker_recover(run->context, false);
-		release(run);
+		rc_run_release(run);
 	}
 	PG_END_TRY();
 
@@ -106,7 +86,7 @@ run_source(RcWorkerArgs *args)
 	}
 	if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
 	{
-		ErrorData  *gone = source_gone(run);
+		ErrorData  *gone = rc_run_source_gone(run);
 
 		error = gone != NULL ? gone : error;
 	}
@@ -171,7 +151,7 @@ poll_is_idle(RcRun *run)
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(run->context);
-	release(run);
+	rc_run_release(run);
 	return idle;
 }
 
@@ -234,7 +214,7 @@ run_tasks(RcRun *run)
 		return;
 	}
 	if (run->stream != NULL)
-		set_task(run, "load", "queued", 0, 0, NULL);
+		rc_run_set_task(run, "load", "queued", 0, 0, NULL);
 	PG_TRY();
 	{
 		extract(run, "extract");
@@ -244,14 +224,14 @@ run_tasks(RcRun *run)
 		ErrorData  *error = rc_worker_recover(run->context, false);
 
 		if (run->stream != NULL)
-			set_task(run, "load",
+			rc_run_set_task(run, "load",
 					 error->sqlerrcode == ERRCODE_QUERY_CANCELED ?
 					 "cancelled" : "upstream_failed", 0, 0, NULL);
 		ReThrowError(error);
 	}
 	PG_END_TRY();
 	if (run->stream != NULL)
-		run_task(run, "load", load);
+		rc_run_task(run, "load", load);
 }
 
 /* Read the source: what is new, or the windows of a backfill in turn. */
@@ -262,7 +242,7 @@ extract(RcRun *run, const char *name)
 
 	if (run->windows == NIL)
 	{
-		run_task(run, name, rc_run_extract);
+		rc_run_task(run, name, rc_run_extract);
 		return;
 	}
 	foreach(lc, run->windows)
@@ -279,7 +259,7 @@ extract(RcRun *run, const char *name)
 				(errmsg("source \"%s\": window %d of %d, from %s to %s",
 						run->source->name, foreach_current_index(lc) + 1,
 						list_length(run->windows), window->from, window->to)));
-		run_task(run, window->task, rc_run_extract);
+		rc_run_task(run, window->task, rc_run_extract);
 	}
 }
 
@@ -289,135 +269,21 @@ load(RcRun *run)
 	rc_destination_load(run->destination);
 }
 
-/*
- * Run one task until it succeeds or its error will not pass; then throw that.
- */
-static void
-run_task(RcRun *run, const char *name, TaskFunction function)
-{
-	run->task = name;
-	for (int attempt = 1;; attempt++)
-	{
-		ErrorData  *error;
-		TimestampTz not_before;
-		TimestampTz at;
-		bool		again;
-
-		set_task(run, name, "running", attempt, 0, NULL);
-		error = try_task(run, function);
-		if (error == NULL)
-		{
-			set_task(run, name, "success", attempt, 0, NULL);
-			return;
-		}
-		not_before = rc_run_quota(run, &run->quota);
-		again = worth_a_retry(run, error, attempt);
-		release(run);
-		if (!again)
-		{
-			set_task(run, name, error->sqlerrcode == ERRCODE_QUERY_CANCELED ?
-					 "cancelled" : "failed", attempt, 0, error);
-			ReThrowError(error);
-		}
-
-		at = next_try(run, attempt, not_before);
-		set_task(run, name, "up_for_retry", attempt, at, error);
-		ereport(NOTICE,
-				(errmsg("task \"%s\" failed at try %d of %d: %s", name,
-						attempt, run->source->retries + 1, error->message),
-				 error->detail ? errdetail_internal("%s", error->detail) : 0,
-				 errhint("It is tried again at %s.", timestamptz_to_str(at))));
-		FreeErrorData(error);
-		wait_until(run, at);
-	}
-}
-
-/* One try; returns its error, with no transaction left open. */
-static ErrorData *
-try_task(RcRun *run, TaskFunction function)
-{
-	ErrorData  *volatile error = NULL;
-
-	PG_TRY();
-	{
-		function(run);
-		release(run);
-	}
-	PG_CATCH();
-	{
-		error = rc_worker_recover(run->context, false);
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(run->context);
-	MemoryContextReset(run->batch_context);
-	return error;
-}
-
 /* Let go of what the task held abroad. */
-static void
-release(RcRun *run)
+void
+rc_run_release(RcRun *run)
 {
 	rc_reader_close(run->reader);
 	run->reader = NULL;
 	rc_destination_close(run->destination);
 }
 
-static bool
-worth_a_retry(RcRun *run, const ErrorData *error, int attempt)
-{
-	return error->sqlerrcode != ERRCODE_QUERY_CANCELED &&
-		attempt <= run->source->retries &&
-		rc_destination_may_pass(run->destination, error);
-}
-
-/*
- * When to try again: retry_delay, doubled with each try, a fifth more or less
- * so that many do not come at once, and not before the time the API named.
- */
-static TimestampTz
-next_try(RcRun *run, int attempt, TimestampTz not_before)
-{
-	double		delay = (double) run->source->retry_delay_ms;
-	TimestampTz at;
-
-	for (int i = 1; i < attempt && delay < MAX_RETRY_DELAY; i++)
-		delay *= 2;
-	delay = Min(delay, MAX_RETRY_DELAY);
-	delay *= 0.8 + 0.4 * pg_prng_double(&pg_global_prng_state);
-	at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), (int64) delay);
-	return Max(at, not_before);
-}
-
-/*
- * When the clock is set back in the meantime it is time, too.  It ends when
- * there is nothing to be tried again any more.
- */
-static void
-wait_until(RcRun *run, TimestampTz time)
-{
-	long		before = LONG_MAX;
-
-	for (;;)
-	{
-		ErrorData  *gone = source_gone(run);
-		long		ms = TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
-														 time);
-
-		if (gone != NULL)
-			ThrowErrorData(gone);
-		if (ms <= 0 || ms > before)
-			return;
-		before = ms;
-		rc_worker_wait(Min(ms, LOOK_INTERVAL));
-	}
-}
-
 /*
  * Why the run has no source any more, or NULL: see scheduler_gone.c, which ends it with
  * a cancel where it waits for something else.
  */
-static ErrorData *
-source_gone(RcRun *run)
+ErrorData *
+rc_run_source_gone(RcRun *run)
 {
 	ErrorData  *gone;
 
@@ -427,21 +293,6 @@ source_gone(RcRun *run)
 	rc_transaction_commit();
 	RESUME_CANCEL_INTERRUPTS();
 	return gone;
-}
-
-/*
- * Write down the state of a task, in a transaction of its own; with an error
- * also what the API said of the quota, which may be its cause.
- */
-static void
-set_task(RcRun *run, const char *name, const char *state, int attempt,
-		 TimestampTz next_try, const ErrorData *error)
-{
-	rc_transaction_begin();
-	if (error)
-		rc_source_quota(run->source, &run->quota);
-	rc_task_set(run->id, name, state, attempt, next_try, error);
-	rc_transaction_commit();
 }
 
 /*

@@ -73,6 +73,20 @@ typedef struct RcRun
 	RcMissing	missing;
 } RcRun;
 
+/* run_worker.c */
+extern void rc_run_release(RcRun *run);
+extern ErrorData *rc_run_source_gone(RcRun *run);
+
+/* run_task.c */
+typedef void (*RcTaskFunction) (RcRun *run);
+
+extern void rc_run_task(RcRun *run, const char *name,
+						RcTaskFunction function);
+extern void rc_run_set_task(RcRun *run, const char *name, const char *state,
+							int attempt, TimestampTz next_try,
+							const ErrorData *error);
+
+/* what the tasks do */
 extern void rc_run_extract(RcRun *run);
 extern TimestampTz rc_run_quota(RcRun *run, RcQuota *quota);
 extern bool rc_run_unchanged(RcRun *run);

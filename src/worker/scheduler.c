@@ -1,11 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * scheduler.c
- *	  The scheduler of a database: starts stream workers and runs that are
- *	  due, and removes old history.
+ *	  The scheduler of a database: looks now and then what is due, has it
+ *	  started, and removes old history.
  *
- * What is due is found by scheduler_due.c.  It never touches a record, and runs no SQL
- * of a user: it is connected as the bootstrap superuser.
+ * What is due is found by scheduler_due.c, and started by scheduler_start.c.
+ * It never touches a record, and runs no SQL of a user: it is connected as the
+ * bootstrap superuser.
  *
  *-------------------------------------------------------------------------
  */
@@ -24,21 +25,11 @@
 /* Old history is removed this often, in ms. */
 #define RETENTION_INTERVAL	(60 * 60 * 1000)
 
-/* How soon to look again whether a slot is free for a run, in ms. */
-#define SLOT_INTERVAL		100
-
 /* The longest wait of our own queries for a lock, in ms. */
 #define LOCK_PATIENCE		2000
 
-#define NO_SLOT \
-	"no free worker slot; max_worker_processes may have to be increased"
-
 MemoryContext rc_round_context;
 long		rc_next_look;
-
-/* As this round has seen them; -1, or not in the list: it has not yet. */
-static int	free_slots;
-static List *shares;
 
 /* Finds what is due, and adds it to a list of RcStart. */
 typedef List *(*Part) (List *starts);
@@ -48,20 +39,8 @@ static bool may_run(bool by_hand);
 static void round_of_work(void);
 static List *retry_after_reload(List *starts);
 static List *guarded(Part part, List *starts);
-static void start_all(List *starts);
-static int	start_guarded(const RcStart *what);
-static int	recover_part(void);
 static void settle_lost(List *lost);
 static void settle_child(const RcLostChild *child);
-static void start(const RcStart *what);
-static void start_run(const RcStart *what);
-static RcShare *share_of(Oid owner);
-static void make_room(const RcShare *share);
-static void make_room_for_calls(void);
-static int	count_free_slots(void);
-static void start_stream(const RcStart *what);
-static void say_waiting(const RcStart *what, const char *why);
-static bool refuse_owner(const RcStart *what);
 static void remove_history(void);
 
 /*
@@ -138,8 +117,6 @@ round_of_work(void)
 	static TimestampTz removed_at = 0;
 	List	   *starts = NIL;
 
-	free_slots = -1;
-	shares = NIL;
 	settle_lost(rc_children_look(&rc_next_look));
 	rc_transaction_begin();
 	if (!rc_extension_present())
@@ -165,54 +142,13 @@ round_of_work(void)
 		starts = guarded(rc_due_streams, starts);
 		starts = guarded(rc_due_watermarks, starts);
 	}
-	start_all(starts);
-	make_room_for_calls();
+	rc_start_all(starts);
 	MemoryContextSwitchTo(rc_round_context);
 	if (rc_time_passed(removed_at, RETENTION_INTERVAL))
 	{
 		removed_at = GetCurrentTimestamp();
 		remove_history();
 	}
-}
-
-/*
- * Each start is a part of its own.  Where one waits in vain for a lock, others
- * of the same owner are left for the next round, so that who locks all of his
- * rows does not make everybody wait for each.
- */
-static void
-start_all(List *starts)
-{
-	List	   *locked = NIL;
-	ListCell   *lc;
-
-	foreach(lc, starts)
-	{
-		const RcStart *what = (const RcStart *) lfirst(lc);
-
-		if (what->owner_name != NULL && list_member_oid(locked, what->owner))
-			continue;
-		if (start_guarded(what) == ERRCODE_LOCK_NOT_AVAILABLE)
-			locked = lappend_oid(locked, what->owner);
-	}
-}
-
-/* Returns the SQLSTATE of an error, or 0. */
-static int
-start_guarded(const RcStart *what)
-{
-	volatile int sqlstate = 0;
-
-	PG_TRY();
-	{
-		start(what);
-	}
-	PG_CATCH();
-	{
-		sqlstate = recover_part();
-	}
-	PG_END_TRY();
-	return sqlstate;
 }
 
 /* A setting, or a file that one names, may have been mended. */
@@ -246,7 +182,7 @@ guarded(Part part, List *starts)
 	}
 	PG_CATCH();
 	{
-		recover_part();
+		rc_round_recover();
 		result = starts;
 	}
 	PG_END_TRY();
@@ -258,8 +194,8 @@ guarded(Part part, List *starts)
  * In PG_CATCH, where a part of a round has failed: the others go on.  Returns
  * the SQLSTATE.
  */
-static int
-recover_part(void)
+int
+rc_round_recover(void)
 {
 	ErrorData  *error = rc_worker_recover(rc_round_context,
 										  geterrcode() != ERRCODE_LOCK_NOT_AVAILABLE);
@@ -296,7 +232,7 @@ settle_lost(List *lost)
 		}
 		PG_CATCH();
 		{
-			recover_part();
+			rc_round_recover();
 		}
 		PG_END_TRY();
 		MemoryContextSwitchTo(rc_round_context);
@@ -323,192 +259,6 @@ settle_child(const RcLostChild *child)
 		(void) rc_source_wait(child->what.name,
 							  psprintf("its worker could not connect: %s",
 									   error->message));
-}
-
-/* Start one worker, or say why not. */
-static void
-start(const RcStart *what)
-{
-	if (what->owner_name != NULL && refuse_owner(what))
-		return;
-	if (what->kind == RC_WORKER_STREAM)
-		start_stream(what);
-	else if (what->kind == RC_WORKER_RUN)
-		start_run(what);
-	else if (!rc_child_start(what) && what->kind != RC_WORKER_WATERMARKS)
-		make_room(NULL);
-}
-
-/* A run always finds a slot, but no more of them than its owner's share. */
-static void
-start_run(const RcStart *what)
-{
-	RcShare    *share = share_of(what->owner);
-
-	if (rc_share_must_leave(share))
-	{
-		say_waiting(what, rc_share_words(what->owner_name));
-		if (!rc_share_is_full(share))
-		{
-			share->wanted++;
-			make_room(share);
-		}
-	}
-	else if (rc_child_start(what))
-	{
-		share->others++;
-		say_waiting(what, NULL);
-	}
-	else
-	{
-		say_waiting(what, NO_SLOT);
-		share->wanted++;
-		make_room(share);
-	}
-}
-
-/* What a role has, as this round knows it. */
-static RcShare *
-share_of(Oid owner)
-{
-	RcShare    *share;
-	ListCell   *lc;
-
-	foreach(lc, shares)
-	{
-		share = (RcShare *) lfirst(lc);
-		if (share->owner == owner)
-			return share;
-	}
-	share = palloc(sizeof(RcShare));
-	rc_transaction_begin();
-	rc_share_look(owner, rc_children_pids(), share);
-	rc_children_add(share);
-	if (rc_share_marked(owner))
-		share->wanted++;
-	rc_transaction_commit();
-	shares = lappend(shares, share);
-	return share;
-}
-
-/* A run of the role wants a slot: see to it, and look again soon. */
-static void
-make_room(const RcShare *share)
-{
-	rc_transaction_begin();
-	if (rc_children_make_room(share))
-		rc_next_look = Min(rc_next_look, SLOT_INTERVAL);
-	rc_transaction_commit();
-}
-
-/*
- * Sessions want slots: rc_sync_now(), rc_drain(), rc_retry().  One that is
- * free already is theirs, unless the role has its share.
- */
-static void
-make_room_for_calls(void)
-{
-	List	   *owners;
-	ListCell   *lc;
-
-	if (!rc_lock_marked(RC_WORKER_SLOT, ""))
-		return;
-	rc_transaction_begin_in(rc_round_context);
-	owners = rc_share_waiting();
-	rc_transaction_commit();
-	foreach(lc, owners)
-	{
-		RcShare    *share = share_of(lfirst_oid(lc));
-
-		if (!rc_share_is_full(share) &&
-			(rc_share_must_leave(share) || count_free_slots() == 0))
-			make_room(share);
-	}
-}
-
-static int
-count_free_slots(void)
-{
-	int			n;
-
-	rc_transaction_begin();
-	n = rc_children_free_slots();
-	rc_transaction_commit();
-	return n;
-}
-
-/* A stream leaves a slot for runs, and others of the role's share to others. */
-static void
-start_stream(const RcStart *what)
-{
-	RcShare    *share = share_of(what->owner);
-
-	if (free_slots < 0)
-		free_slots = count_free_slots();
-	if (free_slots == 1)
-		say_waiting(what, "the last free worker slot is kept for runs; max_worker_processes may have to be increased");
-	else if (share->limited &&
-			 rc_share_used(share) + share->wanted >= rc_share_most())
-		say_waiting(what, rc_share_words(what->owner_name));
-	else if (free_slots == 0 || !rc_child_start(what))
-	{
-		free_slots = 0;
-		say_waiting(what, NO_SLOT);
-	}
-	else
-	{
-		free_slots--;
-		share->streams++;
-	}
-}
-
-/*
- * Something cannot be started now: the status says why until it can.  NULL:
- * it was started.
- */
-static void
-say_waiting(const RcStart *what, const char *why)
-{
-	rc_transaction_begin();
-	if (what->kind == RC_WORKER_STREAM && what->number == 0)
-		rc_stream_say(what->name, "waiting", why);
-	else if (what->kind == RC_WORKER_RUN && rc_source_wait(what->name, why) &&
-			 why != NULL)
-		ereport(LOG,
-				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
-				 errmsg("source \"%s\" is due, but cannot run: %s",
-						what->name, why)));
-	rc_transaction_commit();
-}
-
-/*
- * Whether no worker can connect as the owner: then the stream or the run has
- * failed with that.
- */
-static bool
-refuse_owner(const RcStart *what)
-{
-	bool		stream = (what->kind == RC_WORKER_STREAM);
-	ErrorData	error = {0};
-
-	rc_transaction_begin();
-	if (!OidIsValid(what->owner))
-		rc_role_lost(what->owner_name, stream ? "stream" : "source",
-					 what->name, &error);
-	else if (!rc_role_can_login(what->owner))
-	{
-		error.sqlerrcode = ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
-		error.message = stream ?
-			"the owner of the stream is not permitted to log in" :
-			"the owner of the source is not permitted to log in";
-		error.hint = "Workers connect as the owner: give it LOGIN, or make another role the owner.";
-	}
-	if (error.message != NULL && stream)
-		(void) rc_stream_fail(what->name, &error);
-	else if (error.message != NULL)
-		rc_run_refuse(what->run, what->name, &error);
-	rc_transaction_commit();
-	return error.message != NULL;
 }
 
 /* Ended runs and resolved dead letters older than keep_history go. */

@@ -29,4 +29,10 @@ extern void rc_cancel_all(void);
 extern List *rc_due_watermarks(List *starts);
 extern void rc_due_pause(RcWorkerKind kind, const char *name);
 
+/* scheduler.c */
+extern int	rc_round_recover(void);
+
+/* scheduler_start.c */
+extern void rc_start_all(List *starts);
+
 #endif							/* RC_DUE_H */

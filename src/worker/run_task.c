@@ -1,0 +1,157 @@
+/*-------------------------------------------------------------------------
+ *
+ * run_task.c
+ *	  One task of a run: tried, and tried again with backoff while its error
+ *	  may pass, with its state written down at each step.
+ *
+ * It knows nothing of what the task does.  No transaction is open between two
+ * tries, nor anything abroad.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "worker/run_worker.h"
+
+#include "access/xact.h"
+#include "common/pg_prng.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+/* The longest wait before a retry, in ms, unless the API names a time. */
+#define MAX_RETRY_DELAY		(10 * 60 * 1000)
+
+/* While it waits, it looks this often whether its source is there, in ms. */
+#define LOOK_INTERVAL		5000
+
+static ErrorData *try_task(RcRun *run, RcTaskFunction function);
+static bool worth_a_retry(RcRun *run, const ErrorData *error, int attempt);
+static TimestampTz next_try(RcRun *run, int attempt, TimestampTz not_before);
+static void wait_until(RcRun *run, TimestampTz time);
+
+/*
+ * Run one task until it succeeds or its error will not pass; then throw that.
+ */
+void
+rc_run_task(RcRun *run, const char *name, RcTaskFunction function)
+{
+	run->task = name;
+	for (int attempt = 1;; attempt++)
+	{
+		ErrorData  *error;
+		TimestampTz not_before;
+		TimestampTz at;
+		bool		again;
+
+		rc_run_set_task(run, name, "running", attempt, 0, NULL);
+		error = try_task(run, function);
+		if (error == NULL)
+		{
+			rc_run_set_task(run, name, "success", attempt, 0, NULL);
+			return;
+		}
+		not_before = rc_run_quota(run, &run->quota);
+		again = worth_a_retry(run, error, attempt);
+		rc_run_release(run);
+		if (!again)
+		{
+			rc_run_set_task(run, name, error->sqlerrcode == ERRCODE_QUERY_CANCELED ?
+					 "cancelled" : "failed", attempt, 0, error);
+			ReThrowError(error);
+		}
+
+		at = next_try(run, attempt, not_before);
+		rc_run_set_task(run, name, "up_for_retry", attempt, at, error);
+		ereport(NOTICE,
+				(errmsg("task \"%s\" failed at try %d of %d: %s", name,
+						attempt, run->source->retries + 1, error->message),
+				 error->detail ? errdetail_internal("%s", error->detail) : 0,
+				 errhint("It is tried again at %s.", timestamptz_to_str(at))));
+		FreeErrorData(error);
+		wait_until(run, at);
+	}
+}
+
+/* One try; returns its error, with no transaction left open. */
+static ErrorData *
+try_task(RcRun *run, RcTaskFunction function)
+{
+	ErrorData  *volatile error = NULL;
+
+	PG_TRY();
+	{
+		function(run);
+		rc_run_release(run);
+	}
+	PG_CATCH();
+	{
+		error = rc_worker_recover(run->context, false);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(run->context);
+	MemoryContextReset(run->batch_context);
+	return error;
+}
+
+static bool
+worth_a_retry(RcRun *run, const ErrorData *error, int attempt)
+{
+	return error->sqlerrcode != ERRCODE_QUERY_CANCELED &&
+		attempt <= run->source->retries &&
+		rc_destination_may_pass(run->destination, error);
+}
+
+/*
+ * When to try again: retry_delay, doubled with each try, a fifth more or less
+ * so that many do not come at once, and not before the time the API named.
+ */
+static TimestampTz
+next_try(RcRun *run, int attempt, TimestampTz not_before)
+{
+	double		delay = (double) run->source->retry_delay_ms;
+	TimestampTz at;
+
+	for (int i = 1; i < attempt && delay < MAX_RETRY_DELAY; i++)
+		delay *= 2;
+	delay = Min(delay, MAX_RETRY_DELAY);
+	delay *= 0.8 + 0.4 * pg_prng_double(&pg_global_prng_state);
+	at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), (int64) delay);
+	return Max(at, not_before);
+}
+
+/*
+ * When the clock is set back in the meantime it is time, too.  It ends when
+ * there is nothing to be tried again any more.
+ */
+static void
+wait_until(RcRun *run, TimestampTz time)
+{
+	long		before = LONG_MAX;
+
+	for (;;)
+	{
+		ErrorData  *gone = rc_run_source_gone(run);
+		long		ms = TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
+														 time);
+
+		if (gone != NULL)
+			ThrowErrorData(gone);
+		if (ms <= 0 || ms > before)
+			return;
+		before = ms;
+		rc_worker_wait(Min(ms, LOOK_INTERVAL));
+	}
+}
+
+/*
+ * Write down the state of a task, in a transaction of its own; with an error
+ * also what the API said of the quota, which may be its cause.
+ */
+void
+rc_run_set_task(RcRun *run, const char *name, const char *state, int attempt,
+		 TimestampTz next_try, const ErrorData *error)
+{
+	rc_transaction_begin();
+	if (error)
+		rc_source_quota(run->source, &run->quota);
+	rc_task_set(run->id, name, state, attempt, next_try, error);
+	rc_transaction_commit();
+}

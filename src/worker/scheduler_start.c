@@ -1,0 +1,266 @@
+/*-------------------------------------------------------------------------
+ *
+ * scheduler_start.c
+ *	  Starts what the scheduler has found due, as far as there are worker
+ *	  slots and its owner's share allows it; what cannot be started is told
+ *	  in its state.
+ *
+ * It must not wait for a slot: the next round looks again.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "worker/scheduler_due.h"
+
+#include "miscadmin.h"
+
+/* How soon to look again whether a slot is free for a run, in ms. */
+#define SLOT_INTERVAL		100
+
+#define NO_SLOT \
+	"no free worker slot; max_worker_processes may have to be increased"
+
+/* What this round has seen. */
+typedef struct Round
+{
+	int			free_slots;		/* -1: it has not looked yet */
+	List	   *shares;			/* RcShare, of roles that it has looked at */
+} Round;
+
+static int	start_guarded(Round *round, const RcStart *what);
+static void start(Round *round, const RcStart *what);
+static void start_run(Round *round, const RcStart *what);
+static RcShare *share_of(Round *round, Oid owner);
+static void make_room(const RcShare *share);
+static void make_room_for_calls(Round *round);
+static int	count_free_slots(void);
+static void start_stream(Round *round, const RcStart *what);
+static void say_waiting(const RcStart *what, const char *why);
+static bool refuse_owner(const RcStart *what);
+
+/*
+ * Each start is a part of its own.  Where one waits in vain for a lock, others
+ * of the same owner are left for the next round, so that who locks all of his
+ * rows does not make everybody wait for each.
+ */
+void
+rc_start_all(List *starts)
+{
+	Round		round = {.free_slots = -1};
+	List	   *locked = NIL;
+	ListCell   *lc;
+
+	foreach(lc, starts)
+	{
+		const RcStart *what = (const RcStart *) lfirst(lc);
+
+		if (what->owner_name != NULL && list_member_oid(locked, what->owner))
+			continue;
+		if (start_guarded(&round, what) == ERRCODE_LOCK_NOT_AVAILABLE)
+			locked = lappend_oid(locked, what->owner);
+	}
+	make_room_for_calls(&round);
+}
+
+/* Returns the SQLSTATE of an error, or 0. */
+static int
+start_guarded(Round *round, const RcStart *what)
+{
+	volatile int sqlstate = 0;
+
+	PG_TRY();
+	{
+		start(round, what);
+	}
+	PG_CATCH();
+	{
+		sqlstate = rc_round_recover();
+	}
+	PG_END_TRY();
+	return sqlstate;
+}
+
+/* Start one worker, or say why not. */
+static void
+start(Round *round, const RcStart *what)
+{
+	if (what->owner_name != NULL && refuse_owner(what))
+		return;
+	if (what->kind == RC_WORKER_STREAM)
+		start_stream(round, what);
+	else if (what->kind == RC_WORKER_RUN)
+		start_run(round, what);
+	else if (!rc_child_start(what) && what->kind != RC_WORKER_WATERMARKS)
+		make_room(NULL);
+}
+
+/* A run always finds a slot, but no more of them than its owner's share. */
+static void
+start_run(Round *round, const RcStart *what)
+{
+	RcShare    *share = share_of(round, what->owner);
+
+	if (rc_share_must_leave(share))
+	{
+		say_waiting(what, rc_share_words(what->owner_name));
+		if (!rc_share_is_full(share))
+		{
+			share->wanted++;
+			make_room(share);
+		}
+	}
+	else if (rc_child_start(what))
+	{
+		share->others++;
+		say_waiting(what, NULL);
+	}
+	else
+	{
+		say_waiting(what, NO_SLOT);
+		share->wanted++;
+		make_room(share);
+	}
+}
+
+/* What a role has, as this round knows it. */
+static RcShare *
+share_of(Round *round, Oid owner)
+{
+	RcShare    *share;
+	ListCell   *lc;
+
+	foreach(lc, round->shares)
+	{
+		share = (RcShare *) lfirst(lc);
+		if (share->owner == owner)
+			return share;
+	}
+	share = palloc(sizeof(RcShare));
+	rc_transaction_begin();
+	rc_share_look(owner, rc_children_pids(), share);
+	rc_children_add(share);
+	if (rc_share_marked(owner))
+		share->wanted++;
+	rc_transaction_commit();
+	round->shares = lappend(round->shares, share);
+	return share;
+}
+
+/* A run of the role wants a slot: see to it, and look again soon. */
+static void
+make_room(const RcShare *share)
+{
+	rc_transaction_begin();
+	if (rc_children_make_room(share))
+		rc_next_look = Min(rc_next_look, SLOT_INTERVAL);
+	rc_transaction_commit();
+}
+
+/*
+ * Sessions want slots: rc_sync_now(), rc_drain(), rc_retry().  One that is
+ * free already is theirs, unless the role has its share.
+ */
+static void
+make_room_for_calls(Round *round)
+{
+	List	   *owners;
+	ListCell   *lc;
+
+	if (!rc_lock_marked(RC_WORKER_SLOT, ""))
+		return;
+	rc_transaction_begin_in(rc_round_context);
+	owners = rc_share_waiting();
+	rc_transaction_commit();
+	foreach(lc, owners)
+	{
+		RcShare    *share = share_of(round, lfirst_oid(lc));
+
+		if (!rc_share_is_full(share) &&
+			(rc_share_must_leave(share) || count_free_slots() == 0))
+			make_room(share);
+	}
+}
+
+static int
+count_free_slots(void)
+{
+	int			n;
+
+	rc_transaction_begin();
+	n = rc_children_free_slots();
+	rc_transaction_commit();
+	return n;
+}
+
+/* A stream leaves a slot for runs, and others of the role's share to others. */
+static void
+start_stream(Round *round, const RcStart *what)
+{
+	RcShare    *share = share_of(round, what->owner);
+
+	if (round->free_slots < 0)
+		round->free_slots = count_free_slots();
+	if (round->free_slots == 1)
+		say_waiting(what, "the last free worker slot is kept for runs; max_worker_processes may have to be increased");
+	else if (share->limited &&
+			 rc_share_used(share) + share->wanted >= rc_share_most())
+		say_waiting(what, rc_share_words(what->owner_name));
+	else if (round->free_slots == 0 || !rc_child_start(what))
+	{
+		round->free_slots = 0;
+		say_waiting(what, NO_SLOT);
+	}
+	else
+	{
+		round->free_slots--;
+		share->streams++;
+	}
+}
+
+/*
+ * Something cannot be started now: the status says why until it can.  NULL:
+ * it was started.
+ */
+static void
+say_waiting(const RcStart *what, const char *why)
+{
+	rc_transaction_begin();
+	if (what->kind == RC_WORKER_STREAM && what->number == 0)
+		rc_stream_say(what->name, "waiting", why);
+	else if (what->kind == RC_WORKER_RUN && rc_source_wait(what->name, why) &&
+			 why != NULL)
+		ereport(LOG,
+				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+				 errmsg("source \"%s\" is due, but cannot run: %s",
+						what->name, why)));
+	rc_transaction_commit();
+}
+
+/*
+ * Whether no worker can connect as the owner: then the stream or the run has
+ * failed with that.
+ */
+static bool
+refuse_owner(const RcStart *what)
+{
+	bool		stream = (what->kind == RC_WORKER_STREAM);
+	ErrorData	error = {0};
+
+	rc_transaction_begin();
+	if (!OidIsValid(what->owner))
+		rc_role_lost(what->owner_name, stream ? "stream" : "source",
+					 what->name, &error);
+	else if (!rc_role_can_login(what->owner))
+	{
+		error.sqlerrcode = ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
+		error.message = stream ?
+			"the owner of the stream is not permitted to log in" :
+			"the owner of the source is not permitted to log in";
+		error.hint = "Workers connect as the owner: give it LOGIN, or make another role the owner.";
+	}
+	if (error.message != NULL && stream)
+		(void) rc_stream_fail(what->name, &error);
+	else if (error.message != NULL)
+		rc_run_refuse(what->run, what->name, &error);
+	rc_transaction_commit();
+	return error.message != NULL;
+}
