@@ -9,6 +9,7 @@
  */
 #include "worker/outbox_worker.h"
 
+#include "access/xact.h"
 #include "access/xlog.h"
 #include "access/xlog_internal.h"
 #include "utils/timestamp.h"
@@ -27,6 +28,8 @@ rc_out_hand_over(RcPublisher *publisher, List *messages)
 	TimestampTz now = GetCurrentTimestamp();
 	int			done = 0;
 	ListCell   *lc;
+
+	Assert(!IsTransactionState());
 
 	/* with synchronous_commit = off a visible row may not be on disk yet */
 	if (messages != NIL)

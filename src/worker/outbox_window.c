@@ -13,6 +13,7 @@
  */
 #include "worker/outbox_worker.h"
 
+#include "access/xact.h"
 #include "miscadmin.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
@@ -50,8 +51,7 @@ static void note_topic(const RcOutboxTopic *found);
 static void note_damage(const char *words);
 
 /*
- * See which topics have messages, in a transaction.  Where that cannot be
- * read, the caller aborts and calls rc_out_list_readable().
+ * See which topics have messages.  Where that cannot be read, the caller aborts and calls rc_out_list_readable().
  */
 void
 rc_out_list_topics(void)
@@ -59,6 +59,7 @@ rc_out_list_topics(void)
 	bool		were_many = many;
 	List	   *listed;
 
+	Assert(IsTransactionState());
 	move_window();
 	listed = rc_outbox_topics(begins_after[0] ? begins_after : NULL,
 							  WINDOW_TOPICS);

@@ -5,8 +5,8 @@
  *	  for it: notices and errors travel as in parallel query.
  *
  * A backend that is gone is no error: its going is told by a signal (see
- * worker_request.c).  The scheduler's queue is there only until the worker is connected
- * (see worker_children.c).
+ * worker_request.c).  The scheduler's queue is there only until the worker is
+ * connected (see worker_children.c).
  *
  *-------------------------------------------------------------------------
  */
@@ -14,6 +14,7 @@
 
 #include "libpq/pqformat.h"
 #include "libpq/pqmq.h"
+#include "miscadmin.h"
 #include "storage/proc.h"
 #include "storage/shm_mq.h"
 #include "utils/resowner.h"
@@ -31,6 +32,7 @@ rc_queue_attach(dsm_handle handle)
 	dsm_segment *segment;
 	shm_mq	   *queue;
 
+	Assert(attached == NULL && !OidIsValid(MyDatabaseId));
 	if (handle == 0)
 		return;
 	CurrentResourceOwner = ResourceOwnerCreate(NULL, "rappel_conso queue");

@@ -101,6 +101,7 @@ rc_due_dead_runs(List *starts)
 static void
 mark_dead_run(const char *source)
 {
+	Assert(IsTransactionState());
 	PG_TRY();
 	{
 		(void) rc_run_abandon(source);

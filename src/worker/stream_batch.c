@@ -10,6 +10,7 @@
  */
 #include "worker/stream_consumer.h"
 
+#include "access/xact.h"
 #include "run_header.h"
 #include "utils/memutils.h"
 
@@ -34,6 +35,8 @@ rc_consume_batch(RcConsumption *c, RcRecord *records, int n, RcCounts *total)
 	int			ndone = 0;
 	int			applied;
 
+	Assert(!IsTransactionState());
+	Assert(n > 0);
 	MemoryContextSwitchTo(c->batch_context);
 	last = palloc(sizeof(int) * c->n);
 	done = palloc0(sizeof(RcPartition) * c->n);

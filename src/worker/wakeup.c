@@ -105,6 +105,7 @@ add_wake(RcWorkerKind kind, const char *name, int number)
 	Wake	   *wake;
 	ListCell   *lc;
 
+	Assert(IsTransactionState());
 	foreach(lc, wakes)
 	{
 		wake = (Wake *) lfirst(lc);

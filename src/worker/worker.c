@@ -262,13 +262,15 @@ rc_client_id(const char *name)
 }
 
 /*
- * Wait for the latch or the time, outside a transaction; handles interrupts
- * and a reload of the configuration.  A worker that goes on has nothing to
+ * Wait for the latch or the time; handles interrupts and a reload of the
+ * configuration.  A worker that goes on has nothing to
  * cancel while it waits.
  */
 void
 rc_worker_wait(long timeout_ms)
 {
+	Assert(!IsTransactionState());
+
 	/* a reload that was asked for in a library's wait is not to wait, too */
 	if (!ConfigReloadPending)
 		(void) WaitLatch(MyLatch,
@@ -364,6 +366,7 @@ rc_worker_recover(MemoryContext keep, bool report)
 	UnlockBuffers();
 	LockErrorCleanup();
 	AbortOutOfAnyTransaction();
+	Assert(!IsTransactionState());
 	if (MyReplicationSlot != NULL)
 		ReplicationSlotRelease();
 	jit_reset_after_error();

@@ -14,6 +14,7 @@
 
 #include <signal.h>
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "libpq/pqformat.h"
 #include "libpq/pqmq.h"
@@ -171,7 +172,7 @@ rc_child_exists(RcWorkerKind kind, const char *name, int number)
 	return false;
 }
 
-/* Start one; false when there is no free slot.  Outside a transaction. */
+/* Start one; false when there is no free slot. */
 bool
 rc_child_start(const RcStart *what)
 {
@@ -182,6 +183,7 @@ rc_child_start(const RcStart *what)
 	shm_mq	   *queue;
 	bool		started;
 
+	Assert(!IsTransactionState());
 	child->kind = what->kind;
 	strlcpy(child->name, what->name, sizeof(child->name));
 	child->number = what->number;

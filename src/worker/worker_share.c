@@ -12,6 +12,7 @@
  */
 #include "worker/worker_share.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -30,7 +31,7 @@ rc_share_most(void)
 
 /*
  * Which workers a role has now, but for processes that the caller counts by
- * itself: "but" is an array of their PIDs, as text.  In a transaction.
+ * itself: "but" is an array of their PIDs, as text.
  */
 void
 rc_share_look(Oid owner, const char *but, RcShare *share)
@@ -38,6 +39,7 @@ rc_share_look(Oid owner, const char *but, RcShare *share)
 	RcQueryScope scope;
 	RcParams	params = {0};
 
+	Assert(IsTransactionState());
 	memset(share, 0, sizeof(RcShare));
 	share->owner = owner;
 	share->limited = !superuser_arg(owner);
@@ -110,7 +112,7 @@ rc_share_marked(Oid owner)
 	return rc_lock_marked(RC_WORKER_SLOT, psprintf("%u", owner));
 }
 
-/* The roles that sessions want worker slots for.  In a transaction. */
+/* The roles that sessions want worker slots for. */
 List *
 rc_share_waiting(void)
 {
@@ -119,6 +121,7 @@ rc_share_waiting(void)
 	List	   *owners = NIL;
 	uint64		n;
 
+	Assert(IsTransactionState());
 	rc_query_begin(&scope);
 	n = rc_query("SELECT r.oid FROM pg_catalog.pg_roles r WHERE r.rolname IN"
 				 " (SELECT owner FROM rappel_conso.stream"
