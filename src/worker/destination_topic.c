@@ -24,7 +24,10 @@ static void note_targets(RcTopicDestination *topic);
 static RcDestination *
 topic_make(RcRun *run)
 {
-	return palloc0(sizeof(RcTopicDestination));
+	RcTopicDestination *topic = palloc0(sizeof(RcTopicDestination));
+
+	topic->consumer = rc_stream_consumer_create();
+	return &topic->base;
 }
 
 /* A producer and the topic.  Where that was made anew, nothing is sent yet. */
@@ -213,7 +216,9 @@ topic_commit(RcDestination *destination, RcSending *sending)
 static bool
 topic_may_pass(const RcDestination *destination, const ErrorData *error)
 {
-	return rc_stream_may_pass(error);
+	const RcTopicDestination *topic = (const RcTopicDestination *) destination;
+
+	return rc_stream_may_pass(topic->consumer, error);
 }
 
 /* The stream is that whose work the load does. */
@@ -225,7 +230,7 @@ topic_close(RcDestination *destination)
 	if (topic->producer != NULL)
 		rc_kafka_close(topic->producer);
 	topic->producer = NULL;
-	rc_stream_close();
+	rc_stream_close(topic->consumer);
 }
 
 const RcDestinationClass rc_topic_class = {

@@ -16,7 +16,10 @@
 typedef struct RcTopicDestination
 {
 	RcDestination base;
-	RcKafka    *producer;		/* released after each try of a task */
+	/* released after each try of a task */
+	RcKafka    *producer;
+	RcStreamConsumer *consumer; /* works where no stream worker does */
+
 	int			partitions;		/* of the topic; 0: it is missing */
 	bool		anew;			/* but the stream stands in the old one */
 	List	   *targets;		/* RcTarget: what was published */

@@ -25,7 +25,8 @@
 static void drain(RcWorkerArgs *args);
 static void check_can_drain(RcStream *stream);
 static List *current_ends(RcStream *stream);
-static void drain_to(RcStream *stream, List *targets);
+static void drain_to(RcStreamConsumer *consumer, RcStream *stream,
+					 List *targets);
 static void check_still_read(const char *name, List *targets);
 static void get_totals(RcStream *stream, RcCounts *counts);
 
@@ -43,14 +44,15 @@ static void
 drain(RcWorkerArgs *args)
 {
 	RcStream   *stream = rc_request_begin(args, RC_WORKER_DRAIN);
+	RcStreamConsumer *consumer = rc_stream_consumer_create();
 	RcCounts	before;
 	RcCounts	after;
 	int64		values[5];
 
 	check_can_drain(stream);
 	get_totals(stream, &before);
-	drain_to(stream, current_ends(stream));
-	rc_stream_close();
+	drain_to(consumer, stream, current_ends(stream));
+	rc_stream_close(consumer);
 
 	get_totals(stream, &after);
 	values[0] = after.fetched - before.fetched;
@@ -93,7 +95,7 @@ current_ends(RcStream *stream)
 
 /* Until all targets are reached, by whoever works for the stream. */
 static void
-drain_to(RcStream *stream, List *targets)
+drain_to(RcStreamConsumer *consumer, RcStream *stream, List *targets)
 {
 	MemoryContext context = CurrentMemoryContext;
 	MemoryContext look_context = AllocSetContextCreate(context,
@@ -126,7 +128,8 @@ drain_to(RcStream *stream, List *targets)
 			rc_worker_wait(LOOK_INTERVAL);
 		else
 		{
-			rc_stream_consume(stream->name, -1, targets, true, &counts);
+			rc_stream_consume(consumer, stream->name, -1, targets, true,
+							  &counts);
 			MemoryContextSwitchTo(context);
 			rc_stream_give(stream);
 		}

@@ -35,7 +35,7 @@ typedef struct Wait
 } Wait;
 
 static void add_left_behind(RcTopicDestination *topic);
-static void wait_for_stream(RcRun *run, List *targets);
+static void wait_for_stream(RcTopicDestination *topic);
 static void check_stream(RcRun *run, bool worked, Wait *wait);
 static void hear_stream(RcRun *run, const RcStream *stream, Wait *wait);
 static void note_progress(const char *stream, Wait *wait);
@@ -46,7 +46,7 @@ static bool have_it_tried(const char *stream);
 static void check_topics(const RcRun *run, const RcStream *stream);
 static bool can_consume(const RcRun *run);
 pg_noreturn static void raise_not_worked(RcRun *run);
-static void consume_here(RcRun *run, List *targets);
+static void consume_here(RcTopicDestination *topic);
 
 /*
  * Wait for the stream, or do its work.  Errors: those of the stream when it
@@ -73,7 +73,7 @@ rc_topic_load(RcDestination *destination)
 	rc_lock_mark(RC_WORKER_STREAM, run->stream->name, true);
 	PG_TRY();
 	{
-		wait_for_stream(run, topic->targets);
+		wait_for_stream(topic);
 	}
 	PG_FINALLY();
 	{
@@ -84,8 +84,9 @@ rc_topic_load(RcDestination *destination)
 
 /* Until it has passed what was published. */
 static void
-wait_for_stream(RcRun *run, List *targets)
+wait_for_stream(RcTopicDestination *topic)
 {
+	RcRun	   *run = topic->base.run;
 	bool		woken = false;
 	Wait		wait = {0};
 
@@ -96,7 +97,7 @@ wait_for_stream(RcRun *run, List *targets)
 		bool		worked;
 
 		rc_transaction_begin_in(run->batch_context);
-		reached = rc_targets_reached(run->stream->name, targets);
+		reached = rc_targets_reached(run->stream->name, topic->targets);
 		worked = rc_stream_worked(run->stream);
 		if (!reached)
 			check_stream(run, worked, &wait);
@@ -114,7 +115,7 @@ wait_for_stream(RcRun *run, List *targets)
 		if (worked || !can_consume(run))
 			rc_worker_wait(LOOK_INTERVAL);
 		else
-			consume_here(run, targets);
+			consume_here(topic);
 	}
 }
 
@@ -318,19 +319,21 @@ raise_not_worked(RcRun *run)
  * error the run waits for its next try, and others may be luckier meanwhile.
  */
 static void
-consume_here(RcRun *run, List *targets)
+consume_here(RcTopicDestination *topic)
 {
+	const RcStream *stream = topic->base.run->stream;
 	RcCounts	counts = {0};
 
-	if (!rc_stream_take(run->stream))
+	if (!rc_stream_take(stream))
 		return;
 	PG_TRY();
 	{
-		rc_stream_consume(run->stream->name, -1, targets, false, &counts);
+		rc_stream_consume(topic->consumer, stream->name, -1, topic->targets,
+						  false, &counts);
 	}
 	PG_FINALLY();
 	{
-		rc_stream_give(run->stream);
+		rc_stream_give(stream);
 		rc_wake_now(RC_WORKER_SCHEDULER, "", 0);
 	}
 	PG_END_TRY();

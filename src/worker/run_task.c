@@ -54,7 +54,7 @@ rc_run_task(RcRun *run, const char *name, RcTaskFunction function)
 		if (!again)
 		{
 			rc_run_set_task(run, name, error->sqlerrcode == ERRCODE_QUERY_CANCELED ?
-					 "cancelled" : "failed", attempt, 0, error);
+							"cancelled" : "failed", attempt, 0, error);
 			ReThrowError(error);
 		}
 
@@ -147,7 +147,7 @@ wait_until(RcRun *run, TimestampTz time)
  */
 void
 rc_run_set_task(RcRun *run, const char *name, const char *state, int attempt,
-		 TimestampTz next_try, const ErrorData *error)
+				TimestampTz next_try, const ErrorData *error)
 {
 	rc_transaction_begin();
 	if (error)

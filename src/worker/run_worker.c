@@ -225,8 +225,8 @@ run_tasks(RcRun *run)
 
 		if (run->stream != NULL)
 			rc_run_set_task(run, "load",
-					 error->sqlerrcode == ERRCODE_QUERY_CANCELED ?
-					 "cancelled" : "upstream_failed", 0, 0, NULL);
+							error->sqlerrcode == ERRCODE_QUERY_CANCELED ?
+							"cancelled" : "upstream_failed", 0, 0, NULL);
 		ReThrowError(error);
 	}
 	PG_END_TRY();

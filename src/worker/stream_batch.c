@@ -26,7 +26,7 @@ static void advance_partitions(RcConsumption *c, RcRecord *records, int n,
 int
 rc_consume_batch(RcConsumption *c, RcRecord *records, int n, RcCounts *total)
 {
-	bool		proving = rc_proof_wanted();
+	bool		proving = rc_proof_wanted(c);
 	RcCounts	counts = {0};
 	RcPart	   *parts;
 	int			nparts;

@@ -12,6 +12,7 @@
  */
 #include "worker/stream_consumer.h"
 
+#include "access/xact.h"
 #include "miscadmin.h"
 #include "postmaster/interrupt.h"
 #include "run_header.h"
@@ -25,22 +26,29 @@
 /* How long a run waits until Kafka's group has its offsets, in ms. */
 #define GROUP_PATIENCE		10000
 
-static RcConsumption *current = NULL;
-static RcKafka *consumer = NULL;
-
-static void consume(List *targets, RcCounts *counts);
-static bool open_stream(const char *name, int number, bool even_paused);
+static void consume(RcConsumption *c, List *targets, RcCounts *counts);
+static bool open_stream(RcStreamConsumer *consumer, const char *name,
+						int number, bool even_paused);
+static void close_stream(RcStreamConsumer *consumer);
 static void wait_for_topic(RcConsumption *c);
 static void say_table_made(const RcStream *stream);
-static void open_consumer(const char *name, int number);
-static bool still_wanted(void);
-static bool definition_current(void);
-static bool granted(void);
-static bool apply_fetched(RcRecord *records, int n, RcCounts *counts,
-						  int *applied);
-static void rest(long timeout_ms);
-static bool idle(bool at_end);
-static bool passed(List *targets);
+static void open_kafka(RcStreamConsumer *consumer, const char *name,
+					   int number);
+static bool still_wanted(RcConsumption *c);
+static bool definition_current(RcConsumption *c);
+static bool granted(RcConsumption *c);
+static bool apply_fetched(RcConsumption *c, RcRecord *records, int n,
+						  RcCounts *counts, int *applied);
+static void rest(RcKafka *kafka, long timeout_ms);
+static bool idle(RcConsumption *c, bool at_end);
+static bool passed(const RcConsumption *c, List *targets);
+
+/* A consumer of one stream, that lives as long as the process. */
+RcStreamConsumer *
+rc_stream_consumer_create(void)
+{
+	return MemoryContextAllocZero(TopMemoryContext, sizeof(RcStreamConsumer));
+}
 
 /*
  * Consume a stream until its definition changes, or, with targets, until all
@@ -50,21 +58,22 @@ static bool passed(List *targets);
  * nothing is lost by them.
  */
 void
-rc_stream_consume(const char *name, int number, List *targets,
-				  bool even_paused, RcCounts *counts)
+rc_stream_consume(RcStreamConsumer *consumer, const char *name, int number,
+				  List *targets, bool even_paused, RcCounts *counts)
 {
 	MemoryContext caller = CurrentMemoryContext;
 
-	if (open_stream(name, number, even_paused))
-		consume(targets, counts);
+	Assert(!IsTransactionState());
+	Assert(number >= 0 || targets != NIL);
+	if (open_stream(consumer, name, number, even_paused))
+		consume(consumer->current, targets, counts);
 	MemoryContextSwitchTo(caller);
 }
 
 /* Until what is open is not wanted any more, or all targets are passed. */
 static void
-consume(List *targets, RcCounts *counts)
+consume(RcConsumption *c, List *targets, RcCounts *counts)
 {
-	RcConsumption *c = current;
 	RcRecord   *records;
 	bool		applied = false;
 
@@ -73,14 +82,14 @@ consume(List *targets, RcCounts *counts)
 
 	for (;;)
 	{
-		int			n = rc_proof_wanted() ? rc_proof_fetch(c, records) :
+		int			n = rc_proof_wanted(c) ? rc_proof_fetch(c, records) :
 			rc_consumer_fetch(c->kafka, records, c->stream->batch_size,
 							  RC_CONSUME_BYTES);
 
 		if (n > 0)
 		{
 			int			done;
-			bool		whole = apply_fetched(records, n, counts, &done);
+			bool		whole = apply_fetched(c, records, n, counts, &done);
 
 			applied = true;
 			rc_consumer_release(c->kafka);
@@ -101,7 +110,7 @@ consume(List *targets, RcCounts *counts)
 		if (targets != NIL)
 		{
 			rc_partitions_observe(c, n == 0);
-			if (passed(targets))
+			if (passed(c, targets))
 			{
 				rc_partitions_observe(c, true);
 				/* what the group has not been told when we leave is lost */
@@ -110,25 +119,33 @@ consume(List *targets, RcCounts *counts)
 				return;
 			}
 		}
-		if (!idle(n == 0))
+		if (!idle(c, n == 0))
 			return;
 	}
 }
 
 /* Let go of Kafka and of what was prepared; also after an error. */
 void
-rc_stream_close(void)
+rc_stream_close(RcStreamConsumer *consumer)
 {
-	if (consumer)
-		rc_kafka_close(consumer);
-	consumer = NULL;
-	if (current)
-	{
-		if (current->applier)
-			rc_applier_close(current->applier);
-		MemoryContextDelete(current->context);
-	}
-	current = NULL;
+	if (consumer->kafka)
+		rc_kafka_close(consumer->kafka);
+	consumer->kafka = NULL;
+	close_stream(consumer);
+}
+
+/* The same of a definition alone: Kafka's client goes on with the next. */
+static void
+close_stream(RcStreamConsumer *consumer)
+{
+	RcConsumption *c = consumer->current;
+
+	consumer->current = NULL;
+	if (c == NULL)
+		return;
+	if (c->applier)
+		rc_applier_close(c->applier);
+	MemoryContextDelete(c->context);
 }
 
 /*
@@ -136,34 +153,30 @@ rc_stream_close(void)
  * it is gone or paused, or its topics do not exist yet.
  */
 static bool
-open_stream(const char *name, int number, bool even_paused)
+open_stream(RcStreamConsumer *consumer, const char *name, int number,
+			bool even_paused)
 {
 	MemoryContext context;
 	RcConsumption *c;
 
-	if (current)
-	{
-		if (current->applier)
-			rc_applier_close(current->applier);
-		MemoryContextDelete(current->context);
-	}
-	current = NULL;
+	close_stream(consumer);
 	context = AllocSetContextCreate(TopMemoryContext, "rappel_conso stream",
 									ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(context);
 	c = palloc0(sizeof(RcConsumption));
+	c->consumer = consumer;
 	c->context = context;
 	c->batch_context = AllocSetContextCreate(context, "rappel_conso batch",
 											 ALLOCSET_DEFAULT_SIZES);
 	c->number = number;
-	current = c;
+	consumer->current = c;
 
 	rc_statement_expect();
 	rc_transaction_begin_in(context);
 	c->stream = rc_stream_load(name);
 	c->run_prefix = rc_run_header_prefix();
 	rc_stream_begin(name);
-	rc_proof_expect(rc_stream_unproven(name));
+	rc_proof_expect(consumer, rc_stream_unproven(name));
 	rc_transaction_commit();
 	if (c->stream == NULL || (c->stream->paused && !even_paused))
 		return false;
@@ -176,8 +189,8 @@ open_stream(const char *name, int number, bool even_paused)
 	rc_transaction_commit();
 	c->applier = rc_applier_open(c->stream);
 
-	open_consumer(name, number);
-	c->kafka = consumer;
+	open_kafka(consumer, name, number);
+	c->kafka = consumer->kafka;
 	if (!rc_partitions_assign(c) && !c->stale)
 	{
 		wait_for_topic(c);
@@ -185,7 +198,7 @@ open_stream(const char *name, int number, bool even_paused)
 	}
 	if (c->stale)
 		return false;
-	if (!rc_proof_wanted())
+	if (!rc_proof_wanted(c))
 		rc_consume_show(c, NULL);
 	return true;
 }
@@ -236,19 +249,19 @@ say_table_made(const RcStream *stream)
 
 /* A consumer of the cluster, and with the secrets, that are set now. */
 static void
-open_consumer(const char *name, int number)
+open_kafka(RcStreamConsumer *consumer, const char *name, int number)
 {
 	char	   *group;
 
-	if (consumer != NULL && !rc_kafka_stale(consumer))
+	if (consumer->kafka != NULL && !rc_kafka_stale(consumer->kafka))
 		return;
-	if (consumer != NULL)
-		rc_kafka_close(consumer);
-	consumer = NULL;
+	if (consumer->kafka != NULL)
+		rc_kafka_close(consumer->kafka);
+	consumer->kafka = NULL;
 	group = rc_client_id(name);
-	consumer = rc_kafka_open(RC_KAFKA_CONSUMER,
-							 number < 0 ? group :
-							 psprintf("%s.%d", group, number), group);
+	consumer->kafka = rc_kafka_open(RC_KAFKA_CONSUMER,
+									number < 0 ? group :
+									psprintf("%s.%d", group, number), group);
 }
 
 /*
@@ -258,22 +271,23 @@ open_consumer(const char *name, int number)
  * of them, since they are not wanted any more.
  */
 static bool
-apply_fetched(RcRecord *records, int n, RcCounts *counts, int *applied)
+apply_fetched(RcConsumption *c, RcRecord *records, int n, RcCounts *counts,
+			  int *applied)
 {
-	int			max = rc_applier_proof_records(current->applier);
+	int			max = rc_applier_proof_records(c->applier);
 	int			done = 0;
 
-	n = rc_partitions_verify(current, records, n);
-	if (rc_proof_wanted())
-		rc_proof_order(records, n);
+	n = rc_partitions_verify(c, records, n);
+	if (rc_proof_wanted(c))
+		rc_proof_order(c, records, n);
 	while (done < n)
 	{
-		done += rc_consume_batch(current, records + done,
+		done += rc_consume_batch(c, records + done,
 								 Min(n - done, max), counts);
 
 		/* slow records: what is left of them may not be wanted any more */
-		if (done < n && rc_time_passed(current->looked_at, LOOK_INTERVAL) &&
-			!still_wanted())
+		if (done < n && rc_time_passed(c->looked_at, LOOK_INTERVAL) &&
+			!still_wanted(c))
 			break;
 	}
 	*applied = done;
@@ -282,18 +296,22 @@ apply_fetched(RcRecord *records, int n, RcCounts *counts, int *applied)
 
 /* Whether the error that has ended rc_stream_consume() is one that waits for proof. */
 bool
-rc_stream_undecided(void)
+rc_stream_undecided(const RcStreamConsumer *consumer)
 {
-	return current != NULL && current->applier != NULL &&
-		rc_applier_undecided(current->applier, NULL);
+	const RcConsumption *c = consumer->current;
+
+	return c != NULL && c->applier != NULL &&
+		rc_applier_undecided(c->applier, NULL);
 }
 
 /* Whether the error that has ended rc_stream_consume() may pass. */
 bool
-rc_stream_may_pass(const ErrorData *error)
+rc_stream_may_pass(const RcStreamConsumer *consumer, const ErrorData *error)
 {
-	if (current != NULL && current->applier != NULL)
-		return rc_applier_may_pass(current->applier, error);
+	const RcConsumption *c = consumer->current;
+
+	if (c != NULL && c->applier != NULL)
+		return rc_applier_may_pass(c->applier, error);
 	return rc_error_may_pass(error->sqlerrcode);
 }
 
@@ -302,12 +320,12 @@ rc_stream_may_pass(const ErrorData *error)
  * record that comes behind them may bring it.
  */
 void
-rc_stream_pause(long timeout_ms)
+rc_stream_pause(RcStreamConsumer *consumer, long timeout_ms)
 {
-	if (rc_stream_undecided())
-		rc_proof_pause(consumer, timeout_ms);
+	if (rc_stream_undecided(consumer))
+		rc_proof_pause(consumer->kafka, timeout_ms);
 	else
-		rest(timeout_ms);
+		rest(consumer->kafka, timeout_ms);
 }
 
 /*
@@ -316,10 +334,10 @@ rc_stream_pause(long timeout_ms)
  * another configuration.
  */
 static void
-rest(long timeout_ms)
+rest(RcKafka *kafka, long timeout_ms)
 {
 	TimestampTz start = GetCurrentTimestamp();
-	bool		away = consumer != NULL && rc_kafka_trouble(consumer) != NULL;
+	bool		away = kafka != NULL && rc_kafka_trouble(kafka) != NULL;
 
 	while (!rc_time_passed(start, (int) timeout_ms))
 	{
@@ -331,8 +349,7 @@ rest(long timeout_ms)
 		rc_worker_wait(slice);
 		if (!rc_time_passed(now, (int) slice))
 			return;
-		if (away && (rc_kafka_stale(consumer) ||
-					 rc_kafka_trouble(consumer) == NULL))
+		if (away && (rc_kafka_stale(kafka) || rc_kafka_trouble(kafka) == NULL))
 			return;
 	}
 }
@@ -343,9 +360,8 @@ rest(long timeout_ms)
  * the stream again.
  */
 static bool
-idle(bool at_end)
+idle(RcConsumption *c, bool at_end)
 {
-	RcConsumption *c = current;
 	TimestampTz now = GetCurrentTimestamp();
 
 	CHECK_FOR_INTERRUPTS();
@@ -359,7 +375,7 @@ idle(bool at_end)
 	rc_partitions_observe(c, false);
 	if (rc_time_passed(c->looked_at, LOOK_INTERVAL))
 	{
-		if (!still_wanted())
+		if (!still_wanted(c))
 			return false;
 		c->cured |= at_end && rc_partitions_at_end(c);
 		rc_consume_show(c, rc_kafka_trouble(c->kafka));
@@ -384,20 +400,21 @@ idle(bool at_end)
  * not, looked_at stays, so that whoever asks next is told the same.
  */
 static bool
-still_wanted(void)
+still_wanted(RcConsumption *c)
 {
-	if (!definition_current() || !granted())
+	if (!definition_current(c) || !granted(c))
 		return false;
-	current->looked_at = GetCurrentTimestamp();
+	c->looked_at = GetCurrentTimestamp();
 	return true;
 }
 
 /* Whether a definition is open that has been changed since. */
 bool
-rc_stream_stale(void)
+rc_stream_stale(const RcStreamConsumer *consumer)
 {
-	return current != NULL && current->stream != NULL &&
-		!definition_current();
+	RcConsumption *c = consumer->current;
+
+	return c != NULL && c->stream != NULL && !definition_current(c);
 }
 
 /*
@@ -405,9 +422,8 @@ rc_stream_stale(void)
  * owner is the role that it was.
  */
 static bool
-definition_current(void)
+definition_current(RcConsumption *c)
 {
-	RcConsumption *c = current;
 	RcStream   *now = NULL;
 	bool		same;
 
@@ -440,19 +456,19 @@ definition_current(void)
 
 /* Whether the owner may still read and write the stream's topics. */
 static bool
-granted(void)
+granted(RcConsumption *c)
 {
 	bool		granted;
 
 	rc_transaction_begin();
-	granted = rc_grants_suffice(current->stream);
+	granted = rc_grants_suffice(c->stream);
 	rc_transaction_commit();
 	return granted;
 }
 
 /* Whether the partitions have passed the targets, by what is in memory. */
 static bool
-passed(List *targets)
+passed(const RcConsumption *c, List *targets)
 {
 	ListCell   *lc;
 
@@ -460,9 +476,9 @@ passed(List *targets)
 	{
 		RcTarget   *target = (RcTarget *) lfirst(lc);
 
-		for (int i = 0; i < current->n; i++)
+		for (int i = 0; i < c->n; i++)
 		{
-			RcOffset   *offset = &current->offsets[i];
+			const RcOffset *offset = &c->offsets[i];
 
 			if (offset->partition == target->partition &&
 				offset->next_offset <= target->offset &&

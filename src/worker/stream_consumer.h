@@ -22,8 +22,23 @@
 /* A batch ends with so many bytes, or with the stream's batch_size. */
 #define RC_CONSUME_BYTES	(8 * 1024 * 1024)
 
+/*
+ * What a process keeps of a stream from one definition to the next, and after
+ * an error.
+ */
+struct RcStreamConsumer
+{
+	RcKafka    *kafka;			/* NULL: not open */
+	struct RcConsumption *current;	/* what is open; NULL: nothing */
+	bool		proving;		/* there are records as stream_proof.c reads
+								 * them; the partition of the first, if known: */
+	char		proving_topic[256];
+	int32		proving_partition;
+};
+
 typedef struct RcConsumption
 {
+	RcStreamConsumer *consumer; /* whose current one it is */
 	MemoryContext context;		/* lives until the stream is opened again */
 	MemoryContext batch_context;	/* reset after each batch */
 	RcStream   *stream;
@@ -52,12 +67,12 @@ extern int	rc_consume_batch(RcConsumption *c, RcRecord *records, int n,
 							 RcCounts *total);
 
 /* stream_proof.c */
-extern void rc_proof_expect(bool unproven);
-extern bool rc_proof_wanted(void);
+extern void rc_proof_expect(RcStreamConsumer *consumer, bool unproven);
+extern bool rc_proof_wanted(const RcConsumption *c);
 extern void rc_proof_begin(RcConsumption *c);
 extern int	rc_proof_fetch(RcConsumption *c, RcRecord *records);
-extern void rc_proof_order(RcRecord *records, int n);
-extern void rc_proof_pause(RcKafka *consumer, long timeout_ms);
+extern void rc_proof_order(const RcConsumption *c, RcRecord *records, int n);
+extern void rc_proof_pause(RcKafka *kafka, long timeout_ms);
 
 /* stream_partitions.c */
 extern bool rc_partitions_assign(RcConsumption *c);

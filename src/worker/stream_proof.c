@@ -21,25 +21,20 @@
 /* The first wait before records that nothing is proven of are tried again. */
 #define PROOF_PAUSE			500
 
-/* There are such records; the partition of the first of them, if known. */
-static bool proving = false;
-static char proving_topic[256];
-static int32 proving_partition;
-
-static void wait_for_more(RcKafka *consumer, long timeout_ms);
+static void wait_for_more(RcKafka *kafka, long timeout_ms);
 
 /* A worker before this one has left such records. */
 void
-rc_proof_expect(bool unproven)
+rc_proof_expect(RcStreamConsumer *consumer, bool unproven)
 {
-	proving |= unproven;
+	consumer->proving |= unproven;
 }
 
 /* Whether such records are to be read. */
 bool
-rc_proof_wanted(void)
+rc_proof_wanted(const RcConsumption *c)
 {
-	return proving;
+	return c->consumer->proving;
 }
 
 /*
@@ -49,13 +44,15 @@ rc_proof_wanted(void)
 void
 rc_proof_begin(RcConsumption *c)
 {
+	RcStreamConsumer *consumer = c->consumer;
 	const RcRecord *failed;
 
-	proving = rc_applier_undecided(c->applier, &failed);
-	if (!proving)
+	consumer->proving = rc_applier_undecided(c->applier, &failed);
+	if (!consumer->proving)
 		return;
-	strlcpy(proving_topic, failed->topic, sizeof(proving_topic));
-	proving_partition = failed->partition;
+	strlcpy(consumer->proving_topic, failed->topic,
+			sizeof(consumer->proving_topic));
+	consumer->proving_partition = failed->partition;
 	rc_applier_check(c->applier, true, true);
 }
 
@@ -97,8 +94,9 @@ rc_proof_fetch(RcConsumption *c, RcRecord *records)
  * they are behind them.
  */
 void
-rc_proof_order(RcRecord *records, int n)
+rc_proof_order(const RcConsumption *c, RcRecord *records, int n)
 {
+	const RcStreamConsumer *consumer = c->consumer;
 	RcRecord   *ordered = palloc(sizeof(RcRecord) * Max(n, 1));
 	int			k = 0;
 
@@ -106,8 +104,9 @@ rc_proof_order(RcRecord *records, int n)
 	{
 		for (int i = 0; i < n; i++)
 		{
-			bool		failed = records[i].partition == proving_partition &&
-				strcmp(records[i].topic, proving_topic) == 0;
+			bool		failed =
+				records[i].partition == consumer->proving_partition &&
+				strcmp(records[i].topic, consumer->proving_topic) == 0;
 
 			if (failed == (pass == 0))
 				ordered[k++] = records[i];
@@ -122,14 +121,14 @@ rc_proof_order(RcRecord *records, int n)
  * behind them.
  */
 void
-rc_proof_pause(RcKafka *consumer, long timeout_ms)
+rc_proof_pause(RcKafka *kafka, long timeout_ms)
 {
 	rc_worker_wait(Min(timeout_ms, PROOF_PAUSE));
-	if (consumer == NULL || timeout_ms <= PROOF_PAUSE)
+	if (kafka == NULL || timeout_ms <= PROOF_PAUSE)
 		return;
 	PG_TRY();
 	{
-		wait_for_more(consumer, timeout_ms - PROOF_PAUSE);
+		wait_for_more(kafka, timeout_ms - PROOF_PAUSE);
 	}
 	PG_CATCH();
 	{
@@ -145,7 +144,7 @@ rc_proof_pause(RcKafka *consumer, long timeout_ms)
  * What is taken here is read again when the stream is opened.
  */
 static void
-wait_for_more(RcKafka *consumer, long timeout_ms)
+wait_for_more(RcKafka *kafka, long timeout_ms)
 {
 	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 												  timeout_ms);
@@ -155,12 +154,12 @@ wait_for_more(RcKafka *consumer, long timeout_ms)
 		RcRecord	record;
 		long		left;
 
-		rc_consumer_release(consumer);
-		if (rc_consumer_fetch(consumer, &record, 1, 1) > 0)
+		rc_consumer_release(kafka);
+		if (rc_consumer_fetch(kafka, &record, 1, 1) > 0)
 			break;
 		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), end);
-		if (left <= 0 || !rc_kafka_wait(consumer, Min(left, timeout_ms)))
+		if (left <= 0 || !rc_kafka_wait(kafka, Min(left, timeout_ms)))
 			break;
 	}
-	rc_consumer_release(consumer);
+	rc_consumer_release(kafka);
 }

@@ -25,7 +25,8 @@
 
 static void work_for_stream(RcWorkerArgs *args);
 static bool stream_wanted(const RcWorkerArgs *args);
-static bool survive(const char *name, ErrorData *error, bool stale);
+static bool survive(const RcStreamConsumer *consumer, const char *name,
+					ErrorData *error, bool stale);
 
 /*
  * Entry point of a stream worker.
@@ -39,6 +40,7 @@ rc_stream_main(Datum arg)
 static void
 work_for_stream(RcWorkerArgs *args)
 {
+	RcStreamConsumer *consumer;
 	volatile long backoff = 0;
 	volatile TimestampTz started_at;
 
@@ -49,6 +51,7 @@ work_for_stream(RcWorkerArgs *args)
 	if (!rc_lock_take(RC_WORKER_STREAM, args->name, args->number))
 		proc_exit(0);
 
+	consumer = rc_stream_consumer_create();
 	for (;;)
 	{
 		ErrorData  *volatile error = NULL;
@@ -61,7 +64,8 @@ work_for_stream(RcWorkerArgs *args)
 
 			if (!stream_wanted(args))
 				proc_exit(0);
-			rc_stream_consume(args->name, args->number, NIL, false, &counts);
+			rc_stream_consume(consumer, args->name, args->number, NIL, false,
+							  &counts);
 			backoff = 0;
 		}
 		PG_CATCH();
@@ -74,8 +78,8 @@ work_for_stream(RcWorkerArgs *args)
 			continue;
 		/* who has locked the table of streams may hold that up, too */
 		stale = error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE &&
-			(rc_statement_changed() || rc_stream_stale());
-		if (!survive(args->name, error, stale))
+			(rc_statement_changed() || rc_stream_stale(consumer));
+		if (!survive(consumer, args->name, error, stale))
 			proc_exit(0);
 		FreeErrorData(error);
 		if (stale)
@@ -87,7 +91,7 @@ work_for_stream(RcWorkerArgs *args)
 		if (rc_time_passed(started_at, MAX_BACKOFF))
 			backoff = 0;
 		backoff = Min(MAX_BACKOFF, Max(500, backoff * 2));
-		rc_stream_pause(backoff);
+		rc_stream_pause(consumer, backoff);
 	}
 }
 
@@ -118,10 +122,11 @@ stream_wanted(const RcWorkerArgs *args)
  * definition that has been changed meanwhile says is not counted.
  */
 static bool
-survive(const char *name, ErrorData *error, bool stale)
+survive(const RcStreamConsumer *consumer, const char *name, ErrorData *error,
+		bool stale)
 {
 	bool		locked = error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE;
-	bool		again = stale || rc_stream_may_pass(error);
+	bool		again = stale || rc_stream_may_pass(consumer, error);
 
 	rc_transaction_begin();
 	if (!rc_extension_present())
@@ -131,7 +136,7 @@ survive(const char *name, ErrorData *error, bool stale)
 	}
 	if (!again)
 		rc_stream_fail(name, error);
-	else if (!stale && rc_stream_undecided())
+	else if (!stale && rc_stream_undecided(consumer))
 		rc_stream_wait(name, error);
 	else if (!stale && error->sqlerrcode != ERRCODE_T_R_SERIALIZATION_FAILURE)
 		rc_stream_say(name, "waiting",

@@ -82,19 +82,25 @@ typedef struct RcTarget
 	int64		offset;			/* of the last record to apply */
 } RcTarget;
 
-extern void rc_stream_consume(const char *name, int number, List *targets,
-							  bool even_paused, RcCounts *counts);
+/* A process's view of a stream and of Kafka: see stream_consumer.h. */
+typedef struct RcStreamConsumer RcStreamConsumer;
+
+extern RcStreamConsumer *rc_stream_consumer_create(void);
+extern void rc_stream_consume(RcStreamConsumer *consumer, const char *name,
+							  int number, List *targets, bool even_paused,
+							  RcCounts *counts);
 extern List *rc_stream_ends(const RcStream *stream, const char *only,
 							struct RcKafka *kafka);
 extern bool rc_targets_reached(const char *stream, List *targets);
 extern bool rc_stream_worked(const RcStream *stream);
 extern bool rc_stream_take(const RcStream *stream);
 extern void rc_stream_give(const RcStream *stream);
-extern void rc_stream_close(void);
-extern bool rc_stream_stale(void);
-extern bool rc_stream_undecided(void);
-extern bool rc_stream_may_pass(const ErrorData *error);
-extern void rc_stream_pause(long timeout_ms);
+extern void rc_stream_close(RcStreamConsumer *consumer);
+extern bool rc_stream_stale(const RcStreamConsumer *consumer);
+extern bool rc_stream_undecided(const RcStreamConsumer *consumer);
+extern bool rc_stream_may_pass(const RcStreamConsumer *consumer,
+							   const ErrorData *error);
+extern void rc_stream_pause(RcStreamConsumer *consumer, long timeout_ms);
 
 /* ---- entry points ---- */
 
