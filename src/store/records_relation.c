@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * records_relation.c
- *	  Records as a relation: decodes keys, values and headers and fills the
- *	  tuplestore that a stream's statement sees as "records".
+ *	  Records as a relation: fills the tuplestore that a stream's statement
+ *	  sees as "records".
  *
- * It must not let a byte into the database that has not been verified, and
- * must not catch an error: apply.c isolates the record.
+ * How keys and values are decoded is their format's (value_format.c).  It must
+ * not catch an error: apply.c isolates the record.
  *
  *-------------------------------------------------------------------------
  */
@@ -13,11 +13,9 @@
 
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
-#include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/queryenvironment.h"
@@ -26,26 +24,20 @@
 #include "utils/typcache.h"
 
 #include "store/headers_json.h"
-#include "store/row_decoder.h"
 #include "store/stream_table.h"
+#include "store/value_format.h"
 
 /* Columns of "records" before and after the value. */
 #define COLUMNS_BEFORE	5
 #define COLUMNS_AFTER	1
 
-#define BYTE_ORDER_MARK		"\xEF\xBB\xBF"
-#define BYTE_ORDER_MARK_LEN	3
-
-/* A zero byte and the number of a schema. */
-#define REGISTRY_PREFIX_LEN	5
-
 struct RcDecoder
 {
 	TupleDesc	desc;			/* of records */
 	Oid			value_type;
-	Oid			key_type;
-	uint64		row_identifier; /* of the row type's descriptor; else 0 */
-	RcRowDecoder *row;			/* for a row type; else NULL */
+	uint64		row_identifier; /* of a row type's descriptor; else 0 */
+	RcValueDecoder *key;
+	RcValueDecoder *value;
 	int			value_columns;
 	Datum	   *values;
 	bool	   *nulls;
@@ -64,12 +56,9 @@ static TupleDesc row_desc(RcDecoder *decoder);
 static void copy_value_columns(TupleDesc to, TupleDesc from);
 static Datum topic_datum(RcDecoder *decoder, const char *topic);
 static void put_key_and_value(RcDecoder *decoder, const RcRecord *record);
+static inline void decode(RcValueDecoder *part, const char *bytes, int len,
+						  Datum *values, bool *nulls);
 static void name_part(void *arg);
-static Datum decode_scalar(Oid type, const char *part, const char *bytes,
-						   int len);
-static char *decode_text(const char *part, const char *bytes, int *len,
-						 bool json);
-static void refuse_bytes(const char *part, const char *bytes, int len);
 static void put_headers(RcDecoder *decoder, const RcRecord *record,
 						Datum *value, bool *isnull);
 
@@ -89,7 +78,6 @@ rc_decoder_make(const RcStream *stream)
 	int			n;
 
 	decoder->value_type = stream->value_type;
-	decoder->key_type = stream->key_type;
 	if (!SearchSysCacheExists1(TYPEOID, ObjectIdGetDatum(stream->value_type)))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
@@ -109,13 +97,13 @@ rc_decoder_make(const RcStream *stream)
 	TupleDescInitEntry(desc, 4, "record_timestamp", TIMESTAMPTZOID, -1, 0);
 	TupleDescInitEntry(desc, 5, "key", stream->key_type, -1, 0);
 	if (row)
-	{
 		copy_value_columns(desc, row);
-		decoder->row = rc_row_decoder_make(row);
-	}
 	else
 		TupleDescInitEntry(desc, 6, "value", stream->value_type, -1, 0);
 	TupleDescInitEntry(desc, n, "headers", JSONBOID, -1, 0);
+
+	decoder->key = rc_value_decoder_open(stream->key_type, "key", NULL);
+	decoder->value = rc_value_decoder_open(stream->value_type, "value", row);
 
 	decoder->desc = desc;
 	decoder->values = palloc0(sizeof(Datum) * n);
@@ -201,14 +189,15 @@ rc_decoder_desc(RcDecoder *decoder)
 bool
 rc_decoder_current(RcDecoder *decoder)
 {
-	if (decoder->row == NULL)
-		return true;
-	if (!SearchSysCacheExists1(TYPEOID, ObjectIdGetDatum(decoder->value_type)))
+	const RcValueDecoder *value = decoder->value;
+
+	if (decoder->row_identifier != 0 &&
+		(!SearchSysCacheExists1(TYPEOID, ObjectIdGetDatum(decoder->value_type)) ||
+		 lookup_type_cache(decoder->value_type,
+						   TYPECACHE_TUPDESC)->tupDesc_identifier !=
+		 decoder->row_identifier))
 		return false;
-	return lookup_type_cache(decoder->value_type,
-							 TYPECACHE_TUPDESC)->tupDesc_identifier ==
-		decoder->row_identifier &&
-		rc_row_decoder_current(decoder->row);
+	return value->format->current == NULL || value->format->current(value);
 }
 
 /*
@@ -269,7 +258,7 @@ put_key_and_value(RcDecoder *decoder, const RcRecord *record)
 {
 	Datum	   *values = decoder->values + COLUMNS_BEFORE;
 	bool	   *nulls = decoder->nulls + COLUMNS_BEFORE;
-	const char *part = "key";
+	RcValueDecoder *part = decoder->key;
 	ErrorContextCallback callback;
 
 	callback.callback = name_part;
@@ -279,118 +268,30 @@ put_key_and_value(RcDecoder *decoder, const RcRecord *record)
 
 	nulls[-1] = (record->key_len < 0);
 	if (record->key_len >= 0)
-		values[-1] = decode_scalar(decoder->key_type, part, record->key,
-								   record->key_len);
-	part = "value";
+		decode(part, record->key, record->key_len, values - 1, nulls - 1);
+	part = decoder->value;
 	if (record->value_len < 0)
 		memset(nulls, true, sizeof(bool) * decoder->value_columns);
-	else if (decoder->row)
-	{
-		int			len = record->value_len;
-		char	   *json = decode_text(part, record->value, &len, true);
-
-		part = NULL;			/* that says more */
-		rc_row_decode(decoder->row, json, len, values, nulls);
-	}
 	else
-		values[0] = decode_scalar(decoder->value_type, part, record->value,
-								  record->value_len);
+		decode(part, record->value, record->value_len, values, nulls);
 	error_context_stack = callback.previous;
+}
+
+static inline void
+decode(RcValueDecoder *part, const char *bytes, int len, Datum *values,
+	   bool *nulls)
+{
+	part->says_more = false;
+	part->format->decode(part, bytes, len, values, nulls);
 }
 
 static void
 name_part(void *arg)
 {
-	const char *part = *(const char **) arg;
+	const RcValueDecoder *part = *(RcValueDecoder **) arg;
 
-	if (part != NULL)
-		errcontext("%s of the record", part);
-}
-
-/* "part", the key or the value, as text, bytea or jsonb. */
-static Datum
-decode_scalar(Oid type, const char *part, const char *bytes, int len)
-{
-	char	   *text;
-
-	if (type == BYTEAOID)
-		return PointerGetDatum(cstring_to_text_with_len(bytes, len));
-
-	text = decode_text(part, bytes, &len, type == JSONBOID);
-	if (type == TEXTOID)
-		return PointerGetDatum(cstring_to_text_with_len(text, len));
-	if (type == JSONBOID)
-	{
-		char	   *json = pnstrdup(text, len);
-		Datum		value = DirectFunctionCall1(jsonb_in,
-												CStringGetDatum(json));
-
-		pfree(json);
-		return value;
-	}
-	elog(ERROR, "type %u cannot hold a record's value", type);
-	return (Datum) 0;			/* keep compiler quiet */
-}
-
-/*
- * Verified text in the server's encoding, not null-terminated; *len becomes
- * its length.  A byte order mark before JSON is no part of it.
- */
-static char *
-decode_text(const char *part, const char *bytes, int *len, bool json)
-{
-	char	   *text;
-
-	if (!pg_verify_mbstr(PG_UTF8, bytes, *len, true))
-		refuse_bytes(part, bytes, *len);
-	if (json && *len >= BYTE_ORDER_MARK_LEN &&
-		memcmp(bytes, BYTE_ORDER_MARK, BYTE_ORDER_MARK_LEN) == 0)
-	{
-		bytes += BYTE_ORDER_MARK_LEN;
-		*len -= BYTE_ORDER_MARK_LEN;
-	}
-	if (GetDatabaseEncoding() == PG_UTF8)
-		return unconstify(char *, bytes);	/* it has just been verified */
-	text = pg_any_to_server(bytes, *len, PG_UTF8);
-	if (text != bytes)
-		*len = strlen(text);
-	return text;
-}
-
-/*
- * Bytes that are not UTF-8 are mostly those of some other format.  A dead
- * letter keeps the detail, not the hint.
- */
-static void
-refuse_bytes(const char *part, const char *bytes, int len)
-{
-	const unsigned char *b = (const unsigned char *) bytes;
-	bool		registry = (len > REGISTRY_PREFIX_LEN && b[0] == 0);
-	StringInfoData detail;
-
-	initStringInfo(&detail);
-	if (registry)
-		appendStringInfo(&detail, "It begins with %02x %02x %02x %02x %02x, as serializers of a schema registry write it (Avro, Protobuf, JSON Schema), here of schema %u.",
-						 b[0], b[1], b[2], b[3], b[4],
-						 ((uint32) b[1] << 24) | (b[2] << 16) | (b[3] << 8) | b[4]);
-	else
-	{
-		int			valid = pg_encoding_verifymbstr(PG_UTF8, bytes, len);
-
-		appendStringInfo(&detail, "From byte %d on it has", valid + 1);
-		for (int i = valid; i < Min(len, valid + 4); i++)
-			appendStringInfo(&detail, " 0x%02x", b[i]);
-		appendStringInfoChar(&detail, '.');
-	}
-	ereport(ERROR,
-			(errcode(ERRCODE_CHARACTER_NOT_IN_REPERTOIRE),
-			 errmsg("%s of the record is not UTF-8", part),
-			 errdetail_internal("%s", detail.data),
-			 registry ?
-			 errhint("Let the producer write without a registry, or set the stream's %s_type to bytea.",
-					 part) :
-			 errhint("Let the producer write UTF-8, or set the stream's %s_type to bytea.",
-					 part)));
+	if (!part->says_more)
+		errcontext("%s of the record", part->part);
 }
 
 /*

@@ -44,6 +44,7 @@
 #include "store/task_table.h"
 #include "store/topic_grant.h"
 #include "store/user_sql.h"
+#include "store/value_format.h"
 #include "store/wait_reason.h"
 
 #endif							/* RC_STORE_H */

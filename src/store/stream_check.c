@@ -33,6 +33,7 @@
 #include "store/statement_check.h"
 #include "store/stream_table.h"
 #include "store/topic_grant.h"
+#include "store/value_format.h"
 
 PG_FUNCTION_INFO_V1(rc_stream_check);
 PG_FUNCTION_INFO_V1(rc_source_topic_check);
@@ -352,8 +353,7 @@ refuse_type(Oid type, const char *name, int elevel)
 						name, format_type_be(type)),
 				 errdetail("The stream's workers do not see it, and it is gone when the session ends."),
 				 errhint("Use jsonb, text, bytea, or a table or composite type that is not temporary.")));
-	else if (composite || type == JSONBOID || type == TEXTOID ||
-			 type == BYTEAOID)
+	else if (rc_value_format(type) != NULL)
 		return false;
 	else
 		ereport(elevel,
@@ -371,6 +371,7 @@ static void
 check_statement(const Row *row, const char *name, const char *search_path)
 {
 	RcStream	stream = {0};
+	const RcValueFormat *key;
 	Oid			user;
 	int			context;
 	int			level;
@@ -381,7 +382,8 @@ check_statement(const Row *row, const char *name, const char *search_path)
 	stream.output_topic = row_text(row, "output_topic");
 	stream.value_type = row_oid(row, "value_type");
 	stream.key_type = row_oid(row, "key_type");
-	if (stream.statement == NULL || !OidIsValid(stream.key_type))
+	key = rc_value_format(stream.key_type);
+	if (stream.statement == NULL || key == NULL || key->of_row)
 		return;					/* the table's own check says it */
 	if (!OidIsValid(stream.value_type))
 		return;					/* the worker says it */

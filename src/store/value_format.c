@@ -1,0 +1,239 @@
+/*-------------------------------------------------------------------------
+ *
+ * value_format.c
+ *	  Formats of keys and values: jsonb, the columns of a row type, text, bytea.
+ *
+ * It must not let a byte into the database that has not been verified, and must
+ * not catch an error: apply.c isolates the record.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "store/value_format.h"
+
+#include "catalog/pg_type.h"
+#include "mb/pg_wchar.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/jsonb.h"
+#include "utils/lsyscache.h"
+
+#include "store/row_decoder.h"
+
+#define BYTE_ORDER_MARK		"\xEF\xBB\xBF"
+#define BYTE_ORDER_MARK_LEN	3
+
+/* A zero byte and the number of a schema. */
+#define REGISTRY_PREFIX_LEN	5
+
+typedef struct JsonRow
+{
+	RcValueDecoder base;
+	RcRowDecoder *row;
+} JsonRow;
+
+static RcValueDecoder *open_scalar(TupleDesc row);
+static bool makes_row(Oid type);
+static RcValueDecoder *open_row(TupleDesc row);
+static bool row_current(const RcValueDecoder *decoder);
+static void decode_row(RcValueDecoder *decoder, const char *bytes, int len,
+					   Datum *values, bool *nulls);
+static bool makes_jsonb(Oid type);
+static void decode_jsonb(RcValueDecoder *decoder, const char *bytes, int len,
+						 Datum *values, bool *nulls);
+static bool makes_text(Oid type);
+static void decode_text(RcValueDecoder *decoder, const char *bytes, int len,
+						Datum *values, bool *nulls);
+static bool makes_bytea(Oid type);
+static void decode_bytea(RcValueDecoder *decoder, const char *bytes, int len,
+						 Datum *values, bool *nulls);
+static void refuse_bytes(const char *part, const char *bytes, int len);
+
+static const RcValueFormat formats[] = {
+	{"json row", true, makes_row, open_row, row_current, decode_row},
+	{"jsonb", false, makes_jsonb, open_scalar, NULL, decode_jsonb},
+	{"text", false, makes_text, open_scalar, NULL, decode_text},
+	{"bytea", false, makes_bytea, open_scalar, NULL, decode_bytea}
+};
+
+/* The format that makes a type; NULL if none does. */
+const RcValueFormat *
+rc_value_format(Oid type)
+{
+	for (int i = 0; i < lengthof(formats); i++)
+	{
+		if (formats[i].makes(type))
+			return &formats[i];
+	}
+	return NULL;
+}
+
+/*
+ * Open the format of a type for keys or values ("part"), in the current
+ * context.  "row" as for the format's open().
+ */
+RcValueDecoder *
+rc_value_decoder_open(Oid type, const char *part, TupleDesc row)
+{
+	const RcValueFormat *format = rc_value_format(type);
+	RcValueDecoder *decoder;
+
+	if (format == NULL || format->of_row != (row != NULL))
+		elog(ERROR, "type %u cannot hold a record's %s", type, part);
+	decoder = format->open(row);
+	decoder->format = format;
+	decoder->part = part;
+	return decoder;
+}
+
+static RcValueDecoder *
+open_scalar(TupleDesc row)
+{
+	return palloc0(sizeof(RcValueDecoder));
+}
+
+/* ---- the columns of a row type, from a JSON object ---- */
+
+static bool
+makes_row(Oid type)
+{
+	return get_typtype(type) == TYPTYPE_COMPOSITE;
+}
+
+static RcValueDecoder *
+open_row(TupleDesc row)
+{
+	JsonRow    *decoder = palloc0(sizeof(JsonRow));
+
+	decoder->row = rc_row_decoder_make(row);
+	return &decoder->base;
+}
+
+static bool
+row_current(const RcValueDecoder *decoder)
+{
+	return rc_row_decoder_current(((const JsonRow *) decoder)->row);
+}
+
+static void
+decode_row(RcValueDecoder *decoder, const char *bytes, int len,
+		   Datum *values, bool *nulls)
+{
+	char	   *json = rc_value_text(decoder->part, bytes, &len, true);
+
+	decoder->says_more = true;	/* the column, if it is one alone */
+	rc_row_decode(((JsonRow *) decoder)->row, json, len, values, nulls);
+}
+
+/* ---- jsonb ---- */
+
+static bool
+makes_jsonb(Oid type)
+{
+	return type == JSONBOID;
+}
+
+static void
+decode_jsonb(RcValueDecoder *decoder, const char *bytes, int len,
+			 Datum *values, bool *nulls)
+{
+	char	   *text = rc_value_text(decoder->part, bytes, &len, true);
+	char	   *json = pnstrdup(text, len);
+
+	values[0] = DirectFunctionCall1(jsonb_in, CStringGetDatum(json));
+	pfree(json);
+}
+
+/* ---- text ---- */
+
+static bool
+makes_text(Oid type)
+{
+	return type == TEXTOID;
+}
+
+static void
+decode_text(RcValueDecoder *decoder, const char *bytes, int len,
+			Datum *values, bool *nulls)
+{
+	char	   *text = rc_value_text(decoder->part, bytes, &len, false);
+
+	values[0] = PointerGetDatum(cstring_to_text_with_len(text, len));
+}
+
+/* ---- bytea: as they are ---- */
+
+static bool
+makes_bytea(Oid type)
+{
+	return type == BYTEAOID;
+}
+
+static void
+decode_bytea(RcValueDecoder *decoder, const char *bytes, int len,
+			 Datum *values, bool *nulls)
+{
+	values[0] = PointerGetDatum(cstring_to_text_with_len(bytes, len));
+}
+
+/* ---- bytes to text ---- */
+
+/*
+ * Verified text in the server's encoding, not null-terminated; *len becomes
+ * its length.  A byte order mark before JSON is no part of it.
+ */
+char *
+rc_value_text(const char *part, const char *bytes, int *len, bool json)
+{
+	char	   *text;
+
+	if (!pg_verify_mbstr(PG_UTF8, bytes, *len, true))
+		refuse_bytes(part, bytes, *len);
+	if (json && *len >= BYTE_ORDER_MARK_LEN &&
+		memcmp(bytes, BYTE_ORDER_MARK, BYTE_ORDER_MARK_LEN) == 0)
+	{
+		bytes += BYTE_ORDER_MARK_LEN;
+		*len -= BYTE_ORDER_MARK_LEN;
+	}
+	if (GetDatabaseEncoding() == PG_UTF8)
+		return unconstify(char *, bytes);	/* it has just been verified */
+	text = pg_any_to_server(bytes, *len, PG_UTF8);
+	if (text != bytes)
+		*len = strlen(text);
+	return text;
+}
+
+/*
+ * Bytes that are not UTF-8 are mostly those of some other format.  A dead
+ * letter keeps the detail, not the hint.
+ */
+static void
+refuse_bytes(const char *part, const char *bytes, int len)
+{
+	const unsigned char *b = (const unsigned char *) bytes;
+	bool		registry = (len > REGISTRY_PREFIX_LEN && b[0] == 0);
+	StringInfoData detail;
+
+	initStringInfo(&detail);
+	if (registry)
+		appendStringInfo(&detail, "It begins with %02x %02x %02x %02x %02x, as serializers of a schema registry write it (Avro, Protobuf, JSON Schema), here of schema %u.",
+						 b[0], b[1], b[2], b[3], b[4],
+						 ((uint32) b[1] << 24) | (b[2] << 16) | (b[3] << 8) | b[4]);
+	else
+	{
+		int			valid = pg_encoding_verifymbstr(PG_UTF8, bytes, len);
+
+		appendStringInfo(&detail, "From byte %d on it has", valid + 1);
+		for (int i = valid; i < Min(len, valid + 4); i++)
+			appendStringInfo(&detail, " 0x%02x", b[i]);
+		appendStringInfoChar(&detail, '.');
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_CHARACTER_NOT_IN_REPERTOIRE),
+			 errmsg("%s of the record is not UTF-8", part),
+			 errdetail_internal("%s", detail.data),
+			 registry ?
+			 errhint("Let the producer write without a registry, or set the stream's %s_type to bytea.",
+					 part) :
+			 errhint("Let the producer write UTF-8, or set the stream's %s_type to bytea.",
+					 part)));
+}
