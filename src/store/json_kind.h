@@ -14,6 +14,26 @@
 
 typedef struct RcJsonType RcJsonType;
 
+/* A type, with its parts as far as they have been met. */
+struct RcJsonType
+{
+	Oid			type;			/* as it is declared */
+	int			takes;
+	MemoryContext context;
+
+	/* of an array */
+	Oid			element_type;	/* else invalid */
+	RcJsonType *element;		/* NULL: not met yet */
+
+	/* of a composite type */
+	Oid			row_type;		/* else invalid */
+	uint64		row_identifier;
+	int			nfields;
+	char	  **names;			/* NULL: dropped */
+	Oid		   *field_types;
+	RcJsonType **fields;		/* each NULL: not met yet */
+};
+
 extern RcJsonType *rc_json_type_make(Oid type);
 extern bool rc_json_type_current(const RcJsonType *type);
 extern bool rc_json_type_takes(const RcJsonType *type, JsonTokenType kind);

@@ -14,11 +14,9 @@
 
 #include "access/xact.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_inherits.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
-#include "parser/parsetree.h"
 #include "tcop/dest.h"
 #include "tcop/tcopprot.h"
 #include "utils/builtins.h"
@@ -28,11 +26,11 @@
 #include "utils/snapmgr.h"
 
 #include "store/error_class.h"
-#include "store/query.h"
 #include "store/records_relation.h"
 #include "store/statement_output.h"
 #include "store/stream_table.h"
 #include "store/subtransaction.h"
+#include "store/unlogged_tables.h"
 
 /* A query in which "records" is looked for, and the one that it is a part of. */
 typedef struct Level
@@ -60,9 +58,6 @@ static bool selects_into(Node *command);
 static void look_at_plan(SPIPlanPtr plan, RcStatementLook *look);
 static bool reads_records(Node *node, void *context);
 static bool entry_reads_records(const RangeTblEntry *entry, Level *level);
-static bool collect_unlogged(Node *node, List **unlogged);
-static void add_unlogged(Oid table, bool inherited, List **unlogged);
-static char *find_emptied(const RcStream *stream, List *unlogged);
 static void start_plan(SPIPlanPtr plan, EphemeralNamedRelation records);
 static void add_hint(void *arg);
 
@@ -174,7 +169,7 @@ look_step(void *arg)
 
 	plan_statement(planning->stream, look);
 	if (!planning->strict && look->unlogged != NIL)
-		look->emptied = find_emptied(planning->stream, look->unlogged);
+		look->emptied = rc_unlogged_emptied(planning->stream, look->unlogged);
 }
 
 /* Lists in *look are in the current context. */
@@ -277,7 +272,7 @@ look_at_plan(SPIPlanPtr plan, RcStatementLook *look)
 	look->planned = true;
 	look->reads_records = source->query_list == NIL ||
 		reads_records((Node *) source->query_list, &top);
-	(void) collect_unlogged((Node *) source->query_list, &look->unlogged);
+	look->unlogged = rc_unlogged_written(source->query_list);
 }
 
 /*
@@ -344,87 +339,6 @@ entry_reads_records(const RangeTblEntry *entry, Level *level)
 		return reads_records(with->ctequery, level);
 	}
 	return false;
-}
-
-/* Tables that it writes, also in CTEs, and that are not written to the WAL. */
-static bool
-collect_unlogged(Node *node, List **unlogged)
-{
-	if (node == NULL)
-		return false;
-	if (IsA(node, Query))
-	{
-		Query	   *query = (Query *) node;
-
-		if (query->resultRelation > 0)
-		{
-			RangeTblEntry *entry = rt_fetch(query->resultRelation,
-											query->rtable);
-
-			add_unlogged(entry->relid,
-						 query->commandType != CMD_INSERT && entry->inh,
-						 unlogged);
-		}
-		return query_tree_walker(query, collect_unlogged, unlogged, 0);
-	}
-	return expression_tree_walker(node, collect_unlogged, unlogged);
-}
-
-/* The table, if it holds rows, and its partitions or who inherits from it. */
-static void
-add_unlogged(Oid table, bool inherited, List **unlogged)
-{
-	List	   *tables = list_make1_oid(table);
-	ListCell   *lc;
-
-	if (inherited || get_rel_relkind(table) == RELKIND_PARTITIONED_TABLE)
-		tables = find_all_inheritors(table, NoLock, NULL);
-	foreach(lc, tables)
-	{
-		Oid			member = lfirst_oid(lc);
-
-		if (get_rel_relkind(member) == RELKIND_RELATION &&
-			get_rel_persistence(member) == RELPERSISTENCE_UNLOGGED)
-			*unlogged = list_append_unique_oid(*unlogged, member);
-	}
-}
-
-/*
- * Names of unlogged tables that are empty because a crash or a promotion has
- * emptied them since the stream applied something; NULL if there are none.
- * That has emptied our own unlogged table, too.
- */
-static char *
-find_emptied(const RcStream *stream, List *unlogged)
-{
-	RcQueryScope scope;
-	RcParams	params = {0};
-	int64	   *ids = palloc(sizeof(int64) * list_length(unlogged));
-	int			n = 0;
-	char	   *names = NULL;
-	ListCell   *lc;
-
-	foreach(lc, unlogged)
-		ids[n++] = lfirst_oid(lc);
-	rc_param_ids(&params, ids, n);
-	rc_param_text(&params, stream->name);
-	rc_query_begin(&scope);
-	if (rc_query("SELECT pg_catalog.string_agg(pg_catalog.format('\"%s\"', c.relname), ', ' ORDER BY c.relname)"
-				 " FROM pg_catalog.pg_class c"
-				 " WHERE c.oid::int8 = ANY ($1)"
-				 " AND pg_catalog.pg_relation_size(c.oid) = 0"
-				 " AND NOT EXISTS (SELECT FROM rappel_conso.unlogged_kept k"
-				 "  WHERE k.stream = $2)"
-				 " AND (EXISTS (SELECT FROM rappel_conso.stream_offset o"
-				 "   WHERE o.stream = $2 AND o.last_offset IS NOT NULL"
-				 "   AND o.seek_to IS NULL)"
-				 "  OR EXISTS (SELECT FROM rappel_conso.run r"
-				 "   JOIN rappel_conso.source s ON s.name = r.source"
-				 "   WHERE s.stream = $2 AND r.destination = 'direct'"
-				 "   AND r.inserted + r.updated > 0))", &params) == 1)
-		names = rc_column_text(0, 1);
-	rc_query_end(&scope);
-	return names;
 }
 
 /* Start the executor as EXPLAIN does: that checks the privileges. */

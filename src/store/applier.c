@@ -1,8 +1,8 @@
 /*-------------------------------------------------------------------------
  *
- * tail.c
- *	  What a batch has left undecided: records at its end that failed, with
- *	  none behind them that proves whose fault that is.
+ * applier.c
+ *	  An applier, and what its last batch has left undecided: records at the
+ *	  end that failed, with none behind them that proves whose fault that is.
  *
  * apply.c finds them; here they are an error, that of a stream which waits or
  * has failed.  Nothing is tried here.
@@ -11,8 +11,52 @@
  */
 #include "store/applier.h"
 
+#include "utils/memutils.h"
+
 #include "store/apply.h"
 #include "store/error_class.h"
+#include "store/statement_setup.h"
+
+/*
+ * Open an applier for a stream, whose struct must live as long.
+ */
+RcApplier *
+rc_applier_open(const RcStream *stream)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
+												  "rappel_conso applier",
+												  ALLOCSET_DEFAULT_SIZES);
+	RcApplier  *applier = MemoryContextAllocZero(context, sizeof(RcApplier));
+
+	rc_statement_check_owner(stream);
+	applier->stream = stream;
+	applier->context = context;
+	applier->range_context = AllocSetContextCreate(context,
+												   "rappel_conso range",
+												   ALLOCSET_DEFAULT_SIZES);
+	applier->search_context = AllocSetContextCreate(context,
+													"rappel_conso search",
+													ALLOCSET_SMALL_SIZES);
+	return applier;
+}
+
+/* Free an applier and its kept plans. */
+void
+rc_applier_close(RcApplier *applier)
+{
+	rc_statement_forget(applier);
+	MemoryContextDelete(applier->context);
+}
+
+/*
+ * The records of the next rc_apply() are these dead letters: one that fails
+ * again stays dead, with its new error, and stops nothing.  NULL ends that.
+ */
+void
+rc_applier_retry(RcApplier *applier, RcDeadLetter *letters)
+{
+	applier->letters = letters;
+}
 
 /* So many records a tail has to be tried with, for proof to be possible. */
 int

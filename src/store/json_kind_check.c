@@ -1,0 +1,320 @@
+/*-------------------------------------------------------------------------
+ *
+ * json_kind_check.c
+ *	  Whether a type takes a JSON value, down to the elements of arrays and the
+ *	  fields of composite types.
+ *
+ * Where it does not, the error says at which place.  Only values with parts are
+ * parsed.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "store/json_kind.h"
+
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+
+/* The way to a value, from it up to the column. */
+typedef struct JsonPath
+{
+	const struct JsonPath *up;
+	const char *name;			/* of a field, or NULL: element of an array */
+	const int  *at;
+	int			ndims;
+} JsonPath;
+
+typedef struct JsonSpan
+{
+	JsonTokenType kind;			/* JSON_TOKEN_INVALID: there is none */
+	const char *start;
+	int			len;
+} JsonSpan;
+
+typedef struct ObjectCheck
+{
+	RcJsonType *type;
+	JsonLexContext *lex;
+	JsonSpan   *spans;			/* by field; the last of equal keys */
+	int			field;			/* under way; -1: none of ours */
+} ObjectCheck;
+
+typedef struct ArrayCheck
+{
+	RcJsonType *type;
+	JsonLexContext *lex;
+	int			ndims;			/* 0: not known yet */
+	JsonSpan	element;
+	int			at[MAXDIM + 1]; /* place in each dimension, from 1 */
+	JsonPath	path;
+} ArrayCheck;
+
+static void check_value(RcJsonType *type, JsonTokenType kind,
+						const char *json, int len, const JsonPath *path);
+static void refuse(const RcJsonType *type, JsonTokenType kind,
+				   const JsonPath *path);
+static void append_path(StringInfo text, const JsonPath *path);
+static void parse(JsonLexContext *lex, JsonSemAction *actions);
+static void check_object(RcJsonType *type, const char *json, int len,
+						 const JsonPath *path);
+static RC_JSON_RESULT on_field_start(void *state, char *name, bool isnull);
+static RC_JSON_RESULT on_field_end(void *state, char *name, bool isnull);
+static void check_array(RcJsonType *type, const char *json, int len,
+						const JsonPath *path);
+static RC_JSON_RESULT on_array_start(void *state);
+static RC_JSON_RESULT on_array_end(void *state);
+static RC_JSON_RESULT on_object_start(void *state);
+static RC_JSON_RESULT on_scalar(void *state, char *token, JsonTokenType kind);
+static RC_JSON_RESULT on_element_start(void *state, bool isnull);
+static RC_JSON_RESULT on_element_end(void *state, bool isnull);
+
+/*
+ * Raise ERRCODE_INVALID_TEXT_REPRESENTATION where the type, or that of one of
+ * its parts, does not take what it would get of this valid JSON.
+ */
+void
+rc_json_type_check(RcJsonType *type, const char *column, JsonTokenType kind,
+				   const char *json, int len)
+{
+	JsonPath	path = {.name = column};
+
+	check_value(type, kind, json, len, &path);
+}
+
+static void
+check_value(RcJsonType *type, JsonTokenType kind, const char *json, int len,
+			const JsonPath *path)
+{
+	check_stack_depth();
+	if (!rc_json_type_takes(type, kind))
+		refuse(type, kind, path);
+	if (kind == JSON_TOKEN_OBJECT_START && OidIsValid(type->row_type))
+		check_object(type, json, len, path);
+	else if (kind == JSON_TOKEN_ARRAY_START && OidIsValid(type->element_type))
+		check_array(type, json, len, path);
+}
+
+static void
+refuse(const RcJsonType *type, JsonTokenType kind, const JsonPath *path)
+{
+	static const char *const kinds[] = {
+		[JSON_TOKEN_STRING] = "string",
+		[JSON_TOKEN_NUMBER] = "number",
+		[JSON_TOKEN_OBJECT_START] = "object",
+		[JSON_TOKEN_ARRAY_START] = "array",
+		[JSON_TOKEN_TRUE] = "boolean",
+		[JSON_TOKEN_FALSE] = "boolean"
+	};
+	const JsonPath *column = path;
+	StringInfoData way;
+
+	while (column->up != NULL)
+		column = column->up;
+	initStringInfo(&way);
+	append_path(&way, path);
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
+			 errmsg("cannot put a JSON %s into type %s in column \"%s\"",
+					kinds[kind], format_type_be(type->type), column->name),
+			 path != column ? errdetail("It is at %s.", way.data) : 0,
+			 errhint("Send a string that the type reads, or use a column of type jsonb or text.")));
+}
+
+/* Such as tags[2].name; places count from 1, as those of SQL do. */
+static void
+append_path(StringInfo text, const JsonPath *path)
+{
+	if (path->up != NULL)
+		append_path(text, path->up);
+	if (path->name != NULL)
+		appendStringInfo(text, "%s%s", path->up != NULL ? "." : "", path->name);
+	for (int i = 0; i < path->ndims; i++)
+		appendStringInfo(text, "[%d]", path->at[i]);
+}
+
+static void
+parse(JsonLexContext *lex, JsonSemAction *actions)
+{
+	JsonParseErrorType result = pg_parse_json(lex, actions);
+
+	if (result != JSON_SUCCESS)
+		rc_json_raise(result, lex);
+}
+
+/* ---- an object for a composite type: the last of equal keys counts ---- */
+
+static void
+check_object(RcJsonType *type, const char *json, int len,
+			 const JsonPath *path)
+{
+	ObjectCheck check = {
+		.type = type,
+		.lex = rc_make_json_lexer(json, len, GetDatabaseEncoding()),
+		.spans = palloc0(sizeof(JsonSpan) * (type->nfields + 1)),
+		.field = -1
+	};
+	JsonSemAction actions = {
+		.semstate = &check,
+		.object_field_start = on_field_start,
+		.object_field_end = on_field_end
+	};
+
+	parse(check.lex, &actions);
+	for (int i = 0; i < type->nfields; i++)
+	{
+		JsonSpan   *span = &check.spans[i];
+		JsonPath	field = {.up = path,.name = type->names[i]};
+
+		if (span->kind == JSON_TOKEN_INVALID)
+			continue;
+		if (type->fields[i] == NULL)
+		{
+			MemoryContext old = MemoryContextSwitchTo(type->context);
+
+			type->fields[i] = rc_json_type_make(type->field_types[i]);
+			MemoryContextSwitchTo(old);
+		}
+		check_value(type->fields[i], span->kind, span->start, span->len,
+					&field);
+	}
+	pfree(check.spans);
+}
+
+static RC_JSON_RESULT
+on_field_start(void *state, char *name, bool isnull)
+{
+	ObjectCheck *check = (ObjectCheck *) state;
+
+	if (check->lex->lex_level != 1)
+		RC_JSON_RETURN;
+	check->field = -1;
+	for (int i = 0; i < check->type->nfields; i++)
+	{
+		if (check->type->names[i] != NULL &&
+			strcmp(check->type->names[i], name) == 0)
+		{
+			check->field = i;
+			check->spans[i].kind = check->lex->token_type;
+			check->spans[i].start = check->lex->token_start;
+		}
+	}
+	RC_JSON_RETURN;
+}
+
+static RC_JSON_RESULT
+on_field_end(void *state, char *name, bool isnull)
+{
+	ObjectCheck *check = (ObjectCheck *) state;
+
+	if (check->lex->lex_level == 1 && check->field >= 0)
+	{
+		JsonSpan   *span = &check->spans[check->field];
+
+		span->len = check->lex->prev_token_terminator - span->start;
+	}
+	RC_JSON_RETURN;
+}
+
+/*
+ * ---- an array: as the server does, the first value that is no array, or the
+ * first empty one, says how many dimensions there are ----
+ */
+
+static void
+check_array(RcJsonType *type, const char *json, int len, const JsonPath *path)
+{
+	ArrayCheck	check = {
+		.type = type,
+		.lex = rc_make_json_lexer(json, len, GetDatabaseEncoding())
+	};
+	JsonSemAction actions = {
+		.semstate = &check,
+		.object_start = on_object_start,
+		.array_start = on_array_start,
+		.array_end = on_array_end,
+		.array_element_start = on_element_start,
+		.array_element_end = on_element_end,
+		.scalar = on_scalar
+	};
+
+	if (type->element == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(type->context);
+
+		type->element = rc_json_type_make(type->element_type);
+		MemoryContextSwitchTo(old);
+	}
+	check.path.up = path;
+	check.path.at = check.at;
+	parse(check.lex, &actions);
+}
+
+static RC_JSON_RESULT
+on_array_start(void *state)
+{
+	ArrayCheck *check = (ArrayCheck *) state;
+
+	if (check->lex->lex_level < MAXDIM)
+		check->at[check->lex->lex_level] = 0;
+	RC_JSON_RETURN;
+}
+
+static RC_JSON_RESULT
+on_array_end(void *state)
+{
+	ArrayCheck *check = (ArrayCheck *) state;
+
+	if (check->ndims == 0)
+		check->ndims = check->lex->lex_level + 1;
+	RC_JSON_RETURN;
+}
+
+static RC_JSON_RESULT
+on_object_start(void *state)
+{
+	ArrayCheck *check = (ArrayCheck *) state;
+
+	if (check->ndims == 0)
+		check->ndims = check->lex->lex_level;
+	RC_JSON_RETURN;
+}
+
+static RC_JSON_RESULT
+on_scalar(void *state, char *token, JsonTokenType kind)
+{
+	return on_object_start(state);
+}
+
+static RC_JSON_RESULT
+on_element_start(void *state, bool isnull)
+{
+	ArrayCheck *check = (ArrayCheck *) state;
+	int			level = check->lex->lex_level;
+
+	if (level <= MAXDIM)
+		check->at[level - 1]++;
+	if (check->ndims == 0 || level == check->ndims)
+	{
+		check->element.kind = check->lex->token_type;
+		check->element.start = check->lex->token_start;
+	}
+	RC_JSON_RETURN;
+}
+
+static RC_JSON_RESULT
+on_element_end(void *state, bool isnull)
+{
+	ArrayCheck *check = (ArrayCheck *) state;
+
+	/* more dimensions than there can be are the server's to refuse */
+	if (check->lex->lex_level == check->ndims && check->ndims <= MAXDIM)
+	{
+		check->path.ndims = check->ndims;
+		check_value(check->type->element, check->element.kind,
+					check->element.start,
+					check->lex->prev_token_terminator - check->element.start,
+					&check->path);
+	}
+	RC_JSON_RETURN;
+}
