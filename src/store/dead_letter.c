@@ -206,3 +206,15 @@ rc_dead_letter_missing(const char *stream, int64 id)
 					(long long) id),
 			 errhint("Dead letters that can be retried are rows of rappel_conso.dead_letter with origin \"stream\", the stream's name, and no resolved_at.")));
 }
+
+/* Remove those that were resolved so many days ago. */
+void
+rc_dead_letter_remove_old(int days)
+{
+	RcParams	params = {0};
+
+	rc_param_int4(&params, days);
+	rc_execute("DELETE FROM rappel_conso.dead_letter"
+			   " WHERE resolved_at < pg_catalog.now() - $1 * '1 day'::interval",
+			   &params);
+}

@@ -29,5 +29,6 @@ extern void rc_dead_letter_add(const char *origin, const char *name,
 							   int64 run, const RcRecord *record,
 							   const ErrorData *error,
 							   const char *owner);
+extern void rc_dead_letter_remove_old(int days);
 
 #endif							/* RC_DEAD_LETTER_H */

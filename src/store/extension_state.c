@@ -51,3 +51,21 @@ rc_stopped_set(void)
 			   " ON CONFLICT (one) DO UPDATE SET stopped_at = EXCLUDED.stopped_at",
 			   NULL);
 }
+
+/* rc_start(): it may again. */
+void
+rc_stopped_clear(void)
+{
+	rc_execute("DELETE FROM rappel_conso.stopped", NULL);
+}
+
+/* Whether rc_stop() has been called since then. */
+bool
+rc_stopped_since(TimestampTz since)
+{
+	RcParams	params = {0};
+
+	rc_param_time(&params, since);
+	return rc_execute("SELECT 1 FROM rappel_conso.stopped"
+					  " WHERE stopped_at >= $1", &params) > 0;
+}

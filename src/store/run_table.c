@@ -257,3 +257,38 @@ rc_run_abandon(const char *source)
 	rc_query_end(&scope);
 	return (int) rows;
 }
+
+/*
+ * Whether the last run of a source before this one has come to its end, or
+ * there was none.
+ */
+bool
+rc_run_last_succeeded(const char *source, int64 run)
+{
+	RcQueryScope scope;
+	RcParams	params = {0};
+	bool		succeeded;
+
+	rc_param_text(&params, source);
+	rc_param_int8(&params, run);
+	rc_query_begin(&scope);
+	succeeded = rc_query("SELECT state = 'success' FROM rappel_conso.run"
+						 " WHERE source = $1 AND id < $2"
+						 " ORDER BY id DESC LIMIT 1", &params) == 0 ||
+		rc_column_bool(0, 1);
+	rc_query_end(&scope);
+	return succeeded;
+}
+
+/* Remove runs that ended so many days ago, but for each source's last one. */
+void
+rc_run_remove_old(int days)
+{
+	RcParams	params = {0};
+
+	rc_param_int4(&params, days);
+	rc_execute("DELETE FROM rappel_conso.run WHERE state <> 'running'"
+			   " AND finished_at < pg_catalog.now() - $1 * '1 day'::interval"
+			   " AND id NOT IN (SELECT max(id) FROM rappel_conso.run GROUP BY source)",
+			   &params);
+}

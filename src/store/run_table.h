@@ -35,5 +35,7 @@ extern void rc_run_refuse(int64 run, const char *source,
 						  const ErrorData *error);
 extern void rc_run_destination(int64 run, const char *destination);
 extern int	rc_run_abandon(const char *source);
+extern bool rc_run_last_succeeded(const char *source, int64 run);
+extern void rc_run_remove_old(int days);
 
 #endif							/* RC_RUN_TABLE_H */

@@ -10,6 +10,8 @@
  */
 #include "store/source_table.h"
 
+#include "catalog/pg_type.h"
+
 #include "store/known_role.h"
 #include "store/query.h"
 
@@ -130,4 +132,27 @@ rc_sources_of_stream(const char *stream)
 		names = rc_result_append(names, rc_column_text(i, 1));
 	rc_query_end(&scope);
 	return names;
+}
+
+/*
+ * Whether a source is there and still that of the role, as others have
+ * committed it last.
+ */
+bool
+rc_source_is_of(const char *name, Oid role)
+{
+	RcQueryScope scope;
+	RcParams	params = {0};
+	bool		its;
+
+	rc_param_text(&params, name);
+	rc_param_datum(&params, OIDOID, ObjectIdGetDatum(role));
+	rc_query_begin(&scope);
+	its = rc_query_latest("SELECT FROM rappel_conso.source s"
+						  " JOIN pg_catalog.pg_roles r ON r.rolname = s.owner"
+						  " LEFT JOIN rappel_conso.known_role k ON k.name = s.owner"
+						  " WHERE s.name = $1 AND r.oid = $2"
+						  " AND COALESCE(k.oid, r.oid) = r.oid", &params) > 0;
+	rc_query_end(&scope);
+	return its;
 }

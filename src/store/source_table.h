@@ -40,5 +40,6 @@ extern TransactionId rc_source_xmin(const char *name);
 extern bool rc_source_keep(const char *name);
 extern List *rc_sources_of_stream(const char *stream);
 extern bool rc_source_reads_same(const RcSource *a, const RcSource *b);
+extern bool rc_source_is_of(const char *name, Oid role);
 
 #endif							/* RC_SOURCE_TABLE_H */

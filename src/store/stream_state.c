@@ -133,6 +133,56 @@ rc_stream_unproven(const char *stream)
 	return unproven;
 }
 
+/* End the backoff of a stream that has failed; false when there is none. */
+bool
+rc_stream_retry(const char *stream)
+{
+	RcParams	params = {0};
+
+	rc_param_text(&params, stream);
+	return rc_execute("UPDATE rappel_conso.stream_state SET retry_at = NULL"
+					  " WHERE stream = $1 AND state IN ('failed', 'waiting')"
+					  " AND " RC_RETRY_IS_DUE_LATER("stream_state"),
+					  &params) > 0;
+}
+
+/*
+ * What a stream says: that it has failed since then, or that it waits; NULL if
+ * neither.
+ */
+RcStreamTrouble *
+rc_stream_trouble(const char *stream, TimestampTz since)
+{
+	RcQueryScope scope;
+	RcParams	params = {0};
+	RcStreamTrouble *trouble = palloc0(sizeof(RcStreamTrouble));
+	bool		found;
+
+	rc_param_text(&params, stream);
+	rc_param_time(&params, since);
+	rc_query_begin(&scope);
+	found = rc_query("SELECT COALESCE(sqlstate, '55000'),"
+					 " CASE state WHEN 'failed' THEN error ELSE detail END,"
+					 " CASE state WHEN 'failed' THEN error_detail END,"
+					 " CASE state WHEN 'failed' THEN hint END, state = 'failed'"
+					 " FROM rappel_conso.stream_state WHERE stream = $1"
+					 " AND (state = 'waiting' AND detail IS NOT NULL"
+					 "  OR state = 'failed' AND last_error_at >= $2)",
+					 &params) == 1;
+	if (found)
+	{
+		trouble->failed = rc_column_bool(0, 5);
+		trouble->words = rc_column_text(0, 2);
+		trouble->detail = rc_column_text(0, 3);
+		trouble->hint = rc_column_text(0, 4);
+		trouble->sqlstate = trouble->failed ?
+			rc_sqlstate(rc_column_text(0, 1)) :
+			ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
+	}
+	rc_query_end(&scope);
+	return found ? trouble : NULL;
+}
+
 /*
  * Have all streams that wait for their next try be tried at once: what was
  * wrong may have been mended.

@@ -10,6 +10,8 @@
 
 #include "rappel_conso.h"
 
+#include "datatype/timestamp.h"
+
 /*
  * SQL: a failed stream's next try is not due yet.  One that is further away
  * than any backoff dates from before the clock was set back.
@@ -18,6 +20,16 @@
 	state ".retry_at > pg_catalog.clock_timestamp()" \
 	" AND " state ".retry_at <= pg_catalog.clock_timestamp() + '5 minutes'::interval"
 
+/* What keeps a stream from going on, in its own words. */
+typedef struct RcStreamTrouble
+{
+	bool		failed;			/* it does not only wait */
+	int			sqlstate;
+	char	   *words;
+	char	   *detail;			/* NULL: none */
+	char	   *hint;			/* NULL: none */
+} RcStreamTrouble;
+
 extern void rc_stream_say(const char *stream, const char *state,
 						  const char *detail);
 extern void rc_stream_begin(const char *stream);
@@ -25,6 +37,9 @@ extern void rc_stream_run(const char *stream, bool cured);
 extern void rc_stream_wait(const char *stream, const ErrorData *error);
 extern bool rc_stream_unproven(const char *stream);
 extern int	rc_stream_fail(const char *stream, const ErrorData *error);
+extern bool rc_stream_retry(const char *stream);
+extern RcStreamTrouble *rc_stream_trouble(const char *stream,
+										  TimestampTz since);
 extern void rc_stream_retry_all(void);
 extern void rc_stream_retry_denied(void);
 extern void rc_stream_postpone(const char *stream, const char *why);

@@ -42,7 +42,6 @@ static void note_progress(const char *stream, Wait *wait);
 static void keep_text(MemoryContext context, char **kept, const char *text);
 pg_noreturn static void raise_words(RcRun *run, const RcStream *stream,
 									const Wait *wait);
-static bool have_it_tried(const char *stream);
 static void check_topics(const RcRun *run, const RcStream *stream);
 static bool can_consume(const RcRun *run);
 pg_noreturn static void raise_not_worked(RcRun *run);
@@ -128,19 +127,10 @@ static void
 add_left_behind(RcTopicDestination *topic)
 {
 	RcRun	   *run = topic->base.run;
-	RcQueryScope scope;
-	RcParams	params = {0};
 	bool		whole;
 
 	rc_transaction_begin();
-	rc_param_text(&params, run->source->name);
-	rc_param_int8(&params, run->id);
-	rc_query_begin(&scope);
-	whole = rc_query("SELECT state = 'success' FROM rappel_conso.run"
-					 " WHERE source = $1 AND id < $2"
-					 " ORDER BY id DESC LIMIT 1", &params) == 0 ||
-		rc_column_bool(0, 1);
-	rc_query_end(&scope);
+	whole = rc_run_last_succeeded(run->source->name, run->id);
 	rc_transaction_commit();
 	if (whole)
 		return;
@@ -177,7 +167,7 @@ check_stream(RcRun *run, bool worked, Wait *wait)
 		/* nobody but the scheduler can try it */
 		if (!scheduled)
 			raise_not_worked(run);
-		if (have_it_tried(stream->name))
+		if (rc_stream_retry(stream->name))
 			rc_wake_at_commit(RC_WORKER_SCHEDULER, "", 0);
 	}
 	note_progress(stream->name, wait);
@@ -209,28 +199,16 @@ note_progress(const char *stream, Wait *wait)
 static void
 hear_stream(RcRun *run, const RcStream *stream, Wait *wait)
 {
-	RcQueryScope scope;
-	RcParams	params = {0};
+	RcStreamTrouble *trouble = rc_stream_trouble(stream->name, wait->began);
 
-	rc_param_text(&params, stream->name);
-	rc_param_time(&params, wait->began);
-	rc_query_begin(&scope);
-	if (rc_query("SELECT COALESCE(sqlstate, '55000'),"
-				 " CASE state WHEN 'failed' THEN error ELSE detail END,"
-				 " CASE state WHEN 'failed' THEN error_detail END,"
-				 " CASE state WHEN 'failed' THEN hint END, state = 'failed'"
-				 " FROM rappel_conso.stream_state WHERE stream = $1"
-				 " AND (state = 'waiting' AND detail IS NOT NULL"
-				 "  OR state = 'failed' AND last_error_at >= $2)", &params) == 1)
+	if (trouble != NULL)
 	{
-		wait->failed = rc_column_bool(0, 5);
-		keep_text(run->context, &wait->words, rc_column_text(0, 2));
-		keep_text(run->context, &wait->detail, rc_column_text(0, 3));
-		keep_text(run->context, &wait->hint, rc_column_text(0, 4));
-		wait->sqlstate = wait->failed ? rc_sqlstate(rc_column_text(0, 1)) :
-			ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
+		wait->failed = trouble->failed;
+		wait->sqlstate = trouble->sqlstate;
+		keep_text(run->context, &wait->words, trouble->words);
+		keep_text(run->context, &wait->detail, trouble->detail);
+		keep_text(run->context, &wait->hint, trouble->hint);
 	}
-	rc_query_end(&scope);
 	if (wait->failed)
 		raise_words(run, stream, wait);
 }
@@ -263,19 +241,6 @@ raise_words(RcRun *run, const RcStream *stream, const Wait *wait)
 			 wait->detail ? errdetail_internal("%s", wait->detail) : 0,
 			 wait->hint ? errhint("%s", wait->hint) :
 			 errhint("What is published is applied when it goes on; see rc_status().")));
-}
-
-/* End the backoff of a stream that has failed; false when there is none. */
-static bool
-have_it_tried(const char *stream)
-{
-	RcParams	params = {0};
-
-	rc_param_text(&params, stream);
-	return rc_execute("UPDATE rappel_conso.stream_state SET retry_at = NULL"
-					  " WHERE stream = $1 AND state IN ('failed', 'waiting')"
-					  " AND " RC_RETRY_IS_DUE_LATER("stream_state"),
-					  &params) > 0;
 }
 
 /* The stream must read what the source publishes. */

@@ -89,22 +89,14 @@ schedule(RcWorkerArgs *args)
 static bool
 may_run(bool by_hand)
 {
-	RcQueryScope scope;
-	RcParams	params = {0};
 	bool		may;
 
 	rc_transaction_begin();
 	may = rc_extension_present();
 	if (may && by_hand)
-		rc_execute("DELETE FROM rappel_conso.stopped", NULL);
+		rc_stopped_clear();
 	else if (may)
-	{
-		rc_param_time(&params, PgStartTime);
-		rc_query_begin(&scope);
-		may = rc_query("SELECT 1 FROM rappel_conso.stopped"
-					   " WHERE stopped_at >= $1", &params) == 0;
-		rc_query_end(&scope);
-	}
+		may = !rc_stopped_since(PgStartTime);
 	rc_transaction_commit();
 	return may;
 }
@@ -264,19 +256,8 @@ settle_child(const RcLostChild *child)
 static void
 remove_history(void)
 {
-	RcQueryScope scope;
-	RcParams	params = {0};
-
 	rc_transaction_begin();
-	rc_param_int4(&params, rc_keep_history);
-	rc_query_begin(&scope);
-	rc_query("DELETE FROM rappel_conso.run WHERE state <> 'running'"
-			 " AND finished_at < pg_catalog.now() - $1 * '1 day'::interval"
-			 " AND id NOT IN (SELECT max(id) FROM rappel_conso.run GROUP BY source)",
-			 &params);
-	rc_query("DELETE FROM rappel_conso.dead_letter"
-			 " WHERE resolved_at < pg_catalog.now() - $1 * '1 day'::interval",
-			 &params);
-	rc_query_end(&scope);
+	rc_run_remove_old(rc_keep_history);
+	rc_dead_letter_remove_old(rc_keep_history);
 	rc_transaction_commit();
 }

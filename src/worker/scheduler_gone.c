@@ -100,18 +100,5 @@ list_runners(void)
 static bool
 is_its_source(const Runner *runner)
 {
-	RcQueryScope scope;
-	RcParams	params = {0};
-	bool		its;
-
-	rc_param_text(&params, runner->source);
-	rc_param_datum(&params, OIDOID, ObjectIdGetDatum(runner->role));
-	rc_query_begin(&scope);
-	its = rc_query_latest("SELECT FROM rappel_conso.source s"
-						  " JOIN pg_catalog.pg_roles r ON r.rolname = s.owner"
-						  " LEFT JOIN rappel_conso.known_role k ON k.name = s.owner"
-						  " WHERE s.name = $1 AND r.oid = $2"
-						  " AND COALESCE(k.oid, r.oid) = r.oid", &params) > 0;
-	rc_query_end(&scope);
-	return its;
+	return rc_source_is_of(runner->source, runner->role);
 }
