@@ -19,20 +19,27 @@
 #include "storage/latch.h"
 #include "storage/proc.h"
 #include "storage/procarray.h"
+#include "utils/hsearch.h"
 #include "utils/memutils.h"
 
 #include "worker/worker_lock.h"
 
+typedef struct WakeKey
+{
+	char		name[NAMEDATALEN];
+	RcWorkerKind kind;
+	int			number;
+} WakeKey;
+
 /* A worker to be woken when this transaction commits. */
 typedef struct Wake
 {
-	RcWorkerKind kind;
-	char		name[NAMEDATALEN];
-	int			number;
+	WakeKey		key;			/* of the hash table; must be first */
 	bool		cancel;			/* what it runs has been changed */
 } Wake;
 
-static List *wakes = NIL;
+/* In TopTransactionContext: there can be very many.  NULL: none. */
+static HTAB *wakes = NULL;
 static bool callback_registered = false;
 
 static Wake *add_wake(RcWorkerKind kind, const char *name, int number);
@@ -101,39 +108,42 @@ rc_cancel_stream(const char *stream, int workers)
 static Wake *
 add_wake(RcWorkerKind kind, const char *name, int number)
 {
-	MemoryContext old;
+	WakeKey		key = {0};
 	Wake	   *wake;
-	ListCell   *lc;
+	bool		found;
 
 	Assert(IsTransactionState());
-	foreach(lc, wakes)
-	{
-		wake = (Wake *) lfirst(lc);
-		if (wake->kind == kind && wake->number == number &&
-			strcmp(wake->name, name) == 0)
-			return wake;
-	}
+	CHECK_FOR_INTERRUPTS();
 	if (!callback_registered)
 		RegisterXactCallback(xact_callback, NULL);
 	callback_registered = true;
-	old = MemoryContextSwitchTo(TopTransactionContext);
-	wake = palloc0(sizeof(Wake));
-	wake->kind = kind;
-	strlcpy(wake->name, name, sizeof(wake->name));
-	wake->number = number;
-	wakes = lappend(wakes, wake);
-	MemoryContextSwitchTo(old);
+	if (wakes == NULL)
+	{
+		HASHCTL		control = {0};
+
+		control.keysize = sizeof(WakeKey);
+		control.entrysize = sizeof(Wake);
+		control.hcxt = TopTransactionContext;
+		wakes = hash_create("rappel_conso wakes", 64, &control,
+							HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	}
+	strlcpy(key.name, name, sizeof(key.name));
+	key.kind = kind;
+	key.number = number;
+	wake = hash_search(wakes, &key, HASH_ENTER, &found);
+	if (!found)
+		wake->cancel = false;
 	return wake;
 }
 
 static void
 wake_up(const Wake *wake)
 {
-	int			pid = rc_lock_holder(MyDatabaseId, wake->kind, wake->name,
-									 wake->number);
+	int			pid = rc_lock_holder(MyDatabaseId, wake->key.kind,
+									 wake->key.name, wake->key.number);
 
 	/* a publisher that does not run is the scheduler's to start */
-	if (pid == 0 && wake->kind == RC_WORKER_OUTBOX)
+	if (pid == 0 && wake->key.kind == RC_WORKER_OUTBOX)
 		pid = rc_lock_holder(MyDatabaseId, RC_WORKER_SCHEDULER, "", 0);
 	rc_wake_process(pid, wake->cancel);
 }
@@ -145,14 +155,16 @@ wake_up(const Wake *wake)
 static void
 xact_callback(XactEvent event, void *arg)
 {
-	ListCell   *lc;
+	HASH_SEQ_STATUS status;
+	Wake	   *wake;
 
-	if (event == XACT_EVENT_COMMIT)
+	if (event == XACT_EVENT_COMMIT && wakes != NULL)
 	{
-		foreach(lc, wakes)
-			wake_up((Wake *) lfirst(lc));
+		hash_seq_init(&status, wakes);
+		while ((wake = hash_seq_search(&status)) != NULL)
+			wake_up(wake);
 	}
 	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT ||
 		event == XACT_EVENT_PREPARE)
-		wakes = NIL;
+		wakes = NULL;
 }
