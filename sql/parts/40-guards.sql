@@ -106,6 +106,10 @@ COMMENT ON FUNCTION rappel_conso.forget(text, text) IS 'resets the cursor and wh
 CREATE FUNCTION rappel_conso.source_changed() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+  IF TG_RELID <> 'rappel_conso.source'::regclass OR TG_LEVEL <> 'ROW' THEN
+    RAISE EXCEPTION 'trigger "%" of table "%" cannot execute function "%"', TG_NAME, TG_TABLE_NAME, 'source_changed'
+      USING ERRCODE = 'trigger_protocol_violated', DETAIL = 'The function is for the extension''s own triggers.', HINT = 'Drop the trigger.';
+  END IF;
   IF EXISTS (SELECT FROM pg_stat_progress_copy c WHERE c.pid = pg_backend_pid() AND c.relid = TG_RELID) THEN
     RETURN NULL;
   END IF;
@@ -340,6 +344,10 @@ COMMENT ON EVENT TRIGGER rappel_conso_type_dropped IS 'takes the value_type out 
 CREATE FUNCTION rappel_conso.stream_changed() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+  IF TG_RELID <> 'rappel_conso.stream'::regclass OR TG_LEVEL <> 'ROW' THEN
+    RAISE EXCEPTION 'trigger "%" of table "%" cannot execute function "%"', TG_NAME, TG_TABLE_NAME, 'stream_changed'
+      USING ERRCODE = 'trigger_protocol_violated', DETAIL = 'The function is for the extension''s own triggers.', HINT = 'Drop the trigger.';
+  END IF;
   IF EXISTS (SELECT FROM pg_stat_progress_copy c WHERE c.pid = pg_backend_pid() AND c.relid = TG_RELID) THEN
     RETURN NULL;
   END IF;

@@ -16,6 +16,7 @@
 #include "commands/extension.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
+#include "miscadmin.h"
 #include "utils/rel.h"
 
 #include "source/address.h"
@@ -23,6 +24,7 @@
 #include "store/source_table.h"
 #include "store/stream_state.h"
 #include "store/stream_table.h"
+#include "store/trigger_call.h"
 #include "worker/worker.h"
 
 PG_FUNCTION_INFO_V1(rc_definition_changed);
@@ -38,13 +40,12 @@ static void cancel_users(const char *name, int workers);
 Datum
 rc_definition_changed(PG_FUNCTION_ARGS)
 {
-	TriggerData *data = (TriggerData *) fcinfo->context;
+	TriggerData *data = rc_trigger_call(fcinfo, true, RC_ON_ANY, 0,
+										" stream source ");
 	TupleDesc	desc;
 	char	   *name;
 	char	   *workers;
 
-	if (!CALLED_AS_TRIGGER(fcinfo))
-		elog(ERROR, "definition_changed() is a trigger function");
 	rc_wake_at_commit(RC_WORKER_SCHEDULER, "", 0);
 	if (creating_extension)
 		rc_launcher_start_at_commit();
@@ -86,8 +87,7 @@ rc_topic_grant_changed(PG_FUNCTION_ARGS)
 {
 	ListCell   *lc;
 
-	if (!CALLED_AS_TRIGGER(fcinfo))
-		elog(ERROR, "topic_grant_changed() is a trigger function");
+	(void) rc_trigger_call(fcinfo, false, RC_ON_ANY, 0, " topic_grant ");
 	rc_wake_at_commit(RC_WORKER_SCHEDULER, "", 0);
 	rc_stream_retry_denied();
 	foreach(lc, rc_streams_unpaused())
@@ -108,18 +108,17 @@ Datum
 rc_source_address(PG_FUNCTION_ARGS)
 {
 	static const char *const columns[] = {"filter", "key_field", "cursor_field"};
-	TriggerData *data = (TriggerData *) fcinfo->context;
+	TriggerData *data = rc_trigger_call(fcinfo, true,
+										RC_ON_INSERT | RC_ON_UPDATE, 0,
+										" source ");
 	TupleDesc	desc;
 	HeapTuple	row;
 	char	   *name;
 	char	   *url;
 	char	   *dataset;
 
-	if (!CALLED_AS_TRIGGER(fcinfo))
-		elog(ERROR, "source_address() is a trigger function");
 	desc = RelationGetDescr(data->tg_relation);
-	row = TRIGGER_FIRED_BY_UPDATE(data->tg_event) ? data->tg_newtuple :
-		data->tg_trigtuple;
+	row = rc_trigger_row(data);
 	name = SPI_getvalue(row, desc, SPI_fnumber(desc, "name"));
 	url = SPI_getvalue(row, desc, SPI_fnumber(desc, "url"));
 	dataset = SPI_getvalue(row, desc, SPI_fnumber(desc, "dataset"));

@@ -12,9 +12,8 @@
 #include "store/owner_check.h"
 
 #include "access/sysattr.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
-#include "commands/trigger.h"
-#include "fmgr.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "nodes/plannodes.h"
@@ -27,6 +26,7 @@
 
 #include "store/known_role.h"
 #include "store/query.h"
+#include "store/trigger_call.h"
 
 PG_FUNCTION_INFO_V1(rc_role_check);
 PG_FUNCTION_INFO_V1(rc_owner_known);
@@ -40,15 +40,15 @@ static void check_membership(Oid role, const char *role_name,
 							 const char *table, const char *name);
 static void check_same_role(TriggerData *data, const char *role_name,
 							Oid role, const char *name);
-static int64 count_others(TriggerData *data, const char *role_name,
-						  const char *name);
+static int64 count_others(TriggerData *data, const char *role_name);
 
 /*
- * Whether the running command is a COPY FROM: rows of a dump are stored as they
- * are, for an error would leave the whole table empty.
+ * Whether the running command is a COPY into this table: rows of a dump are
+ * stored as they are, for an error would leave the whole table empty.  What
+ * triggers of another table that is copied into store here is none.
  */
 bool
-rc_is_restore(void)
+rc_is_restore(Relation table)
 {
 	Node	   *command;
 
@@ -57,7 +57,9 @@ rc_is_restore(void)
 		return false;
 	command = linitial_node(PlannedStmt, ActivePortal->stmts)->utilityStmt;
 	return command != NULL && IsA(command, CopyStmt) &&
-		((CopyStmt *) command)->is_from;
+		((CopyStmt *) command)->is_from &&
+		RangeVarGetRelid(((CopyStmt *) command)->relation, NoLock, true) ==
+		RelationGetRelid(table);
 }
 
 /*
@@ -68,19 +70,17 @@ rc_is_restore(void)
 Datum
 rc_role_check(PG_FUNCTION_ARGS)
 {
-	TriggerData *data = (TriggerData *) fcinfo->context;
-	HeapTuple	row;
+	TriggerData *data = rc_trigger_call(fcinfo, true,
+										RC_ON_INSERT | RC_ON_UPDATE, 2,
+										" stream source topic_grant ");
+	HeapTuple	row = rc_trigger_row(data);
 	char	   *column;
 	char	   *role_name;
 	char	   *name;
 	char	   *table;
 	Oid			role;
 
-	if (!CALLED_AS_TRIGGER(fcinfo))
-		elog(ERROR, "role_check() is a trigger function");
 	column = data->tg_trigger->tgargs[0];
-	row = TRIGGER_FIRED_BY_UPDATE(data->tg_event) ? data->tg_newtuple :
-		data->tg_trigtuple;
 	table = RelationGetRelationName(data->tg_relation);
 	role_name = column_or_error(data->tg_relation, row, column);
 	name = column_or_error(data->tg_relation, row,
@@ -126,30 +126,38 @@ column_or_error(Relation table, HeapTuple row, const char *column)
 
 /*
  * Trigger function: BEFORE UPDATE OR DELETE of a stream or source.  Row-level
- * security goes by the name; a role that has only the name of the owner
- * changes nothing.
+ * security goes by the name, and does not bind all roles, nor what goes through
+ * a view of another: a role that has only the name of the owner changes
+ * nothing, nor does one that cannot become the owner, whose SQL the row is.
  */
 Datum
 rc_owner_known(PG_FUNCTION_ARGS)
 {
-	TriggerData *data = (TriggerData *) fcinfo->context;
-	TupleDesc	desc;
+	TriggerData *data = rc_trigger_call(fcinfo, true,
+										RC_ON_UPDATE | RC_ON_DELETE, 0,
+										" stream source ");
+	TupleDesc	desc = RelationGetDescr(data->tg_relation);
+	char	   *table = RelationGetRelationName(data->tg_relation);
 	char	   *role_name;
+	char	   *name;
 	Oid			known;
+	Oid			role;
 
-	if (!CALLED_AS_TRIGGER(fcinfo))
-		elog(ERROR, "owner_known() is a trigger function");
-	desc = RelationGetDescr(data->tg_relation);
+	if (superuser())
+		return PointerGetDatum(rc_trigger_row(data));
 	role_name = SPI_getvalue(data->tg_trigtuple, desc,
 							 SPI_fnumber(desc, "owner"));
-	if (!superuser() && rc_role_known(role_name, &known) &&
-		get_role_oid(role_name, true) != known)
-		rc_role_lost_error(role_name,
-						   RelationGetRelationName(data->tg_relation),
-						   SPI_getvalue(data->tg_trigtuple, desc,
-										SPI_fnumber(desc, "name")));
-	return PointerGetDatum(TRIGGER_FIRED_BY_UPDATE(data->tg_event) ?
-						   data->tg_newtuple : data->tg_trigtuple);
+	name = SPI_getvalue(data->tg_trigtuple, desc, SPI_fnumber(desc, "name"));
+	role = get_role_oid(role_name, true);
+	if (!OidIsValid(role) ||
+		(rc_role_known(role_name, &known) && role != known))
+		rc_role_lost_error(role_name, table, name);
+	if (!rc_may_make_owner(GetUserId(), role))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be able to SET ROLE \"%s\" to change %s \"%s\"",
+						role_name, table, name)));
+	return PointerGetDatum(rc_trigger_row(data));
 }
 
 /*
@@ -169,14 +177,13 @@ rc_owner_kept(PG_FUNCTION_ARGS)
 		{"dead_letter", "UPDATE rappel_conso.dead_letter SET owner = 'none' WHERE id = $1"},
 		{"outbox", "UPDATE rappel_conso.outbox SET owner = 'none' WHERE id = $1"}
 	};
-	TriggerData *data = (TriggerData *) fcinfo->context;
+	TriggerData *data = rc_trigger_call(fcinfo, true, RC_ON_UPDATE, 0,
+										" run dead_letter outbox ");
 	TupleDesc	desc;
 	int			owner;
 	RcParams	params = {0};
 	bool		isnull;
 
-	if (!CALLED_AS_TRIGGER(fcinfo))
-		elog(ERROR, "owner_kept() is a trigger function");
 	desc = RelationGetDescr(data->tg_relation);
 	owner = SPI_fnumber(desc, "owner") - FirstLowInvalidHeapAttributeNumber;
 	if (bms_is_member(owner, data->tg_updatedcols))
@@ -199,7 +206,7 @@ is_restored(TriggerData *data)
 	TupleDesc	desc = RelationGetDescr(data->tg_relation);
 	int			column = SPI_fnumber(desc, "search_path");
 
-	return rc_is_restore() ||
+	return rc_is_restore(data->tg_relation) ||
 		(TRIGGER_FIRED_BY_INSERT(data->tg_event) && column > 0 &&
 		 SPI_getvalue(data->tg_trigtuple, desc, column) != NULL);
 }
@@ -238,7 +245,7 @@ check_same_role(TriggerData *data, const char *role_name, Oid role,
 	if (is_known && known == role)
 		return;
 
-	others = is_known ? count_others(data, role_name, name) : 0;
+	others = is_known ? count_others(data, role_name) : 0;
 	if (others > 0 && !superuser())
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
@@ -254,24 +261,28 @@ check_same_role(TriggerData *data, const char *role_name, Oid role,
 	rc_role_remember(role_name, role);
 }
 
-/* Rows that carry the name, but for the one that is being stored. */
+/* Rows that carry the name, but for the one that is being changed. */
 static int64
-count_others(TriggerData *data, const char *role_name, const char *name)
+count_others(TriggerData *data, const char *role_name)
 {
 	RcQueryScope scope;
 	RcParams	params = {0};
+	TupleDesc	desc = RelationGetDescr(data->tg_relation);
 	int64		n;
 
 	rc_param_text(&params, role_name);
 	rc_param_text(&params, RelationGetRelationName(data->tg_relation));
-	rc_param_text(&params, name);
+	rc_param_text(&params, TRIGGER_FIRED_BY_UPDATE(data->tg_event) ?
+				  SPI_getvalue(data->tg_trigtuple, desc,
+							   SPI_fnumber(desc, data->tg_trigger->tgargs[1])) :
+				  NULL);
 	rc_query_begin(&scope);
 	rc_query("SELECT (SELECT pg_catalog.count(*) FROM rappel_conso.stream s"
-			 "  WHERE s.owner = $1 AND (s.name <> $3 OR $2 <> 'stream'))"
+			 "  WHERE s.owner = $1 AND (s.name IS DISTINCT FROM $3 OR $2 <> 'stream'))"
 			 " + (SELECT pg_catalog.count(*) FROM rappel_conso.source s"
-			 "  WHERE s.owner = $1 AND (s.name <> $3 OR $2 <> 'source'))"
+			 "  WHERE s.owner = $1 AND (s.name IS DISTINCT FROM $3 OR $2 <> 'source'))"
 			 " + (SELECT pg_catalog.count(*) FROM rappel_conso.topic_grant g"
-			 "  WHERE g.role = $1 AND (g.topic <> $3 OR $2 <> 'topic_grant'))"
+			 "  WHERE g.role = $1 AND (g.topic IS DISTINCT FROM $3 OR $2 <> 'topic_grant'))"
 			 " + (SELECT pg_catalog.count(*) FROM rappel_conso.dead_letter d"
 			 "  WHERE d.owner = $1)"
 			 " + (SELECT pg_catalog.count(*) FROM rappel_conso.outbox m"

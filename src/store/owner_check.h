@@ -10,6 +10,8 @@
 
 #include "rappel_conso.h"
 
-extern bool rc_is_restore(void);
+#include "utils/rel.h"
+
+extern bool rc_is_restore(Relation table);
 
 #endif							/* RC_OWNER_CHECK_H */

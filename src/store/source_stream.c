@@ -12,7 +12,6 @@
  */
 #include "rappel_conso.h"
 
-#include "commands/trigger.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
@@ -22,6 +21,7 @@
 #include "store/query.h"
 #include "store/source_table.h"
 #include "store/stream_table.h"
+#include "store/trigger_call.h"
 
 PG_FUNCTION_INFO_V1(rc_source_stream);
 PG_FUNCTION_INFO_V1(rc_stream_deleted);
@@ -38,15 +38,15 @@ static List *sources_of_others(const char *stream);
 Datum
 rc_source_stream(PG_FUNCTION_ARGS)
 {
-	TriggerData *data = (TriggerData *) fcinfo->context;
+	TriggerData *data = rc_trigger_call(fcinfo, true,
+										RC_ON_INSERT | RC_ON_UPDATE, 0,
+										" source ");
 	TupleDesc	desc;
 	int			column;
 	char	   *old = NULL;
 	char	   *name;
 	RcStream   *stream;
 
-	if (!CALLED_AS_TRIGGER(fcinfo))
-		elog(ERROR, "source_stream() is a trigger function");
 	desc = RelationGetDescr(data->tg_relation);
 	column = SPI_fnumber(desc, "stream");
 	name = SPI_getvalue(data->tg_trigtuple, desc, column);
@@ -55,13 +55,16 @@ rc_source_stream(PG_FUNCTION_ARGS)
 		old = name;
 		name = SPI_getvalue(data->tg_newtuple, desc, column);
 	}
-	if (name == NULL || (old != NULL && strcmp(old, name) == 0) ||
-		rc_is_restore())
+	if (name == NULL || (old != NULL && strcmp(old, name) == 0))
 		return PointerGetDatum(NULL);
 
 	/* nobody's row is locked before it is known that the caller may */
 	stream = rc_stream_load(name);
-	if (stream == NULL || !may_act(stream->owner))
+	if (stream != NULL && !may_act(stream->owner))
+		raise_missing(name);
+	if (rc_is_restore(data->tg_relation) && superuser())
+		return PointerGetDatum(NULL);
+	if (stream == NULL)
 		raise_missing(name);
 	if (!rc_stream_keep(name))
 		raise_missing(name);
@@ -77,13 +80,12 @@ rc_source_stream(PG_FUNCTION_ARGS)
 Datum
 rc_stream_deleted(PG_FUNCTION_ARGS)
 {
-	TriggerData *data = (TriggerData *) fcinfo->context;
+	TriggerData *data = rc_trigger_call(fcinfo, true, RC_ON_DELETE, 0,
+										" stream ");
 	TupleDesc	desc;
 	char	   *name;
 	ListCell   *lc;
 
-	if (!CALLED_AS_TRIGGER(fcinfo))
-		elog(ERROR, "stream_deleted() is a trigger function");
 	desc = RelationGetDescr(data->tg_relation);
 	name = SPI_getvalue(data->tg_trigtuple, desc, SPI_fnumber(desc, "name"));
 	foreach(lc, sources_of_others(name))

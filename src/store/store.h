@@ -43,6 +43,7 @@
 #include "store/subtransaction.h"
 #include "store/task_table.h"
 #include "store/topic_grant.h"
+#include "store/trigger_call.h"
 #include "store/unlogged_tables.h"
 #include "store/user_sql.h"
 #include "store/value_format.h"

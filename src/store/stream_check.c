@@ -17,7 +17,6 @@
 #include "access/htup_details.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
-#include "commands/trigger.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/array.h"
@@ -33,6 +32,7 @@
 #include "store/statement_check.h"
 #include "store/stream_table.h"
 #include "store/topic_grant.h"
+#include "store/trigger_call.h"
 #include "store/value_format.h"
 
 PG_FUNCTION_INFO_V1(rc_stream_check);
@@ -52,7 +52,8 @@ static Oid	row_owner(const Row *row);
 static void check_topics(const Row *row, const char *name);
 static void check_row_grants(const Row *row, const char *name);
 static void settle_start(Row *row, const char *name);
-static void settle_type(Row *row, const char *name, bool restored);
+static void settle_type(Row *row, const char *name, bool copied,
+						bool restored);
 static bool type_exists(Oid type);
 static bool refuse_type(Oid type, const char *name, int elevel);
 static void check_statement(const Row *row, const char *name,
@@ -64,7 +65,9 @@ static void check_statement(const Row *row, const char *name,
 Datum
 rc_stream_check(PG_FUNCTION_ARGS)
 {
-	TriggerData *data = (TriggerData *) fcinfo->context;
+	TriggerData *data = rc_trigger_call(fcinfo, true,
+										RC_ON_INSERT | RC_ON_UPDATE, 0,
+										" stream ");
 	bool		update;
 	Row			new;
 	Row			old;
@@ -72,19 +75,17 @@ rc_stream_check(PG_FUNCTION_ARGS)
 	bool		restored;
 	HeapTuple	result;
 
-	if (!CALLED_AS_TRIGGER(fcinfo))
-		elog(ERROR, "stream_check() is a trigger function");
 	update = TRIGGER_FIRED_BY_UPDATE(data->tg_event);
-	new.tuple = update ? data->tg_newtuple : data->tg_trigtuple;
+	new.tuple = rc_trigger_row(data);
 	old.tuple = data->tg_trigtuple;
 	new.desc = old.desc = RelationGetDescr(data->tg_relation);
 	name = row_text(&new, "name");
-	restored = rc_is_restore() ||
+	restored = rc_is_restore(data->tg_relation) ||
 		(!update && row_text(&new, "search_path") != NULL);
 	if (!update || changed(&old, &new, "start_at"))
 		settle_start(&new, name);
 	if (!update || changed(&old, &new, "value_type"))
-		settle_type(&new, name,
+		settle_type(&new, name, rc_is_restore(data->tg_relation),
 					restored || (update && !type_exists(row_oid(&old, "value_type"))));
 	result = new.tuple;
 
@@ -100,7 +101,8 @@ rc_stream_check(PG_FUNCTION_ARGS)
 		 changed(&old, &new, "key_type") ||
 		 changed(&old, &new, "output_topic") ||
 		 changed(&old, &new, "owner") ||
-		 row_text(&new, "search_path") == NULL))
+		 changed(&old, &new, "setup") ||
+		 changed(&old, &new, "search_path")))
 	{
 		char	   *search_path = row_text(&new, "search_path");
 
@@ -213,14 +215,13 @@ check_topics(const Row *row, const char *name)
 Datum
 rc_source_topic_check(PG_FUNCTION_ARGS)
 {
-	TriggerData *data = (TriggerData *) fcinfo->context;
+	TriggerData *data = rc_trigger_call(fcinfo, true,
+										RC_ON_INSERT | RC_ON_UPDATE, 0,
+										" source ");
 	Row			row;
 	char	   *topic;
 
-	if (!CALLED_AS_TRIGGER(fcinfo))
-		elog(ERROR, "source_topic_check() is a trigger function");
-	row.tuple = TRIGGER_FIRED_BY_UPDATE(data->tg_event) ? data->tg_newtuple :
-		data->tg_trigtuple;
+	row.tuple = rc_trigger_row(data);
 	row.desc = RelationGetDescr(data->tg_relation);
 	topic = row_text(&row, "topic");
 	if (topic != NULL && rc_kafka_brokers[0] != '\0' && !superuser())
@@ -295,7 +296,7 @@ settle_start(Row *row, const char *name)
  * another type here.
  */
 static void
-settle_type(Row *row, const char *name, bool restored)
+settle_type(Row *row, const char *name, bool copied, bool restored)
 {
 	Oid			type = row_oid(row, "value_type");
 	int			column = SPI_fnumber(row->desc, "value_type");
@@ -306,7 +307,7 @@ settle_type(Row *row, const char *name, bool restored)
 		return;					/* the table's own check says it */
 	if (restored && !OidIsValid(type))
 		return;					/* the worker says it */
-	if (refuse_type(type, name, rc_is_restore() || (restored && !type_exists(type)) ? WARNING : ERROR))
+	if (refuse_type(type, name, copied || (restored && !type_exists(type)) ? WARNING : ERROR))
 		row->tuple = heap_modify_tuple_by_cols(row->tuple, row->desc, 1,
 											   &column, &value, &isnull);
 }

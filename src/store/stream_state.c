@@ -190,18 +190,28 @@ rc_stream_trouble(const char *stream, TimestampTz since)
 void
 rc_stream_retry_all(void)
 {
-	rc_execute("UPDATE rappel_conso.stream_state SET retry_at = NULL"
-			   " WHERE state IN ('failed', 'waiting')"
-			   " AND retry_at IS NOT NULL", NULL);
+	rc_execute("UPDATE rappel_conso.stream_state t SET retry_at = NULL"
+			   " WHERE t.stream IN"
+			   " (SELECT f.stream FROM rappel_conso.stream_state f"
+			   "  WHERE f.state IN ('failed', 'waiting')"
+			   "  AND f.retry_at IS NOT NULL FOR NO KEY UPDATE SKIP LOCKED)",
+			   NULL);
 }
 
-/* The same for those that have failed for want of a grant. */
+/*
+ * The same for those that have failed for want of a grant.  Rows that somebody
+ * has locked are left out, as above: nobody's open transaction holds up a
+ * revoke, nor the scheduler, and they are tried again later.
+ */
 void
 rc_stream_retry_denied(void)
 {
-	rc_execute("UPDATE rappel_conso.stream_state SET retry_at = NULL"
-			   " WHERE state = 'failed' AND sqlstate = '42501'"
-			   " AND retry_at IS NOT NULL", NULL);
+	rc_execute("UPDATE rappel_conso.stream_state t SET retry_at = NULL"
+			   " WHERE t.stream IN"
+			   " (SELECT f.stream FROM rappel_conso.stream_state f"
+			   "  WHERE f.state = 'failed' AND f.sqlstate = '42501'"
+			   "  AND f.retry_at IS NOT NULL FOR NO KEY UPDATE SKIP LOCKED)",
+			   NULL);
 }
 
 /*

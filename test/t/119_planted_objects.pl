@@ -226,7 +226,7 @@ foreach my $file (glob("$RappelConso::top/src/*.c $RappelConso::top/src/*/*.c"))
 {
 	$spi{$1} = 1 if slurp_file($file) =~ /\bSPI_(?:prepare|execute|exec|execute_with_args)\s*\(/ && $file =~ m{src/(.*)};
 }
-is(join(' ', sort keys %spi), 'store/query.c store/statement_check.c store/statement_run.c', 'SQL is run in three files');
+is(join(' ', sort keys %spi), 'store/query.c store/statement_check.c store/statement_run.c store/statement_setup.c', 'SQL is run in four files');
 
 # ---- schemas with names that are no simple words ----
 

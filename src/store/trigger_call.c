@@ -1,0 +1,76 @@
+/*-------------------------------------------------------------------------
+ *
+ * trigger_call.c
+ *	  What a trigger function of ours was called for.
+ *
+ * Whoever may execute a trigger function can make a trigger of it on a table
+ * of his own, for whatever command and without the arguments that it needs:
+ * nothing of ours must look at such a row, or act for what it says.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "store/trigger_call.h"
+
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+
+static bool fires_for(TriggerEvent event, int commands);
+static bool is_one_of(const char *name, const char *tables);
+
+/*
+ * The data of the call.  ERROR (39P01) unless it is for rows ("row") or for
+ * statements, of these commands, with at least "nargs" arguments, on a table of
+ * ours: "tables" has their names, with a blank before and behind each.
+ */
+TriggerData *
+rc_trigger_call(FunctionCallInfo fcinfo, bool row, int commands, int nargs,
+				const char *tables)
+{
+	TriggerData *data = (TriggerData *) fcinfo->context;
+	char	   *schema;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function \"%s\" was not called by a trigger",
+						get_func_name(fcinfo->flinfo->fn_oid))));
+	schema = get_namespace_name(RelationGetNamespace(data->tg_relation));
+	if ((TRIGGER_FIRED_FOR_ROW(data->tg_event) != 0) != row ||
+		!fires_for(data->tg_event, commands) ||
+		data->tg_trigger->tgnargs < nargs ||
+		schema == NULL || strcmp(schema, RC_SCHEMA) != 0 ||
+		!is_one_of(RelationGetRelationName(data->tg_relation), tables))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("trigger \"%s\" of table \"%s\" cannot execute function \"%s\"",
+						data->tg_trigger->tgname,
+						RelationGetRelationName(data->tg_relation),
+						get_func_name(fcinfo->flinfo->fn_oid)),
+				 errdetail("The function is for the extension's own triggers."),
+				 errhint("Drop the trigger.")));
+	return data;
+}
+
+static bool
+fires_for(TriggerEvent event, int commands)
+{
+	if (commands == RC_ON_ANY)
+		return true;
+	return (TRIGGER_FIRED_BY_INSERT(event) && (commands & RC_ON_INSERT)) ||
+		(TRIGGER_FIRED_BY_UPDATE(event) && (commands & RC_ON_UPDATE)) ||
+		(TRIGGER_FIRED_BY_DELETE(event) && (commands & RC_ON_DELETE));
+}
+
+static bool
+is_one_of(const char *name, const char *tables)
+{
+	return strstr(tables, psprintf(" %s ", name)) != NULL;
+}
+
+/* The row that is stored, or deleted. */
+HeapTuple
+rc_trigger_row(TriggerData *data)
+{
+	return TRIGGER_FIRED_BY_UPDATE(data->tg_event) ? data->tg_newtuple :
+		data->tg_trigtuple;
+}
