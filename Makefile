@@ -113,13 +113,14 @@ valgrind:
 ## make indent        formats the C files with pg_bsd_indent
 ## make lint          shows what it would change, and fails if there is any, or
 ##                    if tests repeat each other's helpers, or if a file of src
-##                    knows what its room must not (test/layers)
+##                    knows what its room must not (test/layers), or if an old name is back
 indent:
 	@test/indent
 lint: all
 	@test/helpers
 	@test/layers --self-check
 	@test/layers
+	@tools/rename --check
 	@test/indent --check
 
 .PHONY: help deps test-deps test-all demo demo-kafka demo-psql demo-stop demo-clean \

@@ -54,7 +54,7 @@ rc_consumer_begin(RcKafka *kafka)
 	consumer->header_context =
 		AllocSetContextCreate(kafka->context, "rappel_conso headers",
 							  ALLOCSET_DEFAULT_SIZES);
-	consumer->dry = true;
+	consumer->queue_empty = true;
 	kafka->consumer = consumer;
 }
 
@@ -64,7 +64,7 @@ rc_consumer_begin(RcKafka *kafka)
 void
 rc_consumer_end(RcKafka *kafka)
 {
-	rc_consumer_drop_hand(kafka->consumer);
+	rc_consumer_drop_buffer(kafka->consumer);
 	rc_consumer_release(kafka);
 	unassign(kafka);
 }
@@ -136,11 +136,11 @@ rc_consumer_assign(RcKafka *kafka, const RcPartition *partitions, int n)
 		consumer->assigned[i].queue =
 			rd_kafka_queue_get_partition(kafka->rk, partitions[i].topic,
 										 partitions[i].partition);
-	rc_consumer_drop_hand(consumer);
+	rc_consumer_drop_buffer(consumer);
 	rc_consumer_release(kafka);
 	kafka->topic_code = RD_KAFKA_RESP_ERR_NO_ERROR;
-	consumer->dry = false;
-	consumer->average = RC_KAFKA_MAX_MESSAGE / RC_HAND_MAX;
+	consumer->queue_empty = false;
+	consumer->average = RC_KAFKA_MAX_MESSAGE / RC_FETCH_BUFFER_MAX;
 	if (err)
 		ereport(ERROR,
 				(errcode(rc_kafka_errcode(err)),

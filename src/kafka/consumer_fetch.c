@@ -22,22 +22,23 @@
  * rd_kafka_broker_consumer_serve, in 2.0.2).  Any request to the broker wakes
  * it; see nudge().
  */
-#define NUDGE_BYTES		(2 * 1024 * 1024)
-#define NUDGE_MESSAGES	(RC_KAFKA_AHEAD_MESSAGES / 4)
-#define NUDGE_DRY		32		/* the same, divided, if the queue is empty */
+#define WAKE_BYTES		(2 * 1024 * 1024)
+#define WAKE_MESSAGES	(RC_KAFKA_AHEAD_MESSAGES / 4)
+#define WAKE_QUEUE_EMPTY		32	/* the same, divided, if the queue is
+									 * empty */
 
 static rd_kafka_message_t *next_message(RcKafka *kafka, int want, Size room);
 static RcAssigned *find_assigned(RcConsumer *consumer,
 								 const rd_kafka_message_t *message);
-static void hand_out(RcConsumer *consumer, RcAssigned *assigned,
-					 rd_kafka_message_t *message, RcRecord *record);
+static void take_from_buffer(RcConsumer *consumer, RcAssigned *assigned,
+							 rd_kafka_message_t *message, RcRecord *record);
 static void fill_headers(RcConsumer *consumer,
 						 const rd_kafka_message_t *message, RcRecord *record);
 static bool is_event(RcKafka *kafka, RcAssigned *assigned,
 					 const rd_kafka_message_t *message);
 static void raise_error(RcAssigned *assigned, rd_kafka_message_t *message);
 static void raise_topic_error(RcKafka *kafka);
-static void nudge(RcKafka *kafka);
+static void wake_broker_thread(RcKafka *kafka);
 
 /*
  * Has the consumer records that can be fetched without waiting?
@@ -47,7 +48,7 @@ rc_consumer_has_more(RcKafka *kafka)
 {
 	RcConsumer *consumer = kafka->consumer;
 
-	return consumer->hand_next < consumer->hand_end || !consumer->dry;
+	return consumer->hand_next < consumer->hand_end || !consumer->queue_empty;
 }
 
 /*
@@ -63,7 +64,7 @@ rc_consumer_has_more(RcKafka *kafka)
  * read it, XX001 for what cannot be decoded; others by rc_kafka_errcode().
  * After an error the caller assigns again, from its own offsets, before it
  * goes on: librdkafka tells each once only.
- * A broker that cannot be reached is not an error: see rc_kafka_trouble().
+ * A broker that cannot be reached is not an error: see rc_kafka_connection_error().
  */
 int
 rc_consumer_fetch(RcKafka *kafka, RcRecord *records, int max, Size max_bytes)
@@ -108,7 +109,7 @@ rc_consumer_fetch(RcKafka *kafka, RcRecord *records, int max, Size max_bytes)
 			rd_kafka_message_destroy(message);
 			continue;
 		}
-		hand_out(consumer, assigned, message, &records[n]);
+		take_from_buffer(consumer, assigned, message, &records[n]);
 		bytes += size;
 		n++;
 	}
@@ -116,7 +117,7 @@ rc_consumer_fetch(RcKafka *kafka, RcRecord *records, int max, Size max_bytes)
 		kafka->answered = true;
 	else if (kafka->topic_code)
 		raise_topic_error(kafka);
-	nudge(kafka);
+	wake_broker_thread(kafka);
 	return n;
 }
 
@@ -147,13 +148,13 @@ next_message(RcKafka *kafka, int want, Size room)
 	if (consumer->hand_next >= consumer->hand_end)
 	{
 		Size		fit = room / Max(consumer->average, 1);
-		size_t		take = Max(Min(Min(fit, want), RC_HAND_MAX), 1);
+		size_t		take = Max(Min(Min(fit, want), RC_FETCH_BUFFER_MAX), 1);
 		ssize_t		got;
 
 		consumer->hand_next = consumer->hand_end = 0;
 		got = rd_kafka_consume_batch_queue(kafka->queue, 0, consumer->hand,
 										   take);
-		consumer->dry = got < (ssize_t) take;
+		consumer->queue_empty = got < (ssize_t) take;
 		if (got <= 0)
 			return NULL;
 		consumer->hand_end = (int) got;
@@ -191,8 +192,8 @@ find_assigned(RcConsumer *consumer, const rd_kafka_message_t *message)
  * memory is short, the error leaves it in hand.
  */
 static void
-hand_out(RcConsumer *consumer, RcAssigned *assigned,
-		 rd_kafka_message_t *message, RcRecord *record)
+take_from_buffer(RcConsumer *consumer, RcAssigned *assigned,
+				 rd_kafka_message_t *message, RcRecord *record)
 {
 	rd_kafka_timestamp_type_t type;
 	Size		size = message->len + message->key_len;
@@ -304,18 +305,18 @@ is_event(RcKafka *kafka, RcAssigned *assigned,
 static void
 raise_error(RcAssigned *assigned, rd_kafka_message_t *message)
 {
-	char		words[RC_KAFKA_WORDS];
-	char		topic[RC_KAFKA_WORDS];
+	char		error_text[RC_KAFKA_ERRSTR_MAX];
+	char		topic[RC_KAFKA_ERRSTR_MAX];
 	int32		partition = message->partition;
 	int			code = rc_kafka_errcode(message->err);
 
-	strlcpy(words, rd_kafka_message_errstr(message), sizeof(words));
+	strlcpy(error_text, rd_kafka_message_errstr(message), sizeof(error_text));
 	strlcpy(topic, rd_kafka_topic_name(message->rkt), sizeof(topic));
 	rd_kafka_message_destroy(message);
 	ereport(ERROR,
 			(errcode(code),
 			 errmsg("could not read partition %d of topic \"%s\": %s",
-					partition, topic, words),
+					partition, topic, error_text),
 			 assigned != NULL ?
 			 errdetail("The next offset to read is %lld.",
 					   (long long) assigned->state.offset) : 0,
@@ -339,12 +340,12 @@ raise_topic_error(RcKafka *kafka)
 		const char *topic = consumer->assigned[i].state.topic;
 		size_t		len = strlen(topic);
 
-		if (strncmp(kafka->topic_words, topic, len) == 0 &&
-			kafka->topic_words[len] == ' ')
+		if (strncmp(kafka->topic_error, topic, len) == 0 &&
+			kafka->topic_error[len] == ' ')
 			ereport(ERROR,
 					(errcode(code),
 					 errmsg("could not read from Kafka: %s",
-							kafka->topic_words),
+							kafka->topic_error),
 					 code == ERRCODE_INSUFFICIENT_PRIVILEGE ?
 					 errhint("Give the Kafka user the right to read the topic.") : 0));
 	}
@@ -355,14 +356,14 @@ raise_topic_error(RcKafka *kafka)
  * request asks for end offsets, with a timeout of 0: its answer is dropped.
  */
 static void
-nudge(RcKafka *kafka)
+wake_broker_thread(RcKafka *kafka)
 {
 	RcConsumer *consumer = kafka->consumer;
-	int			share = consumer->dry ? NUDGE_DRY : 1;
+	int			share = consumer->queue_empty ? WAKE_QUEUE_EMPTY : 1;
 	rd_kafka_topic_partition_list_t *list;
 
-	if (consumer->taken_bytes < NUDGE_BYTES / share &&
-		consumer->taken_messages < NUDGE_MESSAGES / share)
+	if (consumer->taken_bytes < WAKE_BYTES / share &&
+		consumer->taken_messages < WAKE_MESSAGES / share)
 		return;
 	consumer->taken_bytes = 0;
 	consumer->taken_messages = 0;
@@ -383,7 +384,7 @@ nudge(RcKafka *kafka)
  * Give back what was taken from the queue and not handed out.
  */
 void
-rc_consumer_drop_hand(RcConsumer *consumer)
+rc_consumer_drop_buffer(RcConsumer *consumer)
 {
 	while (consumer->hand_next < consumer->hand_end)
 		rd_kafka_message_destroy(consumer->hand[consumer->hand_next++]);

@@ -11,7 +11,7 @@
 #include "kafka/kafka_internal.h"
 
 /* Messages taken out of librdkafka's queue at once, at most. */
-#define RC_HAND_MAX	256
+#define RC_FETCH_BUFFER_MAX	256
 
 /* A partition of the assignment. */
 typedef struct RcAssigned
@@ -31,7 +31,7 @@ struct RcConsumer
 	int			current;		/* the partition of the last message */
 
 	/* taken from the queue, not handed out: hand[hand_next .. hand_end - 1] */
-	rd_kafka_message_t *hand[RC_HAND_MAX];
+	rd_kafka_message_t *hand[RC_FETCH_BUFFER_MAX];
 	int			hand_next;
 	int			hand_end;
 
@@ -40,7 +40,7 @@ struct RcConsumer
 	int			nout;
 	int			out_size;
 
-	bool		dry;			/* the queue was empty at the last look */
+	bool		queue_empty;	/* the queue was empty at the last look */
 	Size		average;		/* bytes of a message, about */
 	Size		taken_bytes;	/* since the last nudge */
 	int			taken_messages;
@@ -50,6 +50,6 @@ struct RcConsumer
 	RcDeadline	commit_limit;
 };
 
-extern void rc_consumer_drop_hand(RcConsumer *consumer);
+extern void rc_consumer_drop_buffer(RcConsumer *consumer);
 
 #endif							/* RC_KAFKA_CONSUMER_H */

@@ -94,7 +94,7 @@ ask_offset(RcKafka *kafka, const char *topic, int32 partition, int64 when,
 		}
 		check_partition(kafka, topic, partition, err, deadline);
 		rc_kafka_pause(kafka, PAUSE_MS);
-	} while (rc_kafka_again(kafka, deadline));
+	} while (rc_kafka_resend(kafka, deadline));
 
 	rc_kafka_unreachable(kafka, err);
 	return -1;

@@ -134,7 +134,7 @@ static void
 start_client(RcKafka *kafka, const char *client_id, const char *group_id)
 {
 	rd_kafka_conf_t *conf = rc_config_build(kafka, client_id, group_id);
-	char		words[RC_KAFKA_WORDS];
+	char		error_text[RC_KAFKA_ERRSTR_MAX];
 	sigset_t	saved;
 
 	rd_kafka_conf_set_opaque(conf, kafka);
@@ -148,7 +148,7 @@ start_client(RcKafka *kafka, const char *client_id, const char *group_id)
 	block_signals(&saved);
 	kafka->rk = rd_kafka_new(kafka->kind == RC_KAFKA_PRODUCER ?
 							 RD_KAFKA_PRODUCER : RD_KAFKA_CONSUMER,
-							 conf, words, sizeof(words));
+							 conf, error_text, sizeof(error_text));
 	restore_signals(&saved);
 	if (kafka->rk == NULL)
 	{
@@ -157,10 +157,10 @@ start_client(RcKafka *kafka, const char *client_id, const char *group_id)
 
 		rd_kafka_conf_destroy(conf);
 		if (!resource)
-			rc_explain_start(words);
+			rc_explain_start(error_text);
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
-				 errmsg("could not start a Kafka client: %s", words)));
+				 errmsg("could not start a Kafka client: %s", error_text)));
 	}
 
 	rd_kafka_set_log_queue(kafka->rk, NULL);

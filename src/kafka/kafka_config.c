@@ -218,14 +218,14 @@ read_file(void)
 static void
 set_own(rd_kafka_conf_t *conf, const char *key, const char *value)
 {
-	char		words[RC_KAFKA_WORDS];
+	char		error_text[RC_KAFKA_ERRSTR_MAX];
 
-	if (rd_kafka_conf_set(conf, key, value, words, sizeof(words)) !=
+	if (rd_kafka_conf_set(conf, key, value, error_text, sizeof(error_text)) !=
 		RD_KAFKA_CONF_OK)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("could not set the Kafka property \"%s\": %s",
-						key, words)));
+						key, error_text)));
 }
 
 static void
@@ -243,7 +243,7 @@ set_own_list(rd_kafka_conf_t *conf, const Property *properties)
 static void
 set_from_file(rd_kafka_conf_t *conf, RcKafka *kafka, List *lines)
 {
-	char		words[RC_KAFKA_WORDS];
+	char		error_text[RC_KAFKA_ERRSTR_MAX];
 	ListCell   *lc;
 
 	foreach(lc, lines)
@@ -262,13 +262,13 @@ set_from_file(rd_kafka_conf_t *conf, RcKafka *kafka, List *lines)
 				   consumer_keys : producer_keys))
 			continue;
 		if (rd_kafka_conf_set(conf, line->key, line->value,
-							  words, sizeof(words)) != RD_KAFKA_CONF_OK)
+							  error_text, sizeof(error_text)) != RD_KAFKA_CONF_OK)
 			ereport(ERROR,
 					(errcode(ERRCODE_CONFIG_FILE_ERROR),
 					 errmsg("could not use the property in line %d of the file that \"%s\" names",
 							line->line, CONFIG_FILE_SETTING),
 					 errdetail_log("The property is \"%s\": %s.", line->key,
-								   words),
+								   error_text),
 					 errhint("The server log names the property and what is wrong with it.")));
 		if (key_in(line->key, file_keys))
 		{

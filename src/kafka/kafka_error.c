@@ -32,12 +32,12 @@ typedef struct Explanation
 {
 	const char *text;			/* what librdkafka's words contain, */
 	const char *also;			/* and this, if not NULL */
-	const char *words;
+	const char *error_text;
 	const char *hint;
 } Explanation;
 
 /* Of a connection; the first that fits. */
-static const Explanation connection_words[] = {
+static const Explanation connection_error_text[] = {
 	{"current SASL state", NULL,
 	"the port does not ask for SASL", CHECK_PROTOCOL},
 	{"mechanism handshake failed", NULL,
@@ -70,7 +70,7 @@ static const Explanation connection_words[] = {
 };
 
 /* Of a connection that never was up, where nobody says why it ended. */
-static const Explanation first_connection_words[] = {
+static const Explanation first_connection_error_text[] = {
 	{"are down", NULL,
 		"the connection was closed; the port may ask for TLS or SASL",
 	CHECK_PROTOCOL},
@@ -116,15 +116,15 @@ static const Explanation start_words[] = {
 	{NULL, NULL, NULL, NULL}
 };
 
-typedef struct VerifyWords
+typedef struct VerifyErrorText
 {
 	int			code;
-	const char *words;
+	const char *error_text;
 	const char *hint;
-} VerifyWords;
+} VerifyErrorText;
 
 /* OpenSSL's codes of a certificate that is not accepted (X509_V_ERR_..). */
-static const VerifyWords verify_words[] = {
+static const VerifyErrorText verify_error_text[] = {
 	{9, "the certificate of the broker is not valid yet",
 	"Check the clocks of both machines."},
 	{10, "the certificate of the broker, or of its authority, has expired",
@@ -182,15 +182,15 @@ verify_text(int code)
 {
 	int			i = verify_index(code);
 
-	return i < 0 ? unknown_ca : verify_words[i].words;
+	return i < 0 ? unknown_ca : verify_error_text[i].error_text;
 }
 
 static int
 verify_index(int code)
 {
-	for (int i = 0; i < lengthof(verify_words); i++)
+	for (int i = 0; i < lengthof(verify_error_text); i++)
 	{
-		if (verify_words[i].code == code)
+		if (verify_error_text[i].code == code)
 			return i;
 	}
 	return -1;
@@ -203,27 +203,27 @@ verify_index(int code)
 void
 rc_explain_connection(RcKafka *kafka, const char *text)
 {
-	const Explanation *found = find(connection_words, text);
-	const char *words;
+	const Explanation *found = find(connection_error_text, text);
+	const char *error_text;
 
 	if (found == NULL && !kafka->was_up)
-		found = find(first_connection_words, text);
+		found = find(first_connection_error_text, text);
 	kafka->last_hint = found ? found->hint : NULL;
-	words = found ? found->words : NULL;
+	error_text = found ? found->error_text : NULL;
 	if (found && strcmp(found->text, "certificate verify failed") == 0 &&
 		pg_atomic_read_u32(&kafka->verify_code) != 0)
 	{
 		int			code = (int) pg_atomic_read_u32(&kafka->verify_code);
 		int			i = verify_index(code);
 
-		words = verify_text(code);
-		kafka->last_hint = i < 0 ? CHECK_CA : verify_words[i].hint;
+		error_text = verify_text(code);
+		kafka->last_hint = i < 0 ? CHECK_CA : verify_error_text[i].hint;
 	}
 	if (strstr(text, "SASL mechanism SCRAM") != NULL &&
 		rd_kafka_version() < SCRAM_VERSION)
 		kafka->last_hint = scram_hint();
-	snprintf(kafka->last_words, sizeof(kafka->last_words), "%s%s%s",
-			 words ? words : "", words ? ": " : "", text);
+	snprintf(kafka->last_error, sizeof(kafka->last_error), "%s%s%s",
+			 error_text ? error_text : "", error_text ? ": " : "", text);
 }
 
 /*
@@ -248,7 +248,7 @@ scram_hint(void)
 const char *
 rc_explain_hint(RcKafka *kafka)
 {
-	if (kafka->last_words[0] != '\0' && kafka->last_hint != NULL)
+	if (kafka->last_error[0] != '\0' && kafka->last_hint != NULL)
 		return kafka->last_hint;
 	return "Check the setting \"rappel_conso.kafka_brokers\".";
 }
@@ -270,7 +270,7 @@ rc_explain_start(const char *text)
 	ereport(ERROR,
 			(errcode(ERRCODE_CONFIG_FILE_ERROR),
 			 errmsg("could not start a Kafka client: %s: %s",
-					found->words, text),
+					found->error_text, text),
 			 errhint("%s", found->hint)));
 }
 

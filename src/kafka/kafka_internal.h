@@ -33,7 +33,7 @@
 #define RC_KAFKA_AHEAD_KBYTES	8192
 
 /* Longest text of librdkafka that is kept. */
-#define RC_KAFKA_WORDS	512
+#define RC_KAFKA_ERRSTR_MAX	512
 
 typedef struct RcProducer RcProducer;
 typedef struct RcConsumer RcConsumer;
@@ -63,14 +63,14 @@ struct RcKafka
 	/* written by callbacks */
 	bool		answered;		/* a broker has answered */
 	bool		down;			/* no broker can be reached */
-	bool		down_told;		/* and the log says so */
+	bool		down_reported;	/* and the log says so */
 	bool		was_up;			/* a broker could be reached before */
 	instr_time	down_since;
-	char		last_words[RC_KAFKA_WORDS];
+	char		last_error[RC_KAFKA_ERRSTR_MAX];
 	const char *last_hint;		/* what to do about it, or NULL */
 	rd_kafka_resp_err_t topic_code; /* a topic cannot be read */
 	bool		topic_lost;		/* the same, until the next assignment */
-	char		topic_words[RC_KAFKA_WORDS];
+	char		topic_error[RC_KAFKA_ERRSTR_MAX];
 
 	/* written by librdkafka's own threads */
 	pg_atomic_uint32 verify_code;	/* why a certificate was not accepted */
@@ -86,7 +86,7 @@ typedef struct RcDeadline
 
 /* kafka_wait.c */
 extern void rc_kafka_pause(RcKafka *kafka, long timeout_ms);
-extern bool rc_kafka_again(RcKafka *kafka, const RcDeadline *deadline);
+extern bool rc_kafka_resend(RcKafka *kafka, const RcDeadline *deadline);
 extern void rc_deadline_start(RcDeadline *deadline, int timeout_ms);
 extern long rc_deadline_left(const RcDeadline *deadline);
 extern int	rc_deadline_slice(RcDeadline *deadline);
@@ -112,7 +112,7 @@ extern void rc_report_attach(rd_kafka_conf_t *conf);
 extern void rc_report_emit(RcKafka *kafka);
 extern void rc_report_note(const char *what, const char *text);
 extern void rc_kafka_mark_up(RcKafka *kafka);
-extern const char *rc_kafka_words(RcKafka *kafka, rd_kafka_resp_err_t err);
+extern const char *rc_kafka_error_text(RcKafka *kafka, rd_kafka_resp_err_t err);
 extern void rc_kafka_unreachable(RcKafka *kafka, rd_kafka_resp_err_t err);
 extern int	rc_kafka_errcode(rd_kafka_resp_err_t err);
 

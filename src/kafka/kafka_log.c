@@ -36,7 +36,7 @@
 typedef struct ReportLine
 {
 	int			level;
-	char		text[RC_KAFKA_WORDS];
+	char		text[RC_KAFKA_ERRSTR_MAX];
 } ReportLine;
 
 static ReportLine report_lines[REPORT_LINES];
@@ -122,7 +122,7 @@ error_cb(rd_kafka_t *rk, int err, const char *reason, void *opaque)
 	{
 		kafka->topic_code = err;
 		kafka->topic_lost = true;
-		strlcpy(kafka->topic_words, reason, sizeof(kafka->topic_words));
+		strlcpy(kafka->topic_error, reason, sizeof(kafka->topic_error));
 		return;
 	}
 	if (err == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN)
@@ -130,16 +130,16 @@ error_cb(rd_kafka_t *rk, int err, const char *reason, void *opaque)
 		if (!kafka->down)
 		{
 			kafka->down = true;
-			kafka->down_told = false;
+			kafka->down_reported = false;
 			INSTR_TIME_SET_CURRENT(kafka->down_since);
 		}
-		if (kafka->last_words[0] != '\0')
+		if (kafka->last_error[0] != '\0')
 			return;
 	}
 	if (err == RD_KAFKA_RESP_ERR__FATAL)
 	{
-		(void) rd_kafka_fatal_error(rk, kafka->last_words,
-									sizeof(kafka->last_words));
+		(void) rd_kafka_fatal_error(rk, kafka->last_error,
+									sizeof(kafka->last_error));
 		kafka->last_hint = NULL;
 	}
 	else
@@ -160,7 +160,7 @@ rc_report_emit(RcKafka *kafka)
 		if (!kafka->down || broker_usable(kafka))
 			rc_kafka_mark_up(kafka);
 	}
-	if (kafka->down && !kafka->down_told)
+	if (kafka->down && !kafka->down_reported)
 		report_state(kafka);
 
 	while (report_count > 0)
@@ -236,12 +236,12 @@ report_state(RcKafka *kafka)
 		rc_kafka_mark_up(kafka);
 		return;
 	}
-	kafka->down_told = true;
+	kafka->down_reported = true;
 	if (report_allowed())
 		ereport(WARNING,
 				(errcode(ERRCODE_CONNECTION_FAILURE),
 				 errmsg("could not reach the Kafka brokers \"%s\": %s",
-						rc_kafka_brokers, kafka->last_words),
+						rc_kafka_brokers, kafka->last_error),
 				 errhint("%s", rc_explain_hint(kafka))));
 }
 
@@ -268,13 +268,13 @@ broker_usable(RcKafka *kafka)
 void
 rc_kafka_mark_up(RcKafka *kafka)
 {
-	kafka->last_words[0] = '\0';
+	kafka->last_error[0] = '\0';
 	kafka->last_hint = NULL;
 	kafka->was_up = true;
 	if (likely(!kafka->down))
 		return;
 	kafka->down = false;
-	if (kafka->down_told && report_allowed())
+	if (kafka->down_reported && report_allowed())
 		ereport(LOG,
 				(errmsg("Kafka brokers \"%s\" can be reached again",
 						rc_kafka_brokers)));
@@ -286,7 +286,7 @@ rc_kafka_mark_up(RcKafka *kafka)
  * a function of src/kafka.  Never waits.
  */
 const char *
-rc_kafka_trouble(RcKafka *kafka)
+rc_kafka_connection_error(RcKafka *kafka)
 {
 	rd_kafka_poll(kafka->rk, 0);
 	if (!kafka->down)
@@ -296,7 +296,7 @@ rc_kafka_trouble(RcKafka *kafka)
 		rc_kafka_mark_up(kafka);
 		return NULL;
 	}
-	return kafka->last_words;
+	return kafka->last_error;
 }
 
 /*
@@ -304,7 +304,7 @@ rc_kafka_trouble(RcKafka *kafka)
  * error itself says no more than that time is up or the network is away.
  */
 const char *
-rc_kafka_words(RcKafka *kafka, rd_kafka_resp_err_t err)
+rc_kafka_error_text(RcKafka *kafka, rd_kafka_resp_err_t err)
 {
 	switch (err)
 	{
@@ -312,8 +312,8 @@ rc_kafka_words(RcKafka *kafka, rd_kafka_resp_err_t err)
 		case RD_KAFKA_RESP_ERR__TRANSPORT:
 		case RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN:
 		case RD_KAFKA_RESP_ERR__FATAL:
-			if (kafka->last_words[0] != '\0')
-				return kafka->last_words;
+			if (kafka->last_error[0] != '\0')
+				return kafka->last_error;
 			break;
 		default:
 			break;
@@ -330,7 +330,7 @@ rc_kafka_unreachable(RcKafka *kafka, rd_kafka_resp_err_t err)
 	ereport(ERROR,
 			(errcode(ERRCODE_CONNECTION_FAILURE),
 			 errmsg("could not reach the Kafka brokers \"%s\": %s",
-					rc_kafka_brokers, rc_kafka_words(kafka, err)),
+					rc_kafka_brokers, rc_kafka_error_text(kafka, err)),
 			 errhint("%s", rc_explain_hint(kafka))));
 }
 

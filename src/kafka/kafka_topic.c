@@ -30,7 +30,7 @@ static void ask_for_topic(RcKafka *kafka, const char *topic, int partitions,
 						  void *opaque);
 static bool take_answer(RcKafka *kafka, const char *topic, void *opaque);
 static void check_answer(RcKafka *kafka, const char *topic,
-						 rd_kafka_resp_err_t err, const char *words);
+						 rd_kafka_resp_err_t err, const char *error_text);
 
 /*
  * The cluster's id, palloc'd in the current context; NULL if the cluster has
@@ -72,7 +72,7 @@ rc_kafka_cluster_id(RcKafka *kafka, int timeout_ms)
 			return copy;
 		}
 		rc_kafka_pause(kafka, PAUSE_MS);
-		if (!rc_kafka_again(kafka, &deadline))
+		if (!rc_kafka_resend(kafka, &deadline))
 			break;
 	}
 	rc_kafka_unreachable(kafka, err);
@@ -111,7 +111,7 @@ rc_kafka_partition_count(RcKafka *kafka, const char *topic, int timeout_ms)
 						 errhint("Give the Kafka user the right to read the topic, or to write to it.") : 0));
 		}
 		rc_kafka_pause(kafka, PAUSE_MS);
-	} while (rc_kafka_again(kafka, &deadline));
+	} while (rc_kafka_resend(kafka, &deadline));
 
 	rc_kafka_unreachable(kafka, err);
 	return 0;
@@ -252,16 +252,16 @@ rd_kafka_AdminOptions_t *
 rc_topic_options(RcKafka *kafka, int timeout_ms, void *opaque)
 {
 	rd_kafka_AdminOptions_t *options;
-	char		words[RC_KAFKA_WORDS];
+	char		error_text[RC_KAFKA_ERRSTR_MAX];
 
 	options = rd_kafka_AdminOptions_new(kafka->rk,
 										RD_KAFKA_ADMIN_OP_CREATETOPICS);
 	rd_kafka_AdminOptions_set_opaque(options, opaque);
 	rd_kafka_AdminOptions_set_request_timeout(options, Max(timeout_ms, 1),
-											  words, sizeof(words));
+											  error_text, sizeof(error_text));
 	rd_kafka_AdminOptions_set_operation_timeout(options,
 												Min(timeout_ms, CREATE_WAIT_MS),
-												words, sizeof(words));
+												error_text, sizeof(error_text));
 	return options;
 }
 
@@ -273,14 +273,14 @@ rc_topic_describe(const char *topic, int partitions, int replication,
 				  bool compacted)
 {
 	rd_kafka_NewTopic_t *new_topic;
-	char		words[RC_KAFKA_WORDS];
+	char		error_text[RC_KAFKA_ERRSTR_MAX];
 
 	new_topic = rd_kafka_NewTopic_new(topic, partitions, replication,
-									  words, sizeof(words));
+									  error_text, sizeof(error_text));
 	if (new_topic == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("could not create topic \"%s\": %s", topic, words)));
+				 errmsg("could not create topic \"%s\": %s", topic, error_text)));
 	rd_kafka_NewTopic_set_config(new_topic, "max.message.bytes",
 								 CppAsString2(RC_KAFKA_MAX_MESSAGE));
 	if (compacted)
@@ -309,7 +309,7 @@ take_answer(RcKafka *kafka, const char *topic, void *opaque)
 		const rd_kafka_topic_result_t **topics;
 		rd_kafka_resp_err_t err;
 		size_t		ntopics = 0;
-		char		words[RC_KAFKA_WORDS];
+		char		error_text[RC_KAFKA_ERRSTR_MAX];
 
 		result = rd_kafka_event_CreateTopics_result(event);
 		if (result == NULL || rd_kafka_event_opaque(event) != opaque)
@@ -318,19 +318,19 @@ take_answer(RcKafka *kafka, const char *topic, void *opaque)
 			continue;
 		}
 		err = rd_kafka_event_error(event);
-		strlcpy(words, err ? rd_kafka_event_error_string(event) : "",
-				sizeof(words));
+		strlcpy(error_text, err ? rd_kafka_event_error_string(event) : "",
+				sizeof(error_text));
 		topics = rd_kafka_CreateTopics_result_topics(result, &ntopics);
 		if (!err && ntopics == 1)
 		{
 			const char *refusal = rd_kafka_topic_result_error_string(topics[0]);
 
 			err = rd_kafka_topic_result_error(topics[0]);
-			strlcpy(words, refusal ? refusal : rd_kafka_err2str(err),
-					sizeof(words));
+			strlcpy(error_text, refusal ? refusal : rd_kafka_err2str(err),
+					sizeof(error_text));
 		}
 		rd_kafka_event_destroy(event);
-		check_answer(kafka, topic, err, words);
+		check_answer(kafka, topic, err, error_text);
 		return true;
 	}
 	return false;
@@ -338,7 +338,7 @@ take_answer(RcKafka *kafka, const char *topic, void *opaque)
 
 static void
 check_answer(RcKafka *kafka, const char *topic, rd_kafka_resp_err_t err,
-			 const char *words)
+			 const char *error_text)
 {
 	if (err == RD_KAFKA_RESP_ERR__TIMED_OUT ||
 		err == RD_KAFKA_RESP_ERR__TRANSPORT)
@@ -349,7 +349,7 @@ check_answer(RcKafka *kafka, const char *topic, rd_kafka_resp_err_t err,
 		return;
 	ereport(ERROR,
 			(errcode(rc_kafka_errcode(err)),
-			 errmsg("could not create topic \"%s\": %s", topic, words),
+			 errmsg("could not create topic \"%s\": %s", topic, error_text),
 			 rc_kafka_errcode(err) == ERRCODE_INSUFFICIENT_PRIVILEGE ?
 			 errhint("Give the Kafka user the right to create the topic, or create it with Kafka's own tools.") : 0));
 }

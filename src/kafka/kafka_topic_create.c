@@ -92,7 +92,7 @@ take_answers(RcKafka *kafka, rd_kafka_event_t *event)
 	{
 		const rd_kafka_topic_result_t *result;
 		rd_kafka_resp_err_t err = rd_kafka_event_error(event);
-		const char *words = rd_kafka_event_error_string(event);
+		const char *error_text = rd_kafka_event_error_string(event);
 		RcAnswer   *answer = palloc0(sizeof(RcAnswer));
 
 		answer->topic = pstrdup((char *) lfirst(lc));
@@ -100,14 +100,14 @@ take_answers(RcKafka *kafka, rd_kafka_event_t *event)
 		if (result != NULL)
 		{
 			err = rd_kafka_topic_result_error(result);
-			words = rd_kafka_topic_result_error_string(result);
+			error_text = rd_kafka_topic_result_error_string(result);
 		}
 		if (err == RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS)
 			err = RD_KAFKA_RESP_ERR_NO_ERROR;
 		answer->outcome = rc_outcome_of(err);
 		answer->sqlstate = rc_kafka_errcode(err);
 		answer->error = err == RD_KAFKA_RESP_ERR_NO_ERROR ? NULL :
-			pstrdup(words != NULL ? words : rd_kafka_err2str(err));
+			pstrdup(error_text != NULL ? error_text : rd_kafka_err2str(err));
 		answers = lappend(answers, answer);
 	}
 	return answers;

@@ -103,7 +103,7 @@ rc_kafka_stale(RcKafka *kafka)
 
 	if (rc_files_changed(kafka->files))
 		return true;
-	if (rc_kafka_trouble(kafka) == NULL)
+	if (rc_kafka_connection_error(kafka) == NULL)
 		return false;
 	INSTR_TIME_SET_CURRENT(elapsed);
 	INSTR_TIME_SUBTRACT(elapsed, kafka->down_since);
@@ -118,7 +118,7 @@ rc_kafka_stale(RcKafka *kafka)
  * a producer's user would lose one of its tries.
  */
 bool
-rc_kafka_again(RcKafka *kafka, const RcDeadline *deadline)
+rc_kafka_resend(RcKafka *kafka, const RcDeadline *deadline)
 {
 	if (rc_deadline_left(deadline) == 0 || rc_files_changed(kafka->files))
 		return false;

@@ -68,12 +68,12 @@ rc_producer_end(RcKafka *kafka)
 	for (topic = producer->topics; topic != NULL; topic = topic->next)
 	{
 		rd_kafka_topic_destroy(topic->rkt);
-		free(topic->spots);
-		topic->spots = NULL;
-		topic->nspots = 0;
+		free(topic->delivered);
+		topic->delivered = NULL;
+		topic->n_delivered = 0;
 	}
-	rc_again_free(&producer->rest);
-	rc_again_free(&producer->again);
+	rc_resend_free(&producer->rest);
+	rc_resend_free(&producer->resend);
 	free(producer->refusals);
 	producer->refusals = NULL;
 	producer->nrefusals = producer->refusals_size = 0;
@@ -107,7 +107,7 @@ rc_producer_send(RcKafka *kafka, const RcRecord *record, uint64 tag)
 		rc_report_emit(kafka);
 		CHECK_FOR_INTERRUPTS();
 	}
-	if (producer->again.length > 0)
+	if (producer->resend.length > 0)
 	{
 		RcDeadline	deadline;
 
@@ -161,9 +161,9 @@ rc_producer_last_offset(RcKafka *kafka, const char *topic, int32 partition)
 {
 	RcTopic    *found = find_topic(kafka->producer, topic);
 
-	if (found == NULL || partition < 0 || partition >= found->nspots)
+	if (found == NULL || partition < 0 || partition >= found->n_delivered)
 		return -1;
-	return found->spots[partition].offset;
+	return found->delivered[partition].offset;
 }
 
 /*
@@ -350,19 +350,19 @@ rc_producer_check(RcKafka *kafka)
 void
 rc_producer_fail(RcKafka *kafka, RcTopic *topic, rd_kafka_resp_err_t err)
 {
-	char		words[RC_KAFKA_WORDS];
+	char		error_text[RC_KAFKA_ERRSTR_MAX];
 	rd_kafka_resp_err_t fatal;
 	int64		outstanding = kafka->producer->outstanding;
 
-	fatal = rd_kafka_fatal_error(kafka->rk, words, sizeof(words));
+	fatal = rd_kafka_fatal_error(kafka->rk, error_text, sizeof(error_text));
 	if (fatal)
 		err = fatal;
 	else
-		strlcpy(words, rc_kafka_words(kafka, err), sizeof(words));
+		strlcpy(error_text, rc_kafka_error_text(kafka, err), sizeof(error_text));
 	ereport(ERROR,
 			(errcode(rc_kafka_errcode(err)),
 			 errmsg("could not publish to topic \"%s\": %s",
-					topic ? topic->name : "", words),
+					topic ? topic->name : "", error_text),
 			 outstanding > 0 ?
 			 errdetail_plural("%lld record has not been confirmed.",
 							  "%lld records have not been confirmed.",

@@ -11,12 +11,12 @@
  */
 #include "kafka/producer_internal.h"
 
-static void keep_again(RcProducer *producer, RcTopic *topic,
-					   const rd_kafka_message_t *message);
-static RcSpot *find_spot(RcProducer *producer, RcTopic *topic,
-						 int32 partition);
+static void keep_for_resend(RcProducer *producer, RcTopic *topic,
+							const rd_kafka_message_t *message);
+static RcDeliveredOffset *find_delivered(RcProducer *producer, RcTopic *topic,
+										 int32 partition);
 static RcTopic *topic_of(RcProducer *producer, const rd_kafka_topic_t *rkt);
-static void append(RcAgainList *list, RcAgain *again);
+static void append(RcResendList *list, RcResend *resend);
 
 /*
  * A record has been delivered, or not.
@@ -27,7 +27,7 @@ rc_delivery_cb(rd_kafka_t *rk, const rd_kafka_message_t *message, void *opaque)
 	RcKafka    *kafka = (RcKafka *) opaque;
 	RcProducer *producer = kafka->producer;
 	RcTopic    *topic;
-	RcSpot	   *spot;
+	RcDeliveredOffset *delivered_offset;
 	uint64		tag = (uint64) (uintptr_t) message->_private;
 
 	if (!kafka->open)
@@ -59,18 +59,18 @@ rc_delivery_cb(rd_kafka_t *rk, const rd_kafka_message_t *message, void *opaque)
 		return;
 	}
 
-	spot = find_spot(producer, topic, message->partition);
-	if (spot == NULL)
+	delivered_offset = find_delivered(producer, topic, message->partition);
+	if (delivered_offset == NULL)
 		return;
 	if (message->err)
-		spot->doubtful = true;
+		delivered_offset->unconfirmed_records = true;
 	else
 	{
 		kafka->answered = true;
-		spot->offset = Max(spot->offset, message->offset);
+		delivered_offset->offset = Max(delivered_offset->offset, message->offset);
 	}
-	if (spot->doubtful)
-		keep_again(producer, topic, message);
+	if (delivered_offset->unconfirmed_records)
+		keep_for_resend(producer, topic, message);
 }
 
 /*
@@ -117,62 +117,62 @@ rc_delivery_refuse(RcProducer *producer, uint64 tag, rd_kafka_resp_err_t err)
  * queue holds, since rc_producer_send() settles them before it goes on.
  */
 static void
-keep_again(RcProducer *producer, RcTopic *topic,
-		   const rd_kafka_message_t *message)
+keep_for_resend(RcProducer *producer, RcTopic *topic,
+				const rd_kafka_message_t *message)
 {
-	RcAgain    *again;
+	RcResend   *resend;
 	size_t		key_len = message->key ? message->key_len : 0;
 	size_t		value_len = message->payload ? message->len : 0;
 
-	again = malloc(offsetof(RcAgain, data) + key_len + value_len + 1);
-	if (again == NULL)
+	resend = malloc(offsetof(RcResend, data) + key_len + value_len + 1);
+	if (resend == NULL)
 	{
 		producer->no_memory = true;
 		return;
 	}
-	again->topic = topic;
-	again->partition = message->partition;
-	again->timestamp_ms = rd_kafka_message_timestamp(message, NULL);
-	again->tag = (uint64) (uintptr_t) message->_private;
-	again->key_len = message->key ? (int) key_len : -1;
-	again->value_len = message->payload ? (int) value_len : -1;
+	resend->topic = topic;
+	resend->partition = message->partition;
+	resend->timestamp_ms = rd_kafka_message_timestamp(message, NULL);
+	resend->tag = (uint64) (uintptr_t) message->_private;
+	resend->key_len = message->key ? (int) key_len : -1;
+	resend->value_len = message->payload ? (int) value_len : -1;
 	if (key_len > 0)
-		memcpy(again->data, message->key, key_len);
+		memcpy(resend->data, message->key, key_len);
 	if (value_len > 0)
-		memcpy(again->data + key_len, message->payload, value_len);
+		memcpy(resend->data + key_len, message->payload, value_len);
 	if (rd_kafka_message_detach_headers((rd_kafka_message_t *) message,
-										&again->headers) !=
+										&resend->headers) !=
 		RD_KAFKA_RESP_ERR_NO_ERROR)
-		again->headers = NULL;
-	append(&producer->again, again);
+		resend->headers = NULL;
+	append(&producer->resend, resend);
 }
 
 /*
  * Where a partition stands; NULL if memory is out.
  */
-static RcSpot *
-find_spot(RcProducer *producer, RcTopic *topic, int32 partition)
+static RcDeliveredOffset *
+find_delivered(RcProducer *producer, RcTopic *topic, int32 partition)
 {
 	if (partition < 0)
 		partition = 0;
-	if (partition >= topic->nspots)
+	if (partition >= topic->n_delivered)
 	{
-		RcSpot	   *grown = realloc(topic->spots,
-									(partition + 1) * sizeof(RcSpot));
+		RcDeliveredOffset *grown = realloc(topic->delivered,
+										   (partition + 1) * sizeof(RcDeliveredOffset));
 
 		if (grown == NULL)
 		{
 			producer->no_memory = true;
 			return NULL;
 		}
-		topic->spots = grown;
-		for (; topic->nspots <= partition; topic->nspots++)
+		topic->delivered = grown;
+		for (; topic->n_delivered <= partition; topic->n_delivered++)
 		{
-			grown[topic->nspots].offset = -1;
-			grown[topic->nspots].doubtful = false;
+			grown[topic->n_delivered].offset = -1;
+			grown[topic->n_delivered].unconfirmed_records = false;
 		}
 	}
-	return &topic->spots[partition];
+	return &topic->delivered[partition];
 }
 
 /*
@@ -220,21 +220,21 @@ rc_delivery_refusals(RcProducer *producer)
  * Put one at the end of a list.
  */
 static void
-append(RcAgainList *list, RcAgain *again)
+append(RcResendList *list, RcResend *resend)
 {
-	again->next = NULL;
+	resend->next = NULL;
 	if (list->length++ == 0)
-		list->first = again;
+		list->first = resend;
 	else
-		list->last->next = again;
-	list->last = again;
+		list->last->next = resend;
+	list->last = resend;
 }
 
 /*
  * Move all of "back" to the end of "front".
  */
 void
-rc_again_join(RcAgainList *front, RcAgainList *back)
+rc_resend_join(RcResendList *front, RcResendList *back)
 {
 	if (back->length == 0)
 		return;
@@ -244,23 +244,23 @@ rc_again_join(RcAgainList *front, RcAgainList *back)
 		front->last->next = back->first;
 	front->last = back->last;
 	front->length += back->length;
-	memset(back, 0, sizeof(RcAgainList));
+	memset(back, 0, sizeof(RcResendList));
 }
 
 /*
  * Free the records of a list.
  */
 void
-rc_again_free(RcAgainList *list)
+rc_resend_free(RcResendList *list)
 {
 	while (list->length > 0)
 	{
-		RcAgain    *again = list->first;
+		RcResend   *resend = list->first;
 
-		list->first = again->next;
+		list->first = resend->next;
 		list->length--;
-		if (again->headers != NULL)
-			rd_kafka_headers_destroy(again->headers);
-		free(again);
+		if (resend->headers != NULL)
+			rd_kafka_headers_destroy(resend->headers);
+		free(resend);
 	}
 }

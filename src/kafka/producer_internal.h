@@ -15,25 +15,26 @@
 #include "nodes/pg_list.h"
 
 /* Where a partition stands. */
-typedef struct RcSpot
+typedef struct RcDeliveredOffset
 {
 	int64		offset;			/* highest one delivered; -1: none */
-	bool		doubtful;		/* a batch was refused: all is sent again */
-} RcSpot;
+	bool		unconfirmed_records;	/* a batch was refused: all is sent
+										 * again */
+} RcDeliveredOffset;
 
 typedef struct RcTopic
 {
 	struct RcTopic *next;
 	char	   *name;
 	rd_kafka_topic_t *rkt;
-	RcSpot	   *spots;			/* malloc'd, by partition */
-	int			nspots;
+	RcDeliveredOffset *delivered;	/* malloc'd, by partition */
+	int			n_delivered;
 } RcTopic;
 
 /* A record to be sent again.  malloc'd, its key and value behind it. */
-typedef struct RcAgain
+typedef struct RcResend
 {
-	struct RcAgain *next;
+	struct RcResend *next;
 	RcTopic    *topic;
 	int32		partition;
 	int64		timestamp_ms;
@@ -42,14 +43,14 @@ typedef struct RcAgain
 	int			value_len;		/* -1: null */
 	rd_kafka_headers_t *headers;	/* or NULL */
 	char		data[FLEXIBLE_ARRAY_MEMBER];
-} RcAgain;
+} RcResend;
 
-typedef struct RcAgainList
+typedef struct RcResendList
 {
-	RcAgain    *first;
-	RcAgain    *last;
+	RcResend   *first;
+	RcResend   *last;
 	int			length;
-} RcAgainList;
+} RcResendList;
 
 /* What became of one; a refusal, or with by_message any report. */
 typedef struct RcRefusal
@@ -67,7 +68,7 @@ struct RcProducer
 								 * producer_publish.c */
 	bool		alone;			/* one record is on its way, by itself */
 	List	   *making;			/* names of the topics asked for */
-	RcAgainList rest;			/* to be sent again; see rc_producer_settle() */
+	RcResendList rest;			/* to be sent again; see rc_producer_settle() */
 
 	/* written by the callback */
 	int64		outstanding;	/* records without a report */
@@ -75,7 +76,7 @@ struct RcProducer
 	rd_kafka_resp_err_t failed; /* the first error that is no refusal */
 	RcTopic    *failed_topic;
 	bool		no_memory;
-	RcAgainList again;
+	RcResendList resend;
 	RcRefusal  *refusals;
 	int			nrefusals;
 	int			refusals_size;
@@ -110,7 +111,7 @@ extern bool rc_delivery_is_refusal(rd_kafka_resp_err_t err);
 extern void rc_delivery_refuse(RcProducer *producer, uint64 tag,
 							   rd_kafka_resp_err_t err);
 extern List *rc_delivery_refusals(RcProducer *producer);
-extern void rc_again_join(RcAgainList *front, RcAgainList *back);
-extern void rc_again_free(RcAgainList *list);
+extern void rc_resend_join(RcResendList *front, RcResendList *back);
+extern void rc_resend_free(RcResendList *list);
 
 #endif							/* RC_PRODUCER_INTERNAL_H */

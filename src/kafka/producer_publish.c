@@ -133,10 +133,10 @@ rc_publish_serve(RcKafka *kafka)
 bool
 rc_publish_failed(RcKafka *kafka)
 {
-	char		words[RC_KAFKA_WORDS];
+	char		error_text[RC_KAFKA_ERRSTR_MAX];
 
 	return kafka->producer->no_memory ||
-		rd_kafka_fatal_error(kafka->rk, words, sizeof(words)) !=
+		rd_kafka_fatal_error(kafka->rk, error_text, sizeof(error_text)) !=
 		RD_KAFKA_RESP_ERR_NO_ERROR;
 }
 
@@ -146,9 +146,9 @@ rc_publish_failed(RcKafka *kafka)
 void
 rc_publish_raise(RcKafka *kafka)
 {
-	char		words[RC_KAFKA_WORDS];
-	rd_kafka_resp_err_t err = rd_kafka_fatal_error(kafka->rk, words,
-												   sizeof(words));
+	char		error_text[RC_KAFKA_ERRSTR_MAX];
+	rd_kafka_resp_err_t err = rd_kafka_fatal_error(kafka->rk, error_text,
+												   sizeof(error_text));
 
 	if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
 		ereport(ERROR,
@@ -156,7 +156,7 @@ rc_publish_raise(RcKafka *kafka)
 				 errmsg("out of memory")));
 	ereport(ERROR,
 			(errcode(rc_kafka_errcode(err)),
-			 errmsg("could not publish to Kafka: %s", words),
+			 errmsg("could not publish to Kafka: %s", error_text),
 			 rc_kafka_errcode(err) == ERRCODE_INSUFFICIENT_PRIVILEGE ?
 			 errhint("Grant WRITE on the topics that it publishes to to the Kafka user of this server.") : 0));
 }
@@ -166,7 +166,7 @@ answer_of(RcKafka *kafka, rd_kafka_resp_err_t err, RcAnswer *answer)
 {
 	answer->outcome = rc_outcome_of(err);
 	answer->sqlstate = rc_kafka_errcode(err);
-	answer->error = err ? rc_kafka_words(kafka, err) : NULL;
+	answer->error = err ? rc_kafka_error_text(kafka, err) : NULL;
 }
 
 /*

@@ -14,7 +14,7 @@
 #include "kafka/producer_internal.h"
 
 static bool wait_for_reports(RcKafka *kafka, const RcDeadline *deadline);
-static void send_again(RcKafka *kafka, int count);
+static void send_resend_list(RcKafka *kafka, int count);
 
 /*
  * Wait until every record has its report.  Returns false if time is up.
@@ -54,26 +54,26 @@ rc_producer_settle(RcKafka *kafka, const RcDeadline *deadline)
 
 	for (;;)
 	{
-		bool		again;
+		bool		resend;
 
 		if (!wait_for_reports(kafka, deadline))
 			rc_producer_fail(kafka, producer->current, RD_KAFKA_RESP_ERR__TIMED_OUT);
 		producer->alone = false;
 		rc_producer_check(kafka);
 
-		again = producer->again.length > 0;
-		rc_again_join(&producer->again, &producer->rest);
-		producer->rest = producer->again;
-		memset(&producer->again, 0, sizeof(RcAgainList));
+		resend = producer->resend.length > 0;
+		rc_resend_join(&producer->resend, &producer->rest);
+		producer->rest = producer->resend;
+		memset(&producer->resend, 0, sizeof(RcResendList));
 		if (producer->rest.length == 0)
 			break;
 
 		if (count == 0)
 			count = producer->rest.length / 2;
 		else
-			count = again ? count / 2 : count * 2;
+			count = resend ? count / 2 : count * 2;
 		count = Min(Max(count, 1), producer->rest.length);
-		send_again(kafka, count);
+		send_resend_list(kafka, count);
 	}
 }
 
@@ -82,35 +82,35 @@ rc_producer_settle(RcKafka *kafka, const RcDeadline *deadline)
  * from which they came.
  */
 static void
-send_again(RcKafka *kafka, int count)
+send_resend_list(RcKafka *kafka, int count)
 {
 	RcProducer *producer = kafka->producer;
 	RcTopic    *topic;
 
 	for (topic = producer->topics; topic != NULL; topic = topic->next)
 	{
-		for (int i = 0; i < topic->nspots; i++)
-			topic->spots[i].doubtful = false;
+		for (int i = 0; i < topic->n_delivered; i++)
+			topic->delivered[i].unconfirmed_records = false;
 	}
 	producer->alone = (count == 1);
 
 	while (count-- > 0)
 	{
-		RcAgain    *again = producer->rest.first;
+		RcResend   *resend = producer->rest.first;
 		RcRecord	record = {0};
 		rd_kafka_resp_err_t err;
 
-		record.key = again->data;
-		record.key_len = again->key_len;
-		record.value = again->data + Max(again->key_len, 0);
-		record.value_len = again->value_len;
-		record.timestamp_ms = again->timestamp_ms;
-		err = rc_producer_produce(kafka, again->topic, again->partition, &record,
-								  again->headers, again->tag);
+		record.key = resend->data;
+		record.key_len = resend->key_len;
+		record.value = resend->data + Max(resend->key_len, 0);
+		record.value_len = resend->value_len;
+		record.timestamp_ms = resend->timestamp_ms;
+		err = rc_producer_produce(kafka, resend->topic, resend->partition, &record,
+								  resend->headers, resend->tag);
 		if (err)
-			rc_producer_fail(kafka, again->topic, err);
-		producer->rest.first = again->next;
+			rc_producer_fail(kafka, resend->topic, err);
+		producer->rest.first = resend->next;
 		producer->rest.length--;
-		free(again);
+		free(resend);
 	}
 }

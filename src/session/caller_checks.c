@@ -30,7 +30,7 @@
  * An argument that says nothing: a job that passes it would seem to succeed.
  */
 void
-rc_call_check_null(FunctionCallInfo fcinfo, int arg, const char *name)
+rc_caller_check_null(FunctionCallInfo fcinfo, int arg, const char *name)
 {
 	if (PG_ARGISNULL(arg))
 		ereport(ERROR,
@@ -40,7 +40,7 @@ rc_call_check_null(FunctionCallInfo fcinfo, int arg, const char *name)
 
 /* When a wait ends, from how long it may last at most. */
 TimestampTz
-rc_call_deadline(Datum timeout, const char *function)
+rc_deadline(Datum timeout, const char *function)
 {
 	Interval	most = {0, 0, MAX_TIMEOUT_YEARS * MONTHS_PER_YEAR};
 
@@ -62,7 +62,7 @@ rc_call_deadline(Datum timeout, const char *function)
 
 /* Whether the caller sees all streams, sources and runs, whosever they are. */
 bool
-rc_call_sees_all(void)
+rc_caller_sees_all(void)
 {
 	return has_privs_of_role(GetUserId(), ROLE_PG_MONITOR);
 }
@@ -72,7 +72,7 @@ rc_call_sees_all(void)
  * know of: the words are the same.
  */
 void
-rc_call_raise_missing(const char *what, const char *name)
+rc_caller_raise_missing(const char *what, const char *name)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_OBJECT),
@@ -88,7 +88,7 @@ rc_stream_get(const char *name)
 	RcStream   *stream = rc_stream_load(name);
 
 	if (stream == NULL)
-		rc_call_raise_missing("stream", name);
+		rc_caller_raise_missing("stream", name);
 	return stream;
 }
 
@@ -99,19 +99,19 @@ rc_source_get(const char *name)
 	RcSource   *source = rc_source_load(name);
 
 	if (source == NULL)
-		rc_call_raise_missing("source", name);
+		rc_caller_raise_missing("source", name);
 	return source;
 }
 
 /* Whether the caller may ask for what is done as the owner. */
 void
-rc_call_check_member(Oid owner, const char *owner_name, const char *what,
-					 const char *name)
+rc_caller_check_member(Oid owner, const char *owner_name, const char *what,
+					   const char *name)
 {
 	if (rc_may_act_for(GetUserId(), owner))
 		return;
-	if (!rc_call_sees_all())
-		rc_call_raise_missing(what, name);
+	if (!rc_caller_sees_all())
+		rc_caller_raise_missing(what, name);
 	ereport(ERROR,
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 			 errmsg("must be member of role \"%s\" to use %s \"%s\"",
@@ -122,10 +122,10 @@ rc_call_check_member(Oid owner, const char *owner_name, const char *what,
  * Whether a worker can work as the owner, and the caller may ask for it.
  */
 void
-rc_call_check_owner(Oid owner, const char *owner_name, const char *what,
-					const char *name)
+rc_caller_check_owner(Oid owner, const char *owner_name, const char *what,
+					  const char *name)
 {
-	rc_call_check_member(owner, owner_name, what, name);
+	rc_caller_check_member(owner, owner_name, what, name);
 	if (!OidIsValid(owner))
 		rc_role_lost_error(owner_name, what, name);
 	if (!rc_role_can_login(owner))
@@ -138,14 +138,14 @@ rc_call_check_owner(Oid owner, const char *owner_name, const char *what,
 
 /* The stream, if it exists and the caller may use it. */
 RcStream *
-rc_call_stream(const char *name, const char *function)
+rc_caller_stream(const char *name, const char *function)
 {
 	RcStream   *stream;
 
 	PreventCommandDuringRecovery(function);
 	PreventCommandIfReadOnly(function);
 	stream = rc_stream_get(name);
-	rc_call_check_owner(stream->owner, stream->owner_name, "stream", name);
+	rc_caller_check_owner(stream->owner, stream->owner_name, "stream", name);
 	return stream;
 }
 

@@ -16,19 +16,19 @@
 #include "store/source_table.h"
 #include "store/stream_table.h"
 
-extern void rc_call_check_null(FunctionCallInfo fcinfo, int arg,
-							   const char *name);
-extern TimestampTz rc_call_deadline(Datum timeout, const char *function);
-extern bool rc_call_sees_all(void);
-pg_noreturn extern void rc_call_raise_missing(const char *what,
-											  const char *name);
+extern void rc_caller_check_null(FunctionCallInfo fcinfo, int arg,
+								 const char *name);
+extern TimestampTz rc_deadline(Datum timeout, const char *function);
+extern bool rc_caller_sees_all(void);
+pg_noreturn extern void rc_caller_raise_missing(const char *what,
+												const char *name);
 extern RcStream *rc_stream_get(const char *name);
 extern RcSource *rc_source_get(const char *name);
-extern void rc_call_check_member(Oid owner, const char *owner_name,
-								 const char *what, const char *name);
-extern void rc_call_check_owner(Oid owner, const char *owner_name,
-								const char *what, const char *name);
-extern RcStream *rc_call_stream(const char *name, const char *function);
+extern void rc_caller_check_member(Oid owner, const char *owner_name,
+								   const char *what, const char *name);
+extern void rc_caller_check_owner(Oid owner, const char *owner_name,
+								  const char *what, const char *name);
+extern RcStream *rc_caller_stream(const char *name, const char *function);
 extern void rc_check_committed(TransactionId xmin, const char *what,
 							   const char *name);
 

@@ -37,7 +37,7 @@ rc_publish(PG_FUNCTION_ARGS)
 	char	   *topic;
 	Datum		uuid;
 
-	rc_call_check_null(fcinfo, 0, "topic");
+	rc_caller_check_null(fcinfo, 0, "topic");
 	topic = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	rc_check_topic(topic, "rc_publish()");
 	if (!rc_topic_allowed(GetUserId(), topic, true))
@@ -77,5 +77,5 @@ rc_republish(PG_FUNCTION_ARGS)
 	rc_republish_letters(topic, id, &values[0], &values[1]);
 	if (values[0] > 0)
 		rc_wake_at_commit(RC_WORKER_OUTBOX, "", 0);
-	return rc_call_row(fcinfo, values, 2);
+	return rc_worker_reply_row(fcinfo, values, 2);
 }

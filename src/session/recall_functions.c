@@ -51,7 +51,7 @@ PG_FUNCTION_INFO_V1(rc_fold);
 
 /* What rc_search() takes: more would keep it busy for minutes. */
 #define MOST_CHARACTERS	10000
-#define MOST_WORDS		300
+#define ERROR_TEXT_MAX		300
 
 /* The tables of one call. */
 typedef struct Tables
@@ -113,7 +113,7 @@ rc_recalls_at(PG_FUNCTION_ARGS)
 	Tables		tables;
 	Datum		args[1];
 
-	rc_call_check_null(fcinfo, 0, "at");
+	rc_caller_check_null(fcinfo, 0, "at");
 	begin(&tables, false);
 	lock_recalls(&tables);
 	if (!lock_table(&tables, RC_HISTORY_TABLE))
@@ -272,11 +272,11 @@ search_words(text * query)
 		if (GETQUERY(words)[i].type == QI_VAL)
 			n++;
 	}
-	if (n > MOST_WORDS)
+	if (n > ERROR_TEXT_MAX)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("query of rc_search() has %d words, its limit is %d", n,
-						MOST_WORDS),
+						ERROR_TEXT_MAX),
 				 errhint("Search for fewer words.")));
 	return TSQueryGetDatum(words);
 }

@@ -40,10 +40,10 @@ PG_FUNCTION_INFO_V1(rc_wait);
 PG_FUNCTION_INFO_V1(rc_cancel);
 
 /* How often rc_wait looks, in ms. */
-#define LOOK_INTERVAL	100
+#define POLL_INTERVAL_MS	100
 
 /* And how often it tells of progress. */
-#define TELL_INTERVAL	1000
+#define REPORT_INTERVAL_MS	1000
 
 static Datum run_row(FunctionCallInfo fcinfo, int64 run);
 static void warn_of_queue(int64 run);
@@ -52,11 +52,11 @@ pg_noreturn static void raise_missing_run(int64 run);
 static void check_source(const char *name);
 static void keep_source(const char *name);
 static RcRunRow *load_own_run(int64 run);
-static void prepare_wait(RcCall *call, int64 run);
+static void prepare_wait(RcWorkerRequest *request, int64 run);
 static void check_not_ended(int64 run);
 static void check_committed(int64 run);
 static void check_alive(int64 run);
-static int64 tell_progress(int64 run, int64 told);
+static int64 report_progress(int64 run, int64 reported);
 static bool has_ended(const RcRunRow *row);
 
 /* rc_sync_now(source, full_sync): one row. */
@@ -65,8 +65,8 @@ rc_sync_now(PG_FUNCTION_ARGS)
 {
 	char	   *source;
 
-	rc_call_check_null(fcinfo, 0, "source");
-	rc_call_check_null(fcinfo, 1, "full_sync");
+	rc_caller_check_null(fcinfo, 0, "source");
+	rc_caller_check_null(fcinfo, 1, "full_sync");
 	source = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	return run_row(fcinfo, rc_sync(source, PG_GETARG_BOOL(1)));
 }
@@ -91,15 +91,15 @@ rc_trigger(PG_FUNCTION_ARGS)
 
 	PreventCommandDuringRecovery("rc_trigger()");
 	PreventCommandIfReadOnly("rc_trigger()");
-	rc_call_check_null(fcinfo, 0, "source");
-	rc_call_check_null(fcinfo, 1, "full_sync");
+	rc_caller_check_null(fcinfo, 0, "source");
+	rc_caller_check_null(fcinfo, 1, "full_sync");
 	source = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	check_source(source);
 	keep_source(source);
 
 	run = rc_run_queue(source, PG_GETARG_BOOL(1));
 	if (run == 0)
-		rc_call_raise_missing("source", source);
+		rc_caller_raise_missing("source", source);
 	warn_of_queue(run);
 	PG_RETURN_INT64(run);
 }
@@ -125,10 +125,10 @@ rc_backfill(PG_FUNCTION_ARGS)
 
 	PreventCommandDuringRecovery("rc_backfill()");
 	PreventCommandIfReadOnly("rc_backfill()");
-	rc_call_check_null(fcinfo, 0, "source");
-	rc_call_check_null(fcinfo, 1, "from");
-	rc_call_check_null(fcinfo, 2, "to");
-	rc_call_check_null(fcinfo, 3, "every");
+	rc_caller_check_null(fcinfo, 0, "source");
+	rc_caller_check_null(fcinfo, 1, "from");
+	rc_caller_check_null(fcinfo, 2, "to");
+	rc_caller_check_null(fcinfo, 3, "every");
 	source = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	check_source(source);
 	keep_source(source);
@@ -145,39 +145,39 @@ rc_wait(PG_FUNCTION_ARGS)
 {
 	int64		run;
 	TimestampTz deadline = 0;
-	int64		told = 0;
-	uint32		looks = 0;
+	int64		reported = 0;
+	uint32		polls = 0;
 	MemoryContext look;
 	MemoryContext old;
-	RcCall		call = {0};
+	RcWorkerRequest request = {0};
 
-	rc_call_check_null(fcinfo, 0, "run");
+	rc_caller_check_null(fcinfo, 0, "run");
 	run = PG_GETARG_INT64(0);
 	if (!PG_ARGISNULL(1))
-		deadline = rc_call_deadline(PG_GETARG_DATUM(1), "rc_wait()");
-	prepare_wait(&call, run);
+		deadline = rc_deadline(PG_GETARG_DATUM(1), "rc_wait()");
+	prepare_wait(&request, run);
 	check_committed(run);
 	look = AllocSetContextCreate(CurrentMemoryContext, "rappel_conso look",
 								 ALLOCSET_SMALL_SIZES);
 	old = MemoryContextSwitchTo(look);
-	rc_lock_mark(RC_WORKER_RUN, call.args.name, false);
+	rc_lock_mark(RC_WORKER_RUN, request.args.name, false);
 	while (!has_ended(load_run(run)))
 	{
-		if (looks++ % (TELL_INTERVAL / LOOK_INTERVAL) == 0)
+		if (polls++ % (REPORT_INTERVAL_MS / POLL_INTERVAL_MS) == 0)
 		{
 			check_alive(run);
-			told = tell_progress(run, told);
-			rc_call_check_blocked(&call);
+			reported = report_progress(run, reported);
+			rc_worker_request_check_blocked(&request);
 		}
 		if (deadline != 0 && GetCurrentTimestamp() >= deadline)
 			ereport(ERROR,
 					(errcode(ERRCODE_QUERY_CANCELED),
 					 errmsg("run %lld did not end in time", (long long) run),
 					 errdetail("It goes on; only the wait for it has ended.")));
-		rc_wait_latch(LOOK_INTERVAL, RC_WAIT_RUN);
+		rc_wait_latch(POLL_INTERVAL_MS, RC_WAIT_RUN);
 		MemoryContextReset(look);
 	}
-	rc_lock_unmark(RC_WORKER_RUN, call.args.name, false);
+	rc_lock_unmark(RC_WORKER_RUN, request.args.name, false);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(look);
 	if (!rc_sync_outcome(run))
@@ -187,17 +187,17 @@ rc_wait(PG_FUNCTION_ARGS)
 	return run_row(fcinfo, run);
 }
 
-/* What rc_call_check_blocked() has to know of the run's worker. */
+/* What rc_worker_request_check_blocked() has to know of the run's worker. */
 static void
-prepare_wait(RcCall *call, int64 run)
+prepare_wait(RcWorkerRequest *request, int64 run)
 {
 	RcRunRow   *row = load_own_run(run);
 	RcSource   *source = rc_source_load(row->source);
 
-	call->kind = RC_WORKER_RUN;
-	strlcpy(call->args.name, row->source, sizeof(call->args.name));
-	call->what = psprintf("run worker of source \"%s\"", row->source);
-	call->stream = source ? source->stream : NULL;
+	request->kind = RC_WORKER_RUN;
+	strlcpy(request->args.name, row->source, sizeof(request->args.name));
+	request->what = psprintf("run worker of source \"%s\"", row->source);
+	request->stream = source ? source->stream : NULL;
 }
 
 /* rc_cancel(run_id): true when it was told to end, or will not begin. */
@@ -207,7 +207,7 @@ rc_cancel(PG_FUNCTION_ARGS)
 	int64		run;
 	int			pid;
 
-	rc_call_check_null(fcinfo, 0, "run_id");
+	rc_caller_check_null(fcinfo, 0, "run_id");
 	run = PG_GETARG_INT64(0);
 	(void) load_own_run(run);
 	PreventCommandIfReadOnly("rc_cancel()");
@@ -266,7 +266,7 @@ check_source(const char *name)
 {
 	RcSource   *source = rc_source_get(name);
 
-	rc_call_check_member(source->owner, source->owner_name, "source", name);
+	rc_caller_check_member(source->owner, source->owner_name, "source", name);
 }
 
 /*
@@ -278,7 +278,7 @@ static void
 keep_source(const char *name)
 {
 	if (!rc_source_keep(name))
-		rc_call_raise_missing("source", name);
+		rc_caller_raise_missing("source", name);
 	check_source(name);
 	(void) rc_run_cancel_orphans(name);
 }
@@ -294,7 +294,7 @@ load_own_run(int64 run)
 	bool		own = superuser() || (OidIsValid(row->owner) &&
 									  rc_may_act_for(GetUserId(), row->owner));
 
-	if (!rc_call_sees_all())
+	if (!rc_caller_sees_all())
 	{
 		RcSource   *source = rc_source_load(row->source);
 
@@ -354,12 +354,12 @@ check_alive(int64 run)
  * that is.
  */
 static int64
-tell_progress(int64 run, int64 told)
+report_progress(int64 run, int64 reported)
 {
 	RcRunProgress is = rc_run_progress(run);
 
-	if (is.fetched + is.done <= told)
-		return told;
+	if (is.fetched + is.done <= reported)
+		return reported;
 	if (is.windows > 0)
 		ereport(NOTICE,
 				(errmsg("run %lld: %lld records, %lld of %lld windows done",

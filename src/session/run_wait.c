@@ -22,12 +22,12 @@
 #include "store/source_table.h"
 
 /* How long to wait between two looks, in ms. */
-#define LOOK_INTERVAL	1000
+#define POLL_INTERVAL_MS	1000
 #define JOIN_INTERVAL	100
 
 static void check_caller(const RcSource *source);
-static bool start_and_wait(RcCall *call, int64 *run);
-static bool join(RcCall *call, int64 *run);
+static bool start_and_wait(RcWorkerRequest *request, int64 *run);
+static bool join(RcWorkerRequest *request, int64 *run);
 
 /*
  * Run the source and wait for the end; returns the run's id, whose row can be
@@ -38,7 +38,7 @@ int64
 rc_sync(const char *name, bool full_sync)
 {
 	RcSource   *source;
-	RcCall		call = {0};
+	RcWorkerRequest request = {0};
 	int64		run = 0;
 
 	if (RecoveryInProgress())
@@ -51,20 +51,20 @@ rc_sync(const char *name, bool full_sync)
 	source = rc_source_get(name);
 	check_caller(source);
 
-	call.kind = RC_WORKER_RUN;
-	call.args.role = source->owner;
-	call.args.full_sync = full_sync;
-	strlcpy(call.args.name, name, sizeof(call.args.name));
-	call.what = psprintf("run worker of source \"%s\"", name);
-	call.stream = source->stream;
+	request.kind = RC_WORKER_RUN;
+	request.args.role = source->owner;
+	request.args.full_sync = full_sync;
+	strlcpy(request.args.name, name, sizeof(request.args.name));
+	request.what = psprintf("run worker of source \"%s\"", name);
+	request.stream = source->stream;
 	for (;;)
 	{
 		if (rc_worker_alive(RC_WORKER_RUN, name, 0))
 		{
-			if (join(&call, &run))
+			if (join(&request, &run))
 				return run;
 		}
-		else if (start_and_wait(&call, &run))
+		else if (start_and_wait(&request, &run))
 			return run;
 	}
 }
@@ -73,8 +73,8 @@ rc_sync(const char *name, bool full_sync)
 static void
 check_caller(const RcSource *source)
 {
-	rc_call_check_owner(source->owner, source->owner_name, "source",
-						source->name);
+	rc_caller_check_owner(source->owner, source->owner_name, "source",
+						  source->name);
 	rc_check_committed(rc_extension_xmin(), "extension", RC_NAME);
 	rc_check_committed(rc_source_xmin(source->name), "source", source->name);
 	if (source->stream)
@@ -86,12 +86,12 @@ check_caller(const RcSource *source)
  * Start a run worker and wait; false when another process was quicker.
  */
 static bool
-start_and_wait(RcCall *call, int64 *run)
+start_and_wait(RcWorkerRequest *request, int64 *run)
 {
-	call->busy = call->ended = false;
-	rc_call_worker(call);
-	*run = call->values[0];
-	return call->ended;
+	request->busy = request->ended = false;
+	rc_worker_request(request);
+	*run = request->values[0];
+	return request->ended;
 }
 
 /*
@@ -100,12 +100,12 @@ start_and_wait(RcCall *call, int64 *run)
  * of that name: then the caller has to start its own.
  */
 static bool
-join(RcCall *call, int64 *run)
+join(RcWorkerRequest *request, int64 *run)
 {
-	const char *source = call->args.name;
+	const char *source = request->args.name;
 	int64		before = rc_run_next(source);
-	bool		told = false;
-	int			looks = 0;
+	bool		reported = false;
+	int			polls = 0;
 	int			holder = rc_lock_holder(MyDatabaseId, RC_WORKER_RUN, source, 0);
 	int			now;
 
@@ -121,18 +121,18 @@ join(RcCall *call, int64 *run)
 		/* the next run may follow at once, and another that one */
 		if (now != holder)
 			break;
-		if (!told)
+		if (!reported)
 			ereport(NOTICE,
 					(errmsg("waiting for the run of source \"%s\" that is under way",
 							source)));
-		told = true;
+		reported = true;
 		rc_wait_latch(JOIN_INTERVAL, RC_WAIT_RUN);
-		if (++looks % (LOOK_INTERVAL / JOIN_INTERVAL) == 0)
-			rc_call_check_blocked(call);
+		if (++polls % (POLL_INTERVAL_MS / JOIN_INTERVAL) == 0)
+			rc_worker_request_check_blocked(request);
 	}
 	rc_lock_unmark(RC_WORKER_RUN, source, false);
 
-	*run = rc_run_joined(source, before, call->args.full_sync, now != 0);
+	*run = rc_run_joined(source, before, request->args.full_sync, now != 0);
 	return *run != 0 && rc_sync_outcome(*run);
 }
 

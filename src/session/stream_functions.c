@@ -46,11 +46,11 @@ rc_seek(PG_FUNCTION_ARGS)
 	RcStream   *stream;
 	RcSeekOffsets places = {0};
 
-	rc_call_check_null(fcinfo, 0, "stream");
-	rc_call_check_null(fcinfo, 1, "to");
+	rc_caller_check_null(fcinfo, 0, "stream");
+	rc_caller_check_null(fcinfo, 1, "to");
 	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	to = text_to_cstring(PG_GETARG_TEXT_PP(1));
-	stream = rc_call_stream(name, "rc_seek()");
+	stream = rc_caller_stream(name, "rc_seek()");
 
 	if (read_places(to, stream, &places))
 		rc_stream_seek_offsets(name, &places);
@@ -145,30 +145,30 @@ rc_retry(PG_FUNCTION_ARGS)
 {
 	char	   *name;
 	RcStream   *stream;
-	RcCall		call = {0};
+	RcWorkerRequest request = {0};
 
-	rc_call_check_null(fcinfo, 0, "stream");
+	rc_caller_check_null(fcinfo, 0, "stream");
 	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	stream = rc_call_stream(name, "rc_retry()");
+	stream = rc_caller_stream(name, "rc_retry()");
 	rc_check_committed(rc_stream_xmin(name), "stream", name);
 
-	call.kind = RC_WORKER_RETRY;
-	call.args.role = stream->owner;
+	request.kind = RC_WORKER_RETRY;
+	request.args.role = stream->owner;
 	if (!PG_ARGISNULL(1))
 	{
-		call.args.id = PG_GETARG_INT64(1);
-		if (call.args.id <= 0)
-			rc_dead_letter_missing(name, call.args.id);
+		request.args.id = PG_GETARG_INT64(1);
+		if (request.args.id <= 0)
+			rc_dead_letter_missing(name, request.args.id);
 	}
-	strlcpy(call.args.name, name, sizeof(call.args.name));
-	call.what = psprintf("retry of stream \"%s\"", name);
-	rc_call_worker(&call);
-	if (call.busy)
+	strlcpy(request.args.name, name, sizeof(request.args.name));
+	request.what = psprintf("retry of stream \"%s\"", name);
+	rc_worker_request(&request);
+	if (request.busy)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),
 				 errmsg("dead letters of stream \"%s\" are being retried by another process",
 						name)));
-	return rc_call_row(fcinfo, call.values, 3);
+	return rc_worker_reply_row(fcinfo, request.values, 3);
 }
 
 /* rc_drain(stream, timeout): the counts. */
@@ -177,20 +177,20 @@ rc_drain(PG_FUNCTION_ARGS)
 {
 	char	   *name;
 	RcStream   *stream;
-	RcCall		call = {0};
+	RcWorkerRequest request = {0};
 
-	rc_call_check_null(fcinfo, 0, "stream");
+	rc_caller_check_null(fcinfo, 0, "stream");
 	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	stream = rc_call_stream(name, "rc_drain()");
+	stream = rc_caller_stream(name, "rc_drain()");
 	rc_check_committed(rc_stream_xmin(name), "stream", name);
 
-	call.kind = RC_WORKER_DRAIN;
-	call.args.role = stream->owner;
-	strlcpy(call.args.name, name, sizeof(call.args.name));
-	call.what = psprintf("drain of stream \"%s\"", name);
-	call.stream = name;
+	request.kind = RC_WORKER_DRAIN;
+	request.args.role = stream->owner;
+	strlcpy(request.args.name, name, sizeof(request.args.name));
+	request.what = psprintf("drain of stream \"%s\"", name);
+	request.stream = name;
 	if (!PG_ARGISNULL(1))
-		call.deadline = rc_call_deadline(PG_GETARG_DATUM(1), "rc_drain()");
-	rc_call_worker(&call);
-	return rc_call_row(fcinfo, call.values, 5);
+		request.deadline = rc_deadline(PG_GETARG_DATUM(1), "rc_drain()");
+	rc_worker_request(&request);
+	return rc_worker_reply_row(fcinfo, request.values, 5);
 }

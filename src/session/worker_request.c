@@ -34,10 +34,10 @@
 #define QUEUE_SIZE		65536
 
 /* How long to wait between two looks for a lock of ours, in ms. */
-#define LOOK_INTERVAL	1000
+#define POLL_INTERVAL_MS	1000
 
 /* How long a worker slot is waited for, and between two tries, in ms. */
-#define SLOT_PATIENCE	5000
+#define SLOT_TIMEOUT_MS	5000
 #define SLOT_INTERVAL	50
 
 /* What is needed to end the worker when its caller ends. */
@@ -47,18 +47,18 @@ typedef struct StartedWorker
 	bool		ended;
 } StartedWorker;
 
-static bool find_slot(const RcCall *call, const RcWorkerArgs *args,
+static bool find_slot(const RcWorkerRequest *request, const RcWorkerArgs *args,
 					  StartedWorker *started, bool *full);
 static bool launch_one(RcWorkerKind kind, const RcWorkerArgs *args,
 					   StartedWorker *started);
-static StartedWorker *launch(const RcCall *call, dsm_segment *segment);
+static StartedWorker *launch(const RcWorkerRequest *request, dsm_segment *segment);
 static bool receive(shm_mq_handle *queue, StartedWorker *started,
-					RcCall *call);
+					RcWorkerRequest *request);
 static void handle_message(StringInfo message, StartedWorker *started,
-						   RcCall *call);
+						   RcWorkerRequest *request);
 static void rethrow(StringInfo message, StartedWorker *started);
 static void cancel_worker(dsm_segment *segment, Datum arg);
-static void check_deadline(const RcCall *call);
+static void check_deadline(const RcWorkerRequest *request);
 static List *add_pid(List *pids, int pid);
 
 /*
@@ -70,7 +70,7 @@ static List *add_pid(List *pids, int pid);
  * worker is cancelled.
  */
 void
-rc_call_worker(RcCall *call)
+rc_worker_request(RcWorkerRequest *request)
 {
 	dsm_segment *segment;
 	shm_mq	   *queue;
@@ -81,20 +81,20 @@ rc_call_worker(RcCall *call)
 	queue = shm_mq_create(dsm_segment_address(segment), QUEUE_SIZE);
 	shm_mq_set_receiver(queue, MyProc);
 	handle = shm_mq_attach(queue, segment, NULL);
-	started = launch(call, segment);
+	started = launch(request, segment);
 	shm_mq_set_handle(handle, started->handle);
 
-	rc_lock_mark(call->kind, call->args.name, false);
-	while (!receive(handle, started, call))
+	rc_lock_mark(request->kind, request->args.name, false);
+	while (!receive(handle, started, request))
 	{
-		rc_wait_latch(LOOK_INTERVAL, RC_WAIT_REPLY);
-		check_deadline(call);
-		if (GetBackgroundWorkerPid(started->handle, &call->worker) != BGWH_STARTED)
-			call->worker = 0;
-		rc_call_check_blocked(call);
+		rc_wait_latch(POLL_INTERVAL_MS, RC_WAIT_REPLY);
+		check_deadline(request);
+		if (GetBackgroundWorkerPid(started->handle, &request->worker) != BGWH_STARTED)
+			request->worker = 0;
+		rc_worker_request_check_blocked(request);
 	}
-	rc_lock_unmark(call->kind, call->args.name, false);
-	call->worker = 0;
+	rc_lock_unmark(request->kind, request->args.name, false);
+	request->worker = 0;
 	started->ended = true;
 	dsm_detach(segment);
 }
@@ -106,7 +106,7 @@ rc_call_worker(RcCall *call)
  * slots, but since the owner has its share of them.
  */
 static bool
-find_slot(const RcCall *call, const RcWorkerArgs *args,
+find_slot(const RcWorkerRequest *request, const RcWorkerArgs *args,
 		  StartedWorker *started, bool *full)
 {
 	TimestampTz began = GetCurrentTimestamp();
@@ -116,18 +116,18 @@ find_slot(const RcCall *call, const RcWorkerArgs *args,
 	{
 		RcShare		share;
 
-		rc_share_look(args->role, "{}", &share);
+		rc_share_count(args->role, "{}", &share);
 		*full = rc_share_must_leave(&share);
-		if (!*full && launch_one(call->kind, args, started))
+		if (!*full && launch_one(request->kind, args, started))
 			break;
-		if (rc_time_passed(began, SLOT_PATIENCE))
+		if (rc_time_passed(began, SLOT_TIMEOUT_MS))
 			return false;
 		if (!marked)
 			rc_share_mark(args->role);
 		marked = true;
 		rc_wake_now(RC_WORKER_SCHEDULER, "", 0);
 		rc_wait_latch(SLOT_INTERVAL, RC_WAIT_SLOT);
-		check_deadline(call);
+		check_deadline(request);
 	}
 	if (marked)
 		rc_share_unmark(args->role);
@@ -148,9 +148,9 @@ launch_one(RcWorkerKind kind, const RcWorkerArgs *args,
 
 /* Launch the worker, and have it cancelled when the segment goes. */
 static StartedWorker *
-launch(const RcCall *call, dsm_segment *segment)
+launch(const RcWorkerRequest *request, dsm_segment *segment)
 {
-	RcWorkerArgs args = call->args;
+	RcWorkerArgs args = request->args;
 	StartedWorker *started = MemoryContextAllocZero(TopMemoryContext,
 													sizeof(StartedWorker));
 	bool		full;
@@ -158,14 +158,14 @@ launch(const RcCall *call, dsm_segment *segment)
 	args.database = MyDatabaseId;
 	args.segment = dsm_segment_handle(segment);
 
-	if (!find_slot(call, &args, started, &full))
+	if (!find_slot(request, &args, started, &full))
 	{
 		pfree(started);
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
-				 errmsg("could not start the %s", call->what),
+				 errmsg("could not start the %s", request->what),
 				 full ? errdetail("Its owner's limit is reached: %s.",
-								  rc_share_words(GetUserNameFromId(args.role, false))) : 0,
+								  rc_share_message(GetUserNameFromId(args.role, false))) : 0,
 				 full ? errhint("Call the function again when one of them has ended.") :
 				 errhint("You may need to increase max_worker_processes.")));
 	}
@@ -177,7 +177,7 @@ launch(const RcCall *call, dsm_segment *segment)
  * Handle what is in the queue; true when the worker has ended.
  */
 static bool
-receive(shm_mq_handle *queue, StartedWorker *started, RcCall *call)
+receive(shm_mq_handle *queue, StartedWorker *started, RcWorkerRequest *request)
 {
 	for (;;)
 	{
@@ -191,21 +191,21 @@ receive(shm_mq_handle *queue, StartedWorker *started, RcCall *call)
 		if (result == SHM_MQ_DETACHED)
 		{
 			started->ended = true;
-			if (call->ended || call->busy)
+			if (request->ended || request->busy)
 				return true;
 			ereport(ERROR,
 					(errcode(ERRCODE_CONNECTION_FAILURE),
-					 errmsg("the %s ended unexpectedly", call->what),
+					 errmsg("the %s ended unexpectedly", request->what),
 					 errhint("See the server log for the cause; nothing that was committed is lost.")));
 		}
 		initStringInfo(&message);
 		appendBinaryStringInfo(&message, data, size);
-		handle_message(&message, started, call);
+		handle_message(&message, started, request);
 	}
 }
 
 static void
-handle_message(StringInfo message, StartedWorker *started, RcCall *call)
+handle_message(StringInfo message, StartedWorker *started, RcWorkerRequest *request)
 {
 	switch (pq_getmsgbyte(message))
 	{
@@ -214,13 +214,13 @@ handle_message(StringInfo message, StartedWorker *started, RcCall *call)
 			rethrow(message, started);
 			break;
 		case 'B':
-			call->busy = true;
+			request->busy = true;
 			break;
 		case 'R':
-			call->ended = true;
+			request->ended = true;
 			for (int i = pq_getmsgint(message, 4), k = 0;
-				 k < i && k < RC_CALL_VALUES; k++)
-				call->values[k] = pq_getmsgint64(message);
+				 k < i && k < RC_REPLY_VALUES; k++)
+				request->values[k] = pq_getmsgint64(message);
 			break;
 		default:
 			break;
@@ -264,12 +264,12 @@ cancel_worker(dsm_segment *segment, Datum arg)
 }
 
 static void
-check_deadline(const RcCall *call)
+check_deadline(const RcWorkerRequest *request)
 {
-	if (call->deadline != 0 && GetCurrentTimestamp() >= call->deadline)
+	if (request->deadline != 0 && GetCurrentTimestamp() >= request->deadline)
 		ereport(ERROR,
 				(errcode(ERRCODE_QUERY_CANCELED),
-				 errmsg("the %s did not end in time", call->what),
+				 errmsg("the %s did not end in time", request->what),
 				 errdetail("It was cancelled; what it had committed stays.")));
 }
 
@@ -278,21 +278,21 @@ check_deadline(const RcCall *call)
  * this session holds, by way of others perhaps: it would wait for ever.
  */
 void
-rc_call_check_blocked(RcCall *call)
+rc_worker_request_check_blocked(RcWorkerRequest *request)
 {
 	MemoryContext look = AllocSetContextCreate(CurrentMemoryContext,
 											   "rappel_conso look",
 											   ALLOCSET_SMALL_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(look);
-	RcStream   *stream = call->stream ? rc_stream_load(call->stream) : NULL;
+	RcStream   *stream = request->stream ? rc_stream_load(request->stream) : NULL;
 	List	   *pids = NIL;
 	bool		blocked;
 	bool		prepared;
 
 	/* ours may wait before it holds its lock: while it connects */
-	pids = add_pid(pids, call->worker);
-	pids = add_pid(pids, rc_lock_holder(MyDatabaseId, call->kind,
-										call->args.name, 0));
+	pids = add_pid(pids, request->worker);
+	pids = add_pid(pids, rc_lock_holder(MyDatabaseId, request->kind,
+										request->args.name, 0));
 	for (int i = 0; stream != NULL && i < stream->workers; i++)
 		pids = add_pid(pids, rc_lock_holder(MyDatabaseId, RC_WORKER_STREAM,
 											stream->name, i));
@@ -303,14 +303,14 @@ rc_call_check_blocked(RcCall *call)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),
 				 errmsg("the %s waits for a lock that this session holds",
-						call->what),
+						request->what),
 				 errhint("Commit or roll back first, then call the function again.")));
-	if (prepared && !call->told_prepared)
+	if (prepared && !request->reported_prepared)
 	{
-		call->told_prepared = true;
+		request->reported_prepared = true;
 		ereport(NOTICE,
 				(errmsg("the %s waits for a lock that a prepared transaction holds",
-						call->what),
+						request->what),
 				 errhint("The prepared transactions are the rows of pg_prepared_xacts: COMMIT PREPARED or ROLLBACK PREPARED ends one.")));
 	}
 }
@@ -323,11 +323,11 @@ add_pid(List *pids, int pid)
 
 /* A row of n bigints. */
 Datum
-rc_call_row(FunctionCallInfo fcinfo, const int64 *values, int n)
+rc_worker_reply_row(FunctionCallInfo fcinfo, const int64 *values, int n)
 {
 	TupleDesc	desc;
-	Datum		datums[RC_CALL_VALUES];
-	bool		nulls[RC_CALL_VALUES] = {0};
+	Datum		datums[RC_REPLY_VALUES];
+	bool		nulls[RC_REPLY_VALUES] = {0};
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");

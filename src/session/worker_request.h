@@ -10,7 +10,7 @@
 
 #include "worker/worker.h"
 
-typedef struct RcCall
+typedef struct RcWorkerRequest
 {
 	RcWorkerKind kind;
 	RcWorkerArgs args;
@@ -20,12 +20,13 @@ typedef struct RcCall
 	pid_t		worker;			/* process that was started; 0: none */
 	bool		busy;			/* another process does it */
 	bool		ended;			/* values are there */
-	bool		told_prepared;	/* that a prepared transaction is in its way */
-	int64		values[RC_CALL_VALUES];
-} RcCall;
+	bool		reported_prepared;	/* that a prepared transaction is in its
+									 * way */
+	int64		values[RC_REPLY_VALUES];
+} RcWorkerRequest;
 
-extern void rc_call_worker(RcCall *call);
-extern void rc_call_check_blocked(RcCall *call);
-extern Datum rc_call_row(FunctionCallInfo fcinfo, const int64 *values, int n);
+extern void rc_worker_request(RcWorkerRequest *request);
+extern void rc_worker_request_check_blocked(RcWorkerRequest *request);
+extern Datum rc_worker_reply_row(FunctionCallInfo fcinfo, const int64 *values, int n);
 
 #endif							/* RC_WORKER_REQUEST_H */

@@ -34,7 +34,7 @@ static void append_param(StringInfo buf, const char *name, const char *value);
 static void skip_byte_order_mark(char **line, size_t *len);
 static const char *find_interruption(const char *line, size_t len);
 pg_noreturn static void raise_interruption(RcExplore *explore,
-										   const char *words, size_t len);
+										   const char *error_text, size_t len);
 
 const RcReaderClass rc_explore_class = {
 	.name = "explore",
@@ -121,7 +121,7 @@ explore_start(RcReader *reader, const RcReadRange *range)
 	rc_explore_get(explore, "/exports/jsonl", rc_odsql_where(range),
 				   rc_odsql_order(range));
 	if (pg_strncasecmp(explore->response.content_type, "text/html", 9) == 0)
-		rc_explore_raise_rubbish(explore);
+		rc_explore_raise_not_json(explore);
 }
 
 /*
@@ -136,7 +136,7 @@ static bool
 explore_next(RcReader *reader, char **line, size_t *len)
 {
 	RcExplore  *explore = (RcExplore *) reader;
-	const char *words;
+	const char *error_text;
 
 	while (rc_http_read_line(explore->http, line, len))
 	{
@@ -145,9 +145,9 @@ explore_next(RcReader *reader, char **line, size_t *len)
 		explore->begun = true;
 		if (*len == 0)
 			continue;
-		words = find_interruption(*line, *len);
-		if (words != NULL)
-			raise_interruption(explore, words, *line + *len - words);
+		error_text = find_interruption(*line, *len);
+		if (error_text != NULL)
+			raise_interruption(explore, error_text, *line + *len - error_text);
 		explore->lines++;
 		return true;
 	}
@@ -311,12 +311,12 @@ find_interruption(const char *line, size_t len)
  * Report it.
  */
 static void
-raise_interruption(RcExplore *explore, const char *words, size_t len)
+raise_interruption(RcExplore *explore, const char *error_text, size_t len)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_CONNECTION_FAILURE),
 			 errmsg("the API broke off the export of dataset \"%s\": %s",
-					explore->dataset, rc_explore_clip(words, len, 500)),
+					explore->dataset, rc_explore_clip(error_text, len, 500)),
 			 errdetail_plural("%lld line of \"%s\" had come.",
 							  "%lld lines of \"%s\" had come.",
 							  explore->lines,

@@ -23,7 +23,7 @@ typedef struct RcApiError
 {
 	int			status;
 	bool		json;			/* the API's own, not a firewall's */
-	char	   *words;			/* its message, or the body as plain text */
+	char	   *error_text;		/* its message, or the body as plain text */
 	TimestampTz reset_time;		/* 0 if it names none */
 } RcApiError;
 
@@ -69,7 +69,7 @@ rc_explore_raise_status(RcExplore *explore)
  * unread.
  */
 void
-rc_explore_raise_rubbish(RcExplore *explore)
+rc_explore_raise_not_json(RcExplore *explore)
 {
 	char	   *body;
 	size_t		len;
@@ -134,9 +134,9 @@ read_error(RcExplore *explore, RcApiError *error)
 			char	   *reset = member_text(root, "reset_time");
 
 			error->json = true;
-			error->words = member_text(root, "message");
-			if (error->words == NULL)
-				error->words = member_text(root, "error");
+			error->error_text = member_text(root, "message");
+			if (error->error_text == NULL)
+				error->error_text = member_text(root, "error");
 			error->reset_time = rc_http_parse_time(reset);
 		}
 	}
@@ -146,8 +146,8 @@ read_error(RcExplore *explore, RcApiError *error)
 	}
 	PG_END_TRY();
 
-	if (error->words == NULL)
-		error->words = plain_text(body, len);
+	if (error->error_text == NULL)
+		error->error_text = plain_text(body, len);
 	pfree(body);
 }
 
@@ -235,7 +235,7 @@ raise_client_error(RcExplore *explore, const RcApiError *error)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("the API refused the request for dataset \"%s\": %s",
-						explore->dataset, error->words),
+						explore->dataset, error->error_text),
 				 errdetail("The answer to \"%s\" had HTTP status %d.",
 						   explore->path, error->status),
 				 errhint("Check the columns filter, key_field and cursor_field of the source.")));
@@ -243,7 +243,7 @@ raise_client_error(RcExplore *explore, const RcApiError *error)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("the API has no dataset \"%s\": %s",
-						explore->dataset, error->words),
+						explore->dataset, error->error_text),
 				 errdetail("The answer to \"%s\" had HTTP status %d.",
 						   explore->path, error->status),
 				 errhint("The dataset may have been renamed. Check the columns url and dataset of the source.")));
@@ -262,14 +262,14 @@ raise_denied(RcExplore *explore, const RcApiError *error)
 				 errmsg("a firewall refused the request for dataset \"%s\"",
 						explore->dataset),
 				 errdetail("The answer to \"%s\" had HTTP status %d and a page that is not the API's: %s",
-						   explore->path, error->status, error->words),
+						   explore->path, error->status, error->error_text),
 				 errhint("Some firewalls refuse clients by their name; check the setting \"%s\".",
 						 "rappel_conso.user_agent")));
 	if (error->status == 401 || error->status == 403)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("the API denied access to dataset \"%s\": %s",
-						explore->dataset, error->words),
+						explore->dataset, error->error_text),
 				 errdetail("The answer to \"%s\" had HTTP status %d.",
 						   explore->path, error->status),
 				 errhint("A key can be given as \"api_key\" in the file that \"%s\" names.",
@@ -300,9 +300,9 @@ raise_quota(RcExplore *explore, const RcApiError *error)
 			 explore->retry_at != 0 ?
 			 errdetail("The quota is reset at %s. The answer to \"%s\" had HTTP status %d: %s",
 					   timestamptz_to_str(explore->retry_at),
-					   explore->path, error->status, error->words) :
+					   explore->path, error->status, error->error_text) :
 			 errdetail("The answer to \"%s\" had HTTP status %d: %s",
-					   explore->path, error->status, error->words)));
+					   explore->path, error->status, error->error_text)));
 }
 
 /*
@@ -322,5 +322,5 @@ raise_other(RcExplore *explore, const RcApiError *error)
 			 errmsg("the API answered with HTTP status %d for dataset \"%s\"",
 					error->status, explore->dataset),
 			 errdetail("The answer to \"%s\" was: %s",
-					   explore->path, error->words)));
+					   explore->path, error->error_text)));
 }

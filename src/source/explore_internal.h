@@ -45,7 +45,7 @@ extern RcFieldKind rc_explore_field_kind(RcReader *reader, const char *field);
 
 /* explore_error.c */
 pg_noreturn extern void rc_explore_raise_status(RcExplore *explore);
-pg_noreturn extern void rc_explore_raise_rubbish(RcExplore *explore);
+pg_noreturn extern void rc_explore_raise_not_json(RcExplore *explore);
 pg_noreturn extern void rc_explore_raise_body(RcExplore *explore,
 											  const char *body, size_t len);
 extern char *rc_explore_clip(const char *text, size_t len, int max);

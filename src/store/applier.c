@@ -124,9 +124,9 @@ rc_applier_check(RcApplier *applier, bool at_end, bool sought)
  * the next try.
  */
 bool
-rc_applier_may_pass(const RcApplier *applier, const ErrorData *error)
+rc_applier_error_is_transient(const RcApplier *applier, const ErrorData *error)
 {
 	if (applier->outcome == RC_OUTCOME_CODE)
-		return rc_error_may_pass(error->sqlerrcode);
+		return rc_error_is_transient(error->sqlerrcode);
 	return applier->outcome == RC_OUTCOME_WAITS;
 }

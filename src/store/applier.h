@@ -22,7 +22,7 @@ typedef enum RcPhase
 /* Whose fault an error is. */
 typedef enum RcFault
 {
-	RC_FAULT_NOBODY,			/* no record's: the batch waits */
+	RC_FAULT_NO_RECORD,			/* no record's: the batch waits */
 	RC_FAULT_RECORD,			/* it speaks of data */
 	RC_FAULT_UNPROVEN			/* a record's, if a later one is applied */
 } RcFault;
@@ -53,7 +53,7 @@ struct RcApplier
 	int			size;			/* of the next range; 0: what is there */
 	int			passed;			/* ranges of this size, in a row */
 	int			dead_in_row;
-	bool		told;			/* of statements that meet a row twice */
+	bool		reported;		/* of statements that meet a row twice */
 
 	/*
 	 * apply.c: proof is looked for in more than one transaction.  So many

@@ -34,8 +34,8 @@ static void enter_part(RcBatch *batch);
 static void try_next(RcBatch *batch);
 static void try_failures_again(RcBatch *batch);
 static void range_failed(RcBatch *batch, int n, ErrorData *error);
-static void raise_nobodys(RcBatch *batch, ErrorData *error);
-static void tell_repeats(RcBatch *batch);
+static void raise_no_records(RcBatch *batch, ErrorData *error);
+static void report_repeats(RcBatch *batch);
 
 /*
  * Apply the records of a batch in the caller's transaction, in order.  They
@@ -83,7 +83,7 @@ rc_apply(RcApplier *applier, const RcRecord *records, RcPart *parts, int nparts)
 		try_next(&batch);
 	}
 	rc_batch_note_tail(&batch);
-	tell_repeats(&batch);
+	report_repeats(&batch);
 
 	left = rc_batch_decided(&batch);
 	for (int i = 0; i < nparts; i++)
@@ -135,7 +135,7 @@ proven_again(RcBatch *batch)
 		rc_batch_settle(batch);
 	else
 	{
-		raise_nobodys(batch, error);
+		raise_no_records(batch, error);
 		FreeErrorData(error);
 	}
 	return true;
@@ -224,7 +224,7 @@ range_failed(RcBatch *batch, int n, ErrorData *error)
 {
 	RcApplier  *applier = batch->applier;
 
-	raise_nobodys(batch, error);
+	raise_no_records(batch, error);
 	if (batch->bisecting_since == 0)
 		batch->bisecting_since = GetCurrentTimestamp();
 	if (applier->phase == RC_PHASE_DECODE)
@@ -247,11 +247,11 @@ range_failed(RcBatch *batch, int n, ErrorData *error)
 
 /* An error that is no record's fault ends the batch. */
 static void
-raise_nobodys(RcBatch *batch, ErrorData *error)
+raise_no_records(RcBatch *batch, ErrorData *error)
 {
 	if (batch->applier->phase == RC_PHASE_PREPARE)
 		ReThrowError(error);
-	if (rc_error_fault(error) == RC_FAULT_NOBODY)
+	if (rc_error_fault(error) == RC_FAULT_NO_RECORD)
 	{
 		batch->applier->outcome = RC_OUTCOME_WAITS;
 		ReThrowError(error);
@@ -263,13 +263,13 @@ raise_nobodys(RcBatch *batch, ErrorData *error)
  * in one batch works, but slowly; say so once.
  */
 static void
-tell_repeats(RcBatch *batch)
+report_repeats(RcBatch *batch)
 {
 	RcApplier  *applier = batch->applier;
 
-	if (batch->repeats <= 0 || applier->told || applier->letters)
+	if (batch->repeats <= 0 || applier->reported || applier->letters)
 		return;
-	applier->told = true;
-	rc_stream_say(applier->stream->name, "running",
-				  "records of one batch change the same row, so they are applied in small groups, which is slow; hint: SELECT DISTINCT ON (key) .. FROM records ORDER BY key, record_offset DESC in the statement keeps the last one of each key");
+	applier->reported = true;
+	rc_stream_state_set(applier->stream->name, "running",
+						"records of one batch change the same row, so they are applied in small groups, which is slow; hint: SELECT DISTINCT ON (key) .. FROM records ORDER BY key, record_offset DESC in the statement keeps the last one of each key");
 }

@@ -44,7 +44,7 @@ extern int	rc_applier_proof_records(const RcApplier *applier);
 extern bool rc_applier_undecided(const RcApplier *applier,
 								 const RcRecord **at);
 extern void rc_applier_check(RcApplier *applier, bool at_end, bool sought);
-extern bool rc_applier_may_pass(const RcApplier *applier,
-								const ErrorData *error);
+extern bool rc_applier_error_is_transient(const RcApplier *applier,
+										  const ErrorData *error);
 
 #endif							/* RC_APPLY_H */

@@ -19,7 +19,7 @@
 static void check_limits(RcBatch *batch, const RcFailure *failure);
 static void stop_for_record(RcBatch *batch, const RcFailure *failure);
 static int	stop_code(const ErrorData *error);
-static void bury(RcBatch *batch, RcFailure *failure);
+static void to_dead_letters(RcBatch *batch, RcFailure *failure);
 static void suspend_search(RcBatch *batch);
 
 /* The record at "at" has failed alone. */
@@ -42,7 +42,7 @@ rc_batch_record_failed(RcBatch *batch, ErrorData *error)
 		check_limits(batch, failure);
 	if (applier->letters != NULL || (!unproven && batch->failures == NIL))
 	{
-		bury(batch, failure);
+		to_dead_letters(batch, failure);
 		return;
 	}
 	batch->failures = lappend(batch->failures, failure);
@@ -112,7 +112,7 @@ rc_batch_settle(RcBatch *batch)
 
 		if (batch->applier->stream->stop_on_error)
 			stop_for_record(batch, failure);
-		bury(batch, failure);
+		to_dead_letters(batch, failure);
 	}
 	list_free(batch->failures);
 	batch->failures = NIL;
@@ -120,7 +120,7 @@ rc_batch_settle(RcBatch *batch)
 
 /* Send one record to the dead letters. */
 static void
-bury(RcBatch *batch, RcFailure *failure)
+to_dead_letters(RcBatch *batch, RcFailure *failure)
 {
 	RcApplier  *applier = batch->applier;
 

@@ -26,7 +26,7 @@ static bool speaks_of_objects(int sqlstate);
  * errors.
  */
 bool
-rc_error_may_pass(int sqlstate)
+rc_error_is_transient(int sqlstate)
 {
 	switch (ERRCODE_TO_CATEGORY(sqlstate))
 	{
@@ -79,7 +79,7 @@ rc_error_fault(const ErrorData *error)
 	if (rc_error_needs_proof(error->sqlerrcode))
 		return RC_FAULT_UNPROVEN;
 	return speaks_of_data(error->sqlerrcode) ? RC_FAULT_RECORD :
-		RC_FAULT_NOBODY;
+		RC_FAULT_NO_RECORD;
 }
 
 /* Classes that are a record's fault without more ado. */
@@ -118,7 +118,7 @@ rc_error_needs_proof(int sqlstate)
 			return sqlstate != ERRCODE_DATA_CORRUPTED &&
 				sqlstate != ERRCODE_INDEX_CORRUPTED;
 		default:
-			return !rc_error_may_pass(sqlstate);
+			return !rc_error_is_transient(sqlstate);
 	}
 }
 

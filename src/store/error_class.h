@@ -10,7 +10,7 @@
 
 #include "rappel_conso.h"
 
-extern bool rc_error_may_pass(int sqlstate);
+extern bool rc_error_is_transient(int sqlstate);
 extern int	rc_sqlstate(const char *code);
 extern bool rc_error_is_damage(int sqlstate);
 extern bool rc_error_needs_proof(int sqlstate);

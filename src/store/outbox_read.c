@@ -5,7 +5,7 @@
  *	  and which topics wait.
  *
  * A message is deleted when Kafka has confirmed it, or in the transaction
- * that makes it a dead letter (outbox_bury.c), never before: at least once.
+ * that makes it a dead letter (outbox_dead_letter.c), never before: at least once.
  *
  *-------------------------------------------------------------------------
  */
@@ -140,7 +140,7 @@ read_alone(int row, RcMessageTake take, void *arg)
 
 	if (error != NULL)
 	{
-		if (rc_error_may_pass(error->sqlerrcode) &&
+		if (rc_error_is_transient(error->sqlerrcode) &&
 			ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_INTERNAL_ERROR)
 			ReThrowError(error);
 		message = SPI_palloc(sizeof(RcMessage));
@@ -210,12 +210,12 @@ rc_outbox_delete(const int64 *ids, int n)
 
 /* What the publisher does: "running", or "waiting" with the error. */
 void
-rc_outbox_say(const char *state, const char *error)
+rc_outbox_state_set(const char *state, const char *error)
 {
 	RcParams	params = {0};
 
 	rc_param_text(&params, state);
-	rc_param_words(&params, error);
+	rc_param_error_text(&params, error);
 	rc_execute("INSERT INTO rappel_conso.outbox_state AS t (state, error, last_error_at)"
 			   " VALUES ($1, $2, CASE WHEN $2 IS NOT NULL THEN pg_catalog.clock_timestamp() END)"
 			   " ON CONFLICT (one) DO UPDATE SET state = $1,"
@@ -235,8 +235,8 @@ rc_outbox_topic_waits(const char *topic, int failures, TimestampTz retry_at,
 	rc_param_int4(&params, failures);
 	rc_param_time(&params, retry_at);
 	rc_param_text(&params, unpack_sql_state(sqlstate));
-	rc_param_words(&params, error);
-	rc_param_words(&params, hint);
+	rc_param_error_text(&params, error);
+	rc_param_error_text(&params, hint);
 	rc_execute("INSERT INTO rappel_conso.outbox_topic AS t"
 			   " (topic, failures, retry_at, sqlstate, error, hint)"
 			   " VALUES ($1, $2, $3, $4, $5, $6)"

@@ -16,7 +16,7 @@
 #define RC_MAX_PARAMS 24
 
 /* What is stored of the words of an error, in bytes. */
-#define RC_WORDS_BYTES	8192
+#define RC_STORED_TEXT_MAX	8192
 
 typedef struct RcParams
 {
@@ -50,7 +50,7 @@ extern TransactionId rc_query_xmin(const char *sql, RcParams *params);
 /* ---- query_param.c ---- */
 
 extern void rc_param_text(RcParams *params, const char *value);
-extern void rc_param_words(RcParams *params, const char *words);
+extern void rc_param_error_text(RcParams *params, const char *words);
 extern void rc_param_error(RcParams *params, const ErrorData *error);
 extern void rc_param_int4(RcParams *params, int32 value);
 extern void rc_param_int8(RcParams *params, int64 value);

@@ -84,19 +84,19 @@ rc_param_kafka_time(RcParams *params, int64 ms)
  * it: what is stored of it is cut.
  */
 void
-rc_param_words(RcParams *params, const char *words)
+rc_param_error_text(RcParams *params, const char *error_text)
 {
 	char	   *cut;
 	int			len;
 
-	if (words == NULL || strlen(words) <= RC_WORDS_BYTES)
+	if (error_text == NULL || strlen(error_text) <= RC_STORED_TEXT_MAX)
 	{
-		rc_param_text(params, words);
+		rc_param_text(params, error_text);
 		return;
 	}
-	len = pg_mbcliplen(words, strlen(words), RC_WORDS_BYTES - 3);
+	len = pg_mbcliplen(error_text, strlen(error_text), RC_STORED_TEXT_MAX - 3);
 	cut = palloc(len + 4);
-	memcpy(cut, words, len);
+	memcpy(cut, error_text, len);
 	strcpy(cut + len, "...");
 	rc_param_text(params, cut);
 }
@@ -108,10 +108,10 @@ void
 rc_param_error(RcParams *params, const ErrorData *error)
 {
 	rc_param_text(params, error ? unpack_sql_state(error->sqlerrcode) : NULL);
-	rc_param_words(params, error ? error->message : NULL);
-	rc_param_words(params, error ? error->detail : NULL);
-	rc_param_words(params, error ? error->hint : NULL);
-	rc_param_words(params, error ? error->context : NULL);
+	rc_param_error_text(params, error ? error->message : NULL);
+	rc_param_error_text(params, error ? error->detail : NULL);
+	rc_param_error_text(params, error ? error->hint : NULL);
+	rc_param_error_text(params, error ? error->context : NULL);
 }
 
 /* A negative length is SQL's null. */

@@ -77,7 +77,7 @@ static Datum name_array(List *owners);
 static Letter *next_letters(const char *topic, int64 id, List *owners,
 							int64 after, int *n);
 static bool may_publish(const Letter *letter, List *owners);
-static void say_topics(const char *topic);
+static void report_topics(const char *topic);
 static int64 put_back(Letter **letters, int n);
 static ErrorData *try_step(RcStep step, void *arg);
 static void measure(void *arg);
@@ -106,7 +106,7 @@ rc_republish_letters(const char *topic, int64 id, int64 *republished,
 				 errmsg("dead letter %lld of the outbox does not exist",
 						(long long) id)));
 	if (owners == NIL && topic != NULL)
-		say_topics(topic);
+		report_topics(topic);
 	while (owners != NIL && n == PAGE)
 	{
 		Letter	   *letters = next_letters(topic, id, owners, after, &n);
@@ -142,7 +142,7 @@ rc_republish_letters(const char *topic, int64 id, int64 *republished,
  * there is something.
  */
 static void
-say_topics(const char *topic)
+report_topics(const char *topic)
 {
 	RcQueryScope scope;
 	RcParams	params = {0};
@@ -339,7 +339,7 @@ try_step(RcStep step, void *arg)
 {
 	ErrorData  *error = rc_subtransaction_try(step, arg);
 
-	if (error != NULL && rc_error_may_pass(error->sqlerrcode) &&
+	if (error != NULL && rc_error_is_transient(error->sqlerrcode) &&
 		ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_INTERNAL_ERROR)
 		ReThrowError(error);
 	return error;

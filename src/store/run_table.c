@@ -45,7 +45,7 @@ rc_run_start(const char *source, const char *trigger, bool full_sync,
  * a transaction that is still open has asked for it once more.
  */
 bool
-rc_run_take(int64 run, const char *destination, bool *full_sync)
+rc_run_claim(int64 run, const char *destination, bool *full_sync)
 {
 	RcQueryScope scope;
 	RcParams	params = {0};
@@ -232,7 +232,7 @@ rc_run_finish(int64 run, const char *state, const ErrorData *error)
  * source's lock, so whoever ran them is dead.  Returns their number.
  */
 int
-rc_run_abandon(const char *source)
+rc_run_mark_crashed(const char *source)
 {
 	RcQueryScope scope;
 	RcParams	params = {0};

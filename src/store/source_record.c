@@ -42,12 +42,12 @@ struct RcSeen
 	int64		n;
 };
 
-static bool can_remember(const RcRecord *record);
+static bool can_know(const RcRecord *record);
 static void param_keys(RcParams *params, const RcRecord *records,
-					   const RcMemory *memory, int n);
+					   const RcKnownRecord *memory, int n);
 static void param_bytes(RcParams *params, const char *const *bytes,
 						const int *lens, int n);
-static void judge(RcMemory *now, const RcMemory *before, RcHandOn mode);
+static void compare(RcKnownRecord *now, const RcKnownRecord *before, RcSendPolicy mode);
 
 /* Begin to collect keys, in the current context, for longer than the transaction. */
 RcSeen *
@@ -70,7 +70,7 @@ rc_seen_add(RcSeen *seen, const RcRecord *records, int n)
 		Datum		key;
 		bool		isnull = false;
 
-		if (!can_remember(&records[i]))
+		if (!can_know(&records[i]))
 			continue;
 		key = PointerGetDatum(cstring_to_text_with_len(records[i].key,
 													   records[i].key_len));
@@ -86,26 +86,26 @@ rc_seen_add(RcSeen *seen, const RcRecord *records, int n)
  *
  * Sets memory[i].news where the record has to be handed on: it is new or
  * differs, and its version is not known to be older than the one before.
- * With RC_HAND_ON_EQUAL it is handed on if it is equal, too; with
- * RC_HAND_ON_ALL also if it is older than what another run than this has
+ * With RC_SEND_EQUAL it is handed on if it is equal, too; with
+ * RC_SEND_ALL also if it is older than what another run than this has
  * handed on, since the dataset may have gone back to it.  memory[i].write says
- * that there is something for rc_remember().  Texts are in the current
+ * that there is something for rc_known_records_store().  Texts are in the current
  * context.
  */
 void
-rc_remembered_compare(const RcSource *source, const char *destination,
-					  const RcRecord *records, RcMemory *memory, int n,
-					  int64 run, RcHandOn mode)
+rc_known_records_compare(const RcSource *source, const char *destination,
+						 const RcRecord *records, RcKnownRecord *memory, int n,
+						 int64 run, RcSendPolicy mode)
 {
 	RcQueryScope scope;
 	RcParams	params = {0};
 	int		   *previous = palloc(sizeof(int) * n);
-	RcMemory   *stored = palloc0(sizeof(RcMemory) * n);
+	RcKnownRecord *stored = palloc0(sizeof(RcKnownRecord) * n);
 	uint64		rows;
 
 	for (int i = 0; i < n; i++)
 	{
-		memory[i].known = can_remember(&records[i]);
+		memory[i].known = can_know(&records[i]);
 		memory[i].run = run;
 		memory[i].hash = (int64) hash_bytes_extended((const unsigned char *) records[i].value,
 													 records[i].value_len, 0);
@@ -137,18 +137,18 @@ rc_remembered_compare(const RcSource *source, const char *destination,
 		stored[i].run = rc_column_int8(row, 5, 0);
 		stored[i].missed = rc_column_bool(row, 6);
 		stored[i].known = rc_column_bool(row, 7);
-		stored[i].doubted = rc_column_bool(row, 8);
+		stored[i].unconfirmed = rc_column_bool(row, 8);
 	}
 	rc_query_end(&scope);
 
 	for (int i = 0; i < n; i++)
 	{
 		if (!memory[i].known)
-			memory[i].news = true;
+			memory[i].to_send = true;
 		else
-			judge(&memory[i],
-				  previous[i] >= 0 ? &memory[previous[i]] : &stored[i],
-				  mode);
+			compare(&memory[i],
+					previous[i] >= 0 ? &memory[previous[i]] : &stored[i],
+					mode);
 	}
 	pfree(previous);
 	pfree(stored);
@@ -159,16 +159,16 @@ rc_remembered_compare(const RcSource *source, const char *destination,
  * the state that the next one is compared with.
  */
 static void
-judge(RcMemory *now, const RcMemory *before, RcHandOn mode)
+compare(RcKnownRecord *now, const RcKnownRecord *before, RcSendPolicy mode)
 {
-	bool		older = before->known && !before->doubted &&
+	bool		older = before->known && !before->unconfirmed &&
 		now->version && before->version &&
 		strcmp(now->version, before->version) < 0 &&
-		(mode != RC_HAND_ON_ALL || before->run == now->run);
-	bool		equal = before->known && !before->doubted &&
+		(mode != RC_SEND_ALL || before->run == now->run);
+	bool		equal = before->known && !before->unconfirmed &&
 		now->hash == before->hash;
 
-	if (older || (equal && mode == RC_HAND_ON_NEWS))
+	if (older || (equal && mode == RC_SEND_CHANGED))
 	{
 		now->hash = before->hash;
 		now->version = before->version;
@@ -177,7 +177,7 @@ judge(RcMemory *now, const RcMemory *before, RcHandOn mode)
 	}
 	else
 	{
-		now->news = now->write = true;
+		now->to_send = now->write = true;
 		now->fresh = !before->known;
 		now->changed = before->known && !equal;
 	}
@@ -186,14 +186,14 @@ judge(RcMemory *now, const RcMemory *before, RcHandOn mode)
 
 /*
  * Before records that differ are published and, with fresh_too, those of new
- * keys: what was published last is not known until rc_remember().  Publishing
+ * keys: what was published last is not known until rc_known_records_store().  Publishing
  * cannot be undone, so a crash must not take this back, whatever
  * synchronous_commit is.
  */
 void
-rc_remembered_doubt(const RcSource *source, const char *destination,
-					const RcRecord *records, const RcMemory *memory, int n,
-					bool fresh_too)
+rc_known_records_mark_unconfirmed(const RcSource *source, const char *destination,
+								  const RcRecord *records, const RcKnownRecord *memory, int n,
+								  bool fresh_too)
 {
 	RcParams	params = {0};
 	RcRecord   *changed = palloc(sizeof(RcRecord) * n);
@@ -217,8 +217,8 @@ rc_remembered_doubt(const RcSource *source, const char *destination,
  * last one of each key.  One that is there again is no longer missing.
  */
 void
-rc_remember(const RcSource *source, const char *destination,
-			const RcRecord *records, const RcMemory *memory, int n)
+rc_known_records_store(const RcSource *source, const char *destination,
+					   const RcRecord *records, const RcKnownRecord *memory, int n)
 {
 	RcParams	params = {0};
 	int64	   *hashes = palloc(sizeof(int64) * n);
@@ -259,8 +259,8 @@ rc_remember(const RcSource *source, const char *destination,
 
 /* Forget records whose withdrawal is safe. */
 void
-rc_forget(const RcSource *source, const char *destination,
-		  const RcRecord *records, int n)
+rc_known_records_delete(const RcSource *source, const char *destination,
+						const RcRecord *records, int n)
 {
 	RcParams	params = {0};
 
@@ -275,8 +275,8 @@ rc_forget(const RcSource *source, const char *destination,
  * of them.
  */
 bool
-rc_remembered_at_most(const RcSource *source, const char *destination,
-					  int64 most)
+rc_known_records_at_most(const RcSource *source, const char *destination,
+						 int64 most)
 {
 	RcQueryScope scope;
 	RcParams	params = {0};
@@ -299,8 +299,8 @@ rc_remembered_at_most(const RcSource *source, const char *destination,
 
 /* How many records are remembered. */
 int64
-rc_remembered_count(const RcSource *source, const char *destination,
-					RcCountOf what)
+rc_known_records_count(const RcSource *source, const char *destination,
+					   RcCountOf what)
 {
 	RcQueryScope scope;
 	RcParams	params = {0};
@@ -325,8 +325,8 @@ rc_remembered_count(const RcSource *source, const char *destination,
  * After a clock that went wrong their hour begins anew.
  */
 int64
-rc_remembered_miss(const RcSource *source, const char *destination,
-				   RcSeen *seen)
+rc_known_records_note_missing(const RcSource *source, const char *destination,
+							  RcSeen *seen)
 {
 	RcQueryScope scope;
 	RcParams	params = {0};
@@ -355,11 +355,11 @@ rc_remembered_miss(const RcSource *source, const char *destination,
  * Records that were missed for RC_MISSING_TIME, by their keys after "after"
  * (NULL: from the first), at most "limit": records with a key and nothing
  * else, in the current context.  From now on they are in doubt, as by
- * rc_remembered_doubt().
+ * rc_known_records_mark_unconfirmed().
  */
 RcRecord *
-rc_remembered_missing(const RcSource *source, const char *destination,
-					  const RcRecord *after, int limit, int *n)
+rc_known_records_missing(const RcSource *source, const char *destination,
+						 const RcRecord *after, int limit, int *n)
 {
 	RcQueryScope scope;
 	RcParams	params = {0};
@@ -390,7 +390,7 @@ rc_remembered_missing(const RcSource *source, const char *destination,
 }
 
 static bool
-can_remember(const RcRecord *record)
+can_know(const RcRecord *record)
 {
 	return record->key_len >= 0 && record->key_len <= MAX_KEY_LEN;
 }
@@ -400,7 +400,7 @@ can_remember(const RcRecord *record)
  * remembered or, with memory, are not to be written.
  */
 static void
-param_keys(RcParams *params, const RcRecord *records, const RcMemory *memory,
+param_keys(RcParams *params, const RcRecord *records, const RcKnownRecord *memory,
 		   int n)
 {
 	const char **keys = palloc(sizeof(char *) * n);
@@ -409,7 +409,7 @@ param_keys(RcParams *params, const RcRecord *records, const RcMemory *memory,
 	for (int i = 0; i < n; i++)
 	{
 		keys[i] = records[i].key;
-		lens[i] = (can_remember(&records[i]) &&
+		lens[i] = (can_know(&records[i]) &&
 				   (memory == NULL || memory[i].write)) ?
 			records[i].key_len : -1;
 	}

@@ -78,11 +78,11 @@ rc_source_state(const RcSource *source, const char *destination)
 	state->data_processed = rc_column_text(0, 5);
 	state->records_count = rc_column_int8(0, 6, -1);
 	state->full_due = rc_column_bool(0, 7);
-	state->first_pass = rc_column_bool(0, 8);
-	state->surplus = rc_column_int8(0, 9, 0);
+	state->first_scan = rc_column_bool(0, 8);
+	state->count_difference = rc_column_int8(0, 9, 0);
 	state->missing_accepted = rc_column_int8(0, 10, 0);
 	state->missing_refused = rc_column_bool(0, 11);
-	state->moved = rc_column_bool(0, 12);
+	state->destination_changed = rc_column_bool(0, 12);
 	state->last_timestamp_ms = rc_column_int8(0, 13, 0);
 	rc_query_end(&scope);
 	state->cursor = rc_to_utf8(cursor, psprintf("cursor of source \"%s\"",
@@ -266,14 +266,14 @@ rc_source_complete(const RcSource *source, const char *destination,
  * changed while it was read.
  */
 void
-rc_source_surplus(const RcSource *source, const char *destination,
-				  RcSourceState *state, int64 surplus, bool known)
+rc_source_count_difference(const RcSource *source, const char *destination,
+						   RcSourceState *state, int64 count_difference, bool known)
 {
 	RcParams	params = {0};
 
 	rc_param_source(&params, source, destination);
 	rc_param_int8(&params, state->epoch);
-	rc_param_int8_or_null(&params, surplus, !known);
+	rc_param_int8_or_null(&params, count_difference, !known);
 	rc_execute("UPDATE rappel_conso.source_state SET surplus = $4"
 			   " WHERE source = $1 AND destination = $2 AND epoch = $3"
 			   " AND surplus IS DISTINCT FROM $4", &params);

@@ -23,13 +23,14 @@ typedef struct RcSourceState
 	char	   *data_processed;
 	int64		records_count;
 	bool		full_due;		/* by full_interval */
-	bool		first_pass;		/* never read to its end */
+	bool		first_scan;		/* never read to its end */
 
-	int64		surplus;		/* what the dataset counts beyond the records
-								 * remembered; 0 when not known */
+	int64		count_difference;	/* what the dataset counts beyond the
+									 * records remembered; 0 when not known */
 	bool		missing_refused;	/* more than may vanish at once */
 	int64		missing_accepted;	/* by a full sync that was asked for */
-	bool		moved;			/* the last run went to another destination */
+	bool		destination_changed;	/* the last run went to another
+										 * destination */
 	int64		last_timestamp_ms;	/* of the records handed on; 0: none */
 } RcSourceState;
 
@@ -53,8 +54,8 @@ extern void rc_source_complete(const RcSource *source, const char *destination,
 							   RcSourceState *state,
 							   const char *data_processed,
 							   int64 records_count, bool full);
-extern void rc_source_surplus(const RcSource *source, const char *destination,
-							  RcSourceState *state, int64 surplus, bool known);
+extern void rc_source_count_difference(const RcSource *source, const char *destination,
+									   RcSourceState *state, int64 count_difference, bool known);
 extern void rc_source_missing(const RcSource *source, const char *destination,
 							  RcSourceState *state, bool refused,
 							  int64 accepted);

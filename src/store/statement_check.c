@@ -45,17 +45,17 @@ typedef struct Planning
 {
 	const RcStream *stream;
 	bool		strict;
-	RcStatementLook *look;
+	RcStatementFacts *facts;
 } Planning;
 
 static void plan_or_wait_for_setup(const RcStream *stream,
-								   RcStatementLook *look);
-static void look_step(void *arg);
-static void plan_statement(const RcStream *stream, RcStatementLook *look);
+								   RcStatementFacts *facts);
+static void inspect_step(void *arg);
+static void plan_statement(const RcStream *stream, RcStatementFacts *facts);
 static void check_plan(SPIPlanPtr plan, const char *name);
 static void check_commands(List *commands, const char *name);
 static bool selects_into(Node *command);
-static void look_at_plan(SPIPlanPtr plan, RcStatementLook *look);
+static void inspect_plan(SPIPlanPtr plan, RcStatementFacts *facts);
 static bool reads_records(Node *node, void *context);
 static bool entry_reads_records(const RangeTblEntry *entry, Level *level);
 static void start_plan(SPIPlanPtr plan, EphemeralNamedRelation records);
@@ -67,15 +67,15 @@ static void add_hint(void *arg);
 void
 rc_statement_check(const RcStream *stream)
 {
-	RcStatementLook look = {0};
+	RcStatementFacts facts = {0};
 	ListCell   *lc;
 
 	if (stream->setup)
-		plan_or_wait_for_setup(stream, &look);
+		plan_or_wait_for_setup(stream, &facts);
 	else
-		plan_statement(stream, &look);
-	rc_statement_require_records(stream, &look);
-	foreach(lc, look.unlogged)
+		plan_statement(stream, &facts);
+	rc_statement_require_records(stream, &facts);
+	foreach(lc, facts.unlogged)
 		ereport(WARNING,
 				(errcode(ERRCODE_WARNING),
 				 errmsg("table \"%s\", which stream \"%s\" writes, is unlogged",
@@ -89,10 +89,10 @@ rc_statement_check(const RcStream *stream)
  * it.
  */
 static void
-plan_or_wait_for_setup(const RcStream *stream, RcStatementLook *look)
+plan_or_wait_for_setup(const RcStream *stream, RcStatementFacts *facts)
 {
-	rc_statement_look(stream, true, look);
-	if (!look->lacks_table)
+	rc_statement_inspect(stream, true, facts);
+	if (!facts->lacks_table)
 		return;
 	rc_statement_check_command(stream);
 	ereport(NOTICE,
@@ -114,11 +114,11 @@ rc_statement_check_command(const RcStream *stream)
 void
 rc_statement_check_plan(const RcStream *stream, SPIPlanPtr plan)
 {
-	RcStatementLook look = {0};
+	RcStatementFacts facts = {0};
 
 	check_plan(plan, stream->name);
-	look_at_plan(plan, &look);
-	rc_statement_require_records(stream, &look);
+	inspect_plan(plan, &facts);
+	rc_statement_require_records(stream, &facts);
 }
 
 /*
@@ -127,9 +127,9 @@ rc_statement_check_plan(const RcStream *stream, SPIPlanPtr plan)
  */
 void
 rc_statement_require_records(const RcStream *stream,
-							 const RcStatementLook *look)
+							 const RcStatementFacts *facts)
 {
-	if (look->planned && !look->reads_records)
+	if (facts->planned && !facts->reads_records)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("statement of stream \"%s\" does not read records",
@@ -144,37 +144,37 @@ rc_statement_require_records(const RcStream *stream,
  * them, too, and a table that is locked is there.
  */
 void
-rc_statement_look(const RcStream *stream, bool strict, RcStatementLook *look)
+rc_statement_inspect(const RcStream *stream, bool strict, RcStatementFacts *facts)
 {
-	Planning	planning = {stream, strict, look};
+	Planning	planning = {stream, strict, facts};
 	ErrorData  *error;
 
-	memset(look, 0, sizeof(RcStatementLook));
-	error = rc_subtransaction_try(look_step, &planning);
+	memset(facts, 0, sizeof(RcStatementFacts));
+	error = rc_subtransaction_try(inspect_step, &planning);
 	if (error == NULL)
 		return;
-	look->lacks_table = error->sqlerrcode == ERRCODE_UNDEFINED_TABLE;
-	if (!look->lacks_table &&
-		(strict || (rc_error_may_pass(error->sqlerrcode) &&
+	facts->lacks_table = error->sqlerrcode == ERRCODE_UNDEFINED_TABLE;
+	if (!facts->lacks_table &&
+		(strict || (rc_error_is_transient(error->sqlerrcode) &&
 					error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)))
 		ReThrowError(error);
 	FreeErrorData(error);
 }
 
 static void
-look_step(void *arg)
+inspect_step(void *arg)
 {
 	const Planning *planning = (const Planning *) arg;
-	RcStatementLook *look = planning->look;
+	RcStatementFacts *facts = planning->facts;
 
-	plan_statement(planning->stream, look);
-	if (!planning->strict && look->unlogged != NIL)
-		look->emptied = rc_unlogged_emptied(planning->stream, look->unlogged);
+	plan_statement(planning->stream, facts);
+	if (!planning->strict && facts->unlogged != NIL)
+		facts->emptied = rc_unlogged_emptied(planning->stream, facts->unlogged);
 }
 
 /* Lists in *look are in the current context. */
 static void
-plan_statement(const RcStream *stream, RcStatementLook *look)
+plan_statement(const RcStream *stream, RcStatementFacts *facts)
 {
 	MemoryContext context = CurrentMemoryContext;
 	RcDecoder  *decoder = rc_decoder_make(stream);
@@ -199,7 +199,7 @@ plan_statement(const RcStream *stream, RcStatementLook *look)
 			 SPI_result_code_string(SPI_result));
 	check_plan(plan, stream->name);
 	old = MemoryContextSwitchTo(context);
-	look_at_plan(plan, look);
+	inspect_plan(plan, facts);
 	MemoryContextSwitchTo(old);
 	if (stream->output_topic)
 		rc_output_check(((CachedPlanSource *)
@@ -262,17 +262,17 @@ selects_into(Node *command)
 
 /* What the queries of a plan, as they have been rewritten, read and write. */
 static void
-look_at_plan(SPIPlanPtr plan, RcStatementLook *look)
+inspect_plan(SPIPlanPtr plan, RcStatementFacts *facts)
 {
 	CachedPlanSource *source = linitial(SPI_plan_get_plan_sources(plan));
 	List	   *seen = NIL;
 	Level		top = {NULL, NULL, &seen};
 
 	/* rules can turn it into nothing at all, or into something else */
-	look->planned = true;
-	look->reads_records = source->query_list == NIL ||
+	facts->planned = true;
+	facts->reads_records = source->query_list == NIL ||
 		reads_records((Node *) source->query_list, &top);
-	look->unlogged = rc_unlogged_written(source->query_list);
+	facts->unlogged = rc_unlogged_written(source->query_list);
 }
 
 /*

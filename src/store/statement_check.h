@@ -12,7 +12,7 @@
 
 #include "executor/spi.h"
 
-typedef struct RcStatementLook
+typedef struct RcStatementFacts
 {
 	bool		lacks_table;	/* that it names */
 	bool		planned;		/* what follows is known */
@@ -20,14 +20,14 @@ typedef struct RcStatementLook
 	List	   *unlogged;		/* OIDs of such tables that it writes */
 	char	   *emptied;		/* names of those that were emptied since;
 								 * NULL: none */
-} RcStatementLook;
+} RcStatementFacts;
 
 extern void rc_statement_check(const RcStream *stream);
 extern void rc_statement_check_command(const RcStream *stream);
 extern void rc_statement_check_plan(const RcStream *stream, SPIPlanPtr plan);
 extern void rc_statement_require_records(const RcStream *stream,
-										 const RcStatementLook *look);
-extern void rc_statement_look(const RcStream *stream, bool strict,
-							  RcStatementLook *look);
+										 const RcStatementFacts *facts);
+extern void rc_statement_inspect(const RcStream *stream, bool strict,
+								 RcStatementFacts *facts);
 
 #endif							/* RC_STATEMENT_CHECK_H */

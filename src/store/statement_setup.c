@@ -19,8 +19,8 @@
 
 static void run_setup(const RcStream *stream);
 static void note_begun(const RcStream *stream);
-static void tell_emptied(const RcStream *stream, const char *tables);
-static void look_at_statement(const RcStream *stream, RcStatementLook *look);
+static void report_emptied(const RcStream *stream, const char *tables);
+static void inspect_statement(const RcStream *stream, RcStatementFacts *facts);
 
 /*
  * Make ready what the statement of a stream needs, in the transaction of the
@@ -34,21 +34,21 @@ rc_applier_setup(const RcStream *stream)
 {
 	int			level = NewGUCNestLevel();
 	bool		missing = false;
-	RcStatementLook look;
+	RcStatementFacts facts;
 
 	rc_statement_check_owner(stream);
 	rc_user_sql_search_path(stream);
 	rc_statement_check_command(stream);
 	if (stream->setup)
 	{
-		look_at_statement(stream, &look);
-		missing = look.lacks_table;
+		inspect_statement(stream, &facts);
+		missing = facts.lacks_table;
 		run_setup(stream);
 	}
-	look_at_statement(stream, &look);
-	rc_statement_require_records(stream, &look);
-	if (look.emptied)
-		tell_emptied(stream, look.emptied);
+	inspect_statement(stream, &facts);
+	rc_statement_require_records(stream, &facts);
+	if (facts.emptied)
+		report_emptied(stream, facts.emptied);
 	note_begun(stream);
 	AtEOXact_GUC(false, level);
 	if (missing)
@@ -88,12 +88,12 @@ note_begun(const RcStream *stream)
 
 /* Unlogged tables are empty again: only the user knows what to do. */
 static void
-tell_emptied(const RcStream *stream, const char *tables)
+report_emptied(const RcStream *stream, const char *tables)
 {
 	char	   *detail = psprintf("unlogged table %s was emptied by a crash or a promotion: what had been applied before is not in it",
 								  tables);
 
-	rc_stream_say(stream->name, "running", detail);
+	rc_stream_state_set(stream->name, "running", detail);
 	ereport(WARNING,
 			(errcode(ERRCODE_WARNING),
 			 errmsg("stream \"%s\": %s", stream->name, detail),
@@ -136,7 +136,7 @@ run_setup(const RcStream *stream)
 
 /* Nobody shall be waited for to learn that. */
 static void
-look_at_statement(const RcStream *stream, RcStatementLook *look)
+inspect_statement(const RcStream *stream, RcStatementFacts *facts)
 {
 	int			level = NewGUCNestLevel();
 
@@ -146,7 +146,7 @@ look_at_statement(const RcStream *stream, RcStatementLook *look)
 	{
 		/* planning runs immutable functions of the user */
 		rc_user_sql_begin(stream->statement);
-		rc_statement_look(stream, false, look);
+		rc_statement_inspect(stream, false, facts);
 	}
 	PG_FINALLY();
 	{

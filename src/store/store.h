@@ -18,7 +18,7 @@
 #include "store/extension_state.h"
 #include "store/known_role.h"
 #include "store/message.h"
-#include "store/outbox_bury.h"
+#include "store/outbox_dead_letter.h"
 #include "store/outbox_read.h"
 #include "store/outbox_table.h"
 #include "store/outbox_topics.h"

@@ -24,14 +24,14 @@
  * the first time: somebody may have locked it, and it is that which is said.
  */
 void
-rc_stream_say(const char *stream, const char *state, const char *detail)
+rc_stream_state_set(const char *stream, const char *state, const char *detail)
 {
 	RcQueryScope scope;
 	RcParams	params = {0};
 
 	rc_param_text(&params, stream);
 	rc_param_text(&params, state);
-	rc_param_words(&params, detail);
+	rc_param_error_text(&params, detail);
 	rc_query_begin(&scope);
 	if (rc_query("SELECT 1 FROM rappel_conso.stream_state WHERE stream = $1"
 				 " AND state = $2 AND detail IS NOT DISTINCT FROM $3"
@@ -53,13 +53,13 @@ rc_stream_say(const char *stream, const char *state, const char *detail)
  * that its worker has started says nothing, and would end the backoff.
  */
 void
-rc_stream_run(const char *stream, bool cured)
+rc_stream_run(const char *stream, bool recovered)
 {
 	RcQueryScope scope;
 	RcParams	params = {0};
 
 	rc_param_text(&params, stream);
-	rc_param_bool(&params, cured);
+	rc_param_bool(&params, recovered);
 	rc_query_begin(&scope);
 	if (rc_query("SELECT 1 FROM rappel_conso.stream_state WHERE stream = $1"
 				 " AND (state = 'running' AND failures = 0"
@@ -97,9 +97,9 @@ rc_stream_wait(const char *stream, const ErrorData *error)
 
 	rc_param_text(&params, stream);
 	rc_param_error(&params, error);
-	rc_param_words(&params, psprintf("%s; %s %s", error->message,
-									 error->detail ? error->detail : "",
-									 error->hint ? error->hint : ""));
+	rc_param_error_text(&params, psprintf("%s; %s %s", error->message,
+										  error->detail ? error->detail : "",
+										  error->hint ? error->hint : ""));
 	rc_execute("INSERT INTO rappel_conso.stream_state (stream, state, detail,"
 			   " last_error_at, sqlstate, error, error_detail, hint, context)"
 			   " SELECT s.name, 'waiting', $7, pg_catalog.clock_timestamp(),"
@@ -150,12 +150,12 @@ rc_stream_retry(const char *stream)
  * What a stream says: that it has failed since then, or that it waits; NULL if
  * neither.
  */
-RcStreamTrouble *
+RcStreamError *
 rc_stream_trouble(const char *stream, TimestampTz since)
 {
 	RcQueryScope scope;
 	RcParams	params = {0};
-	RcStreamTrouble *trouble = palloc0(sizeof(RcStreamTrouble));
+	RcStreamError *trouble = palloc0(sizeof(RcStreamError));
 	bool		found;
 
 	rc_param_text(&params, stream);
@@ -172,7 +172,7 @@ rc_stream_trouble(const char *stream, TimestampTz since)
 	if (found)
 	{
 		trouble->failed = rc_column_bool(0, 5);
-		trouble->words = rc_column_text(0, 2);
+		trouble->error_text = rc_column_text(0, 2);
 		trouble->detail = rc_column_text(0, 3);
 		trouble->hint = rc_column_text(0, 4);
 		trouble->sqlstate = trouble->failed ?

@@ -21,25 +21,25 @@
 	" AND " state ".retry_at <= pg_catalog.clock_timestamp() + '5 minutes'::interval"
 
 /* What keeps a stream from going on, in its own words. */
-typedef struct RcStreamTrouble
+typedef struct RcStreamError
 {
 	bool		failed;			/* it does not only wait */
 	int			sqlstate;
-	char	   *words;
+	char	   *error_text;
 	char	   *detail;			/* NULL: none */
 	char	   *hint;			/* NULL: none */
-} RcStreamTrouble;
+} RcStreamError;
 
-extern void rc_stream_say(const char *stream, const char *state,
-						  const char *detail);
+extern void rc_stream_state_set(const char *stream, const char *state,
+								const char *detail);
 extern void rc_stream_begin(const char *stream);
-extern void rc_stream_run(const char *stream, bool cured);
+extern void rc_stream_run(const char *stream, bool recovered);
 extern void rc_stream_wait(const char *stream, const ErrorData *error);
 extern bool rc_stream_unproven(const char *stream);
 extern int	rc_stream_fail(const char *stream, const ErrorData *error);
 extern bool rc_stream_retry(const char *stream);
-extern RcStreamTrouble *rc_stream_trouble(const char *stream,
-										  TimestampTz since);
+extern RcStreamError *rc_stream_trouble(const char *stream,
+										TimestampTz since);
 extern void rc_stream_retry_all(void);
 extern void rc_stream_retry_denied(void);
 extern void rc_stream_postpone(const char *stream, const char *why);

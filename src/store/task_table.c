@@ -27,7 +27,7 @@ rc_task_set(int64 run, const char *task, const char *state, int attempt,
 	rc_param_int4(&params, attempt);
 	rc_param_time(&params, next_try);
 	rc_param_text(&params, error ? unpack_sql_state(error->sqlerrcode) : NULL);
-	rc_param_words(&params, error ? error->message : NULL);
+	rc_param_error_text(&params, error ? error->message : NULL);
 	rc_execute("INSERT INTO rappel_conso.task AS t"
 			   " (run, name, state, attempt, next_try_at, sqlstate, error, started_at, finished_at)"
 			   " VALUES ($1, $2, $3, $4, $5, $6, $7,"

@@ -14,10 +14,10 @@
  * in the current context.  Who waits to lock it stands before us, too.
  */
 char *
-rc_lock_words(const ErrorData *error)
+rc_lock_message(const ErrorData *error)
 {
 	RcQueryScope scope;
-	char	   *words = NULL;
+	char	   *error_text = NULL;
 
 	rc_query_begin(&scope);
 	if (rc_query("SELECT pg_catalog.format(CASE WHEN l.granted"
@@ -37,9 +37,9 @@ rc_lock_words(const ErrorData *error)
 				 " ORDER BY l.granted DESC, l.mode = 'AccessExclusiveLock' DESC,"
 				 " c.relname LIMIT 1",
 				 NULL) == 1)
-		words = rc_column_text(0, 1);
+		error_text = rc_column_text(0, 1);
 	rc_query_end(&scope);
-	return words ? words : error->message;
+	return error_text ? error_text : error->message;
 }
 
 /*

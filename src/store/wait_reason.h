@@ -10,7 +10,7 @@
 
 #include "rappel_conso.h"
 
-extern char *rc_lock_words(const ErrorData *error);
+extern char *rc_lock_message(const ErrorData *error);
 extern bool rc_source_wait(const char *source, const char *why);
 
 #endif							/* RC_WAIT_REASON_H */

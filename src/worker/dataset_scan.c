@@ -21,27 +21,27 @@
 /* Progress is told at most this often, in ms. */
 #define PROGRESS_INTERVAL	1000
 
-static void make_room(RcPass *pass, int from);
-static int	flush_some(RcPass *pass);
+static void make_room(RcScan *scan, int from);
+static int	flush_some(RcScan *scan);
 static char *cursor_of(const RcBatch *batch, int n);
-static char *safe_cursor(RcPass *pass, int safe);
-static void choose_news(RcPass *pass);
-static void doubt(RcPass *pass);
-static void remember(RcPass *pass, int safe, List *refused);
+static char *safe_cursor(RcScan *scan, int safe);
+static void choose_records(RcScan *scan);
+static void mark_unconfirmed(RcScan *scan);
+static void remember(RcScan *scan, int safe, List *refused);
 
 /* Begin an empty batch. */
 void
-rc_pass_begin_batch(RcPass *pass)
+rc_scan_begin_batch(RcScan *scan)
 {
-	RcRun	   *run = pass->run;
-	RcBatch    *batch = &pass->batch;
+	RcRun	   *run = scan->run;
+	RcBatch    *batch = &scan->batch;
 	int			max = run->stream ? run->stream->batch_size :
 		DEFAULT_BATCH_SIZE;
 
 	MemoryContextReset(run->batch_context);
 	memset(batch, 0, sizeof(RcBatch));
 	batch->max = max;
-	make_room(pass, 0);
+	make_room(scan, 0);
 	batch->headers[0].name = RC_HEADER_CONTENT_TYPE;
 	batch->headers[0].value = "application/json";
 	batch->headers[1].name = RC_HEADER_SOURCE;
@@ -54,16 +54,16 @@ rc_pass_begin_batch(RcPass *pass)
 
 /* Room for a batch behind the records from "from" on, which stay. */
 static void
-make_room(RcPass *pass, int from)
+make_room(RcScan *scan, int from)
 {
-	MemoryContext context = pass->run->batch_context;
-	RcBatch    *batch = &pass->batch;
+	MemoryContext context = scan->run->batch_context;
+	RcBatch    *batch = &scan->batch;
 	RcBatch		old = *batch;
 	int			kept = batch->n - from;
 	int			room = batch->max + kept;
 
 	batch->records = MemoryContextAllocZero(context, sizeof(RcRecord) * room);
-	batch->memory = MemoryContextAllocZero(context, sizeof(RcMemory) * room);
+	batch->memory = MemoryContextAllocZero(context, sizeof(RcKnownRecord) * room);
 	batch->cursors = MemoryContextAllocZero(context, sizeof(char *) * room);
 	batch->n = kept;
 	batch->nseen = kept;
@@ -84,27 +84,27 @@ make_room(RcPass *pass, int from)
  * is none, and they are an error.
  */
 void
-rc_pass_flush(RcPass *pass, bool at_end)
+rc_scan_flush(RcScan *scan, bool at_end)
 {
-	RcBatch    *batch = &pass->batch;
+	RcBatch    *batch = &scan->batch;
 
 	while (batch->lines > 0 || batch->n > 0)
 	{
-		int			done = flush_some(pass);
+		int			done = flush_some(scan);
 		bool		more;
 
 		if (done == batch->n)
 		{
-			rc_pass_begin_batch(pass);
+			rc_scan_begin_batch(scan);
 			break;
 		}
-		more = rc_destination_needs_more(pass->run->destination, at_end);
+		more = rc_destination_needs_more(scan->run->destination, at_end);
 		batch->bad = NIL;
 		batch->lines = 0;
 		batch->bytes = 0;
-		pfree(batch->news);
+		pfree(batch->to_send);
 		pfree(batch->place);
-		make_room(pass, done);
+		make_room(scan, done);
 		if (more)
 			break;
 	}
@@ -115,44 +115,44 @@ rc_pass_flush(RcPass *pass, bool at_end)
  * records of the batch are safe.
  */
 static int
-flush_some(RcPass *pass)
+flush_some(RcScan *scan)
 {
-	RcRun	   *run = pass->run;
-	RcBatch    *batch = &pass->batch;
+	RcRun	   *run = scan->run;
+	RcBatch    *batch = &scan->batch;
 	RcSending	sending = {0};
 	RcCounts   *counts = &sending.counts;
 	char	   *cursor;
 	int			safe = batch->n;
 
-	choose_news(pass);
-	sending.records = batch->news;
-	sending.n = batch->nnews;
-	sending.state = pass->state;
+	choose_records(scan);
+	sending.records = batch->to_send;
+	sending.n = batch->n_to_send;
+	sending.state = scan->state;
 	rc_destination_send(run->destination, &sending);
 
 	rc_transaction_begin();
 	rc_destination_commit(run->destination, &sending);
 	if (sending.safe < sending.n)
 		safe = batch->place[sending.safe];
-	cursor = safe_cursor(pass, safe);
-	rc_source_advance(run->source, run->destination->id, pass->state, cursor,
-					  pass->state->next_offset + sending.safe);
-	remember(pass, safe, sending.refused);
-	counts->dead += rc_bad_lines_bury(pass, sending.refused);
+	cursor = safe_cursor(scan, safe);
+	rc_source_advance(run->source, run->destination->id, scan->state, cursor,
+					  scan->state->next_offset + sending.safe);
+	remember(scan, safe, sending.refused);
+	counts->dead += rc_bad_lines_to_dead_letters(scan, sending.refused);
 	counts->fetched = batch->lines;
 	counts->unchanged += safe - sending.safe;
 	if (batch->withdrawal)
 		counts->withdrawn = safe - list_length(sending.refused);
 	rc_run_add(run->id, run->task, NULL, counts);
 	rc_transaction_commit();
-	rc_bad_lines_buried(pass, sending.refused);
+	rc_bad_lines_buried(scan, sending.refused);
 
 	if (cursor)
-		pass->stored_cursor = MemoryContextStrdup(run->context, cursor);
+		scan->stored_cursor = MemoryContextStrdup(run->context, cursor);
 	cursor = cursor_of(batch, safe);
-	if (pass->ordered && cursor)
-		run->scan.resume = MemoryContextStrdup(run->context, cursor);
-	rc_pass_tell(pass, false);
+	if (scan->ordered && cursor)
+		run->scan_state.resume = MemoryContextStrdup(run->context, cursor);
+	rc_scan_report_progress(scan, false);
 	return safe;
 }
 
@@ -167,13 +167,13 @@ cursor_of(const RcBatch *batch, int n)
 
 /* The cursor to be stored when so many records are safe; NULL: it stays. */
 static char *
-safe_cursor(RcPass *pass, int safe)
+safe_cursor(RcScan *scan, int safe)
 {
-	char	   *cursor = cursor_of(&pass->batch, safe);
+	char	   *cursor = cursor_of(&scan->batch, safe);
 
-	if (pass->run->window != NULL || !pass->ordered || cursor == NULL ||
-		(pass->stored_cursor != NULL &&
-		 rc_cursor_compare(pass->kind, cursor, pass->stored_cursor) < 0))
+	if (scan->run->window != NULL || !scan->ordered || cursor == NULL ||
+		(scan->stored_cursor != NULL &&
+		 rc_cursor_compare(scan->kind, cursor, scan->stored_cursor) < 0))
 		return NULL;
 	return cursor;
 }
@@ -184,51 +184,51 @@ safe_cursor(RcPass *pass, int safe)
  * backfill hand on what is equal, too.
  */
 static void
-choose_news(RcPass *pass)
+choose_records(RcScan *scan)
 {
-	RcRun	   *run = pass->run;
-	RcBatch    *batch = &pass->batch;
+	RcRun	   *run = scan->run;
+	RcBatch    *batch = &scan->batch;
 	bool		keyed = run->source->key_field != NULL && !batch->withdrawal;
-	RcHandOn	mode = run->full_sync ? RC_HAND_ON_ALL :
-		run->window || pass->state->moved ? RC_HAND_ON_EQUAL :
-		RC_HAND_ON_NEWS;
+	RcSendPolicy mode = run->full_sync ? RC_SEND_ALL :
+		run->window || scan->state->destination_changed ? RC_SEND_EQUAL :
+		RC_SEND_CHANGED;
 
 	MemoryContextSwitchTo(run->batch_context);
-	batch->nnews = 0;
-	batch->news = palloc(sizeof(RcRecord) * Max(batch->n, 1));
+	batch->n_to_send = 0;
+	batch->to_send = palloc(sizeof(RcRecord) * Max(batch->n, 1));
 	batch->place = palloc(sizeof(int) * Max(batch->n, 1));
 	if (keyed && batch->n > 0)
 	{
 		rc_transaction_begin_in(run->batch_context);
-		rc_remembered_compare(run->source, run->destination->id,
-							  batch->records, batch->memory, batch->n,
-							  run->id, mode);
-		if (run->scan.seen)
-			rc_seen_add(run->scan.seen, batch->records + batch->nseen,
+		rc_known_records_compare(run->source, run->destination->id,
+								 batch->records, batch->memory, batch->n,
+								 run->id, mode);
+		if (run->scan_state.seen)
+			rc_seen_add(run->scan_state.seen, batch->records + batch->nseen,
 						batch->n - batch->nseen);
-		doubt(pass);
+		mark_unconfirmed(scan);
 		rc_transaction_commit();
 	}
-	if (run->scan.seen && batch->bad != NIL)
+	if (run->scan_state.seen && batch->bad != NIL)
 	{
 		ListCell   *lc;
 
 		/* no record, but there */
 		rc_transaction_begin();
 		foreach(lc, batch->bad)
-			rc_seen_add(run->scan.seen,
+			rc_seen_add(run->scan_state.seen,
 						&((RcBadLine *) lfirst(lc))->record, 1);
 		rc_transaction_commit();
 	}
 	for (int i = 0; i < batch->n; i++)
 	{
-		if (keyed && !batch->memory[i].news)
+		if (keyed && !batch->memory[i].to_send)
 			continue;
-		batch->place[batch->nnews] = i;
-		batch->news[batch->nnews] = batch->records[i];
-		batch->news[batch->nnews].offset = pass->state->next_offset +
-			batch->nnews;
-		batch->nnews++;
+		batch->place[batch->n_to_send] = i;
+		batch->to_send[batch->n_to_send] = batch->records[i];
+		batch->to_send[batch->n_to_send].offset = scan->state->next_offset +
+			batch->n_to_send;
+		batch->n_to_send++;
 	}
 	MemoryContextSwitchTo(run->context);
 }
@@ -241,11 +241,11 @@ choose_news(RcPass *pass)
  * write everything twice.
  */
 static void
-doubt(RcPass *pass)
+mark_unconfirmed(RcScan *scan)
 {
-	RcRun	   *run = pass->run;
-	RcBatch    *batch = &pass->batch;
-	bool		fresh_too = !pass->state->first_pass;
+	RcRun	   *run = scan->run;
+	RcBatch    *batch = &scan->batch;
+	bool		fresh_too = !scan->state->first_scan;
 	bool		any = false;
 
 	if (!run->destination->class->ahead_of_commit)
@@ -255,17 +255,17 @@ doubt(RcPass *pass)
 			(fresh_too && batch->memory[i].fresh);
 	if (!any)
 		return;
-	rc_source_fence(run->source, run->destination->id, pass->state);
-	rc_remembered_doubt(run->source, run->destination->id, batch->records,
-						batch->memory, batch->n, fresh_too);
+	rc_source_fence(run->source, run->destination->id, scan->state);
+	rc_known_records_mark_unconfirmed(run->source, run->destination->id, batch->records,
+									  batch->memory, batch->n, fresh_too);
 }
 
 /* What is safe is remembered, or forgotten where it has gone. */
 static void
-remember(RcPass *pass, int safe, List *refused)
+remember(RcScan *scan, int safe, List *refused)
 {
-	RcRun	   *run = pass->run;
-	RcBatch    *batch = &pass->batch;
+	RcRun	   *run = scan->run;
+	RcBatch    *batch = &scan->batch;
 	ListCell   *lc;
 
 	if (run->source->key_field == NULL || safe == 0)
@@ -273,7 +273,7 @@ remember(RcPass *pass, int safe, List *refused)
 	if (batch->withdrawal)
 	{
 		/* one that was refused would be refused again */
-		rc_forget(run->source, run->destination->id, batch->records, safe);
+		rc_known_records_delete(run->source, run->destination->id, batch->records, safe);
 		return;
 	}
 	foreach(lc, refused)
@@ -282,22 +282,22 @@ remember(RcPass *pass, int safe, List *refused)
 
 		batch->memory[batch->place[message->tag]].write = false;
 	}
-	rc_remember(run->source, run->destination->id, batch->records,
-				batch->memory, safe);
+	rc_known_records_store(run->source, run->destination->id, batch->records,
+						   batch->memory, safe);
 }
 
 void
-rc_pass_tell(RcPass *pass, bool end)
+rc_scan_report_progress(RcScan *scan, bool end)
 {
-	if (end && pass->told == pass->received && pass->told_at != 0)
+	if (end && scan->reported == scan->received && scan->reported_at != 0)
 		return;
-	if (!end && pass->told_at != 0 &&
-		!rc_time_passed(pass->told_at, PROGRESS_INTERVAL))
+	if (!end && scan->reported_at != 0 &&
+		!rc_time_passed(scan->reported_at, PROGRESS_INTERVAL))
 		return;
-	pass->told_at = GetCurrentTimestamp();
-	pass->told = pass->received;
+	scan->reported_at = GetCurrentTimestamp();
+	scan->reported = scan->received;
 	ereport(NOTICE,
-			(errmsg("source \"%s\": %lld of %lld records", pass->run->source->name,
-					(long long) pass->received,
-					(long long) Max(pass->expected, pass->received))));
+			(errmsg("source \"%s\": %lld of %lld records", scan->run->source->name,
+					(long long) scan->received,
+					(long long) Max(scan->expected, scan->received))));
 }

@@ -25,12 +25,12 @@ typedef struct RcBadLine
 typedef struct RcBatch
 {
 	RcRecord   *records;
-	RcMemory   *memory;			/* of each record */
+	RcKnownRecord *memory;		/* of each record */
 	int			n;
 	int			max;
-	RcRecord   *news;			/* those of them that are handed on */
+	RcRecord   *to_send;		/* those of them that are handed on */
 	int		   *place;			/* where each stands in records */
-	int			nnews;
+	int			n_to_send;
 	Size		bytes;
 	int			lines;
 	List	   *bad;			/* of RcBadLine * */
@@ -42,14 +42,14 @@ typedef struct RcBatch
 } RcBatch;
 
 /* A pass over the dataset, or over what is new in it. */
-typedef struct RcPass
+typedef struct RcScan
 {
 	RcRun	   *run;
 	RcSourceState *state;
 	const RcTransform *transform;
 	RcFieldKind kind;			/* of the cursor field */
 	char	   *stored_cursor;	/* as in source_state; NULL: none */
-	char	   *horizon;		/* no cursor of a time goes beyond this date */
+	char	   *max_cursor;		/* no cursor of a time goes beyond this date */
 	char	   *last_cursor;	/* of the line before; NULL: none */
 	bool		ordered;		/* the API kept the order that was asked for */
 	int64		received;
@@ -58,36 +58,36 @@ typedef struct RcPass
 	int64		expected;
 	int64		before;			/* what the API counts, before and after */
 	int64		after;
-	TimestampTz told_at;
-	int64		told;			/* records, when progress was told last */
+	TimestampTz reported_at;
+	int64		reported;		/* records, when progress was told last */
 	RcBatch		batch;
-} RcPass;
+} RcScan;
 
 /* dataset_scan.c */
-extern void rc_pass_begin_batch(RcPass *pass);
-extern void rc_pass_flush(RcPass *pass, bool at_end);
-extern void rc_pass_tell(RcPass *pass, bool end);
+extern void rc_scan_begin_batch(RcScan *scan);
+extern void rc_scan_flush(RcScan *scan, bool at_end);
+extern void rc_scan_report_progress(RcScan *scan, bool end);
 
 /* scan_line.c */
-extern void rc_pass_add_line(RcPass *pass, const char *line, size_t len,
+extern void rc_scan_add_line(RcScan *scan, const char *line, size_t len,
 							 bool may_be_half);
-extern void rc_pass_add_withdrawn(RcPass *pass, const RcRecord *record);
+extern void rc_scan_add_withdrawn(RcScan *scan, const RcRecord *record);
 
 /* scan_withdraw.c */
-extern void rc_pass_withdraw(RcPass *pass);
+extern void rc_scan_withdraw(RcScan *scan);
 
 /* run_extract_count.c */
-extern bool rc_pass_count_differs(RcPass *pass, const RcDatasetInfo *info);
-extern void rc_pass_note_surplus(RcPass *pass, const RcDatasetInfo *info);
-extern void rc_pass_check_count(RcPass *pass, const RcReadRange *range);
+extern bool rc_scan_count_differs(RcScan *scan, const RcDatasetInfo *info);
+extern void rc_scan_note_count_difference(RcScan *scan, const RcDatasetInfo *info);
+extern void rc_scan_check_count(RcScan *scan, const RcReadRange *range);
 
 /* scan_bad_line.c */
 extern void rc_bad_lines_begin(RcRun *run);
-extern void rc_bad_line_add(RcPass *pass, const char *line, size_t len,
+extern void rc_bad_line_add(RcScan *scan, const char *line, size_t len,
 							const RcTransformed *made, const char *error);
-extern void rc_bad_lines_check(RcPass *pass);
-extern void rc_bad_lines_drop(RcPass *pass);
-extern int	rc_bad_lines_bury(RcPass *pass, List *refused);
-extern void rc_bad_lines_buried(RcPass *pass, List *refused);
+extern void rc_bad_lines_check(RcScan *scan);
+extern void rc_bad_lines_drop(RcScan *scan);
+extern int	rc_bad_lines_to_dead_letters(RcScan *scan, List *refused);
+extern void rc_bad_lines_buried(RcScan *scan, List *refused);
 
 #endif							/* RC_DATASET_SCAN_H */

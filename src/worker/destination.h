@@ -90,8 +90,8 @@ typedef struct RcDestinationClass
 	void		(*load) (RcDestination *destination);
 
 	/* whether an error that ended a try may be gone at the next one */
-	bool		(*may_pass) (const RcDestination *destination,
-							 const ErrorData *error);
+	bool		(*is_transient) (const RcDestination *destination,
+								 const ErrorData *error);
 
 	/* let go of what it holds abroad; may be called again */
 	void		(*close) (RcDestination *destination);
@@ -163,10 +163,10 @@ rc_destination_load(RcDestination *destination)
 }
 
 static inline bool
-rc_destination_may_pass(const RcDestination *destination,
-						const ErrorData *error)
+rc_destination_error_is_transient(const RcDestination *destination,
+								  const ErrorData *error)
 {
-	return destination->class->may_pass(destination, error);
+	return destination->class->is_transient(destination, error);
 }
 
 static inline void

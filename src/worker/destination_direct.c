@@ -112,12 +112,12 @@ direct_needs_more(RcDestination *destination, bool at_end)
 }
 
 static bool
-direct_may_pass(const RcDestination *destination, const ErrorData *error)
+direct_error_is_transient(const RcDestination *destination, const ErrorData *error)
 {
 	RcApplier  *applier = ((const RcDirectDestination *) destination)->applier;
 
-	return applier != NULL ? rc_applier_may_pass(applier, error) :
-		rc_error_may_pass(error->sqlerrcode);
+	return applier != NULL ? rc_applier_error_is_transient(applier, error) :
+		rc_error_is_transient(error->sqlerrcode);
 }
 
 static void
@@ -139,6 +139,6 @@ const RcDestinationClass rc_direct_class = {
 	.holds = direct_holds,
 	.commit = direct_commit,
 	.needs_more = direct_needs_more,
-	.may_pass = direct_may_pass,
+	.is_transient = direct_error_is_transient,
 	.close = direct_close,
 };

@@ -13,13 +13,13 @@
 #include "utils/memutils.h"
 
 /* How long Kafka is waited for before a task counts as failed, in ms. */
-#define PATIENCE	30000
+#define TIMEOUT_MS	30000
 
 static bool make_topic(RcTopicDestination *topic);
 static bool can_hold(RcTopicDestination *topic);
-static bool remembers_at_most(RcTopicDestination *topic, int64 most);
+static bool knows_at_most(RcTopicDestination *topic, int64 most);
 static void wake_streams(RcRun *run);
-static void note_targets(RcTopicDestination *topic);
+static void note_end_offsets(RcTopicDestination *topic);
 
 static RcDestination *
 topic_make(RcRun *run)
@@ -42,7 +42,7 @@ topic_open(RcDestination *destination)
 						  run->source->topic, run->source->name);
 	rc_transaction_commit();
 	rc_topic_connect(topic);
-	if (make_topic(topic) ? remembers_at_most(topic, 0) : can_hold(topic))
+	if (make_topic(topic) ? knows_at_most(topic, 0) : can_hold(topic))
 		return;
 
 	rc_transaction_begin();
@@ -68,11 +68,11 @@ rc_topic_connect(RcTopicDestination *topic)
 	topic->producer = rc_kafka_open(RC_KAFKA_PRODUCER,
 									rc_client_id(source->name),
 									NULL);
-	cluster = rc_kafka_cluster_id(topic->producer, PATIENCE);
+	cluster = rc_kafka_cluster_id(topic->producer, TIMEOUT_MS);
 	topic->base.id = psprintf("%s/%s", cluster, source->topic);
 	topic->partitions = rc_kafka_partition_count(topic->producer,
 												 source->topic,
-												 PATIENCE);
+												 TIMEOUT_MS);
 }
 
 /* Make the topic if it is missing; returns whether it was. */
@@ -85,7 +85,7 @@ make_topic(RcTopicDestination *topic)
 		return false;
 	rc_kafka_create_topic(topic->producer, source->topic,
 						  source->partitions, source->replication,
-						  source->key_field != NULL, PATIENCE);
+						  source->key_field != NULL, TIMEOUT_MS);
 	topic->partitions = source->partitions;
 	ereport(NOTICE,
 			(errmsg_plural("created topic \"%s\" with %d partition",
@@ -126,7 +126,7 @@ can_hold(RcTopicDestination *topic)
 {
 	int64		published = 0;
 
-	if (remembers_at_most(topic, 0))
+	if (knows_at_most(topic, 0))
 		return true;
 	for (int p = 0; p < topic->partitions; p++)
 	{
@@ -134,20 +134,20 @@ can_hold(RcTopicDestination *topic)
 		int64		high;
 
 		rc_consumer_watermarks(topic->producer, topic->base.run->source->topic,
-							   p, &low, &high, PATIENCE);
+							   p, &low, &high, TIMEOUT_MS);
 		published += high;
 	}
-	return remembers_at_most(topic, published);
+	return knows_at_most(topic, published);
 }
 
 static bool
-remembers_at_most(RcTopicDestination *topic, int64 most)
+knows_at_most(RcTopicDestination *topic, int64 most)
 {
 	bool		at_most;
 
 	rc_transaction_begin();
-	at_most = rc_remembered_at_most(topic->base.run->source, topic->base.id,
-									most);
+	at_most = rc_known_records_at_most(topic->base.run->source, topic->base.id,
+									   most);
 	rc_transaction_commit();
 	return at_most;
 }
@@ -163,7 +163,7 @@ topic_send(RcDestination *destination, RcSending *sending)
 	for (int i = 0; i < sending->n; i++)
 		rc_producer_send(topic->producer, &sending->records[i], i);
 	MemoryContextSwitchTo(run->batch_context);
-	rc_producer_flush(topic->producer, PATIENCE, &sending->refused);
+	rc_producer_flush(topic->producer, TIMEOUT_MS, &sending->refused);
 	foreach(lc, sending->refused)
 	{
 		RcRefused  *message = (RcRefused *) lfirst(lc);
@@ -172,36 +172,36 @@ topic_send(RcDestination *destination, RcSending *sending)
 								  message->error);
 	}
 	MemoryContextSwitchTo(run->context);
-	note_targets(topic);
+	note_end_offsets(topic);
 }
 
 /* Remember the last offset published to each partition. */
 static void
-note_targets(RcTopicDestination *topic)
+note_end_offsets(RcTopicDestination *topic)
 {
 	char	   *name = topic->base.run->source->topic;
 
 	for (int p = 0; p < topic->partitions; p++)
 	{
 		int64		offset = rc_producer_last_offset(topic->producer, name, p);
-		RcTarget   *target = NULL;
+		RcEndOffset *end = NULL;
 		ListCell   *lc;
 
 		if (offset < 0)
 			continue;
-		foreach(lc, topic->targets)
+		foreach(lc, topic->end_offsets)
 		{
-			if (((RcTarget *) lfirst(lc))->partition == p)
-				target = (RcTarget *) lfirst(lc);
+			if (((RcEndOffset *) lfirst(lc))->partition == p)
+				end = (RcEndOffset *) lfirst(lc);
 		}
-		if (target == NULL)
+		if (end == NULL)
 		{
-			target = palloc0(sizeof(RcTarget));
-			target->topic = name;
-			target->partition = p;
-			topic->targets = lappend(topic->targets, target);
+			end = palloc0(sizeof(RcEndOffset));
+			end->topic = name;
+			end->partition = p;
+			topic->end_offsets = lappend(topic->end_offsets, end);
 		}
-		target->offset = Max(target->offset, offset);
+		end->offset = Max(end->offset, offset);
 	}
 }
 
@@ -214,11 +214,11 @@ topic_commit(RcDestination *destination, RcSending *sending)
 }
 
 static bool
-topic_may_pass(const RcDestination *destination, const ErrorData *error)
+topic_error_is_transient(const RcDestination *destination, const ErrorData *error)
 {
 	const RcTopicDestination *topic = (const RcTopicDestination *) destination;
 
-	return rc_stream_may_pass(topic->consumer, error);
+	return rc_stream_error_is_transient(topic->consumer, error);
 }
 
 /* The stream is that whose work the load does. */
@@ -242,6 +242,6 @@ const RcDestinationClass rc_topic_class = {
 	.send = topic_send,
 	.commit = topic_commit,
 	.load = rc_topic_load,
-	.may_pass = topic_may_pass,
+	.is_transient = topic_error_is_transient,
 	.close = topic_close,
 };

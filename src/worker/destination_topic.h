@@ -22,7 +22,7 @@ typedef struct RcTopicDestination
 
 	int			partitions;		/* of the topic; 0: it is missing */
 	bool		anew;			/* but the stream stands in the old one */
-	List	   *targets;		/* RcTarget: what was published */
+	List	   *end_offsets;	/* RcEndOffset: what was published */
 } RcTopicDestination;
 
 /* destination_topic.c */

@@ -17,7 +17,7 @@
 #include "kafka/kafka.h"
 
 /* How often offsets are looked at, in ms. */
-#define LOOK_INTERVAL	50
+#define POLL_INTERVAL_MS	50
 
 /* The stream's workers are woken at so many looks. */
 #define WAKE_EVERY		10
@@ -26,8 +26,8 @@ static void drain(RcWorkerArgs *args);
 static void check_can_drain(RcStream *stream);
 static List *current_ends(RcStream *stream);
 static void drain_to(RcStreamConsumer *consumer, RcStream *stream,
-					 List *targets);
-static void check_still_read(const char *name, List *targets);
+					 List *end_offsets);
+static void check_still_read(const char *name, List *end_offsets);
 static void get_totals(RcStream *stream, RcCounts *counts);
 
 /*
@@ -87,22 +87,22 @@ current_ends(RcStream *stream)
 									  rc_client_id(psprintf("%s.drain",
 															stream->name)),
 									  NULL);
-	List	   *targets = rc_stream_ends(stream, NULL, kafka);
+	List	   *end_offsets = rc_stream_end_offsets(stream, NULL, kafka);
 
 	rc_kafka_close(kafka);
-	return targets;
+	return end_offsets;
 }
 
 /* Until all targets are reached, by whoever works for the stream. */
 static void
-drain_to(RcStreamConsumer *consumer, RcStream *stream, List *targets)
+drain_to(RcStreamConsumer *consumer, RcStream *stream, List *end_offsets)
 {
 	MemoryContext context = CurrentMemoryContext;
-	MemoryContext look_context = AllocSetContextCreate(context,
+	MemoryContext poll_context = AllocSetContextCreate(context,
 													   "rappel_conso look",
 													   ALLOCSET_DEFAULT_SIZES);
 	RcCounts	counts = {0};
-	int			looks = 0;
+	int			polls = 0;
 
 	rc_lock_mark(RC_WORKER_STREAM, stream->name, true);
 	for (;;)
@@ -110,13 +110,13 @@ drain_to(RcStreamConsumer *consumer, RcStream *stream, List *targets)
 		bool		reached;
 		bool		worked;
 
-		MemoryContextReset(look_context);
-		rc_transaction_begin_in(look_context);
-		reached = rc_targets_reached(stream->name, targets);
+		MemoryContextReset(poll_context);
+		rc_transaction_begin_in(poll_context);
+		reached = rc_end_offsets_reached(stream->name, end_offsets);
 		if (!reached)
-			check_still_read(stream->name, targets);
-		worked = rc_stream_worked(stream);
-		if (worked && looks++ % WAKE_EVERY == 0)
+			check_still_read(stream->name, end_offsets);
+		worked = rc_stream_has_worker(stream);
+		if (worked && polls++ % WAKE_EVERY == 0)
 		{
 			/* they may be past what holds no message, and not have said so */
 			rc_wake_stream(stream->name, stream->workers);
@@ -124,21 +124,21 @@ drain_to(RcStreamConsumer *consumer, RcStream *stream, List *targets)
 		rc_transaction_commit();
 		if (reached)
 			break;
-		if (worked || !rc_stream_take(stream))
-			rc_worker_wait(LOOK_INTERVAL);
+		if (worked || !rc_stream_lock_all(stream))
+			rc_worker_wait(POLL_INTERVAL_MS);
 		else
 		{
-			rc_stream_consume(consumer, stream->name, -1, targets, true,
+			rc_stream_consume(consumer, stream->name, -1, end_offsets, true,
 							  &counts);
 			MemoryContextSwitchTo(context);
-			rc_stream_give(stream);
+			rc_stream_unlock_all(stream);
 		}
 	}
 }
 
 /* Whether the stream is still there, and reads what is to be drained. */
 static void
-check_still_read(const char *name, List *targets)
+check_still_read(const char *name, List *end_offsets)
 {
 	RcStream   *stream = rc_stream_load(name);
 	ListCell   *lc;
@@ -147,19 +147,19 @@ check_still_read(const char *name, List *targets)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("stream \"%s\" does not exist any more", name)));
-	foreach(lc, targets)
+	foreach(lc, end_offsets)
 	{
-		const RcTarget *target = (const RcTarget *) lfirst(lc);
+		const RcEndOffset *end = (const RcEndOffset *) lfirst(lc);
 		bool		read = false;
 		ListCell   *topic;
 
 		foreach(topic, stream->topics)
-			read |= strcmp((char *) lfirst(topic), target->topic) == 0;
+			read |= strcmp((char *) lfirst(topic), end->topic) == 0;
 		if (!read)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					 errmsg("stream \"%s\" does not read topic \"%s\" any more",
-							name, target->topic),
+							name, end->topic),
 					 errhint("Call rc_drain() again for the topics that it reads now.")));
 	}
 }

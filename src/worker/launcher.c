@@ -31,7 +31,7 @@
 #include "utils/varlena.h"
 
 /* Wait between two looks, and between two starts in one database, in ms. */
-#define LOOK_INTERVAL		5000
+#define POLL_INTERVAL_MS		5000
 #define START_INTERVAL		10000
 #define MAX_START_INTERVAL	60000
 
@@ -39,7 +39,7 @@
 typedef struct Database
 {
 	char		name[NAMEDATALEN];
-	bool		missing_told;
+	bool		missing_reported;
 	BackgroundWorkerHandle *handle; /* NULL: not started by us */
 	TimestampTz started_at;
 	long		interval;
@@ -111,7 +111,7 @@ rc_launcher_main(Datum arg)
 			foreach(lc, names)
 				look_after((const char *) lfirst(lc));
 		MemoryContextSwitchTo(context);
-		rc_worker_wait(LOOK_INTERVAL);
+		rc_worker_wait(POLL_INTERVAL_MS);
 	}
 }
 
@@ -200,17 +200,17 @@ look_after(const char *name)
 
 	if (OidIsValid(oid))
 	{
-		database->missing_told = false;
+		database->missing_reported = false;
 		if (rc_lock_holder(oid, RC_WORKER_SCHEDULER, "", 0) == 0)
 			start_scheduler(database, oid);
 	}
-	else if (!database->missing_told)
+	else if (!database->missing_reported)
 	{
 		ereport(LOG,
 				(errcode(ERRCODE_UNDEFINED_DATABASE),
 				 errmsg("database \"%s\" of rappel_conso.databases does not exist",
 						name)));
-		database->missing_told = true;
+		database->missing_reported = true;
 	}
 }
 

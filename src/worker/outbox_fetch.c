@@ -222,7 +222,7 @@ is_of_one_topic(const ErrorData *error)
 {
 	return rc_error_is_damage(error->sqlerrcode) ||
 		ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_INSUFFICIENT_RESOURCES ||
-		!rc_error_may_pass(error->sqlerrcode);
+		!rc_error_is_transient(error->sqlerrcode);
 }
 
 /*

@@ -21,12 +21,12 @@
  * How long brokers are waited for before that is an error: a short time while
  * reports are due, which are not settled meanwhile.
  */
-#define PATIENCE		5000
-#define SHORT_PATIENCE	1000
+#define TIMEOUT_MS		5000
+#define SHORT_TIMEOUT_MS	1000
 
 /* Topics made by one request; how long it may take, in ms. */
 #define MAKE_LIMIT		20
-#define MAKE_PATIENCE	30000
+#define MAKE_TIMEOUT_MS	30000
 
 /* A new topic has no leader yet. */
 #define LEADER_PAUSE	100
@@ -37,9 +37,9 @@ static bool look_up_some(RcPublisher *publisher, bool failed,
 						 instr_time start, bool *any);
 static void look_up(RcPublisher *publisher, RcOutTopic *topic);
 static bool make_topics(RcPublisher *publisher);
-static void tell_streams(List *topics);
-static void judge(RcOutTopic *topic, const RcAnswer *answer,
-				  const char *error, const char *hint);
+static void notify_streams(List *topics);
+static void decide(RcOutTopic *topic, const RcAnswer *answer,
+				   const char *error, const char *hint);
 
 /*
  * Look up topics that are not known yet, and ask for those that are missing;
@@ -92,14 +92,14 @@ look_up(RcPublisher *publisher, RcOutTopic *topic)
 
 	publisher->lookups++;
 	rc_kafka_look_up(publisher->kafka, topic->name,
-					 rc_out_count(RC_OUT_OPEN) > 0 ? SHORT_PATIENCE : PATIENCE,
+					 rc_out_count(RC_OUT_OPEN) > 0 ? SHORT_TIMEOUT_MS : TIMEOUT_MS,
 					 &rc_out_ending, &answer);
 	if (answer.outcome == RC_KAFKA_DONE)
 		topic->phase = answer.partitions > 0 ? RC_TOPIC_READY : RC_TOPIC_MISSING;
 	else
-		judge(topic, &answer,
-			  psprintf("could not look up topic \"%s\": %s", topic->name,
-					   answer.error), RC_FORBIDDEN_HINT);
+		decide(topic, &answer,
+			   psprintf("could not look up topic \"%s\": %s", topic->name,
+						answer.error), RC_FORBIDDEN_HINT);
 }
 
 /* Ask for topics that are missing, if no such request is under way. */
@@ -119,7 +119,7 @@ make_topics(RcPublisher *publisher)
 	}
 	if (names == NIL)
 		return false;
-	rc_kafka_make_topics(publisher->kafka, names, MAKE_PATIENCE);
+	rc_kafka_make_topics(publisher->kafka, names, MAKE_TIMEOUT_MS);
 	for (int i = 0; i < list_length(names); i++)
 		rc_out_topic(list_nth(names, i), false)->phase = RC_TOPIC_MAKING;
 	return true;
@@ -148,18 +148,18 @@ rc_out_take_topics(RcPublisher *publisher)
 			made = lappend(made, topic->name);
 		}
 		else
-			judge(topic, answer,
-				  psprintf("could not create topic \"%s\": %s", topic->name,
-						   answer->error), CREATE_HINT);
+			decide(topic, answer,
+				   psprintf("could not create topic \"%s\": %s", topic->name,
+							answer->error), CREATE_HINT);
 	}
 	if (made != NIL)
-		tell_streams(made);
+		notify_streams(made);
 	return answers != NIL;
 }
 
 /* Streams may have been waiting for the topics. */
 static void
-tell_streams(List *topics)
+notify_streams(List *topics)
 {
 	ListCell   *lc;
 
@@ -172,8 +172,8 @@ tell_streams(List *topics)
 
 /* A topic that there is none of: for now, or for good. */
 static void
-judge(RcOutTopic *topic, const RcAnswer *answer, const char *error,
-	  const char *hint)
+decide(RcOutTopic *topic, const RcAnswer *answer, const char *error,
+	   const char *hint)
 {
 	if (answer->outcome == RC_KAFKA_LATER)
 		rc_out_wait(topic, answer->sqlstate, error,

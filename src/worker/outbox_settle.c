@@ -22,9 +22,9 @@
 #define SETTLE_PAUSE	10000
 
 /* The table has said so; it may say otherwise when we start. */
-static bool said_running = false;
+static bool reported_running = false;
 
-static void judge(RcOutTopic *topic, int batch_limit);
+static void decide(RcOutTopic *topic, int batch_limit);
 static bool settle_delivered(void);
 static void settle_alone(RcOutTopic *topic);
 static bool settle_range(int from, int to);
@@ -33,7 +33,7 @@ static int64 *delivered_ids(int from, int to, TimestampTz now, int *n);
 static void write_rows(int from, int to);
 static bool has_delivered(const RcOutTopic *topic);
 static void settle_dead(RcOutTopic *topic);
-static void bury_all(RcOutTopic *topic);
+static void to_dead_letters_step(RcOutTopic *topic);
 static void end_batch(RcOutTopic *topic);
 
 /*
@@ -51,7 +51,7 @@ rc_out_settle(int batch_limit, bool last)
 		if (last)
 			topic->settle_at = 0;
 		if (topic->nsent > 0 && topic->nopen == 0 && !topic->decided)
-			judge(topic, batch_limit);
+			decide(topic, batch_limit);
 	}
 	any = settle_delivered();
 	for (int i = 0; (topic = rc_out_topic_at(i)) != NULL; i++)
@@ -70,7 +70,7 @@ rc_out_settle(int batch_limit, bool last)
  * blame; of several, one or some are, and smaller batches will tell.
  */
 static void
-judge(RcOutTopic *topic, int batch_limit)
+decide(RcOutTopic *topic, int batch_limit)
 {
 	int			ntaken = 0;		/* Kafka has them, or they are gone */
 	int			nrefused = 0;
@@ -190,11 +190,11 @@ settle_range(int from, int to)
 	if (n > 0)
 		rc_outbox_delete(ids, n);
 	write_rows(from, to);
-	if (n > 0 && !said_running)
-		rc_outbox_say("running", NULL);
+	if (n > 0 && !reported_running)
+		rc_outbox_state_set("running", NULL);
 	rc_transaction_commit();
 
-	said_running |= n > 0;
+	reported_running |= n > 0;
 	for (int i = from; i <= to && (topic = rc_out_topic_at(i)) != NULL; i++)
 	{
 		if (topic->changed)
@@ -290,11 +290,11 @@ settle_dead(RcOutTopic *topic)
 	PG_TRY();
 	{
 		rc_transaction_begin_in(context);
-		bury_all(topic);
-		if (!said_running)
-			rc_outbox_say("running", NULL);
+		to_dead_letters_step(topic);
+		if (!reported_running)
+			rc_outbox_state_set("running", NULL);
 		rc_transaction_commit();
-		said_running = true;
+		reported_running = true;
 		if (topic->later_error == NULL)
 			rc_out_wait_over(topic);
 	}
@@ -310,7 +310,7 @@ settle_dead(RcOutTopic *topic)
 
 /* Those with the same error go together. */
 static void
-bury_all(RcOutTopic *topic)
+to_dead_letters_step(RcOutTopic *topic)
 {
 	int64	   *ids = palloc(sizeof(int64) * topic->nsent);
 
@@ -328,8 +328,8 @@ bury_all(RcOutTopic *topic)
 			   topic->sent[i + 1].bare == first->bare &&
 			   strcmp(topic->sent[i + 1].error, first->error) == 0)
 			ids[n++] = topic->sent[++i].id;
-		rc_outbox_bury(ids, n, first->sqlstate, first->error,
-					   first->bare);
+		rc_outbox_to_dead_letters(ids, n, first->sqlstate, first->error,
+								  first->bare);
 	}
 }
 
@@ -361,14 +361,14 @@ end_batch(RcOutTopic *topic)
  * extension there is nothing to show nor to publish.
  */
 void
-rc_out_say_waiting(const char *error)
+rc_out_report_waiting(const char *error)
 {
 	MemoryContext context = CurrentMemoryContext;
 
-	said_running = false;
+	reported_running = false;
 	rc_transaction_begin_in(context);
 	if (!rc_extension_present())
 		proc_exit(0);
-	rc_outbox_say("waiting", error);
+	rc_outbox_state_set("waiting", error);
 	rc_transaction_commit();
 }

@@ -48,7 +48,7 @@ static void move_window(void);
 static bool all_had_turn(void);
 static void note_topics(List *listed);
 static void note_topic(const RcOutboxTopic *found);
-static void note_damage(const char *words);
+static void note_damage(const char *error_text);
 
 /*
  * See which topics have messages.  Where that cannot be read, the caller aborts and calls rc_out_list_readable().
@@ -105,19 +105,19 @@ rc_out_list_readable(const ErrorData *error)
 
 /* In the log when it is new, and for rc_status(). */
 static void
-note_damage(const char *words)
+note_damage(const char *error_text)
 {
 	static char *noted = NULL;
 
-	rc_outbox_say("running", psprintf("%s\nHINT: %s", words, RC_DAMAGE_HINT));
-	if (noted != NULL && strcmp(noted, words) == 0)
+	rc_outbox_state_set("running", psprintf("%s\nHINT: %s", error_text, RC_DAMAGE_HINT));
+	if (noted != NULL && strcmp(noted, error_text) == 0)
 		return;
 	if (noted != NULL)
 		pfree(noted);
-	noted = MemoryContextStrdup(TopMemoryContext, words);
+	noted = MemoryContextStrdup(TopMemoryContext, error_text);
 	ereport(LOG,
 			(errcode(ERRCODE_DATA_CORRUPTED),
-			 errmsg("%s", words),
+			 errmsg("%s", error_text),
 			 errhint(RC_DAMAGE_HINT)));
 }
 

@@ -23,18 +23,18 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-#define LOOK_INTERVAL	5000
+#define POLL_INTERVAL_MS	5000
 #define MIN_BACKOFF		500
 #define MAX_BACKOFF		30000
 
 /* How long a batch may be under way before its topic has to wait, in ms. */
-#define PATIENCE		30000
+#define TIMEOUT_MS		30000
 
 /* The same while there is no room for another one. */
-#define SHORT_PATIENCE	5000
+#define SHORT_TIMEOUT_MS	5000
 
 /* Others that a producer had under way, once it has been put aside. */
-#define ASIDE_PATIENCE	2000
+#define ASIDE_TIMEOUT_MS	2000
 
 /*
  * Topics that a producer has handles of, and so many that it has been asked
@@ -45,7 +45,7 @@
 
 /* A look for reports; how long they are waited for when we shall end, in ms. */
 #define REPORT_WAIT		100
-#define END_PATIENCE	500
+#define END_TIMEOUT_MS	500
 
 /* No lock is waited for longer: it may be somebody's for ever. */
 #define LOCK_TIMEOUT	"1s"
@@ -220,9 +220,9 @@ wait_for_reports(RcPublisher *publisher)
 	TimestampTz start = GetCurrentTimestamp();
 
 	while (rc_out_count(RC_OUT_OPEN) > 0 &&
-		   !rc_time_passed(start, END_PATIENCE))
+		   !rc_time_passed(start, END_TIMEOUT_MS))
 	{
-		rc_worker_wait(END_PATIENCE / 50);
+		rc_worker_wait(END_TIMEOUT_MS / 50);
 		(void) take_reports(publisher);
 	}
 }
@@ -253,7 +253,7 @@ put_aside_stalled(RcPublisher *publisher)
 		return;
 	rc_out_open_bytes(&bytes);
 	patience = bytes.all >= RC_OPEN_LIMIT || bytes.slow >= RC_SLOW_LIMIT ?
-		SHORT_PATIENCE : PATIENCE;
+		SHORT_TIMEOUT_MS : TIMEOUT_MS;
 	for (int i = 0; (topic = rc_out_topic_at(i)) != NULL; i++)
 	{
 		if (topic->nopen > 0 && rc_time_passed(topic->sent_at, patience))
@@ -277,7 +277,7 @@ put_aside_stalled(RcPublisher *publisher)
 static void
 close_aside(RcPublisher *publisher)
 {
-	const char *trouble;
+	const char *connection_error;
 	RcOutTopic *topic;
 	bool		any = false;
 	bool		hopeful = false;
@@ -290,28 +290,28 @@ close_aside(RcPublisher *publisher)
 			continue;
 		any = true;
 		hopeful |= topic->failures == 0 &&
-			!rc_time_passed(topic->sent_at, SHORT_PATIENCE);
+			!rc_time_passed(topic->sent_at, SHORT_TIMEOUT_MS);
 	}
 	if (hopeful && !rc_publish_failed(publisher->aside) &&
-		!rc_time_passed(publisher->aside_since, ASIDE_PATIENCE))
+		!rc_time_passed(publisher->aside_since, ASIDE_TIMEOUT_MS))
 		return;
-	trouble = rc_kafka_trouble(publisher->aside);
-	if (trouble != NULL)
-		trouble = pstrdup(trouble);
+	connection_error = rc_kafka_connection_error(publisher->aside);
+	if (connection_error != NULL)
+		connection_error = pstrdup(connection_error);
 	for (int i = 0; (topic = rc_out_topic_at(i)) != NULL; i++)
 	{
-		if (topic->nopen > 0 && topic->aside && trouble == NULL)
+		if (topic->nopen > 0 && topic->aside && connection_error == NULL)
 			rc_out_later(topic, ERRCODE_CONNECTION_FAILURE,
 						 "its messages were not confirmed in time");
 	}
 	rc_kafka_close(publisher->aside);
 	publisher->aside = NULL;
 	rc_out_lost(true);
-	if (any && trouble != NULL)
+	if (any && connection_error != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_CONNECTION_FAILURE),
 				 errmsg("could not reach the Kafka brokers \"%s\": %s",
-						rc_kafka_brokers, trouble)));
+						rc_kafka_brokers, connection_error)));
 }
 
 /* A producer for the cluster that is set now. */
@@ -368,10 +368,10 @@ recover(RcPublisher *publisher, const ErrorData *error)
 													  publisher->backoff);
 	PG_TRY();
 	{
-		rc_out_say_waiting(error->sqlerrcode == ERRCODE_INSUFFICIENT_PRIVILEGE &&
-						   error->hint != NULL ?
-						   psprintf("%s\nHINT: %s", error->message, error->hint) :
-						   error->message);
+		rc_out_report_waiting(error->sqlerrcode == ERRCODE_INSUFFICIENT_PRIVILEGE &&
+							  error->hint != NULL ?
+							  psprintf("%s\nHINT: %s", error->message, error->hint) :
+							  error->message);
 	}
 	PG_CATCH();
 	{
@@ -402,7 +402,7 @@ static long
 next_wait(const RcPublisher *publisher)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	TimestampTz next = TimestampTzPlusMilliseconds(now, LOOK_INTERVAL);
+	TimestampTz next = TimestampTzPlusMilliseconds(now, POLL_INTERVAL_MS);
 	RcOutTopic *topic;
 
 	if (publisher->backoff > 0)

@@ -193,6 +193,6 @@ extern int	rc_out_hand_over(RcPublisher *publisher, List *messages);
 /* ---- outbox_settle.c ---- */
 
 extern bool rc_out_settle(int batch_limit, bool last);
-extern void rc_out_say_waiting(const char *error);
+extern void rc_out_report_waiting(const char *error);
 
 #endif							/* RC_OUTBOX_H */

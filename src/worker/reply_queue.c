@@ -70,7 +70,7 @@ rc_queue_send_busy(void)
 		pq_putemptymessage('B');
 }
 
-/* The work is done and committed; up to RC_CALL_VALUES numbers tell of it. */
+/* The work is done and committed; up to RC_REPLY_VALUES numbers tell of it. */
 void
 rc_queue_send_end(const int64 *values, int n)
 {

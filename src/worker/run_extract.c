@@ -24,16 +24,16 @@ static char *asked(const char *value, const char *column, const char *source);
 static bool same_as_read(const RcSourceState *state, const RcDatasetInfo *info);
 static void check_definition(RcRun *run);
 static void note_quota(RcRun *run);
-static bool nothing_new(RcPass *pass, const RcDatasetInfo *info);
-static void begin_pass(RcPass *pass, const RcDatasetInfo *info);
-static void begin_full_pass(RcPass *pass);
-static void read_dataset(RcPass *pass);
+static bool nothing_new(RcScan *scan, const RcDatasetInfo *info);
+static void begin_scan(RcScan *scan, const RcDatasetInfo *info);
+static void begin_full_scan(RcScan *scan);
+static void read_dataset(RcScan *scan);
 static char *day_after_tomorrow(void);
 static RcFieldKind field_kind(RcRun *run, const char *utf8, const char *field,
 							  const char *column);
-static RcReadRange pass_range(const RcPass *pass);
-static void read_lines(RcPass *pass);
-static bool next_line(RcPass *pass, char **line, size_t *len);
+static RcReadRange scan_range(const RcScan *scan);
+static void read_lines(RcScan *scan);
+static bool next_line(RcScan *scan, char **line, size_t *len);
 
 /*
  * Read what is new in the source, or everything, and make it safe.
@@ -44,46 +44,46 @@ static bool next_line(RcPass *pass, char **line, size_t *len);
 void
 rc_run_extract(RcRun *run)
 {
-	RcPass	   *pass = MemoryContextAllocZero(run->context, sizeof(RcPass));
+	RcScan	   *scan = MemoryContextAllocZero(run->context, sizeof(RcScan));
 	RcDatasetInfo info;
 	bool		whole;			/* it knows all records of the dataset */
 
-	pass->run = run;
+	scan->run = run;
 	open_dataset(run);
 	rc_reader_describe(run->reader, &info);
 	rc_destination_open(run->destination);
 
 	rc_transaction_begin_in(run->context);
 	check_definition(run);
-	pass->state = rc_source_state(run->source, run->destination->id);
+	scan->state = rc_source_state(run->source, run->destination->id);
 	rc_run_destination(run->id, run->destination->id);
 	rc_transaction_commit();
 
-	if (nothing_new(pass, &info))
+	if (nothing_new(scan, &info))
 		return;
 
-	begin_pass(pass, &info);
-	read_dataset(pass);
+	begin_scan(scan, &info);
+	read_dataset(scan);
 	whole = run->source->key_field != NULL && run->window == NULL;
-	if (whole && !run->scan.full && rc_pass_count_differs(pass, &info))
+	if (whole && !run->scan_state.full && rc_scan_count_differs(scan, &info))
 	{
-		begin_full_pass(pass);
-		read_dataset(pass);
+		begin_full_scan(scan);
+		read_dataset(scan);
 	}
-	whole = whole && run->scan.full;
+	whole = whole && run->scan_state.full;
 	if (whole)
-		rc_pass_withdraw(pass);
+		rc_scan_withdraw(scan);
 
 	rc_transaction_begin();
 	note_quota(run);
 	if (run->window == NULL)
-		rc_source_complete(run->source, run->destination->id, pass->state,
+		rc_source_complete(run->source, run->destination->id, scan->state,
 						   info.data_processed, info.records_count,
-						   run->scan.full || pass->state->first_pass);
+						   run->scan_state.full || scan->state->first_scan);
 	if (whole)
-		rc_pass_note_surplus(pass, &info);
+		rc_scan_note_count_difference(scan, &info);
 	rc_transaction_commit();
-	rc_pass_tell(pass, true);
+	rc_scan_report_progress(scan, true);
 }
 
 /*
@@ -121,24 +121,24 @@ asked(const char *value, const char *column, const char *source)
 
 /* Read the records of the pass, and make sure that all of them came. */
 static void
-read_dataset(RcPass *pass)
+read_dataset(RcScan *scan)
 {
-	RcRun	   *run = pass->run;
-	RcReadRange range = pass_range(pass);
+	RcRun	   *run = scan->run;
+	RcReadRange range = scan_range(scan);
 
-	pass->before = rc_reader_count(run->reader, &range);
-	pass->expected = pass->before;
+	scan->before = rc_reader_count(run->reader, &range);
+	scan->expected = scan->before;
 	rc_reader_start(run->reader, &range);
-	run->scan.reading++;
-	read_lines(pass);
-	rc_pass_check_count(pass, &range);
-	if (pass->ordered || run->window != NULL)
+	run->scan_state.reading++;
+	read_lines(scan);
+	rc_scan_check_count(scan, &range);
+	if (scan->ordered || run->window != NULL)
 		return;
 
 	/* only now is everything below the greatest value safe */
 	rc_transaction_begin();
-	rc_source_advance(run->source, run->destination->id, pass->state,
-					  pass->last_cursor, pass->state->next_offset);
+	rc_source_advance(run->source, run->destination->id, scan->state,
+					  scan->last_cursor, scan->state->next_offset);
 	rc_transaction_commit();
 }
 
@@ -219,12 +219,12 @@ same_as_read(const RcSourceState *state, const RcDatasetInfo *info)
 
 /* There is nothing to do, and the run says so. */
 static bool
-nothing_new(RcPass *pass, const RcDatasetInfo *info)
+nothing_new(RcScan *scan, const RcDatasetInfo *info)
 {
-	RcRun	   *run = pass->run;
-	RcSourceState *state = pass->state;
+	RcRun	   *run = scan->run;
+	RcSourceState *state = scan->state;
 
-	if (run->full_sync || run->scan.begun || run->window != NULL ||
+	if (run->full_sync || run->scan_state.begun || run->window != NULL ||
 		!same_as_read(state, info))
 		return false;
 
@@ -243,80 +243,80 @@ nothing_new(RcPass *pass, const RcDatasetInfo *info)
  * begins where the first one was safe.
  */
 static void
-begin_pass(RcPass *pass, const RcDatasetInfo *info)
+begin_scan(RcScan *scan, const RcDatasetInfo *info)
 {
-	RcRun	   *run = pass->run;
+	RcRun	   *run = scan->run;
 	RcSource   *source = run->source;
-	RcSourceState *state = pass->state;
+	RcSourceState *state = scan->state;
 
-	pass->kind = RC_FIELD_TIME;
+	scan->kind = RC_FIELD_TIME;
 	if (source->cursor_field && info->records_count != 0)
-		pass->kind = field_kind(run, run->asked.cursor_field,
+		scan->kind = field_kind(run, run->asked.cursor_field,
 								source->cursor_field, "cursor_field");
 	if (source->key_field && info->records_count != 0)
 		(void) field_kind(run, run->asked.key_field, source->key_field,
 						  "key_field");
-	pass->transform = rc_transform_find(source->transform);
-	pass->horizon = day_after_tomorrow();
-	pass->ordered = true;
-	pass->stored_cursor = state->cursor;
-	rc_pass_begin_batch(pass);
-	if (run->scan.begun)
+	scan->transform = rc_transform_find(source->transform);
+	scan->max_cursor = day_after_tomorrow();
+	scan->ordered = true;
+	scan->stored_cursor = state->cursor;
+	rc_scan_begin_batch(scan);
+	if (run->scan_state.begun)
 	{
-		run->scan.resumed = run->scan.resume != NULL;
+		run->scan_state.resumed = run->scan_state.resume != NULL;
 		return;
 	}
 
-	run->scan.begun = true;
+	run->scan_state.begun = true;
 	rc_bad_lines_begin(run);
-	run->scan.cursor = state->cursor;
+	run->scan_state.cursor = state->cursor;
 	if (run->window != NULL)
 	{
-		if (pass->kind != RC_FIELD_TIME || source->cursor_field == NULL)
+		if (scan->kind != RC_FIELD_TIME || source->cursor_field == NULL)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					 errmsg("cannot backfill source \"%s\" by time",
 							source->name),
 					 errhint("A backfill needs a cursor_field that is a date or datetime.")));
-		run->scan.from = run->window->from;
+		run->scan_state.from = run->window->from;
 		return;
 	}
-	run->scan.full = run->full_sync || state->full_due ||
+	run->scan_state.full = run->full_sync || state->full_due ||
 		source->cursor_field == NULL || state->cursor == NULL;
-	if (run->scan.full)
+	if (run->scan_state.full)
 	{
-		begin_full_pass(pass);
+		begin_full_scan(scan);
 		return;
 	}
-	if (pass->kind == RC_FIELD_TIME)
+	if (scan->kind == RC_FIELD_TIME)
 	{
 		rc_transaction_begin_in(run->context);
-		run->scan.from = rc_cursor_before(rc_cursor_utc(state->cursor),
-										  source);
+		run->scan_state.from = rc_cursor_before(rc_cursor_utc(state->cursor),
+												source);
 		rc_transaction_commit();
 	}
 	else
-		run->scan.from = state->cursor;
+		run->scan_state.from = state->cursor;
 }
 
 /* Read everything, from the start, and note what is there. */
 static void
-begin_full_pass(RcPass *pass)
+begin_full_scan(RcScan *scan)
 {
-	RcRun	   *run = pass->run;
+	RcRun	   *run = scan->run;
 
-	run->scan.full = true;
-	run->scan.from = run->scan.resume = NULL;
+	run->scan_state.full = true;
+	run->scan_state.from = run->scan_state.resume = NULL;
 	if (run->source->key_field)
 	{
 		rc_transaction_begin_in(run->context);
-		run->scan.seen = rc_seen_begin();
+		run->scan_state.seen = rc_seen_begin();
 		rc_transaction_commit();
 	}
-	pass->ordered = true;
-	pass->last_cursor = NULL;
-	pass->received = pass->unreadable = run->scan.unreadable = 0;
-	pass->bad_in_row = 0;
+	scan->ordered = true;
+	scan->last_cursor = NULL;
+	scan->received = scan->unreadable = run->scan_state.unreadable = 0;
+	scan->bad_in_row = 0;
 }
 
 /*
@@ -352,61 +352,61 @@ field_kind(RcRun *run, const char *utf8, const char *field, const char *column)
 
 /* What the pass reads. */
 static RcReadRange
-pass_range(const RcPass *pass)
+scan_range(const RcScan *scan)
 {
-	const RcRun *run = pass->run;
+	const RcRun *run = scan->run;
 	RcReadRange range = {0};
 
 	range.filter = run->asked.filter;
 	range.cursor_field = run->asked.cursor_field;
 	range.key_field = run->asked.key_field;
-	range.kind = pass->kind;
-	range.from = run->scan.resume ? run->scan.resume : run->scan.from;
+	range.kind = scan->kind;
+	range.from = run->scan_state.resume ? run->scan_state.resume : run->scan_state.from;
 	range.to = run->window ? run->window->to : NULL;
 	/* a full pass that goes on has those without a cursor before it */
-	range.with_nulls = run->scan.full;
+	range.with_nulls = run->scan_state.full;
 	return range;
 }
 
 /* Read the export to its end. */
 static void
-read_lines(RcPass *pass)
+read_lines(RcScan *scan)
 {
-	RcRun	   *run = pass->run;
+	RcRun	   *run = scan->run;
 	char	   *line;
 	size_t		len;
 
-	while (next_line(pass, &line, &len))
+	while (next_line(scan, &line, &len))
 	{
-		rc_pass_add_line(pass, line, len, rc_reader_half_line(run->reader));
+		rc_scan_add_line(scan, line, len, rc_reader_half_line(run->reader));
 		/* whether there are too many bad ones is to be seen before */
-		if ((pass->batch.lines >= pass->batch.max && pass->bad_in_row == 0) ||
-			pass->batch.bytes >= RC_BATCH_BYTES)
-			rc_pass_flush(pass, false);
+		if ((scan->batch.lines >= scan->batch.max && scan->bad_in_row == 0) ||
+			scan->batch.bytes >= RC_BATCH_BYTES)
+			rc_scan_flush(scan, false);
 	}
 	MemoryContextSwitchTo(run->context);
-	rc_bad_lines_check(pass);
-	rc_pass_flush(pass, true);
+	rc_bad_lines_check(scan);
+	rc_scan_flush(scan, true);
 }
 
 /* The next line; where the export breaks off, what came whole is kept. */
 static bool
-next_line(RcPass *pass, char **line, size_t *len)
+next_line(RcScan *scan, char **line, size_t *len)
 {
 	bool		there = false;
 
 	PG_TRY();
 	{
-		there = rc_reader_next(pass->run->reader, line, len);
+		there = rc_reader_next(scan->run->reader, line, len);
 	}
 	PG_CATCH();
 	{
-		ErrorData  *error = rc_worker_recover(pass->run->context, false);
+		ErrorData  *error = rc_worker_recover(scan->run->context, false);
 
 		if (error->sqlerrcode != ERRCODE_QUERY_CANCELED)
 		{
-			rc_bad_lines_drop(pass);
-			rc_pass_flush(pass, false);
+			rc_bad_lines_drop(scan);
+			rc_scan_flush(scan, false);
 		}
 		ReThrowError(error);
 	}

@@ -20,19 +20,19 @@ static int64 count_all(RcRun *run, const RcDatasetInfo *info);
  * what is new was read: some have vanished, or came with an old date.
  */
 bool
-rc_pass_count_differs(RcPass *pass, const RcDatasetInfo *info)
+rc_scan_count_differs(RcScan *scan, const RcDatasetInfo *info)
 {
-	RcRun	   *run = pass->run;
+	RcRun	   *run = scan->run;
 	int64		all = count_all(run, info);
 	int64		known;
 
 	if (all < 0)
 		return false;
 	rc_transaction_begin();
-	known = rc_remembered_count(run->source, run->destination->id,
-								RC_COUNT_KNOWN);
+	known = rc_known_records_count(run->source, run->destination->id,
+								   RC_COUNT_KNOWN);
 	rc_transaction_commit();
-	if (all - known == pass->state->surplus)
+	if (all - known == scan->state->count_difference)
 		return false;
 	ereport(NOTICE,
 			(errmsg("source \"%s\" has %lld records, of which %lld are known: everything is read",
@@ -45,19 +45,19 @@ rc_pass_count_differs(RcPass *pass, const RcDatasetInfo *info)
  * count that count_all() will ask for.
  */
 void
-rc_pass_note_surplus(RcPass *pass, const RcDatasetInfo *info)
+rc_scan_note_count_difference(RcScan *scan, const RcDatasetInfo *info)
 {
-	RcRun	   *run = pass->run;
-	int64		known = rc_remembered_count(run->source, run->destination->id,
-											RC_COUNT_KNOWN);
-	bool		settled = pass->before == pass->after &&
-		!run->scan.resumed && run->scan.unreadable == 0;
-	int64		all = pass->before;
+	RcRun	   *run = scan->run;
+	int64		known = rc_known_records_count(run->source, run->destination->id,
+											   RC_COUNT_KNOWN);
+	bool		settled = scan->before == scan->after &&
+		!run->scan_state.resumed && run->scan_state.unreadable == 0;
+	int64		all = scan->before;
 
 	if (run->source->filter == NULL && info->records_count >= 0)
 		all = info->records_count;
-	rc_source_surplus(run->source, run->destination->id, pass->state,
-					  all - known, settled && all >= 0);
+	rc_source_count_difference(run->source, run->destination->id, scan->state,
+							   all - known, settled && all >= 0);
 }
 
 /* The dataset's count of all records of the source; -1: it cannot tell. */
@@ -76,31 +76,31 @@ count_all(RcRun *run, const RcDatasetInfo *info)
  * Nobody knows which are missing, so the whole pass is read again.
  */
 void
-rc_pass_check_count(RcPass *pass, const RcReadRange *range)
+rc_scan_check_count(RcScan *scan, const RcReadRange *range)
 {
-	RcRun	   *run = pass->run;
+	RcRun	   *run = scan->run;
 	int64		least;
 
-	pass->after = rc_reader_count(run->reader, range);
-	least = Min(pass->before, pass->after);
+	scan->after = rc_reader_count(run->reader, range);
+	least = Min(scan->before, scan->after);
 
-	if (pass->received >= least)
+	if (scan->received >= least)
 		return;
-	run->scan.resume = NULL;
+	run->scan_state.resume = NULL;
 	rc_transaction_begin_in(run->context);
-	if (run->scan.seen)
+	if (run->scan_state.seen)
 	{
-		run->scan.seen = rc_seen_begin();
-		run->scan.unreadable = 0;
+		run->scan_state.seen = rc_seen_begin();
+		run->scan_state.unreadable = 0;
 	}
 	if (run->window == NULL)
-		rc_source_rewind(run->source, run->destination->id, pass->state,
-						 run->scan.cursor);
+		rc_source_rewind(run->source, run->destination->id, scan->state,
+						 run->scan_state.cursor);
 	rc_transaction_commit();
 	ereport(ERROR,
 			(errcode(ERRCODE_CONNECTION_FAILURE),
 			 errmsg("dataset \"%s\" gave %lld records where its count says %lld",
-					run->source->dataset, (long long) pass->received,
+					run->source->dataset, (long long) scan->received,
 					(long long) least),
 			 errdetail("What came is stored; the rest is missing.")));
 }

@@ -16,10 +16,10 @@
 #include "utils/timestamp.h"
 
 /* How often the stream's offsets are looked at, in ms. */
-#define LOOK_INTERVAL	50
+#define POLL_INTERVAL_MS	50
 
 /* How long a stream that does not go on is waited for, in ms. */
-#define STREAM_PATIENCE	30000
+#define STREAM_TIMEOUT_MS	30000
 
 /* The wait for a stream: since when it has not gone on, and why. */
 typedef struct Wait
@@ -27,7 +27,7 @@ typedef struct Wait
 	TimestampTz began;
 	TimestampTz since;			/* it came to where it is */
 	int64		place;			/* sum of its offsets */
-	char	   *words;			/* what it said meanwhile; NULL: nothing */
+	char	   *error_text;		/* what it said meanwhile; NULL: nothing */
 	char	   *detail;
 	char	   *hint;
 	int			sqlstate;
@@ -40,11 +40,11 @@ static void check_stream(RcRun *run, bool worked, Wait *wait);
 static void hear_stream(RcRun *run, const RcStream *stream, Wait *wait);
 static void note_progress(const char *stream, Wait *wait);
 static void keep_text(MemoryContext context, char **kept, const char *text);
-pg_noreturn static void raise_words(RcRun *run, const RcStream *stream,
-									const Wait *wait);
+pg_noreturn static void raise_stream_error(RcRun *run, const RcStream *stream,
+										   const Wait *wait);
 static void check_topics(const RcRun *run, const RcStream *stream);
 static bool can_consume(const RcRun *run);
-pg_noreturn static void raise_not_worked(RcRun *run);
+pg_noreturn static void raise_no_worker(RcRun *run);
 static void consume_here(RcTopicDestination *topic);
 
 /*
@@ -66,7 +66,7 @@ rc_topic_load(RcDestination *destination)
 				 errhint("SELECT rc_seek('%s', 'earliest').",
 						 run->stream->name)));
 	add_left_behind(topic);
-	if (topic->targets == NIL)
+	if (topic->end_offsets == NIL)
 		return;
 	check_topics(run, run->stream);
 	rc_lock_mark(RC_WORKER_STREAM, run->stream->name, true);
@@ -96,8 +96,8 @@ wait_for_stream(RcTopicDestination *topic)
 		bool		worked;
 
 		rc_transaction_begin_in(run->batch_context);
-		reached = rc_targets_reached(run->stream->name, topic->targets);
-		worked = rc_stream_worked(run->stream);
+		reached = rc_end_offsets_reached(run->stream->name, topic->end_offsets);
+		worked = rc_stream_has_worker(run->stream);
 		if (!reached)
 			check_stream(run, worked, &wait);
 		if (worked && !woken)
@@ -112,7 +112,7 @@ wait_for_stream(RcTopicDestination *topic)
 		if (reached)
 			return;
 		if (worked || !can_consume(run))
-			rc_worker_wait(LOOK_INTERVAL);
+			rc_worker_wait(POLL_INTERVAL_MS);
 		else
 			consume_here(topic);
 	}
@@ -137,8 +137,8 @@ add_left_behind(RcTopicDestination *topic)
 
 	/* released with what the task holds abroad if this fails */
 	rc_topic_connect(topic);
-	topic->targets = rc_stream_ends(run->stream, run->source->topic,
-									topic->producer);
+	topic->end_offsets = rc_stream_end_offsets(run->stream, run->source->topic,
+											   topic->producer);
 	rc_kafka_close(topic->producer);
 	topic->producer = NULL;
 }
@@ -166,14 +166,14 @@ check_stream(RcRun *run, bool worked, Wait *wait)
 	{
 		/* nobody but the scheduler can try it */
 		if (!scheduled)
-			raise_not_worked(run);
+			raise_no_worker(run);
 		if (rc_stream_retry(stream->name))
 			rc_wake_at_commit(RC_WORKER_SCHEDULER, "", 0);
 	}
 	note_progress(stream->name, wait);
 	hear_stream(run, stream, wait);
-	if (wait->words != NULL && rc_time_passed(wait->since, STREAM_PATIENCE))
-		raise_words(run, stream, wait);
+	if (wait->error_text != NULL && rc_time_passed(wait->since, STREAM_TIMEOUT_MS))
+		raise_stream_error(run, stream, wait);
 }
 
 /* Whether it has gone on since the last look. */
@@ -189,7 +189,7 @@ note_progress(const char *stream, Wait *wait)
 		return;
 	wait->place = place;
 	wait->since = GetCurrentTimestamp();
-	keep_text(NULL, &wait->words, NULL);
+	keep_text(NULL, &wait->error_text, NULL);
 }
 
 /*
@@ -199,18 +199,18 @@ note_progress(const char *stream, Wait *wait)
 static void
 hear_stream(RcRun *run, const RcStream *stream, Wait *wait)
 {
-	RcStreamTrouble *trouble = rc_stream_trouble(stream->name, wait->began);
+	RcStreamError *connection_error = rc_stream_trouble(stream->name, wait->began);
 
-	if (trouble != NULL)
+	if (connection_error != NULL)
 	{
-		wait->failed = trouble->failed;
-		wait->sqlstate = trouble->sqlstate;
-		keep_text(run->context, &wait->words, trouble->words);
-		keep_text(run->context, &wait->detail, trouble->detail);
-		keep_text(run->context, &wait->hint, trouble->hint);
+		wait->failed = connection_error->failed;
+		wait->sqlstate = connection_error->sqlstate;
+		keep_text(run->context, &wait->error_text, connection_error->error_text);
+		keep_text(run->context, &wait->detail, connection_error->detail);
+		keep_text(run->context, &wait->hint, connection_error->hint);
 	}
 	if (wait->failed)
-		raise_words(run, stream, wait);
+		raise_stream_error(run, stream, wait);
 }
 
 /* Keep a copy of a text in place of another; NULL: of none. */
@@ -223,7 +223,7 @@ keep_text(MemoryContext context, char **kept, const char *text)
 }
 
 static void
-raise_words(RcRun *run, const RcStream *stream, const Wait *wait)
+raise_stream_error(RcRun *run, const RcStream *stream, const Wait *wait)
 {
 	/* its words are for its owner, not for who reads the run's */
 	if (!rc_may_act_for(run->source->owner, stream->owner))
@@ -235,9 +235,9 @@ raise_words(RcRun *run, const RcStream *stream, const Wait *wait)
 	ereport(ERROR,
 			(errcode(wait->sqlstate),
 			 wait->failed ? errmsg("stream \"%s\" has failed: %s", stream->name,
-								   wait->words) :
+								   wait->error_text) :
 			 errmsg("stream \"%s\" waits and does not go on: %s", stream->name,
-					wait->words),
+					wait->error_text),
 			 wait->detail ? errdetail_internal("%s", wait->detail) : 0,
 			 wait->hint ? errhint("%s", wait->hint) :
 			 errhint("What is published is applied when it goes on; see rc_status().")));
@@ -269,7 +269,7 @@ can_consume(const RcRun *run)
 }
 
 static void
-raise_not_worked(RcRun *run)
+raise_no_worker(RcRun *run)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -289,16 +289,16 @@ consume_here(RcTopicDestination *topic)
 	const RcStream *stream = topic->base.run->stream;
 	RcCounts	counts = {0};
 
-	if (!rc_stream_take(stream))
+	if (!rc_stream_lock_all(stream))
 		return;
 	PG_TRY();
 	{
-		rc_stream_consume(topic->consumer, stream->name, -1, topic->targets,
+		rc_stream_consume(topic->consumer, stream->name, -1, topic->end_offsets,
 						  false, &counts);
 	}
 	PG_FINALLY();
 	{
-		rc_stream_give(stream);
+		rc_stream_unlock_all(stream);
 		rc_wake_now(RC_WORKER_SCHEDULER, "", 0);
 	}
 	PG_END_TRY();

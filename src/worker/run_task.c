@@ -20,7 +20,7 @@
 #define MAX_RETRY_DELAY		(10 * 60 * 1000)
 
 /* While it waits, it looks this often whether its source is there, in ms. */
-#define LOOK_INTERVAL		5000
+#define POLL_INTERVAL_MS		5000
 
 static ErrorData *try_task(RcRun *run, RcTaskFunction function);
 static bool worth_a_retry(RcRun *run, const ErrorData *error, int attempt);
@@ -96,7 +96,7 @@ worth_a_retry(RcRun *run, const ErrorData *error, int attempt)
 {
 	return error->sqlerrcode != ERRCODE_QUERY_CANCELED &&
 		attempt <= run->source->retries &&
-		rc_destination_may_pass(run->destination, error);
+		rc_destination_error_is_transient(run->destination, error);
 }
 
 /*
@@ -137,7 +137,7 @@ wait_until(RcRun *run, TimestampTz time)
 		if (ms <= 0 || ms > before)
 			return;
 		before = ms;
-		rc_worker_wait(Min(ms, LOOK_INTERVAL));
+		rc_worker_wait(Min(ms, POLL_INTERVAL_MS));
 	}
 }
 

@@ -163,7 +163,7 @@ static bool
 begin_run(RcRun *run, const RcWorkerArgs *args)
 {
 	rc_transaction_begin_in(run->context);
-	if (rc_run_abandon(run->source->name) > 0)
+	if (rc_run_mark_crashed(run->source->name) > 0)
 		ereport(LOG,
 				(errmsg("an earlier run of source \"%s\" had ended unexpectedly",
 						run->source->name)));
@@ -172,7 +172,7 @@ begin_run(RcRun *run, const RcWorkerArgs *args)
 		run->id = rc_run_start(run->source->name,
 							   args->scheduled ? "schedule" : "manual",
 							   run->full_sync, run->destination->id);
-	else if (!rc_run_take(run->id, run->destination->id, &run->full_sync))
+	else if (!rc_run_claim(run->id, run->destination->id, &run->full_sync))
 	{
 		rc_transaction_commit();
 		return false;
@@ -252,9 +252,9 @@ extract(RcRun *run, const char *name)
 		if (window->done)
 			continue;
 		run->window = window;
-		run->scan.begun = false;
-		run->scan.resumed = false;
-		run->scan.resume = NULL;
+		run->scan_state.begun = false;
+		run->scan_state.resumed = false;
+		run->scan_state.resume = NULL;
 		ereport(NOTICE,
 				(errmsg("source \"%s\": window %d of %d, from %s to %s",
 						run->source->name, foreach_current_index(lc) + 1,

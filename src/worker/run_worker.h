@@ -69,7 +69,7 @@ typedef struct RcRun
 	RcAsked		asked;
 	RcQuota		quota;			/* as the API said it when a try failed */
 
-	RcScanState scan;
+	RcScanState scan_state;
 	RcMissing	missing;
 } RcRun;
 

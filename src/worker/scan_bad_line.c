@@ -39,12 +39,12 @@ typedef struct RcBuried
 	int			buried;
 } RcBuried;
 
-static void stop_if_array(RcPass *pass, const char *line, size_t len);
-static void stop_if_too_many(RcPass *pass, const RcTransformed *made,
+static void stop_if_array(RcScan *scan, const char *line, size_t len);
+static void stop_if_too_many(RcScan *scan, const RcTransformed *made,
 							 const char *error);
 static RcBuried *find_buried(RcRun *run, const RcRecord *record);
-static bool bury(RcPass *pass, const RcRecord *record, int sqlstate,
-				 char *message, char *context);
+static bool to_dead_letters(RcScan *scan, const RcRecord *record, int sqlstate,
+							char *message, char *context);
 
 /* A new task begins: lines that are equal to earlier ones are others. */
 void
@@ -52,13 +52,13 @@ rc_bad_lines_begin(RcRun *run)
 {
 	HASHCTL		control = {0};
 
-	if (run->scan.buried != NULL)
-		hash_destroy(run->scan.buried);
+	if (run->scan_state.buried != NULL)
+		hash_destroy(run->scan_state.buried);
 	control.keysize = sizeof(RcBuriedKey);
 	control.entrysize = sizeof(RcBuried);
 	control.hcxt = run->context;
-	run->scan.buried = hash_create("rappel_conso dead lines", 64, &control,
-								   HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	run->scan_state.buried = hash_create("rappel_conso dead lines", 64, &control,
+										 HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 }
 
 /*
@@ -66,22 +66,22 @@ rc_bad_lines_begin(RcRun *run)
  * called in batch_context.
  */
 void
-rc_bad_line_add(RcPass *pass, const char *line, size_t len,
+rc_bad_line_add(RcScan *scan, const char *line, size_t len,
 				const RcTransformed *made, const char *error)
 {
 	RcBadLine  *bad = palloc0(sizeof(RcBadLine));
 
-	Assert(CurrentMemoryContext == pass->run->batch_context);
-	pass->bad_in_row++;
+	Assert(CurrentMemoryContext == scan->run->batch_context);
+	scan->bad_in_row++;
 	if (!made->object)
 	{
-		pass->unreadable++;
-		pass->run->scan.unreadable++;
+		scan->unreadable++;
+		scan->run->scan_state.unreadable++;
 	}
-	stop_if_array(pass, line, len);
-	stop_if_too_many(pass, made, error);
+	stop_if_array(scan, line, len);
+	stop_if_too_many(scan, made, error);
 
-	bad->record.topic = pass->run->source->topic;
+	bad->record.topic = scan->run->source->topic;
 	bad->record.offset = -1;
 	bad->record.timestamp_ms = -1;
 	bad->record.key = made->key;
@@ -89,7 +89,7 @@ rc_bad_line_add(RcPass *pass, const char *line, size_t len,
 	bad->record.value = memcpy(palloc(len + 1), line, len);
 	bad->record.value_len = (int) len;
 	bad->error = pstrdup(error);
-	pass->batch.bad = lappend(pass->batch.bad, bad);
+	scan->batch.bad = lappend(scan->batch.bad, bad);
 }
 
 /*
@@ -97,7 +97,7 @@ rc_bad_line_add(RcPass *pass, const char *line, size_t len,
  * without a comma, would be a record.
  */
 static void
-stop_if_array(RcPass *pass, const char *line, size_t len)
+stop_if_array(RcScan *scan, const char *line, size_t len)
 {
 	while (len > 0 && isspace((unsigned char) *line))
 	{
@@ -106,15 +106,15 @@ stop_if_array(RcPass *pass, const char *line, size_t len)
 	}
 	while (len > 0 && isspace((unsigned char) line[len - 1]))
 		len--;
-	if (pass->received > 1 || len == 0 || line[0] != '[' ||
+	if (scan->received > 1 || len == 0 || line[0] != '[' ||
 		(len > 1 && line[len - 1] == ']'))
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_PROTOCOL_VIOLATION),
 			 errmsg("the export of dataset \"%s\" is a JSON array over several lines",
-					pass->run->source->dataset),
+					scan->run->source->dataset),
 			 errhint("An export has one object in each line.  Check the url of source \"%s\".",
-					 pass->run->source->name)));
+					 scan->run->source->name)));
 }
 
 /*
@@ -122,36 +122,36 @@ stop_if_array(RcPass *pass, const char *line, size_t len)
  * does, fail before they are dead letters.  What came before them is safe.
  */
 static void
-stop_if_too_many(RcPass *pass, const RcTransformed *made, const char *error)
+stop_if_too_many(RcScan *scan, const RcTransformed *made, const char *error)
 {
-	RcStream   *stream = pass->run->stream;
+	RcStream   *stream = scan->run->stream;
 	int			limit = stream ? stream->stop_after : DEFAULT_STOP_AFTER;
 
-	if (pass->bad_in_row < limit)
+	if (scan->bad_in_row < limit)
 		return;
 
 	/* this line is not in the batch yet; what is good of it stays */
-	MemoryContextSwitchTo(pass->run->context);
+	MemoryContextSwitchTo(scan->run->context);
 	error = pstrdup(error);
-	pass->bad_in_row--;
-	rc_bad_lines_drop(pass);
-	pass->batch.lines--;
-	rc_pass_flush(pass, false);
-	MemoryContextSwitchTo(pass->run->context);
+	scan->bad_in_row--;
+	rc_bad_lines_drop(scan);
+	scan->batch.lines--;
+	rc_scan_flush(scan, false);
+	MemoryContextSwitchTo(scan->run->context);
 	error = rc_shown_utf8(error);
 	ereport(ERROR,
 			(errcode(made->object ?
 					 ERRCODE_INVALID_TEXT_REPRESENTATION :
 					 ERRCODE_PROTOCOL_VIOLATION),
 			 errmsg("%d lines in a row of dataset \"%s\" became no record, the last one with: %s",
-					limit, pass->run->source->dataset, error),
+					limit, scan->run->source->dataset, error),
 			 errdetail("The last one is line %lld of the export.",
-					   (long long) pass->received),
+					   (long long) scan->received),
 			 stream ?
 			 errhint("Something is wrong with the dataset, or with source \"%s\", rather than with single lines.  The column stop_after of stream \"%s\" sets the limit.",
-					 pass->run->source->name, stream->name) :
+					 scan->run->source->name, stream->name) :
 			 errhint("Something is wrong with the dataset, or with source \"%s\", rather than with single lines.",
-					 pass->run->source->name)));
+					 scan->run->source->name)));
 }
 
 /*
@@ -159,18 +159,18 @@ stop_if_too_many(RcPass *pass, const RcTransformed *made, const char *error)
  * single line is a JSON object is none of this dataset.
  */
 void
-rc_bad_lines_check(RcPass *pass)
+rc_bad_lines_check(RcScan *scan)
 {
-	if (pass->unreadable == 0 || pass->unreadable < pass->received)
+	if (scan->unreadable == 0 || scan->unreadable < scan->received)
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_PROTOCOL_VIOLATION),
 			 errmsg("no line of the export of dataset \"%s\" is a JSON object",
-					pass->run->source->dataset),
+					scan->run->source->dataset),
 			 errdetail_plural("%lld line had come.", "%lld lines had come.",
-							  pass->received, (long long) pass->received),
+							  scan->received, (long long) scan->received),
 			 errhint("An export has one object in each line.  Check the url of source \"%s\".",
-					 pass->run->source->name)));
+					 scan->run->source->name)));
 }
 
 /*
@@ -178,10 +178,10 @@ rc_bad_lines_check(RcPass *pass)
  * judged then.
  */
 void
-rc_bad_lines_drop(RcPass *pass)
+rc_bad_lines_drop(RcScan *scan)
 {
-	RcBatch    *batch = &pass->batch;
-	int			n = Min(pass->bad_in_row, list_length(batch->bad));
+	RcBatch    *batch = &scan->batch;
+	int			n = Min(scan->bad_in_row, list_length(batch->bad));
 
 	batch->bad = list_truncate(batch->bad, list_length(batch->bad) - n);
 	batch->lines -= n;
@@ -192,49 +192,49 @@ rc_bad_lines_drop(RcPass *pass)
  * over it; returns how many.
  */
 int
-rc_bad_lines_bury(RcPass *pass, List *refused)
+rc_bad_lines_to_dead_letters(RcScan *scan, List *refused)
 {
-	RcSource   *source = pass->run->source;
+	RcSource   *source = scan->run->source;
 	ListCell   *lc;
 	int			n = 0;
 
 	foreach(lc, refused)
 	{
 		RcRefused  *message = (RcRefused *) lfirst(lc);
-		RcRecord	record = pass->batch.news[message->tag];
+		RcRecord	record = scan->batch.to_send[message->tag];
 
 		record.offset = -1;
-		n += bury(pass, &record, message->sqlstate, message->error, NULL);
+		n += to_dead_letters(scan, &record, message->sqlstate, message->error, NULL);
 	}
-	foreach(lc, pass->batch.bad)
+	foreach(lc, scan->batch.bad)
 	{
 		RcBadLine  *bad = (RcBadLine *) lfirst(lc);
 
-		n += bury(pass, &bad->record, ERRCODE_INVALID_TEXT_REPRESENTATION,
-				  rc_shown_utf8(bad->error),
-				  psprintf("line of dataset \"%s\"", source->dataset));
+		n += to_dead_letters(scan, &bad->record, ERRCODE_INVALID_TEXT_REPRESENTATION,
+							 rc_shown_utf8(bad->error),
+							 psprintf("line of dataset \"%s\"", source->dataset));
 	}
 	return n;
 }
 
 /* The dead letters of the batch are committed. */
 void
-rc_bad_lines_buried(RcPass *pass, List *refused)
+rc_bad_lines_buried(RcScan *scan, List *refused)
 {
 	ListCell   *lc;
 
 	foreach(lc, refused)
 	{
 		RcRefused  *message = (RcRefused *) lfirst(lc);
-		RcBuried   *line = find_buried(pass->run,
-									   &pass->batch.news[message->tag]);
+		RcBuried   *line = find_buried(scan->run,
+									   &scan->batch.to_send[message->tag]);
 
 		if (line != NULL)
 			line->buried = Max(line->buried, line->seen);
 	}
-	foreach(lc, pass->batch.bad)
+	foreach(lc, scan->batch.bad)
 	{
-		RcBuried   *line = find_buried(pass->run,
+		RcBuried   *line = find_buried(scan->run,
 									   &((RcBadLine *) lfirst(lc))->record);
 
 		if (line != NULL)
@@ -247,18 +247,18 @@ rc_bad_lines_buried(RcPass *pass, List *refused)
  * equal lines is the n-th of them in each reading.
  */
 static bool
-bury(RcPass *pass, const RcRecord *record, int sqlstate, char *message,
-	 char *context)
+to_dead_letters(RcScan *scan, const RcRecord *record, int sqlstate, char *message,
+				char *context)
 {
-	RcRun	   *run = pass->run;
+	RcRun	   *run = scan->run;
 	RcBuried   *line = find_buried(run, record);
 	ErrorData	error = {0};
 
 	if (line != NULL)
 	{
-		if (line->reading != run->scan.reading)
+		if (line->reading != run->scan_state.reading)
 		{
-			line->reading = run->scan.reading;
+			line->reading = run->scan_state.reading;
 			line->seen = 0;
 		}
 		line->seen++;
@@ -280,7 +280,7 @@ find_buried(RcRun *run, const RcRecord *record)
 	RcBuriedKey key;
 	RcBuried   *line;
 	bool		found;
-	bool		full = hash_get_num_entries(run->scan.buried) >= MAX_BURIED;
+	bool		full = hash_get_num_entries(run->scan_state.buried) >= MAX_BURIED;
 
 	memset(&key, 0, sizeof(key));
 	key.a = hash_bytes_extended((const unsigned char *) record->value,
@@ -290,7 +290,7 @@ find_buried(RcRun *run, const RcRecord *record)
 	if (record->key_len > 0)
 		key.b ^= hash_bytes_extended((const unsigned char *) record->key,
 									 record->key_len, 3);
-	line = hash_search(run->scan.buried, &key, full ? HASH_FIND : HASH_ENTER,
+	line = hash_search(run->scan_state.buried, &key, full ? HASH_FIND : HASH_ENTER,
 					   &found);
 	if (!found && line != NULL)
 	{

@@ -16,7 +16,7 @@
 #define MISSING_NUMBER	20
 #define MISSING_PERCENT 2
 
-static void withdraw(RcPass *pass, int64 missing, int64 accepted);
+static void withdraw(RcScan *scan, int64 missing, int64 accepted);
 
 /*
  * To be called when a full pass has come to its end, with everything safe.
@@ -24,46 +24,46 @@ static void withdraw(RcPass *pass, int64 missing, int64 accepted);
  * load: rc_run_check_missing().
  */
 void
-rc_pass_withdraw(RcPass *pass)
+rc_scan_withdraw(RcScan *scan)
 {
-	RcRun	   *run = pass->run;
+	RcRun	   *run = scan->run;
 	RcSource   *source = run->source;
-	int64		accepted = pass->state->missing_accepted;
+	int64		accepted = scan->state->missing_accepted;
 	int64		missing;
 
-	Assert(pass->batch.n == 0 && pass->batch.lines == 0);
+	Assert(scan->batch.n == 0 && scan->batch.lines == 0);
 	rc_transaction_begin();
-	rc_source_fence(source, run->destination->id, pass->state);
-	if (run->scan.unreadable == 0)
-		missing = rc_remembered_miss(source, run->destination->id,
-									 run->scan.seen);
+	rc_source_fence(source, run->destination->id, scan->state);
+	if (run->scan_state.unreadable == 0)
+		missing = rc_known_records_note_missing(source, run->destination->id,
+												run->scan_state.seen);
 	else
-		missing = rc_remembered_count(source, run->destination->id,
-									  RC_COUNT_MISSING);
-	run->missing.known = rc_remembered_count(source, run->destination->id,
-											 RC_COUNT_ALL);
+		missing = rc_known_records_count(source, run->destination->id,
+										 RC_COUNT_MISSING);
+	run->missing.known = rc_known_records_count(source, run->destination->id,
+												RC_COUNT_ALL);
 	run->missing.limit = Max(MISSING_NUMBER,
 							 run->missing.known * MISSING_PERCENT / 100);
 
 	/* what was refused once is accepted when it is asked for again */
-	if (run->full_sync && pass->state->missing_refused)
+	if (run->full_sync && scan->state->missing_refused)
 		accepted = missing;
 	accepted = Min(accepted, missing);
 	run->missing.n = (missing - accepted > run->missing.limit ||
 					  (missing > accepted && missing == run->missing.known)) ?
 		missing : 0;
-	rc_source_missing(source, run->destination->id, pass->state,
+	rc_source_missing(source, run->destination->id, scan->state,
 					  run->missing.n > 0, accepted);
 	rc_transaction_commit();
 
-	if (run->scan.unreadable > 0)
+	if (run->scan_state.unreadable > 0)
 		ereport(NOTICE,
 				(errmsg("source \"%s\": no record is looked for that may have vanished",
 						source->name),
 				 errdetail_plural("%lld line of dataset \"%s\" could not be read.",
 								  "%lld lines of dataset \"%s\" could not be read.",
-								  run->scan.unreadable,
-								  (long long) run->scan.unreadable,
+								  run->scan_state.unreadable,
+								  (long long) run->scan_state.unreadable,
 								  source->dataset)));
 	else if (missing > 0 && run->missing.n == 0)
 	{
@@ -72,7 +72,7 @@ rc_pass_withdraw(RcPass *pass)
 							   "source \"%s\": %lld records are missing from dataset \"%s\"",
 							   missing, source->name, (long long) missing,
 							   source->dataset)));
-		withdraw(pass, missing, accepted);
+		withdraw(scan, missing, accepted);
 	}
 }
 
@@ -81,9 +81,9 @@ rc_pass_withdraw(RcPass *pass)
  * were accepted does not count for others.
  */
 static void
-withdraw(RcPass *pass, int64 missing, int64 accepted)
+withdraw(RcScan *scan, int64 missing, int64 accepted)
 {
-	RcRun	   *run = pass->run;
+	RcRun	   *run = scan->run;
 	RcRecord	last = {0};
 	int64		withdrawn = 0;
 	int			n = 0;
@@ -93,29 +93,29 @@ withdraw(RcPass *pass, int64 missing, int64 accepted)
 		RcRecord   *gone;
 
 		rc_transaction_begin_in(run->batch_context);
-		rc_source_fence(run->source, run->destination->id, pass->state);
-		gone = rc_remembered_missing(run->source, run->destination->id,
-									 withdrawn > 0 ? &last : NULL,
-									 pass->batch.max, &n);
+		rc_source_fence(run->source, run->destination->id, scan->state);
+		gone = rc_known_records_missing(run->source, run->destination->id,
+										withdrawn > 0 ? &last : NULL,
+										scan->batch.max, &n);
 		rc_transaction_commit();
 		if (n == 0)
 			break;
 		for (int i = 0; i < n; i++)
-			rc_pass_add_withdrawn(pass, &gone[i]);
+			rc_scan_add_withdrawn(scan, &gone[i]);
 		if (last.key)
 			pfree(unconstify(char *, last.key));
 		last = gone[n - 1];
 		last.key = memcpy(MemoryContextAlloc(run->context, last.key_len + 1),
 						  last.key, last.key_len + 1);
-		rc_pass_flush(pass, false);
+		rc_scan_flush(scan, false);
 		withdrawn += n;
 	}
 	if (withdrawn == 0)
 		return;
-	rc_pass_flush(pass, true);
+	rc_scan_flush(scan, true);
 	rc_transaction_begin();
-	rc_source_fence(run->source, run->destination->id, pass->state);
-	rc_source_missing(run->source, run->destination->id, pass->state, false,
+	rc_source_fence(run->source, run->destination->id, scan->state);
+	rc_source_missing(run->source, run->destination->id, scan->state, false,
 					  Min(accepted, missing - withdrawn));
 	rc_transaction_commit();
 	ereport(NOTICE,

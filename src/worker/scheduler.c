@@ -20,16 +20,16 @@
 #include "utils/timestamp.h"
 
 /* Everything is looked at this often, in ms, and when the latch is set. */
-#define LOOK_INTERVAL		5000
+#define POLL_INTERVAL_MS		5000
 
 /* Old history is removed this often, in ms. */
 #define RETENTION_INTERVAL	(60 * 60 * 1000)
 
 /* The longest wait of our own queries for a lock, in ms. */
-#define LOCK_PATIENCE		2000
+#define LOCK_TIMEOUT_MS		2000
 
 MemoryContext rc_round_context;
-long		rc_next_look;
+long		rc_next_round_ms;
 
 /* Finds what is due, and adds it to a list of RcStart. */
 typedef List *(*Part) (List *starts);
@@ -61,7 +61,7 @@ schedule(RcWorkerArgs *args)
 	ereport(LOG,
 			(errmsg("rappel_conso scheduler started in database with OID %u",
 					args->database)));
-	rc_query_lock_timeout = LOCK_PATIENCE;
+	rc_query_lock_timeout = LOCK_TIMEOUT_MS;
 	rc_round_context = AllocSetContextCreate(TopMemoryContext,
 											 "rappel_conso scheduler",
 											 ALLOCSET_DEFAULT_SIZES);
@@ -69,7 +69,7 @@ schedule(RcWorkerArgs *args)
 	{
 		MemoryContextSwitchTo(rc_round_context);
 		MemoryContextReset(rc_round_context);
-		rc_next_look = LOOK_INTERVAL;
+		rc_next_round_ms = POLL_INTERVAL_MS;
 		PG_TRY();
 		{
 			round_of_work();
@@ -79,7 +79,7 @@ schedule(RcWorkerArgs *args)
 			(void) rc_worker_recover(rc_round_context, true);
 		}
 		PG_END_TRY();
-		rc_worker_wait(rc_next_look);
+		rc_worker_wait(rc_next_round_ms);
 	}
 }
 
@@ -109,7 +109,7 @@ round_of_work(void)
 	static TimestampTz removed_at = 0;
 	List	   *starts = NIL;
 
-	settle_lost(rc_children_look(&rc_next_look));
+	settle_lost(rc_children_poll(&rc_next_round_ms));
 	rc_transaction_begin();
 	if (!rc_extension_present())
 	{
@@ -198,7 +198,7 @@ rc_round_recover(void)
 		ereport(LOG,
 				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
 				 errmsg("rappel_conso scheduler waits: %s",
-						rc_lock_words(error))));
+						rc_lock_message(error))));
 		rc_transaction_commit();
 	}
 	MemoryContextSwitchTo(rc_round_context);
@@ -245,7 +245,7 @@ settle_child(const RcLostChild *child)
 	if (child->what.kind == RC_WORKER_STREAM)
 		(void) rc_stream_fail(child->what.name, error);
 	else if (child->what.kind == RC_WORKER_RUN &&
-			 !rc_error_may_pass(error->sqlerrcode))
+			 !rc_error_is_transient(error->sqlerrcode))
 		rc_run_refuse(child->what.run, child->what.name, error);
 	else if (child->what.kind == RC_WORKER_RUN)
 		(void) rc_source_wait(child->what.name,

@@ -104,7 +104,7 @@ mark_dead_run(const char *source)
 	Assert(IsTransactionState());
 	PG_TRY();
 	{
-		(void) rc_run_abandon(source);
+		(void) rc_run_mark_crashed(source);
 		rc_transaction_commit();
 	}
 	PG_CATCH();
@@ -161,7 +161,7 @@ rc_due_runs(List *starts)
 
 		if (wait > 0)
 		{
-			rc_next_look = (long) Min(rc_next_look, wait);
+			rc_next_round_ms = (long) Min(rc_next_round_ms, wait);
 			continue;
 		}
 		what = SPI_palloc(sizeof(RcStart));
@@ -257,10 +257,10 @@ rc_due_publisher(List *starts)
 List *
 rc_due_watermarks(List *starts)
 {
-	static TimestampTz looked_at = 0;
+	static TimestampTz polled_at = 0;
 	RcStart    *what;
 
-	if (!rc_time_passed(looked_at, WATERMARK_INTERVAL) ||
+	if (!rc_time_passed(polled_at, WATERMARK_INTERVAL) ||
 		rc_children_free_slots() < 2 ||
 		rc_execute("SELECT FROM rappel_conso.stream_offset o"
 				   " JOIN rappel_conso.stream s ON s.name = o.stream"
@@ -268,7 +268,7 @@ rc_due_watermarks(List *starts)
 				   " WHERE s.paused OR t.state IN ('failed', 'waiting') LIMIT 1",
 				   NULL) == 0)
 		return starts;
-	looked_at = GetCurrentTimestamp();
+	polled_at = GetCurrentTimestamp();
 	what = palloc0(sizeof(RcStart));
 	what->kind = RC_WORKER_WATERMARKS;
 	what->name = "";

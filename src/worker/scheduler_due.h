@@ -12,7 +12,7 @@
 
 /* Of the scheduler: reset before each round; and its next one, in ms. */
 extern MemoryContext rc_round_context;
-extern long rc_next_look;
+extern long rc_next_round_ms;
 
 extern List *rc_due_dead_runs(List *starts);
 extern List *rc_due_runs(List *starts);

@@ -34,7 +34,7 @@ static void make_room(const RcShare *share);
 static void make_room_for_calls(Round *round);
 static int	count_free_slots(void);
 static void start_stream(Round *round, const RcStart *what);
-static void say_waiting(const RcStart *what, const char *why);
+static void report_waiting(const RcStart *what, const char *why);
 static bool refuse_owner(const RcStart *what);
 
 /*
@@ -101,7 +101,7 @@ start_run(Round *round, const RcStart *what)
 
 	if (rc_share_must_leave(share))
 	{
-		say_waiting(what, rc_share_words(what->owner_name));
+		report_waiting(what, rc_share_message(what->owner_name));
 		if (!rc_share_is_full(share))
 		{
 			share->wanted++;
@@ -111,11 +111,11 @@ start_run(Round *round, const RcStart *what)
 	else if (rc_child_start(what))
 	{
 		share->others++;
-		say_waiting(what, NULL);
+		report_waiting(what, NULL);
 	}
 	else
 	{
-		say_waiting(what, NO_SLOT);
+		report_waiting(what, NO_SLOT);
 		share->wanted++;
 		make_room(share);
 	}
@@ -136,7 +136,7 @@ share_of(Round *round, Oid owner)
 	}
 	share = palloc(sizeof(RcShare));
 	rc_transaction_begin();
-	rc_share_look(owner, rc_children_pids(), share);
+	rc_share_count(owner, rc_children_pids(), share);
 	rc_children_add(share);
 	if (rc_share_marked(owner))
 		share->wanted++;
@@ -151,7 +151,7 @@ make_room(const RcShare *share)
 {
 	rc_transaction_begin();
 	if (rc_children_make_room(share))
-		rc_next_look = Min(rc_next_look, SLOT_INTERVAL);
+		rc_next_round_ms = Min(rc_next_round_ms, SLOT_INTERVAL);
 	rc_transaction_commit();
 }
 
@@ -200,14 +200,14 @@ start_stream(Round *round, const RcStart *what)
 	if (round->free_slots < 0)
 		round->free_slots = count_free_slots();
 	if (round->free_slots == 1)
-		say_waiting(what, "the last free worker slot is kept for runs; max_worker_processes may have to be increased");
+		report_waiting(what, "the last free worker slot is kept for runs; max_worker_processes may have to be increased");
 	else if (share->limited &&
 			 rc_share_used(share) + share->wanted >= rc_share_most())
-		say_waiting(what, rc_share_words(what->owner_name));
+		report_waiting(what, rc_share_message(what->owner_name));
 	else if (round->free_slots == 0 || !rc_child_start(what))
 	{
 		round->free_slots = 0;
-		say_waiting(what, NO_SLOT);
+		report_waiting(what, NO_SLOT);
 	}
 	else
 	{
@@ -221,11 +221,11 @@ start_stream(Round *round, const RcStart *what)
  * it was started.
  */
 static void
-say_waiting(const RcStart *what, const char *why)
+report_waiting(const RcStart *what, const char *why)
 {
 	rc_transaction_begin();
 	if (what->kind == RC_WORKER_STREAM && what->number == 0)
-		rc_stream_say(what->name, "waiting", why);
+		rc_stream_state_set(what->name, "waiting", why);
 	else if (what->kind == RC_WORKER_RUN && rc_source_wait(what->name, why) &&
 			 why != NULL)
 		ereport(LOG,

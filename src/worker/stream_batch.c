@@ -76,9 +76,9 @@ rc_consume_batch(RcConsumption *c, RcRecord *records, int n, RcCounts *total)
 	MemoryContextReset(c->batch_context);
 	if (applied > 0 || rc_applier_undecided(c->applier, NULL))
 		rc_proof_begin(c);
-	if (!c->cured && counts.dead < applied)
+	if (!c->recovered && counts.dead < applied)
 	{
-		c->cured = true;
+		c->recovered = true;
 		rc_consume_show(c, NULL);
 	}
 	return applied;

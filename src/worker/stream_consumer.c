@@ -21,17 +21,17 @@
 #include "utils/timestamp.h"
 
 /* Every process looks by itself this often for what a wake-up would say. */
-#define LOOK_INTERVAL		5000
+#define POLL_INTERVAL_MS		5000
 
 /* How long a run waits until Kafka's group has its offsets, in ms. */
-#define GROUP_PATIENCE		10000
+#define GROUP_TIMEOUT_MS		10000
 
-static void consume(RcConsumption *c, List *targets, RcCounts *counts);
+static void consume(RcConsumption *c, List *end_offsets, RcCounts *counts);
 static bool open_stream(RcStreamConsumer *consumer, const char *name,
 						int number, bool even_paused);
 static void close_stream(RcStreamConsumer *consumer);
 static void wait_for_topic(RcConsumption *c);
-static void say_table_made(const RcStream *stream);
+static void report_table_made(const RcStream *stream);
 static void open_kafka(RcStreamConsumer *consumer, const char *name,
 					   int number);
 static bool still_wanted(RcConsumption *c);
@@ -41,7 +41,7 @@ static bool apply_fetched(RcConsumption *c, RcRecord *records, int n,
 						  RcCounts *counts, int *applied);
 static void rest(RcKafka *kafka, long timeout_ms);
 static bool idle(RcConsumption *c, bool at_end);
-static bool passed(const RcConsumption *c, List *targets);
+static bool passed(const RcConsumption *c, List *end_offsets);
 
 /* A consumer of one stream, that lives as long as the process. */
 RcStreamConsumer *
@@ -59,20 +59,20 @@ rc_stream_consumer_create(void)
  */
 void
 rc_stream_consume(RcStreamConsumer *consumer, const char *name, int number,
-				  List *targets, bool even_paused, RcCounts *counts)
+				  List *end_offsets, bool even_paused, RcCounts *counts)
 {
 	MemoryContext caller = CurrentMemoryContext;
 
 	Assert(!IsTransactionState());
-	Assert(number >= 0 || targets != NIL);
+	Assert(number >= 0 || end_offsets != NIL);
 	if (open_stream(consumer, name, number, even_paused))
-		consume(consumer->current, targets, counts);
+		consume(consumer->current, end_offsets, counts);
 	MemoryContextSwitchTo(caller);
 }
 
 /* Until what is open is not wanted any more, or all targets are passed. */
 static void
-consume(RcConsumption *c, List *targets, RcCounts *counts)
+consume(RcConsumption *c, List *end_offsets, RcCounts *counts)
 {
 	RcRecord   *records;
 	bool		applied = false;
@@ -107,15 +107,15 @@ consume(RcConsumption *c, List *targets, RcCounts *counts)
 				return;
 		}
 		rc_partitions_recover(c);
-		if (targets != NIL)
+		if (end_offsets != NIL)
 		{
 			rc_partitions_observe(c, n == 0);
-			if (passed(c, targets))
+			if (passed(c, end_offsets))
 			{
 				rc_partitions_observe(c, true);
 				/* what the group has not been told when we leave is lost */
 				if (applied)
-					rc_partitions_commit(c, GROUP_PATIENCE);
+					rc_partitions_commit(c, GROUP_TIMEOUT_MS);
 				return;
 			}
 		}
@@ -185,7 +185,7 @@ open_stream(RcStreamConsumer *consumer, const char *name, int number,
 	rc_check_grants(c->stream->owner, c->stream->owner_name,
 					c->stream->topics, c->stream->output_topic, name);
 	if (rc_applier_setup(c->stream))
-		say_table_made(c->stream);
+		report_table_made(c->stream);
 	rc_transaction_commit();
 	c->applier = rc_applier_open(c->stream);
 
@@ -216,7 +216,7 @@ wait_for_topic(RcConsumption *c)
 	if (c->number < 0)
 	{
 		rc_consume_show(c, why);
-		rc_worker_wait(LOOK_INTERVAL);
+		rc_worker_wait(POLL_INTERVAL_MS);
 		return;
 	}
 	rc_transaction_begin();
@@ -229,7 +229,7 @@ wait_for_topic(RcConsumption *c)
  * but the user knows whether they shall come again.
  */
 static void
-say_table_made(const RcStream *stream)
+report_table_made(const RcStream *stream)
 {
 	static const char detail[] = "a table was missing and was made anew: what had been applied before is not in it";
 	ListCell   *lc;
@@ -239,7 +239,7 @@ say_table_made(const RcStream *stream)
 		applied |= ((RcOffset *) lfirst(lc))->last_offset >= 0;
 	if (!applied)
 		return;
-	rc_stream_say(stream->name, "running", detail);
+	rc_stream_state_set(stream->name, "running", detail);
 	ereport(WARNING,
 			(errcode(ERRCODE_UNDEFINED_TABLE),
 			 errmsg("stream \"%s\": %s", stream->name, detail),
@@ -286,7 +286,7 @@ apply_fetched(RcConsumption *c, RcRecord *records, int n, RcCounts *counts,
 								 Min(n - done, max), counts);
 
 		/* slow records: what is left of them may not be wanted any more */
-		if (done < n && rc_time_passed(c->looked_at, LOOK_INTERVAL) &&
+		if (done < n && rc_time_passed(c->polled_at, POLL_INTERVAL_MS) &&
 			!still_wanted(c))
 			break;
 	}
@@ -306,13 +306,13 @@ rc_stream_undecided(const RcStreamConsumer *consumer)
 
 /* Whether the error that has ended rc_stream_consume() may pass. */
 bool
-rc_stream_may_pass(const RcStreamConsumer *consumer, const ErrorData *error)
+rc_stream_error_is_transient(const RcStreamConsumer *consumer, const ErrorData *error)
 {
 	const RcConsumption *c = consumer->current;
 
 	if (c != NULL && c->applier != NULL)
-		return rc_applier_may_pass(c->applier, error);
-	return rc_error_may_pass(error->sqlerrcode);
+		return rc_applier_error_is_transient(c->applier, error);
+	return rc_error_is_transient(error->sqlerrcode);
 }
 
 /*
@@ -337,19 +337,19 @@ static void
 rest(RcKafka *kafka, long timeout_ms)
 {
 	TimestampTz start = GetCurrentTimestamp();
-	bool		away = kafka != NULL && rc_kafka_trouble(kafka) != NULL;
+	bool		away = kafka != NULL && rc_kafka_connection_error(kafka) != NULL;
 
 	while (!rc_time_passed(start, (int) timeout_ms))
 	{
 		TimestampTz now = GetCurrentTimestamp();
 		long		left = timeout_ms -
 			TimestampDifferenceMilliseconds(start, now);
-		long		slice = Min(Max(left, 1), LOOK_INTERVAL);
+		long		slice = Min(Max(left, 1), POLL_INTERVAL_MS);
 
 		rc_worker_wait(slice);
 		if (!rc_time_passed(now, (int) slice))
 			return;
-		if (away && (rc_kafka_stale(kafka) || rc_kafka_trouble(kafka) == NULL))
+		if (away && (rc_kafka_stale(kafka) || rc_kafka_connection_error(kafka) == NULL))
 			return;
 	}
 }
@@ -373,23 +373,23 @@ idle(RcConsumption *c, bool at_end)
 			return false;
 	}
 	rc_partitions_observe(c, false);
-	if (rc_time_passed(c->looked_at, LOOK_INTERVAL))
+	if (rc_time_passed(c->polled_at, POLL_INTERVAL_MS))
 	{
 		if (!still_wanted(c))
 			return false;
-		c->cured |= at_end && rc_partitions_at_end(c);
-		rc_consume_show(c, rc_kafka_trouble(c->kafka));
+		c->recovered |= at_end && rc_partitions_at_end(c);
+		rc_consume_show(c, rc_kafka_connection_error(c->kafka));
 		if (rc_kafka_stale(c->kafka))
 			return false;
-		if (rc_kafka_trouble(c->kafka) == NULL && rc_partitions_changed(c))
+		if (rc_kafka_connection_error(c->kafka) == NULL && rc_partitions_changed(c))
 			return false;
 	}
-	if (at_end && !rc_kafka_wait(c->kafka, LOOK_INTERVAL))
+	if (at_end && !rc_kafka_wait(c->kafka, POLL_INTERVAL_MS))
 	{
 		/* woken, by a change of the row, or by who waits for what we know */
-		c->looked_at = 0;
+		c->polled_at = 0;
 		if (!TimestampDifferenceExceeds(now, GetCurrentTimestamp(),
-										LOOK_INTERVAL))
+										POLL_INTERVAL_MS))
 			c->observed_at = 0;
 	}
 	return true;
@@ -397,14 +397,14 @@ idle(RcConsumption *c, bool at_end)
 
 /*
  * Whether the definition and the grants are still those that we work for.  If
- * not, looked_at stays, so that whoever asks next is told the same.
+ * not, polled_at stays, so that whoever asks next is told the same.
  */
 static bool
 still_wanted(RcConsumption *c)
 {
 	if (!definition_current(c) || !granted(c))
 		return false;
-	c->looked_at = GetCurrentTimestamp();
+	c->polled_at = GetCurrentTimestamp();
 	return true;
 }
 
@@ -468,21 +468,21 @@ granted(RcConsumption *c)
 
 /* Whether the partitions have passed the targets, by what is in memory. */
 static bool
-passed(const RcConsumption *c, List *targets)
+passed(const RcConsumption *c, List *end_offsets)
 {
 	ListCell   *lc;
 
-	foreach(lc, targets)
+	foreach(lc, end_offsets)
 	{
-		RcTarget   *target = (RcTarget *) lfirst(lc);
+		RcEndOffset *end = (RcEndOffset *) lfirst(lc);
 
 		for (int i = 0; i < c->n; i++)
 		{
 			const RcOffset *offset = &c->offsets[i];
 
-			if (offset->partition == target->partition &&
-				offset->next_offset <= target->offset &&
-				strcmp(offset->topic, target->topic) == 0)
+			if (offset->partition == end->partition &&
+				offset->next_offset <= end->offset &&
+				strcmp(offset->topic, end->topic) == 0)
 				return false;
 		}
 	}
@@ -491,12 +491,12 @@ passed(const RcConsumption *c, List *targets)
 
 /* Show what the stream waits for; NULL: it runs. */
 void
-rc_consume_show(RcConsumption *c, const char *trouble)
+rc_consume_show(RcConsumption *c, const char *connection_error)
 {
 	rc_transaction_begin();
-	if (trouble)
-		rc_stream_say(c->stream->name, "waiting", trouble);
+	if (connection_error)
+		rc_stream_state_set(c->stream->name, "waiting", connection_error);
 	else
-		rc_stream_run(c->stream->name, c->cured);
+		rc_stream_run(c->stream->name, c->recovered);
 	rc_transaction_commit();
 }

@@ -17,7 +17,7 @@
  * worker tries again for nothing, and shows the error meanwhile; a run has few
  * tries.
  */
-#define RC_CONSUME_PATIENCE(c)	((c)->number >= 0 ? 5000 : 30000)
+#define RC_CONSUME_TIMEOUT_MS(c)	((c)->number >= 0 ? 5000 : 30000)
 
 /* A batch ends with so many bytes, or with the stream's batch_size. */
 #define RC_CONSUME_BYTES	(8 * 1024 * 1024)
@@ -52,15 +52,15 @@ typedef struct RcConsumption
 	RcPartition *partitions;	/* as assigned */
 	bool	   *verify;			/* the last record applied is read again */
 	char	   *run_prefix;		/* of RC_HEADER_RUN for runs of this database */
-	bool		cured;			/* something was applied, or all is read */
+	bool		recovered;		/* something was applied, or all is read */
 	bool		stale;			/* the definition changed while it was opened */
-	TimestampTz looked_at;		/* for changes of the definition */
+	TimestampTz polled_at;		/* for changes of the definition */
 	TimestampTz observed_at;
 	bool		commit_again;	/* to the group; see rc_partitions_observe */
 } RcConsumption;
 
 /* stream_consumer.c */
-extern void rc_consume_show(RcConsumption *c, const char *trouble);
+extern void rc_consume_show(RcConsumption *c, const char *connection_error);
 
 /* stream_batch.c */
 extern int	rc_consume_batch(RcConsumption *c, RcRecord *records, int n,

@@ -13,17 +13,17 @@
 #include "kafka/kafka.h"
 
 /* How long Kafka is waited for, in ms. */
-#define PATIENCE		30000
+#define TIMEOUT_MS		30000
 
 /*
  * The last stable offsets of all partitions of the stream's topics, or of the
  * topic "only", as targets; those of empty partitions are left out.
  */
 List *
-rc_stream_ends(const RcStream *stream, const char *only, RcKafka *kafka)
+rc_stream_end_offsets(const RcStream *stream, const char *only, RcKafka *kafka)
 {
 	MemoryContext context = CurrentMemoryContext;
-	List	   *targets = NIL;
+	List	   *end_offsets = NIL;
 	ListCell   *lc;
 
 	foreach(lc, stream->topics)
@@ -33,45 +33,45 @@ rc_stream_ends(const RcStream *stream, const char *only, RcKafka *kafka)
 
 		if (only != NULL && strcmp(topic, only) != 0)
 			continue;
-		n = rc_kafka_partition_count(kafka, topic, PATIENCE);
+		n = rc_kafka_partition_count(kafka, topic, TIMEOUT_MS);
 		if (n == 0)
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_OBJECT),
 					 errmsg("topic \"%s\" does not exist", topic)));
 		for (int p = 0; p < n; p++)
 		{
-			RcTarget   *target;
+			RcEndOffset *end;
 			int64		low;
 			int64		high;
 
-			rc_consumer_watermarks(kafka, topic, p, &low, &high, PATIENCE);
+			rc_consumer_watermarks(kafka, topic, p, &low, &high, TIMEOUT_MS);
 			if (high <= low)
 				continue;
 			MemoryContextSwitchTo(context);
-			target = palloc0(sizeof(RcTarget));
-			target->topic = topic;
-			target->partition = p;
-			target->offset = high - 1;
-			targets = lappend(targets, target);
+			end = palloc0(sizeof(RcEndOffset));
+			end->topic = topic;
+			end->partition = p;
+			end->offset = high - 1;
+			end_offsets = lappend(end_offsets, end);
 		}
 	}
 	MemoryContextSwitchTo(context);
-	return targets;
+	return end_offsets;
 }
 
 /*
- * Whether a stream's committed offsets have passed all targets (RcTarget).
+ * Whether a stream's committed offsets have passed all targets (RcEndOffset).
  * Where rc_seek() has been asked for they say nothing yet.
  */
 bool
-rc_targets_reached(const char *stream, List *targets)
+rc_end_offsets_reached(const char *stream, List *end_offsets)
 {
 	List	   *offsets = rc_offsets_load(stream);
 	ListCell   *lc;
 
-	foreach(lc, targets)
+	foreach(lc, end_offsets)
 	{
-		RcTarget   *target = (RcTarget *) lfirst(lc);
+		RcEndOffset *end = (RcEndOffset *) lfirst(lc);
 		bool		reached = false;
 		ListCell   *lo;
 
@@ -79,10 +79,10 @@ rc_targets_reached(const char *stream, List *targets)
 		{
 			RcOffset   *offset = (RcOffset *) lfirst(lo);
 
-			if (offset->partition == target->partition &&
-				offset->next_offset > target->offset &&
+			if (offset->partition == end->partition &&
+				offset->next_offset > end->offset &&
 				offset->seek_to == NULL &&
-				strcmp(offset->topic, target->topic) == 0)
+				strcmp(offset->topic, end->topic) == 0)
 				reached = true;
 		}
 		if (!reached)
@@ -93,7 +93,7 @@ rc_targets_reached(const char *stream, List *targets)
 
 /* Whether any worker of the stream runs in another process. */
 bool
-rc_stream_worked(const RcStream *stream)
+rc_stream_has_worker(const RcStream *stream)
 {
 	for (int i = 0; i < stream->workers; i++)
 	{
@@ -108,7 +108,7 @@ rc_stream_worked(const RcStream *stream)
 
 /* Take the places of all workers of a stream; false when one is taken. */
 bool
-rc_stream_take(const RcStream *stream)
+rc_stream_lock_all(const RcStream *stream)
 {
 	for (int i = 0; i < stream->workers; i++)
 	{
@@ -123,7 +123,7 @@ rc_stream_take(const RcStream *stream)
 
 /* Give them back. */
 void
-rc_stream_give(const RcStream *stream)
+rc_stream_unlock_all(const RcStream *stream)
 {
 	for (int i = 0; i < stream->workers; i++)
 		rc_lock_release(RC_WORKER_STREAM, stream->name, i);

@@ -91,7 +91,7 @@ recover_one(RcConsumption *c, int i)
 	int64		high;
 
 	rc_consumer_watermarks(c->kafka, offset->topic, offset->partition,
-						   &low, &high, RC_CONSUME_PATIENCE(c));
+						   &low, &high, RC_CONSUME_TIMEOUT_MS(c));
 	c->verify[i] = false;
 	if (offset->next_offset > high)
 		ereport(ERROR,
@@ -122,7 +122,7 @@ skip_gap(RcConsumption *c, int i, int64 to)
 
 	rc_transaction_begin();
 	rc_offset_skip(c->stream->name, offset, to);
-	rc_stream_say(c->stream->name, "running", gap);
+	rc_stream_state_set(c->stream->name, "running", gap);
 	rc_transaction_commit();
 	offset->next_offset = to;
 	ereport(WARNING,

@@ -42,7 +42,7 @@ rc_partitions_assign(RcConsumption *c)
 	ListCell   *lc;
 	int			missing = 0;
 
-	c->cluster_id = rc_kafka_cluster_id(c->kafka, RC_CONSUME_PATIENCE(c));
+	c->cluster_id = rc_kafka_cluster_id(c->kafka, RC_CONSUME_TIMEOUT_MS(c));
 
 	rc_transaction_begin_in(c->context);
 	offsets = rc_offsets_load(c->stream->name);
@@ -129,7 +129,7 @@ check_definition(RcConsumption *c)
 static int
 count_partitions(RcConsumption *c, const char *topic)
 {
-	return rc_kafka_partition_count(c->kafka, topic, RC_CONSUME_PATIENCE(c));
+	return rc_kafka_partition_count(c->kafka, topic, RC_CONSUME_TIMEOUT_MS(c));
 }
 
 static bool
@@ -228,10 +228,10 @@ resolve(RcConsumption *c, const char *topic, int partition, const char *where)
 	if (strcmp(where, "earliest") == 0)
 		return rc_consumer_resolve(c->kafka, topic, partition,
 								   RC_OFFSET_EARLIEST, 0,
-								   RC_CONSUME_PATIENCE(c));
+								   RC_CONSUME_TIMEOUT_MS(c));
 	if (strcmp(where, "latest") == 0)
 		return rc_consumer_resolve(c->kafka, topic, partition,
-								   RC_OFFSET_LATEST, 0, RC_CONSUME_PATIENCE(c));
+								   RC_OFFSET_LATEST, 0, RC_CONSUME_TIMEOUT_MS(c));
 	time = DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in,
 												   CStringGetDatum(where),
 												   ObjectIdGetDatum(InvalidOid),
@@ -242,7 +242,7 @@ resolve(RcConsumption *c, const char *topic, int partition, const char *where)
 					   TIMESTAMP_IS_NOEND(time) ? "latest" : "earliest");
 	return rc_consumer_resolve(c->kafka, topic, partition,
 							   RC_OFFSET_TIMESTAMP, rc_to_kafka_time(time),
-							   RC_CONSUME_PATIENCE(c));
+							   RC_CONSUME_TIMEOUT_MS(c));
 }
 
 /*

@@ -16,7 +16,7 @@
 #include "utils/timestamp.h"
 
 /* How long more records are waited for that may prove something, in ms. */
-#define PROOF_PATIENCE		3000
+#define PROOF_TIMEOUT_MS		3000
 
 /* The first wait before records that nothing is proven of are tried again. */
 #define PROOF_PAUSE			500
@@ -82,9 +82,9 @@ rc_proof_fetch(RcConsumption *c, RcRecord *records)
 		n += more;
 		if (more > 0)
 			continue;
-		if (rc_partitions_at_end(c) || rc_time_passed(start, PROOF_PATIENCE))
+		if (rc_partitions_at_end(c) || rc_time_passed(start, PROOF_TIMEOUT_MS))
 			break;
-		(void) rc_kafka_wait(c->kafka, PROOF_PATIENCE / 10);
+		(void) rc_kafka_wait(c->kafka, PROOF_TIMEOUT_MS / 10);
 	}
 	return n;
 }
@@ -100,7 +100,7 @@ rc_proof_order(const RcConsumption *c, RcRecord *records, int n)
 	RcRecord   *ordered = palloc(sizeof(RcRecord) * Max(n, 1));
 	int			k = 0;
 
-	for (int pass = 0; pass < 2; pass++)
+	for (int scan = 0; scan < 2; scan++)
 	{
 		for (int i = 0; i < n; i++)
 		{
@@ -108,7 +108,7 @@ rc_proof_order(const RcConsumption *c, RcRecord *records, int n)
 				records[i].partition == consumer->proving_partition &&
 				strcmp(records[i].topic, consumer->proving_topic) == 0;
 
-			if (failed == (pass == 0))
+			if (failed == (scan == 0))
 				ordered[k++] = records[i];
 		}
 	}

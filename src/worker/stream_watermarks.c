@@ -19,7 +19,7 @@
 #include "kafka/kafka.h"
 
 /* How long Kafka is waited for, in ms. */
-#define PATIENCE		5000
+#define TIMEOUT_MS		5000
 
 /* What has not been looked at by then is first the next time, in ms. */
 #define MOST_TIME		20000
@@ -47,7 +47,7 @@ look(RcWorkerArgs *args)
 	rc_queue_connected();
 	if (!rc_lock_take(RC_WORKER_WATERMARKS, "", 0))
 		return;
-	rc_query_lock_timeout = PATIENCE;
+	rc_query_lock_timeout = TIMEOUT_MS;
 	context = AllocSetContextCreate(TopMemoryContext,
 									"rappel_conso watermarks",
 									ALLOCSET_DEFAULT_SIZES);
@@ -89,7 +89,7 @@ look_at_all(RcKafka *kafka)
 		if (strcmp(topic, unwatched[i].offset.topic) != 0)
 		{
 			topic = unwatched[i].offset.topic;
-			partitions = rc_kafka_partition_count(kafka, topic, PATIENCE);
+			partitions = rc_kafka_partition_count(kafka, topic, TIMEOUT_MS);
 		}
 		if (unwatched[i].offset.partition < partitions)
 			look_at(kafka, &unwatched[i]);
@@ -105,7 +105,7 @@ look_at(RcKafka *kafka, const RcUnwatched *at)
 	int64		high;
 
 	rc_consumer_watermarks(kafka, at->offset.topic, at->offset.partition,
-						   &low, &high, PATIENCE);
+						   &low, &high, TIMEOUT_MS);
 	if (high == at->offset.high_watermark)
 		return;
 	rc_transaction_begin();

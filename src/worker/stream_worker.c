@@ -21,7 +21,7 @@
 #define MAX_BACKOFF			60000
 
 /* The longest wait of our own queries for a lock, in ms. */
-#define LOCK_PATIENCE		5000
+#define LOCK_TIMEOUT_MS		5000
 
 static void work_for_stream(RcWorkerArgs *args);
 static bool stream_wanted(const RcWorkerArgs *args);
@@ -47,7 +47,7 @@ work_for_stream(RcWorkerArgs *args)
 	rc_queue_attach(args->segment);
 	rc_worker_connect(args, RC_WORKER_STREAM);
 	rc_queue_connected();
-	rc_query_lock_timeout = LOCK_PATIENCE;
+	rc_query_lock_timeout = LOCK_TIMEOUT_MS;
 	if (!rc_lock_take(RC_WORKER_STREAM, args->name, args->number))
 		proc_exit(0);
 
@@ -126,7 +126,7 @@ survive(const RcStreamConsumer *consumer, const char *name, ErrorData *error,
 		bool stale)
 {
 	bool		locked = error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE;
-	bool		again = stale || rc_stream_may_pass(consumer, error);
+	bool		again = stale || rc_stream_error_is_transient(consumer, error);
 
 	rc_transaction_begin();
 	if (!rc_extension_present())
@@ -139,8 +139,8 @@ survive(const RcStreamConsumer *consumer, const char *name, ErrorData *error,
 	else if (!stale && rc_stream_undecided(consumer))
 		rc_stream_wait(name, error);
 	else if (!stale && error->sqlerrcode != ERRCODE_T_R_SERIALIZATION_FAILURE)
-		rc_stream_say(name, "waiting",
-					  locked ? rc_lock_words(error) : error->message);
+		rc_stream_state_set(name, "waiting",
+							locked ? rc_lock_message(error) : error->message);
 	rc_transaction_commit();
 	return again;
 }

@@ -59,7 +59,7 @@ extern bool rc_role_can_login(Oid role);
 /* ---- reply_queue.c: from a run worker to the backend that waits ---- */
 
 /* So many numbers can be sent. */
-#define RC_CALL_VALUES	8
+#define RC_REPLY_VALUES	8
 
 extern void rc_queue_attach(dsm_handle segment);
 extern void rc_queue_connected(void);
@@ -75,31 +75,31 @@ extern RcStream *rc_request_begin(RcWorkerArgs *args, RcWorkerKind kind);
 struct RcKafka;
 
 /* Up to where a partition has to be applied. */
-typedef struct RcTarget
+typedef struct RcEndOffset
 {
 	char	   *topic;
 	int32		partition;
 	int64		offset;			/* of the last record to apply */
-} RcTarget;
+} RcEndOffset;
 
 /* A process's view of a stream and of Kafka: see stream_consumer.h. */
 typedef struct RcStreamConsumer RcStreamConsumer;
 
 extern RcStreamConsumer *rc_stream_consumer_create(void);
 extern void rc_stream_consume(RcStreamConsumer *consumer, const char *name,
-							  int number, List *targets, bool even_paused,
+							  int number, List *end_offsets, bool even_paused,
 							  RcCounts *counts);
-extern List *rc_stream_ends(const RcStream *stream, const char *only,
-							struct RcKafka *kafka);
-extern bool rc_targets_reached(const char *stream, List *targets);
-extern bool rc_stream_worked(const RcStream *stream);
-extern bool rc_stream_take(const RcStream *stream);
-extern void rc_stream_give(const RcStream *stream);
+extern List *rc_stream_end_offsets(const RcStream *stream, const char *only,
+								   struct RcKafka *kafka);
+extern bool rc_end_offsets_reached(const char *stream, List *end_offsets);
+extern bool rc_stream_has_worker(const RcStream *stream);
+extern bool rc_stream_lock_all(const RcStream *stream);
+extern void rc_stream_unlock_all(const RcStream *stream);
 extern void rc_stream_close(RcStreamConsumer *consumer);
 extern bool rc_stream_stale(const RcStreamConsumer *consumer);
 extern bool rc_stream_undecided(const RcStreamConsumer *consumer);
-extern bool rc_stream_may_pass(const RcStreamConsumer *consumer,
-							   const ErrorData *error);
+extern bool rc_stream_error_is_transient(const RcStreamConsumer *consumer,
+										 const ErrorData *error);
 extern void rc_stream_pause(RcStreamConsumer *consumer, long timeout_ms);
 
 /* ---- entry points ---- */

@@ -32,7 +32,7 @@
 #define QUEUE_SIZE			8192
 
 /* A stream worker that was told to leave has done so after this time, in ms. */
-#define LEAVING_PATIENCE	2000
+#define LEAVING_TIMEOUT_MS	2000
 
 typedef struct Child
 {
@@ -60,7 +60,7 @@ static void forget_queue(Child *child);
  * not be started again at once.
  */
 List *
-rc_children_look(long *next_look)
+rc_children_poll(long *next_round_ms)
 {
 	List	   *lost = NIL;
 	ListCell   *lc;
@@ -80,7 +80,7 @@ rc_children_look(long *next_look)
 			lost = lose(child, NULL, lost);
 		if (!rc_time_passed(child->started_at, START_PAUSE))
 		{
-			*next_look = Min(*next_look, START_PAUSE);
+			*next_round_ms = Min(*next_round_ms, START_PAUSE);
 			continue;
 		}
 		pfree(child->handle);
@@ -306,7 +306,7 @@ rc_children_make_room(const RcShare *share)
 
 	/* after a while its pid may be another's */
 	if (leaving != 0 && BackendPidGetProc(leaving) != NULL &&
-		!rc_time_passed(leaving_since, LEAVING_PATIENCE))
+		!rc_time_passed(leaving_since, LEAVING_TIMEOUT_MS))
 		return true;
 	leaving = 0;
 	pgstat_clear_snapshot();

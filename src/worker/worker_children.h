@@ -28,7 +28,7 @@ typedef struct RcLostChild
 	ErrorData  *error;
 } RcLostChild;
 
-extern List *rc_children_look(long *next_look);
+extern List *rc_children_poll(long *next_round_ms);
 extern bool rc_child_exists(RcWorkerKind kind, const char *name, int number);
 extern bool rc_child_start(const RcStart *what);
 extern int	rc_children_free_slots(void);

@@ -34,7 +34,7 @@ rc_share_most(void)
  * itself: "but" is an array of their PIDs, as text.
  */
 void
-rc_share_look(Oid owner, const char *but, RcShare *share)
+rc_share_count(Oid owner, const char *but, RcShare *share)
 {
 	RcQueryScope scope;
 	RcParams	params = {0};
@@ -81,7 +81,7 @@ rc_share_must_leave(const RcShare *share)
 
 /* Why something of the role waits. */
 char *
-rc_share_words(const char *owner_name)
+rc_share_message(const char *owner_name)
 {
 	return psprintf("role \"%s\" has as many workers as rappel_conso.workers_per_owner allows: %d",
 					owner_name, rc_share_most());
@@ -168,7 +168,7 @@ rc_share_check(void)
 	if (full && !superuser())
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
-				 errmsg("%s", rc_share_words(GetUserNameFromId(GetUserId(), false))),
+				 errmsg("%s", rc_share_message(GetUserNameFromId(GetUserId(), false))),
 				 errhint("Call the function again when one of them has ended.")));
 	rc_transaction_commit();
 }

@@ -21,11 +21,11 @@ typedef struct RcShare
 } RcShare;
 
 extern int	rc_share_most(void);
-extern void rc_share_look(Oid owner, const char *but, RcShare *share);
+extern void rc_share_count(Oid owner, const char *but, RcShare *share);
 extern int	rc_share_used(const RcShare *share);
 extern bool rc_share_is_full(const RcShare *share);
 extern bool rc_share_must_leave(const RcShare *share);
-extern char *rc_share_words(const char *owner_name);
+extern char *rc_share_message(const char *owner_name);
 extern void rc_share_mark(Oid owner);
 extern void rc_share_unmark(Oid owner);
 extern bool rc_share_marked(Oid owner);

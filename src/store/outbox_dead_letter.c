@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * outbox_bury.c
+ * outbox_dead_letter.c
  *	  Messages of the outbox become dead letters.
  *
  * It must not fail for what is broken on disk: a message that can neither be
@@ -9,7 +9,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "store/outbox_bury.h"
+#include "store/outbox_dead_letter.h"
 
 #include "access/xact.h"
 #include "utils/memutils.h"
@@ -33,13 +33,13 @@ typedef struct Letters
 	bool		bare;
 } Letters;
 
-static bool bury_unless_broken(const int64 *ids, int n, int sqlstate,
-							   const char *message, bool bare);
-static void bury_all(void *arg);
+static bool to_dead_letters_if_whole(const int64 *ids, int n, int sqlstate,
+									 const char *message, bool bare);
+static void to_dead_letters_step(void *arg);
 static bool is_whole(RcStep step, void *arg);
-static void bury(const int64 *ids, int n, int sqlstate, const char *message,
-				 bool bare, const bool *lost);
-static void bury_rest(int64 id, int sqlstate, const char *message, bool bare);
+static void to_dead_letters(const int64 *ids, int n, int sqlstate, const char *message,
+							bool bare, const bool *lost);
+static void salvage_to_dead_letter(int64 id, int sqlstate, const char *message, bool bare);
 static char *find_lost(int64 id, bool *lost);
 static bool can_be_read(NullableDatum value);
 static void detoast(void *arg);
@@ -52,34 +52,34 @@ static void detoast(void *arg);
  * message in the outbox is broken, keeps the error that it had.
  */
 void
-rc_outbox_bury(const int64 *ids, int n, int sqlstate, const char *message,
-			   bool bare)
+rc_outbox_to_dead_letters(const int64 *ids, int n, int sqlstate, const char *message,
+						  bool bare)
 {
 	if (ERRCODE_TO_CATEGORY(sqlstate) != ERRCODE_INTERNAL_ERROR &&
-		bury_unless_broken(ids, n, sqlstate, message, bare))
+		to_dead_letters_if_whole(ids, n, sqlstate, message, bare))
 		return;
 	for (int i = 0; i < n; i++)
-		bury_rest(ids[i], sqlstate, message, bare);
+		salvage_to_dead_letter(ids[i], sqlstate, message, bare);
 }
 
 /* False, and nothing is done, if one of them is broken on disk. */
 static bool
-bury_unless_broken(const int64 *ids, int n, int sqlstate, const char *message,
-				   bool bare)
+to_dead_letters_if_whole(const int64 *ids, int n, int sqlstate, const char *message,
+						 bool bare)
 {
 	Letters		letters = {ids, n, sqlstate, message, bare};
 
-	return is_whole(bury_all, &letters);
+	return is_whole(to_dead_letters_step, &letters);
 }
 
 static void
-bury_all(void *arg)
+to_dead_letters_step(void *arg)
 {
 	static const bool none[NCOLUMNS] = {false};
 	const Letters *letters = (const Letters *) arg;
 
-	bury(letters->ids, letters->n, letters->sqlstate, letters->message,
-		 letters->bare, none);
+	to_dead_letters(letters->ids, letters->n, letters->sqlstate, letters->message,
+					letters->bare, none);
 }
 
 /* False, and what the step did is undone, if it met what is broken on disk. */
@@ -98,21 +98,21 @@ is_whole(RcStep step, void *arg)
 
 /* A dead letter of what can be read of this message. */
 static void
-bury_rest(int64 id, int sqlstate, const char *message, bool bare)
+salvage_to_dead_letter(int64 id, int sqlstate, const char *message, bool bare)
 {
 	bool		lost[NCOLUMNS];
 	char	   *names = find_lost(id, lost);
 
 	if (names == NULL)
-		bury(&id, 1, sqlstate, message, bare, lost);
+		to_dead_letters(&id, 1, sqlstate, message, bare, lost);
 	else
-		bury(&id, 1, ERRCODE_DATA_CORRUPTED,
-			 psprintf("%s (lost: %s)", message, names), true, lost);
+		to_dead_letters(&id, 1, ERRCODE_DATA_CORRUPTED,
+						psprintf("%s (lost: %s)", message, names), true, lost);
 }
 
 static void
-bury(const int64 *ids, int n, int sqlstate, const char *message, bool bare,
-	 const bool *lost)
+to_dead_letters(const int64 *ids, int n, int sqlstate, const char *message, bool bare,
+				const bool *lost)
 {
 	RcQueryScope scope;
 	RcParams	params = {0};
@@ -120,7 +120,7 @@ bury(const int64 *ids, int n, int sqlstate, const char *message, bool bare,
 
 	rc_param_ids(&params, ids, n);
 	rc_param_text(&params, unpack_sql_state(sqlstate));
-	rc_param_words(&params, message);
+	rc_param_error_text(&params, message);
 	rc_param_bool(&params, bare);
 	for (int i = 0; i < NCOLUMNS; i++)
 		rc_param_bool(&params, lost[i]);
