@@ -14,7 +14,6 @@
 #include "access/xact.h"
 #include "miscadmin.h"
 #include "run_header.h"
-#include "storage/ipc.h"
 #include "utils/memutils.h"
 #include "worker/worker_share.h"
 

@@ -59,6 +59,11 @@ typedef struct RcConsumption
 	bool		commit_again;	/* to the group; see rc_partitions_observe */
 } RcConsumption;
 
+/* stream_definition.c */
+extern bool rc_consumption_open(RcStreamConsumer *consumer, const char *name,
+								int number, bool even_paused);
+extern bool rc_consumption_wanted(RcConsumption *c);
+
 /* stream_consumer.c */
 extern void rc_consume_show(RcConsumption *c, const char *connection_error);
 
