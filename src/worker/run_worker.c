@@ -25,6 +25,7 @@ static void check_run(RcRun *run);
 static void run_tasks(RcRun *run);
 static void extract(RcRun *run, const char *name);
 static void load(RcRun *run);
+static void resume_cancels(void);
 static void finish_run(RcRun *run, const char *state, const ErrorData *error);
 
 /*
@@ -268,7 +269,7 @@ load(RcRun *run)
 	rc_destination_load(run->destination);
 }
 
-/* Let go of what the task held abroad. */
+/* Let go of what the task held outside of the database. */
 void
 rc_run_release(RcRun *run)
 {
@@ -278,8 +279,8 @@ rc_run_release(RcRun *run)
 }
 
 /*
- * Why the run has no source any more, or NULL: see scheduler_gone.c, which ends it with
- * a cancel where it waits for something else.
+ * Why the run has no source any more, or NULL: see scheduler_gone.c, which ends
+ * it with a cancel where it waits for something else.
  */
 ErrorData *
 rc_run_source_gone(RcRun *run)
@@ -290,8 +291,19 @@ rc_run_source_gone(RcRun *run)
 	rc_transaction_begin_in(run->context);
 	gone = rc_source_gone(run->source);
 	rc_transaction_commit();
-	RESUME_CANCEL_INTERRUPTS();
+	resume_cancels();
 	return gone;
+}
+
+/*
+ * An error sets the count to 0, also one that somebody's trigger on our tables
+ * has caught meanwhile.
+ */
+static void
+resume_cancels(void)
+{
+	if (QueryCancelHoldoffCount > 0)
+		RESUME_CANCEL_INTERRUPTS();
 }
 
 /*
@@ -306,5 +318,5 @@ finish_run(RcRun *run, const char *state, const ErrorData *error)
 	rc_run_finish(run->id, state, error);
 	rc_transaction_commit();
 	QueryCancelPending = false;
-	RESUME_CANCEL_INTERRUPTS();
+	resume_cancels();
 }
