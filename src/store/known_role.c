@@ -85,6 +85,29 @@ rc_roles_fill(void)
 					  NULL);
 }
 
+/* The roles that own streams or sources, as OIDs in the current context. */
+List *
+rc_role_owners(void)
+{
+	RcQueryScope scope;
+	List	   *owners = NIL;
+	uint64		n;
+
+	rc_query_begin(&scope);
+	n = rc_query("SELECT r.oid FROM pg_catalog.pg_roles r WHERE r.rolname IN"
+				 " (SELECT owner FROM rappel_conso.stream"
+				 "  UNION SELECT owner FROM rappel_conso.source)", NULL);
+	for (uint64 i = 0; i < n; i++)
+	{
+		MemoryContext inner = MemoryContextSwitchTo(rc_query_result_context());
+
+		owners = lappend_oid(owners, (Oid) rc_column_int8(i, 1, InvalidOid));
+		MemoryContextSwitchTo(inner);
+	}
+	rc_query_end(&scope);
+	return owners;
+}
+
 /*
  * The error of a stream or source ("what") whose owner means no role any
  * more; its strings are allocated in the current context.

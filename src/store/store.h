@@ -14,6 +14,7 @@
 
 #include "store/apply.h"
 #include "store/dead_letter.h"
+#include "store/due_work.h"
 #include "store/error_class.h"
 #include "store/extension_state.h"
 #include "store/known_role.h"
@@ -48,5 +49,6 @@
 #include "store/user_sql.h"
 #include "store/value_format.h"
 #include "store/wait_reason.h"
+#include "store/worker_activity.h"
 
 #endif							/* RC_STORE_H */

@@ -3,8 +3,9 @@
  * stream_table.c
  *	  Streams: rows of rappel_conso.stream as structs.
  *
- * It reads only; what guards the rows when they are stored is in stream_check.c,
- * owner_check.c and in the install script.
+ * It writes nothing but what rc_stream_settle_types() says; what guards the rows
+ * when they are stored is in stream_check.c, owner_check.c and in the install
+ * script.
  *
  *-------------------------------------------------------------------------
  */
@@ -152,4 +153,40 @@ rc_streams_unpaused(void)
 	}
 	rc_query_end(&scope);
 	return streams;
+}
+
+/*
+ * What all streams are now, with what rc_seek() has done to them: a List of
+ * RcStreamVersion.  Partitions that a worker has found begin with epoch 1.
+ */
+List *
+rc_stream_versions(void)
+{
+	RcQueryScope scope;
+	List	   *versions = NIL;
+	uint64		n;
+
+	rc_query_begin(&scope);
+	n = rc_query("SELECT s.name, " RC_ROW_VERSION("s") " || ' ' ||"
+				 " COALESCE((SELECT pg_catalog.string_agg(o.epoch::text, ' '"
+				 "  ORDER BY o.topic, o.partition) FILTER (WHERE o.epoch > 1)"
+				 "  FROM rappel_conso.stream_offset o WHERE o.stream = s.name), '')"
+				 " FROM rappel_conso.stream s", NULL);
+	for (uint64 i = 0; i < n; i++)
+	{
+		RcStreamVersion *version = SPI_palloc(sizeof(RcStreamVersion));
+
+		version->name = rc_column_text(i, 1);
+		version->version = rc_column_text(i, 2);
+		versions = rc_result_append(versions, version);
+	}
+	rc_query_end(&scope);
+	return versions;
+}
+
+/* Take types that have been dropped out of streams. */
+void
+rc_stream_settle_types(void)
+{
+	rc_execute("SELECT rappel_conso.settle_types()", NULL);
 }

@@ -40,10 +40,19 @@ typedef struct RcStreamWorkers
 	int			workers;
 } RcStreamWorkers;
 
+/* What a stream is now: differs after each change of it. */
+typedef struct RcStreamVersion
+{
+	char	   *name;
+	char	   *version;
+} RcStreamVersion;
+
 extern RcStream *rc_stream_load(const char *name);
 extern TransactionId rc_stream_xmin(const char *name);
 extern void rc_stream_lock(const char *name);
 extern bool rc_stream_keep(const char *name);
 extern List *rc_streams_unpaused(void);
+extern List *rc_stream_versions(void);
+extern void rc_stream_settle_types(void);
 
 #endif							/* RC_STREAM_TABLE_H */

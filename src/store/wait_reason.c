@@ -62,3 +62,14 @@ rc_source_wait(const char *source, const char *why)
 					  "  since = pg_catalog.clock_timestamp()"
 					  " WHERE w.reason <> $2", &params) > 0;
 }
+
+/* Remove what is written of sources that nothing is to be started of. */
+void
+rc_source_wait_remove_idle(void)
+{
+	rc_execute("DELETE FROM rappel_conso.source_wait w WHERE NOT EXISTS"
+			   " (SELECT FROM rappel_conso.source s WHERE s.name = w.source"
+			   "  AND NOT s.paused AND s.poll_interval IS NOT NULL)"
+			   " AND NOT EXISTS (SELECT FROM rappel_conso.run r"
+			   "  WHERE r.source = w.source AND r.state = 'queued')", NULL);
+}

@@ -12,5 +12,6 @@
 
 extern char *rc_lock_message(const ErrorData *error);
 extern bool rc_source_wait(const char *source, const char *why);
+extern void rc_source_wait_remove_idle(void);
 
 #endif							/* RC_WAIT_REASON_H */

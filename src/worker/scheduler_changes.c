@@ -37,7 +37,6 @@ static void cancel_workers(const char *name, bool gone);
 static void cancel(RcWorkerKind kind, const char *worker, int number,
 				   const char *stream, bool gone);
 static void signal_worker(int pid);
-static bool began_before(int pid, const char *stream);
 
 /*
  * Cancel statements of streams that have been changed since the last look, if
@@ -46,26 +45,17 @@ static bool began_before(int pid, const char *stream);
 List *
 rc_due_cancels(List *starts)
 {
-	RcQueryScope scope;
 	List	   *changed = NIL;
 	ListCell   *lc;
-	uint64		n;
 
-	/* partitions that a worker has found begin with epoch 1 */
-	rc_query_begin(&scope);
-	n = rc_query("SELECT s.name, s.xmin::text || ' ' || s.ctid::text || ' ' ||"
-				 " COALESCE((SELECT pg_catalog.string_agg(o.epoch::text, ' '"
-				 "  ORDER BY o.topic, o.partition) FILTER (WHERE o.epoch > 1)"
-				 "  FROM rappel_conso.stream_offset o WHERE o.stream = s.name), '')"
-				 " FROM rappel_conso.stream s", NULL);
-	for (uint64 i = 0; i < n; i++)
+	foreach(lc, rc_stream_versions())
 	{
-		char	   *name = rc_column_text(i, 1);
+		const RcStreamVersion *now = (const RcStreamVersion *) lfirst(lc);
 
-		if (note(name, rc_column_text(i, 2)))
-			changed = rc_result_append(changed, name);
+		if (note(now->name, now->version))
+			changed = lappend(changed, now->name);
 	}
-	rc_query_end(&scope);
+
 	/* a lock may end this in between: the rest is then found again */
 	foreach(lc, find_gone())
 	{
@@ -163,7 +153,7 @@ cancel(RcWorkerKind kind, const char *worker, int number, const char *stream,
 {
 	int			pid = rc_lock_holder(MyDatabaseId, kind, worker, number);
 
-	if (pid != 0 && (gone || began_before(pid, stream)))
+	if (pid != 0 && (gone || rc_activity_began_before(pid, stream)))
 		signal_worker(pid);
 }
 
@@ -172,29 +162,4 @@ signal_worker(int pid)
 {
 	if (pid != MyProcPid)
 		rc_wake_process(pid, true);
-}
-
-/*
- * Whether the process has a snapshot that may not see what the stream is now.
- */
-static bool
-began_before(int pid, const char *stream)
-{
-	RcQueryScope scope;
-	RcParams	params = {0};
-	bool		before;
-
-	rc_param_int4(&params, pid);
-	rc_param_text(&params, stream);
-	rc_query_begin(&scope);
-	before = rc_query("SELECT 1 FROM pg_catalog.pg_stat_get_activity($1) a"
-					  " WHERE a.backend_xmin IS NOT NULL AND (EXISTS"
-					  "  (SELECT FROM rappel_conso.stream s WHERE s.name = $2"
-					  "   AND pg_catalog.age(a.backend_xmin) >= pg_catalog.age(s.xmin))"
-					  "  OR EXISTS (SELECT FROM rappel_conso.stream_offset o"
-					  "   WHERE o.stream = $2"
-					  "   AND pg_catalog.age(a.backend_xmin) >= pg_catalog.age(o.xmin)))",
-					  &params) > 0;
-	rc_query_end(&scope);
-	return before;
 }

@@ -15,11 +15,9 @@
 #include <signal.h>
 
 #include "access/xact.h"
-#include "catalog/pg_type.h"
 #include "libpq/pqformat.h"
 #include "libpq/pqmq.h"
 #include "miscadmin.h"
-#include "pgstat.h"
 #include "storage/proc.h"
 #include "storage/procarray.h"
 #include "storage/shm_mq.h"
@@ -215,27 +213,12 @@ rc_child_start(const RcStart *what)
 	return started;
 }
 
-/*
- * How many worker slots are free, as far as can be seen: a worker that another
- * extension waits to start again has a slot but no process.
- */
+/* How many worker slots are free, as far as can be seen. */
 int
 rc_children_free_slots(void)
 {
-	RcQueryScope scope;
-	int64		used;
+	int64		used = rc_activity_used_slots();
 	ListCell   *lc;
-
-	pgstat_clear_snapshot();
-	rc_query_begin(&scope);
-	rc_query("SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_get_activity(NULL) a"
-			 " WHERE a.backend_type <> ALL (ARRAY['archiver', 'autovacuum launcher',"
-			 "  'autovacuum worker', 'background writer', 'checkpointer',"
-			 "  'client backend', 'io worker', 'logger', 'slotsync worker',"
-			 "  'standalone backend', 'startup', 'walreceiver', 'walsender',"
-			 "  'walsummarizer', 'walwriter'])", NULL);
-	used = rc_column_int8(0, 1, 0);
-	rc_query_end(&scope);
 
 	/* those that are not there yet */
 	foreach(lc, children)
@@ -287,12 +270,10 @@ rc_children_add(RcShare *share)
 }
 
 /*
- * Have one stream worker leave, so that a run finds a slot: one that is
- * outside a transaction, if there is any, and of the role that has most
- * workers, the newest.  A role that has its share already gets but the slot of
- * one of its own streams; "share" NULL: none of a role.  The stream loses
- * nothing: what it has not committed is read again.  False when there is none
- * to leave.
+ * Have one stream worker leave, so that a run finds a slot.  A role that has
+ * its share already gets but the slot of one of its own streams; "share" NULL:
+ * none of a role.  The stream loses nothing: what it has not committed is read
+ * again.  False when there is none to leave.
  */
 bool
 rc_children_make_room(const RcShare *share)
@@ -301,29 +282,13 @@ rc_children_make_room(const RcShare *share)
 		share->owner : InvalidOid;
 	static int	leaving = 0;
 	static TimestampTz leaving_since = 0;
-	RcQueryScope scope;
-	RcParams	params = {0};
 
 	/* after a while its pid may be another's */
 	if (leaving != 0 && BackendPidGetProc(leaving) != NULL &&
 		!rc_time_passed(leaving_since, LEAVING_TIMEOUT_MS))
 		return true;
-	leaving = 0;
-	pgstat_clear_snapshot();
-	rc_param_datum(&params, OIDOID, ObjectIdGetDatum(MyDatabaseId));
-	rc_param_datum(&params, OIDOID, ObjectIdGetDatum(only));
-	rc_query_begin(&scope);
-	if (rc_query("SELECT a.pid FROM (SELECT o.*,"
-				 "  pg_catalog.count(*) OVER (PARTITION BY o.usesysid) AS n"
-				 "  FROM pg_catalog.pg_stat_get_activity(NULL) o"
-				 "  WHERE o.datid = $1 AND o.backend_type LIKE 'rappel^_conso %' ESCAPE '^') a"
-				 " WHERE a.backend_type = '" RC_TITLE_STREAM "'"
-				 " AND ($2 = 0 OR a.usesysid = $2)"
-				 " ORDER BY a.xact_start IS NOT NULL, a.n DESC, a.backend_start DESC LIMIT 1",
-				 &params) == 1)
-		leaving = (int) rc_column_int8(0, 1, 0);
+	leaving = rc_activity_stream_to_end(only);
 	leaving_since = GetCurrentTimestamp();
-	rc_query_end(&scope);
 	if (leaving == 0)
 		return false;
 	ereport(LOG,

@@ -11,6 +11,8 @@
 
 #include "lib/stringinfo.h"
 
+#include "store/worker_activity.h"
+
 static const RcWorkerKindInfo kinds[] = {
 	[RC_WORKER_SCHEDULER] = {
 		.name = "scheduler",

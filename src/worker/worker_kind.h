@@ -30,12 +30,6 @@ typedef enum RcWorkerKind
 
 #define RC_WORKER_LAST	RC_WORKER_SLOT
 
-/* Titles that queries look for in pg_stat_activity.backend_type. */
-#define RC_TITLE_RUN		"rappel_conso run"
-#define RC_TITLE_STREAM		"rappel_conso stream"
-#define RC_TITLE_RETRY		"rappel_conso retry"
-#define RC_TITLE_DRAIN		"rappel_conso drain"
-
 typedef struct RcWorkerKindInfo
 {
 	const char *name;			/* as worker_pid() is asked for it */

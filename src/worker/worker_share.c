@@ -13,14 +13,7 @@
 #include "worker/worker_share.h"
 
 #include "access/xact.h"
-#include "catalog/pg_type.h"
 #include "miscadmin.h"
-#include "pgstat.h"
-
-/* Workers that connect as an owner; others are the extension's own. */
-#define OF_OWNERS \
-	"(a.backend_type IN ('" RC_TITLE_STREAM "', '" RC_TITLE_RETRY "', '" RC_TITLE_DRAIN "')" \
-	" OR a.backend_type LIKE 'rappel^_conso run %' ESCAPE '^')"
 
 int
 rc_share_most(void)
@@ -36,26 +29,11 @@ rc_share_most(void)
 void
 rc_share_count(Oid owner, const char *but, RcShare *share)
 {
-	RcQueryScope scope;
-	RcParams	params = {0};
-
 	Assert(IsTransactionState());
 	memset(share, 0, sizeof(RcShare));
 	share->owner = owner;
 	share->limited = !superuser_arg(owner);
-	pgstat_clear_snapshot();
-	rc_param_datum(&params, OIDOID, ObjectIdGetDatum(owner));
-	rc_param_datum(&params, OIDOID, ObjectIdGetDatum(MyDatabaseId));
-	rc_param_text(&params, but);
-	rc_query_begin(&scope);
-	rc_query("SELECT pg_catalog.count(*) FILTER (WHERE a.backend_type = '" RC_TITLE_STREAM "'),"
-			 " pg_catalog.count(*) FILTER (WHERE a.backend_type <> '" RC_TITLE_STREAM "')"
-			 " FROM pg_catalog.pg_stat_get_activity(NULL) a"
-			 " WHERE a.usesysid = $1 AND a.datid = $2 AND " OF_OWNERS
-			 " AND a.pid <> ALL (CAST($3 AS int4[]))", &params);
-	share->streams = (int) rc_column_int8(0, 1, 0);
-	share->others = (int) rc_column_int8(0, 2, 0);
-	rc_query_end(&scope);
+	rc_activity_count(owner, but, &share->streams, &share->others);
 }
 
 /* How much of its share a role has, streams and all. */
@@ -116,27 +94,16 @@ rc_share_marked(Oid owner)
 List *
 rc_share_waiting(void)
 {
-	MemoryContext context = CurrentMemoryContext;
-	RcQueryScope scope;
-	List	   *owners = NIL;
-	uint64		n;
+	List	   *waiting = NIL;
+	ListCell   *lc;
 
 	Assert(IsTransactionState());
-	rc_query_begin(&scope);
-	n = rc_query("SELECT r.oid FROM pg_catalog.pg_roles r WHERE r.rolname IN"
-				 " (SELECT owner FROM rappel_conso.stream"
-				 "  UNION SELECT owner FROM rappel_conso.source)", NULL);
-	for (uint64 i = 0; i < n; i++)
+	foreach(lc, rc_role_owners())
 	{
-		Oid			owner = (Oid) rc_column_int8(i, 1, InvalidOid);
-		MemoryContext spi = MemoryContextSwitchTo(context);
-
-		if (rc_share_marked(owner))
-			owners = lappend_oid(owners, owner);
-		MemoryContextSwitchTo(spi);
+		if (rc_share_marked(lfirst_oid(lc)))
+			waiting = lappend_oid(waiting, lfirst_oid(lc));
 	}
-	rc_query_end(&scope);
-	return owners;
+	return waiting;
 }
 
 /*
@@ -146,26 +113,8 @@ rc_share_waiting(void)
 void
 rc_share_check(void)
 {
-	MemoryContext context = CurrentMemoryContext;
-	RcQueryScope scope;
-	RcParams	params = {0};
-	bool		full;
-
 	rc_transaction_begin();
-	rc_param_int4(&params, MyProcPid);
-	rc_param_int4(&params, rc_share_most());
-	rc_query_begin(&scope);
-	rc_query("SELECT pg_catalog.count(*) >= $2"
-			 " FROM pg_catalog.pg_stat_get_activity($1) me,"
-			 " pg_catalog.pg_stat_get_activity(NULL) a"
-			 " WHERE a.usesysid = me.usesysid AND a.datid = me.datid"
-			 " AND a.backend_type <> '" RC_TITLE_STREAM "' AND " OF_OWNERS
-			 " AND (a.backend_start, a.pid) < (me.backend_start, me.pid)",
-			 &params);
-	full = rc_column_bool(0, 1);
-	rc_query_end(&scope);
-	MemoryContextSwitchTo(context);
-	if (full && !superuser())
+	if (!superuser() && rc_activity_preceded(MyProcPid, rc_share_most()))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
 				 errmsg("%s", rc_share_message(GetUserNameFromId(GetUserId(), false))),

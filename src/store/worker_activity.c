@@ -1,0 +1,215 @@
+/*-------------------------------------------------------------------------
+ *
+ * worker_activity.c
+ *	  Workers as pg_stat_activity shows them: how many there are, whose, and
+ *	  what they do.
+ *
+ * It decides nothing and signals nobody.  What it reads can be out of date
+ * when it returns, and says nothing of a process that has just been started:
+ * see worker_children.c.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "store/worker_activity.h"
+
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+
+#include "store/query.h"
+
+/* SQL: the beginning of a run's backend_type, before the source's name. */
+#define IS_RUN	"a.backend_type LIKE 'rappel^_conso run %' ESCAPE '^'"
+
+/* SQL: workers that connect as an owner; others are the extension's own. */
+#define OF_OWNERS \
+	"(a.backend_type IN ('" RC_TITLE_STREAM "', '" RC_TITLE_RETRY "', '" RC_TITLE_DRAIN "')" \
+	" OR " IS_RUN ")"
+
+static void begin(RcQueryScope *scope);
+
+/* Read the processes as they are now, and not as earlier in the transaction. */
+static void
+begin(RcQueryScope *scope)
+{
+	pgstat_clear_snapshot();
+	rc_query_begin(scope);
+}
+
+/*
+ * How many worker slots have a process: a worker that another extension waits
+ * to start again has a slot but no process.
+ */
+int64
+rc_activity_used_slots(void)
+{
+	RcQueryScope scope;
+	int64		used;
+
+	begin(&scope);
+	rc_query("SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_get_activity(NULL) a"
+			 " WHERE a.backend_type <> ALL (ARRAY['archiver', 'autovacuum launcher',"
+			 "  'autovacuum worker', 'background writer', 'checkpointer',"
+			 "  'client backend', 'io worker', 'logger', 'slotsync worker',"
+			 "  'standalone backend', 'startup', 'walreceiver', 'walsender',"
+			 "  'walsummarizer', 'walwriter'])", NULL);
+	used = rc_column_int8(0, 1, 0);
+	rc_query_end(&scope);
+	return used;
+}
+
+/*
+ * The workers of a role: those of its streams, and others.  "but" is an array
+ * of PIDs, as text, that are not to be counted.
+ */
+void
+rc_activity_count(Oid owner, const char *but, int *streams, int *others)
+{
+	RcQueryScope scope;
+	RcParams	params = {0};
+
+	rc_param_datum(&params, OIDOID, ObjectIdGetDatum(owner));
+	rc_param_datum(&params, OIDOID, ObjectIdGetDatum(MyDatabaseId));
+	rc_param_text(&params, but);
+	begin(&scope);
+	rc_query("SELECT pg_catalog.count(*) FILTER (WHERE a.backend_type = '" RC_TITLE_STREAM "'),"
+			 " pg_catalog.count(*) FILTER (WHERE a.backend_type <> '" RC_TITLE_STREAM "')"
+			 " FROM pg_catalog.pg_stat_get_activity(NULL) a"
+			 " WHERE a.usesysid = $1 AND a.datid = $2 AND " OF_OWNERS
+			 " AND a.pid <> ALL (CAST($3 AS int4[]))", &params);
+	*streams = (int) rc_column_int8(0, 1, 0);
+	*others = (int) rc_column_int8(0, 2, 0);
+	rc_query_end(&scope);
+}
+
+/*
+ * Whether the role of a process had "most" workers, or more, before that one,
+ * streams left out.
+ */
+bool
+rc_activity_preceded(int pid, int most)
+{
+	RcQueryScope scope;
+	RcParams	params = {0};
+	bool		preceded;
+
+	rc_param_int4(&params, pid);
+	rc_param_int4(&params, most);
+	rc_query_begin(&scope);
+	rc_query("SELECT pg_catalog.count(*) >= $2"
+			 " FROM pg_catalog.pg_stat_get_activity($1) me,"
+			 " pg_catalog.pg_stat_get_activity(NULL) a"
+			 " WHERE a.usesysid = me.usesysid AND a.datid = me.datid"
+			 " AND a.backend_type <> '" RC_TITLE_STREAM "' AND " OF_OWNERS
+			 " AND (a.backend_start, a.pid) < (me.backend_start, me.pid)",
+			 &params);
+	preceded = rc_column_bool(0, 1);
+	rc_query_end(&scope);
+	return preceded;
+}
+
+/*
+ * The stream worker that is missed least: one that is outside a transaction,
+ * if there is any, and of the role that has most workers, the newest.  Of
+ * "owner" alone, if that is a role.  0: there is none.
+ */
+int
+rc_activity_stream_to_end(Oid owner)
+{
+	RcQueryScope scope;
+	RcParams	params = {0};
+	int			pid = 0;
+
+	rc_param_datum(&params, OIDOID, ObjectIdGetDatum(MyDatabaseId));
+	rc_param_datum(&params, OIDOID, ObjectIdGetDatum(owner));
+	begin(&scope);
+	if (rc_query("SELECT a.pid FROM (SELECT o.*,"
+				 "  pg_catalog.count(*) OVER (PARTITION BY o.usesysid) AS n"
+				 "  FROM pg_catalog.pg_stat_get_activity(NULL) o"
+				 "  WHERE o.datid = $1 AND o.backend_type LIKE 'rappel^_conso %' ESCAPE '^') a"
+				 " WHERE a.backend_type = '" RC_TITLE_STREAM "'"
+				 " AND ($2 = 0 OR a.usesysid = $2)"
+				 " ORDER BY a.xact_start IS NOT NULL, a.n DESC, a.backend_start DESC LIMIT 1",
+				 &params) == 1)
+		pid = (int) rc_column_int8(0, 1, 0);
+	rc_query_end(&scope);
+	return pid;
+}
+
+/* The processes that run sources, as RcRunProcess in the current context. */
+List *
+rc_activity_run_processes(void)
+{
+	RcQueryScope scope;
+	RcParams	params = {0};
+	List	   *processes = NIL;
+	uint64		n;
+
+	rc_param_datum(&params, OIDOID, ObjectIdGetDatum(MyDatabaseId));
+	begin(&scope);
+	n = rc_query("SELECT a.pid, a.usesysid, a.backend_type"
+				 " FROM pg_catalog.pg_stat_get_activity(NULL) a"
+				 " WHERE a.datid = $1 AND a.usesysid IS NOT NULL AND " IS_RUN,
+				 &params);
+	for (uint64 i = 0; i < n; i++)
+	{
+		RcRunProcess *process = SPI_palloc(sizeof(RcRunProcess));
+
+		process->pid = (int) rc_column_int8(i, 1, 0);
+		process->role = (Oid) rc_column_int8(i, 2, InvalidOid);
+		process->source = rc_column_text(i, 3) + strlen(RC_TITLE_RUN " ");
+		processes = rc_result_append(processes, process);
+	}
+	rc_query_end(&scope);
+	return processes;
+}
+
+/*
+ * Runs that say "running" while there is no process of that type, as
+ * RcRunningRun in the current context.  application_name would not tell, since
+ * everybody can set it.  The type of a process is what it was registered as,
+ * which is another name than the source's after that was renamed: such a run
+ * is among these, too.
+ */
+List *
+rc_activity_runs_without_process(void)
+{
+	RcQueryScope scope;
+	List	   *runs = NIL;
+	uint64		n;
+
+	rc_query_begin(&scope);
+	n = rc_query("SELECT r.source, r.id::text FROM rappel_conso.run r WHERE r.state = 'running'"
+				 " AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_activity a"
+				 "  WHERE a.datname = pg_catalog.current_database()"
+				 "  AND a.backend_type = '" RC_TITLE_RUN " ' || r.source)",
+				 NULL);
+	for (uint64 i = 0; i < n; i++)
+	{
+		RcRunningRun *run = SPI_palloc(sizeof(RcRunningRun));
+
+		run->source = rc_column_text(i, 1);
+		run->id = rc_column_text(i, 2);
+		runs = rc_result_append(runs, run);
+	}
+	rc_query_end(&scope);
+	return runs;
+}
+
+/* Whether a process has a snapshot that may not see what a stream is now. */
+bool
+rc_activity_began_before(int pid, const char *stream)
+{
+	RcParams	params = {0};
+
+	rc_param_int4(&params, pid);
+	rc_param_text(&params, stream);
+	return rc_execute("SELECT 1 FROM pg_catalog.pg_stat_get_activity($1) a"
+					  " WHERE a.backend_xmin IS NOT NULL AND (EXISTS"
+					  "  (SELECT FROM rappel_conso.stream s WHERE s.name = $2"
+					  "   AND pg_catalog.age(a.backend_xmin) >= pg_catalog.age(s.xmin))"
+					  "  OR EXISTS (SELECT FROM rappel_conso.stream_offset o"
+					  "   WHERE o.stream = $2"
+					  "   AND pg_catalog.age(a.backend_xmin) >= pg_catalog.age(o.xmin)))",
+					  &params) > 0;
+}
