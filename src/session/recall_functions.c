@@ -50,8 +50,8 @@ PG_FUNCTION_INFO_V1(rc_fold);
 #define MOST_ARGS	2
 
 /* What rc_search() takes: more would keep it busy for minutes. */
-#define MOST_CHARACTERS	10000
-#define ERROR_TEXT_MAX		300
+#define MAX_CHARACTERS	10000
+#define MAX_WORDS		300
 
 /* The tables of one call. */
 typedef struct Tables
@@ -256,11 +256,11 @@ search_words(text * query)
 	TSQuery		words;
 	int			n = 0;
 
-	if (characters > MOST_CHARACTERS)
+	if (characters > MAX_CHARACTERS)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("query of rc_search() has %d characters, its limit is %d",
-						characters, MOST_CHARACTERS),
+						characters, MAX_CHARACTERS),
 				 errhint("Search for fewer words.")));
 	french = get_ts_config_oid(list_make2(makeString("pg_catalog"),
 										  makeString("french")), false);
@@ -272,11 +272,11 @@ search_words(text * query)
 		if (GETQUERY(words)[i].type == QI_VAL)
 			n++;
 	}
-	if (n > ERROR_TEXT_MAX)
+	if (n > MAX_WORDS)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("query of rc_search() has %d words, its limit is %d", n,
-						ERROR_TEXT_MAX),
+						MAX_WORDS),
 				 errhint("Search for fewer words.")));
 	return TSQueryGetDatum(words);
 }
