@@ -5,16 +5,17 @@
 # once what is missing has been installed.
 
 EXTENSION   = rappel_conso
-EXTVERSION  = $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" $(EXTENSION).control)
+EXTVERSION := $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" $(EXTENSION).control)
 MODULE_big  = rappel_conso
 SRCS        = $(wildcard src/*.c src/*/*.c)
 OBJS        = $(SRCS:.c=.o)
 PARTS       = $(sort $(wildcard sql/parts/*.sql))
 SCRIPT      = sql/$(EXTENSION)--$(EXTVERSION).sql
 DATA_built  = $(SCRIPT)
+DATA        = $(wildcard sql/$(EXTENSION)--*--*.sql)
 PGFILEDESC  = "rappel_conso - data pipelines inside PostgreSQL"
 
-PG_CPPFLAGS = -Isrc $(shell pkg-config --cflags libcurl rdkafka libcjson zlib 2>/dev/null)
+PG_CPPFLAGS = -Isrc -DRC_VERSION=\"$(EXTVERSION)\" $(shell pkg-config --cflags libcurl rdkafka libcjson zlib 2>/dev/null)
 PG_CFLAGS   = -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers
 SHLIB_LINK  = $(shell pkg-config --libs libcurl rdkafka libcjson zlib 2>/dev/null || \
 	echo -lcurl -lrdkafka -lcjson -lz) -lpthread
@@ -112,8 +113,10 @@ valgrind:
 
 ## make indent        formats the C files with pg_bsd_indent
 ## make lint          shows what it would change, and fails if there is any, or
-##                    if tests repeat each other's helpers, or if a file of src
-##                    knows what its room must not (test/layers), or if an old name is back
+##                    if tests repeat each other's helpers, if a file of src
+##                    knows what its room must not (test/layers), if an old name is
+##                    back, or if META.json and the like differ from the control
+##                    file (test/release)
 indent:
 	@test/indent
 lint: all
@@ -121,6 +124,8 @@ lint: all
 	@test/layers --self-check
 	@test/layers
 	@tools/rename --check
+	@test/release --self-check
+	@test/release
 	@test/indent --check
 
 .PHONY: help deps test-deps test-all demo demo-kafka demo-psql demo-stop demo-clean \

@@ -21,7 +21,11 @@
 
 #define RC_NAME		"rappel_conso"
 #define RC_SCHEMA	"rappel_conso"
-#define RC_VERSION	"1.0"
+
+/* The Makefile defines RC_VERSION: the default_version of the control file. */
+#ifndef RC_VERSION
+#error "build rappel_conso with make, which defines RC_VERSION"
+#endif
 
 /* worker/worker.c: this process is a worker of ours, and not another's */
 extern bool rc_in_worker;

@@ -1,5 +1,3 @@
-/* rappel_conso 1.0 */
-
 -- complain if script is sourced in psql, rather than via CREATE EXTENSION
 \echo Use "CREATE EXTENSION rappel_conso" to load this file. \quit
 
