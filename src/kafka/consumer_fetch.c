@@ -20,7 +20,7 @@
  * A broker thread that has read ahead enough sleeps for up to a second, and
  * is not woken when room is made (rdkafka_broker.c,
  * rd_kafka_broker_consumer_serve, in 2.0.2).  Any request to the broker wakes
- * it; see nudge().
+ * it; see wake_broker_thread().
  */
 #define WAKE_BYTES		(2 * 1024 * 1024)
 #define WAKE_MESSAGES	(RC_KAFKA_AHEAD_MESSAGES / 4)

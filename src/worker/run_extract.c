@@ -26,6 +26,8 @@ static void check_definition(RcRun *run);
 static void note_quota(RcRun *run);
 static bool nothing_new(RcScan *scan, const RcDatasetInfo *info);
 static void begin_scan(RcScan *scan, const RcDatasetInfo *info);
+static char *window_start(const RcScan *scan);
+static char *cursor_start(const RcScan *scan);
 static void begin_full_scan(RcScan *scan);
 static void read_dataset(RcScan *scan);
 static char *day_after_tomorrow(void);
@@ -270,33 +272,44 @@ begin_scan(RcScan *scan, const RcDatasetInfo *info)
 	run->scan_state.begun = true;
 	rc_bad_lines_begin(run);
 	run->scan_state.cursor = state->cursor;
+	run->scan_state.full = run->window == NULL &&
+		(run->full_sync || state->full_due || source->cursor_field == NULL ||
+		 state->cursor == NULL);
 	if (run->window != NULL)
-	{
-		if (scan->kind != RC_FIELD_TIME || source->cursor_field == NULL)
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("cannot backfill source \"%s\" by time",
-							source->name),
-					 errhint("A backfill needs a cursor_field that is a date or datetime.")));
-		run->scan_state.from = run->window->from;
-		return;
-	}
-	run->scan_state.full = run->full_sync || state->full_due ||
-		source->cursor_field == NULL || state->cursor == NULL;
-	if (run->scan_state.full)
-	{
+		run->scan_state.from = window_start(scan);
+	else if (run->scan_state.full)
 		begin_full_scan(scan);
-		return;
-	}
-	if (scan->kind == RC_FIELD_TIME)
-	{
-		rc_transaction_begin_in(run->context);
-		run->scan_state.from = rc_cursor_before(rc_cursor_utc(state->cursor),
-												source);
-		rc_transaction_commit();
-	}
 	else
-		run->scan_state.from = state->cursor;
+		run->scan_state.from = cursor_start(scan);
+}
+
+static char *
+window_start(const RcScan *scan)
+{
+	const RcRun *run = scan->run;
+
+	if (scan->kind != RC_FIELD_TIME || run->source->cursor_field == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cannot backfill source \"%s\" by time",
+						run->source->name),
+				 errhint("A backfill needs a cursor_field that is a date or datetime.")));
+	return run->window->from;
+}
+
+/* The cursor, or a little before it where it is a time. */
+static char *
+cursor_start(const RcScan *scan)
+{
+	const RcRun *run = scan->run;
+	char	   *start = scan->state->cursor;
+
+	if (scan->kind != RC_FIELD_TIME)
+		return start;
+	rc_transaction_begin_in(run->context);
+	start = rc_cursor_before(rc_cursor_utc(start), run->source);
+	rc_transaction_commit();
+	return start;
 }
 
 /* Read everything, from the start, and note what is there. */

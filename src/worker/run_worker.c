@@ -18,6 +18,8 @@
 #include "worker/worker_share.h"
 
 static void run_source(RcWorkerArgs *args);
+static bool take_source(const RcWorkerArgs *args);
+static ErrorData *work(RcRun *run);
 static RcRun *load_run(const RcWorkerArgs *args);
 static bool poll_is_idle(RcRun *run);
 static bool begin_run(RcRun *run, const RcWorkerArgs *args);
@@ -40,18 +42,11 @@ rc_run_main(Datum arg)
 static void
 run_source(RcWorkerArgs *args)
 {
-	RcRun	   *volatile run;
+	RcRun	   *run;
 	MemoryContext context;
-	ErrorData  *volatile error = NULL;
+	ErrorData  *error;
 
-	rc_queue_attach(args->segment);
-	rc_cancel_ends_worker = true;
-	rc_worker_connect(args, RC_WORKER_RUN);
-	if (args->scheduled)
-		rc_queue_connected();
-	else
-		rc_share_check();
-	if (!rc_lock_take(RC_WORKER_RUN, args->name, 0))
+	if (!take_source(args))
 	{
 		rc_queue_send_busy();
 		return;
@@ -65,6 +60,39 @@ run_source(RcWorkerArgs *args)
 		!begin_run(run, args))
 		return;
 
+	error = work(run);
+	if (error == NULL)
+	{
+		finish_run(run, "success", NULL);
+		rc_queue_send_end(&run->id, 1);
+		return;
+	}
+	finish_run(run, error->sqlerrcode == ERRCODE_QUERY_CANCELED ?
+			   "cancelled" : "failed", error);
+	ThrowErrorData(error);
+}
+
+/* Connect, and be the one that runs the source; false: another one is. */
+static bool
+take_source(const RcWorkerArgs *args)
+{
+	rc_queue_attach(args->segment);
+	rc_cancel_ends_worker = true;
+	rc_worker_connect(args, RC_WORKER_RUN);
+	if (args->scheduled)
+		rc_queue_connected();
+	else
+		rc_share_check();
+	return rc_lock_take(RC_WORKER_RUN, args->name, 0);
+}
+
+/* Do what there is to do; returns why that failed, or NULL. */
+static ErrorData *
+work(RcRun *run)
+{
+	ErrorData  *volatile error = NULL;
+	ErrorData  *gone;
+
 	PG_TRY();
 	{
 		check_run(run);
@@ -77,22 +105,10 @@ run_source(RcWorkerArgs *args)
 		rc_run_release(run);
 	}
 	PG_END_TRY();
-
-	if (error == NULL)
-	{
-		finish_run(run, "success", NULL);
-		rc_queue_send_end(&run->id, 1);
-		return;
-	}
-	if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
-	{
-		ErrorData  *gone = rc_run_source_gone(run);
-
-		error = gone != NULL ? gone : error;
-	}
-	finish_run(run, error->sqlerrcode == ERRCODE_QUERY_CANCELED ?
-			   "cancelled" : "failed", error);
-	ThrowErrorData(error);
+	if (error == NULL || error->sqlerrcode != ERRCODE_QUERY_CANCELED)
+		return error;
+	gone = rc_run_source_gone(run);
+	return gone != NULL ? gone : error;
 }
 
 /*

@@ -14,10 +14,13 @@
 extern MemoryContext rc_round_context;
 extern long rc_next_round_ms;
 
+/* scheduler_due.c */
 extern List *rc_due_dead_runs(List *starts);
 extern List *rc_due_runs(List *starts);
 extern List *rc_due_publisher(List *starts);
 extern List *rc_due_streams(List *starts);
+extern List *rc_due_watermarks(List *starts);
+extern void rc_due_pause(RcWorkerKind kind, const char *name);
 
 /* scheduler_gone.c */
 extern List *rc_due_orphans(List *starts);
@@ -26,8 +29,6 @@ extern List *rc_due_gone(List *starts);
 /* scheduler_changes.c */
 extern List *rc_due_cancels(List *starts);
 extern void rc_cancel_all(void);
-extern List *rc_due_watermarks(List *starts);
-extern void rc_due_pause(RcWorkerKind kind, const char *name);
 
 /* scheduler.c */
 extern int	rc_round_recover(void);

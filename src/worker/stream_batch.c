@@ -14,6 +14,10 @@
 #include "run_header.h"
 #include "utils/memutils.h"
 
+static int	commit_batch(RcConsumption *c, RcRecord *records, int n,
+						 int *last, RcCounts *counts);
+static void note_committed(RcConsumption *c, const RcRecord *records,
+						   const int *last);
 static int	cut_parts(RcConsumption *c, const RcRecord *records, int n,
 					  RcPart *parts, int max);
 static void advance_partitions(RcConsumption *c, RcRecord *records, int n,
@@ -26,28 +30,48 @@ static void advance_partitions(RcConsumption *c, RcRecord *records, int n,
 int
 rc_consume_batch(RcConsumption *c, RcRecord *records, int n, RcCounts *total)
 {
-	bool		proving = rc_proof_wanted(c);
 	RcCounts	counts = {0};
-	RcPart	   *parts;
-	int			nparts;
 	int		   *last;
-	RcPartition *done;
-	int			ndone = 0;
 	int			applied;
 
 	Assert(!IsTransactionState());
 	Assert(n > 0);
 	MemoryContextSwitchTo(c->batch_context);
 	last = palloc(sizeof(int) * c->n);
-	done = palloc0(sizeof(RcPartition) * c->n);
-	parts = palloc0(sizeof(RcPart) * (proving ? n : 1));
-	nparts = cut_parts(c, records, n, parts, proving ? n : 1);
+	applied = commit_batch(c, records, n, last, &counts);
+	total->fetched += applied;
+	rc_counts_add(total, &counts);
+	note_committed(c, records, last);
+	MemoryContextSwitchTo(c->context);
+	MemoryContextReset(c->batch_context);
+	if (applied > 0 || rc_applier_undecided(c->applier, NULL))
+		rc_proof_begin(c);
+	if (!c->recovered && counts.dead < applied)
+	{
+		c->recovered = true;
+		rc_consume_show(c, NULL);
+	}
+	return applied;
+}
+
+/*
+ * The transaction of a batch.  last[] is set to the last record of each
+ * partition that was applied, -1: none; *counts to what it did.
+ */
+static int
+commit_batch(RcConsumption *c, RcRecord *records, int n, int *last,
+			 RcCounts *counts)
+{
+	int			max = rc_proof_wanted(c) ? n : 1;
+	RcPart	   *parts = palloc0(sizeof(RcPart) * max);
+	int			nparts = cut_parts(c, records, n, parts, max);
+	int			applied;
 
 	rc_transaction_begin_in(c->batch_context);
 	applied = rc_apply(c->applier, records, parts, nparts);
 	for (int i = 0; i < nparts; i++)
-		rc_counts_add(&counts, &parts[i].counts);
-	advance_partitions(c, records, applied, last, &counts);
+		rc_counts_add(counts, &parts[i].counts);
+	advance_partitions(c, records, applied, last, counts);
 	for (int i = 0; i < nparts; i++)
 	{
 		if (parts[i].run > 0 && parts[i].applied > 0)
@@ -57,8 +81,15 @@ rc_consume_batch(RcConsumption *c, RcRecord *records, int n, RcCounts *total)
 	if (c->stream->output_topic)
 		rc_wake_at_commit(RC_WORKER_OUTBOX, "", 0);
 	rc_transaction_commit();
-	total->fetched += applied;
-	rc_counts_add(total, &counts);
+	return applied;
+}
+
+/* What was committed, in memory and to Kafka's group. */
+static void
+note_committed(RcConsumption *c, const RcRecord *records, const int *last)
+{
+	RcPartition *done = palloc0(sizeof(RcPartition) * c->n);
+	int			ndone = 0;
 
 	for (int i = 0; i < c->n; i++)
 	{
@@ -72,16 +103,6 @@ rc_consume_batch(RcConsumption *c, RcRecord *records, int n, RcCounts *total)
 	}
 	rc_consumer_commit(c->kafka, done, ndone);
 	c->commit_again = true;
-	MemoryContextSwitchTo(c->context);
-	MemoryContextReset(c->batch_context);
-	if (applied > 0 || rc_applier_undecided(c->applier, NULL))
-		rc_proof_begin(c);
-	if (!c->recovered && counts.dead < applied)
-	{
-		c->recovered = true;
-		rc_consume_show(c, NULL);
-	}
-	return applied;
 }
 
 /* Cut records where another run begins, into at most "max" parts. */

@@ -25,7 +25,12 @@ static int	count_partitions(RcConsumption *c, const char *topic);
 static int	count_known(RcConsumption *c, const char *topic);
 static bool is_ours(RcConsumption *c, int partition);
 static RcOffset *find_offset(List *offsets, const char *topic, int partition);
-static int	add_topic(RcConsumption *c, List *offsets, const char *topic);
+static bool add_topics(RcConsumption *c);
+static bool choose_offsets(RcConsumption *c);
+static bool reads_topic(const RcConsumption *c, const char *topic);
+static bool add_topic(RcConsumption *c, List *offsets, const char *topic);
+static void write_starts(RcConsumption *c, List *offsets, const char *topic,
+						 const int64 *starts, int n);
 static int64 resolve(RcConsumption *c, const char *topic, int partition,
 					 const char *where);
 static void note_start(RcConsumption *c);
@@ -38,56 +43,18 @@ static void note_start(RcConsumption *c);
 bool
 rc_partitions_assign(RcConsumption *c)
 {
-	List	   *offsets;
-	ListCell   *lc;
-	int			missing = 0;
-
 	c->cluster_id = rc_kafka_cluster_id(c->kafka, RC_CONSUME_TIMEOUT_MS(c));
-
-	rc_transaction_begin_in(c->context);
-	offsets = rc_offsets_load(c->stream->name);
-	rc_transaction_commit();
-	foreach(lc, c->stream->topics)
-	{
-		missing += add_topic(c, offsets, (char *) lfirst(lc));
-
-		/* there may be very many */
-		c->stale = rc_statement_changed();
-		if (c->stale)
-			return false;
-	}
-	if (missing == list_length(c->stream->topics))
+	if (!add_topics(c))
 		return false;
 
-	/* what add_topic has written, with the epochs of now */
+	/* what add_topics() has written, with the epochs of now */
 	rc_transaction_begin_in(c->context);
-	offsets = rc_offsets_load(c->stream->name);
+	c->known = rc_offsets_load(c->stream->name);
 	check_definition(c);
 	rc_transaction_commit();
-	if (c->stale)
+	if (c->stale || !choose_offsets(c))
 		return false;
 
-	c->known = offsets;
-	c->n = 0;
-	c->offsets = palloc0(sizeof(RcOffset) * Max(list_length(offsets), 1));
-	foreach(lc, offsets)
-	{
-		RcOffset   *offset = (RcOffset *) lfirst(lc);
-		bool		read = false;
-		ListCell   *lt;
-
-		foreach(lt, c->stream->topics)
-			read |= strcmp((char *) lfirst(lt), offset->topic) == 0;
-		if (!read || !is_ours(c, offset->partition) ||
-			offset->partition >= count_partitions(c, offset->topic))
-			continue;
-
-		/* rc_seek() came between: its epoch must not go with the old place */
-		c->stale |= offset->seek_to != NULL;
-		c->offsets[c->n++] = *offset;
-	}
-	if (c->stale)
-		return false;
 	c->partitions = palloc0(sizeof(RcPartition) * Max(c->n, 1));
 	c->verify = palloc0(sizeof(bool) * Max(c->n, 1));
 	for (int i = 0; i < c->n; i++)
@@ -100,6 +67,66 @@ rc_partitions_assign(RcConsumption *c)
 		note_start(c);
 	rc_partitions_begin(c);
 	return true;
+}
+
+/* Of all topics; false when there is none, or the definition has changed. */
+static bool
+add_topics(RcConsumption *c)
+{
+	List	   *offsets;
+	ListCell   *lc;
+	bool		exists = false;
+
+	rc_transaction_begin_in(c->context);
+	offsets = rc_offsets_load(c->stream->name);
+	rc_transaction_commit();
+	foreach(lc, c->stream->topics)
+	{
+		exists |= add_topic(c, offsets, (char *) lfirst(lc));
+
+		/* there may be very many */
+		c->stale = rc_statement_changed();
+		if (c->stale)
+			return false;
+	}
+	return exists;
+}
+
+/*
+ * Our partitions among the known ones; false where rc_seek() came between: its
+ * epoch must not go with the old place.
+ */
+static bool
+choose_offsets(RcConsumption *c)
+{
+	ListCell   *lc;
+
+	c->n = 0;
+	c->offsets = palloc0(sizeof(RcOffset) * Max(list_length(c->known), 1));
+	foreach(lc, c->known)
+	{
+		RcOffset   *offset = (RcOffset *) lfirst(lc);
+
+		if (!reads_topic(c, offset->topic) || !is_ours(c, offset->partition) ||
+			offset->partition >= count_partitions(c, offset->topic))
+			continue;
+		c->stale |= offset->seek_to != NULL;
+		c->offsets[c->n++] = *offset;
+	}
+	return !c->stale;
+}
+
+static bool
+reads_topic(const RcConsumption *c, const char *topic)
+{
+	ListCell   *lc;
+
+	foreach(lc, c->stream->topics)
+	{
+		if (strcmp((char *) lfirst(lc), topic) == 0)
+			return true;
+	}
+	return false;
 }
 
 /* Rates are counted from the start of the worker. */
@@ -156,10 +183,10 @@ find_offset(List *offsets, const char *topic, int partition)
 
 /*
  * Write where the partitions of a topic start: before the first fetch, so
- * that "latest" means the same after a crash.  Returns 1 when there is no
- * such topic.
+ * that "latest" means the same after a crash.  False when there is no such
+ * topic.
  */
-static int
+static bool
 add_topic(RcConsumption *c, List *offsets, const char *topic)
 {
 	int			n = count_partitions(c, topic);
@@ -170,7 +197,6 @@ add_topic(RcConsumption *c, List *offsets, const char *topic)
 
 	foreach(lc, offsets)
 		known |= strcmp(((RcOffset *) lfirst(lc))->topic, topic) == 0;
-
 	for (int p = 0; p < n; p++)
 	{
 		RcOffset   *offset = find_offset(offsets, topic, p);
@@ -185,19 +211,28 @@ add_topic(RcConsumption *c, List *offsets, const char *topic)
 			starts[p] = -1;
 		any |= starts[p] >= 0;
 	}
-
-	/* all or none, whoever's they are: else some would seem to come later */
 	if (any)
-	{
-		rc_transaction_begin_in(c->context);
-		rc_stream_lock(c->stream->name);
-		check_definition(c);
-	}
-	for (int p = 0; p < n; p++)
+		write_starts(c, offsets, topic, starts, n);
+	MemoryContextSwitchTo(c->context);
+	return n > 0;
+}
+
+/*
+ * All or none of a topic's partitions, whoever's they are: else some would seem
+ * to come later.  starts[] is -1 for those that keep what they have.
+ */
+static void
+write_starts(RcConsumption *c, List *offsets, const char *topic,
+			 const int64 *starts, int n)
+{
+	rc_transaction_begin_in(c->context);
+	rc_stream_lock(c->stream->name);
+	check_definition(c);
+	for (int p = 0; p < n && !c->stale; p++)
 	{
 		RcOffset   *offset = find_offset(offsets, topic, p);
 
-		if (starts[p] < 0 || c->stale)
+		if (starts[p] < 0)
 			continue;
 		if (offset != NULL)
 			rc_offset_seek(c->stream->name, offset, starts[p], c->cluster_id);
@@ -209,14 +244,10 @@ add_topic(RcConsumption *c, List *offsets, const char *topic)
 			rc_wake_at_commit(RC_WORKER_SCHEDULER, "", 0);
 		}
 	}
-	if (any)
-	{
-		/* nor may a crash take it back: "latest" would skip what is read now */
-		ForceSyncCommit();
-		rc_transaction_commit();
-	}
-	MemoryContextSwitchTo(c->context);
-	return n == 0 ? 1 : 0;
+
+	/* nor may a crash take it back: "latest" would skip what is read now */
+	ForceSyncCommit();
+	rc_transaction_commit();
 }
 
 /* The offset that "earliest", "latest" or a timestamp stands for. */

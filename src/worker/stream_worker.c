@@ -24,6 +24,7 @@
 #define LOCK_TIMEOUT_MS		5000
 
 static void work_for_stream(RcWorkerArgs *args);
+static ErrorData *consume(RcStreamConsumer *consumer, const RcWorkerArgs *args);
 static bool stream_wanted(const RcWorkerArgs *args);
 static bool survive(const RcStreamConsumer *consumer, const char *name,
 					ErrorData *error, bool stale);
@@ -41,8 +42,7 @@ static void
 work_for_stream(RcWorkerArgs *args)
 {
 	RcStreamConsumer *consumer;
-	volatile long backoff = 0;
-	volatile TimestampTz started_at;
+	long		backoff = 0;
 
 	rc_queue_attach(args->segment);
 	rc_worker_connect(args, RC_WORKER_STREAM);
@@ -54,28 +54,16 @@ work_for_stream(RcWorkerArgs *args)
 	consumer = rc_stream_consumer_create();
 	for (;;)
 	{
-		ErrorData  *volatile error = NULL;
+		TimestampTz started_at = GetCurrentTimestamp();
+		ErrorData  *error = consume(consumer, args);
 		bool		stale;
 
-		started_at = GetCurrentTimestamp();
-		PG_TRY();
-		{
-			RcCounts	counts = {0};
-
-			if (!stream_wanted(args))
-				proc_exit(0);
-			rc_stream_consume(consumer, args->name, args->number, NIL, false,
-							  &counts);
-			backoff = 0;
-		}
-		PG_CATCH();
-		{
-			error = rc_worker_recover(TopMemoryContext, true);
-		}
-		PG_END_TRY();
-
 		if (error == NULL)
+		{
+			backoff = 0;
 			continue;
+		}
+
 		/* who has locked the table of streams may hold that up, too */
 		stale = error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE &&
 			(rc_statement_changed() || rc_stream_stale(consumer));
@@ -93,6 +81,29 @@ work_for_stream(RcWorkerArgs *args)
 		backoff = Min(MAX_BACKOFF, Max(500, backoff * 2));
 		rc_stream_pause(consumer, backoff);
 	}
+}
+
+/* Until the definition changes; returns the error that ended it, or NULL. */
+static ErrorData *
+consume(RcStreamConsumer *consumer, const RcWorkerArgs *args)
+{
+	ErrorData  *volatile error = NULL;
+
+	PG_TRY();
+	{
+		RcCounts	counts = {0};
+
+		if (!stream_wanted(args))
+			proc_exit(0);
+		rc_stream_consume(consumer, args->name, args->number, NIL, false,
+						  &counts);
+	}
+	PG_CATCH();
+	{
+		error = rc_worker_recover(TopMemoryContext, true);
+	}
+	PG_END_TRY();
+	return error;
 }
 
 /*
