@@ -26,8 +26,22 @@
  */
 #define MAX_BINARY_HEADERS	(8 * RC_MAX_HEADERS)
 
+/* Bytes of headers, as far as they have been counted. */
+typedef struct HeadersCount
+{
+	int64		size;
+	int			depth;
+	bool		first;			/* of its container: no comma before it */
+	int			name_len;		/* of the name in hand */
+	int			nvalues;		/* of its array */
+}	HeadersCount;
+
 static int64 bytes_of(Datum value, bool isnull);
 static int64 headers_size(Datum headers, int64 enough);
+static void count_token(HeadersCount * count, JsonbIteratorToken token,
+						JsonbValue *value);
+static void count_name(HeadersCount * count, JsonbIteratorToken token,
+					   const JsonbValue *value);
 static int64 scalar_size(JsonbValue *value);
 static int64 string_size(const char *string, int len);
 
@@ -135,11 +149,7 @@ headers_size(Datum headers, int64 enough)
 	JsonbIterator *iterator = JsonbIteratorInit(&jsonb->root);
 	JsonbIteratorToken token;
 	JsonbValue	value;
-	int64		size = 0;
-	int			depth = 0;
-	int			name_len = 0;
-	int			nvalues = 0;
-	bool		first = true;	/* of its container: no comma before it */
+	HeadersCount count = {.first = true};
 
 	if (!JB_ROOT_IS_OBJECT(jsonb))
 		ereport(ERROR,
@@ -147,49 +157,70 @@ headers_size(Datum headers, int64 enough)
 				 errmsg("headers of a message must be a JSON object"),
 				 errhint("Pass an object of names and values, such as {\"kind\": \"order\"}.")));
 
-	while ((token = JsonbIteratorNext(&iterator, &value, false)) != WJB_DONE)
+	while (count.size <= enough &&
+		   (token = JsonbIteratorNext(&iterator, &value, false)) != WJB_DONE)
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (size > enough)
-			break;
-		switch (token)
-		{
-			case WJB_BEGIN_ARRAY:
-			case WJB_BEGIN_OBJECT:
-				size += first ? 1 : 3;
-				first = true;
-				depth++;
-				break;
-			case WJB_END_ARRAY:
-			case WJB_END_OBJECT:
-				size++;
-				first = false;
-				depth--;
-				break;
-			case WJB_KEY:
-				size += scalar_size(&value) + (first ? 2 : 4);
-				first = true;	/* its value follows without a comma */
-				if (depth == 1)
-				{
-					name_len = value.val.string.len;
-					nvalues = 0;
-				}
-				break;
-			default:
-				size += scalar_size(&value) + (first ? 0 : 2);
-				first = false;
-				break;
-		}
-		/* one more value of the array that a name holds */
-		if (depth >= 2 && (token == WJB_ELEM ? depth == 2 :
-						   (token == WJB_BEGIN_ARRAY ||
-							token == WJB_BEGIN_OBJECT) && depth == 3) &&
-			nvalues++ > 0)
-			size += name_len;
+		count_token(&count, token, &value);
+		count_name(&count, token, &value);
 	}
 	if ((Pointer) jsonb != DatumGetPointer(headers))
 		pfree(jsonb);
-	return size;
+	return count.size;
+}
+
+/* One more token of the text, with the comma before it. */
+static void
+count_token(HeadersCount * count, JsonbIteratorToken token, JsonbValue *value)
+{
+	switch (token)
+	{
+		case WJB_BEGIN_ARRAY:
+		case WJB_BEGIN_OBJECT:
+			count->size += count->first ? 1 : 3;
+			count->first = true;
+			count->depth++;
+			break;
+		case WJB_END_ARRAY:
+		case WJB_END_OBJECT:
+			count->size++;
+			count->first = false;
+			count->depth--;
+			break;
+		case WJB_KEY:
+			count->size += scalar_size(value) + (count->first ? 2 : 4);
+			count->first = true;	/* its value follows without a comma */
+			break;
+		default:
+			count->size += scalar_size(value) + (count->first ? 0 : 2);
+			count->first = false;
+			break;
+	}
+}
+
+/*
+ * After count_token(): a name that holds an array counts again for each of its
+ * values but the first.  Names are at depth 1, an array's values at depth 2,
+ * and a value that is a container has begun at depth 3.
+ */
+static void
+count_name(HeadersCount * count, JsonbIteratorToken token,
+		   const JsonbValue *value)
+{
+	bool		container = token == WJB_BEGIN_ARRAY ||
+		token == WJB_BEGIN_OBJECT;
+
+	if (token == WJB_KEY && count->depth == 1)
+	{
+		count->name_len = value->val.string.len;
+		count->nvalues = 0;
+	}
+	else if ((token == WJB_ELEM && count->depth == 2) ||
+			 (container && count->depth == 3))
+	{
+		if (count->nvalues++ > 0)
+			count->size += count->name_len;
+	}
 }
 
 static int64

@@ -47,6 +47,9 @@ static void param_keys(RcParams *params, const RcRecord *records,
 					   const RcKnownRecord *memory, int n);
 static void param_bytes(RcParams *params, const char *const *bytes,
 						const int *lens, int n);
+static void load_known(const RcSource *source, const char *destination,
+					   const RcRecord *records, int n, int *previous,
+					   RcKnownRecord *stored);
 static void compare(RcKnownRecord *now, const RcKnownRecord *before, RcSendPolicy mode);
 
 /* Begin to collect keys, in the current context, for longer than the transaction. */
@@ -84,7 +87,7 @@ rc_seen_add(RcSeen *seen, const RcRecord *records, int n)
  * Compare records with what is remembered of them, in order; memory[i].version
  * is the version of records[i], or NULL.
  *
- * Sets memory[i].news where the record has to be handed on: it is new or
+ * Sets memory[i].to_send where the record has to be handed on: it is new or
  * differs, and its version is not known to be older than the one before.
  * With RC_SEND_EQUAL it is handed on if it is equal, too; with
  * RC_SEND_ALL also if it is older than what another run than this has
@@ -97,11 +100,8 @@ rc_known_records_compare(const RcSource *source, const char *destination,
 						 const RcRecord *records, RcKnownRecord *memory, int n,
 						 int64 run, RcSendPolicy mode)
 {
-	RcQueryScope scope;
-	RcParams	params = {0};
 	int		   *previous = palloc(sizeof(int) * n);
 	RcKnownRecord *stored = palloc0(sizeof(RcKnownRecord) * n);
-	uint64		rows;
 
 	for (int i = 0; i < n; i++)
 	{
@@ -109,8 +109,36 @@ rc_known_records_compare(const RcSource *source, const char *destination,
 		memory[i].run = run;
 		memory[i].hash = (int64) hash_bytes_extended((const unsigned char *) records[i].value,
 													 records[i].value_len, 0);
-		previous[i] = -1;
 	}
+	load_known(source, destination, records, n, previous, stored);
+	for (int i = 0; i < n; i++)
+	{
+		if (!memory[i].known)
+			memory[i].to_send = true;
+		else
+			compare(&memory[i],
+					previous[i] >= 0 ? &memory[previous[i]] : &stored[i],
+					mode);
+	}
+	pfree(previous);
+	pfree(stored);
+}
+
+/*
+ * What is stored of each record, and the one before it that has the same key:
+ * previous[], -1 where there is none.
+ */
+static void
+load_known(const RcSource *source, const char *destination,
+		   const RcRecord *records, int n, int *previous,
+		   RcKnownRecord *stored)
+{
+	RcQueryScope scope;
+	RcParams	params = {0};
+	uint64		rows;
+
+	for (int i = 0; i < n; i++)
+		previous[i] = -1;
 	rc_param_source(&params, source, destination);
 	param_keys(&params, records, NULL, n);
 	rc_query_begin(&scope);
@@ -140,18 +168,6 @@ rc_known_records_compare(const RcSource *source, const char *destination,
 		stored[i].unconfirmed = rc_column_bool(row, 8);
 	}
 	rc_query_end(&scope);
-
-	for (int i = 0; i < n; i++)
-	{
-		if (!memory[i].known)
-			memory[i].to_send = true;
-		else
-			compare(&memory[i],
-					previous[i] >= 0 ? &memory[previous[i]] : &stored[i],
-					mode);
-	}
-	pfree(previous);
-	pfree(stored);
 }
 
 /*

@@ -172,7 +172,7 @@ inspect_step(void *arg)
 		facts->emptied = rc_unlogged_emptied(planning->stream, facts->unlogged);
 }
 
-/* Lists in *look are in the current context. */
+/* Lists in *facts are in the current context. */
 static void
 plan_statement(const RcStream *stream, RcStatementFacts *facts)
 {

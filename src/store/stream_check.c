@@ -45,13 +45,24 @@ typedef struct Row
 	TupleDesc	desc;
 } Row;
 
+/* Columns that grants are asked of, and those that the statement is planned with. */
+static const char *const granted[] = {"topics", "output_topic", "owner"};
+static const char *const planned[] = {
+	"statement", "value_type", "key_type", "output_topic", "owner", "setup",
+	"search_path"
+};
+
 static char *row_text(const Row *row, const char *column);
 static Oid	row_oid(const Row *row, const char *column);
+static void row_set(Row *row, const char *column, Datum value);
 static bool changed(const Row *old, const Row *new, const char *column);
+static bool any_changed(const Row *old, const Row *new,
+						const char *const *columns, int n);
 static Oid	row_owner(const Row *row);
 static void check_topics(const Row *row, const char *name);
 static void check_row_grants(const Row *row, const char *name);
 static void settle_start(Row *row, const char *name);
+static void settle_search_path(Row *row);
 static void settle_type(Row *row, const char *name, bool copied,
 						bool restored);
 static bool type_exists(Oid type);
@@ -73,7 +84,6 @@ rc_stream_check(PG_FUNCTION_ARGS)
 	Row			old;
 	char	   *name;
 	bool		restored;
-	HeapTuple	result;
 
 	update = TRIGGER_FIRED_BY_UPDATE(data->tg_event);
 	new.tuple = rc_trigger_row(data);
@@ -87,39 +97,17 @@ rc_stream_check(PG_FUNCTION_ARGS)
 	if (!update || changed(&old, &new, "value_type"))
 		settle_type(&new, name, rc_is_restore(data->tg_relation),
 					restored || (update && !type_exists(row_oid(&old, "value_type"))));
-	result = new.tuple;
-
 	check_topics(&new, name);
-
-	if (!restored && (!update || changed(&old, &new, "topics") ||
-					  changed(&old, &new, "output_topic") ||
-					  changed(&old, &new, "owner")))
+	if (restored)
+		return PointerGetDatum(new.tuple);
+	if (!update || any_changed(&old, &new, granted, lengthof(granted)))
 		check_row_grants(&new, name);
-	if (!restored &&
-		(!update || changed(&old, &new, "statement") ||
-		 changed(&old, &new, "value_type") ||
-		 changed(&old, &new, "key_type") ||
-		 changed(&old, &new, "output_topic") ||
-		 changed(&old, &new, "owner") ||
-		 changed(&old, &new, "setup") ||
-		 changed(&old, &new, "search_path")))
+	if (!update || any_changed(&old, &new, planned, lengthof(planned)))
 	{
-		char	   *search_path = row_text(&new, "search_path");
-
-		if (search_path == NULL)
-		{
-			int			column = SPI_fnumber(new.desc, "search_path");
-			Datum		value;
-			bool		isnull = false;
-
-			search_path = pstrdup(GetConfigOption("search_path", false, false));
-			value = CStringGetTextDatum(search_path);
-			result = heap_modify_tuple_by_cols(new.tuple, new.desc, 1,
-											   &column, &value, &isnull);
-		}
-		check_statement(&new, name, search_path);
+		settle_search_path(&new);
+		check_statement(&new, name, row_text(&new, "search_path"));
 	}
-	return PointerGetDatum(result);
+	return PointerGetDatum(new.tuple);
 }
 
 /* A column as text; NULL for null. */
@@ -140,6 +128,16 @@ row_oid(const Row *row, const char *column)
 	return isnull ? InvalidOid : DatumGetObjectId(value);
 }
 
+static void
+row_set(Row *row, const char *column, Datum value)
+{
+	int			number = SPI_fnumber(row->desc, column);
+	bool		isnull = false;
+
+	row->tuple = heap_modify_tuple_by_cols(row->tuple, row->desc, 1, &number,
+										   &value, &isnull);
+}
+
 static bool
 changed(const Row *old, const Row *new, const char *column)
 {
@@ -149,6 +147,17 @@ changed(const Row *old, const Row *new, const char *column)
 	if (a == NULL || b == NULL)
 		return a != b;
 	return strcmp(a, b) != 0;
+}
+
+static bool
+any_changed(const Row *old, const Row *new, const char *const *columns, int n)
+{
+	for (int i = 0; i < n; i++)
+	{
+		if (changed(old, new, columns[i]))
+			return true;
+	}
+	return false;
 }
 
 /*
@@ -275,17 +284,22 @@ static void
 settle_start(Row *row, const char *name)
 {
 	char	   *start = row_text(row, "start_at");
-	int			column = SPI_fnumber(row->desc, "start_at");
-	bool		isnull = false;
-	Datum		value;
 
 	if (start == NULL)
 		return;
-	value = CStringGetTextDatum(rc_time_place(start,
-											  psprintf("stream \"%s\" cannot start at", name),
-											  "earliest, latest or a timestamp."));
-	row->tuple = heap_modify_tuple_by_cols(row->tuple, row->desc, 1, &column,
-										   &value, &isnull);
+	start = rc_time_place(start,
+						  psprintf("stream \"%s\" cannot start at", name),
+						  "earliest, latest or a timestamp.");
+	row_set(row, "start_at", CStringGetTextDatum(start));
+}
+
+/* Store the search_path of the caller with a statement that has none. */
+static void
+settle_search_path(Row *row)
+{
+	if (row_text(row, "search_path") == NULL)
+		row_set(row, "search_path",
+				CStringGetTextDatum(GetConfigOption("search_path", false, false)));
 }
 
 /*
@@ -299,17 +313,13 @@ static void
 settle_type(Row *row, const char *name, bool copied, bool restored)
 {
 	Oid			type = row_oid(row, "value_type");
-	int			column = SPI_fnumber(row->desc, "value_type");
-	Datum		value = ObjectIdGetDatum(InvalidOid);
-	bool		isnull = false;
 
 	if (row_text(row, "value_type") == NULL)
 		return;					/* the table's own check says it */
 	if (restored && !OidIsValid(type))
 		return;					/* the worker says it */
 	if (refuse_type(type, name, copied || (restored && !type_exists(type)) ? WARNING : ERROR))
-		row->tuple = heap_modify_tuple_by_cols(row->tuple, row->desc, 1,
-											   &column, &value, &isnull);
+		row_set(row, "value_type", ObjectIdGetDatum(InvalidOid));
 }
 
 static bool

@@ -49,7 +49,7 @@ rc_stream_state_set(const char *stream, const char *state, const char *detail)
 
 /*
  * Say that a stream runs.  What it said of a gap while running stays; what it
- * waited for does not.  One that has failed stays failed until it is "cured":
+ * waited for does not.  One that has failed stays failed until it has "recovered":
  * that its worker has started says nothing, and would end the backoff.
  */
 void
