@@ -69,6 +69,7 @@ static void check_caller(Oid oid, Oid reader);
 static Oid	own_function(const char *name, int nargs, const Oid *types);
 static Datum call_as_reader(FunctionCallInfo fcinfo, const Tables *tables,
 							int nargs, const Oid *types, const Datum *args);
+static void want_tuplestore(Node *resultinfo, const char *function);
 static Datum invoke_foreign(FunctionCallInfo call);
 static Datum search_vector(void);
 static Datum search_words(text * query);
@@ -290,7 +291,6 @@ call_as_reader(FunctionCallInfo fcinfo, const Tables *tables, int nargs,
 			   const Oid *types, const Datum *args)
 {
 	char	   *name = get_func_name(fcinfo->flinfo->fn_oid);
-	ReturnSetInfo *set = (ReturnSetInfo *) fcinfo->resultinfo;
 	FmgrInfo	flinfo;
 	Datum		result;
 	Oid			user;
@@ -300,15 +300,8 @@ call_as_reader(FunctionCallInfo fcinfo, const Tables *tables, int nargs,
 	LOCAL_FCINFO(call, MOST_ARGS);
 
 	Assert(nargs <= MOST_ARGS);
-	if (set != NULL)
-	{
-		if (!IsA(set, ReturnSetInfo) || !(set->allowedModes & SFRM_Materialize))
-			ereport(ERROR,
-					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("%s() must be called where a set is accepted", name)));
-		set->allowedModes = SFRM_Materialize | SFRM_Materialize_Preferred |
-			(set->allowedModes & SFRM_Materialize_Random);
-	}
+	if (fcinfo->resultinfo != NULL)
+		want_tuplestore(fcinfo->resultinfo, name);
 	if (strncmp(name, "rc_", 3) == 0)
 		name += 3;
 	fmgr_info(own_function(psprintf("%s_as_owner", name), nargs, types), &flinfo);
@@ -341,6 +334,21 @@ call_as_reader(FunctionCallInfo fcinfo, const Tables *tables, int nargs,
 	SetUserIdAndSecContext(user, context);
 	fcinfo->isnull = call->isnull;
 	return result;
+}
+
+/* Have a set returned as a tuplestore. */
+static void
+want_tuplestore(Node *resultinfo, const char *function)
+{
+	ReturnSetInfo *set = (ReturnSetInfo *) resultinfo;
+
+	if (!IsA(set, ReturnSetInfo) || !(set->allowedModes & SFRM_Materialize))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("%s() must be called where a set is accepted",
+						function)));
+	set->allowedModes = SFRM_Materialize | SFRM_Materialize_Preferred |
+		(set->allowedModes & SFRM_Materialize_Random);
 }
 
 /*

@@ -350,7 +350,7 @@ check_alive(int64 run)
 }
 
 /*
- * Say how far a run is, if it has come further than "told"; returns how far
+ * Say how far a run is, if it has come further than "reported"; returns how far
  * that is.
  */
 static int64

@@ -31,8 +31,11 @@ static bool join(RcWorkerRequest *request, int64 *run);
 
 /*
  * Run the source and wait for the end; returns the run's id, whose row can be
- * read by rc_run_tuple().  Raises the run's error when it fails; the
- * errors of DESIGN part 3 when it cannot work from here.
+ * read by rc_run_tuple().  Raises the run's error when it fails.
+ *
+ * Errors, where it cannot work from here: 25006 in a read-only transaction or
+ * during recovery, 42704 for a source that does not exist, 42501 for one of
+ * another role, 55006 where this transaction has changed it.
  */
 int64
 rc_sync(const char *name, bool full_sync)

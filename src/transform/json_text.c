@@ -14,6 +14,8 @@
 
 #include "transform/json_line.h"
 
+static const char *copy_escape(const char *escape, const char *end, char **to);
+
 /*
  * Read the four hexadecimal digits of an escape; false if there are none
  * before the end of the text.
@@ -77,51 +79,56 @@ rc_json_string(const char *value, int len)
 
 	while (value < end)
 	{
-		pg_wchar	code;
-		pg_wchar	low;
-
-		if (*value != '\\')
-		{
+		if (*value == '\\')
+			value = copy_escape(value + 1, end, &to);
+		else
 			*to++ = *value++;
-			continue;
-		}
-		value += 2;
-		switch (value[-1])
-		{
-			case 'b':
-				*to++ = '\b';
-				break;
-			case 'f':
-				*to++ = '\f';
-				break;
-			case 'n':
-				*to++ = '\n';
-				break;
-			case 'r':
-				*to++ = '\r';
-				break;
-			case 't':
-				*to++ = '\t';
-				break;
-			case 'u':
-				(void) rc_json_hex4(value, end, &code);
-				value += 4;
-				if (is_utf16_surrogate_first(code) &&
-					rc_json_hex4(value + 2, end, &low))
-				{
-					code = surrogate_pair_to_codepoint(code, low);
-					value += 6;
-				}
-				unicode_to_utf8(code, (unsigned char *) to);
-				to += pg_encoding_mblen(PG_UTF8, to);
-				break;
-			default:
-				*to++ = value[-1];
-				break;
-		}
 	}
 	*to = '\0';
 	return str;
+}
+
+/* What an escape stands for; "escape" is behind the backslash.  Returns its end. */
+static const char *
+copy_escape(const char *escape, const char *end, char **to)
+{
+	pg_wchar	code;
+	pg_wchar	low;
+
+	switch (*escape++)
+	{
+		case 'b':
+			*(*to)++ = '\b';
+			break;
+		case 'f':
+			*(*to)++ = '\f';
+			break;
+		case 'n':
+			*(*to)++ = '\n';
+			break;
+		case 'r':
+			*(*to)++ = '\r';
+			break;
+		case 't':
+			*(*to)++ = '\t';
+			break;
+		case 'u':
+			(void) rc_json_hex4(escape, end, &code);
+			escape += 4;
+			if (is_utf16_surrogate_first(code) &&
+				rc_json_hex4(escape + 2, end, &low))
+			{
+				code = surrogate_pair_to_codepoint(code, low);
+				escape += 6;
+			}
+			unicode_to_utf8(code, (unsigned char *) *to);
+			*to += pg_encoding_mblen(PG_UTF8, *to);
+			break;
+		default:
+			*(*to)++ = escape[-1];
+			break;
+	}
+	return escape;
 }
 
 /*

@@ -25,6 +25,11 @@ static const RcTransform transforms[] = {
 
 static const char *check_line(const char *line, size_t len,
 							  RcJsonMembers *members);
+static char *read_cursor(const RcJsonMembers *members, const char *field);
+static const char *make_value(const char *line, size_t len,
+							  const RcJsonMembers *members,
+							  const RcTransformOptions *options,
+							  RcTransformed *result);
 
 /*
  * The transform of that name.
@@ -88,34 +93,10 @@ rc_transform(const char *line, size_t len, const RcTransformOptions *options,
 		return members.flaw;
 
 	if (options->cursor_field != NULL)
-	{
-		const RcJsonMember *member = rc_json_member(&members,
-													options->cursor_field);
-
-		if (member != NULL)
-			result.cursor = rc_json_scalar(member->value, member->value_len);
-		if (result.cursor != NULL && result.cursor[0] == '\0')
-			result.cursor = NULL;
-	}
-
-	if (transform->convert)
-	{
-		RcJsonSink	json;
-
-		rc_json_sink_begin(&json, len + 1024);
-		error = transform->convert(line, len, &members, options, &json.sink,
-								   &result);
-		if (error != NULL)
-			return error;
-		rc_json_sink_end(&json);
-		result.value = json.out.data;
-		result.value_len = json.out.len;
-	}
-	else
-	{
-		result.value = pnstrdup(line, len);
-		result.value_len = len;
-	}
+		result.cursor = read_cursor(&members, options->cursor_field);
+	error = make_value(line, len, &members, options, &result);
+	if (error != NULL)
+		return error;
 	*out = result;
 	return NULL;
 }
@@ -138,6 +119,43 @@ check_line(const char *line, size_t len, RcJsonMembers *members)
 	if (error == NULL && members->kind != '{')
 		error = "JSON value is not an object";
 	return error;
+}
+
+/* The text of the cursor field; NULL if it has none. */
+static char *
+read_cursor(const RcJsonMembers *members, const char *field)
+{
+	const RcJsonMember *member = rc_json_member(members, field);
+	char	   *cursor = NULL;
+
+	if (member != NULL)
+		cursor = rc_json_scalar(member->value, member->value_len);
+	return cursor != NULL && cursor[0] != '\0' ? cursor : NULL;
+}
+
+/* The value: the line itself, or what the transform makes of it. */
+static const char *
+make_value(const char *line, size_t len, const RcJsonMembers *members,
+		   const RcTransformOptions *options, RcTransformed *result)
+{
+	const RcTransform *transform = options->transform;
+	RcJsonSink	json;
+	const char *error;
+
+	if (transform->convert == NULL)
+	{
+		result->value = pnstrdup(line, len);
+		result->value_len = len;
+		return NULL;
+	}
+	rc_json_sink_begin(&json, len + 1024);
+	error = transform->convert(line, len, members, options, &json.sink, result);
+	if (error != NULL)
+		return error;
+	rc_json_sink_end(&json);
+	result->value = json.out.data;
+	result->value_len = json.out.len;
+	return NULL;
 }
 
 /*
