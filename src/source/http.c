@@ -34,6 +34,7 @@ static void start_library(void);
 static void release_at_exit(int code, Datum arg);
 static void release(void *arg);
 static void configure(RcHttp *http);
+static void finish(RcHttp *http);
 static char *copy_unread(RcHttp *http, size_t max, size_t *len);
 
 /*
@@ -109,7 +110,7 @@ rc_http_get(RcHttp *http, const char *url)
 		char	   *target;
 		size_t		len;
 
-		rc_http_finish(http);
+		finish(http);
 		rc_http_show_url(http, url);
 		rc_http_start(http, url);
 		while (!http->headers_done && !http->done)
@@ -239,8 +240,8 @@ rc_http_read_start(RcHttp *http, size_t max, size_t *len)
  * End the request, if there is one.  The connection can be used again if the
  * body had been read to its end; else it is closed.
  */
-void
-rc_http_finish(RcHttp *http)
+static void
+finish(RcHttp *http)
 {
 	if (http->active)
 	{
@@ -345,7 +346,7 @@ release(void *arg)
 		}
 	}
 
-	rc_http_finish(http);
+	finish(http);
 	rc_http_block_signals(&save);
 	if (http->easy != NULL)
 		curl_easy_cleanup(http->easy);

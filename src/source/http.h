@@ -34,7 +34,6 @@ extern bool rc_http_read_line(RcHttp *http, char **line, size_t *len);
 extern bool rc_http_half_line(const RcHttp *http);
 extern char *rc_http_read_all(RcHttp *http, size_t limit, size_t *len);
 extern char *rc_http_read_start(RcHttp *http, size_t max, size_t *len);
-extern void rc_http_finish(RcHttp *http);
 extern TimestampTz rc_http_parse_time(const char *text);
 extern char *rc_http_printable(const char *text, size_t len);
 

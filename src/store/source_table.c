@@ -34,11 +34,9 @@ rc_source_load(const char *name)
 	rows = rc_query("SELECT s.url, s.dataset, s.filter, s.key_field,"
 					" s.cursor_field, s.transform, s.fold_accents, s.topic,"
 					" s.partitions, s.replication, s.stream,"
-					" (extract(epoch FROM s.poll_interval) * 1000)::int8,"
 					" s.retries,"
 					" (extract(epoch FROM s.retry_delay) * 1000)::int8,"
-					" s.paused, s.owner, "
-					RC_ROW_VERSION("s") ", k.oid"
+					" s.owner, k.oid"
 					" FROM rappel_conso.source s LEFT JOIN rappel_conso.known_role k"
 					" ON k.name = s.owner WHERE s.name = $1", &params);
 	if (rows == 1)
@@ -54,13 +52,10 @@ rc_source_load(const char *name)
 		source->partitions = (int) rc_column_int8(0, 9, 1);
 		source->replication = (int) rc_column_int8(0, 10, -1);
 		source->stream = rc_column_text(0, 11);
-		source->poll_interval_ms = rc_column_int8(0, 12, 0);
-		source->retries = (int) rc_column_int8(0, 13, 0);
-		source->retry_delay_ms = rc_column_int8(0, 14, 0);
-		source->paused = rc_column_bool(0, 15);
-		source->owner_name = rc_column_text(0, 16);
-		source->version = rc_column_text(0, 17);
-		known = rc_column_int8(0, 18, -1);
+		source->retries = (int) rc_column_int8(0, 12, 0);
+		source->retry_delay_ms = rc_column_int8(0, 13, 0);
+		source->owner_name = rc_column_text(0, 14);
+		known = rc_column_int8(0, 15, -1);
 	}
 	rc_query_end(&scope);
 	if (rows != 1)

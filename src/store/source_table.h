@@ -26,13 +26,10 @@ typedef struct RcSource
 	int			partitions;
 	int			replication;
 	char	   *stream;			/* NULL if none */
-	int64		poll_interval_ms;	/* 0: only on demand */
 	int			retries;
 	int64		retry_delay_ms;
-	bool		paused;
 	char	   *owner_name;
 	Oid			owner;			/* InvalidOid: the name means no role now */
-	char	   *version;
 } RcSource;
 
 extern RcSource *rc_source_load(const char *name);

@@ -215,38 +215,31 @@ rc_stream_retry_denied(void)
 }
 
 /*
- * Write down that a stream has failed; returns the seconds until it may be
- * tried again: 1, doubled with each failure in a row, at most 300; 30 for what a
- * file says, which is mended without our being told.
+ * Write down that a stream has failed.  It is tried again after 1 s, doubled
+ * with each failure in a row, at most 300 s; after 30 s for what a file says,
+ * which is mended without our being told.
  */
-int
+void
 rc_stream_fail(const char *stream, const ErrorData *error)
 {
-	RcQueryScope scope;
 	RcParams	params = {0};
-	int			seconds = 0;
 
 	rc_param_text(&params, stream);
 	rc_param_error(&params, error);
-	rc_query_begin(&scope);
-	if (rc_query("INSERT INTO rappel_conso.stream_state AS t (stream, state,"
-				 " failures, retry_at, last_error_at, sqlstate, error,"
-				 " error_detail, hint, context)"
-				 " SELECT s.name, 'failed', 1,"
-				 " pg_catalog.clock_timestamp() + '1 second',"
-				 " pg_catalog.clock_timestamp(), $2, $3, $4, $5, $6"
-				 " FROM rappel_conso.stream s WHERE s.name = $1"
-				 " ON CONFLICT (stream) DO UPDATE SET state = 'failed',"
-				 " detail = NULL, failures = t.failures + 1,"
-				 " retry_at = pg_catalog.clock_timestamp() +"
-				 "  least(" MOST_SECONDS ", 2 ^ least(t.failures, 9)) * '1 second'::interval,"
-				 " last_error_at = EXCLUDED.last_error_at, sqlstate = $2,"
-				 " error = $3, error_detail = $4, hint = $5, context = $6"
-				 " RETURNING least(" MOST_SECONDS ", 2 ^ least(t.failures - 1, 9))::int4",
-				 &params) == 1)
-		seconds = (int) rc_column_int8(0, 1, 1);
-	rc_query_end(&scope);
-	return seconds;
+	rc_execute("INSERT INTO rappel_conso.stream_state AS t (stream, state,"
+			   " failures, retry_at, last_error_at, sqlstate, error,"
+			   " error_detail, hint, context)"
+			   " SELECT s.name, 'failed', 1,"
+			   " pg_catalog.clock_timestamp() + '1 second',"
+			   " pg_catalog.clock_timestamp(), $2, $3, $4, $5, $6"
+			   " FROM rappel_conso.stream s WHERE s.name = $1"
+			   " ON CONFLICT (stream) DO UPDATE SET state = 'failed',"
+			   " detail = NULL, failures = t.failures + 1,"
+			   " retry_at = pg_catalog.clock_timestamp() +"
+			   "  least(" MOST_SECONDS ", 2 ^ least(t.failures, 9)) * '1 second'::interval,"
+			   " last_error_at = EXCLUDED.last_error_at, sqlstate = $2,"
+			   " error = $3, error_detail = $4, hint = $5, context = $6",
+			   &params);
 }
 
 /*

@@ -36,7 +36,7 @@ extern void rc_stream_begin(const char *stream);
 extern void rc_stream_run(const char *stream, bool recovered);
 extern void rc_stream_wait(const char *stream, const ErrorData *error);
 extern bool rc_stream_unproven(const char *stream);
-extern int	rc_stream_fail(const char *stream, const ErrorData *error);
+extern void rc_stream_fail(const char *stream, const ErrorData *error);
 extern bool rc_stream_retry(const char *stream);
 extern RcStreamError *rc_stream_trouble(const char *stream,
 										TimestampTz since);

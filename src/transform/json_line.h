@@ -51,7 +51,6 @@ extern const char *rc_json_scan(const char *str, size_t len,
 extern const RcJsonMember *rc_json_member(const RcJsonMembers *members,
 										  const char *name);
 extern bool rc_json_hex4(const char *s, const char *end, pg_wchar *code);
-extern char *rc_json_string(const char *value, int len);
 extern char *rc_json_scalar(const char *value, int len);
 extern void rc_json_write_string(StringInfo out, const char *str, size_t len);
 

@@ -14,6 +14,7 @@
 
 #include "transform/json_line.h"
 
+static char *read_string(const char *value, int len);
 static const char *copy_escape(const char *escape, const char *end, char **to);
 
 /*
@@ -58,7 +59,7 @@ rc_json_member(const RcJsonMembers *members, const char *name)
 		if (member->name_len == len && memcmp(member->name, name, len) == 0)
 			return member;
 		if (memchr(member->name, '\\', member->name_len) != NULL &&
-			strcmp(rc_json_string(member->name, member->name_len), name) == 0)
+			strcmp(read_string(member->name, member->name_len), name) == 0)
 			return member;
 	}
 	return NULL;
@@ -70,8 +71,8 @@ rc_json_member(const RcJsonMembers *members, const char *name)
  *
  * The string must have passed rc_json_scan.
  */
-char *
-rc_json_string(const char *value, int len)
+static char *
+read_string(const char *value, int len)
 {
 	char	   *str = palloc(len + 1);
 	char	   *to = str;
@@ -141,7 +142,7 @@ rc_json_scalar(const char *value, int len)
 	switch (value[0])
 	{
 		case '"':
-			return rc_json_string(value + 1, len - 2);
+			return read_string(value + 1, len - 2);
 		case '{':
 		case '[':
 		case 'n':

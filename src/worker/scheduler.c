@@ -242,7 +242,7 @@ settle_child(const RcLostChild *child)
 	ErrorData  *error = child->error;
 
 	if (child->what.kind == RC_WORKER_STREAM)
-		(void) rc_stream_fail(child->what.name, error);
+		rc_stream_fail(child->what.name, error);
 	else if (child->what.kind == RC_WORKER_RUN &&
 			 !rc_error_is_transient(error->sqlerrcode))
 		rc_run_refuse(child->what.run, child->what.name, error);

@@ -258,7 +258,7 @@ refuse_owner(const RcStart *what)
 		error.hint = "Workers connect as the owner: give it LOGIN, or make another role the owner.";
 	}
 	if (error.message != NULL && stream)
-		(void) rc_stream_fail(what->name, &error);
+		rc_stream_fail(what->name, &error);
 	else if (error.message != NULL)
 		rc_run_refuse(what->run, what->name, &error);
 	rc_transaction_commit();
