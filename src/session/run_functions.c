@@ -147,7 +147,7 @@ rc_wait(PG_FUNCTION_ARGS)
 	TimestampTz deadline = 0;
 	int64		reported = 0;
 	uint32		polls = 0;
-	MemoryContext look;
+	MemoryContext poll_context;
 	MemoryContext old;
 	RcWorkerRequest request = {0};
 
@@ -157,9 +157,9 @@ rc_wait(PG_FUNCTION_ARGS)
 		deadline = rc_deadline(PG_GETARG_DATUM(1), "rc_wait()");
 	prepare_wait(&request, run);
 	check_committed(run);
-	look = AllocSetContextCreate(CurrentMemoryContext, "rappel_conso look",
-								 ALLOCSET_SMALL_SIZES);
-	old = MemoryContextSwitchTo(look);
+	poll_context = AllocSetContextCreate(CurrentMemoryContext, "rappel_conso wait",
+										 ALLOCSET_SMALL_SIZES);
+	old = MemoryContextSwitchTo(poll_context);
 	rc_lock_mark(RC_WORKER_RUN, request.args.name, false);
 	while (!has_ended(load_run(run)))
 	{
@@ -175,11 +175,11 @@ rc_wait(PG_FUNCTION_ARGS)
 					 errmsg("run %lld did not end in time", (long long) run),
 					 errdetail("It goes on; only the wait for it has ended.")));
 		rc_wait_latch(POLL_INTERVAL_MS, RC_WAIT_RUN);
-		MemoryContextReset(look);
+		MemoryContextReset(poll_context);
 	}
 	rc_lock_unmark(RC_WORKER_RUN, request.args.name, false);
 	MemoryContextSwitchTo(old);
-	MemoryContextDelete(look);
+	MemoryContextDelete(poll_context);
 	if (!rc_sync_outcome(run))
 		ereport(ERROR,
 				(errcode(ERRCODE_QUERY_CANCELED),

@@ -280,10 +280,10 @@ check_deadline(const RcWorkerRequest *request)
 void
 rc_worker_request_check_blocked(RcWorkerRequest *request)
 {
-	MemoryContext look = AllocSetContextCreate(CurrentMemoryContext,
-											   "rappel_conso look",
-											   ALLOCSET_SMALL_SIZES);
-	MemoryContext old = MemoryContextSwitchTo(look);
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
+												  "rappel_conso blockers",
+												  ALLOCSET_SMALL_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
 	RcStream   *stream = request->stream ? rc_stream_load(request->stream) : NULL;
 	List	   *pids = NIL;
 	bool		blocked;
@@ -298,7 +298,7 @@ rc_worker_request_check_blocked(RcWorkerRequest *request)
 											stream->name, i));
 	blocked = rc_waits_for_us(pids, &prepared);
 	MemoryContextSwitchTo(old);
-	MemoryContextDelete(look);
+	MemoryContextDelete(context);
 	if (blocked)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),

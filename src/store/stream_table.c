@@ -132,6 +132,20 @@ rc_stream_keep(const char *name)
 					  " FOR KEY SHARE", &params) == 1;
 }
 
+/* Whether it is one of the topics that the stream reads. */
+bool
+rc_stream_reads(const RcStream *stream, const char *topic)
+{
+	ListCell   *lc;
+
+	foreach(lc, stream->topics)
+	{
+		if (strcmp((const char *) lfirst(lc), topic) == 0)
+			return true;
+	}
+	return false;
+}
+
 /* The streams that are not paused: a List of RcStreamWorkers. */
 List *
 rc_streams_unpaused(void)

@@ -51,6 +51,7 @@ extern RcStream *rc_stream_load(const char *name);
 extern TransactionId rc_stream_xmin(const char *name);
 extern void rc_stream_lock(const char *name);
 extern bool rc_stream_keep(const char *name);
+extern bool rc_stream_reads(const RcStream *stream, const char *topic);
 extern List *rc_streams_unpaused(void);
 extern List *rc_stream_versions(void);
 extern void rc_stream_settle_types(void);

@@ -99,7 +99,7 @@ drain_to(RcStreamConsumer *consumer, RcStream *stream, List *end_offsets)
 {
 	MemoryContext context = CurrentMemoryContext;
 	MemoryContext poll_context = AllocSetContextCreate(context,
-													   "rappel_conso look",
+													   "rappel_conso drain",
 													   ALLOCSET_DEFAULT_SIZES);
 	RcCounts	counts = {0};
 	int			polls = 0;
@@ -150,12 +150,8 @@ check_still_read(const char *name, List *end_offsets)
 	foreach(lc, end_offsets)
 	{
 		const RcEndOffset *end = (const RcEndOffset *) lfirst(lc);
-		bool		read = false;
-		ListCell   *topic;
 
-		foreach(topic, stream->topics)
-			read |= strcmp((char *) lfirst(topic), end->topic) == 0;
-		if (!read)
+		if (!rc_stream_reads(stream, end->topic))
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					 errmsg("stream \"%s\" does not read topic \"%s\" any more",

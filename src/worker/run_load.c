@@ -247,18 +247,13 @@ raise_stream_error(RcRun *run, const RcStream *stream, const Wait *wait)
 static void
 check_topics(const RcRun *run, const RcStream *stream)
 {
-	ListCell   *lc;
-
-	foreach(lc, stream->topics)
-	{
-		if (strcmp((char *) lfirst(lc), run->source->topic) == 0)
-			return;
-	}
-	ereport(ERROR,
-			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("stream \"%s\" does not read topic \"%s\" of source \"%s\"",
-					run->stream->name, run->source->topic, run->source->name),
-			 errhint("Add the topic to the stream's column \"topics\", or set the source's column \"stream\" to null.")));
+	if (!rc_stream_reads(stream, run->source->topic))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("stream \"%s\" does not read topic \"%s\" of source \"%s\"",
+						run->stream->name, run->source->topic,
+						run->source->name),
+				 errhint("Add the topic to the stream's column \"topics\", or set the source's column \"stream\" to null.")));
 }
 
 /* Whether we can do the stream's work: we are connected as its owner. */

@@ -121,7 +121,7 @@ load_run(const RcWorkerArgs *args)
 	RcRun	   *run = palloc0(sizeof(RcRun));
 
 	run->context = context;
-	run->batch_context = AllocSetContextCreate(context, "rappel_conso batch",
+	run->batch_context = AllocSetContextCreate(context, "rappel_conso run batch",
 											   ALLOCSET_DEFAULT_SIZES);
 	run->full_sync = args->full_sync;
 

@@ -74,7 +74,7 @@ rc_consumption_open(RcStreamConsumer *consumer, const char *name, int number,
 	c = palloc0(sizeof(RcConsumption));
 	c->consumer = consumer;
 	c->context = context;
-	c->batch_context = AllocSetContextCreate(context, "rappel_conso batch",
+	c->batch_context = AllocSetContextCreate(context, "rappel_conso stream batch",
 											 ALLOCSET_DEFAULT_SIZES);
 	c->number = number;
 	consumer->current = c;

@@ -22,12 +22,11 @@
 
 static void check_definition(RcConsumption *c);
 static int	count_partitions(RcConsumption *c, const char *topic);
-static int	count_known(RcConsumption *c, const char *topic);
+static int	count_known(List *offsets, const char *topic);
 static bool is_ours(RcConsumption *c, int partition);
 static RcOffset *find_offset(List *offsets, const char *topic, int partition);
 static bool add_topics(RcConsumption *c);
 static bool choose_offsets(RcConsumption *c);
-static bool reads_topic(const RcConsumption *c, const char *topic);
 static bool add_topic(RcConsumption *c, List *offsets, const char *topic);
 static void write_starts(RcConsumption *c, List *offsets, const char *topic,
 						 const int64 *starts, int n);
@@ -107,26 +106,14 @@ choose_offsets(RcConsumption *c)
 	{
 		RcOffset   *offset = (RcOffset *) lfirst(lc);
 
-		if (!reads_topic(c, offset->topic) || !is_ours(c, offset->partition) ||
+		if (!rc_stream_reads(c->stream, offset->topic) ||
+			!is_ours(c, offset->partition) ||
 			offset->partition >= count_partitions(c, offset->topic))
 			continue;
 		c->stale |= offset->seek_to != NULL;
 		c->offsets[c->n++] = *offset;
 	}
 	return !c->stale;
-}
-
-static bool
-reads_topic(const RcConsumption *c, const char *topic)
-{
-	ListCell   *lc;
-
-	foreach(lc, c->stream->topics)
-	{
-		if (strcmp((char *) lfirst(lc), topic) == 0)
-			return true;
-	}
-	return false;
 }
 
 /* Rates are counted from the start of the worker. */
@@ -191,12 +178,9 @@ add_topic(RcConsumption *c, List *offsets, const char *topic)
 {
 	int			n = count_partitions(c, topic);
 	int64	   *starts = palloc(sizeof(int64) * (n + 1));
-	bool		known = false;
+	bool		known = count_known(offsets, topic) > 0;
 	bool		any = false;
-	ListCell   *lc;
 
-	foreach(lc, offsets)
-		known |= strcmp(((RcOffset *) lfirst(lc))->topic, topic) == 0;
 	for (int p = 0; p < n; p++)
 	{
 		RcOffset   *offset = find_offset(offsets, topic, p);
@@ -318,19 +302,19 @@ rc_partitions_changed(RcConsumption *c)
 			ours += is_ours(c, p) ? 1 : 0;
 		for (int i = 0; i < c->n; i++)
 			assigned += strcmp(c->offsets[i].topic, topic) == 0 ? 1 : 0;
-		if (ours != assigned || (c->number == 0 && n > count_known(c, topic)))
+		if (ours != assigned || (c->number == 0 && n > count_known(c->known, topic)))
 			return true;
 	}
 	return false;
 }
 
 static int
-count_known(RcConsumption *c, const char *topic)
+count_known(List *offsets, const char *topic)
 {
 	int			known = 0;
 	ListCell   *lc;
 
-	foreach(lc, c->known)
+	foreach(lc, offsets)
 		known += strcmp(((RcOffset *) lfirst(lc))->topic, topic) == 0 ? 1 : 0;
 	return known;
 }

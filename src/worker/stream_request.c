@@ -24,7 +24,7 @@ rc_request_begin(RcWorkerArgs *args, RcWorkerKind kind)
 	rc_cancel_ends_worker = true;
 	rc_worker_connect(args, kind);
 	rc_share_check();
-	context = AllocSetContextCreate(TopMemoryContext, "rappel_conso verb",
+	context = AllocSetContextCreate(TopMemoryContext, "rappel_conso request",
 									ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(context);
 	rc_statement_expect();
