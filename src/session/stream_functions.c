@@ -98,7 +98,6 @@ read_place(char *part, const RcStream *stream, RcSeekOffsets *places)
 	char	   *topic = NULL;
 	int64		numbers[2];
 	int			n = places->n;
-	ListCell   *lc;
 
 	if (offset == NULL)
 		return false;
@@ -107,12 +106,8 @@ read_place(char *part, const RcStream *stream, RcSeekOffsets *places)
 	if (partition != NULL)
 	{
 		*partition++ = '\0';
-		foreach(lc, stream->topics)
-		{
-			if (strcmp((char *) lfirst(lc), part) == 0)
-				topic = part;
-		}
-		if (topic == NULL)
+		topic = part;
+		if (!rc_stream_reads(stream, topic))
 			return false;
 	}
 	else

@@ -11,9 +11,6 @@
 #include "record.h"
 #include "store/source_table.h"
 
-/* A record that full passes miss for so long is withdrawn. */
-#define RC_MISSING_TIME "'1 hour'::interval"
-
 /* What is remembered of a record, and what to do with it. */
 typedef struct RcKnownRecord
 {
@@ -46,10 +43,7 @@ typedef enum RcCountOf
 	RC_COUNT_MISSING			/* from the newest full pass */
 } RcCountOf;
 
-typedef struct RcSeen RcSeen;
-
-extern RcSeen *rc_seen_begin(void);
-extern void rc_seen_add(RcSeen *seen, const RcRecord *records, int n);
+extern bool rc_can_know(const RcRecord *record);
 extern void rc_known_records_compare(const RcSource *source,
 									 const char *destination,
 									 const RcRecord *records, RcKnownRecord *memory,
@@ -68,11 +62,5 @@ extern bool rc_known_records_at_most(const RcSource *source,
 									 const char *destination, int64 most);
 extern int64 rc_known_records_count(const RcSource *source,
 									const char *destination, RcCountOf what);
-extern int64 rc_known_records_note_missing(const RcSource *source,
-										   const char *destination, RcSeen *seen);
-extern RcRecord *rc_known_records_missing(const RcSource *source,
-										  const char *destination,
-										  const RcRecord *after, int limit,
-										  int *n);
 
 #endif							/* RC_SOURCE_RECORD_H */

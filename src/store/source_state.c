@@ -15,7 +15,7 @@
 
 #include "store/known_role.h"
 #include "store/query.h"
-#include "store/source_record.h"
+#include "store/source_missing.h"
 #include "store/source_table.h"
 #include "store/stream_table.h"
 

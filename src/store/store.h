@@ -30,6 +30,7 @@
 #include "store/republish.h"
 #include "store/run_request.h"
 #include "store/run_table.h"
+#include "store/source_missing.h"
 #include "store/source_record.h"
 #include "store/source_state.h"
 #include "store/source_table.h"
