@@ -64,7 +64,8 @@ rc_consumer_has_more(RcKafka *kafka)
  * read it, XX001 for what cannot be decoded; others by rc_kafka_errcode().
  * After an error the caller assigns again, from its own offsets, before it
  * goes on: librdkafka tells each once only.
- * A broker that cannot be reached is not an error: see rc_kafka_connection_error().
+ * A broker that cannot be reached is not an error: see
+ * rc_kafka_connection_error().
  */
 int
 rc_consumer_fetch(RcKafka *kafka, RcRecord *records, int max, Size max_bytes)

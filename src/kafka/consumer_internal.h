@@ -5,8 +5,8 @@
  *
  *-------------------------------------------------------------------------
  */
-#ifndef RC_KAFKA_CONSUMER_H
-#define RC_KAFKA_CONSUMER_H
+#ifndef RC_CONSUMER_INTERNAL_H
+#define RC_CONSUMER_INTERNAL_H
 
 #include "kafka/kafka_internal.h"
 
@@ -52,4 +52,4 @@ struct RcConsumer
 
 extern void rc_consumer_drop_buffer(RcConsumer *consumer);
 
-#endif							/* RC_KAFKA_CONSUMER_H */
+#endif							/* RC_CONSUMER_INTERNAL_H */

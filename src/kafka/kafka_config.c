@@ -61,19 +61,18 @@ static const Property producer_properties[] = {
 };
 
 /*
- * What is read ahead is bounded (see kafka_internal.h); an answer holds 256 kB, and
- * 64 kB of a partition, or one larger batch.  That is not much, since it is
- * compressed: messages that compress a hundredfold, in 24 partitions, were
- * seen to take 147 MB with four times as much, 70 MB with these, at the same
- * speed.  (message.max.bytes does nothing here but allow fetch.max.bytes to be
- * less than its default.)
- * An idle broker answers after fetch.wait.max.ms, and everything else that it
- * is asked waits behind that.  max.poll.interval.ms does not matter without a
- * subscription, but costs nothing to put out of the way.  session.timeout.ms
- * is here only how long a commit waits for the group's coordinator to be
- * found, and the end of the client for that commit (rdkafka_cgrp.c,
- * rd_kafka_cgrp_defer_offset_commit): with the default a new cluster would
- * hold a process up for 45 s.
+ * What is read ahead is bounded (see kafka_internal.h); an answer holds 256
+ * kB, and 64 kB of a partition, or one larger batch.  That is not much, since
+ * it is compressed: messages that compress a hundredfold, in 24 partitions,
+ * were seen to take 147 MB with four times as much, 70 MB with these, at the
+ * same speed.  (message.max.bytes does nothing here but allow fetch.max.bytes
+ * to be less than its default.)  An idle broker answers after
+ * fetch.wait.max.ms, and everything else that it is asked waits behind that.
+ * max.poll.interval.ms does not matter without a subscription, but costs
+ * nothing to put out of the way.  session.timeout.ms is here only how long a
+ * commit waits for the group's coordinator to be found, and the end of the
+ * client for that commit (rdkafka_cgrp.c, rd_kafka_cgrp_defer_offset_commit):
+ * with the default a new cluster would hold a process up for 45 s.
  */
 static const Property consumer_properties[] = {
 	{"enable.auto.commit", "false"},
@@ -149,8 +148,9 @@ static bool key_in(const char *key, const char *const *keys);
  * group_id matters to a consumer only; NULL means the client id.  The result
  * belongs to the caller until rd_kafka_new() has taken it.
  *
- * Errors: 55000 if no broker is set, 22023 if one cannot be; F0000 for a line of the file that
- * librdkafka or we refuse, and whatever rc_config_file_read() raises.
+ * Errors: 55000 if no broker is set, 22023 if one cannot be; F0000 for a line
+ * of the file that librdkafka or we refuse, and whatever rc_config_file_read()
+ * raises.
  */
 rd_kafka_conf_t *
 rc_config_build(RcKafka *kafka, const char *client_id, const char *group_id)

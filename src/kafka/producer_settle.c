@@ -6,8 +6,8 @@
  * A broker accepts or refuses whole batches, so a record that it will not
  * have (too large for its topic, without a key in a compacted topic) takes
  * its neighbours down with it.  Which one it is is found by sending the batch
- * again in ever smaller parts.  What came after it in the same partition is sent
- * again, too: it reaches the topic twice, but in order.
+ * again in ever smaller parts.  What came after it in the same partition is
+ * sent again, too: it reaches the topic twice, but in order.
  *
  *-------------------------------------------------------------------------
  */

@@ -4,8 +4,9 @@
  *	  rc_publish() and rc_republish(): messages into the outbox, in the
  *	  caller's transaction.
  *
- * They need no network: src/worker/outbox_worker.c sends what has been committed.
- * A C symbol that a released install script names is never removed.
+ * They need no network: src/worker/outbox_worker.c sends what has been
+ * committed.  A C symbol that a released install script names is never
+ * removed.
  *
  *-------------------------------------------------------------------------
  */

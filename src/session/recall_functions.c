@@ -284,7 +284,8 @@ search_words(text * query)
 
 /*
  * Call the function that does the work of this one, with the rights of whoever
- * is to read the tables.  A set is returned in the way it does it: as a tuplestore.
+ * is to read the tables.  A set is returned in the way it does it: as a
+ * tuplestore.
  */
 static Datum
 call_as_reader(FunctionCallInfo fcinfo, const Tables *tables, int nargs,

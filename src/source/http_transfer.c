@@ -246,8 +246,8 @@ on_connected(void *arg, char *server_ip, char *client_ip, int server_port,
 }
 
 /*
- * Let a paused transfer go on; libcurl calls rc_http_on_body() from here with what it
- * has kept.
+ * Let a paused transfer go on; libcurl calls rc_http_on_body() from here with
+ * what it has kept.
  */
 static void
 resume(RcHttp *http)

@@ -5,7 +5,8 @@
  *	  and which topics wait.
  *
  * A message is deleted when Kafka has confirmed it, or in the transaction
- * that makes it a dead letter (outbox_dead_letter.c), never before: at least once.
+ * that makes it a dead letter (outbox_dead_letter.c), never before: at least
+ * once.
  *
  *-------------------------------------------------------------------------
  */
@@ -110,7 +111,7 @@ read_message(int row, RcMessageTake take, void *arg, bool *asked)
 		pfree(message);
 		return NULL;
 	}
-	old = MemoryContextSwitchTo(GetMemoryChunkContext(message));
+	old = MemoryContextSwitchTo(rc_query_result_context());
 	message->problem = rc_message_too_large(&message->size);
 	if (message->problem != NULL)
 		message->sqlstate = ERRCODE_PROGRAM_LIMIT_EXCEEDED;

@@ -156,8 +156,8 @@ rc_counts_add(RcCounts *to, const RcCounts *more)
 /*
  * Add to the counters of a run and of its task; a run that is gone is no
  * error, nor is one of an earlier source of that name.  Of streams only the
- * source's own one counts; "stream" is NULL for the run itself.  A run that awaited no stream has no task for what one
- * applies later: it is made then.
+ * source's own one counts; "stream" is NULL for the run itself.  A run that
+ * awaited no stream has no task for what one applies later: it is made then.
  *
  * The run's row is locked before that of the task, here as everywhere.
  */

@@ -34,7 +34,7 @@ struct RcSeen
 	int64		n;
 };
 
-/* Begin to collect keys, in the current context, for longer than the transaction. */
+/* Begin to collect keys, in the current context, for longer than a transaction. */
 RcSeen *
 rc_seen_begin(void)
 {

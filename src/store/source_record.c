@@ -44,8 +44,8 @@ static void compare(RcKnownRecord *now, const RcKnownRecord *before, RcSendPolic
  * With RC_SEND_EQUAL it is handed on if it is equal, too; with
  * RC_SEND_ALL also if it is older than what another run than this has
  * handed on, since the dataset may have gone back to it.  memory[i].write says
- * that there is something for rc_known_records_store().  Texts are in the current
- * context.
+ * that there is something for rc_known_records_store().  Texts are in the
+ * current context.
  */
 void
 rc_known_records_compare(const RcSource *source, const char *destination,
@@ -154,8 +154,8 @@ compare(RcKnownRecord *now, const RcKnownRecord *before, RcSendPolicy mode)
 
 /*
  * Before records that differ are published and, with fresh_too, those of new
- * keys: what was published last is not known until rc_known_records_store().  Publishing
- * cannot be undone, so a crash must not take this back, whatever
+ * keys: what was published last is not known until rc_known_records_store().
+ * Publishing cannot be undone, so a crash must not take this back, whatever
  * synchronous_commit is.
  */
 void

@@ -4,8 +4,8 @@
  *	  How far a source has been read for each destination: the cursor, the
  *	  fence around it, and what the API last said.
  *
- * It decides nothing: what is read is decided in src/worker/run_extract.c.  What
- * is remembered of single records is in source_record.c.
+ * It decides nothing: what is read is decided in src/worker/run_extract.c.
+ * What is remembered of single records is in source_record.c.
  *
  *-------------------------------------------------------------------------
  */

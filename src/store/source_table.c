@@ -3,8 +3,8 @@
  * source_table.c
  *	  Sources: rows of rappel_conso.source as structs.
  *
- * It reads only; what guards the rows when they are stored is in source_stream.c,
- * owner_check.c and in the install script.
+ * It reads only; what guards the rows when they are stored is in
+ * source_stream.c, owner_check.c and in the install script.
  *
  *-------------------------------------------------------------------------
  */

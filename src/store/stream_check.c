@@ -45,7 +45,7 @@ typedef struct Row
 	TupleDesc	desc;
 } Row;
 
-/* Columns that grants are asked of, and those that the statement is planned with. */
+/* Columns that need grants, and those that the statement is planned with. */
 static const char *const granted[] = {"topics", "output_topic", "owner"};
 static const char *const planned[] = {
 	"statement", "value_type", "key_type", "output_topic", "owner", "setup",

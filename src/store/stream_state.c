@@ -4,8 +4,8 @@
  *	  What the workers of each stream last said: that it runs, waits or has
  *	  failed, why, and when it is tried again.
  *
- * It decides nothing.  Writes only what differs, so that an idle stream costs no
- * WAL.
+ * It decides nothing.  Writes only what differs, so that an idle stream costs
+ * no WAL.
  *
  *-------------------------------------------------------------------------
  */
@@ -49,8 +49,9 @@ rc_stream_state_set(const char *stream, const char *state, const char *detail)
 
 /*
  * Say that a stream runs.  What it said of a gap while running stays; what it
- * waited for does not.  One that has failed stays failed until it has "recovered":
- * that its worker has started says nothing, and would end the backoff.
+ * waited for does not.  One that has failed stays failed until it has
+ * "recovered": that its worker has started says nothing, and would end the
+ * backoff.
  */
 void
 rc_stream_run(const char *stream, bool recovered)

@@ -3,9 +3,9 @@
  * stream_table.c
  *	  Streams: rows of rappel_conso.stream as structs.
  *
- * It writes nothing but what rc_stream_settle_types() says; what guards the rows
- * when they are stored is in stream_check.c, owner_check.c and in the install
- * script.
+ * It writes nothing but what rc_stream_settle_types() says; what guards the
+ * rows when they are stored is in stream_check.c, owner_check.c and in the
+ * install script.
  *
  *-------------------------------------------------------------------------
  */

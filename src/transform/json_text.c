@@ -89,7 +89,7 @@ read_string(const char *value, int len)
 	return str;
 }
 
-/* What an escape stands for; "escape" is behind the backslash.  Returns its end. */
+/* What an escape stands for, from behind its backslash; returns its end. */
 static const char *
 copy_escape(const char *escape, const char *end, char **to)
 {

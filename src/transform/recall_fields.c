@@ -109,9 +109,9 @@ rc_recall_field_name(RcRecallField field, RcRecallShape shape)
 /*
  * Find our fields among the children of the tree.
  *
- * These stand in the order of the members.  Of several with one name the last counts, as for jsonb.
- * Records have their fields in the order of ours, or nearly; so the search
- * goes on from the field found last.
+ * These stand in the order of the members.  Of several with one name the last
+ * counts, as for jsonb.  Records have their fields in the order of ours, or
+ * nearly; so the search goes on from the field found last.
  */
 void
 rc_recall_collect(RcRecall *recall, const cJSON *tree,

@@ -50,8 +50,9 @@ rc_transform_find(const char *name)
  * Make a record of one line of a source.
  *
  * Returns NULL when *out is filled, else why the line cannot become a record
- * (palloc'd or static); *out is then all but empty.  Everything in *out is palloc'd
- * in the current context, UTF-8, and null-terminated beside value_len.
+ * (palloc'd or static); *out is then all but empty.  Everything in *out is
+ * palloc'd in the current context, UTF-8, and null-terminated beside
+ * value_len.
  *
  * Where the transform converts nothing the value is the line without the white
  * space at its end, and the key the text of the key field; a number keeps its

@@ -36,7 +36,8 @@ typedef struct RcTransformed
 /*
  * Where the fields of a record go, in their order.  "name" is that of a column,
  * without a quote or backslash; "bytes" are a text, a time in ISO 8601, or a
- * number or any other JSON as it is written; nothing of a field that is missing.
+ * number or any other JSON as it is written; nothing of a field that is
+ * missing.
  */
 typedef struct RcFieldSink RcFieldSink;
 

@@ -51,7 +51,8 @@ static void note_topic(const RcOutboxTopic *found);
 static void note_damage(const char *error_text);
 
 /*
- * See which topics have messages.  Where that cannot be read, the caller aborts and calls rc_out_list_readable().
+ * See which topics have messages.  Where that cannot be read, the caller
+ * aborts and calls rc_out_list_readable().
  */
 void
 rc_out_list_topics(void)

@@ -10,8 +10,8 @@
  *
  *-------------------------------------------------------------------------
  */
-#ifndef RC_OUTBOX_H
-#define RC_OUTBOX_H
+#ifndef RC_OUTBOX_WORKER_H
+#define RC_OUTBOX_WORKER_H
 
 #include "kafka/kafka.h"
 #include "worker/worker.h"
@@ -195,4 +195,4 @@ extern int	rc_out_hand_over(RcPublisher *publisher, List *messages);
 extern bool rc_out_settle(int batch_limit, bool last);
 extern void rc_out_report_waiting(const char *error);
 
-#endif							/* RC_OUTBOX_H */
+#endif							/* RC_OUTBOX_WORKER_H */

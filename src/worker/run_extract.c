@@ -6,8 +6,8 @@
  *	  scan_line.c and dataset_scan.c.
  *
  * The cursor moves only over records that are safe: confirmed by their
- * destination, or committed in the same transaction.  No transaction is open while the
- * network is waited for.
+ * destination, or committed in the same transaction.  No transaction is open
+ * while the network is waited for.
  *
  *-------------------------------------------------------------------------
  */
@@ -347,7 +347,7 @@ day_after_tomorrow(void)
 					day->tm_mday);
 }
 
-/* Kind of a field that the dataset must have; "field" is its name for people. */
+/* Kind of a field that the dataset must have; "field" is its name in errors. */
 static RcFieldKind
 field_kind(RcRun *run, const char *utf8, const char *field, const char *column)
 {

@@ -145,8 +145,9 @@ add_left_behind(RcTopicDestination *topic)
 
 /*
  * A stream that will not get there is an error of the run: one that is gone,
- * paused or does not read the topic any more, and one that has not gone on for some time and said why.  What it
- * said of an earlier try is none: the cause may be cured.
+ * paused or does not read the topic any more, and one that has not gone on for
+ * some time and said why.  What it said of an earlier try is none: the cause
+ * may be cured.
  */
 static void
 check_stream(RcRun *run, bool worked, Wait *wait)

@@ -134,7 +134,10 @@ find_gone(void)
 	return gone;
 }
 
-/* Whoever can run a stream's statement: see cancel_users() in definition_triggers.c. */
+/*
+ * Whoever can run a stream's statement: see cancel_users() in
+ * definition_triggers.c.
+ */
 static void
 cancel_workers(const char *name, bool gone)
 {

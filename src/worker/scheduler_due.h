@@ -5,8 +5,8 @@
  *
  *-------------------------------------------------------------------------
  */
-#ifndef RC_DUE_H
-#define RC_DUE_H
+#ifndef RC_SCHEDULER_DUE_H
+#define RC_SCHEDULER_DUE_H
 
 #include "worker/worker_children.h"
 
@@ -36,4 +36,4 @@ extern int	rc_round_recover(void);
 /* scheduler_start.c */
 extern void rc_start_all(List *starts);
 
-#endif							/* RC_DUE_H */
+#endif							/* RC_SCHEDULER_DUE_H */

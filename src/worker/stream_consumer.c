@@ -136,7 +136,7 @@ apply_fetched(RcConsumption *c, RcRecord *records, int n, RcCounts *counts,
 	return done == n;
 }
 
-/* Whether the error that has ended rc_stream_consume() is one that waits for proof. */
+/* Whether the error that has ended rc_stream_consume() waits for proof. */
 bool
 rc_stream_undecided(const RcStreamConsumer *consumer)
 {

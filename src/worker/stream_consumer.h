@@ -5,8 +5,8 @@
  *
  *-------------------------------------------------------------------------
  */
-#ifndef RC_CONSUME_H
-#define RC_CONSUME_H
+#ifndef RC_STREAM_CONSUMER_H
+#define RC_STREAM_CONSUMER_H
 
 #include "worker/worker.h"
 
@@ -94,4 +94,4 @@ extern void rc_partitions_check_cluster(RcConsumption *c,
 extern int	rc_partitions_verify(RcConsumption *c, RcRecord *records, int n);
 extern void rc_partitions_recover(RcConsumption *c);
 
-#endif							/* RC_CONSUME_H */
+#endif							/* RC_STREAM_CONSUMER_H */

@@ -5,8 +5,8 @@
  *
  *-------------------------------------------------------------------------
  */
-#ifndef RC_CHILDREN_H
-#define RC_CHILDREN_H
+#ifndef RC_WORKER_CHILDREN_H
+#define RC_WORKER_CHILDREN_H
 
 #include "worker/worker_share.h"
 
@@ -36,4 +36,4 @@ extern char *rc_children_pids(void);
 extern void rc_children_add(RcShare *share);
 extern bool rc_children_make_room(const RcShare *share);
 
-#endif							/* RC_CHILDREN_H */
+#endif							/* RC_WORKER_CHILDREN_H */

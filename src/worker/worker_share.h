@@ -5,8 +5,8 @@
  *
  *-------------------------------------------------------------------------
  */
-#ifndef RC_SHARE_H
-#define RC_SHARE_H
+#ifndef RC_WORKER_SHARE_H
+#define RC_WORKER_SHARE_H
 
 #include "worker/worker.h"
 
@@ -32,4 +32,4 @@ extern bool rc_share_marked(Oid owner);
 extern List *rc_share_waiting(void);
 extern void rc_share_check(void);
 
-#endif							/* RC_SHARE_H */
+#endif							/* RC_WORKER_SHARE_H */
