@@ -15,7 +15,6 @@
 #include "store/known_role.h"
 
 #include "access/xact.h"
-#include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
@@ -163,7 +162,7 @@ rc_role_remember(const char *role_name, Oid role)
 	RcParams	params = {0};
 
 	rc_param_text(&params, role_name);
-	rc_param_datum(&params, OIDOID, ObjectIdGetDatum(role));
+	rc_param_oid(&params, role);
 	rc_execute("INSERT INTO rappel_conso.known_role AS k (name, oid)"
 			   " VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET oid = $2"
 			   " WHERE k.oid <> $2", &params);

@@ -56,13 +56,13 @@ extern void rc_param_int4(RcParams *params, int32 value);
 extern void rc_param_int8(RcParams *params, int64 value);
 extern void rc_param_int8_or_null(RcParams *params, int64 value,
 								  bool isnull);
+extern void rc_param_oid(RcParams *params, Oid value);
 extern void rc_param_bool(RcParams *params, bool value);
 extern void rc_param_time(RcParams *params, TimestampTz value);
 extern void rc_param_kafka_time(RcParams *params, int64 ms);
 extern void rc_param_bytea(RcParams *params, const char *bytes, int len);
 extern void rc_param_jsonb(RcParams *params, Datum value, bool isnull);
 extern void rc_param_datum(RcParams *params, Oid type, Datum value);
-
 extern void rc_param_ids(RcParams *params, const int64 *ids, int n);
 
 /* ---- query_result.c ---- */

@@ -58,6 +58,12 @@ rc_param_int8_or_null(RcParams *params, int64 value, bool isnull)
 }
 
 void
+rc_param_oid(RcParams *params, Oid value)
+{
+	add_param(params, OIDOID, ObjectIdGetDatum(value), false);
+}
+
+void
 rc_param_bool(RcParams *params, bool value)
 {
 	add_param(params, BOOLOID, BoolGetDatum(value), false);

@@ -10,7 +10,6 @@
  */
 #include "store/source_table.h"
 
-#include "catalog/pg_type.h"
 
 #include "store/known_role.h"
 #include "store/query.h"
@@ -141,7 +140,7 @@ rc_source_is_of(const char *name, Oid role)
 	bool		its;
 
 	rc_param_text(&params, name);
-	rc_param_datum(&params, OIDOID, ObjectIdGetDatum(role));
+	rc_param_oid(&params, role);
 	rc_query_begin(&scope);
 	its = rc_query_latest("SELECT FROM rappel_conso.source s"
 						  " JOIN pg_catalog.pg_roles r ON r.rolname = s.owner"

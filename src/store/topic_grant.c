@@ -10,7 +10,6 @@
  */
 #include "store/topic_grant.h"
 
-#include "catalog/pg_type.h"
 
 #include "store/known_role.h"
 #include "store/query.h"
@@ -28,7 +27,7 @@ rc_topic_allowed(Oid role, const char *topic, bool write)
 	RcParams	params = {0};
 	bool		allowed;
 
-	rc_param_datum(&params, OIDOID, ObjectIdGetDatum(role));
+	rc_param_oid(&params, role);
 	rc_param_text(&params, topic);
 	rc_param_bool(&params, write);
 	rc_query_begin(&scope);

@@ -12,7 +12,6 @@
  */
 #include "store/worker_activity.h"
 
-#include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 
@@ -68,8 +67,8 @@ rc_activity_count(Oid owner, const char *but, int *streams, int *others)
 	RcQueryScope scope;
 	RcParams	params = {0};
 
-	rc_param_datum(&params, OIDOID, ObjectIdGetDatum(owner));
-	rc_param_datum(&params, OIDOID, ObjectIdGetDatum(MyDatabaseId));
+	rc_param_oid(&params, owner);
+	rc_param_oid(&params, MyDatabaseId);
 	rc_param_text(&params, but);
 	begin(&scope);
 	rc_query("SELECT pg_catalog.count(*) FILTER (WHERE a.backend_type = '" RC_TITLE_STREAM "'),"
@@ -120,8 +119,8 @@ rc_activity_stream_to_end(Oid owner)
 	RcParams	params = {0};
 	int			pid = 0;
 
-	rc_param_datum(&params, OIDOID, ObjectIdGetDatum(MyDatabaseId));
-	rc_param_datum(&params, OIDOID, ObjectIdGetDatum(owner));
+	rc_param_oid(&params, MyDatabaseId);
+	rc_param_oid(&params, owner);
 	begin(&scope);
 	if (rc_query("SELECT a.pid FROM (SELECT o.*,"
 				 "  pg_catalog.count(*) OVER (PARTITION BY o.usesysid) AS n"
@@ -145,7 +144,7 @@ rc_activity_run_processes(void)
 	List	   *processes = NIL;
 	uint64		n;
 
-	rc_param_datum(&params, OIDOID, ObjectIdGetDatum(MyDatabaseId));
+	rc_param_oid(&params, MyDatabaseId);
 	begin(&scope);
 	n = rc_query("SELECT a.pid, a.usesysid, a.backend_type"
 				 " FROM pg_catalog.pg_stat_get_activity(NULL) a"
