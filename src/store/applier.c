@@ -1,11 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * applier.c
- *	  An applier, and what its last batch has left undecided: records at the
- *	  end that failed, with none behind them that proves whose fault that is.
+ *	  Opens and closes the state of one stream's statement (RcApplier), and
+ *	  raises the error of the records at the end of a batch that are still
+ *	  undecided: they failed, and no later record has been applied that would
+ *	  prove that the fault is theirs.
  *
- * apply.c finds them; here they are an error, that of a stream which waits or
- * has failed.  Nothing is tried here.
+ * Such records are found in apply.c, which executes the statement; nothing is
+ * executed here.
  *
  *-------------------------------------------------------------------------
  */
@@ -18,7 +20,9 @@
 #include "store/statement_setup.h"
 
 /*
- * Open an applier for a stream, whose struct must live as long.
+ * Open an applier for a stream; *stream must outlive it.  Raises an error if
+ * the stream's owner is no longer the role that it was (see
+ * rc_statement_check_owner).
  */
 RcApplier *
 rc_applier_open(const RcStream *stream)
@@ -49,8 +53,9 @@ rc_applier_close(RcApplier *applier)
 }
 
 /*
- * The records of the next rc_apply() are these dead letters: one that fails
- * again stays dead, with its new error, and stops nothing.  NULL ends that.
+ * The next rc_apply() gets the records of these dead letters, in this order.
+ * One that fails again remains a dead letter, with its new error, and does not
+ * count towards stop_after.  NULL returns to normal records.
  */
 void
 rc_applier_retry(RcApplier *applier, RcDeadLetter *letters)
@@ -58,7 +63,10 @@ rc_applier_retry(RcApplier *applier, RcDeadLetter *letters)
 	applier->letters = letters;
 }
 
-/* So many records a tail has to be tried with, for proof to be possible. */
+/*
+ * The stream is set to failed when at least this many records in a row, and no
+ * others after them, are undecided.
+ */
 int
 rc_applier_proof_records(const RcApplier *applier)
 {
@@ -66,8 +74,9 @@ rc_applier_proof_records(const RcApplier *applier)
 }
 
 /*
- * Whether the last batch has left a tail that nothing is proven of.  *at is
- * its first record, which must still be there, unless "at" is NULL.
+ * Whether the last batch ended in undecided records.  Unless "at" is NULL, *at
+ * is set to the first of them, which points into that batch: the caller must
+ * still hold it.
  */
 bool
 rc_applier_undecided(const RcApplier *applier, const RcRecord **at)
@@ -78,9 +87,11 @@ rc_applier_undecided(const RcApplier *applier, const RcRecord **at)
 }
 
 /*
- * Throw the error of such a tail: when the stream has failed, or, with
- * "at_end", when no more records are there to be tried with it.  "sought"
- * says that rc_seek() can pass over it.  To be called after the commit.
+ * Raise the error of undecided records, if there are any and either the stream
+ * has failed or "at_end" says that no later records are available to decide
+ * with.  "sought" says that rc_seek() can skip the record, which the hint then
+ * suggests.  The SQLSTATE is that of the record's own error.  Must be called
+ * after the batch is committed, since the error aborts.
  */
 void
 rc_applier_check(RcApplier *applier, bool at_end, bool sought)
@@ -120,8 +131,8 @@ rc_applier_check(RcApplier *applier, bool at_end, bool sought)
 }
 
 /*
- * Whether an error that left rc_apply() or rc_applier_check() may be gone at
- * the next try.
+ * Whether the same call may succeed later, after rc_apply() or
+ * rc_applier_check() has raised this error.
  */
 bool
 rc_applier_error_is_transient(const RcApplier *applier, const ErrorData *error)

@@ -1,8 +1,9 @@
 /*-------------------------------------------------------------------------
  *
  * applier.h
- *	  A stream being applied: what apply.c, which decides what is tried, and
- *	  statement_run.c, which tries it, share.
+ *	  The state of a stream's statement between batches, shared by apply.c,
+ *	  which chooses the ranges of records to apply, and statement_run.c, which
+ *	  executes the statement over one range.
  *
  *-------------------------------------------------------------------------
  */
@@ -11,7 +12,10 @@
 
 #include "store/store.h"
 
-/* How far a try has come: it says whose fault an error can be. */
+/*
+ * The phase in which executing the statement failed.  It decides whether a
+ * record can be at fault.
+ */
 typedef enum RcPhase
 {
 	RC_PHASE_DECODE,
@@ -19,15 +23,15 @@ typedef enum RcPhase
 	RC_PHASE_EXECUTE
 } RcPhase;
 
-/* Whose fault an error is. */
+/* Who is at fault for an error. */
 typedef enum RcFault
 {
-	RC_FAULT_NO_RECORD,			/* no record's: the batch waits */
-	RC_FAULT_RECORD,			/* it speaks of data */
-	RC_FAULT_UNPROVEN			/* a record's, if a later one is applied */
+	RC_FAULT_NO_RECORD,			/* no record: retry the batch */
+	RC_FAULT_RECORD,			/* this record: an error of data */
+	RC_FAULT_UNPROVEN			/* this record, if a later one succeeds */
 } RcFault;
 
-/* A kept plan for batches of about one size. */
+/* A saved plan, for batches of roughly one size. */
 typedef struct RcSizedPlan
 {
 	SPIPlanPtr	plan;
@@ -38,26 +42,28 @@ typedef struct RcSizedPlan
 struct RcApplier
 {
 	const RcStream *stream;
-	MemoryContext context;		/* lives as long as the applier */
+	MemoryContext context;		/* same lifetime as the applier */
 
 	/* statement_run.c */
-	MemoryContext range_context;	/* of one try */
+	MemoryContext range_context;	/* reset for each execution */
 	RcDecoder  *decoder;
 	RcSizedPlan small;
 	RcSizedPlan full;
-	int			decoding;		/* record that a try was decoding last */
-	RcPhase		phase;			/* how far the last try has come */
+	int			decoding;		/* index of the record decoded last */
+	RcPhase		phase;			/* reached by the last execution */
 
-	/* apply.c: from one batch to the next */
-	RcDeadLetter *letters;		/* they are tried again; NULL: no */
-	int			size;			/* of the next range; 0: what is there */
-	int			passed;			/* ranges of this size, in a row */
+	/* apply.c: kept between batches */
+	RcDeadLetter *letters;		/* being retried; NULL: none */
+	int			size;			/* records per range; 0: unlimited */
+	int			passed;			/* such ranges that succeeded in a row */
 	int			dead_in_row;
-	bool		reported;		/* of statements that meet a row twice */
+	bool		reported;		/* report_repeats() has reported */
 
 	/*
-	 * apply.c: proof is looked for in more than one transaction.  So many
-	 * records have failed, of which this is the first; 0: none.
+	 * apply_failure.c: a search for a record that can be applied, when it
+	 * takes more than one transaction.  "searched" is the number of records
+	 * that have failed so far, from the record at search_offset on; 0 when
+	 * there is no such search.
 	 */
 	MemoryContext search_context;
 	int			searched;
@@ -66,15 +72,15 @@ struct RcApplier
 	int64		search_offset;
 	int			search_code;
 	char	   *search_message;
-	int			search_dead_in_row; /* before it */
+	int			search_dead_in_row; /* dead_in_row before the search */
 
-	/* apply.c: what the last batch has left */
-	int			tail_length;	/* records that nothing is proven of; 0: none */
+	/* apply_failure.c: undecided records of the last batch */
+	int			tail_length;	/* their number; 0: none */
 	const RcRecord *tail_record;	/* the first of them */
-	bool		tail_failed;	/* so many that the stream has failed */
+	bool		tail_failed;	/* enough of them to fail the stream */
 	int			tail_code;
 	char	   *tail_message;
-	RcOutcome	outcome;		/* of the error that was thrown */
+	RcOutcome	outcome;		/* of the error that was raised */
 };
 
 extern void rc_statement_prepare(RcApplier *applier);

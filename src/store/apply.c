@@ -1,15 +1,16 @@
 /*-------------------------------------------------------------------------
  *
  * apply.c
- *	  Applies a batch: tries the stream's statement over ranges of records,
- *	  and bisects a range that fails.
+ *	  Applies a batch: executes the stream's statement over ranges of records,
+ *	  and bisects a range that fails to isolate the bad record.
  *
- * What becomes of a record that fails alone is in apply_failure.c.  It may be
- * blamed only for what is its fault (error_class.c).  Where that is not clear
- * there must be proof in the same transaction: it failed alone, and a later
- * one was applied.  So that nothing is proven by a cause that was mended
- * between the two, it must have failed again after a later one could be
- * applied.
+ * What happens to a record that fails alone is in apply_failure.c.  A record
+ * becomes a dead letter only if its error is its own fault (error_class.c).
+ * Some errors do not say so by their SQLSTATE; then it must be proven in the
+ * same transaction: the record failed alone, a later record succeeded, and the
+ * first one failed again after that.  Without the second failure, a cause that
+ * was fixed between the two attempts (say, a missing grant) would cost a good
+ * record.
  *
  *-------------------------------------------------------------------------
  */
@@ -22,10 +23,10 @@
 #include "store/statement_setup.h"
 #include "store/stream_state.h"
 
-/* After so long a part of a batch that is bisected is committed, in ms. */
+/* Commit what has been applied when bisecting has taken this long, in ms. */
 #define BISECTING_TIME	5000
 
-/* So many ranges of a size have to pass before it is doubled. */
+/* Double the size of ranges after this many of them succeeded. */
 #define PASSES_TO_DOUBLE	4
 
 static bool time_is_up(RcBatch *batch);
@@ -38,23 +39,26 @@ static void raise_no_records(RcBatch *batch, ErrorData *error);
 static void report_repeats(RcBatch *batch);
 
 /*
- * Apply the records of a batch in the caller's transaction, in order.  They
- * come in parts, one after the other; no range is of two of them.
+ * Apply the records of a batch, in order, in the caller's transaction.  The
+ * records are divided into parts, one for each run that sent some; a range of
+ * records never spans two parts, so that each part has counts.
  *
- * Returns how many have been dealt with: offsets and cursors may move over so
- * many, and the parts' "applied" and "counts" are about them.  It is fewer
- * than there are, even none, when bisecting took too long: then the caller
- * commits and comes again with the rest.  Or the last ones failed, and nothing
- * proves whose fault that is, which rc_applier_undecided() tells: then the
- * caller commits, calls rc_applier_check(), and comes again with more records
- * behind them.
+ * Returns the number of records, from the first on, that have been applied or
+ * added to the dead letters; the caller advances offsets and cursors by it.
+ * parts[].applied and parts[].counts refer to these records.  The number is
+ * smaller than the batch in two cases.  Either bisecting took too long: the
+ * caller commits and calls again with the rest.  Or the last records failed
+ * and are undecided (rc_applier_undecided() returns true): the caller commits,
+ * calls rc_applier_check(), and calls again with those records and later ones.
  *
- * Adds to a part's counts: inserted and updated by a statement that returns a
- * single boolean column "inserted", else the rows written as inserted; dead;
- * and what is left as unchanged.  Dead letters are written in the same
- * transaction.  Errors that are no record's fault are thrown, as are those
- * that stop the stream (stop_after, on_error); then the caller must abort, and
- * nothing has happened.
+ * Counts are added to: "inserted" and "updated" if the statement returns a
+ * single boolean column "inserted", else the rows written as "inserted";
+ * "dead"; and all other records as "unchanged".  Dead letters are written in
+ * the caller's transaction.
+ *
+ * Raises errors that are not the fault of a record, and those that stop the
+ * stream (stop_after, on_error).  The caller must then abort; nothing has been
+ * applied.
  */
 int
 rc_apply(RcApplier *applier, const RcRecord *records, RcPart *parts, int nparts)
@@ -99,10 +103,10 @@ rc_apply(RcApplier *applier, const RcRecord *records, RcPart *parts, int nparts)
 }
 
 /*
- * Whether the transaction has lasted long enough.  What has been decided is
- * committed; if nothing has been, what was found out is kept for the next
- * call, which goes on from there: the size that a range may have, or how far
- * proof has been looked for in vain.
+ * Whether the caller should commit now.  If no record has been decided yet,
+ * there is nothing to commit, but what was learned (the size of ranges, or how
+ * many records have failed) is kept in the applier, and the next call
+ * continues from there.
  */
 static bool
 time_is_up(RcBatch *batch)
@@ -119,9 +123,10 @@ time_is_up(RcBatch *batch)
 }
 
 /*
- * Failures are being confirmed, and there are too many of them to come to the
- * record that is the proof.  It is tried once more; always true, since this
- * either decides them or ends the search.
+ * Too many failed records are being confirmed to reach, in this transaction,
+ * the record that succeeded after them.  Execute that one again instead.
+ * Always returns true: either the failures are settled by it, or the search
+ * has ended.
  */
 static bool
 proven_again(RcBatch *batch)
@@ -141,7 +146,7 @@ proven_again(RcBatch *batch)
 	return true;
 }
 
-/* Go on to the part that the next record is in. */
+/* Advance to the part that the next record belongs to. */
 static void
 enter_part(RcBatch *batch)
 {
@@ -149,7 +154,7 @@ enter_part(RcBatch *batch)
 		batch->part_end += (++batch->part)->n;
 }
 
-/* Try the next range, or take what is known of the next record. */
+/* Apply the next range, or handle the record that is known not to decode. */
 static void
 try_next(RcBatch *batch)
 {
@@ -194,9 +199,9 @@ try_next(RcBatch *batch)
 }
 
 /*
- * The record at "at" could be applied, and that was undone: go back to the
- * first of those before it that failed.  One that fails once more does so by
- * its own fault.
+ * The record at "at" succeeded as a probe, and that was rolled back.  Go back
+ * to the first of the failed records before it: one that fails again is itself
+ * at fault.
  */
 static void
 try_failures_again(RcBatch *batch)
@@ -214,10 +219,11 @@ try_failures_again(RcBatch *batch)
 }
 
 /*
- * A range has failed.  Where decoding did, the culprit is known; else the
- * next range is half as long, until it is one record.  That size stays, also
- * for the batches that follow, until it has passed some times: where records
- * do not go together, others will not either.
+ * A range has failed.  If decoding failed, the bad record is known.  Otherwise
+ * the next range is half as long, down to a single record.  The size is kept,
+ * for later batches as well, until several ranges of it have succeeded:
+ * records that cannot be applied together are usually followed by more of the
+ * kind.
  */
 static void
 range_failed(RcBatch *batch, int n, ErrorData *error)
@@ -245,7 +251,7 @@ range_failed(RcBatch *batch, int n, ErrorData *error)
 	FreeErrorData(error);
 }
 
-/* An error that is no record's fault ends the batch. */
+/* Rethrow an error that is not the fault of a record, which ends the batch. */
 static void
 raise_no_records(RcBatch *batch, ErrorData *error)
 {
@@ -259,8 +265,9 @@ raise_no_records(RcBatch *batch, ErrorData *error)
 }
 
 /*
- * A statement such as INSERT .. ON CONFLICT DO UPDATE that meets a row twice
- * in one batch works, but slowly; say so once.
+ * A statement such as INSERT .. ON CONFLICT DO UPDATE fails if two records of
+ * a range change the same row.  Bisecting makes it work, but slowly; report
+ * that once.
  */
 static void
 report_repeats(RcBatch *batch)

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * apply.h
- *	  A batch to tables.
+ *	  Applies batches of records to tables by a stream's statement.
  *
  *-------------------------------------------------------------------------
  */
@@ -13,7 +13,7 @@
 #include "store/run_table.h"
 #include "store/stream_table.h"
 
-/* With so many records behind it at least a record that failed is tried. */
+/* Lower bound of rc_applier_proof_records(). */
 #define RC_PROOF_RECORDS	100
 
 typedef struct RcApplier RcApplier;
@@ -22,17 +22,20 @@ typedef struct RcApplier RcApplier;
 typedef struct RcPart
 {
 	int			n;
-	int64		run;			/* that handed them on; 0: none */
-	int			applied;		/* so many of them, from the first on */
-	RcCounts	counts;			/* what became of those */
+	int64		run;			/* that sent them; 0: none */
+	int			applied;		/* number of those dealt with, from the first */
+	RcCounts	counts;			/* results of those */
 } RcPart;
 
-/* What the error that a batch has left means for its stream. */
+/*
+ * How the stream treats the error that rc_apply() or rc_applier_check()
+ * raised.
+ */
 typedef enum RcOutcome
 {
-	RC_OUTCOME_CODE,			/* what its SQLSTATE says */
-	RC_OUTCOME_WAITS,			/* may pass: the same batch again */
-	RC_OUTCOME_FAILED			/* would fail for all records */
+	RC_OUTCOME_CODE,			/* decided by its SQLSTATE */
+	RC_OUTCOME_WAITS,			/* transient: retry the batch */
+	RC_OUTCOME_FAILED			/* permanent: the stream has failed */
 } RcOutcome;
 
 extern RcApplier *rc_applier_open(const RcStream *stream);

@@ -1,8 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * apply_batch.h
- *	  A batch under way: what apply.c, which tries ranges of it, and
- *	  apply_failure.c, which keeps what failed, share.
+ *	  A batch being applied, shared by apply.c, which chooses ranges of it,
+ *	  and apply_failure.c, which keeps the records that failed.
  *
  *-------------------------------------------------------------------------
  */
@@ -21,25 +21,26 @@ typedef struct RcFailure
 	ErrorData  *error;
 } RcFailure;
 
-/* A batch under way. */
+/* A batch being applied.  Records are named by their index in it. */
 typedef struct RcBatch
 {
 	RcApplier  *applier;
 	const RcRecord *records;
 	int			n;
-	int			at;				/* what is before it has been tried */
-	RcPart	   *part;			/* that "at" is in */
+	int			at;				/* next record to apply */
+	RcPart	   *part;			/* contains "at" */
 	int			part_end;
-	int			bad;			/* known not to be decodable; -1: none */
+	int			bad;			/* record that does not decode; -1: none */
 	ErrorData  *bad_error;
-	List	   *failures;		/* of RcFailure *, that nothing is proven of;
-								 * the first one needs proof */
-	int			unconfirmed;	/* those of them that failed but once */
-	int			probed;			/* a record before this one could be applied
-								 * after those before it had failed */
-	int			dead_in_row;	/* when the first of them failed */
-	TimestampTz bisecting_since;	/* in this transaction; 0: nothing was */
-	int			repeats;		/* ranges that met a row twice */
+	List	   *failures;		/* undecided RcFailure *; the first one's
+								 * error is RC_FAULT_UNPROVEN */
+	int			unconfirmed;	/* those of them that have failed only once */
+	int			probed;			/* index after the record that succeeded when
+								 * those before it had failed */
+	int			dead_in_row;	/* when the first of "failures" failed */
+	TimestampTz bisecting_since;	/* in this transaction; 0: no range has
+									 * failed */
+	int			repeats;		/* ranges that changed a row twice */
 } RcBatch;
 
 extern void rc_batch_record_failed(RcBatch *batch, ErrorData *error);

@@ -1,11 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * apply_failure.c
- *	  Records of a batch that failed alone: what becomes of them when a later
- *	  one was applied, and what is left when none was.
+ *	  Records of a batch that failed alone: they become dead letters once a
+ *	  later record has been applied, or are left undecided.
  *
- * Nothing is tried here (apply.c).  A record may be blamed only for what is its
- * fault (error_class.c), or when there is proof in the same transaction.
+ * Nothing is executed here (see apply.c).  A record becomes a dead letter only
+ * if its error is its own fault (error_class.c), or if that was proven in the
+ * same transaction.
  *
  *-------------------------------------------------------------------------
  */
@@ -50,7 +51,10 @@ rc_batch_record_failed(RcBatch *batch, ErrorData *error)
 		batch->unconfirmed++;
 }
 
-/* Too many dead in a row stop the stream, before they are committed. */
+/*
+ * Raise an error, before dead letters are committed, if too many records in a
+ * row failed.
+ */
 static void
 check_limits(RcBatch *batch, const RcFailure *failure)
 {
@@ -74,7 +78,7 @@ check_limits(RcBatch *batch, const RcFailure *failure)
 					 stream->name)));
 }
 
-/* on_error = stop */
+/* Raise the error of a record of a stream with on_error = stop. */
 static void
 stop_for_record(RcBatch *batch, const RcFailure *failure)
 {
@@ -92,7 +96,10 @@ stop_for_record(RcBatch *batch, const RcFailure *failure)
 					 batch->applier->stream->name)));
 }
 
-/* Of a statement timeout nobody shall think that it may pass. */
+/*
+ * A statement timeout must not be reported with its own SQLSTATE, which is
+ * transient: the stream would retry the same record forever.
+ */
 static int
 stop_code(const ErrorData *error)
 {
@@ -100,7 +107,9 @@ stop_code(const ErrorData *error)
 		error->sqlerrcode;
 }
 
-/* A later record was applied: those that failed did so by their own fault. */
+/*
+ * A later record was applied: the undecided records are themselves at fault.
+ */
 void
 rc_batch_settle(RcBatch *batch)
 {
@@ -118,7 +127,7 @@ rc_batch_settle(RcBatch *batch)
 	batch->failures = NIL;
 }
 
-/* Send one record to the dead letters. */
+/* Add one record to the dead letters, or update the one being retried. */
 static void
 to_dead_letters(RcBatch *batch, RcFailure *failure)
 {
@@ -140,8 +149,8 @@ to_dead_letters(RcBatch *batch, RcFailure *failure)
 }
 
 /*
- * The records that the last call has found to fail are the first ones again:
- * only those behind them have to be tried.
+ * Resume a search that suspend_search() has saved: if this batch begins with
+ * the same records, only those after them have to be tried.
  */
 void
 rc_batch_resume_search(RcBatch *batch)
@@ -161,7 +170,7 @@ rc_batch_resume_search(RcBatch *batch)
 		applier->dead_in_row = applier->search_dead_in_row;
 		return;
 	}
-	/* if there is proof, it is tried again and has its whole error */
+	/* enough for a tail; if a later record succeeds, it is retried anyway */
 	failure = palloc0(sizeof(RcFailure));
 	failure->part = batch->part;
 	failure->part_end = batch->part_end;
@@ -175,7 +184,10 @@ rc_batch_resume_search(RcBatch *batch)
 	batch->bisecting_since = GetCurrentTimestamp();
 }
 
-/* All that was tried has failed, and there are more that may be proof. */
+/*
+ * Save the search: time is up, all records tried have failed, and there are
+ * more of them to try.
+ */
 static void
 suspend_search(RcBatch *batch)
 {
@@ -198,9 +210,9 @@ suspend_search(RcBatch *batch)
 }
 
 /*
- * Remember a tail of failures, if all records behind it have been tried.  Where
- * it is all that there was, and that was enough to expect a record that can be
- * applied, the stream has failed.
+ * Record the undecided failures, if all records after them have been tried.
+ * If the batch consists of nothing else, and is long enough that one record
+ * should have succeeded, the stream has failed.
  */
 void
 rc_batch_note_tail(RcBatch *batch)
@@ -233,7 +245,10 @@ rc_batch_note_tail(RcBatch *batch)
 												error->message);
 }
 
-/* So many records from the first on have been applied or buried. */
+/*
+ * The number of records, from the first on, that have been applied or added to
+ * the dead letters.
+ */
 int
 rc_batch_decided(const RcBatch *batch)
 {

@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * error_class.c
- *	  What an error means: whether the same thing may succeed later, and
- *	  whether it can be the fault of one record.
+ *	  What an error means: whether the same action may succeed later, and
+ *	  whether a record can be at fault.
  *
- * It knows classes of SQLSTATEs only.  In which phase an error was raised, and
- * whether there is proof, is for apply.c to say.
+ * Only the SQLSTATE is considered here.  The phase in which an error was
+ * raised, and proof by later records, are the business of apply.c.
  *
  *-------------------------------------------------------------------------
  */
@@ -21,9 +21,9 @@ static bool speaks_of_data(int sqlstate);
 static bool speaks_of_objects(int sqlstate);
 
 /*
- * Whether an error of this SQLSTATE may be gone at the next try: connections,
- * conflicts with others, resources, operators, the system, and internal
- * errors.
+ * Whether an error of this SQLSTATE is transient: connection errors, conflicts
+ * with other transactions, lack of resources, operator intervention, system
+ * and internal errors.
  */
 bool
 rc_error_is_transient(int sqlstate)
@@ -45,7 +45,7 @@ rc_error_is_transient(int sqlstate)
 	}
 }
 
-/* A SQLSTATE as it is stored, which is five characters, to a number. */
+/* Convert a SQLSTATE from its five characters, as stored, to an error code. */
 int
 rc_sqlstate(const char *code)
 {
@@ -53,9 +53,7 @@ rc_sqlstate(const char *code)
 	return MAKE_SQLSTATE(code[0], code[1], code[2], code[3], code[4]);
 }
 
-/*
- * Whether an error of this SQLSTATE is that something on disk cannot be read.
- */
+/* Whether an error of this SQLSTATE may mean damage on disk. */
 bool
 rc_error_is_damage(int sqlstate)
 {
@@ -66,10 +64,10 @@ rc_error_is_damage(int sqlstate)
 }
 
 /*
- * Whose fault an error is that was raised while records were decoded or the
- * statement was executed.  What may pass for all records is nobody's.  What
- * speaks of data is the record's.  All else can be either: a function that
- * does not like the record, or one that is broken.
+ * Who is at fault for an error that was raised while records were decoded or
+ * the statement was executed.  Transient errors would fail all records, so
+ * none is at fault.  Errors of data are the record's.  Anything else can be
+ * either: a function that rejects this record, or one that rejects them all.
  */
 RcFault
 rc_error_fault(const ErrorData *error)
@@ -82,7 +80,7 @@ rc_error_fault(const ErrorData *error)
 		RC_FAULT_NO_RECORD;
 }
 
-/* Classes that are a record's fault without more ado. */
+/* Whether an error of this SQLSTATE is the record's fault without proof. */
 static bool
 speaks_of_data(int sqlstate)
 {
@@ -102,8 +100,8 @@ speaks_of_data(int sqlstate)
 }
 
 /*
- * Whether an error of this SQLSTATE is a record's fault only if a later one
- * can be applied.
+ * Whether an error of this SQLSTATE is the record's fault only if a later
+ * record can be applied.
  */
 bool
 rc_error_needs_proof(int sqlstate)
@@ -123,8 +121,8 @@ rc_error_needs_proof(int sqlstate)
 }
 
 /*
- * An object that is gone, changed or not permitted: a name that the record
- * brought, or a table that a trigger of the user needs for each of them.
+ * An object that is missing, changed or not permitted.  The record may have
+ * named it, or a trigger may need it for every record.
  */
 static bool
 speaks_of_objects(int sqlstate)
@@ -147,8 +145,8 @@ speaks_of_objects(int sqlstate)
 }
 
 /*
- * Whether it is the owner's statement_timeout: a cancel by somebody else has
- * the same SQLSTATE, and so has what a user's code raises.
+ * Whether the error is statement_timeout.  A cancel by another session, and
+ * user code, may raise the same SQLSTATE: only the message differs.
  */
 bool
 rc_error_is_timeout(const ErrorData *error)

@@ -1,12 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * statement_check.c
- *	  What the statement of a stream is, reads and writes: it is planned over
- *	  an empty "records".
+ *	  Checks the statement of a stream by planning it over an empty "records":
+ *	  its kind, and the tables that it reads and writes.
  *
- * Nothing is executed here; user and search_path are the caller's.  A stream
- * is checked when it is stored, and where that was not possible (a restored
- * row, a table that its setup makes) by the worker before its first batch.
+ * Nothing is executed here; user and search_path are set by the caller.  A
+ * stream is checked when it is stored.  If that is not possible (a restored
+ * row, a table that its setup creates), the worker checks it before the first
+ * batch.
  *
  *-------------------------------------------------------------------------
  */
@@ -32,15 +33,17 @@
 #include "store/subtransaction.h"
 #include "store/unlogged_tables.h"
 
-/* A query in which "records" is looked for, and the one that it is a part of. */
+/*
+ * A query being searched for "records", linked to the query that contains it.
+ */
 typedef struct Level
 {
 	Query	   *query;
 	struct Level *outer;
-	List	  **seen;			/* queries in WITH that do not read it */
+	List	  **seen;			/* CTEs visited already */
 } Level;
 
-/* A statement that is looked at in a sub-transaction. */
+/* Arguments of inspect_step(). */
 typedef struct Planning
 {
 	const RcStream *stream;
@@ -62,7 +65,8 @@ static void start_plan(SPIPlanPtr plan, EphemeralNamedRelation records);
 static void add_hint(void *arg);
 
 /*
- * Check the statement of a stream that is being stored.
+ * Check the statement of a stream that is being stored, as the current user,
+ * and warn of unlogged tables that it writes.
  */
 void
 rc_statement_check(const RcStream *stream)
@@ -85,8 +89,8 @@ rc_statement_check(const RcStream *stream)
 }
 
 /*
- * Where setup has not run yet a missing table is no error, since that may make
- * it.
+ * A missing table is not an error while the setup, which may create it, has
+ * not run.
  */
 static void
 plan_or_wait_for_setup(const RcStream *stream, RcStatementFacts *facts)
@@ -100,7 +104,9 @@ plan_or_wait_for_setup(const RcStream *stream, RcStatementFacts *facts)
 					stream->name)));
 }
 
-/* One command, of a kind that the planner knows; nothing else is looked at. */
+/*
+ * Check only that the statement is one command of a kind that can be planned.
+ */
 void
 rc_statement_check_command(const RcStream *stream)
 {
@@ -108,8 +114,8 @@ rc_statement_check_command(const RcStream *stream)
 }
 
 /*
- * The same of a plan, and that it reads "records": when it is made for a batch,
- * since what was looked at before may have been changed or locked.
+ * Check a plan that was made for a batch: objects may have changed since the
+ * statement was checked.
  */
 void
 rc_statement_check_plan(const RcStream *stream, SPIPlanPtr plan)
@@ -122,8 +128,8 @@ rc_statement_check_plan(const RcStream *stream, SPIPlanPtr plan)
 }
 
 /*
- * A statement that does not read "records" would be run once for each batch,
- * and the records would be passed over in silence.
+ * Raise an error unless the statement reads "records".  It would be executed
+ * once for each batch, and the records would be skipped silently.
  */
 void
 rc_statement_require_records(const RcStream *stream,
@@ -139,9 +145,9 @@ rc_statement_require_records(const RcStream *stream,
 }
 
 /*
- * Plan the statement in a sub-transaction and say what was seen.  That a table
- * is missing is no error; others are raised if "strict", else setup may mend
- * them, too, and a table that is locked is there.
+ * Plan the statement in a subtransaction and collect facts.  A missing table
+ * is not an error.  Others are raised if "strict"; else only transient ones
+ * are, except a failure to lock a table: setup may fix the rest.
  */
 void
 rc_statement_inspect(const RcStream *stream, bool strict, RcStatementFacts *facts)
@@ -172,7 +178,7 @@ inspect_step(void *arg)
 		facts->emptied = rc_unlogged_emptied(planning->stream, facts->unlogged);
 }
 
-/* Lists in *facts are in the current context. */
+/* Plan the statement.  Lists in *facts are in the current context. */
 static void
 plan_statement(const RcStream *stream, RcStatementFacts *facts)
 {
@@ -212,7 +218,7 @@ plan_statement(const RcStream *stream, RcStatementFacts *facts)
 	tuplestore_end(store);
 }
 
-/* The commands of a plan. */
+/* Check the commands of a plan. */
 static void
 check_plan(SPIPlanPtr plan, const char *name)
 {
@@ -225,7 +231,7 @@ check_plan(SPIPlanPtr plan, const char *name)
 	check_commands(commands, name);
 }
 
-/* One command (RawStmt), and one that the planner knows. */
+/* "commands" is a List of RawStmt. */
 static void
 check_commands(List *commands, const char *name)
 {
@@ -247,7 +253,7 @@ check_commands(List *commands, const char *name)
 						name)));
 }
 
-/* SELECT .. INTO makes a table: a utility command in disguise. */
+/* SELECT .. INTO is parsed as a SELECT, but creates a table. */
 static bool
 selects_into(Node *command)
 {
@@ -260,7 +266,7 @@ selects_into(Node *command)
 	return select->intoClause != NULL;
 }
 
-/* What the queries of a plan, as they have been rewritten, read and write. */
+/* Collect what the rewritten queries of a plan read and write. */
 static void
 inspect_plan(SPIPlanPtr plan, RcStatementFacts *facts)
 {
@@ -268,7 +274,7 @@ inspect_plan(SPIPlanPtr plan, RcStatementFacts *facts)
 	List	   *seen = NIL;
 	Level		top = {NULL, NULL, &seen};
 
-	/* rules can turn it into nothing at all, or into something else */
+	/* a rule may have rewritten it to nothing */
 	facts->planned = true;
 	facts->reads_records = source->query_list == NIL ||
 		reads_records((Node *) source->query_list, &top);
@@ -277,7 +283,7 @@ inspect_plan(SPIPlanPtr plan, RcStatementFacts *facts)
 
 /*
  * Whether "records" is read anywhere: in a CTE, a subquery, an argument.  A
- * SELECT in WITH runs only where it is referred to, from what runs itself.
+ * SELECT in WITH is executed only if it is referred to by a query that is.
  */
 static bool
 reads_records(Node *node, void *context)
@@ -312,9 +318,9 @@ reads_records(Node *node, void *context)
 }
 
 /*
- * The same of what stands in FROM; level is that of its query.  A query in
- * WITH is gone through at its first reference only: they can refer to each
- * other in more ways than can be counted.
+ * Whether an entry of FROM reads "records"; level is that of its query.  A CTE
+ * is visited at its first reference only: following all references can take
+ * exponential time.
  */
 static bool
 entry_reads_records(const RangeTblEntry *entry, Level *level)
@@ -341,7 +347,7 @@ entry_reads_records(const RangeTblEntry *entry, Level *level)
 	return false;
 }
 
-/* Start the executor as EXPLAIN does: that checks the privileges. */
+/* Start the executor as EXPLAIN does, which checks privileges. */
 static void
 start_plan(SPIPlanPtr plan, EphemeralNamedRelation records)
 {
@@ -361,7 +367,7 @@ start_plan(SPIPlanPtr plan, EphemeralNamedRelation records)
 
 		if (statement->commandType == CMD_UTILITY)
 			continue;
-		/* extensions that watch the executor keep this text */
+		/* hooks of other extensions may keep this text */
 		query = CreateQueryDesc(statement, source->query_string,
 								GetActiveSnapshot(), InvalidSnapshot,
 								None_Receiver, NULL, environment, 0);
@@ -373,7 +379,10 @@ start_plan(SPIPlanPtr plan, EphemeralNamedRelation records)
 	ReleaseCachedPlan(cached, NULL);
 }
 
-/* A column that is missing is mostly one of "records": say what it has. */
+/*
+ * Error context callback: a missing column is usually meant to be one of
+ * "records", so list those.
+ */
 static void
 add_hint(void *arg)
 {

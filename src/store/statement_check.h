@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * statement_check.h
- *	  What a statement is, reads and writes.
+ *	  Checks of a stream's statement.
  *
  *-------------------------------------------------------------------------
  */
@@ -14,12 +14,12 @@
 
 typedef struct RcStatementFacts
 {
-	bool		lacks_table;	/* that it names */
-	bool		planned;		/* what follows is known */
+	bool		lacks_table;	/* a table that it names is missing */
+	bool		planned;		/* planned; the fields below are set */
 	bool		reads_records;
-	List	   *unlogged;		/* OIDs of such tables that it writes */
-	char	   *emptied;		/* names of those that were emptied since;
-								 * NULL: none */
+	List	   *unlogged;		/* unlogged tables that it writes (OIDs) */
+	char	   *emptied;		/* names of those emptied by a crash; NULL:
+								 * none */
 } RcStatementFacts;
 
 extern void rc_statement_check(const RcStream *stream);

@@ -1,9 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * statement_output.c
- *	  What a stream's statement returns, as messages.
+ *	  Collects the rows that a stream's statement returns as messages for its
+ *	  output topic.
  *
- * They are copied out of the executor here, and written by outbox_table.c.
+ * Rows are copied out of the executor here; outbox_table.c inserts them.
  *
  *-------------------------------------------------------------------------
  */
@@ -29,8 +30,8 @@ static const char *const column_names[RC_OUTPUT_COLUMNS] = {
 };
 
 /*
- * Check that a statement returns what an output topic needs: columns key and
- * value, and perhaps headers.
+ * Raise ERRCODE_DATATYPE_MISMATCH unless a statement returns what an output
+ * topic needs: columns key and value, and optionally headers of type jsonb.
  */
 void
 rc_output_check(TupleDesc desc, const char *stream)
@@ -65,7 +66,7 @@ find_column(TupleDesc desc, const char *name)
 	return -1;
 }
 
-/* Begin to collect what a statement returns, in the current context. */
+/* Start collecting the rows of a statement, in the current context. */
 RcOutput *
 rc_output_begin(TupleDesc desc, const char *stream)
 {
@@ -78,7 +79,7 @@ rc_output_begin(TupleDesc desc, const char *stream)
 	return output;
 }
 
-/* Add a row, as bytes, in the current context. */
+/* Add a row, converted to bytes, in the current context. */
 void
 rc_output_add(RcOutput *output, TupleTableSlot *slot)
 {
@@ -130,7 +131,10 @@ make_room(RcOutput *output)
 	output->room = room;
 }
 
-/* A row that makes no message is its record's fault: see apply.c. */
+/*
+ * Raise an error if the row cannot be a message.  That is the fault of a
+ * record: see apply.c.
+ */
 static void
 check_output(const RcOutput *output, int i)
 {
@@ -145,7 +149,10 @@ check_output(const RcOutput *output, int i)
 					 columns[RC_OUTPUT_HEADERS]);
 }
 
-/* A value as the bytes that go to Kafka: bytea as it is, else UTF-8 text. */
+/*
+ * Convert a value to the bytes sent to Kafka: bytea unchanged, others as their
+ * text in UTF-8.
+ */
 static Datum
 to_bytes(Oid type, Datum value)
 {

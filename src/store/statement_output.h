@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * statement_output.h
- *	  What a stream's statement returns, as messages.
+ *	  Rows that a stream's statement returns, as messages.
  *
  *-------------------------------------------------------------------------
  */
@@ -18,12 +18,12 @@
 #define RC_OUTPUT_HEADERS	2	/* jsonb */
 #define RC_OUTPUT_COLUMNS	3
 
-/* Rows that a statement has returned, copied out of the executor. */
+/* Rows of a statement, copied out of the executor. */
 typedef struct RcOutput
 {
 	int			n;
 	int			room;
-	int			columns[RC_OUTPUT_COLUMNS]; /* of the result; -1: none */
+	int			columns[RC_OUTPUT_COLUMNS]; /* index in the result; -1: none */
 	Datum	   *values[RC_OUTPUT_COLUMNS];
 	bool	   *nulls[RC_OUTPUT_COLUMNS];
 } RcOutput;

@@ -1,10 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * statement_result.c
- *	  What becomes of the rows that a stream's statement returns: messages for
- *	  its output topic, and the count of rows inserted and updated.
+ *	  Receives the rows that a stream's statement returns: they become
+ *	  messages for its output topic, and counts of rows inserted and updated.
  *
- * It keeps nothing of other rows.
+ * Rows that are neither are discarded.
  *
  *-------------------------------------------------------------------------
  */
@@ -17,11 +17,11 @@
 struct RcResult
 {
 	DestReceiver receiver;		/* must be first */
-	MemoryContext context;		/* of the messages */
+	MemoryContext context;		/* holds the messages */
 	const RcStream *stream;
-	RcOutput   *output;			/* NULL: no topic, or nothing was returned */
-	bool		tells;			/* rows say whether they were inserted */
-	int64		inserted;		/* by what they say */
+	RcOutput   *output;			/* NULL: no output topic, or no rows returned */
+	bool		tells;			/* rows have the column "inserted" */
+	int64		inserted;		/* counted by that column */
 	int64		updated;
 	uint64		rows;			/* returned or changed */
 };
@@ -30,7 +30,7 @@ static void start_up(DestReceiver *self, int operation, TupleDesc desc);
 static bool receive(TupleTableSlot *slot, DestReceiver *self);
 static void shut_down(DestReceiver *self);
 
-/* For one try of the statement, in the current context. */
+/* Make a result for one execution of the statement, in the current context. */
 RcResult *
 rc_result_make(const RcStream *stream)
 {
@@ -52,7 +52,10 @@ rc_result_receiver(RcResult *result)
 	return &result->receiver;
 }
 
-/* The column "inserted", alone and boolean, tells what was done with a row. */
+/*
+ * DestReceiver startup.  If the only column is the boolean "inserted", it says
+ * for each row whether it was inserted or updated.
+ */
 static void
 start_up(DestReceiver *self, int operation, TupleDesc desc)
 {
@@ -100,7 +103,7 @@ shut_down(DestReceiver *self)
 {
 }
 
-/* How many rows the executor has returned or changed. */
+/* The number of rows that the executor has returned or changed. */
 void
 rc_result_rows(RcResult *result, uint64 rows)
 {
@@ -108,9 +111,9 @@ rc_result_rows(RcResult *result, uint64 rows)
 }
 
 /*
- * When the user's SQL has ended: put messages into the outbox, and add to
- * *counts what was inserted and updated.  A statement that returns nothing
- * cannot have an output topic: a rule may do something else instead.
+ * Called after the user's SQL has finished: insert the messages into the
+ * outbox, and add to *counts.  Raises an error if the stream has an output
+ * topic but the statement returned no result, as after rewriting by a rule.
  */
 void
 rc_result_finish(RcResult *result, RcCounts *counts)

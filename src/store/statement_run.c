@@ -1,16 +1,16 @@
 /*-------------------------------------------------------------------------
  *
  * statement_run.c
- *	  Runs the statement of a stream over "records", in a sub-transaction.
+ *	  Executes the statement of a stream over "records", in a subtransaction.
  *
- * Here, and in statement_setup.c, a user's SQL runs.  It must run as the
- * stream's owner with nothing of ours switched on, and leave neither a setting
- * nor a deferred trigger behind (user_sql.c).  Which records are tried, and
- * what their errors mean, is decided in apply.c.
+ * A user's SQL runs only here and in statement_setup.c.  It must run as the
+ * stream's owner, without the extension's rights, and must leave neither a
+ * setting nor a deferred trigger behind (user_sql.c).  Which records are
+ * applied, and what their errors mean, is decided in apply.c.
  *
- * SPI plans the statement; the executor is run here, as SPI would do it, so
- * that it is known whether an error came before the first record was looked at,
- * and so that rows go where they are needed (statement_result.c).
+ * SPI plans the statement, but the executor is run here as SPI would do it.
+ * That shows whether an error came before the first record was processed, and
+ * rows can be sent where they are needed (statement_result.c).
  *
  *-------------------------------------------------------------------------
  */
@@ -29,13 +29,13 @@
 #include "utils/snapmgr.h"
 #include "utils/timeout.h"
 
-/* Below this number of records the plan for small batches is used. */
+/* Batches of fewer records use the plan for small batches. */
 #define SMALL_BATCH		100
 
-/* Memory of a tuplestore before it spills, in kB: a batch is 8 MB of bytes. */
+/* Memory of a tuplestore before it spills, in kB; a batch has up to 8 MB. */
 #define STORE_KBYTES	(32 * 1024)
 
-/* A kept plan is made anew after 1, 2, 4, .. and then each 1024 uses. */
+/* A saved plan is replaced after 1, 2, 4, .. uses, then after each 1024. */
 #define REPLAN_USES		1024
 
 static void drop_plan(RcSizedPlan *sized);
@@ -52,8 +52,8 @@ static void execute_utility(const RcStream *stream, PlannedStmt *statement,
 							QueryEnvironment *environment);
 
 /*
- * Before a batch: make the decoder, and anew with the plans when the row type
- * was altered.
+ * Called before a batch: make the decoder, or replace decoder and plans if the
+ * row type was altered.
  */
 void
 rc_statement_prepare(RcApplier *applier)
@@ -70,7 +70,7 @@ rc_statement_prepare(RcApplier *applier)
 	MemoryContextSwitchTo(old);
 }
 
-/* Free the kept plans. */
+/* Free the saved plans. */
 void
 rc_statement_forget(RcApplier *applier)
 {
@@ -87,10 +87,10 @@ drop_plan(RcSizedPlan *sized)
 }
 
 /*
- * Apply n records in a sub-transaction; returns the error that undid it, in
- * the current context, or NULL.  Adds to *counts what the statement inserted
- * and updated.  A probe only finds out whether they can be applied: it is
- * undone in any case.
+ * Apply n records in a subtransaction.  Returns the error that rolled it back,
+ * in the current context, or NULL.  Rows inserted and updated are added to
+ * *counts.  A probe only finds out whether the records can be applied: it is
+ * always rolled back.
  */
 ErrorData *
 rc_statement_try(RcApplier *applier, const RcRecord *records, int n,
@@ -126,7 +126,11 @@ rc_statement_try(RcApplier *applier, const RcRecord *records, int n,
 								error))
 			applier->phase = RC_PHASE_PREPARE;
 		RollbackAndReleaseCurrentSubTransaction();
-		/* nobody else does: PostgresMain() releases one that a query held */
+
+		/*
+		 * a query may have acquired one; PostgresMain(), which would release
+		 * it, is not reached
+		 */
 		if (MyReplicationSlot != NULL)
 			ReplicationSlotRelease();
 		*counts = before;
@@ -138,14 +142,14 @@ rc_statement_try(RcApplier *applier, const RcRecord *records, int n,
 	return error;
 }
 
-/* Decode the records into a tuplestore and run the statement over it. */
+/* Decode the records into a tuplestore and execute the statement over it. */
 static void
 run_range(RcApplier *applier, const RcRecord *records, int n,
 		  RcCounts *counts)
 {
 	Tuplestorestate *store;
 
-	/* decoding runs what the user has made for domains, too */
+	/* decoding may run user code, in constraints of domains */
 	applier->phase = RC_PHASE_DECODE;
 	rc_user_sql_begin(applier->stream->statement);
 	store = tuplestore_begin_heap(false, false, STORE_KBYTES);
@@ -160,7 +164,7 @@ run_range(RcApplier *applier, const RcRecord *records, int n,
 }
 
 /*
- * Run the statement, then what it deferred, then undo what it did to
+ * Execute the statement, then the triggers that it deferred, then restore
  * settings; all of it as the owner.
  */
 static void
@@ -192,9 +196,9 @@ run_statement(RcApplier *applier, Tuplestorestate *store, int n,
 }
 
 /*
- * The kept plan for a batch of n.  An ephemeral relation's size is frozen
- * into its plan, so there are two; and tables grow under a kept plan without
- * a word, so it is made anew now and then.
+ * The saved plan for a batch of n records.  The size of "records" is part of a
+ * plan, so there are two; and since tables grow without invalidating plans, a
+ * plan is replaced now and then.
  */
 static SPIPlanPtr
 get_plan(RcApplier *applier, int n)
@@ -229,9 +233,9 @@ get_plan(RcApplier *applier, int n)
 }
 
 /*
- * Execute the plan: snapshot, command counter and what is done for each
- * statement that rules have made of it are those of SPI_execute_plan(), see
- * _SPI_execute_plan() in PostgreSQL's executor/spi.c.
+ * Execute the plan.  Snapshots and command counter, for each query that rules
+ * have produced, are handled as in _SPI_execute_plan() in PostgreSQL's
+ * executor/spi.c.
  */
 static void
 execute(RcApplier *applier, SPIPlanPtr plan, QueryEnvironment *environment,
@@ -266,7 +270,7 @@ execute(RcApplier *applier, SPIPlanPtr plan, QueryEnvironment *environment,
 	CommandCounterIncrement();
 }
 
-/* Returns how many rows it has returned or changed. */
+/* Returns the number of rows returned or changed. */
 static uint64
 execute_query(RcApplier *applier, PlannedStmt *statement,
 			  QueryEnvironment *environment, DestReceiver *dest)
@@ -278,10 +282,10 @@ execute_query(RcApplier *applier, PlannedStmt *statement,
 							GetActiveSnapshot(), InvalidSnapshot, dest, NULL,
 							environment, 0);
 
-	/* privileges are looked at here */
+	/* checks privileges */
 	ExecutorStart(query, 0);
 
-	/* from here on errors are those of records */
+	/* from here on a record may be at fault */
 	applier->phase = RC_PHASE_EXECUTE;
 	rc_executor_run(query);
 	rows = query->estate->es_processed;
@@ -291,7 +295,10 @@ execute_query(RcApplier *applier, PlannedStmt *statement,
 	return rows;
 }
 
-/* A rule can notify; the statement itself is none, see statement_check.c. */
+/*
+ * Only a rule can add a utility command (NOTIFY); the statement itself cannot
+ * be one, see statement_check.c.
+ */
 static void
 execute_utility(const RcStream *stream, PlannedStmt *statement,
 				QueryEnvironment *environment)

@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * statement_setup.c
- *	  Before a stream's statement can run: its setup, and what could not be
- *	  checked when the stream was stored.
+ *	  Prepares a stream before its statement runs: executes its setup, and
+ *	  checks what could not be checked when the stream was stored.
  *
- * It runs a user's SQL, as statement_run.c does: as the stream's owner, and
- * with nothing of ours switched on.
+ * A user's SQL runs here, as in statement_run.c: as the stream's owner,
+ * without the extension's rights.
  *
  *-------------------------------------------------------------------------
  */
@@ -14,7 +14,7 @@
 #include "miscadmin.h"
 #include "utils/guc.h"
 
-/* How long a lock is waited for to see whether a table is there, in ms. */
+/* lock_timeout, in ms, while finding out whether a table exists. */
 #define LOOK_LOCK_TIMEOUT	"10"
 
 static void run_setup(const RcStream *stream);
@@ -23,11 +23,10 @@ static void report_emptied(const RcStream *stream, const char *tables);
 static void inspect_statement(const RcStream *stream, RcStatementFacts *facts);
 
 /*
- * Make ready what the statement of a stream needs, in the transaction of the
- * caller: run its setup as its owner, and check what could not be checked when
- * the stream was stored.  Returns true when a table that the statement names
- * was missing before: then nothing is there any more of what was applied, and
- * sources that feed the stream in direct mode begin anew.
+ * Run the setup of a stream as its owner, in the caller's transaction, and
+ * check what could not be checked when the stream was stored.  Returns true if
+ * a table that the statement names was missing before: whatever was applied to
+ * it is lost, so sources that feed the stream in direct mode start over.
  */
 bool
 rc_applier_setup(const RcStream *stream)
@@ -57,9 +56,9 @@ rc_applier_setup(const RcStream *stream)
 }
 
 /*
- * A definition may run only as the role that it names as its owner.  It may
- * be given to another one after a worker was started for it, and then it is
- * that one's SQL.
+ * Raise an error unless the current role is the owner of the stream.  The
+ * stream may have been given to another role after the worker was started;
+ * then the SQL is that role's and must not run as this one.
  */
 void
 rc_statement_check_owner(const RcStream *stream)
@@ -74,7 +73,10 @@ rc_statement_check_owner(const RcStream *stream)
 				 errhint("Call the function again.")));
 }
 
-/* What empties unlogged tables after this will be seen. */
+/*
+ * Insert the stream's row of an unlogged table of ours.  It vanishes when a
+ * crash empties unlogged tables, which shows that it happened.
+ */
 static void
 note_begun(const RcStream *stream)
 {
@@ -86,7 +88,9 @@ note_begun(const RcStream *stream)
 			   " ON CONFLICT DO NOTHING", &params);
 }
 
-/* Unlogged tables are empty again: only the user knows what to do. */
+/*
+ * Warn that unlogged tables have been emptied; only the user knows what to do.
+ */
 static void
 report_emptied(const RcStream *stream, const char *tables)
 {
@@ -134,7 +138,7 @@ run_setup(const RcStream *stream)
 	PG_END_TRY();
 }
 
-/* Nobody shall be waited for to learn that. */
+/* Inspect the statement without waiting for other sessions' locks. */
 static void
 inspect_statement(const RcStream *stream, RcStatementFacts *facts)
 {
@@ -144,7 +148,7 @@ inspect_statement(const RcStream *stream, RcStatementFacts *facts)
 							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	PG_TRY();
 	{
-		/* planning runs immutable functions of the user */
+		/* planning may run immutable functions of the user */
 		rc_user_sql_begin(stream->statement);
 		rc_statement_inspect(stream, false, facts);
 	}

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * statement_setup.h
- *	  Before a stream's statement can run.
+ *	  Prepares a stream before its statement runs.
  *
  *-------------------------------------------------------------------------
  */

@@ -1,11 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * subtransaction.c
- *	  Something that may fail, and be undone, within a transaction that goes
- *	  on.
+ *	  Runs a step that may fail in a subtransaction.
  *
- * It must not judge errors: which of them its caller may pass over is the
- * caller's to say, and the others are raised again.
+ * Errors are returned, not interpreted: the caller decides which of them it
+ * can handle, and rethrows the others.
  *
  *-------------------------------------------------------------------------
  */
@@ -16,9 +15,9 @@
 #include "utils/resowner.h"
 
 /*
- * Run step(arg) in a sub-transaction, in the current context and with SPI
- * connected as it is.  Returns NULL, or the error that it was rolled back for,
- * in the current context: raise it with ReThrowError(), or free it.
+ * Run step(arg) in a subtransaction, in the current context and with the
+ * current SPI connection.  Returns NULL, or the error that rolled it back, in
+ * the current context: rethrow it with ReThrowError(), or free it.
  */
 ErrorData *
 rc_subtransaction_try(RcStep step, void *arg)

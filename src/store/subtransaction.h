@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * subtransaction.h
- *	  What may fail without ending the transaction.
+ *	  Runs a step that may fail in a subtransaction.
  *
  *-------------------------------------------------------------------------
  */

@@ -1,10 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * unlogged_tables.c
- *	  Unlogged tables that a statement writes, and whether they have been
- *	  emptied since.
+ *	  Finds unlogged tables that a statement writes, and whether they have
+ *	  been emptied.
  *
- * A crash or a promotion empties them, and a stream's offsets stay.
+ * A crash or a promotion empties unlogged tables, but keeps a stream's
+ * offsets: records applied before would be missing without notice.
  *
  *-------------------------------------------------------------------------
  */
@@ -23,8 +24,7 @@ static bool collect_unlogged(Node *node, List **unlogged);
 static void add_unlogged(Oid table, bool inherited, List **unlogged);
 
 /*
- * OIDs of the unlogged tables that queries write, as they have been rewritten
- * (a List of Query).
+ * OIDs of the unlogged tables that rewritten queries (a List of Query) write.
  */
 List *
 rc_unlogged_written(List *queries)
@@ -35,7 +35,7 @@ rc_unlogged_written(List *queries)
 	return unlogged;
 }
 
-/* Tables that it writes, also in CTEs, and that are not written to the WAL. */
+/* Tree walker: add the unlogged tables that a query and its CTEs write. */
 static bool
 collect_unlogged(Node *node, List **unlogged)
 {
@@ -59,7 +59,7 @@ collect_unlogged(Node *node, List **unlogged)
 	return expression_tree_walker(node, collect_unlogged, unlogged);
 }
 
-/* The table, if it holds rows, and its partitions or who inherits from it. */
+/* Add the table, unless it is partitioned, and its partitions or children. */
 static void
 add_unlogged(Oid table, bool inherited, List **unlogged)
 {
@@ -79,9 +79,9 @@ add_unlogged(Oid table, bool inherited, List **unlogged)
 }
 
 /*
- * Names of unlogged tables that are empty because a crash or a promotion has
- * emptied them since the stream applied something; NULL if there are none.
- * That has emptied our own unlogged table, too.
+ * Names of those unlogged tables that are empty because of a crash or a
+ * promotion since the stream applied records; NULL if there are none.  The
+ * sign is that our own unlogged table has been emptied as well.
  */
 char *
 rc_unlogged_emptied(const RcStream *stream, List *unlogged)

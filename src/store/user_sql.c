@@ -1,12 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * user_sql.c
- *	  What surrounds a user's SQL, which statement_run.c runs: its settings,
- *	  its end by a change of its definition, triggers that it deferred, and
- *	  what is told of its errors.
+ *	  The environment of a user's SQL (statement_run.c, statement_setup.c):
+ *	  its settings, its cancellation when the definition changes, triggers
+ *	  that it deferred, and what is reported of its errors.
  *
- * Between rc_user_sql_begin() and _end() a signal may cancel; nothing of ours
- * must run there.
+ * Between rc_user_sql_begin() and rc_user_sql_end() a signal may cancel the
+ * current statement, so the extension's own SQL must not run there.
  *
  *-------------------------------------------------------------------------
  */
@@ -25,20 +25,20 @@
 #include "store/stream_table.h"
 #include "store/user_sql.h"
 
-/* Set by a signal: the definition that we have loaded is not the one of now. */
+/* Set by a signal: the loaded definition is out of date. */
 static volatile sig_atomic_t definition_changed = false;
 static volatile sig_atomic_t user_sql_runs = false;
 
-/* The cancel that is pending was asked for by that signal alone. */
+/* The pending cancel was requested by that signal only. */
 static volatile sig_atomic_t cancel_is_ours = false;
 
 static bool explain_cancel(const RcStream *stream, ErrorData *error);
 static void shorten_context(ErrorData *error, const char *sql);
 
 /*
- * Signal handler: a definition has been changed, and this process may work
- * for what was before.  A statement under way is cancelled; else whoever
- * waits for the latch looks.
+ * Signal handler: a definition has changed, perhaps the one that this process
+ * works for.  Cancels the user's SQL if it is running; in any case sets the
+ * latch, so that the main loop checks.
  */
 void
 rc_statement_cancel(SIGNAL_ARGS)
@@ -57,7 +57,7 @@ rc_statement_cancel(SIGNAL_ARGS)
 	errno = save_errno;
 }
 
-/* Signal handler: somebody cancels what this process does. */
+/* Signal handler: a user cancels this process. */
 void
 rc_user_cancel(SIGNAL_ARGS)
 {
@@ -65,21 +65,28 @@ rc_user_cancel(SIGNAL_ARGS)
 	StatementCancelHandler(postgres_signal_arg);
 }
 
-/* To be called before a definition is loaded: changes from here on count. */
+/*
+ * Must be called before a definition is loaded, so that no later change is
+ * missed.
+ */
 void
 rc_statement_expect(void)
 {
 	definition_changed = false;
 }
 
-/* Whether there was one since; it may be in what was loaded already. */
+/*
+ * Whether a definition changed since; what was loaded may include the change.
+ */
 bool
 rc_statement_changed(void)
 {
 	return definition_changed;
 }
 
-/* From here on a change of the definition cancels. */
+/*
+ * Start of a user's SQL: from here on a change of the definition cancels it.
+ */
 void
 rc_user_sql_begin(const char *sql)
 {
@@ -93,8 +100,8 @@ rc_user_sql_begin(const char *sql)
 }
 
 /*
- * From here on it does not; one that comes too late for the user's SQL must
- * not hit ours, which would be told of as somebody's cancel.
+ * End of a user's SQL.  A cancel by rc_statement_cancel() that came too late
+ * must not hit our own SQL, where it would be reported as a user's cancel.
  */
 void
 rc_user_sql_end(void)
@@ -105,12 +112,12 @@ rc_user_sql_end(void)
 	{
 		QueryCancelPending = false;
 		if (!cancel_is_ours)
-			QueryCancelPending = true;	/* somebody's came just now */
+			QueryCancelPending = true;	/* rc_user_cancel() came in between */
 		cancel_is_ours = false;
 	}
 }
 
-/* In the caller's level of settings. */
+/* Set the stream's search_path, in the caller's GUC nest level. */
 void
 rc_user_sql_search_path(const RcStream *stream)
 {
@@ -121,8 +128,8 @@ rc_user_sql_search_path(const RcStream *stream)
 }
 
 /*
- * SET CONSTRAINTS ALL IMMEDIATE: before PostgreSQL 18 a deferred trigger
- * would fire as whoever commits, and its error would be the whole batch's.
+ * SET CONSTRAINTS ALL IMMEDIATE: before PostgreSQL 18 a deferred trigger would
+ * fire as the role that commits, and its error would fail the whole batch.
  */
 void
 rc_user_sql_fire_deferred(void)
@@ -135,8 +142,8 @@ rc_user_sql_fire_deferred(void)
 }
 
 /*
- * Make of the error of a user's SQL what is told of it.  True: it was cancelled
- * by a change of its definition.
+ * Adjust the error of a user's SQL for reporting.  Returns true if it was
+ * cancelled by a change of its definition.
  */
 bool
 rc_user_sql_explain(const RcStream *stream, const char *sql, ErrorData *error)
@@ -148,8 +155,8 @@ rc_user_sql_explain(const RcStream *stream, const char *sql, ErrorData *error)
 }
 
 /*
- * Say why a statement was cancelled.  That its definition has been changed is
- * the fault of no record, nor will it be the same at the next try.
+ * Replace the error of a statement that was cancelled by a change of its
+ * definition: no record is at fault, and the next attempt uses the new one.
  */
 static bool
 explain_cancel(const RcStream *stream, ErrorData *error)
@@ -165,9 +172,9 @@ explain_cancel(const RcStream *stream, ErrorData *error)
 }
 
 /*
- * Take the line out of an error's context that only repeats the user's whole
- * SQL, as SPI adds it: the stream's row has it.  What functions called by it
- * say of themselves stays.
+ * Remove the line from an error's context that merely repeats the user's SQL,
+ * as SPI adds it: it is in the stream's row.  Context of functions that it
+ * called is kept.
  */
 static void
 shorten_context(ErrorData *error, const char *sql)

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * user_sql.h
- *	  What the handlers of signals have to know of a user's SQL.
+ *	  Signal handlers that cancel a user's SQL.
  *
  *-------------------------------------------------------------------------
  */
