@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * headers_json.c
- *	  Headers of a record as jsonb, and back: an object; a name that occurs
- *	  several times holds an array, a value that is no text of the server is
- *	  {"base64": ..}.
+ *	  Converts a record's Kafka headers to jsonb and back: an object whose
+ *	  keys are header names.  A name that occurs several times has an array; a
+ *	  value that is not text in the server's encoding is {"base64": ..}.
  *
- * Whatever bytes they have, they must come back as they were, and no error.
+ * The conversion must keep any bytes, and must never fail.
  *
  *-------------------------------------------------------------------------
  */
@@ -19,7 +19,7 @@
 #include "utils/json.h"
 #include "utils/jsonb.h"
 
-/* What a name begins with that is no text of the server. */
+/* Prefix of a name that is not text in the server's encoding. */
 #define BASE64_NAME		"base64:"
 
 static char *headers_json(const RcRecord *record);
@@ -35,11 +35,10 @@ static void set_value(RcHeader *header, JsonbValue *value);
 static void set_base64(RcHeader *header, JsonbContainer *object);
 
 /*
- * The headers of a record as jsonb: an object; a name that occurs several
- * times holds an array, a value that is not UTF-8 (or holds a zero byte, or a
- * character that the database's encoding lacks) is {"base64": ..}, and such a
- * name "base64:..".  No header is an error: the dead letter that it would make
- * has headers, too.
+ * The headers of a record as jsonb, in the format above.  A value that is not
+ * UTF-8 (or holds a zero byte, or a character that the database's encoding
+ * lacks) is {"base64": ..}, and such a name "base64:..".  No header raises an
+ * error: the resulting dead letter stores the same headers.
  */
 Datum
 rc_headers_jsonb(const RcRecord *record)
@@ -55,7 +54,9 @@ headers_json(const RcRecord *record)
 	int		   *order = palloc(sizeof(int) * (record->nheaders + 1));
 	int			end;
 
-	/* by name, then by place: a message may have very many */
+	/*
+	 * by name, then by position; sorted because a message may have very many
+	 */
 	for (int i = 0; i < record->nheaders; i++)
 		order[i] = i;
 	qsort_arg(order, record->nheaders, sizeof(int), compare_headers,
@@ -102,7 +103,10 @@ compare_headers(const void *a, const void *b, void *arg)
 	return order != 0 ? order : x - y;
 }
 
-/* A name that begins like an encoded one is encoded, to come back as it was. */
+/*
+ * A name that begins with the prefix already is encoded too, so that decoding
+ * gives it back.
+ */
 static void
 append_header_name(StringInfo json, const char *name)
 {
@@ -150,8 +154,8 @@ encode_base64(const char *bytes, int len)
 }
 
 /*
- * The other way: headers for a message, in the current context.  Numbers and
- * booleans go as their text; what is nested otherwise goes as its JSON.
+ * Headers of a message from jsonb, in the current context.  Numbers and
+ * booleans become their text, other nested values their JSON.
  */
 RcHeader *
 rc_headers_from_jsonb(Datum jsonb, int *n)
@@ -186,7 +190,10 @@ rc_headers_from_jsonb(Datum jsonb, int *n)
 	return headers;
 }
 
-/* A name for Kafka, which wants UTF-8 but takes any bytes but zero. */
+/*
+ * A name as bytes for Kafka, which expects UTF-8 but accepts any bytes except
+ * zero.
+ */
 static char *
 header_name(const char *name, int len)
 {
@@ -205,7 +212,7 @@ header_name(const char *name, int len)
 	return pg_server_to_any(text, len, PG_UTF8);
 }
 
-/* NULL for what is no base64. */
+/* Returns NULL if the text is not base64. */
 static char *
 decode_base64(const char *base64, int len, int *out_len)
 {
@@ -222,7 +229,7 @@ decode_base64(const char *base64, int len, int *out_len)
 static RcHeader *
 add_header(RcHeader *headers, int *n, const char *name, JsonbValue *value)
 {
-	/* room for 1, 2, 4, .. */
+	/* capacity is 1, 2, 4, .. */
 	if (headers == NULL)
 		headers = palloc(sizeof(RcHeader));
 	else if ((*n & (*n - 1)) == 0)
@@ -262,7 +269,7 @@ set_value(RcHeader *header, JsonbValue *value)
 	header->value_len = strlen(header->value);
 }
 
-/* {"base64": ..} to its bytes; another object to its text. */
+/* Decode {"base64": ..}; any other object becomes its JSON. */
 static void
 set_base64(RcHeader *header, JsonbContainer *object)
 {

@@ -1,12 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * json_kind.c
- *	  Which kinds of JSON values a type takes, and of which parts it is made.
+ *	  Which kinds of JSON values a type accepts, and which parts (elements,
+ *	  fields) the type has.
  *
- * The server gives any scalar to the type's text input, by which the number
- * 101231 is a date of 2010.  What README.md lists is refused here, before
- * that (json_kind_check.c).  It must refuse nothing else, and must convert
- * nothing.
+ * The server passes any JSON scalar to the type's input function, which makes
+ * the number 101231 a date in 2010.  Such surprises, listed in README.md, are
+ * rejected before the server's conversion (json_kind_check.c).  Nothing else
+ * may be rejected here, and nothing is converted.
  *
  *-------------------------------------------------------------------------
  */
@@ -27,7 +28,10 @@
 static void look_up(RcJsonType *type);
 static void look_up_fields(RcJsonType *type);
 
-/* What a type takes, in the current context, which must live as long. */
+/*
+ * Look up what a type accepts.  Allocated in the current context, which must
+ * outlive the result: parts are added to it later.
+ */
 RcJsonType *
 rc_json_type_make(Oid type)
 {
@@ -94,7 +98,7 @@ look_up_fields(RcJsonType *type)
 	}
 }
 
-/* False when a composite type in it has been altered since. */
+/* False if a composite type in it has been altered since it was looked up. */
 bool
 rc_json_type_current(const RcJsonType *type)
 {
@@ -113,7 +117,7 @@ rc_json_type_current(const RcJsonType *type)
 	return true;
 }
 
-/* "kind" is that of a value's first token. */
+/* Whether the type accepts a value that begins with a token of this kind. */
 bool
 rc_json_type_takes(const RcJsonType *type, JsonTokenType kind)
 {

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * json_kind.h
- *	  Which kinds of JSON values a type takes.
+ *	  Which kinds of JSON values a type accepts.
  *
  *-------------------------------------------------------------------------
  */
@@ -14,16 +14,16 @@
 
 typedef struct RcJsonType RcJsonType;
 
-/* A type, with its parts as far as they have been met. */
+/* A type, with its parts as far as values have needed them. */
 struct RcJsonType
 {
-	Oid			type;			/* as it is declared */
+	Oid			type;			/* as declared, maybe a domain */
 	int			takes;
 	MemoryContext context;
 
 	/* of an array */
 	Oid			element_type;	/* else invalid */
-	RcJsonType *element;		/* NULL: not met yet */
+	RcJsonType *element;		/* NULL: not needed yet */
 
 	/* of a composite type */
 	Oid			row_type;		/* else invalid */
@@ -31,7 +31,7 @@ struct RcJsonType
 	int			nfields;
 	char	  **names;			/* NULL: dropped */
 	Oid		   *field_types;
-	RcJsonType **fields;		/* each NULL: not met yet */
+	RcJsonType **fields;		/* each NULL: not needed yet */
 };
 
 extern RcJsonType *rc_json_type_make(Oid type);

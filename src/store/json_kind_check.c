@@ -1,10 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * json_kind_check.c
- *	  Whether a type takes a JSON value, down to the elements of arrays and the
- *	  fields of composite types.
+ *	  Checks that a type accepts a JSON value, down to the elements of arrays
+ *	  and the fields of composite types.
  *
- * Where it does not, the error says at which place.  Only values with parts are
+ * The error names the position within the value.  Only arrays and objects are
  * parsed.
  *
  *-------------------------------------------------------------------------
@@ -16,18 +16,18 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 
-/* The way to a value, from it up to the column. */
+/* Path to a value, linked from the value up to the column. */
 typedef struct JsonPath
 {
 	const struct JsonPath *up;
-	const char *name;			/* of a field, or NULL: element of an array */
+	const char *name;			/* of a field; NULL: an array element */
 	const int  *at;
 	int			ndims;
 } JsonPath;
 
 typedef struct JsonSpan
 {
-	JsonTokenType kind;			/* JSON_TOKEN_INVALID: there is none */
+	JsonTokenType kind;			/* JSON_TOKEN_INVALID: absent */
 	const char *start;
 	int			len;
 } JsonSpan;
@@ -36,17 +36,17 @@ typedef struct ObjectCheck
 {
 	RcJsonType *type;
 	JsonLexContext *lex;
-	JsonSpan   *spans;			/* by field; the last of equal keys */
-	int			field;			/* under way; -1: none of ours */
+	JsonSpan   *spans;			/* by field; the last one of duplicate keys */
+	int			field;			/* current field; -1: not in the type */
 } ObjectCheck;
 
 typedef struct ArrayCheck
 {
 	RcJsonType *type;
 	JsonLexContext *lex;
-	int			ndims;			/* 0: not known yet */
+	int			ndims;			/* 0: not yet known */
 	JsonSpan	element;
-	int			at[MAXDIM + 1]; /* place in each dimension, from 1 */
+	int			at[MAXDIM + 1]; /* index in each dimension, from 1 */
 	JsonPath	path;
 } ArrayCheck;
 
@@ -70,8 +70,8 @@ static RC_JSON_RESULT on_element_start(void *state, bool isnull);
 static RC_JSON_RESULT on_element_end(void *state, bool isnull);
 
 /*
- * Raise ERRCODE_INVALID_TEXT_REPRESENTATION where the type, or that of one of
- * its parts, does not take what it would get of this valid JSON.
+ * Raise ERRCODE_INVALID_TEXT_REPRESENTATION if the type, or the type of one of
+ * its parts, does not accept its part of this JSON, which must be valid.
  */
 void
 rc_json_type_check(RcJsonType *type, const char *column, JsonTokenType kind,
@@ -121,7 +121,7 @@ refuse(const RcJsonType *type, JsonTokenType kind, const JsonPath *path)
 			 errhint("Send a string that the type reads, or use a column of type jsonb or text.")));
 }
 
-/* Such as tags[2].name; places count from 1, as those of SQL do. */
+/* Such as tags[2].name; indexes count from 1, as in SQL. */
 static void
 append_path(StringInfo text, const JsonPath *path)
 {
@@ -142,7 +142,10 @@ parse(JsonLexContext *lex, JsonSemAction *actions)
 		rc_json_raise(result, lex);
 }
 
-/* ---- an object for a composite type: the last of equal keys counts ---- */
+/*
+ * ---- an object for a composite type: the last one of duplicate keys counts
+ * ----
+ */
 
 static void
 check_object(RcJsonType *type, const char *json, int len,
@@ -217,8 +220,8 @@ on_field_end(void *state, char *name, bool isnull)
 }
 
 /*
- * ---- an array: as the server does, the first value that is no array, or the
- * first empty one, says how many dimensions there are ----
+ * ---- an array: as in the server, the first value that is not an array, or
+ * the first empty array, determines the number of dimensions ----
  */
 
 static void
@@ -307,7 +310,7 @@ on_element_end(void *state, bool isnull)
 {
 	ArrayCheck *check = (ArrayCheck *) state;
 
-	/* more dimensions than there can be are the server's to refuse */
+	/* the server rejects more than MAXDIM dimensions */
 	if (check->lex->lex_level == check->ndims && check->ndims <= MAXDIM)
 	{
 		check->path.ndims = check->ndims;

@@ -1,10 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * json_populate.c
- *	  A JSON value into one column by the server's json_populate_record(): for
- *	  types with parts, whose rules are its own in each version.
+ *	  Converts a JSON value for one column by the server's
+ *	  json_populate_record().  It is used for arrays and composite types,
+ *	  whose rules differ between server versions.
  *
- * It must not parse anything itself.
+ * Nothing is parsed here.
  *
  *-------------------------------------------------------------------------
  */
@@ -21,18 +22,18 @@
 
 struct RcPopulator
 {
-	TupleDesc	desc;			/* of a row with this column alone */
-	HeapTuple	base;			/* such a row, null */
+	TupleDesc	desc;			/* of a row with only this column */
+	HeapTuple	base;			/* such a row, whose column is null */
 	char	   *prefix;			/* {"name": */
-	Expr	   *call;			/* tells the function its types */
+	Expr	   *call;			/* from which the function gets its types */
 	FmgrInfo	function;
-	MemoryContext context;		/* of what the function keeps */
-	bool		usable;			/* the last call has ended well */
+	MemoryContext context;		/* of the function's own cache */
+	bool		usable;			/* the last call has not raised an error */
 };
 
 /*
- * Make one for a column, in the current context.  The row has the column's
- * name, so that the server's errors and hints say it.
+ * Make a populator for a column, in the current context.  The row's column has
+ * the same name, because the server's errors mention it.
  */
 RcPopulator *
 rc_populator_make(const char *name, Oid type, int32 typmod)
@@ -66,8 +67,8 @@ rc_populator_make(const char *name, Oid type, int32 typmod)
 }
 
 /*
- * The column's value from "len" bytes of valid JSON that are not null, in the
- * current context.  Errors are the function's.
+ * Convert "len" bytes of valid JSON other than null; the result is in the
+ * current context.  Raises what json_populate_record() raises.
  */
 Datum
 rc_populate(RcPopulator *populator, const char *json, int len)
@@ -78,7 +79,7 @@ rc_populate(RcPopulator *populator, const char *json, int len)
 	HeapTupleData tuple;
 	bool		isnull;
 
-	/* an error may have left half of what the function keeps */
+	/* an error may have left the function's cache half built */
 	if (!populator->usable)
 	{
 		MemoryContextReset(populator->context);

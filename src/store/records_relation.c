@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * records_relation.c
- *	  Records as a relation: fills the tuplestore that a stream's statement
- *	  sees as "records".
+ *	  Fills the tuplestore that a stream's statement sees as the relation
+ *	  "records".
  *
- * How keys and values are decoded is their format's (value_format.c).  It must
- * not catch an error: apply.c isolates the record.
+ * Keys and values are decoded by their format (value_format.c).  No error may
+ * be caught here: apply.c isolates the record.
  *
  *-------------------------------------------------------------------------
  */
@@ -27,13 +27,13 @@
 #include "store/stream_table.h"
 #include "store/value_format.h"
 
-/* Columns of "records" before and after the value. */
+/* Number of columns of "records" before and after those of the value. */
 #define COLUMNS_BEFORE	5
 #define COLUMNS_AFTER	1
 
 struct RcDecoder
 {
-	TupleDesc	desc;			/* of records */
+	TupleDesc	desc;			/* of "records" */
 	Oid			value_type;
 	uint64		row_identifier; /* of a row type's descriptor; else 0 */
 	RcValueDecoder *key;
@@ -43,7 +43,7 @@ struct RcDecoder
 	bool	   *nulls;
 	MemoryContext record_context;	/* reset for each record */
 
-	/* Datums that mostly repeat from one record to the next */
+	/* Datums kept because most records repeat those of the previous one */
 	char	   *topic;
 	Datum		topic_datum;
 	StringInfoData headers_seen;
@@ -64,10 +64,10 @@ static void put_headers(RcDecoder *decoder, const RcRecord *record,
 
 /*
  * Make a decoder for a stream's records, in the current context, which must
- * live as long.  Errors: ERRCODE_DUPLICATE_COLUMN when a column of the row
- * type has the name of a column of "records"; ERRCODE_INSUFFICIENT_PRIVILEGE
- * when the current role, the stream's owner, may not use the type or one of
- * its columns'; what the catalogs say of types that are gone.
+ * outlive it.  Errors: ERRCODE_DUPLICATE_COLUMN if the row type has a column
+ * named as one of "records"; ERRCODE_INSUFFICIENT_PRIVILEGE if the current
+ * role, the stream's owner, may not use the type or a type of its columns;
+ * ERRCODE_UNDEFINED_OBJECT if the type was dropped.
  */
 RcDecoder *
 rc_decoder_make(const RcStream *stream)
@@ -118,7 +118,10 @@ rc_decoder_make(const RcStream *stream)
 	return decoder;
 }
 
-/* The rule of CREATE TABLE OF (DefineRelation(), BuildDescForRelation()). */
+/*
+ * The same rule as for CREATE TABLE OF (DefineRelation(),
+ * BuildDescForRelation()).
+ */
 static void
 check_usage(Oid type)
 {
@@ -128,7 +131,7 @@ check_usage(Oid type)
 		aclcheck_error_type(result, type);
 }
 
-/* The row type's descriptor, copied without what is dropped. */
+/* A copy of the row type's descriptor. */
 static TupleDesc
 row_desc(RcDecoder *decoder)
 {
@@ -157,7 +160,7 @@ copy_value_columns(TupleDesc to, TupleDesc from)
 
 		if (attribute->attisdropped)
 		{
-			/* keep the place: a column that nobody can name */
+			/* keep its number; no SQL can refer to this name */
 			TupleDescInitEntry(to, at, psprintf("\"dropped %d\"", i + 1),
 							   INT4OID, -1, 0);
 			continue;
@@ -178,14 +181,14 @@ copy_value_columns(TupleDesc to, TupleDesc from)
 	}
 }
 
-/* The descriptor of "records"; it lives as long as the decoder. */
+/* The descriptor of "records"; same lifetime as the decoder. */
 TupleDesc
 rc_decoder_desc(RcDecoder *decoder)
 {
 	return decoder->desc;
 }
 
-/* False when a row type has been altered since: make another decoder. */
+/* False if the row type has been altered since: make another decoder. */
 bool
 rc_decoder_current(RcDecoder *decoder)
 {
@@ -201,8 +204,8 @@ rc_decoder_current(RcDecoder *decoder)
 }
 
 /*
- * Decode one record and append it to the tuplestore.  Errors are those of
- * the bytes: class 22 for encoding, JSON and values that do not fit.
+ * Decode one record and append it to the tuplestore.  Errors of class 22 for
+ * bytes that are not valid text or JSON, or do not fit the type.
  */
 void
 rc_decoder_put(RcDecoder *decoder, Tuplestorestate *store,
@@ -228,11 +231,11 @@ rc_decoder_put(RcDecoder *decoder, Tuplestorestate *store,
 	MemoryContextSwitchTo(old);
 	tuplestore_putvalues(store, decoder->desc, values, nulls);
 
-	/* Of a large value this is several times its size: not for longer. */
+	/* It may be several times as large as a large value: free it now. */
 	MemoryContextReset(decoder->record_context);
 }
 
-/* The topic is mostly that of the record before. */
+/* Usually the topic is that of the previous record. */
 static Datum
 topic_datum(RcDecoder *decoder, const char *topic)
 {
@@ -295,8 +298,8 @@ name_part(void *arg)
 }
 
 /*
- * Headers of a run are the same on each record, so the last ones are kept:
- * a lookup by their bytes is far cheaper than building jsonb.
+ * Records of a run have the same headers, so the last ones are kept: comparing
+ * their bytes is far cheaper than building jsonb.
  */
 static void
 put_headers(RcDecoder *decoder, const RcRecord *record, Datum *value,
@@ -339,8 +342,9 @@ put_headers(RcDecoder *decoder, const RcRecord *record, Datum *value,
 }
 
 /*
- * Register a filled tuplestore as a relation with the current SPI connection.
- * "tuples" is what the planner is told.  The name must outlive the connection.
+ * Register a filled tuplestore as a relation of the current SPI connection.
+ * "tuples" is the planner's estimate of its rows.  "name" must outlive the
+ * connection.
  */
 EphemeralNamedRelation
 rc_relation_register(char *name, Tuplestorestate *store, TupleDesc desc,

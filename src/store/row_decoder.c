@@ -1,14 +1,14 @@
 /*-------------------------------------------------------------------------
  *
  * row_decoder.c
- *	  A JSON object straight into the columns of a row type, with the
- *	  server's own SAX parser: numbers keep every digit, and no tree is built.
+ *	  Decodes a JSON object directly into the columns of a row type, with the
+ *	  server's SAX parser: numbers keep all digits, and no tree is built.
  *
- * What comes out is what json_populate_record() makes of the same text, or an
- * error: missing keys are null, keys without a column are passed over, the
- * last of equal keys counts.  Scalars and plain arrays are done here, the
- * rest by that function itself (json_populate.c).  It must not guess: a kind
- * of value that its column's type does not take is an error (json_kind.c).
+ * The result is that of json_populate_record() for the same text, or an error:
+ * missing keys become null, keys without a column are skipped, and the last
+ * one of duplicate keys counts.  Scalars and arrays of scalars are converted
+ * here, other values by that function (json_populate.c).  A kind of value that
+ * the column's type does not accept is an error (json_kind.c).
  *
  *-------------------------------------------------------------------------
  */
@@ -25,7 +25,7 @@
 #include "store/json_kind.h"
 #include "store/json_populate.h"
 
-/* How a column takes its value. */
+/* How a column's value is converted. */
 typedef enum ColumnKind
 {
 	COLUMN_TEXT,				/* text or unlimited varchar: no input
@@ -37,12 +37,12 @@ typedef enum ColumnKind
 
 typedef struct RowColumn
 {
-	char	   *name;			/* NULL: dropped */
+	char	   *name;			/* NULL: dropped column */
 	ColumnKind	kind;
 	RcJsonType *type;
 	bool		json;			/* json, jsonb or a domain over them */
-	bool		domain;			/* may refuse null */
-	FmgrInfo	input;			/* of the type, or of the array's elements */
+	bool		domain;			/* a domain, which may reject null */
+	FmgrInfo	input;			/* of the type, or of array elements */
 	Oid			ioparam;
 	int32		typmod;
 	RcPopulator *populator;		/* of arrays and other kinds */
@@ -52,21 +52,21 @@ typedef struct RowColumn
 	RcJsonType *element_type;
 } RowColumn;
 
-/* A token that is no string, or a string without quotes and escapes. */
+/* A token other than a string, or a string without quotes and escapes. */
 typedef struct RowToken
 {
 	JsonTokenType kind;
 	char	   *text;
 } RowToken;
 
-/* What has come for a column: the last of equal keys. */
+/* The value read for a column, the last one of duplicate keys. */
 typedef struct RowValue
 {
-	RowToken	token;			/* kind JSON_TOKEN_INVALID: nothing */
+	RowToken	token;			/* kind JSON_TOKEN_INVALID: no value */
 	const char *start;			/* of the JSON */
 	int			len;
-	bool		plain;			/* of an array: scalars alone */
-	int			first;			/* of its elements */
+	bool		plain;			/* an array of scalars only */
+	int			first;			/* its first entry in "elements" */
 	int			nelements;
 } RowValue;
 
@@ -78,10 +78,10 @@ struct RcRowDecoder
 
 	/* while a record is decoded */
 	JsonLexContext *lex;
-	int			expected;		/* column to look at first for the next key */
-	int			column;			/* of the value under way; -1: none */
-	int			named;			/* column for errors; -1: not one alone */
-	RowToken   *elements;		/* of all plain arrays */
+	int			expected;		/* column to try first for the next key */
+	int			column;			/* of the current value; -1: none */
+	int			named;			/* column for errors; -1: the whole value */
+	RowToken   *elements;		/* of all arrays of scalars */
 	int			nelements;
 	int			room;
 };
@@ -104,7 +104,7 @@ static RC_JSON_RESULT on_field_end(void *state, char *name, bool isnull);
 static RC_JSON_RESULT on_scalar(void *state, char *token, JsonTokenType kind);
 
 /*
- * Make a decoder for the columns of "desc", in the current context; it keeps
+ * Make a decoder for the columns of "desc", in the current context.  It keeps
  * no pointer to desc.
  */
 RcRowDecoder *
@@ -120,7 +120,9 @@ rc_row_decoder_make(TupleDesc desc)
 	return decoder;
 }
 
-/* False when the type of a column has been altered since: make another one. */
+/*
+ * False if the type of a column has been altered since: make another decoder.
+ */
 bool
 rc_row_decoder_current(const RcRowDecoder *decoder)
 {
@@ -181,12 +183,13 @@ init_column(RowColumn *column, Form_pg_attribute attribute)
 }
 
 /*
- * Decode one object into values and nulls, which have room for all columns.
+ * Decode one object into "values" and "nulls", arrays with an entry for each
+ * column.
  *
- * "json" is in the server's encoding and need not be null-terminated.  What
- * is allocated stays in the current context.  Errors: class 22 for text that
- * is no JSON object or a value that does not fit, with the column in the
- * context; what domains raise.
+ * "json" is in the server's encoding and need not be null-terminated.  Results
+ * are allocated in the current context.  Errors: class 22 if the text is not a
+ * JSON object or a value does not fit its column, which the error's context
+ * names; and those of domain constraints.
  */
 void
 rc_row_decode(RcRowDecoder *decoder, const char *json, int len,
@@ -246,7 +249,9 @@ name_column(void *arg)
 				   decoder->columns[decoder->named].name);
 }
 
-/* Keys mostly come in the order of the columns: look there first. */
+/*
+ * Keys mostly have the order of the columns: start after the last one found.
+ */
 static int
 find_column(RcRowDecoder *decoder, const char *name)
 {
@@ -282,7 +287,7 @@ make_value(RcRowDecoder *decoder, RowColumn *column, RowValue *value)
 	return make_scalar(column, value);
 }
 
-/* By the text of a scalar, or the JSON as it stands. */
+/* Convert the text of a scalar, or the JSON of an object or array. */
 static Datum
 make_scalar(RowColumn *column, RowValue *value)
 {
@@ -335,7 +340,7 @@ make_array(RcRowDecoder *decoder, RowColumn *column, RowValue *value)
 	return makeArrayResult(array, CurrentMemoryContext);
 }
 
-/* A domain may refuse null, also that of a key that is missing. */
+/* Let the domain reject null, also for a missing key. */
 static void
 refuse_null(RowColumn *column)
 {

@@ -1,9 +1,9 @@
 /*-------------------------------------------------------------------------
  *
  * row_decoder.h
- *	  A JSON object to the columns of a row type.
+ *	  Decodes a JSON object into the columns of a row type.
  *
- * It must come to what json_populate_record() comes to, or to an error.
+ * The result must be that of json_populate_record(), or an error.
  *
  *-------------------------------------------------------------------------
  */

@@ -1,10 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * value_format.c
- *	  Formats of keys and values: jsonb, the columns of a row type, text, bytea.
+ *	  Formats of keys and values: jsonb, the columns of a row type, text,
+ *	  bytea.
  *
- * It must not let a byte into the database that has not been verified, and must
- * not catch an error: apply.c isolates the record.
+ * No unverified byte may enter the database, and no error may be caught:
+ * apply.c isolates the record.
  *
  *-------------------------------------------------------------------------
  */
@@ -22,7 +23,7 @@
 #define BYTE_ORDER_MARK		"\xEF\xBB\xBF"
 #define BYTE_ORDER_MARK_LEN	3
 
-/* A zero byte and the number of a schema. */
+/* A zero byte and the schema's id, four bytes. */
 #define REGISTRY_PREFIX_LEN	5
 
 typedef struct JsonRow
@@ -55,7 +56,7 @@ static const RcValueFormat formats[] = {
 	{"bytea", false, makes_bytea, open_scalar, NULL, decode_bytea}
 };
 
-/* The format that makes a type; NULL if none does. */
+/* The format that decodes to a type; NULL if none does. */
 const RcValueFormat *
 rc_value_format(Oid type)
 {
@@ -68,8 +69,8 @@ rc_value_format(Oid type)
 }
 
 /*
- * Open the format of a type for keys or values ("part"), in the current
- * context.  "row" as for the format's open().
+ * Open a decoder of keys or values ("part") for a type, in the current
+ * context.  "row" as for RcValueFormat.open.
  */
 RcValueDecoder *
 rc_value_decoder_open(Oid type, const char *part, TupleDesc row)
@@ -120,7 +121,7 @@ decode_row(RcValueDecoder *decoder, const char *bytes, int len,
 {
 	char	   *json = rc_value_text(decoder->part, bytes, &len, true);
 
-	decoder->says_more = true;	/* the column, if it is one alone */
+	decoder->says_more = true;	/* rc_row_decode() adds the column */
 	rc_row_decode(((JsonRow *) decoder)->row, json, len, values, nulls);
 }
 
@@ -160,7 +161,7 @@ decode_text(RcValueDecoder *decoder, const char *bytes, int len,
 	values[0] = PointerGetDatum(cstring_to_text_with_len(text, len));
 }
 
-/* ---- bytea: as they are ---- */
+/* ---- bytea: unchanged ---- */
 
 static bool
 makes_bytea(Oid type)
@@ -178,8 +179,9 @@ decode_bytea(RcValueDecoder *decoder, const char *bytes, int len,
 /* ---- bytes to text ---- */
 
 /*
- * Verified text in the server's encoding, not null-terminated; *len becomes
- * its length.  A byte order mark before JSON is no part of it.
+ * Verify text and convert it to the server's encoding.  The result is not
+ * null-terminated; *len is set to its length.  A byte order mark before JSON
+ * is removed.  Raises ERRCODE_CHARACTER_NOT_IN_REPERTOIRE.
  */
 char *
 rc_value_text(const char *part, const char *bytes, int *len, bool json)
@@ -203,8 +205,9 @@ rc_value_text(const char *part, const char *bytes, int *len, bool json)
 }
 
 /*
- * Bytes that are not UTF-8 are mostly those of some other format.  A dead
- * letter keeps the detail, not the hint.
+ * Bytes that are not UTF-8 mostly come from another format, such as that of a
+ * schema registry: say so in the detail, which is stored in the dead letter,
+ * unlike the hint.
  */
 static void
 refuse_bytes(const char *part, const char *bytes, int len)

@@ -3,9 +3,9 @@
  * value_format.h
  *	  Formats of keys and values: how bytes become columns of "records".
  *
- * To add one: its own file NAME_decoder.c, and a row in value_format.c.  It
- * must not catch an error, and must not let a byte into the database that has
- * not been verified: apply.c isolates the record.
+ * To add one, write its own file NAME_decoder.c and add a row in
+ * value_format.c.  It must not catch errors, since apply.c isolates the
+ * record, and must verify each byte that it stores.
  *
  *-------------------------------------------------------------------------
  */
@@ -19,38 +19,39 @@
 typedef struct RcValueFormat RcValueFormat;
 
 /*
- * Keys or values of a stream being decoded: the first member of what a format
- * keeps.  It lives in the context that it was opened in.
+ * Decoder of a stream's keys or values: the first member of each format's own
+ * struct.  Lives in the context in which it was opened.
  */
 typedef struct RcValueDecoder
 {
 	const RcValueFormat *format;
 	const char *part;			/* "key" or "value", for errors */
-	bool		says_more;		/* errors name something within the part */
+	bool		says_more;		/* errors have a context of their own */
 } RcValueDecoder;
 
 struct RcValueFormat
 {
 	const char *name;
 
-	/* It makes all columns of a row type, which a key cannot have. */
+	/* It decodes to all columns of a row type; not for keys. */
 	bool		of_row;
 
-	/* Whether it makes this type; each type is one format's. */
+	/* Whether it decodes to this type; at most one format does. */
 	bool		(*makes) (Oid type);
 
 	/*
-	 * In the current context, once for a stream.  "row" is the descriptor of
-	 * a composite type, of which nothing must be kept; else NULL.
+	 * Open a decoder for a stream, in the current context.  "row" is the
+	 * descriptor of a composite type, which must not be referenced later;
+	 * else NULL.
 	 */
 	RcValueDecoder *(*open) (TupleDesc row);
 
-	/* False when a type that it has looked up was altered; NULL: never. */
+	/* False if a type that it has looked up was altered since; NULL: never. */
 	bool		(*current) (const RcValueDecoder *decoder);
 
 	/*
-	 * All columns of one record, in the current context; nulls[] are false
-	 * before.  Bytes that are null do not come here.  Errors: class 22.
+	 * Decode all columns of one record, in the current context. nulls[] is
+	 * false on entry; null keys and values are not passed.  Errors: class 22.
 	 */
 	void		(*decode) (RcValueDecoder *decoder, const char *bytes, int len,
 						   Datum *values, bool *nulls);
