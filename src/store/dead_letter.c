@@ -1,10 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * dead_letter.c
- *	  Records that failed alone, kept with their bytes, place and error.
+ *	  Reads and writes rappel_conso.dead_letter: records that failed alone,
+ *	  with their bytes, position (topic, partition, offset) and error.
  *
- * It must be called in the transaction that moves the offset past the
- * record: else the record would be lost, or dead twice.
+ * A dead letter must be added in the transaction that advances the offset past
+ * the record; otherwise a crash would lose the record, or add it twice.
  *
  *-------------------------------------------------------------------------
  */
@@ -18,14 +19,16 @@
 #include "store/query.h"
 #include "store/stream_table.h"
 
-/* With the parameters of rc_dead_letter_add(). */
+/* Takes the parameters of rc_dead_letter_add(). */
 #define UPDATE_KNOWN \
 	"UPDATE rappel_conso.dead_letter SET run = COALESCE($3, run), topic = $4," \
 	" partition = CASE WHEN $6 IS NOT NULL THEN $5 END, record_offset = $6," \
 	" record_timestamp = $7, headers = $10, sqlstate = $11, message = $12," \
 	" detail = $13, context = $15, owner = $16, attempts = attempts + 1"
 
-/* Not what an earlier stream, source or role of that name has left. */
+/*
+ * Excludes dead letters of an earlier stream, source or role of the same name.
+ */
 #define SAME_OWNER \
 	"owner = $16 AND owner_oid = rappel_conso.role_oid(owner)"
 
@@ -33,11 +36,13 @@ static bool same_place(RcParams *params);
 static bool same_bytes(RcParams *params);
 
 /*
- * Put a record into rappel_conso.dead_letter.  "origin" is source, stream or
- * outbox, "name" its name; run 0: of no run.  A record's topic may be NULL.
- * "owner" is who may see it besides the owner of the source or stream.
+ * Add a record to rappel_conso.dead_letter.  "origin" is source, stream or
+ * outbox, "name" the name of that object; run 0 means no run. record->topic
+ * may be NULL.  "owner" may read the row, as may the owner of the source or
+ * stream.
  *
- * A record that is there and not resolved is tried once more, not twice dead.
+ * If the record is there already and not resolved, its attempts and error are
+ * updated instead.
  */
 void
 rc_dead_letter_add(const char *origin, const char *name, int64 run,
@@ -71,9 +76,10 @@ rc_dead_letter_add(const char *origin, const char *name, int64 run,
 }
 
 /*
- * Whether the record of a place in a topic is there: rc_seek() went back, or
- * what followed it was not committed.  What stands at the same place of a
- * topic that was made anew is another record.
+ * Update the dead letter with this record's topic, partition and offset, if
+ * there is one: rc_seek() went back, or the commit after it failed.  The bytes
+ * are compared as well, because a topic that was re-created has other records
+ * at the same offsets.
  */
 static bool
 same_place(RcParams *params)
@@ -87,7 +93,10 @@ same_place(RcParams *params)
 					"  AND key IS NOT DISTINCT FROM $8 LIMIT 1)", params) > 0;
 }
 
-/* What a source reads again in each run is one dead letter, not many. */
+/*
+ * Update a source's dead letter with the same bytes.  A source reads a bad
+ * record again in each run; it is one dead letter, not many.
+ */
 static bool
 same_bytes(RcParams *params)
 {
@@ -102,9 +111,9 @@ same_bytes(RcParams *params)
 
 /*
  * The next unresolved dead letters of a stream that belong to its owner, in
- * the order in which they came: at most "limit" with an id above "after", or
- * just "id" when it is not 0.  In the current context; locked until the end of
- * the transaction.
+ * the order in which they were added: at most "limit" with an id greater than
+ * "after", or only "id" when it is not 0.  Allocated in the current context;
+ * the rows are locked until the end of the transaction.
  */
 RcDeadLetter *
 rc_dead_letters(const RcStream *stream, int64 id, int64 after, int limit, int *n)
@@ -146,7 +155,7 @@ rc_dead_letters(const RcStream *stream, int64 id, int64 after, int limit, int *n
 	return letters;
 }
 
-/* It failed once more, with this error. */
+/* A dead letter was retried and failed with this error. */
 void
 rc_dead_letter_again(int64 id, const ErrorData *error)
 {
@@ -159,7 +168,7 @@ rc_dead_letter_again(int64 id, const ErrorData *error)
 			   " WHERE id = $1", &params);
 }
 
-/* They have been applied after all. */
+/* Mark dead letters as resolved. */
 void
 rc_dead_letter_resolve(const int64 *ids, int n)
 {
@@ -172,9 +181,9 @@ rc_dead_letter_resolve(const int64 *ids, int n)
 }
 
 /*
- * Withdrawals that a stream could not take, of records that their source has
- * handed on again since, are resolved: to apply one now would undo that.
- * "id" as for rc_dead_letters(); returns their number.
+ * Resolve dead letters of tombstones whose record the source has sent again
+ * since: applying such a tombstone now would delete the newer record.  "id" as
+ * for rc_dead_letters().  Returns the number of rows.
  */
 int64
 rc_dead_letter_supersede(const RcStream *stream, int64 id)
@@ -196,7 +205,7 @@ rc_dead_letter_supersede(const RcStream *stream, int64 id)
 							  &params);
 }
 
-/* Raise that there is no such dead letter to be tried again. */
+/* Raise ERRCODE_UNDEFINED_OBJECT: the stream has no such dead letter. */
 void
 rc_dead_letter_missing(const char *stream, int64 id)
 {
@@ -207,7 +216,7 @@ rc_dead_letter_missing(const char *stream, int64 id)
 			 errhint("Dead letters that can be retried are rows of rappel_conso.dead_letter with origin \"stream\", the stream's name, and no resolved_at.")));
 }
 
-/* Remove those that were resolved so many days ago. */
+/* Delete dead letters that were resolved more than "days" days ago. */
 void
 rc_dead_letter_remove_old(int days)
 {

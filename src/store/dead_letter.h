@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * dead_letter.h
- *	  Records that could not be applied.
+ *	  Records that failed, in rappel_conso.dead_letter.
  *
  *-------------------------------------------------------------------------
  */
@@ -15,7 +15,7 @@ typedef struct RcDeadLetter
 {
 	int64		id;
 	RcRecord	record;
-	bool		still_dead;		/* it has failed again */
+	bool		still_dead;		/* set by rc_apply(): the retry failed */
 } RcDeadLetter;
 
 extern RcDeadLetter *rc_dead_letters(const RcStream *stream, int64 id,

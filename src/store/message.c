@@ -1,11 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * message.c
- *	  What a message of the outbox may be: how large, and which headers are
- *	  ours.
+ *	  Limits of a message of the outbox, and the headers that it is sent with.
  *
- * It must not read the outbox: what is asked of it comes as datums, and none
- * is expanded before its size is known.
+ * Nothing here reads the outbox: key, value and headers are passed as datums,
+ * and none is detoasted before its size is known.
  *
  *-------------------------------------------------------------------------
  */
@@ -20,20 +19,20 @@
 #include "store/headers_json.h"
 
 /*
- * Headers whose binary form is larger than this have more than
- * RC_MAX_HEADERS bytes as text, since no value is more than five times as
- * large in binary: they are never expanded.
+ * Headers whose jsonb is larger than this have more than RC_MAX_HEADERS bytes
+ * as text, since no value is more than five times as large in binary form:
+ * they are rejected without detoasting them.
  */
 #define MAX_BINARY_HEADERS	(8 * RC_MAX_HEADERS)
 
-/* Bytes of headers, as far as they have been counted. */
+/* State of counting the bytes of headers as text. */
 typedef struct HeadersCount
 {
 	int64		size;
 	int			depth;
-	bool		first;			/* of its container: no comma before it */
-	int			name_len;		/* of the name in hand */
-	int			nvalues;		/* of its array */
+	bool		first;			/* next value is the first of its container */
+	int			name_len;		/* of the current header's name */
+	int			nvalues;		/* of its array so far */
 }	HeadersCount;
 
 static int64 bytes_of(Datum value, bool isnull);
@@ -46,10 +45,11 @@ static int64 scalar_size(JsonbValue *value);
 static int64 string_size(const char *string, int len);
 
 /*
- * Raise an error if the message is larger than its limits, or its headers are
- * no object.  Key and value are bytea, headers jsonb, of any storage.
+ * Raise an error if the message exceeds its limits, or its headers are not an
+ * object.  Key and value are bytea, headers jsonb, all possibly toasted.
  *
- * Errors: 54000 names the limit and the size, 22023 the headers.
+ * Errors: ERRCODE_PROGRAM_LIMIT_EXCEEDED with the limit and the size;
+ * ERRCODE_INVALID_PARAMETER_VALUE for the headers.
  */
 void
 rc_message_check(NullableDatum key, NullableDatum value, NullableDatum headers)
@@ -68,8 +68,8 @@ rc_message_check(NullableDatum key, NullableDatum value, NullableDatum headers)
 }
 
 /*
- * How large a message is.  Headers are counted until there are more than
- * "enough" bytes.
+ * Measure a message.  Counting headers stops once there are more than "enough"
+ * bytes.
  */
 void
 rc_message_measure(NullableDatum key, NullableDatum value,
@@ -82,7 +82,10 @@ rc_message_measure(NullableDatum key, NullableDatum value,
 		size->headers = headers_size(headers.value, enough);
 }
 
-/* Which limit a message passes, in words; NULL if none. */
+/*
+ * The error message for the limit that a message exceeds; NULL if it exceeds
+ * none.
+ */
 char *
 rc_message_too_large(const RcMessageSize *size)
 {
@@ -101,10 +104,11 @@ rc_message_too_large(const RcMessageSize *size)
 }
 
 /*
- * The headers that a message goes out with, in the current context.  Names
- * that begin with rappel_conso-, in whatever case, are ours: consumers drop
- * repeats by the id, and count a run's records by its header, so that one
- * which was forwarded or made up is left out.
+ * The headers that a message is sent with, in the current context.  Names that
+ * begin with rappel_conso-, in upper or lower case, are reserved, and dropped
+ * if the user passed any: consumers drop duplicates by the id, and count a
+ * run's records by its header, so a forwarded or forged one would mislead
+ * them.
  */
 RcHeader *
 rc_message_headers(Datum jsonb, bool isnull, const char *message_id, int *n)
@@ -130,7 +134,9 @@ rc_message_headers(Datum jsonb, bool isnull, const char *message_id, int *n)
 	return headers;
 }
 
-/* Bytes of a bytea, or of what jsonb is stored as, without expanding it. */
+/*
+ * Size of a bytea or jsonb as it is before compression, without detoasting it.
+ */
 static int64
 bytes_of(Datum value, bool isnull)
 {
@@ -138,9 +144,9 @@ bytes_of(Datum value, bool isnull)
 }
 
 /*
- * Bytes of headers as text, as jsonb_out() writes them, with a name counted
- * for each value of its array, since Kafka repeats it.  Counts until it knows
- * that there are more than "enough".
+ * Bytes of headers as jsonb_out() writes them.  A name counts for each value
+ * of its array, since Kafka repeats it.  Stops once there are more than
+ * "enough".
  */
 static int64
 headers_size(Datum headers, int64 enough)
@@ -169,7 +175,7 @@ headers_size(Datum headers, int64 enough)
 	return count.size;
 }
 
-/* One more token of the text, with the comma before it. */
+/* Count one token of the text, and the comma before it. */
 static void
 count_token(HeadersCount * count, JsonbIteratorToken token, JsonbValue *value)
 {
@@ -199,9 +205,9 @@ count_token(HeadersCount * count, JsonbIteratorToken token, JsonbValue *value)
 }
 
 /*
- * After count_token(): a name that holds an array counts again for each of its
- * values but the first.  Names are at depth 1, an array's values at depth 2,
- * and a value that is a container has begun at depth 3.
+ * Called after count_token(): count the name again for each value of its array
+ * after the first.  Names are at depth 1, an array's values at depth 2; a
+ * value that is a container has begun at depth 3.
  */
 static void
 count_name(HeadersCount * count, JsonbIteratorToken token,
@@ -236,7 +242,11 @@ scalar_size(JsonbValue *value)
 		case jbvBool:
 			return value->val.boolean ? strlen("true") : strlen("false");
 		case jbvNumeric:
-			/* 1e131071 is a few bytes, and 131072 digits */
+
+			/*
+			 * 1e131071 takes a few bytes as numeric, and 131072 digits as
+			 * text
+			 */
 			text = DatumGetCString(DirectFunctionCall1(numeric_out,
 													   NumericGetDatum(value->val.numeric)));
 			size = strlen(text);
@@ -247,7 +257,7 @@ scalar_size(JsonbValue *value)
 	}
 }
 
-/* With its quotes, and what escape_json() escapes. */
+/* Bytes of a JSON string, with its quotes and the escapes of escape_json(). */
 static int64
 string_size(const char *string, int len)
 {

@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * outbox_dead_letter.c
- *	  Messages of the outbox become dead letters.
+ *	  Moves messages of the outbox to the dead letters.
  *
- * It must not fail for what is broken on disk: a message that can neither be
- * sent nor buried would keep its topic waiting for ever.  What cannot be read
- * is lost; the dead letter says so, and is never published again.
+ * This must not fail because of damage on disk: a message that can neither be
+ * sent nor moved would block its topic forever.  Columns that cannot be read
+ * are lost; the dead letter says so and cannot be published again.
  *
  *-------------------------------------------------------------------------
  */
@@ -18,12 +18,12 @@
 #include "store/query.h"
 #include "store/subtransaction.h"
 
-/* The columns of a message that may be large. */
+/* The columns of a message that may be toasted. */
 #define NCOLUMNS	3
 
 static const char *const columns[NCOLUMNS] = {"key", "value", "headers"};
 
-/* Messages to become dead letters. */
+/* Arguments of rc_outbox_to_dead_letters(). */
 typedef struct Letters
 {
 	const int64 *ids;
@@ -45,11 +45,12 @@ static bool can_be_read(NullableDatum value);
 static void detoast(void *arg);
 
 /*
- * Messages become dead letters, with this error; one that was put back from
- * the dead letters stays the dead letter that it was.  "bare" headers are
- * left as they are, since they are too large or cannot be read; others get
- * the id, as a consumer would see it.  A dead letter that is whole, whose
- * message in the outbox is broken, keeps the error that it had.
+ * Move messages to the dead letters, with this error.  A message that was put
+ * back from a dead letter updates that one.  "bare" headers are kept as they
+ * are, because they are too large or cannot be read; otherwise the message's
+ * id is added to them, as a consumer would see it.  An existing dead letter
+ * that is intact, while its message in the outbox is damaged, keeps its own
+ * error.
  */
 void
 rc_outbox_to_dead_letters(const int64 *ids, int n, int sqlstate, const char *message,
@@ -62,7 +63,7 @@ rc_outbox_to_dead_letters(const int64 *ids, int n, int sqlstate, const char *mes
 		salvage_to_dead_letter(ids[i], sqlstate, message, bare);
 }
 
-/* False, and nothing is done, if one of them is broken on disk. */
+/* Returns false, and moves nothing, if one of them is damaged on disk. */
 static bool
 to_dead_letters_if_whole(const int64 *ids, int n, int sqlstate, const char *message,
 						 bool bare)
@@ -82,7 +83,7 @@ to_dead_letters_step(void *arg)
 					letters->bare, none);
 }
 
-/* False, and what the step did is undone, if it met what is broken on disk. */
+/* Returns false, and rolls back the step, if it ran into damage on disk. */
 static bool
 is_whole(RcStep step, void *arg)
 {
@@ -96,7 +97,7 @@ is_whole(RcStep step, void *arg)
 	return false;
 }
 
-/* A dead letter of what can be read of this message. */
+/* Move what can be read of one message. */
 static void
 salvage_to_dead_letter(int64 id, int sqlstate, const char *message, bool bare)
 {
@@ -127,7 +128,7 @@ to_dead_letters(const int64 *ids, int n, int sqlstate, const char *message, bool
 	rc_param_ids(&delete_params, ids, n);
 	rc_query_begin(&scope);
 	rc_outbox_by_index();
-	/* whoever takes the name of an owner later may not publish it */
+	/* a role that takes the owner's name later must not publish it */
 	rc_query("INSERT INTO rappel_conso.known_role (name, oid)"
 			 " SELECT DISTINCT o.owner, COALESCE(r.oid, 0)"
 			 " FROM rappel_conso.outbox o"
@@ -137,8 +138,8 @@ to_dead_letters(const int64 *ids, int n, int sqlstate, const char *message, bool
 			 " ON CONFLICT DO NOTHING", &delete_params);
 
 	/*
-	 * no row of the outbox may be copied as a whole here: that reads all of
-	 * it
+	 * never copy a row of the outbox as a whole here: that would read all of
+	 * its columns
 	 */
 	rc_query("WITH again AS (UPDATE rappel_conso.dead_letter d"
 			 "  SET sqlstate = CASE WHEN $5 OR $6 OR $7 THEN d.sqlstate ELSE $2 END,"
@@ -161,7 +162,10 @@ to_dead_letters(const int64 *ids, int n, int sqlstate, const char *message, bool
 	rc_query_end(&scope);
 }
 
-/* Which columns of a message cannot be read: their names, NULL if none. */
+/*
+ * Find the columns of a message that cannot be read.  Returns their names, for
+ * the error message, or NULL if there are none.
+ */
 static char *
 find_lost(int64 id, bool *lost)
 {

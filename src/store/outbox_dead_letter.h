@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * outbox_dead_letter.h
- *	  Messages that can never be sent.
+ *	  Moves messages that can never be sent to the dead letters.
  *
  *-------------------------------------------------------------------------
  */

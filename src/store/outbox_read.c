@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * outbox_read.c
- *	  Messages out of the outbox: what is to be sent, what has been confirmed,
- *	  and which topics wait.
+ *	  Reads messages from the outbox, deletes those that Kafka has confirmed,
+ *	  and records the topics that wait for a retry.
  *
- * A message is deleted when Kafka has confirmed it, or in the transaction
- * that makes it a dead letter (outbox_dead_letter.c), never before: at least
+ * A message is deleted only when Kafka has confirmed it, or in the transaction
+ * that makes it a dead letter (outbox_dead_letter.c): each is sent at least
  * once.
  *
  *-------------------------------------------------------------------------
@@ -25,14 +25,14 @@
 #include "store/query.h"
 #include "store/subtransaction.h"
 
-/* A message that is read in a sub-transaction. */
+/* A message to be read in a subtransaction. */
 typedef struct Reading
 {
 	int			row;
 	RcMessageTake take;
 	void	   *arg;
-	RcMessage  *message;		/* NULL: it is not wanted */
-	bool		asked;			/* "take" has said so, or is about to */
+	RcMessage  *message;		/* NULL: "take" has declined it */
+	bool		asked;			/* "take" has been called, or is about to be */
 } Reading;
 
 static RcMessage *read_message(int row, RcMessageTake take, void *arg,
@@ -43,12 +43,12 @@ static char *unreadable(const ErrorData *error);
 static Datum text_array(char **values, int n);
 
 /*
- * The oldest messages of these topics, at most "limit" of all, as far as they
- * are wanted: a list of RcMessage in the order of their ids, in the current
- * context.  What is not wanted is not expanded.
+ * The oldest messages of these topics, at most "limit" in all, that "take"
+ * accepts: a list of RcMessage ordered by id, in the current context.  Key,
+ * value and headers of the others are not detoasted.
  *
- * "one_by_one" is for when this has failed: then an error of one message is
- * its problem, and the others are read.
+ * "one_by_one" is set after a call has failed: each message is read in a
+ * subtransaction, and an error becomes the problem of that message.
  */
 List *
 rc_outbox_read(char **topics, int ntopics, int limit, bool one_by_one,
@@ -60,7 +60,11 @@ rc_outbox_read(char **topics, int ntopics, int limit, bool one_by_one,
 	uint64		n;
 
 	rc_param_datum(&params, TEXTARRAYOID, text_array(topics, ntopics));
-	/* each has its share, or the newest topics would wait for all others */
+
+	/*
+	 * divide the limit, or the topics with the newest messages would wait for
+	 * all others
+	 */
 	rc_param_int4(&params, Max(limit / ntopics, 1));
 	rc_param_int4(&params, limit);
 	rc_query_begin(&scope);
@@ -86,8 +90,8 @@ rc_outbox_read(char **topics, int ntopics, int limit, bool one_by_one,
 }
 
 /*
- * One message, in the context outside of SPI; NULL when it is not wanted.
- * "asked" is set when "take" is about to say so.
+ * Read one message, in the context outside of SPI; NULL if "take" declines it.
+ * *asked is set before "take" is called.
  */
 static RcMessage *
 read_message(int row, RcMessageTake take, void *arg, bool *asked)
@@ -128,9 +132,11 @@ read_message(int row, RcMessageTake take, void *arg, bool *asked)
 }
 
 /*
- * The same in a sub-transaction.  An error that may pass is none of the
- * message's; but what is broken on disk does not pass.  A message whose size
- * cannot be told has its place among those of its topic, too.
+ * Read one message in a subtransaction.  A transient error is rethrown, since
+ * it is not the message's fault; damage on disk is not transient, although its
+ * class counts as that elsewhere.  A message whose size cannot be determined
+ * is offered to "take" as well, because messages of a topic are taken in
+ * order.
  */
 static RcMessage *
 read_alone(int row, RcMessageTake take, void *arg)
@@ -188,8 +194,8 @@ text_array(char **values, int n)
 }
 
 /*
- * Delete messages that Kafka has confirmed; dead letters that they were put
- * back from are resolved.
+ * Delete messages that Kafka has confirmed.  Dead letters from which they were
+ * put back are resolved.
  */
 void
 rc_outbox_delete(const int64 *ids, int n)
@@ -209,7 +215,10 @@ rc_outbox_delete(const int64 *ids, int n)
 	rc_query_end(&scope);
 }
 
-/* What the publisher does: "running", or "waiting" with the error. */
+/*
+ * Store the state of the outbox worker: "running", or "waiting" with the
+ * error.
+ */
 void
 rc_outbox_state_set(const char *state, const char *error)
 {
@@ -225,7 +234,10 @@ rc_outbox_state_set(const char *state, const char *error)
 			   " WHERE t.state <> $1 OR $2 IS NOT NULL", &params);
 }
 
-/* Messages for this topic wait; the others go on. */
+/*
+ * Store that messages for this topic wait until retry_at; other topics
+ * continue.
+ */
 void
 rc_outbox_topic_waits(const char *topic, int failures, TimestampTz retry_at,
 					  int sqlstate, const char *error, const char *hint)
@@ -246,7 +258,7 @@ rc_outbox_topic_waits(const char *topic, int failures, TimestampTz retry_at,
 			   " last_error_at = pg_catalog.clock_timestamp()", &params);
 }
 
-/* Messages for this topic do not wait any more. */
+/* Messages for this topic need not wait any more. */
 void
 rc_outbox_topic_goes(const char *topic)
 {

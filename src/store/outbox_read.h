@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * outbox_read.h
- *	  Messages out of the outbox.
+ *	  Reads and deletes messages of the outbox.
  *
  *-------------------------------------------------------------------------
  */
@@ -13,11 +13,12 @@
 
 #include "nodes/pg_list.h"
 
-/* A topic that messages are there for. */
+/* A topic that the outbox has messages for. */
 typedef struct RcOutboxTopic
 {
 	char	   *name;
-	bool		waiting;		/* the rest is its row of outbox_topic */
+	bool		waiting;		/* the fields below are its row of
+								 * outbox_topic */
 	int			failures;
 	TimestampTz retry_at;
 	TimestampTz failed_at;
@@ -31,12 +32,12 @@ typedef struct RcMessage
 	int64		id;
 	RcMessageSize size;
 	int			sqlstate;		/* of the problem */
-	char	   *problem;		/* why it can never be sent; NULL: it can */
-	RcRecord	record;			/* only its topic where there is a problem */
+	char	   *problem;		/* why it can never be sent; NULL: sendable */
+	RcRecord	record;			/* only its topic if there is a problem */
 } RcMessage;
 
 /*
- * Whether a message shall be read.  Those of a topic are asked for in the
+ * Whether to read a message.  It is called for the messages of a topic in the
  * order of their ids, before key, value and headers are read.
  */
 typedef bool (*RcMessageTake) (void *arg, const RcMessage *message);

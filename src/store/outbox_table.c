@@ -1,10 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * outbox_table.c
- *	  Messages into the outbox, in the transaction that emits them.
+ *	  Inserts messages into the outbox, in the transaction that publishes
+ *	  them.
  *
- * Whether a message may be sent is asked before (message.c, topic_grant.c);
- * outbox_read.c has the way out.
+ * Callers have checked that the message may be sent (message.c,
+ * topic_grant.c). outbox_read.c reads it again.
  *
  *-------------------------------------------------------------------------
  */
@@ -22,8 +23,8 @@ static void add_bytes(RcParams *params, NullableDatum value);
 static Datum make_array(const RcOutput *output, int column, Oid type);
 
 /*
- * One message of the current role; key and value are bytea, headers jsonb.
- * Returns its uuid.
+ * Insert one message owned by the current role; key and value are bytea,
+ * headers jsonb.  Returns its message_id, a uuid.
  */
 Datum
 rc_outbox_add(const char *topic, NullableDatum key, NullableDatum value,
@@ -55,7 +56,7 @@ add_bytes(RcParams *params, NullableDatum value)
 				   bytes ? (int) VARSIZE_ANY_EXHDR(bytes) : -1);
 }
 
-/* Put what a stream's statement returned into the outbox, in its order. */
+/* Insert the rows that a stream's statement returned, in their order. */
 void
 rc_outbox_insert(const RcStream *stream, const RcOutput *output)
 {

@@ -1,10 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * outbox_topics.c
- *	  Which topics there are messages for in the outbox.
+ *	  Which topics the outbox has messages for.
  *
- * It must neither read all messages for that nor hold all names at a time:
- * there can be very many of both.
+ * There may be very many messages and topics: neither all messages are read
+ * for this, nor all names held at a time.
  *
  *-------------------------------------------------------------------------
  */
@@ -24,7 +24,7 @@
 #include "store/query.h"
 #include "store/subtransaction.h"
 
-/* Names from the first one, or behind $1, at most $2. */
+/* Topics from the first one on, or after $1; at most $2. */
 #define NAMES_FROM(first) \
 	"WITH RECURSIVE t (topic, n) AS (" \
 	" (SELECT o.topic, 1 FROM rappel_conso.outbox o " first \
@@ -38,7 +38,7 @@
 	" LEFT JOIN rappel_conso.outbox_topic w ON w.topic = t.topic" \
 	" WHERE t.topic IS NOT NULL ORDER BY t.n"
 
-/* Blocks of the outbox, and the topics that are known so far. */
+/* A range of blocks of the outbox, and the topics found so far. */
 typedef struct Range
 {
 	BlockNumber from;
@@ -55,10 +55,10 @@ static bool has_name(List *topics, const char *name);
 static void set_for_query(const char *name, const char *value);
 
 /*
- * The topics that messages wait for, by name, behind the one that is named
- * "after" (NULL: from the first one on), at most "limit"; in the current
- * context.  The index on (topic, id) is asked for the next topic each time, so
- * that a topic costs the same whether it has one message or a million.
+ * The topics of messages in the outbox, by name, after the one named "after"
+ * (NULL: from the first one on), at most "limit"; in the current context.
+ * Each topic is looked up in the index on (topic, id), so that it costs the
+ * same whether it has one message or a million.
  */
 List *
 rc_outbox_topics(const char *after, int limit)
@@ -81,7 +81,7 @@ rc_outbox_topics(const char *after, int limit)
 	return topics;
 }
 
-/* In the context outside of SPI. */
+/* Allocated in the context outside of SPI. */
 static RcOutboxTopic *
 read_topic(uint64 row)
 {
@@ -102,9 +102,9 @@ read_topic(uint64 row)
 }
 
 /*
- * The same where the index or the table is damaged: what can be read of the
- * table, block by block, in no order.  *unreadable is the number of blocks
- * that cannot be.
+ * The topics that can still be read if the index or the table is damaged,
+ * block by block, in no particular order. *unreadable is set to the number of
+ * blocks that cannot be read.
  */
 List *
 rc_outbox_topics_readable(int limit, int *unreadable)
@@ -119,7 +119,7 @@ rc_outbox_topics_readable(int limit, int *unreadable)
 	return scan(0, blocks, limit, NIL, unreadable);
 }
 
-/* Blocks that cannot be read together are read in halves. */
+/* If a range of blocks cannot be read, read its halves. */
 static List *
 scan(BlockNumber from, BlockNumber to, int limit, List *topics,
 	 int *unreadable)
@@ -192,11 +192,12 @@ has_name(List *topics, const char *name)
 }
 
 /*
- * Have indexes used, that on (topic, id) above all, until rc_query_end: a plan
- * that was made while the table was nearly empty is kept, and would read all
- * of it later; and what cannot be read is then met by nobody who does not want
- * it.  For the same reason a topic is asked for as a range: with "=" the order
- * by ids could come from the primary key, past all messages of other topics.
+ * Make the queries until rc_query_end() use the index on (topic, id).  A plan
+ * made while the table was nearly empty is saved, and would later read the
+ * whole table; and a damaged block must not fail queries that do not need it.
+ * For the same reason queries ask for a topic as a range: with "=" the order
+ * by id could come from the primary key, which reads the messages of all other
+ * topics.
  */
 void
 rc_outbox_by_index(void)
@@ -206,7 +207,7 @@ rc_outbox_by_index(void)
 	set_for_query("enable_indexscan", "on");
 }
 
-/* Until rc_query_end(). */
+/* Set a parameter until rc_query_end(). */
 static void
 set_for_query(const char *name, const char *value)
 {
@@ -214,7 +215,7 @@ set_for_query(const char *name, const char *value)
 							 GUC_ACTION_SAVE, true, 0, false);
 }
 
-/* Topics whose messages somebody has deleted do not wait any more. */
+/* Delete the state of topics whose messages were deleted by a user. */
 void
 rc_outbox_topics_sweep(void)
 {

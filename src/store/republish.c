@@ -1,13 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * republish.c
- *	  Dead letters of the outbox back into it.
+ *	  Puts dead letters of the outbox back into it.
  *
- * A message is put back with the id that it had, and its dead letter is
- * resolved when Kafka has confirmed it (outbox_read.c): until then nothing is
- * known of it.  Here nothing may be put back for an owner whose rights the
- * caller does not have, or who may not write to the topic any more; and one
- * that cannot be put back must not keep the others.
+ * A message is put back with its old id.  Its dead letter is resolved only
+ * when Kafka has confirmed it (outbox_read.c).  A message must not be put back
+ * for an owner whose rights the caller lacks, or who may not write to the
+ * topic any more.  One that cannot be put back must not hold up the others.
  *
  *-------------------------------------------------------------------------
  */
@@ -30,41 +29,45 @@
 #include "store/topic_grant.h"
 #include "store/subtransaction.h"
 
-/* Dead letters that are looked at in one go. */
+/* Dead letters read at a time. */
 #define PAGE	1000
 
-/* Topics that a message names. */
+/* Maximum number of topics that a hint lists. */
 #define TOPICS_SHOWN	10
 
-/* What the id takes among the headers that a dead letter shows. */
+/*
+ * Upper limit of the bytes of the id header, which a dead letter shows among
+ * the others.
+ */
 #define ID_BYTES	64
 
-/* An owner of dead letters, and the role that it means. */
+/* An owner of dead letters, and the role that the name means. */
 typedef struct Owner
 {
 	char	   *name;
 	int64		known;			/* OID in known_role; -1: none */
-	Oid			role;			/* InvalidOid: none any more */
+	Oid			role;			/* InvalidOid: dropped or renamed */
 } Owner;
 
-/* A dead letter; of its message only what decides. */
+/* A dead letter, without its message. */
 typedef struct Letter
 {
 	int64		id;
 	char	   *topic;
 	char	   *owner;
-	bool		unfit;			/* too large, or not all of it is there */
-	ErrorData  *error;			/* why it cannot be put back; NULL: nothing */
+	bool		unfit;			/* message is too large, or incomplete */
+	ErrorData  *error;			/* why it could not be put back; NULL: no
+								 * error */
 } Letter;
 
-/* A row of next_letters() that is measured. */
+/* Argument of measure(): a row of the query, and its size. */
 typedef struct Measure
 {
 	int			row;
 	RcMessageSize size;
 } Measure;
 
-/* Letters that are put back together. */
+/* Dead letters to put back in one statement. */
 typedef struct Batch
 {
 	const int64 *ids;
@@ -84,12 +87,13 @@ static void measure(void *arg);
 static void insert_batch(void *arg);
 
 /*
- * Put back the dead letters of the outbox, or those of a topic, or the one of
- * that id (0: all) that belong to roles whose rights the caller has, oldest
- * first.  Those that wait in the outbox already are passed over.  One that
- * cannot be put back is still dead, and says why.
+ * Put back dead letters of the outbox that belong to roles whose rights the
+ * caller has, oldest first: those of a topic (NULL: of all), or only the one
+ * with that id (0: all).  Dead letters that have been put back already are
+ * skipped.  Sets the number put back, and the number that could not be, whose
+ * rows have the reason.
  *
- * Errors: 42704 if there is no such dead letter for the caller.
+ * Errors: ERRCODE_UNDEFINED_OBJECT if the caller has no dead letter "id".
  */
 void
 rc_republish_letters(const char *topic, int64 id, int64 *republished,
@@ -117,7 +121,7 @@ rc_republish_letters(const char *topic, int64 id, int64 *republished,
 		for (int i = 0; i < n; i++)
 		{
 			after = letters[i].id;
-			/* letters of one owner and topic mostly follow each other */
+			/* consecutive letters mostly have the same owner and topic */
 			if (i == 0 || strcmp(letters[i].owner, letters[i - 1].owner) != 0 ||
 				strcmp(letters[i].topic, letters[i - 1].topic) != 0)
 				may = may_publish(&letters[i], owners);
@@ -138,8 +142,8 @@ rc_republish_letters(const char *topic, int64 id, int64 *republished,
 }
 
 /*
- * Nothing is dead for that topic, which may be a wrong name: say for which
- * there is something.
+ * The topic has no dead letters, and may be misspelled: report the topics that
+ * have some.
  */
 static void
 report_topics(const char *topic)
@@ -173,7 +177,7 @@ report_topics(const char *topic)
 			 errhint("There is none for any topic.")));
 }
 
-/* The owners of such dead letters whose rights the caller has. */
+/* Owners of matching dead letters whose rights the caller has. */
 static List *
 owners_for_caller(const char *topic, int64 id)
 {
@@ -188,7 +192,7 @@ owners_for_caller(const char *topic, int64 id)
 	rc_param_int8(&params, id);
 	rc_param_bool(&params, superuser());
 	rc_query_begin(&scope);
-	/* what an earlier role of the name has left is a superuser's only */
+	/* only superusers get what an earlier role of the name has left */
 	n = rc_query("SELECT DISTINCT d.owner, k.oid FROM rappel_conso.dead_letter d"
 				 " LEFT JOIN rappel_conso.known_role k ON k.name = d.owner"
 				 " WHERE d.origin = 'outbox' AND d.owner IS NOT NULL"
@@ -219,7 +223,10 @@ owners_for_caller(const char *topic, int64 id)
 	return owners;
 }
 
-/* The next unresolved dead letters, locked until the end of the transaction. */
+/*
+ * The next unresolved dead letters after id "after", at most PAGE, locked
+ * until the end of the transaction.
+ */
 static Letter *
 next_letters(const char *topic, int64 id, List *owners, int64 after, int *n)
 {
@@ -287,7 +294,7 @@ name_array(List *owners)
 										   TEXTOID, -1, false, TYPALIGN_INT));
 }
 
-/* Whether the owner may write to the topic now. */
+/* Whether the letter's owner may write to its topic now. */
 static bool
 may_publish(const Letter *letter, List *owners)
 {
@@ -305,8 +312,9 @@ may_publish(const Letter *letter, List *owners)
 }
 
 /*
- * Into the outbox, oldest first; returns how many.  If all together fail, each
- * is put back alone, and what fails then keeps its error.
+ * Insert into the outbox, oldest first; returns the number inserted.  If the
+ * statement fails, each letter is inserted on its own, and those that fail get
+ * their error.
  */
 static int64
 put_back(Letter **letters, int n)
@@ -331,8 +339,9 @@ put_back(Letter **letters, int n)
 }
 
 /*
- * NULL, or why it was undone.  An error that may pass is no letter's and is
- * raised; but what is broken on disk does not pass.
+ * Run a step in a subtransaction.  Returns the error that rolled it back, or
+ * NULL.  A transient error is rethrown, since no letter is at fault; damage on
+ * disk is not transient, although its class counts as that elsewhere.
  */
 static ErrorData *
 try_step(RcStep step, void *arg)
@@ -346,8 +355,9 @@ try_step(RcStep step, void *arg)
 }
 
 /*
- * As they were: what the dead letter shows as header rappel_conso-id was none.
- * One that another session has put back meanwhile is in the outbox already.
+ * Restore the messages as they were, without the header rappel_conso-id that
+ * was added to the dead letter.  ON CONFLICT skips those that another session
+ * has just put back.
  */
 static void
 insert_batch(void *arg)

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * republish.h
- *	  Dead letters of the outbox, once more.
+ *	  Puts dead letters of the outbox back into it.
  *
  *-------------------------------------------------------------------------
  */
