@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * extension_state.c
- *	  The extension itself: whether it is there.
+ *	  Whether the extension is present in this database, and whether rc_stop()
+ *	  has stopped its scheduler.
  *
  *-------------------------------------------------------------------------
  */
@@ -12,9 +13,10 @@
 #include "store/query.h"
 
 /*
- * Whether the extension exists in this database, at the version that this
- * library was compiled as.  A library that waits for a restart of the server
- * must not touch tables that it does not know.
+ * Whether the extension is installed in this database, at the version that
+ * this library was compiled for.  After an upgrade a worker may still run the
+ * old library until the server restarts; it must not touch tables that it does
+ * not know.
  */
 bool
 rc_extension_present(void)
@@ -31,7 +33,7 @@ rc_extension_present(void)
 	return rows == 1;
 }
 
-/* Which transaction has made or updated the extension. */
+/* The transaction that created or updated the extension. */
 TransactionId
 rc_extension_xmin(void)
 {
@@ -42,7 +44,7 @@ rc_extension_xmin(void)
 						 " WHERE extname = $1::name", &params);
 }
 
-/* rc_stop(): no scheduler is to start by itself any more. */
+/* rc_stop(): schedulers must not start on their own any more. */
 void
 rc_stopped_set(void)
 {
@@ -52,14 +54,14 @@ rc_stopped_set(void)
 			   NULL);
 }
 
-/* rc_start(): it may again. */
+/* rc_start(): they may again. */
 void
 rc_stopped_clear(void)
 {
 	rc_execute("DELETE FROM rappel_conso.stopped", NULL);
 }
 
-/* Whether rc_stop() has been called since then. */
+/* Whether rc_stop() has been called at or after this time. */
 bool
 rc_stopped_since(TimestampTz since)
 {

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * extension_state.h
- *	  Whether the extension is there.
+ *	  Whether the extension is present and not stopped.
  *
  *-------------------------------------------------------------------------
  */

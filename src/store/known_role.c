@@ -2,13 +2,13 @@
  *
  * known_role.c
  *	  Which role an owner's name means.  Definitions, dead letters and grants
- *	  name roles by their names, so that a dump means the same roles in
- *	  another cluster; rappel_conso.known_role holds the OID that a name had
- *	  when it was stored, so that a name gives no right to another role that
- *	  took it later.
+ *	  store roles by name, so that a dump means the same roles in another
+ *	  cluster; rappel_conso.known_role holds the OID that the name had when it
+ *	  was stored, so that a role that takes the name later gets no rights by
+ *	  it.
  *
- * Nothing here may give a right to a role that is missing, or that is not the
- * one that was meant: in doubt the answer is InvalidOid.
+ * A role that is missing, or is not the one that was meant, must get no
+ * rights: if unsure, the answer is InvalidOid.
  *
  *-------------------------------------------------------------------------
  */
@@ -27,11 +27,11 @@ PG_FUNCTION_INFO_V1(rc_role_oid);
 static void note_role(const char *role_name);
 
 /*
- * The role that an owner's name means: InvalidOid when it is missing, or is
- * not the one that was known by this name.  "known" is the OID in
- * rappel_conso.known_role; with "is_known" false it has none there, as after
- * a restore: the role that has the name now is meant, and a worker writes that
- * down.  A session does not: workers would wait for its transaction.
+ * The role that an owner's name means, or InvalidOid if it is missing or its
+ * OID is not "known", the OID in rappel_conso.known_role.  If "is_known" is
+ * false, the name has no row there, as after a restore: the role that has the
+ * name now is meant, and a worker stores its OID.  A session does not store
+ * it, because workers would wait for its transaction.
  */
 Oid
 rc_role_resolve(const char *role_name, Oid known, bool is_known)
@@ -46,8 +46,8 @@ rc_role_resolve(const char *role_name, Oid known, bool is_known)
 }
 
 /*
- * Write down whom a name means that is not known yet: the role that has it
- * now, or nobody.
+ * Store the OID of the role that has this name now, or 0 if there is none,
+ * unless the name has a row already.
  */
 static void
 note_role(const char *role_name)
@@ -64,9 +64,9 @@ note_role(const char *role_name)
 }
 
 /*
- * Write down whom the names mean that nobody has stored here, as after a
- * restore without triggers: a role that is missing as 0, so that one who is
- * made later gets nothing.  Returns the number of such names.
+ * Store OIDs for all owners' names that have no row yet, as after a restore
+ * without triggers.  A missing role is stored as 0, so that one created later
+ * gets no rights.  Returns the number of such names.
  */
 uint64
 rc_roles_fill(void)
@@ -108,8 +108,8 @@ rc_role_owners(void)
 }
 
 /*
- * The error of a stream or source ("what") whose owner means no role any
- * more; its strings are allocated in the current context.
+ * Fill *error for a stream or source ("what" says which) whose owner was
+ * dropped or renamed.  Its strings are allocated in the current context.
  */
 void
 rc_role_lost(const char *role_name, const char *what, const char *name,
@@ -124,7 +124,7 @@ rc_role_lost(const char *role_name, const char *what, const char *name,
 						   what, name);
 }
 
-/* The same, raised. */
+/* Raise that error (ERRCODE_UNDEFINED_OBJECT). */
 void
 rc_role_lost_error(const char *role_name, const char *what, const char *name)
 {
@@ -138,7 +138,7 @@ rc_role_lost_error(const char *role_name, const char *what, const char *name)
 			 errhint("%s", error.hint)));
 }
 
-/* The OID that is known of a name; false: none. */
+/* Look up the OID stored for a name; false if there is none. */
 bool
 rc_role_known(const char *role_name, Oid *known)
 {
@@ -155,7 +155,7 @@ rc_role_known(const char *role_name, Oid *known)
 	return is_known;
 }
 
-/* From now on the name means this role; InvalidOid: none. */
+/* Store that the name means this role, or none if InvalidOid. */
 void
 rc_role_remember(const char *role_name, Oid role)
 {
@@ -168,7 +168,7 @@ rc_role_remember(const char *role_name, Oid role)
 			   " WHERE k.oid <> $2", &params);
 }
 
-/* rappel_conso.role_oid(name): null if there is no such role. */
+/* SQL function rappel_conso.role_oid(name): NULL if there is no such role. */
 Datum
 rc_role_oid(PG_FUNCTION_ARGS)
 {

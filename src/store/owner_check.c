@@ -1,11 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * owner_check.c
- *	  Triggers on what names a role: who may name it, which role is meant from
- *	  then on, and what becomes of rows whose role was dropped.
+ *	  Triggers on columns that name a role: who may set them, which role the
+ *	  name means from then on, and what happens to rows whose role was
+ *	  dropped.
  *
- * They run before the table's own constraints and before row-level security
- * has looked at the new row: nothing that a row says is certain yet.
+ * The triggers run before the table's constraints and before row-level
+ * security has checked the new row, so no value of the row may be trusted yet.
  *
  *-------------------------------------------------------------------------
  */
@@ -43,9 +44,10 @@ static void check_same_role(TriggerData *data, const char *role_name,
 static int64 count_others(TriggerData *data, const char *role_name);
 
 /*
- * Whether the running command is a COPY into this table: rows of a dump are
- * stored as they are, for an error would leave the whole table empty.  What
- * triggers of another table that is copied into store here is none.
+ * Whether the running command is a COPY into this table.  Rows of a dump are
+ * stored even if they fail a check, since an error would leave the whole table
+ * empty.  Rows that a trigger on another table inserts here during a COPY are
+ * not such rows.
  */
 bool
 rc_is_restore(Relation table)
@@ -63,9 +65,13 @@ rc_is_restore(Relation table)
 }
 
 /*
- * Trigger function: BEFORE INSERT OR UPDATE OF the column, named by its first
- * argument, that holds a role's name; the second one names the key.  Setting
- * the column, to the same name too, says that the role of now is meant.
+ * Trigger function: BEFORE INSERT OR UPDATE OF the column that holds a role's
+ * name, which is its first argument; the second one is the table's key column.
+ * Setting the column, even to the same name, stores that the role that has the
+ * name now is meant.
+ *
+ * Errors: ERRCODE_UNDEFINED_OBJECT if there is no such role,
+ * ERRCODE_INSUFFICIENT_PRIVILEGE if the current user cannot become the owner.
  */
 Datum
 rc_role_check(PG_FUNCTION_ARGS)
@@ -86,7 +92,7 @@ rc_role_check(PG_FUNCTION_ARGS)
 	name = column_or_error(data->tg_relation, row,
 						   data->tg_trigger->tgargs[1]);
 
-	/* a dump says that the name had lost its role: it means nobody here */
+	/* in the dumped cluster the name meant no role; it means none here */
 	if (from_dump(data) && rc_role_known(role_name, &role) && !OidIsValid(role))
 		return PointerGetDatum(row);
 
@@ -108,7 +114,10 @@ rc_role_check(PG_FUNCTION_ARGS)
 	return PointerGetDatum(row);
 }
 
-/* The table's own constraint would say it too late. */
+/*
+ * The value of a column; a null is an error here, as the table's own NOT NULL
+ * is checked later.
+ */
 static char *
 column_or_error(Relation table, HeapTuple row, const char *column)
 {
@@ -126,9 +135,10 @@ column_or_error(Relation table, HeapTuple row, const char *column)
 
 /*
  * Trigger function: BEFORE UPDATE OR DELETE of a stream or source.  Row-level
- * security goes by the name, and does not bind all roles, nor what goes through
- * a view of another: a role that has only the name of the owner changes
- * nothing, nor does one that cannot become the owner, whose SQL the row is.
+ * security compares names, does not bind all roles, and does not apply through
+ * a view of another owner.  Here a role is refused if it merely has the
+ * owner's name, or if it cannot SET ROLE to the owner, whose rights the row's
+ * SQL runs with.
  */
 Datum
 rc_owner_known(PG_FUNCTION_ARGS)
@@ -161,9 +171,9 @@ rc_owner_known(PG_FUNCTION_ARGS)
 }
 
 /*
- * Trigger function: AFTER UPDATE of a row whose name of an owner means another
- * role than when it was stored, though nobody has set the owner: it becomes
- * nobody's.  No role can be named "none".
+ * Trigger function: AFTER UPDATE of a row whose owner's name now means another
+ * role than when it was stored, and whose owner was not set by the update: the
+ * row loses its owner.  No role can be named "none".
  */
 Datum
 rc_owner_kept(PG_FUNCTION_ARGS)
@@ -199,7 +209,10 @@ rc_owner_kept(PG_FUNCTION_ARGS)
 	return PointerGetDatum(NULL);
 }
 
-/* By COPY, or as pg_dump --inserts writes a stream, with all its columns. */
+/*
+ * Whether the row comes from COPY, or from INSERTs of pg_dump --inserts, which
+ * set all columns of a stream.
+ */
 static bool
 is_restored(TriggerData *data)
 {
@@ -211,7 +224,10 @@ is_restored(TriggerData *data)
 		 SPI_getvalue(data->tg_trigtuple, desc, column) != NULL);
 }
 
-/* The same, and also other tables' rows by INSERT: pg_dump sets that. */
+/*
+ * Like is_restored(), and also true for INSERTs of pg_dump into other tables:
+ * it turns check_function_bodies off.
+ */
 static bool
 from_dump(TriggerData *data)
 {
@@ -230,9 +246,9 @@ check_membership(Oid role, const char *role_name, const char *table,
 }
 
 /*
- * What still carries the name of an earlier role would come to life with the
- * rights of this one, and grants of that one would be this one's: only a
- * superuser may want that.
+ * Rows that an earlier role of this name has left would get the rights of the
+ * new role, and it would get that role's grants.  Only a superuser may accept
+ * that.
  */
 static void
 check_same_role(TriggerData *data, const char *role_name, Oid role,
@@ -261,7 +277,7 @@ check_same_role(TriggerData *data, const char *role_name, Oid role,
 	rc_role_remember(role_name, role);
 }
 
-/* Rows that carry the name, but for the one that is being changed. */
+/* The number of rows with this name, without the one being changed. */
 static int64
 count_others(TriggerData *data, const char *role_name)
 {

@@ -1,13 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * recall_table.c
- *	  The tables of recalls, which the stream "rappel_conso" makes, by their
- *	  names: whose they are.
+ *	  Checks who owns the tables of recalls, which the setup of stream
+ *	  "rappel_conso" creates, before they are used by name.
  *
- * They are no members of the extension.  Where one is missing, a role that may
- * create in the schema could put a view, or a table with code of its own, in
- * its place; so whoever reads or writes under these names asks here first, and
- * in the same transaction.
+ * The tables are not members of the extension.  If one is missing, a role that
+ * may create objects in the schema could create a view or a table with its own
+ * code under that name; so code that reads or writes these tables must check
+ * here first, in the same transaction.
  *
  *-------------------------------------------------------------------------
  */
@@ -25,7 +25,7 @@
 #include "store/query.h"
 #include "store/stream_table.h"
 
-/* What is asked of a table, and what was found. */
+/* Arguments and result of look_at_table(). */
 typedef struct Look
 {
 	Oid			stream_owner;
@@ -40,10 +40,13 @@ static char *extension_schema(void);
 
 /*
  * Lock RC_RECALLS_TABLE or RC_HISTORY_TABLE, so that neither its owner nor its
- * policies change until the end of the transaction.  It must be a table of
- * stream_owner, who is the owner of the stream (InvalidOid: nobody), or of a
- * superuser; with "alter" the current user must have the rights of its owner,
- * too.  Returns its OID, and its owner in *owner; InvalidOid if there is none.
+ * policies change until the end of the transaction.  It must be a table owned
+ * by stream_owner, the owner of the stream (InvalidOid: none), or by a
+ * superuser; with "alter" the current user must also have the rights of its
+ * owner.  Returns its OID, with its owner in *owner; InvalidOid if it does not
+ * exist.
+ *
+ * Errors: ERRCODE_WRONG_OBJECT_TYPE, ERRCODE_INSUFFICIENT_PRIVILEGE.
  */
 Oid
 rc_recall_table_lock(const char *name, Oid stream_owner, bool alter,
@@ -62,8 +65,8 @@ rc_recall_table_lock(const char *name, Oid stream_owner, bool alter,
 }
 
 /*
- * Before the built-in stream applies a batch: it must not write what somebody
- * has put under the name of its table since its setup made that.
+ * Called before the built-in stream applies a batch: the table may have been
+ * replaced by another role's since the stream's setup created it.
  */
 void
 rc_recall_table_check(const RcStream *stream)
@@ -77,8 +80,8 @@ rc_recall_table_check(const RcStream *stream)
 }
 
 /*
- * It is called before the table is locked, and again when something has
- * changed since.
+ * RangeVarGetRelidCallback: called before the table is locked, and again if
+ * the name has changed its meaning since.
  */
 static void
 look_at_table(const RangeVar *relation, Oid oid, Oid old_oid, void *arg)
@@ -91,8 +94,7 @@ look_at_table(const RangeVar *relation, Oid oid, Oid old_oid, void *arg)
 		return;
 	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(oid));
 	if (!HeapTupleIsValid(tuple))
-		return;					/* dropped just now: it will be looked up
-								 * again */
+		return;					/* just dropped; it will be looked up again */
 	class = (Form_pg_class) GETSTRUCT(tuple);
 	if (class->relkind != RELKIND_RELATION &&
 		class->relkind != RELKIND_PARTITIONED_TABLE)
@@ -107,7 +109,7 @@ look_at_table(const RangeVar *relation, Oid oid, Oid old_oid, void *arg)
 	ReleaseSysCache(tuple);
 }
 
-/* A table of somebody else is not the one that runs write. */
+/* Raise an error unless the table is the stream owner's or a superuser's. */
 static void
 check_owner(Oid owner, Oid stream_owner, const char *name)
 {
@@ -120,7 +122,7 @@ check_owner(Oid owner, Oid stream_owner, const char *name)
 			 errhint("Rename that table, or give it to the owner of the stream.")));
 }
 
-/* The schema that holds the tables, and the functions named rc_*. */
+/* The extension's schema, which holds these tables. */
 static char *
 extension_schema(void)
 {

@@ -1,12 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * source_stream.c
- *	  Which stream a source may name, and what becomes of that when the
- *	  stream is deleted.
+ *	  Triggers that check which stream a source may name, and what happens to
+ *	  sources when their stream is deleted.
  *
- * A foreign key would look at nothing but the name, and with the rights of
- * the tables' owner: whoever may store a source would learn which streams
- * others have, and keep them from being deleted.
+ * A foreign key compares names only, and checks with the rights of the table's
+ * owner: a role that may store a source could find out the names of others'
+ * streams, and prevent their deletion.
  *
  *-------------------------------------------------------------------------
  */
@@ -32,8 +32,9 @@ static List *sources_of_others(const char *stream);
 
 /*
  * Trigger function: AFTER INSERT OR UPDATE OF stream ON rappel_conso.source.
- * A stream that the caller may not act for is like one that is not there.  A
- * restore fills the tables in any order.
+ * A stream that the caller may not act for is treated as missing.  A restore
+ * by a superuser is not checked further, since it fills the tables in any
+ * order.
  */
 Datum
 rc_source_stream(PG_FUNCTION_ARGS)
@@ -58,7 +59,7 @@ rc_source_stream(PG_FUNCTION_ARGS)
 	if (name == NULL || (old != NULL && strcmp(old, name) == 0))
 		return PointerGetDatum(NULL);
 
-	/* nobody's row is locked before it is known that the caller may */
+	/* check the right before locking the row of the stream */
 	stream = rc_stream_load(name);
 	if (stream != NULL && !may_act(stream->owner))
 		raise_missing(name);
@@ -73,9 +74,9 @@ rc_source_stream(PG_FUNCTION_ARGS)
 
 /*
  * Trigger function: BEFORE DELETE ON rappel_conso.stream.  Sources of roles
- * that the caller may not act for, and cannot see, do not keep the stream:
- * they lose it, as when it was once theirs and then given away.  Others do,
- * by the foreign key.
+ * that the caller may not act for, and cannot see, do not prevent the
+ * deletion: their column "stream" is set to null.  Other sources do prevent
+ * it, by the foreign key.
  */
 Datum
 rc_stream_deleted(PG_FUNCTION_ARGS)
@@ -107,7 +108,7 @@ may_act(Oid owner)
 		(OidIsValid(owner) && rc_may_act_for(GetUserId(), owner));
 }
 
-/* The words of the foreign key. */
+/* Raise the same error as the foreign key would. */
 static void
 raise_missing(const char *stream)
 {

@@ -1,10 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * source_table.c
- *	  Sources: rows of rappel_conso.source as structs.
+ *	  Loads rows of rappel_conso.source as structs.
  *
- * It reads only; what guards the rows when they are stored is in
- * source_stream.c, owner_check.c and in the install script.
+ * Nothing is written here.  Rows are checked when they are stored: in
+ * source_stream.c, owner_check.c and the install script.
  *
  *-------------------------------------------------------------------------
  */
@@ -16,9 +16,7 @@
 
 static bool same_text(const char *a, const char *b);
 
-/*
- * The source "name", in the current context; NULL if there is none.
- */
+/* Load a source, in the current context; NULL if there is none. */
 RcSource *
 rc_source_load(const char *name)
 {
@@ -64,7 +62,9 @@ rc_source_load(const char *name)
 	return source;
 }
 
-/* Whether two states of a source read the same records in the same way. */
+/*
+ * Whether two definitions of a source read the same records in the same way.
+ */
 bool
 rc_source_reads_same(const RcSource *a, const RcSource *b)
 {
@@ -84,7 +84,9 @@ same_text(const char *a, const char *b)
 	return strcmp(a, b) == 0;
 }
 
-/* Which transaction has written a source; InvalidTransactionId if there is none. */
+/*
+ * The transaction that wrote a source; InvalidTransactionId if there is none.
+ */
 TransactionId
 rc_source_xmin(const char *name)
 {
@@ -96,8 +98,8 @@ rc_source_xmin(const char *name)
 }
 
 /*
- * Keep a source, under its name, until the transaction ends; false if there is
- * none.
+ * Lock a source against deletion and renaming until the transaction ends;
+ * false if there is none.
  */
 bool
 rc_source_keep(const char *name)
@@ -128,10 +130,7 @@ rc_sources_of_stream(const char *stream)
 	return names;
 }
 
-/*
- * Whether a source is there and still that of the role, as others have
- * committed it last.
- */
+/* Whether a source exists and belongs to the role, as last committed. */
 bool
 rc_source_is_of(const char *name, Oid role)
 {

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * source_table.h
- *	  Sources as they are defined.
+ *	  Definitions of sources.
  *
  *-------------------------------------------------------------------------
  */
@@ -29,7 +29,7 @@ typedef struct RcSource
 	int			retries;
 	int64		retry_delay_ms;
 	char	   *owner_name;
-	Oid			owner;			/* InvalidOid: the name means no role now */
+	Oid			owner;			/* InvalidOid: dropped or renamed */
 } RcSource;
 
 extern RcSource *rc_source_load(const char *name);

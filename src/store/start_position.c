@@ -1,11 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * start_position.c
- *	  Where in its topics a stream starts: what a user writes, and the form in
- *	  which it is stored.
+ *	  The position at which a stream starts in its topics: what a user enters,
+ *	  and the form in which it is stored.
  *
- * A user's text is read in the user's settings, once.  What is stored means
- * the same in all settings, since workers read it in their own.
+ * The text is parsed once, with the user's settings (DateStyle, TimeZone).
+ * The stored form means the same with all settings, because workers parse it
+ * with theirs.
  *
  *-------------------------------------------------------------------------
  */
@@ -19,10 +20,12 @@
 
 #include "record.h"
 
-/* The only number that is a time: YYYYMMDD. */
+/* The only number accepted as a time: YYYYMMDD. */
 #define DATE_DIGITS		8
 
-/* Digits of 1970's seconds and milliseconds, for times from 1973 to 5138. */
+/*
+ * Digits of seconds and milliseconds since 1970, for times from 1973 to 5138.
+ */
 #define SECONDS_FROM	9
 #define SECONDS_TO		11
 #define MILLIS_TO		14
@@ -34,14 +37,13 @@ static void refuse_number(const char *text, const char *what,
 						  const char *accepted);
 
 /*
- * "earliest", "latest" or a timestamp, in ISO 8601 and UTC, in the current
- * context.  Times that no record has, since Kafka counts from 1970, are one
- * of the two words.
+ * Normalize a start position: "earliest", "latest" or a timestamp, which
+ * becomes ISO 8601 in UTC, in the current context.  Times before 1970, which
+ * no Kafka record has, become "earliest", and infinity "latest".
  *
- * What is none of it is an error: "what" begins its message, which the text
- * ends, and "accepted" is the sentence for its hint that says what is.
- *
- * Errors: 22023.
+ * Anything else raises ERRCODE_INVALID_PARAMETER_VALUE.  Its message is "what"
+ * followed by the text; "accepted" is the rest of a hint that begins with
+ * "Use".
  */
 char *
 rc_time_place(const char *text, const char *what, const char *accepted)
@@ -96,7 +98,11 @@ read_time(const char *text, const char *what, const char *accepted)
 
 		if (ERRCODE_TO_CATEGORY(geterrcode()) != ERRCODE_DATA_EXCEPTION)
 			PG_RE_THROW();
-		/* the transaction fails with another error: nothing goes on in it */
+
+		/*
+		 * another error is raised at once, so the transaction need not be
+		 * usable
+		 */
 		MemoryContextSwitchTo(context);
 		error = CopyErrorData();
 		FlushErrorState();
@@ -111,8 +117,8 @@ read_time(const char *text, const char *what, const char *accepted)
 }
 
 /*
- * A number is hardly meant as the type's input reads it: 1767221015 would be
- * October 15 of the year 176722, and 101231 the last day of 2010.
+ * Reject numbers: the input function of timestamptz would read 1767221015 as
+ * October 15 of the year 176722, and 101231 as the last day of 2010.
  */
 static void
 refuse_number(const char *text, const char *what, const char *accepted)

@@ -1,10 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * store.h
- *	  Definitions, state and the application of batches, in SQL: all of what
- *	  src/store offers, one header per file.
+ *	  Umbrella header of src/store: definitions and state of sources, streams,
+ *	  runs and the outbox in SQL, and the application of batches.
  *
- * Nothing in src/store knows the network.  All functions need an open
+ * Nothing in src/store uses the network.  All functions need an open
  * transaction with an active snapshot, unless they say otherwise.
  *
  *-------------------------------------------------------------------------

@@ -1,14 +1,14 @@
 /*-------------------------------------------------------------------------
  *
  * stream_check.c
- *	  The check when a stream is stored: the row's values, and its statement,
- *	  as its owner (statement_check.c); and of the topics of streams and
- *	  sources.
+ *	  Checks a stream when it is stored: the values of the row, and the
+ *	  statement as its owner (statement_check.c).  Also checks topics of
+ *	  streams and sources.
  *
- * Nothing is executed here.  A row that arrives with its search_path filled
- * in is a restore: its statement is not planned now, since the objects that
- * it names may be incomplete; the worker finds out.  So it does where a table
- * is missing that the stream's setup may be going to make.
+ * Nothing is executed here.  A row that arrives with search_path set is being
+ * restored: its statement is not planned, since the objects that it names may
+ * not exist yet; the worker checks it.  The same holds for a missing table
+ * that the stream's setup may create.
  *
  *-------------------------------------------------------------------------
  */
@@ -38,14 +38,16 @@
 PG_FUNCTION_INFO_V1(rc_stream_check);
 PG_FUNCTION_INFO_V1(rc_source_topic_check);
 
-/* A row of rappel_conso.stream by the names of its columns. */
+/* A row of rappel_conso.stream, accessed by column name. */
 typedef struct Row
 {
 	HeapTuple	tuple;
 	TupleDesc	desc;
 } Row;
 
-/* Columns that need grants, and those that the statement is planned with. */
+/*
+ * Columns whose change requires a check of grants, or planning the statement.
+ */
 static const char *const granted[] = {"topics", "output_topic", "owner"};
 static const char *const planned[] = {
 	"statement", "value_type", "key_type", "output_topic", "owner", "setup",
@@ -70,9 +72,7 @@ static bool refuse_type(Oid type, const char *name, int elevel);
 static void check_statement(const Row *row, const char *name,
 							const char *search_path);
 
-/*
- * Trigger function: BEFORE INSERT OR UPDATE ON rappel_conso.stream.
- */
+/* Trigger function: BEFORE INSERT OR UPDATE ON rappel_conso.stream. */
 Datum
 rc_stream_check(PG_FUNCTION_ARGS)
 {
@@ -161,9 +161,9 @@ any_changed(const Row *old, const Row *new, const char *const *columns, int n)
 }
 
 /*
- * The role that is named, if the caller may name it.  rc_role_check() has asked
- * that, too; but it lets pass what comes from a dump, and what is run as this
- * role does not depend on the order of triggers.
+ * The role named as owner, if the caller may name it. rc_role_check() has
+ * checked that too, but it accepts rows of a dump, and what runs as this role
+ * must not depend on the order of triggers.
  */
 static Oid
 row_owner(const Row *row)
@@ -194,7 +194,7 @@ check_topics(const Row *row, const char *name)
 	char	   *output = row_text(row, "output_topic");
 
 	if (isnull)
-		return;					/* the table's own check says it */
+		return;					/* a constraint of the table reports it */
 	deconstruct_array(DatumGetArrayTypeP(value), TEXTOID, -1, false,
 					  TYPALIGN_INT, &topics, &nulls, &n);
 	if (n == 0)
@@ -218,8 +218,9 @@ check_topics(const Row *row, const char *name)
 
 /*
  * Trigger function: BEFORE INSERT OR UPDATE OF topic, owner ON
- * rappel_conso.source.  In direct mode nothing is published; a superuser may
- * give the grant later.  Each run asks again.
+ * rappel_conso.source.  Not checked in direct mode, where nothing is
+ * published, and for superusers, who may add the grant later.  Each run checks
+ * again.
  */
 Datum
 rc_source_topic_check(PG_FUNCTION_ARGS)
@@ -262,7 +263,8 @@ check_row_grants(const Row *row, const char *name)
 
 /*
  * Check a topic's name by Kafka's own rule
- * (org.apache.kafka.common.internals.Topic); "name" says whose it is.
+ * (org.apache.kafka.common.internals.Topic).  "name" says for the message
+ * which object the topic belongs to.
  */
 void
 rc_check_topic(const char *topic, const char *name)
@@ -279,7 +281,7 @@ rc_check_topic(const char *topic, const char *name)
 				 errhint("Use up to 249 letters, digits, dots, underscores and hyphens.")));
 }
 
-/* Store a time that it starts at so that workers read the same. */
+/* Store start_at in a form that does not depend on settings. */
 static void
 settle_start(Row *row, const char *name)
 {
@@ -293,7 +295,7 @@ settle_start(Row *row, const char *name)
 	row_set(row, "start_at", CStringGetTextDatum(start));
 }
 
-/* Store the search_path of the caller with a statement that has none. */
+/* Store the caller's search_path with a statement that has none. */
 static void
 settle_search_path(Row *row)
 {
@@ -303,10 +305,10 @@ settle_search_path(Row *row)
 }
 
 /*
- * A row of a dump must not cost the others that are copied with it.  So a type
- * that is no good is an error only where somebody stores it; of a restored row
- * it becomes none, as what is dropped later does (type_dropped() in the
- * install script): an OID that a dump had to write instead of a name may be
+ * Check value_type.  A bad row in a dump must not make the COPY of all others
+ * fail, so a bad type is an error only if a user stores it.  In a restored row
+ * it is set to 0, as when a type is dropped later (type_dropped() in the
+ * install script): a dump that had to write an OID instead of a name may mean
  * another type here.
  */
 static void
@@ -315,9 +317,9 @@ settle_type(Row *row, const char *name, bool copied, bool restored)
 	Oid			type = row_oid(row, "value_type");
 
 	if (row_text(row, "value_type") == NULL)
-		return;					/* the table's own check says it */
+		return;					/* a constraint of the table reports it */
 	if (restored && !OidIsValid(type))
-		return;					/* the worker says it */
+		return;					/* the worker reports it */
 	if (refuse_type(type, name, copied || (restored && !type_exists(type)) ? WARNING : ERROR))
 		row_set(row, "value_type", ObjectIdGetDatum(InvalidOid));
 }
@@ -329,8 +331,8 @@ type_exists(Oid type)
 }
 
 /*
- * Say why a type cannot be a stream's value_type; false if it can.  A type of
- * a temporary schema is there for one session, and none of its names can be
+ * Report why a type cannot be a stream's value_type; returns false if it can.
+ * A temporary type exists for one session only, and its name cannot be
  * restored.
  */
 static bool
@@ -376,7 +378,7 @@ refuse_type(Oid type, const char *name, int elevel)
 }
 
 /*
- * Plan the statement as its owner, with the search_path it will run with.
+ * Plan the statement as its owner, with the search_path that it will run with.
  */
 static void
 check_statement(const Row *row, const char *name, const char *search_path)
@@ -395,9 +397,9 @@ check_statement(const Row *row, const char *name, const char *search_path)
 	stream.key_type = row_oid(row, "key_type");
 	key = rc_value_format(stream.key_type);
 	if (stream.statement == NULL || key == NULL || key->of_row)
-		return;					/* the table's own check says it */
+		return;					/* a constraint of the table reports it */
 	if (!OidIsValid(stream.value_type))
-		return;					/* the worker says it */
+		return;					/* the worker reports it */
 
 	GetUserIdAndSecContext(&user, &context);
 	SetUserIdAndSecContext(row_owner(row),

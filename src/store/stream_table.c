@@ -1,10 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * stream_table.c
- *	  Streams: rows of rappel_conso.stream as structs.
+ *	  Loads rows of rappel_conso.stream as structs.
  *
- * It writes nothing but what rc_stream_settle_types() says; what guards the
- * rows when they are stored is in stream_check.c, owner_check.c and in the
+ * Nothing is written here, except by rc_stream_settle_types().  Rows are
+ * checked when they are stored: in stream_check.c, owner_check.c and the
  * install script.
  *
  *-------------------------------------------------------------------------
@@ -20,9 +20,7 @@
 
 static List *column_text_list(int row, int column);
 
-/*
- * The stream "name", in the current context; NULL if there is none.
- */
+/* Load a stream, in the current context; NULL if there is none. */
 RcStream *
 rc_stream_load(const char *name)
 {
@@ -68,7 +66,9 @@ rc_stream_load(const char *name)
 	return stream;
 }
 
-/* Keep the definition of a stream as it is until the transaction ends. */
+/*
+ * Lock the definition of a stream against changes until the transaction ends.
+ */
 void
 rc_stream_lock(const char *name)
 {
@@ -107,7 +107,9 @@ column_text_list(int row, int column)
 	return list;
 }
 
-/* Which transaction has written a stream; InvalidTransactionId if there is none. */
+/*
+ * The transaction that wrote a stream; InvalidTransactionId if there is none.
+ */
 TransactionId
 rc_stream_xmin(const char *name)
 {
@@ -119,8 +121,8 @@ rc_stream_xmin(const char *name)
 }
 
 /*
- * Keep a stream, under its name, until the transaction ends; false if there is
- * none.
+ * Lock a stream against deletion and renaming until the transaction ends;
+ * false if there is none.
  */
 bool
 rc_stream_keep(const char *name)
@@ -132,7 +134,7 @@ rc_stream_keep(const char *name)
 					  " FOR KEY SHARE", &params) == 1;
 }
 
-/* Whether it is one of the topics that the stream reads. */
+/* Whether the stream reads the topic. */
 bool
 rc_stream_reads(const RcStream *stream, const char *topic)
 {
@@ -146,7 +148,7 @@ rc_stream_reads(const RcStream *stream, const char *topic)
 	return false;
 }
 
-/* The streams that are not paused: a List of RcStreamWorkers. */
+/* Streams that are not paused: a List of RcStreamWorkers. */
 List *
 rc_streams_unpaused(void)
 {
@@ -170,8 +172,9 @@ rc_streams_unpaused(void)
 }
 
 /*
- * What all streams are now, with what rc_seek() has done to them: a List of
- * RcStreamVersion.  Partitions that a worker has found begin with epoch 1.
+ * The versions of all streams, which change with the definition and with each
+ * rc_seek(): a List of RcStreamVersion.  Epochs of 1 are left out, so that a
+ * worker that finds a new partition does not change the version.
  */
 List *
 rc_stream_versions(void)
@@ -198,7 +201,7 @@ rc_stream_versions(void)
 	return versions;
 }
 
-/* Take types that have been dropped out of streams. */
+/* Clear dropped types from the definitions of streams. */
 void
 rc_stream_settle_types(void)
 {

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * stream_table.h
- *	  Streams as they are defined.
+ *	  Definitions of streams.
  *
  *-------------------------------------------------------------------------
  */
@@ -28,19 +28,21 @@ typedef struct RcStream
 	int			stop_after;
 	bool		paused;
 	char	   *owner_name;
-	Oid			owner;			/* InvalidOid: the name means no role now */
+	Oid			owner;			/* InvalidOid: dropped or renamed */
 	char	   *search_path;
-	char	   *version;		/* differs after each change of the row */
+	char	   *version;		/* changes with each update of the row */
 } RcStream;
 
-/* How many workers a stream may have. */
+/* The number of workers a stream may have. */
 typedef struct RcStreamWorkers
 {
 	char	   *name;
 	int			workers;
 } RcStreamWorkers;
 
-/* What a stream is now: differs after each change of it. */
+/*
+ * The version of a stream's definition and offsets; compare for equality only.
+ */
 typedef struct RcStreamVersion
 {
 	char	   *name;

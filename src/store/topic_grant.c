@@ -1,10 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * topic_grant.c
- *	  Who may read and write which topic: rappel_conso.topic_grant.
+ *	  Checks which role may read and write which topic:
+ *	  rappel_conso.topic_grant.
  *
- * It trusts no name of a role that is not known to mean the same as when the
- * grant was given.
+ * A grant counts only if its role's name still means the role that it meant
+ * when the grant was given.
  *
  *-------------------------------------------------------------------------
  */
@@ -15,10 +16,10 @@
 #include "store/query.h"
 
 /*
- * Whether a role may read or write a topic: superusers may, others what
- * rappel_conso.topic_grant gives to them or to a role whose rights they have.
- * A grant to a name that means no role, or another one than when it was given,
- * is void.
+ * Whether a role may read (or write) a topic: superusers may, others if
+ * rappel_conso.topic_grant grants it to them or to a role whose rights they
+ * have.  A grant to a name that means no role, or another one than when it was
+ * given, is void.
  */
 bool
 rc_topic_allowed(Oid role, const char *topic, bool write)
@@ -43,13 +44,13 @@ rc_topic_allowed(Oid role, const char *topic, bool write)
 	allowed = rc_column_bool(0, 1);
 	rc_query_end(&scope);
 
-	/* a grant that was restored may be of a role that nobody has noted yet */
+	/* a restored grant may name a role whose OID is not stored yet */
 	if (!allowed && rc_roles_fill() > 0)
 		return rc_topic_allowed(role, topic, write);
 	return allowed;
 }
 
-/* Whether the owner still has all grants that a stream needs. */
+/* Whether the owner of a stream has all grants that it needs. */
 bool
 rc_grants_suffice(const RcStream *stream)
 {
@@ -65,8 +66,8 @@ rc_grants_suffice(const RcStream *stream)
 }
 
 /*
- * The owner needs a grant for each topic, unless he is a superuser.  Checked
- * again when a worker starts.
+ * Raise ERRCODE_INSUFFICIENT_PRIVILEGE unless the owner has a grant for each
+ * topic.  Workers check again when they start.
  */
 void
 rc_check_grants(Oid owner, const char *owner_name, List *topics,
@@ -90,7 +91,7 @@ rc_check_grants(Oid owner, const char *owner_name, List *topics,
 				 errhint("A superuser can allow it with a row of rappel_conso.topic_grant.")));
 }
 
-/* The same for the topic that a source publishes to. */
+/* The same check for the topic that a source publishes to. */
 void
 rc_check_source_grant(Oid owner, const char *owner_name, const char *topic,
 					  const char *name)

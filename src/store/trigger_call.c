@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * trigger_call.c
- *	  What a trigger function of ours was called for.
+ *	  Checks what a trigger function of the extension was called for.
  *
- * Whoever may execute a trigger function can make a trigger of it on a table
- * of his own, for whatever command and without the arguments that it needs:
- * nothing of ours must look at such a row, or act for what it says.
+ * A role that may execute a trigger function can create a trigger with it on a
+ * table of its own, for any command and without the arguments that the
+ * function needs.  Such a row must not be read, or acted upon.
  *
  *-------------------------------------------------------------------------
  */
@@ -18,9 +18,10 @@ static bool fires_for(TriggerEvent event, int commands);
 static bool is_one_of(const char *name, const char *tables);
 
 /*
- * The data of the call.  ERROR (39P01) unless it is for rows ("row") or for
- * statements, of these commands, with at least "nargs" arguments, on a table of
- * ours: "tables" has their names, with a blank before and behind each.
+ * The trigger data.  Raises ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED unless
+ * the trigger is for rows ("row") or statements, for one of these commands,
+ * with at least "nargs" arguments, on a table of the extension's schema whose
+ * name is in "tables", with a space before and after each.
  */
 TriggerData *
 rc_trigger_call(FunctionCallInfo fcinfo, bool row, int commands, int nargs,
@@ -67,7 +68,7 @@ is_one_of(const char *name, const char *tables)
 	return strstr(tables, psprintf(" %s ", name)) != NULL;
 }
 
-/* The row that is stored, or deleted. */
+/* The row to be stored, or deleted. */
 HeapTuple
 rc_trigger_row(TriggerData *data)
 {

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * trigger_call.h
- *	  What a trigger function of ours was called for.
+ *	  Checks what a trigger function was called for.
  *
  *-------------------------------------------------------------------------
  */
@@ -13,11 +13,11 @@
 #include "commands/trigger.h"
 #include "fmgr.h"
 
-/* Commands that a trigger fires for, to be combined. */
+/* Commands that a trigger fires for, a bit mask. */
 #define RC_ON_INSERT	0x01
 #define RC_ON_UPDATE	0x02
 #define RC_ON_DELETE	0x04
-#define RC_ON_ANY		0x0f	/* TRUNCATE, too */
+#define RC_ON_ANY		0x0f	/* including TRUNCATE */
 
 extern TriggerData *rc_trigger_call(FunctionCallInfo fcinfo, bool row,
 									int commands, int nargs,
