@@ -1,10 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * due_work.c
- *	  What there is to start, as definitions and state say: runs, workers of
- *	  streams, the publisher.
+ *	  Which workers should run now, according to definitions and state: runs
+ *	  of sources, workers of streams, the worker that publishes the outbox.
  *
- * It does not know which workers run already, and starts nothing: see
+ * Nothing here knows which workers are running already, or starts one: see
  * scheduler_due.c.
  *
  *-------------------------------------------------------------------------
@@ -17,11 +17,11 @@
 static List *read_rows(uint64 n);
 
 /*
- * Runs that were asked for, and sources whose poll_interval has passed since
- * their last run started, as RcDueWork in the current context; with them those
- * that are not due yet.  One that has waited longest is the first.  After a
- * clock that went ahead, times to come do not count.  Where little is left of
- * an API's quota, its sources are due less often.
+ * Queued runs, and scheduled sources with the time until their next run is
+ * due, as RcDueWork in the current context; those that have waited longest
+ * come first.  Times in the future are ignored: the clock may have been set
+ * back since they were stored.  When less than a tenth of an API's quota is
+ * left, its sources run at a quarter of their rate.
  */
 List *
 rc_due_work_runs(void)
@@ -64,10 +64,11 @@ rc_due_work_runs(void)
 
 /*
  * The workers that streams should have, as RcDueWork in the current context.
- * A worker for which there is no partition has nothing to do; the first one
- * finds out how many there are.  Each stream gets its first before any gets
- * its second, and each role one before any gets another: nobody waits behind
- * thousands of a role, of which no more than most_per_owner are returned.
+ * A stream needs no more workers than its topics have partitions; as long as
+ * that number is unknown it gets one, which finds out.  Workers are sorted so
+ * that each stream gets its first worker before any gets a second, and roles
+ * take turns, with at most most_per_owner workers each: a role with thousands
+ * of streams must not make the others wait.
  */
 List *
 rc_due_work_streams(int most_per_owner)
@@ -100,7 +101,7 @@ rc_due_work_streams(int most_per_owner)
 	return due;
 }
 
-/* The rows of either query. */
+/* Make RcDueWork of the rows of either query. */
 static List *
 read_rows(uint64 n)
 {
@@ -121,14 +122,17 @@ read_rows(uint64 n)
 	return due;
 }
 
-/* Whether there is something to publish. */
+/* Whether the outbox has rows to publish. */
 bool
 rc_due_work_publisher(void)
 {
 	return rc_execute("SELECT 1 FROM rappel_conso.outbox LIMIT 1", NULL) > 0;
 }
 
-/* Whether there are partitions whose ends no worker of their stream sees. */
+/*
+ * Whether there are partitions whose watermarks must be read by the scheduler
+ * because no worker of their stream reads them.
+ */
 bool
 rc_due_work_watermarks(void)
 {

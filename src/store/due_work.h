@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * due_work.h
- *	  What there is to start.
+ *	  Which workers should run now.
  *
  *-------------------------------------------------------------------------
  */
@@ -16,11 +16,11 @@
 typedef struct RcDueWork
 {
 	char	   *name;			/* of the source or stream */
-	int			number;			/* of the stream's worker */
+	int			number;			/* of the stream's worker, from 0 */
 	char	   *owner_name;
-	Oid			known_owner;	/* whom that is known to mean */
-	int64		run;			/* that was queued; 0: none */
-	int64		wait_ms;		/* until then; not above 0: now */
+	Oid			known_owner;	/* OID that known_role has for it */
+	int64		run;			/* queued run; 0: none */
+	int64		wait_ms;		/* until it is due; <= 0: due now */
 } RcDueWork;
 
 extern List *rc_due_work_runs(void);

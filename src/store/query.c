@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * query.c
- *	  Our own fixed, schema-qualified SQL: kept plans, run with the rights of
- *	  the bootstrap superuser, as referential-integrity triggers run theirs
- *	  with the rights of a table's owner.
+ *	  Runs the extension's own SQL: fixed, schema-qualified statements with
+ *	  saved plans, run as the bootstrap superuser, as referential-integrity
+ *	  triggers run theirs as the table's owner.
  *
- * It must never run a statement that a user wrote: see apply.c for those.
+ * A statement written by a user must never run here: see statement_run.c.
  *
  *-------------------------------------------------------------------------
  */
@@ -17,7 +17,10 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
-/* A kept plan, found by the address of its constant text. */
+/*
+ * A saved plan.  The key is the address of the SQL, which is a string
+ * constant.
+ */
 typedef struct KeptPlan
 {
 	const char *sql;
@@ -26,7 +29,7 @@ typedef struct KeptPlan
 
 static List *kept_plans = NIL;
 
-/* How long our SQL waits for a lock, in ms; 0: as the session says. */
+/* lock_timeout of these statements, in ms; 0: that of the session. */
 int			rc_query_lock_timeout = 0;
 
 typedef struct PinnedSetting
@@ -36,9 +39,9 @@ typedef struct PinnedSetting
 } PinnedSetting;
 
 /*
- * Settings that change what our SQL means or what it returns, and the value
- * that it was written for.  A session, a role or a database may have set any
- * of them; one that this server does not know is passed over.
+ * Settings that change the meaning or the results of these statements, and the
+ * values that they were written for.  A session, a role or a database may have
+ * set any of them.  A setting that this server version lacks is skipped.
  */
 static const PinnedSetting pinned_settings[] = {
 	{"search_path", "pg_catalog, pg_temp"},
@@ -60,10 +63,10 @@ static void pin_settings(void);
 static SPIPlanPtr find_plan(const char *sql, RcParams *params);
 
 /*
- * Connect to SPI and switch up.  Between this and rc_query_end only rc_query
- * may run SQL of ours.  What has to be restored is kept in *scope, on the
- * caller's stack: a trigger on one of our tables may call a function that
- * comes here again.  An error in between needs no cleaning up, since the
+ * Connect to SPI and switch to the bootstrap superuser.  Until rc_query_end()
+ * only rc_query() may run SQL.  The state to restore is kept in *scope, on the
+ * caller's stack, because calls nest: a trigger on one of our tables may call
+ * a function that comes here again.  An error in between needs no cleanup: the
  * abort of the (sub)transaction restores user, settings and SPI.
  */
 void
@@ -79,7 +82,7 @@ rc_query_begin(RcQueryScope *scope)
 	pin_settings();
 }
 
-/* Give our SQL the settings that it was written for, until rc_query_end. */
+/* Set pinned_settings until rc_query_end(). */
 static void
 pin_settings(void)
 {
@@ -105,8 +108,8 @@ pin_settings(void)
 }
 
 /*
- * Run "sql", a string constant, with params (NULL: none); returns the number
- * of rows.  Rows of a result are read by rc_column_*() until rc_query_end.
+ * Run "sql", a string constant, with params (NULL: none).  Returns the number
+ * of rows; those of a result are read with rc_column_*() until rc_query_end().
  */
 uint64
 rc_query(const char *sql, RcParams *params)
@@ -123,8 +126,8 @@ rc_query(const char *sql, RcParams *params)
 }
 
 /*
- * The same for a query that must see what others have just committed,
- * whatever the caller's isolation level.
+ * Like rc_query(), with a snapshot that sees what other transactions have just
+ * committed, whatever the caller's isolation level.  Read-only.
  */
 uint64
 rc_query_latest(const char *sql, RcParams *params)
@@ -142,7 +145,7 @@ rc_query_latest(const char *sql, RcParams *params)
 	return SPI_processed;
 }
 
-/* Switch down again and leave SPI; results are gone after it. */
+/* Switch back and disconnect from SPI, which frees the results. */
 void
 rc_query_end(RcQueryScope *scope)
 {
@@ -151,7 +154,7 @@ rc_query_end(RcQueryScope *scope)
 	SPI_finish();
 }
 
-/* One statement without a result to read; returns the number of rows. */
+/* Run one statement whose result is not read.  Returns the number of rows. */
 uint64
 rc_execute(const char *sql, RcParams *params)
 {
@@ -165,8 +168,8 @@ rc_execute(const char *sql, RcParams *params)
 }
 
 /*
- * Which transaction has written a row, as "sql" returns it: its xmin as text;
- * InvalidTransactionId for none.
+ * The transaction that wrote a row: the first column of the result of "sql",
+ * an xmin as text.  InvalidTransactionId if there is no row.
  */
 TransactionId
 rc_query_xmin(const char *sql, RcParams *params)
@@ -181,7 +184,7 @@ rc_query_xmin(const char *sql, RcParams *params)
 	return xmin;
 }
 
-/* The kept plan of "sql", prepared at its first use in this process. */
+/* The saved plan of "sql", prepared when first used in this process. */
 static SPIPlanPtr
 find_plan(const char *sql, RcParams *params)
 {

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * query.h
- *	  Our own fixed SQL: plans, parameters and results.
+ *	  The extension's own SQL: plans, parameters and results.
  *
  *-------------------------------------------------------------------------
  */
@@ -15,7 +15,7 @@
 
 #define RC_MAX_PARAMS 24
 
-/* What is stored of the words of an error, in bytes. */
+/* Error texts are truncated to this many bytes when stored. */
 #define RC_STORED_TEXT_MAX	8192
 
 typedef struct RcParams
@@ -26,7 +26,7 @@ typedef struct RcParams
 	char		nulls[RC_MAX_PARAMS];
 } RcParams;
 
-/* What rc_query_begin changes and rc_query_end restores. */
+/* State that rc_query_begin() changes and rc_query_end() restores. */
 typedef struct RcQueryScope
 {
 	Oid			user;
@@ -34,7 +34,7 @@ typedef struct RcQueryScope
 	int			guc_level;
 } RcQueryScope;
 
-/* SQL: differs after each change of a row. */
+/* SQL text that differs after each change of a row. */
 #define RC_ROW_VERSION(alias) \
 	alias ".xmin::text || ' ' || " alias ".ctid::text"
 

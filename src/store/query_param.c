@@ -1,10 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * query_param.c
- *	  Parameters of our own SQL.
+ *	  Parameters of the extension's own SQL.
  *
- * They are added in the order of $1, $2, ..; what they point to must live until
- * the query has been run.
+ * They are added in the order of $1, $2, ..; what they point to must live
+ * until the query has run.
  *
  *-------------------------------------------------------------------------
  */
@@ -31,7 +31,7 @@ add_param(RcParams *params, Oid type, Datum value, bool isnull)
 	params->n++;
 }
 
-/* Parameters are added in the order of $1, $2, ..; NULL is SQL's null. */
+/* A NULL pointer is an SQL null. */
 void
 rc_param_text(RcParams *params, const char *value)
 {
@@ -69,14 +69,14 @@ rc_param_bool(RcParams *params, bool value)
 	add_param(params, BOOLOID, BoolGetDatum(value), false);
 }
 
-/* 0 is SQL's null. */
+/* 0 is an SQL null. */
 void
 rc_param_time(RcParams *params, TimestampTz value)
 {
 	add_param(params, TIMESTAMPTZOID, TimestampTzGetDatum(value), value == 0);
 }
 
-/* Milliseconds since 1970; -1 is SQL's null. */
+/* Milliseconds since 1970; a negative value is an SQL null. */
 void
 rc_param_kafka_time(RcParams *params, int64 ms)
 {
@@ -86,8 +86,8 @@ rc_param_kafka_time(RcParams *params, int64 ms)
 }
 
 /*
- * The words of an error, or what else may be of any length since others wrote
- * it: what is stored of it is cut.
+ * An error text, or other text of any length that comes from outside:
+ * truncated to RC_STORED_TEXT_MAX bytes.
  */
 void
 rc_param_error_text(RcParams *params, const char *error_text)
@@ -108,7 +108,8 @@ rc_param_error_text(RcParams *params, const char *error_text)
 }
 
 /*
- * SQLSTATE, message, detail, hint and context of an error; all null for none.
+ * SQLSTATE, message, detail, hint and context of an error: five parameters,
+ * all null if error is NULL.
  */
 void
 rc_param_error(RcParams *params, const ErrorData *error)
@@ -120,7 +121,7 @@ rc_param_error(RcParams *params, const ErrorData *error)
 	rc_param_error_text(params, error ? error->context : NULL);
 }
 
-/* A negative length is SQL's null. */
+/* A negative length is an SQL null. */
 void
 rc_param_bytea(RcParams *params, const char *bytes, int len)
 {

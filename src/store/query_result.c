@@ -1,9 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * query_result.c
- *	  The rows that a query of ours has returned, column by column.
+ *	  Reads the rows of the last rc_query(), column by column.
  *
- * To be used between rc_query() and rc_query_end().
+ * To be used between rc_query() and rc_query_end().  Columns count from 1,
+ * rows from 0, as in SPI.
  *
  *-------------------------------------------------------------------------
  */
@@ -17,8 +18,8 @@
 #include "store/query.h"
 
 /*
- * The context that rc_query_begin was called in: results go there, since what
- * is allocated inside of SPI is gone at rc_query_end.
+ * The context that rc_query_begin() was called in.  Results are copied to it,
+ * because rc_query_end() frees what was allocated inside of SPI.
  */
 MemoryContext
 rc_query_result_context(void)
@@ -30,7 +31,7 @@ rc_query_result_context(void)
 	return context;
 }
 
-/* lappend() there; the value has to be there, too. */
+/* lappend() in that context; "value" must be allocated there, too. */
 List *
 rc_result_append(List *list, void *value)
 {
@@ -41,10 +42,7 @@ rc_result_append(List *list, void *value)
 	return list;
 }
 
-/*
- * Column "column" (from 1) of row "row" (from 0) of the last rc_query, as
- * text in the context that SPI_connect was called in; NULL for null.
- */
+/* A column as text, in that context; NULL for null. */
 char *
 rc_column_text(int row, int column)
 {
@@ -59,7 +57,10 @@ rc_column_text(int row, int column)
 	return copy;
 }
 
-/* The bytes of a bytea column, likewise and null-terminated; *len is -1 for null. */
+/*
+ * A bytea column, in that context, with a zero byte appended; *len is -1 for
+ * null.
+ */
 char *
 rc_column_bytes(int row, int column, int *len)
 {
@@ -82,7 +83,7 @@ rc_column_bytes(int row, int column, int *len)
 	return copy;
 }
 
-/* The headers in a jsonb column, likewise; none for null. */
+/* Headers from a jsonb column, in that context; none for null. */
 RcHeader *
 rc_column_headers(int row, int column, int *n)
 {
@@ -101,7 +102,7 @@ rc_column_headers(int row, int column, int *n)
 	return headers;
 }
 
-/* The value itself, of whatever storage; valid until rc_query_end. */
+/* The datum itself, possibly toasted; valid until rc_query_end(). */
 NullableDatum
 rc_column_any(int row, int column)
 {

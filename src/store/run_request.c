@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * run_request.c
- *	  Runs as those see them who ask for them and wait: rows of
- *	  rappel_conso.run in state "queued", and what becomes of them.
+ *	  Runs from the caller's side: requesting a run, waiting for it and
+ *	  reading its result, in rappel_conso.run.
  *
- * Who waits must see what others have just committed, whatever the isolation
- * level.  What a run's own worker writes is in run_table.c.
+ * While waiting, the latest committed row must be read, whatever the isolation
+ * level.  What a run's worker writes is in run_table.c.
  *
  *-------------------------------------------------------------------------
  */
@@ -17,12 +17,12 @@
 
 #include "store/query.h"
 
-/* Columns of the row that rc_sync_now() and rc_wait() return. */
+/* Number of columns that rc_sync_now() and rc_wait() return. */
 #define RUN_COLUMNS		9
 
 /*
- * Ask for a run of a source, or find the one that has been asked for and has
- * not begun; returns its id, or 0 if there is no such source.
+ * Queue a run of a source, or find the one that is queued already.  Returns
+ * its id, or 0 if there is no such source.
  */
 int64
 rc_run_queue(const char *source, bool full_sync)
@@ -46,8 +46,8 @@ rc_run_queue(const char *source, bool full_sync)
 }
 
 /*
- * Ask for a backfill: timestamptz, timestamptz and interval.  Errors are those
- * of rappel_conso.backfill().
+ * Queue a backfill; the arguments are timestamptz, timestamptz and interval.
+ * Returns the run's id.  Raises the errors of rappel_conso.backfill().
  */
 int64
 rc_run_queue_backfill(const char *source, Datum from, Datum to, Datum every)
@@ -67,7 +67,7 @@ rc_run_queue_backfill(const char *source, Datum from, Datum to, Datum every)
 	return run;
 }
 
-/* Cancel a run that has not begun; false if it has, or there is none. */
+/* Cancel a queued run; false if it has started, or does not exist. */
 bool
 rc_run_unqueue(int64 run)
 {
@@ -85,7 +85,9 @@ rc_run_unqueue(int64 run)
 	return true;
 }
 
-/* Which transaction has asked for a run; invalid if it is not queued. */
+/*
+ * The transaction that queued a run; InvalidTransactionId if it is not queued.
+ */
 TransactionId
 rc_run_queued_xmin(int64 run)
 {
@@ -96,7 +98,7 @@ rc_run_queued_xmin(int64 run)
 						 " WHERE id = $1 AND state = 'queued'", &params);
 }
 
-/* The newest state of a run; NULL if there is none. */
+/* Read a run's latest committed state; NULL if it does not exist. */
 RcRunRow *
 rc_run_load(int64 run)
 {
@@ -122,8 +124,8 @@ rc_run_load(int64 run)
 }
 
 /*
- * A run's row as it was committed last, as the functions return it: "desc" is
- * theirs.
+ * A run's latest committed row as the functions return it; "desc" is that of
+ * their result.
  */
 HeapTuple
 rc_run_tuple(int64 run, TupleDesc desc)
@@ -156,7 +158,7 @@ rc_run_tuple(int64 run, TupleDesc desc)
 	return tuple;
 }
 
-/* What became of a run, which must have a row. */
+/* Read the result of a run, which must have a row. */
 RcRunOutcome *
 rc_run_outcome(int64 run)
 {
@@ -204,7 +206,10 @@ rc_run_progress(int64 run)
 	return progress;
 }
 
-/* Id of the running run of a source, or the one that will come next. */
+/*
+ * The id of the source's running run, or else a lower limit for that of its
+ * next one.
+ */
 int64
 rc_run_next(const char *source)
 {
@@ -223,10 +228,11 @@ rc_run_next(const char *source)
 }
 
 /*
- * The first run from that id on that has begun, if it did what is asked for;
- * else 0.  A dead run's row may have said "running" until the one after it
- * began, and "another" that one runs now.  Runs of an earlier source of the
- * name do not count.
+ * The id of the first run from id "from" on that has started, if it is not a
+ * backfill and, with "full_sync", is a full sync; else 0.  Runs that crashed
+ * come last.  If "another" is set, another run of the source is running now,
+ * so a run still marked running is not considered.  Runs of an earlier source
+ * of the same name do not count.
  */
 int64
 rc_run_joined(const char *source, int64 from, bool full_sync, bool another)

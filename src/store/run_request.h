@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * run_request.h
- *	  Runs as those see them who ask for them and wait.
+ *	  Runs from the side of those who request them and wait.
  *
  *-------------------------------------------------------------------------
  */
@@ -14,31 +14,32 @@
 #include "access/tupdesc.h"
 #include "fmgr.h"
 
-/* A run, whosever it is. */
+/* A run of any role. */
 typedef struct RcRunRow
 {
 	char	   *source;
 	char	   *state;
-	Oid			owner;			/* InvalidOid: no role, or not that one */
+	Oid			owner;			/* InvalidOid: the name means no role, or
+								 * another one */
 } RcRunRow;
 
-/* What became of a run. */
+/* Result of a run. */
 typedef struct RcRunOutcome
 {
 	char	   *source;
 	char	   *state;
-	char	   *sqlstate;		/* NULL: nobody has written down an error */
+	char	   *sqlstate;		/* NULL: no error is stored */
 	char	   *error;
 	char	   *detail;
 	char	   *hint;
 } RcRunOutcome;
 
-/* How far a run is that is running; all 0 for others. */
+/* Progress of a running run; all 0 for others. */
 typedef struct RcRunProgress
 {
 	int64		fetched;
-	int64		windows;		/* of a backfill */
-	int64		done;			/* of those */
+	int64		windows;		/* windows of a backfill */
+	int64		done;			/* windows that are finished */
 } RcRunProgress;
 
 extern int64 rc_run_queue(const char *source, bool full_sync);

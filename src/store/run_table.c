@@ -1,10 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * run_table.c
- *	  Runs, and what is counted of them.
+ *	  Reads and writes rappel_conso.run: state, errors and counters of runs.
  *
- * It decides nothing: what a run does is in src/worker/run_worker.c.  How far a
- * source has been read is in source_state.c.
+ * Nothing is decided here: src/worker/run_worker.c does that.  The position up
+ * to which a source has been read is in source_state.c.
  *
  *-------------------------------------------------------------------------
  */
@@ -15,7 +15,7 @@
 #include "store/query.h"
 
 /*
- * Make a run that is running; returns its id.  "destination" may be NULL
+ * Insert a run in state running; returns its id.  "destination" may be NULL
  * while it is not known yet.
  */
 int64
@@ -41,8 +41,8 @@ rc_run_start(const char *source, const char *trigger, bool full_sync,
 }
 
 /*
- * Begin a run that was queued; false when it is not queued any more, or when
- * a transaction that is still open has asked for it once more.
+ * Set a queued run to running.  Returns false if it is not queued any more, or
+ * if an open transaction has it locked, because it requests the run again.
  */
 bool
 rc_run_claim(int64 run, const char *destination, bool *full_sync)
@@ -68,8 +68,9 @@ rc_run_claim(int64 run, const char *destination, bool *full_sync)
 }
 
 /*
- * End a run that is queued and cannot begin.  Run 0 is one that was not asked
- * for: it gets a row only where the newest run does not say the same.
+ * Set a queued run to failed, since it cannot start.  Run 0 is a scheduled
+ * run, which has no row yet: one is inserted unless the newest run of the
+ * source failed with the same message.
  */
 void
 rc_run_refuse(int64 run, const char *source, const ErrorData *error)
@@ -102,9 +103,9 @@ rc_run_refuse(int64 run, const char *source, const ErrorData *error)
 }
 
 /*
- * Cancel what is queued for a source that is gone, or that has been given to
- * another role since: of that name, or NULL: of all.  Who has such a source
- * now has not asked for it.  Returns their number.
+ * Cancel queued runs whose source was deleted or given to another role since:
+ * of source "source", or of all if NULL.  The present owner of a source of
+ * that name has not requested them.  Returns their number.
  */
 int
 rc_run_cancel_orphans(const char *source)
@@ -128,7 +129,7 @@ rc_run_cancel_orphans(const char *source)
 							&params);
 }
 
-/* Write down where the records of a run go. */
+/* Store the destination of a run's records. */
 void
 rc_run_destination(int64 run, const char *destination)
 {
@@ -140,7 +141,7 @@ rc_run_destination(int64 run, const char *destination)
 			   " WHERE id = $1 AND destination IS DISTINCT FROM $2", &params);
 }
 
-/* Add what was counted. */
+/* Add counters. */
 void
 rc_counts_add(RcCounts *to, const RcCounts *more)
 {
@@ -154,12 +155,14 @@ rc_counts_add(RcCounts *to, const RcCounts *more)
 }
 
 /*
- * Add to the counters of a run and of its task; a run that is gone is no
- * error, nor is one of an earlier source of that name.  Of streams only the
- * source's own one counts; "stream" is NULL for the run itself.  A run that
- * awaited no stream has no task for what one applies later: it is made then.
+ * Add to the counters of a run and of its task.  It is not an error if the run
+ * was deleted.  "stream" is NULL for the run's own worker; of streams only the
+ * source's own stream counts, and none for an earlier source of that name.  A
+ * run that did not wait for its stream has no task for what the stream applies
+ * later; the task is inserted here.
  *
- * The run's row is locked before that of the task, here as everywhere.
+ * The run's row is locked before that of the task, as everywhere, to avoid
+ * deadlocks.
  */
 void
 rc_run_add(int64 run, const char *task, const char *stream,
@@ -216,7 +219,7 @@ rc_run_finish(int64 run, const char *state, const ErrorData *error)
 	if (error == NULL)
 		return;
 
-	/* a wait for a retry can end so, too */
+	/* up_for_retry as well: a run can end while a task waits for its retry */
 	memset(&params, 0, sizeof(params));
 	rc_param_int8(&params, run);
 	rc_param_text(&params, state);
@@ -228,8 +231,9 @@ rc_run_finish(int64 run, const char *state, const ErrorData *error)
 }
 
 /*
- * Mark runs of the source that say "running" as failed: the caller holds the
- * source's lock, so whoever ran them is dead.  Returns their number.
+ * Set running runs of the source to failed.  The caller holds the source's
+ * lock, so the processes that executed them have exited.  Returns their
+ * number.
  */
 int
 rc_run_mark_crashed(const char *source)
@@ -258,10 +262,7 @@ rc_run_mark_crashed(const char *source)
 	return (int) rows;
 }
 
-/*
- * Whether the last run of a source before this one has come to its end, or
- * there was none.
- */
+/* Whether the previous run of the source succeeded, or there was none. */
 bool
 rc_run_last_succeeded(const char *source, int64 run)
 {
@@ -280,7 +281,10 @@ rc_run_last_succeeded(const char *source, int64 run)
 	return succeeded;
 }
 
-/* Remove runs that ended so many days ago, but for each source's last one. */
+/*
+ * Delete runs that ended more than "days" days ago, except the last one of
+ * each source.
+ */
 void
 rc_run_remove_old(int days)
 {

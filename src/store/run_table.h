@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * run_table.h
- *	  Runs, and what is counted of them.
+ *	  State and counters of runs.
  *
  *-------------------------------------------------------------------------
  */
@@ -10,7 +10,7 @@
 
 #include "rappel_conso.h"
 
-/* Which counter of a run and of its task a number belongs to. */
+/* Counters of a run or of a task. */
 typedef struct RcCounts
 {
 	int64		fetched;

@@ -1,10 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * source_missing.c
- *	  Records of a source that full passes do not find any more.
+ *	  Records of a source that full scans no longer find.
  *
- * It only notes them; what becomes of a record that has vanished is in
- * src/worker/scan_withdraw.c.
+ * They are only marked here; src/worker/scan_withdraw.c deletes them at the
+ * destination.
  *
  *-------------------------------------------------------------------------
  */
@@ -20,12 +20,12 @@
 #include "store/source_record.h"
 #include "store/source_state.h"
 
-/* Memory of the keys of a full pass before they spill to a file, in kB. */
+/* Memory for the keys of a full scan before they spill to a file, in kB. */
 #define SEEN_KBYTES		4096
 
 /*
- * The keys that a full pass has met; in a file of their own when there are
- * many, since a dataset may be of any size.
+ * The keys that a full scan has found.  They spill to a temporary file, since
+ * a dataset may be of any size.
  */
 struct RcSeen
 {
@@ -34,7 +34,10 @@ struct RcSeen
 	int64		n;
 };
 
-/* Begin to collect keys, in the current context, for longer than a transaction. */
+/*
+ * Start collecting keys, in the current context.  The tuplestore survives the
+ * end of the transaction.
+ */
 RcSeen *
 rc_seen_begin(void)
 {
@@ -46,7 +49,10 @@ rc_seen_begin(void)
 	return seen;
 }
 
-/* The pass has met these records; needs no transaction to be committed. */
+/*
+ * Add the keys of records that the scan has found.  They are kept even if the
+ * transaction aborts.
+ */
 void
 rc_seen_add(RcSeen *seen, const RcRecord *records, int n)
 {
@@ -66,9 +72,10 @@ rc_seen_add(RcSeen *seen, const RcRecord *records, int n)
 }
 
 /*
- * A full pass is over: records that are remembered and were not met are
- * missing from now on.  Returns how many are, with those of passes before.
- * After a clock that went wrong their hour begins anew.
+ * At the end of a full scan: mark the known records that it has not found as
+ * missing.  Returns the number of missing records, including those of earlier
+ * scans.  A missed_at in the future, after the clock was set back, is
+ * replaced, so that the hour starts again.
  */
 int64
 rc_known_records_note_missing(const RcSource *source, const char *destination,
@@ -82,7 +89,9 @@ rc_known_records_note_missing(const RcSource *source, const char *destination,
 	rc_query_begin(&scope);
 	rc_relation_register("seen", seen->store, seen->desc, (double) seen->n);
 
-	/* a table that has grown since it was analyzed seems small */
+	/*
+	 * the planner underestimates a table that has grown since it was analyzed
+	 */
 	(void) set_config_option("enable_nestloop", "off", PGC_USERSET,
 							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	rc_query("UPDATE rappel_conso.source_record r SET missed_at = pg_catalog.now()"
@@ -98,10 +107,10 @@ rc_known_records_note_missing(const RcSource *source, const char *destination,
 }
 
 /*
- * Records that were missed for RC_MISSING_TIME, by their keys after "after"
- * (NULL: from the first), at most "limit": records with a key and nothing
- * else, in the current context.  From now on they are in doubt, as by
- * rc_known_records_mark_unconfirmed().
+ * Records missing for RC_MISSING_TIME or longer, ordered by key, after "after"
+ * (NULL: from the first), at most "limit".  They have only a key; allocated in
+ * the current context.  They are marked unconfirmed, as by
+ * rc_known_records_mark_unconfirmed(), until they are deleted.
  */
 RcRecord *
 rc_known_records_missing(const RcSource *source, const char *destination,

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * source_missing.h
- *	  Records of a source that full passes do not find any more.
+ *	  Records of a source that full scans no longer find.
  *
  *-------------------------------------------------------------------------
  */
@@ -11,7 +11,7 @@
 #include "record.h"
 #include "store/source_table.h"
 
-/* A record that full passes miss for so long is withdrawn. */
+/* A record that full scans have not found for this long is withdrawn. */
 #define RC_MISSING_TIME "'1 hour'::interval"
 
 typedef struct RcSeen RcSeen;

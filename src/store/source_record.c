@@ -1,12 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * source_record.c
- *	  What is remembered of the records of a source for one destination: a
- *	  hash of each value that was handed on, its version, and since when full
- *	  passes do not find it any more.
+ *	  Reads and writes rappel_conso.source_record: what is known of each
+ *	  record that was sent to a destination of a source, namely a hash of its
+ *	  value, its version, and since when full scans have not found it.
  *
- * It compares and writes down.  Which records full passes miss is in
- * source_missing.c.
+ * Nothing is sent here.  Missing records are in source_missing.c.
  *
  *-------------------------------------------------------------------------
  */
@@ -23,7 +22,7 @@
 #include "store/source_state.h"
 #include "store/source_table.h"
 
-/* A longer key would not fit into an index: it is not remembered. */
+/* A longer key does not fit into an index; such records are not tracked. */
 #define MAX_KEY_LEN		1024
 
 static void param_keys(RcParams *params, const RcRecord *records,
@@ -36,16 +35,15 @@ static void load_known(const RcSource *source, const char *destination,
 static void compare(RcKnownRecord *now, const RcKnownRecord *before, RcSendPolicy mode);
 
 /*
- * Compare records with what is remembered of them, in order; memory[i].version
- * is the version of records[i], or NULL.
+ * Compare records, in order, with what is known of their keys;
+ * memory[i].version is the version of records[i], or NULL.
  *
- * Sets memory[i].to_send where the record has to be handed on: it is new or
- * differs, and its version is not known to be older than the one before.
- * With RC_SEND_EQUAL it is handed on if it is equal, too; with
- * RC_SEND_ALL also if it is older than what another run than this has
- * handed on, since the dataset may have gone back to it.  memory[i].write says
- * that there is something for rc_known_records_store().  Texts are in the
- * current context.
+ * Sets memory[i].to_send if the record must be sent: it is new or differs, and
+ * its version is not older than the known one.  With RC_SEND_EQUAL equal
+ * records are sent as well; with RC_SEND_ALL also those that are older than
+ * what another run than this has sent, since the dataset may have gone back to
+ * an older version. memory[i].write is set if rc_known_records_store() has to
+ * store it.  Strings are allocated in the current context.
  */
 void
 rc_known_records_compare(const RcSource *source, const char *destination,
@@ -77,8 +75,8 @@ rc_known_records_compare(const RcSource *source, const char *destination,
 }
 
 /*
- * What is stored of each record, and the one before it that has the same key:
- * previous[], -1 where there is none.
+ * Load the stored state of each record's key, and set previous[] to the index
+ * of the record before it with the same key, or -1.
  */
 static void
 load_known(const RcSource *source, const char *destination,
@@ -123,8 +121,8 @@ load_known(const RcSource *source, const char *destination,
 }
 
 /*
- * What the record "now" is after the state "before" of its key; "now" becomes
- * the state that the next one is compared with.
+ * Compare record "now" with the state "before" of its key.  "now" becomes the
+ * state that the next record of the key is compared with.
  */
 static void
 compare(RcKnownRecord *now, const RcKnownRecord *before, RcSendPolicy mode)
@@ -153,10 +151,12 @@ compare(RcKnownRecord *now, const RcKnownRecord *before, RcSendPolicy mode)
 }
 
 /*
- * Before records that differ are published and, with fresh_too, those of new
- * keys: what was published last is not known until rc_known_records_store().
- * Publishing cannot be undone, so a crash must not take this back, whatever
- * synchronous_commit is.
+ * Called before changed records (and, with fresh_too, new ones) are published:
+ * sets their hash to null, which means that the value last sent is unknown
+ * until rc_known_records_store().  Publishing cannot be undone, so the commit
+ * is flushed whatever synchronous_commit is: if a crash lost it, a record that
+ * later returns to its old value would be taken for unchanged, although the
+ * topic has the value published here.
  */
 void
 rc_known_records_mark_unconfirmed(const RcSource *source, const char *destination,
@@ -181,8 +181,8 @@ rc_known_records_mark_unconfirmed(const RcSource *source, const char *destinatio
 }
 
 /*
- * Remember records after they are safe: those with memory[i].write set, the
- * last one of each key.  One that is there again is no longer missing.
+ * Store the records with memory[i].write set, the last one of each key, after
+ * they have been sent.  They are no longer missing.
  */
 void
 rc_known_records_store(const RcSource *source, const char *destination,
@@ -225,7 +225,7 @@ rc_known_records_store(const RcSource *source, const char *destination,
 	pfree(lens);
 }
 
-/* Forget records whose withdrawal is safe. */
+/* Delete the state of records whose deletion has been sent. */
 void
 rc_known_records_delete(const RcSource *source, const char *destination,
 						const RcRecord *records, int n)
@@ -239,8 +239,8 @@ rc_known_records_delete(const RcSource *source, const char *destination,
 }
 
 /*
- * Whether no more than so many records were handed on for sure; reads no more
- * of them.
+ * Whether at most "most" records are known to have been sent.  Reads no more
+ * than that many rows.
  */
 bool
 rc_known_records_at_most(const RcSource *source, const char *destination,
@@ -254,7 +254,7 @@ rc_known_records_at_most(const RcSource *source, const char *destination,
 	rc_param_int8(&params, most);
 	rc_query_begin(&scope);
 
-	/* each record that was handed on has raised next_offset */
+	/* every record sent has advanced next_offset */
 	rc_query("SELECT COALESCE((SELECT next_offset FROM rappel_conso.source_state"
 			 "  WHERE source = $1 AND destination = $2), 0) <= $3"
 			 " OR NOT EXISTS (SELECT FROM rappel_conso.source_record"
@@ -265,7 +265,7 @@ rc_known_records_at_most(const RcSource *source, const char *destination,
 	return at_most;
 }
 
-/* How many records are remembered. */
+/* The number of records of a kind. */
 int64
 rc_known_records_count(const RcSource *source, const char *destination,
 					   RcCountOf what)
@@ -287,7 +287,7 @@ rc_known_records_count(const RcSource *source, const char *destination,
 	return count;
 }
 
-/* Whether a record can be remembered. */
+/* Whether a record can be tracked: it has a key that is not too long. */
 bool
 rc_can_know(const RcRecord *record)
 {
@@ -295,8 +295,8 @@ rc_can_know(const RcRecord *record)
 }
 
 /*
- * The keys of records as an array of bytea; null for those that cannot be
- * remembered or, with memory, are not to be written.
+ * Add the keys of records as an array of bytea, with nulls for those that
+ * cannot be tracked or, if "memory" is not NULL, are not to be written.
  */
 static void
 param_keys(RcParams *params, const RcRecord *records, const RcKnownRecord *memory,
@@ -317,7 +317,7 @@ param_keys(RcParams *params, const RcRecord *records, const RcKnownRecord *memor
 	pfree(lens);
 }
 
-/* An array of bytea; a negative length is a null. */
+/* Add an array of bytea; a negative length is a null. */
 static void
 param_bytes(RcParams *params, const char *const *bytes, const int *lens, int n)
 {

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * source_record.h
- *	  What was handed on, record by record.
+ *	  What is known of each record that was sent.
  *
  *-------------------------------------------------------------------------
  */
@@ -11,36 +11,35 @@
 #include "record.h"
 #include "store/source_table.h"
 
-/* What is remembered of a record, and what to do with it. */
+/* What is known of a record's key, and what to do with the record. */
 typedef struct RcKnownRecord
 {
 	bool		known;
 	int64		hash;			/* of the value */
-	char	   *version;		/* sorts as versions do; NULL: not known */
-	int64		run;			/* that handed it on */
-	bool		missed;			/* by an earlier full pass */
-	bool		unconfirmed;	/* nobody knows whether something else
-								 * followed */
-	bool		fresh;			/* nothing of its key was handed on */
-	bool		changed;		/* differs from what was handed on */
-	bool		to_send;		/* has to be handed on */
-	bool		write;			/* has to be remembered */
+	char	   *version;		/* in an order-preserving form; NULL: unknown */
+	int64		run;			/* that sent it last */
+	bool		missed;			/* an earlier full scan did not find it */
+	bool		unconfirmed;	/* a newer value may have been sent */
+	bool		fresh;			/* no record of its key was sent yet */
+	bool		changed;		/* differs from the value sent last */
+	bool		to_send;		/* must be sent */
+	bool		write;			/* must be stored */
 } RcKnownRecord;
 
-/* Which records have to be handed on. */
+/* Which records are sent. */
 typedef enum RcSendPolicy
 {
-	RC_SEND_CHANGED,			/* what is new or differs */
-	RC_SEND_EQUAL,				/* what is known, too */
-	RC_SEND_ALL					/* even what is older than known */
+	RC_SEND_CHANGED,			/* new or changed */
+	RC_SEND_EQUAL,				/* also unchanged */
+	RC_SEND_ALL					/* also older than the known version */
 } RcSendPolicy;
 
-/* Of which records of a source and destination. */
+/* Which records of a source and destination to count. */
 typedef enum RcCountOf
 {
-	RC_COUNT_ALL,				/* that are remembered */
-	RC_COUNT_KNOWN,				/* not missing, and not in doubt */
-	RC_COUNT_MISSING			/* from the newest full pass */
+	RC_COUNT_ALL,				/* all */
+	RC_COUNT_KNOWN,				/* neither missing nor unconfirmed */
+	RC_COUNT_MISSING			/* not found by the last full scan */
 } RcCountOf;
 
 extern bool rc_can_know(const RcRecord *record);

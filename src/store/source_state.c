@@ -1,11 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * source_state.c
- *	  How far a source has been read for each destination: the cursor, the
- *	  fence around it, and what the API last said.
+ *	  Reads and writes rappel_conso.source_state: how far a source has been
+ *	  read for each destination.  That is the cursor, the epoch and next
+ *	  offset that fence off concurrent runs, and what the API reported last.
  *
- * It decides nothing: what is read is decided in src/worker/run_extract.c.
- * What is remembered of single records is in source_record.c.
+ * What to read is decided in src/worker/run_extract.c.  The state of single
+ * records is in source_record.c.
  *
  *-------------------------------------------------------------------------
  */
@@ -24,7 +25,7 @@
 static void param_cursor(RcParams *params, const char *cursor);
 static void check_owner(const RcSource *source);
 
-/* The first two parameters, $1 and $2, of what is about a source's state. */
+/* Add parameters $1 and $2 of statements about a source's state. */
 void
 rc_param_source(RcParams *params, const RcSource *source,
 				const char *destination)
@@ -34,8 +35,9 @@ rc_param_source(RcParams *params, const RcSource *source,
 }
 
 /*
- * How far the source has been read for the destination, in the current
- * context; made where it is missing.
+ * Load the state of the source for the destination, in the current context; a
+ * missing row is inserted.  Raises ERRCODE_UNDEFINED_OBJECT if the source was
+ * deleted.
  */
 RcSourceState *
 rc_source_state(const RcSource *source, const char *destination)
@@ -90,7 +92,10 @@ rc_source_state(const RcSource *source, const char *destination)
 	return state;
 }
 
-/* A cursor as it is stored; NULL if the server's encoding cannot hold it. */
+/*
+ * Add a cursor as it is stored; null if the server's encoding cannot represent
+ * it.
+ */
 static void
 param_cursor(RcParams *params, const char *cursor)
 {
@@ -99,11 +104,13 @@ param_cursor(RcParams *params, const char *cursor)
 }
 
 /*
- * Move the cursor and the number of the next record: the fence of a source.
- * Raises ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE when another run or a change
- * of the definition came between; then nothing of the transaction may stay.
- * "cursor" NULL keeps the old one, and so does one that the server's encoding
- * cannot hold: then more is read again.  "state" is brought up to date.
+ * Advance the cursor and the offset of the next record.  This is the fence of
+ * a source: raises ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE if another run or
+ * a change of the definition came in between; the transaction must then be
+ * aborted.
+ *
+ * If "cursor" is NULL, or cannot be represented in the server's encoding, the
+ * old one is kept, and more is read again later.  "state" is updated.
  */
 void
 rc_source_advance(const RcSource *source, const char *destination,
@@ -129,9 +136,9 @@ rc_source_advance(const RcSource *source, const char *destination,
 }
 
 /*
- * A run works as the role that it has connected as, which may be gone.  When
- * the source is given to another one meanwhile, what it can still commit before
- * it notices is that of the owner it was begun for.
+ * Raise an error if the role that the run is connected as was dropped.  If the
+ * source was given to another role meanwhile, the run may still commit what it
+ * read for its former owner, until it notices.
  */
 static void
 check_owner(const RcSource *source)
@@ -141,8 +148,8 @@ check_owner(const RcSource *source)
 }
 
 /*
- * Lock the state of the source, as rc_source_advance() does, before anything
- * of its records is changed; raises the same errors.
+ * Lock the state of the source, as rc_source_advance() does, before any of its
+ * records are changed; raises the same errors.
  */
 void
 rc_source_fence(const RcSource *source, const char *destination,
@@ -159,7 +166,7 @@ rc_source_fence(const RcSource *source, const char *destination,
 	check_owner(source);
 }
 
-/* The API was asked, and had nothing new. */
+/* Store that the API was polled and had nothing new. */
 void
 rc_source_checked(const RcSource *source, const char *destination)
 {
@@ -172,9 +179,9 @@ rc_source_checked(const RcSource *source, const char *destination)
 }
 
 /*
- * Note what the API said of our quota of calls, if it did.  That holds for
- * whatever destination.  To be called before one of them is changed: all are
- * locked in one order.
+ * Store the quota that the API reported, if it did, for all destinations of
+ * the source.  Must be called before one of these rows is changed, so that
+ * they are always locked in the same order.
  */
 void
 rc_source_quota(const RcSource *source, const RcQuota *quota)
@@ -195,8 +202,8 @@ rc_source_quota(const RcSource *source, const RcQuota *quota)
 }
 
 /*
- * Put the cursor back to where the pass began (NULL: there was none): records
- * were missing, and nobody knows which.
+ * Set the cursor back to where the scan began (NULL: to none), because records
+ * were missing from it and it is unknown which.
  */
 void
 rc_source_rewind(const RcSource *source, const char *destination,
@@ -213,9 +220,9 @@ rc_source_rewind(const RcSource *source, const char *destination,
 }
 
 /*
- * A cursor that is a time, moved back by the source's overlap: ISO 8601 in
- * UTC, in the current context.  The cursor must say its zone, and days are
- * those of UTC: whatever the setting TimeZone is.
+ * Subtract the source's overlap from a cursor that is a time.  The result is
+ * ISO 8601 in UTC, in the current context.  The cursor must contain its time
+ * zone; days are days of UTC, whatever TimeZone is set to.
  */
 char *
 rc_cursor_before(const char *cursor, const RcSource *source)
@@ -236,8 +243,8 @@ rc_cursor_before(const char *cursor, const RcSource *source)
 }
 
 /*
- * Note that everything up to data_processed is safe; "full" when the run
- * began at the start.  Fenced as rc_source_advance.
+ * Store that everything up to data_processed has been sent; "full" says that
+ * the run read from the start.  Fenced as rc_source_advance().
  */
 void
 rc_source_complete(const RcSource *source, const char *destination,
@@ -261,9 +268,9 @@ rc_source_complete(const RcSource *source, const char *destination,
 }
 
 /*
- * Note what the dataset counts beyond the records that are remembered after a
- * full pass: lines without a key, keys that occur twice.  Not known where it
- * changed while it was read.
+ * Store by how much the dataset's count exceeds the number of known records
+ * after a full scan: lines without a key, and duplicate keys.  "known" is
+ * false if the dataset changed during the scan.
  */
 void
 rc_source_count_difference(const RcSource *source, const char *destination,
@@ -280,8 +287,8 @@ rc_source_count_difference(const RcSource *source, const char *destination,
 }
 
 /*
- * Note whether more records are missing than may be withdrawn, and how many
- * missing ones were accepted.
+ * Store whether more records are missing than may be withdrawn at once, and
+ * how many missing records were accepted.
  */
 void
 rc_source_missing(const RcSource *source, const char *destination,
@@ -301,8 +308,8 @@ rc_source_missing(const RcSource *source, const char *destination,
 }
 
 /*
- * The destination is empty: forget cursor and records, so that the next pass
- * reads and hands on everything.
+ * The destination is empty: delete cursor and known records, so that the next
+ * scan reads and sends everything.
  */
 void
 rc_source_forget(const RcSource *source, const char *destination)
@@ -313,7 +320,10 @@ rc_source_forget(const RcSource *source, const char *destination)
 	rc_execute("SELECT rappel_conso.forget($1, $2)", &params);
 }
 
-/* The same in direct mode, for all sources of a stream whose table is new. */
+/*
+ * rc_source_forget() in direct mode, for all sources of a stream whose table
+ * was re-created.
+ */
 void
 rc_stream_forget(const RcStream *stream)
 {
@@ -325,7 +335,10 @@ rc_stream_forget(const RcStream *stream)
 			   " ORDER BY s.name", &params);
 }
 
-/* The definition is not the one that the run has read: it must begin anew. */
+/*
+ * Raise the error of a run whose source was changed or deleted since it
+ * started.
+ */
 void
 rc_source_changed(const RcSource *source)
 {
@@ -340,8 +353,8 @@ rc_source_changed(const RcSource *source)
 }
 
 /*
- * The error of a run whose source is not that of its role any more, in the
- * current context; NULL: it is.
+ * The error of a run whose source was deleted or no longer belongs to its
+ * role, in the current context; NULL if it still does.
  */
 ErrorData *
 rc_source_gone(const RcSource *source)

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * source_state.h
- *	  How far a source has been read for a destination.
+ *	  How far a source has been read for each destination.
  *
  *-------------------------------------------------------------------------
  */
@@ -13,7 +13,7 @@
 #include "store/source_table.h"
 #include "store/stream_table.h"
 
-/* How far a source has been read for one destination. */
+/* A row of rappel_conso.source_state. */
 typedef struct RcSourceState
 {
 	int64		epoch;
@@ -22,16 +22,18 @@ typedef struct RcSourceState
 	bool		complete;
 	char	   *data_processed;
 	int64		records_count;
-	bool		full_due;		/* by full_interval */
-	bool		first_scan;		/* never read to its end */
+	bool		full_due;		/* a full scan is due */
+	bool		first_scan;		/* no scan has reached the end yet */
 
-	int64		count_difference;	/* what the dataset counts beyond the
-									 * records remembered; 0 when not known */
-	bool		missing_refused;	/* more than may vanish at once */
-	int64		missing_accepted;	/* by a full sync that was asked for */
-	bool		destination_changed;	/* the last run went to another
+	int64		count_difference;	/* dataset's count minus known records
+									 * after a full scan; 0 if unknown */
+	bool		missing_refused;	/* more are missing than may be withdrawn
+									 * at once */
+	int64		missing_accepted;	/* missing records accepted by a requested
+									 * full sync */
+	bool		destination_changed;	/* the last successful run had another
 										 * destination */
-	int64		last_timestamp_ms;	/* of the records handed on; 0: none */
+	int64		last_timestamp_ms;	/* of the records sent; 0: none */
 } RcSourceState;
 
 extern void rc_param_source(RcParams *params, const RcSource *source,

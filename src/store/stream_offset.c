@@ -1,10 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * stream_offset.c
- *	  The offset of each partition of a stream.
+ *	  Reads and writes rappel_conso.stream_offset: the offset of each
+ *	  partition of a stream.
  *
- * rc_offset_advance is the fence that makes each record's effect happen
- * exactly once: it must be called in the transaction of the batch.
+ * rc_offset_advance() is the fence by which each record takes effect exactly
+ * once: it must be called in the transaction of the batch.
  *
  *-------------------------------------------------------------------------
  */
@@ -23,7 +24,7 @@ static void param_partition(RcParams *params, const char *stream,
 static void fence_failed(const char *stream, const RcOffset *from);
 
 /*
- * The offsets of a stream as a List of RcOffset, in the current context.
+ * Load the offsets of a stream as a List of RcOffset, in the current context.
  */
 List *
 rc_offsets_load(const char *stream)
@@ -62,8 +63,9 @@ rc_offsets_load(const char *stream)
 }
 
 /*
- * The topic is not the one that the stream's offsets belong to: have them
- * looked at again.  False when the stream has not begun with it.
+ * The topic was re-created, so the stream's offsets no longer apply to it:
+ * increment their epochs, which makes workers check them again.  Returns false
+ * if the stream has not read the topic yet.
  */
 bool
 rc_offset_outdate(const char *stream, const char *topic)
@@ -85,8 +87,8 @@ rc_offset_outdate(const char *stream, const char *topic)
 }
 
 /*
- * Write the start of a partition that has no offset yet.  Where another
- * worker was quicker its offset stands.
+ * Insert the first offset of a partition.  If another worker has done that
+ * already, its offset is kept.
  */
 void
 rc_offset_insert(const char *stream, const char *topic, int32 partition,
@@ -106,17 +108,18 @@ rc_offset_insert(const char *stream, const char *topic, int32 partition,
 }
 
 /*
- * The fence: move a partition from where the batch began to where it ends.
+ * Advance a partition's offset from the start of the batch to its end.
  *
- * Raises ERRCODE_T_R_SERIALIZATION_FAILURE when the offset is no longer
- * there, or the epoch another one: somebody else applied these records, or
- * the stream was changed or sought.  last_offset and last_timestamp_ms are
- * those of the batch's last record of the partition; -1: unchanged.  "applied"
- * counts its records; "counts", what the batch did, is given with one of the
- * batch's partitions only (else NULL).
+ * Raises ERRCODE_T_R_SERIALIZATION_FAILURE if the offset or the epoch has
+ * changed since it was read: another worker applied these records, or the
+ * stream was changed or sought. last_offset and last_timestamp_ms are those of
+ * the batch's last record of the partition; -1 leaves them unchanged.
+ * "applied" is the number of its records.  "counts", the results of the whole
+ * batch, is passed for one of the batch's partitions only (else NULL).
  *
- * It does not wait for who has locked the row: that one changes the stream or
- * seeks it, and may next want a lock that the batch's rows hold.
+ * A locked row is treated as changed.  Waiting for it could deadlock: the
+ * session that holds it changes or seeks the stream, and may next want a lock
+ * that this batch holds.
  */
 void
 rc_offset_advance(const char *stream, const RcOffset *from, int64 next_offset,
@@ -149,8 +152,8 @@ rc_offset_advance(const char *stream, const RcOffset *from, int64 next_offset,
 }
 
 /*
- * Move a partition without having applied records: to a place after a gap,
- * or past offsets that hold no message.  Fenced as rc_offset_advance.
+ * Advance a partition's offset without applying records: past a gap, or past
+ * offsets that hold no message.  Fenced as rc_offset_advance().
  */
 void
 rc_offset_skip(const char *stream, const RcOffset *from, int64 next_offset)
@@ -167,7 +170,7 @@ rc_offset_skip(const char *stream, const RcOffset *from, int64 next_offset)
 		fence_failed(stream, from);
 }
 
-/* A worker begins with the partition: rates count from here. */
+/* A worker starts on the partition: rates are computed from here on. */
 void
 rc_offset_started(const char *stream, const RcOffset *at)
 {
@@ -180,7 +183,9 @@ rc_offset_started(const char *stream, const RcOffset *at)
 			   " WHERE stream = $1 AND topic = $2 AND partition = $3", &params);
 }
 
-/* What a stream has done since it was made; fetched are the records. */
+/*
+ * Totals of a stream since it was created; "fetched" is the number of records.
+ */
 void
 rc_offset_totals(const char *stream, RcCounts *counts)
 {
@@ -202,7 +207,7 @@ rc_offset_totals(const char *stream, RcCounts *counts)
 		counts->updated - counts->dead;
 }
 
-/* The first three parameters, $1 to $3, of what is about a partition. */
+/* Add parameters $1 to $3 of statements about a partition. */
 static void
 param_partition(RcParams *params, const char *stream, const RcOffset *at)
 {
@@ -223,8 +228,8 @@ fence_failed(const char *stream, const RcOffset *from)
 }
 
 /*
- * Carry out what rc_seek() asked for: the partition starts at next_offset,
- * and what was known of its last record is forgotten.  Fenced.
+ * Execute a pending rc_seek(): the partition continues at next_offset, and the
+ * position of its last record is cleared.  Fenced.
  */
 void
 rc_offset_seek(const char *stream, const RcOffset *from, int64 next_offset,
@@ -244,7 +249,7 @@ rc_offset_seek(const char *stream, const RcOffset *from, int64 next_offset,
 		fence_failed(stream, from);
 }
 
-/* Write down the end of a partition as seen now. */
+/* Store the high watermark of a partition; -1 if unknown. */
 void
 rc_offset_observe(const char *stream, const RcOffset *at, int64 high_watermark)
 {
@@ -259,8 +264,9 @@ rc_offset_observe(const char *stream, const RcOffset *at, int64 high_watermark)
 }
 
 /*
- * The partitions whose streams are paused, have failed or wait, by topic, in
- * the current context; those not looked at for the longest time come first.
+ * Partitions of streams that are paused, failed or waiting, grouped by topic,
+ * in the current context.  Topics whose watermarks were read longest ago come
+ * first.
  */
 RcUnwatched *
 rc_offsets_unwatched(int *n)
@@ -292,8 +298,8 @@ rc_offsets_unwatched(int *n)
 }
 
 /*
- * rc_seek(): all partitions of a stream to "earliest", "latest" or a time, as
- * rc_time_place() writes it, when this is committed.
+ * rc_seek(): move all partitions of a stream to "earliest", "latest" or a time
+ * in the form of rc_time_place(), effective when committed.
  */
 void
 rc_stream_seek(const char *stream, const char *place)
@@ -305,7 +311,7 @@ rc_stream_seek(const char *stream, const char *place)
 	rc_execute("SELECT rappel_conso.seek($1, $2)", &params);
 }
 
-/* The same for some partitions, each to its offset. */
+/* rc_seek(): move some partitions, each to its own offset. */
 void
 rc_stream_seek_offsets(const char *stream, const RcSeekOffsets *to)
 {

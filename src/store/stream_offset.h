@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * stream_offset.h
- *	  The offsets of streams.
+ *	  Offsets of streams.
  *
  *-------------------------------------------------------------------------
  */
@@ -26,19 +26,19 @@ typedef struct RcOffset
 	char	   *seek_to;		/* earliest, latest or a timestamp; else NULL */
 } RcOffset;
 
-/* A partition whose stream has no worker. */
+/* A partition that no worker of its stream reads. */
 typedef struct RcUnwatched
 {
 	char	   *stream;
-	RcOffset	offset;			/* topic, partition and high_watermark of it */
+	RcOffset	offset;			/* only topic, partition and high_watermark */
 } RcUnwatched;
 
-/* Offsets that a stream is sent to: arrays of one length. */
+/* Target offsets of rc_seek(): arrays of n elements. */
 typedef struct RcSeekOffsets
 {
 	int			n;
 	Datum	   *topics;			/* text */
-	bool	   *no_topic;		/* the stream's only one is meant */
+	bool	   *no_topic;		/* no topic given: the stream's only one */
 	Datum	   *partitions;		/* integer */
 	Datum	   *offsets;		/* bigint */
 } RcSeekOffsets;

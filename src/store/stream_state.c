@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * stream_state.c
- *	  What the workers of each stream last said: that it runs, waits or has
- *	  failed, why, and when it is tried again.
+ *	  Reads and writes rappel_conso.stream_state: whether a stream is running,
+ *	  waiting or failed, why, and when it is retried.
  *
- * It decides nothing.  Writes only what differs, so that an idle stream costs
- * no WAL.
+ * Nothing is decided here.  Rows are written only if they change, so that an
+ * idle stream causes no WAL.
  *
  *-------------------------------------------------------------------------
  */
@@ -14,14 +14,14 @@
 #include "store/error_class.h"
 #include "store/query.h"
 
-/* The longest wait of a failed stream; $2 is the SQLSTATE. */
+/* Maximum wait of a failed stream, in seconds; $2 is the SQLSTATE. */
 #define MOST_SECONDS	"CASE WHEN $2 = 'F0000' THEN 30 ELSE 300 END"
 
 /*
- * Say what a stream does: "running" or "waiting", with a detail or NULL.
- * Writes only what differs, so that an idle stream costs no WAL.  The newest
- * error is kept for rc_status().  The table of streams is not needed but for
- * the first time: somebody may have locked it, and it is that which is said.
+ * Set the state of a stream: "running" or "waiting", with a detail or NULL.
+ * The last error is kept for rc_status().  The table of streams is read only
+ * if there is no row yet: a session may have locked it, and that may be what
+ * the detail reports.
  */
 void
 rc_stream_state_set(const char *stream, const char *state, const char *detail)
@@ -48,10 +48,10 @@ rc_stream_state_set(const char *stream, const char *state, const char *detail)
 }
 
 /*
- * Say that a stream runs.  What it said of a gap while running stays; what it
- * waited for does not.  One that has failed stays failed until it has
- * "recovered": that its worker has started says nothing, and would end the
- * backoff.
+ * Set a stream to running.  A detail reported while running (of a gap) is
+ * kept, the reason of a wait is not.  A failed stream remains failed until
+ * "recovered": its worker merely having started proves nothing, and would
+ * reset the backoff.
  */
 void
 rc_stream_run(const char *stream, bool recovered)
@@ -73,7 +73,7 @@ rc_stream_run(const char *stream, bool recovered)
 	rc_query_end(&scope);
 }
 
-/* A worker begins with the stream: the first one has said nothing yet. */
+/* A worker starts on the stream: insert its row if there is none. */
 void
 rc_stream_begin(const char *stream)
 {
@@ -88,8 +88,8 @@ rc_stream_begin(const char *stream)
 }
 
 /*
- * Write down that a stream waits because of this error, of which nobody knows
- * yet whose fault it is.
+ * Set a stream to waiting because of this error, for which it is not yet known
+ * whether a record is at fault.
  */
 void
 rc_stream_wait(const char *stream, const ErrorData *error)
@@ -114,8 +114,8 @@ rc_stream_wait(const char *stream, const ErrorData *error)
 }
 
 /*
- * Whether a stream stands before records that have failed, of which nothing
- * is proven.
+ * Whether a stream is waiting at records that failed without proof that they
+ * are at fault.
  */
 bool
 rc_stream_unproven(const char *stream)
@@ -134,7 +134,10 @@ rc_stream_unproven(const char *stream)
 	return unproven;
 }
 
-/* End the backoff of a stream that has failed; false when there is none. */
+/*
+ * End the backoff of a stream, so that it is retried at once; false if there
+ * is none.
+ */
 bool
 rc_stream_retry(const char *stream)
 {
@@ -148,8 +151,8 @@ rc_stream_retry(const char *stream)
 }
 
 /*
- * What a stream says: that it has failed since then, or that it waits; NULL if
- * neither.
+ * The error of a stream that has failed at or after "since", or the reason
+ * that it waits for; NULL if neither.
  */
 RcStreamError *
 rc_stream_trouble(const char *stream, TimestampTz since)
@@ -185,8 +188,9 @@ rc_stream_trouble(const char *stream, TimestampTz since)
 }
 
 /*
- * Have all streams that wait for their next try be tried at once: what was
- * wrong may have been mended.
+ * Retry all failed and waiting streams at once: the cause may have been fixed.
+ * Rows that another session has locked are skipped: its open transaction must
+ * not block the scheduler, and they are retried later anyway.
  */
 void
 rc_stream_retry_all(void)
@@ -200,9 +204,8 @@ rc_stream_retry_all(void)
 }
 
 /*
- * The same for those that have failed for want of a grant.  Rows that somebody
- * has locked are left out, as above: nobody's open transaction holds up a
- * revoke, nor the scheduler, and they are tried again later.
+ * Retry streams that failed for lack of a privilege.  Locked rows are skipped,
+ * as above, so that they do not block a GRANT or REVOKE of a topic either.
  */
 void
 rc_stream_retry_denied(void)
@@ -216,9 +219,9 @@ rc_stream_retry_denied(void)
 }
 
 /*
- * Write down that a stream has failed.  It is tried again after 1 s, doubled
- * with each failure in a row, at most 300 s; after 30 s for what a file says,
- * which is mended without our being told.
+ * Set a stream to failed.  It is retried after 1 s, doubled with each
+ * consecutive failure up to 300 s.  For errors in a configuration file the
+ * maximum is 30 s, since nothing notifies us when the file is fixed.
  */
 void
 rc_stream_fail(const char *stream, const ErrorData *error)
@@ -244,8 +247,8 @@ rc_stream_fail(const char *stream, const ErrorData *error)
 }
 
 /*
- * A stream cannot go on, and its worker leaves: it is tried again in 5 s,
- * doubled with each time in a row, at most 30 s.
+ * Set a stream to waiting, whose worker exits.  It is retried after 5 s,
+ * doubled each consecutive time up to 30 s.
  */
 void
 rc_stream_postpone(const char *stream, const char *why)
@@ -266,7 +269,7 @@ rc_stream_postpone(const char *stream, const char *why)
 			   &params);
 }
 
-/* Whether it has been, and is not due again. */
+/* Whether a stream is waiting and its retry is not due yet. */
 bool
 rc_stream_postponed(const char *stream)
 {
@@ -278,7 +281,7 @@ rc_stream_postponed(const char *stream)
 					  " AND " RC_RETRY_IS_DUE_LATER("t"), &params) > 0;
 }
 
-/* A topic is there now: streams that wait for it are due at once. */
+/* A topic was created: retry streams that wait for it at once. */
 void
 rc_stream_topic_made(const char *topic)
 {

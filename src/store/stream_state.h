@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * stream_state.h
- *	  What the workers of each stream last said.
+ *	  State of streams.
  *
  *-------------------------------------------------------------------------
  */
@@ -13,17 +13,17 @@
 #include "datatype/timestamp.h"
 
 /*
- * SQL: a failed stream's next try is not due yet.  One that is further away
- * than any backoff dates from before the clock was set back.
+ * SQL condition: the retry of a stream is not due yet.  A time further away
+ * than any backoff was stored before the clock was set back, and is ignored.
  */
 #define RC_RETRY_IS_DUE_LATER(state) \
 	state ".retry_at > pg_catalog.clock_timestamp()" \
 	" AND " state ".retry_at <= pg_catalog.clock_timestamp() + '5 minutes'::interval"
 
-/* What keeps a stream from going on, in its own words. */
+/* Why a stream is failed or waiting. */
 typedef struct RcStreamError
 {
-	bool		failed;			/* it does not only wait */
+	bool		failed;			/* failed, not just waiting */
 	int			sqlstate;
 	char	   *error_text;
 	char	   *detail;			/* NULL: none */

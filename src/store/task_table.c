@@ -1,9 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * task_table.c
- *	  The tasks of runs, and the windows of a backfill, which are tasks.
+ *	  Reads and writes rappel_conso.task: the tasks of runs, among them the
+ *	  windows of a backfill.
  *
- * It decides nothing: what a task does is in src/worker.
+ * Nothing is decided here: what a task does is in src/worker.
  *
  *-------------------------------------------------------------------------
  */
@@ -12,8 +13,8 @@
 #include "store/query.h"
 
 /*
- * Set the state of a task of a run, and make it where it is missing.
- * next_try is 0 but for up_for_retry; error NULL keeps the newest one.
+ * Set the state of a task of a run; a missing row is inserted. next_try is 0
+ * except for up_for_retry.  If "error" is NULL, the last error is kept.
  */
 void
 rc_task_set(int64 run, const char *task, const char *state, int attempt,
@@ -41,8 +42,8 @@ rc_task_set(int64 run, const char *task, const char *state, int attempt,
 }
 
 /*
- * The windows of a backfill as a List of RcWindow, in the current context;
- * NIL for a run of another kind.
+ * Load the windows of a backfill as a List of RcWindow, in the current
+ * context; NIL for other runs.
  */
 List *
 rc_run_windows(int64 run)

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * task_table.h
- *	  The tasks of a run.
+ *	  Tasks of runs.
  *
  *-------------------------------------------------------------------------
  */
@@ -16,8 +16,8 @@
 typedef struct RcWindow
 {
 	char	   *task;			/* name of its task */
-	char	   *from;			/* ISO 8601 */
-	char	   *to;				/* exclusive */
+	char	   *from;			/* ISO 8601 in UTC, inclusive */
+	char	   *to;				/* ISO 8601 in UTC, exclusive */
 	bool		done;
 } RcWindow;
 

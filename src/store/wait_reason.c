@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * wait_reason.c
- *	  What cannot go on for now, and why: words for rc_status() and the log.
+ *	  Why a stream or source cannot continue: texts for rc_status() and the
+ *	  log.
  *
  *-------------------------------------------------------------------------
  */
@@ -10,8 +11,10 @@
 #include "store/query.h"
 
 /*
- * Who has locked a table of ours, after a wait for it has ended by that error;
- * in the current context.  Who waits to lock it stands before us, too.
+ * The process that holds, or waits for, a lock on a table of the extension,
+ * after waiting for the lock has failed with this error; in the current
+ * context.  Without such a process, the error's own message.  A waiting
+ * process counts because later requests queue behind it.
  */
 char *
 rc_lock_message(const ErrorData *error)
@@ -43,8 +46,8 @@ rc_lock_message(const ErrorData *error)
 }
 
 /*
- * Write down why a source that is due cannot run; NULL: it can.  Returns
- * whether that is new.
+ * Store why a due source cannot run; NULL removes the reason.  Returns whether
+ * that changed anything.
  */
 bool
 rc_source_wait(const char *source, const char *why)
@@ -63,7 +66,7 @@ rc_source_wait(const char *source, const char *why)
 					  " WHERE w.reason <> $2", &params) > 0;
 }
 
-/* Remove what is written of sources that nothing is to be started of. */
+/* Delete reasons of sources that have nothing to start. */
 void
 rc_source_wait_remove_idle(void)
 {

@@ -1,12 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * worker_activity.c
- *	  Workers as pg_stat_activity shows them: how many there are, whose, and
- *	  what they do.
+ *	  Reads the extension's workers from pg_stat_activity: their number,
+ *	  owners and state.
  *
- * It decides nothing and signals nobody.  What it reads can be out of date
- * when it returns, and says nothing of a process that has just been started:
- * see worker_children.c.
+ * No process is signalled here.  The result may be out of date on return, and
+ * does not include a process that has just been started: see
+ * worker_children.c.
  *
  *-------------------------------------------------------------------------
  */
@@ -17,17 +17,17 @@
 
 #include "store/query.h"
 
-/* SQL: the beginning of a run's backend_type, before the source's name. */
+/* SQL condition: a run's backend_type, which ends in the source's name. */
 #define IS_RUN	"a.backend_type LIKE 'rappel^_conso run %' ESCAPE '^'"
 
-/* SQL: workers that connect as an owner; others are the extension's own. */
+/* SQL condition: workers that run as an owner of sources or streams. */
 #define OF_OWNERS \
 	"(a.backend_type IN ('" RC_TITLE_STREAM "', '" RC_TITLE_RETRY "', '" RC_TITLE_DRAIN "')" \
 	" OR " IS_RUN ")"
 
 static void begin(RcQueryScope *scope);
 
-/* Read the processes as they are now, and not as earlier in the transaction. */
+/* Read the current processes, not those seen earlier in the transaction. */
 static void
 begin(RcQueryScope *scope)
 {
@@ -36,8 +36,8 @@ begin(RcQueryScope *scope)
 }
 
 /*
- * How many worker slots have a process: a worker that another extension waits
- * to start again has a slot but no process.
+ * The number of worker slots that have a process.  A worker of another
+ * extension that waits to be restarted has a slot but no process.
  */
 int64
 rc_activity_used_slots(void)
@@ -58,8 +58,8 @@ rc_activity_used_slots(void)
 }
 
 /*
- * The workers of a role: those of its streams, and others.  "but" is an array
- * of PIDs, as text, that are not to be counted.
+ * Count the workers of a role: those of its streams, and others.  "but" is an
+ * array of PIDs, as text, to leave out.
  */
 void
 rc_activity_count(Oid owner, const char *but, int *streams, int *others)
@@ -82,8 +82,8 @@ rc_activity_count(Oid owner, const char *but, int *streams, int *others)
 }
 
 /*
- * Whether the role of a process had "most" workers, or more, before that one,
- * streams left out.
+ * Whether at least "most" workers of the same role, other than those of
+ * streams, were started before process "pid".
  */
 bool
 rc_activity_preceded(int pid, int most)
@@ -108,9 +108,9 @@ rc_activity_preceded(int pid, int most)
 }
 
 /*
- * The stream worker that is missed least: one that is outside a transaction,
- * if there is any, and of the role that has most workers, the newest.  Of
- * "owner" alone, if that is a role.  0: there is none.
+ * The stream worker whose end does the least harm: outside of a transaction if
+ * possible, then the newest one of the role with most workers; with "owner",
+ * only of that role. 0 if there is none.
  */
 int
 rc_activity_stream_to_end(Oid owner)
@@ -135,7 +135,7 @@ rc_activity_stream_to_end(Oid owner)
 	return pid;
 }
 
-/* The processes that run sources, as RcRunProcess in the current context. */
+/* Processes of runs, as RcRunProcess in the current context. */
 List *
 rc_activity_run_processes(void)
 {
@@ -164,11 +164,10 @@ rc_activity_run_processes(void)
 }
 
 /*
- * Runs that say "running" while there is no process of that type, as
- * RcRunningRun in the current context.  application_name would not tell, since
- * everybody can set it.  The type of a process is what it was registered as,
- * which is another name than the source's after that was renamed: such a run
- * is among these, too.
+ * Runs in state running without a process for their source, as RcRunningRun in
+ * the current context. backend_type is compared, because any user can set
+ * application_name.  It contains the name that the source had when the process
+ * was started, so a run of a source renamed since is returned, too.
  */
 List *
 rc_activity_runs_without_process(void)
@@ -195,7 +194,10 @@ rc_activity_runs_without_process(void)
 	return runs;
 }
 
-/* Whether a process has a snapshot that may not see what a stream is now. */
+/*
+ * Whether a process has a snapshot that may be older than the last change of a
+ * stream.
+ */
 bool
 rc_activity_began_before(int pid, const char *stream)
 {

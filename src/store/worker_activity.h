@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * worker_activity.h
- *	  Workers as pg_stat_activity shows them.
+ *	  The extension's workers in pg_stat_activity.
  *
  *-------------------------------------------------------------------------
  */
@@ -12,13 +12,13 @@
 
 #include "nodes/pg_list.h"
 
-/* Titles of kinds of worker, which backend_type begins with. */
+/* Titles of the kinds of worker, with which backend_type begins. */
 #define RC_TITLE_RUN		"rappel_conso run"
 #define RC_TITLE_STREAM		"rappel_conso stream"
 #define RC_TITLE_RETRY		"rappel_conso retry"
 #define RC_TITLE_DRAIN		"rappel_conso drain"
 
-/* A process that runs a source. */
+/* A process of a run. */
 typedef struct RcRunProcess
 {
 	int			pid;
@@ -26,11 +26,11 @@ typedef struct RcRunProcess
 	char	   *source;
 } RcRunProcess;
 
-/* A run that says "running". */
+/* A run in state running. */
 typedef struct RcRunningRun
 {
 	char	   *source;
-	char	   *id;				/* as worker_lock.c names it */
+	char	   *id;				/* as text, as in its lock's name */
 } RcRunningRun;
 
 extern int64 rc_activity_used_slots(void);
