@@ -4,7 +4,8 @@
  *	  Every difference between the PostgreSQL versions that we build against
  *	  (15 to 18).  No other file may mention PG_VERSION_NUM.
  *
- * Each one stands behind a name of ours that means the same everywhere.
+ * Each difference is hidden behind a macro that means the same on all
+ * versions.
  *
  *-------------------------------------------------------------------------
  */
@@ -65,7 +66,7 @@
 #define RC_NEEDS_LOGIN			true
 #endif
 
-/* 16: one function for the privileges on objects of all kinds. */
+/* 16: object_aclcheck() replaces the functions for each kind of object. */
 #if PG_VERSION_NUM >= 160000
 #define rc_type_aclcheck(type, role) \
 	object_aclcheck(TypeRelationId, type, role, ACL_USAGE)
@@ -74,8 +75,8 @@
 #endif
 
 /*
- * 16: that a member may become the role is an option of the membership of its
- * own (SET), and so is that it has its rights without that (INHERIT).
+ * 16: a membership has options of its own: SET (the member may SET ROLE to
+ * the role) and INHERIT (it has the role's privileges without that).
  */
 #if PG_VERSION_NUM >= 160000
 #define rc_may_make_owner(member, role)	member_can_set_role(member, role)
@@ -92,14 +93,14 @@
 #define rc_wait_event_new(name)	((void) (name), (uint32) PG_WAIT_EXTENSION)
 #endif
 
-/* 18: a query is always run once, and nobody has to say it. */
+/* 18: ExecutorRun() lost its argument execute_once. */
 #if PG_VERSION_NUM >= 180000
 #define rc_executor_run(query)	ExecutorRun(query, ForwardScanDirection, 0)
 #else
 #define rc_executor_run(query)	ExecutorRun(query, ForwardScanDirection, 0, true)
 #endif
 
-/* 18: a function that does not return says so in front of its declaration. */
+/* 18: pg_noreturn is written in front of the declaration. */
 #if PG_VERSION_NUM < 180000
 #define pg_noreturn				pg_attribute_noreturn()
 #endif

@@ -1,10 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * config_file.c
- *	  The reader of the two configuration files, which hold what is secret.
+ *	  Reads the two configuration files, which can hold secrets.
  *
- * Only the server's user may be able to read one, under the rule of the
- * server's own ssl_key_file.  No error may show a key or a value.
+ * A file that other users can read is refused, by the rule that the server
+ * has for ssl_key_file.  No error may show a key or a value.
  *
  *-------------------------------------------------------------------------
  */
@@ -26,10 +26,11 @@ static RcConfigLine *parse_config_line(char *text, int number,
  *
  * Lines are "key = value"; empty lines and those that begin with '#' are
  * skipped.  Returns a List of RcConfigLine, palloc'd in the current context.
- * Raises ERRCODE_CONFIG_FILE_ERROR when the file is missing, open to others
- * or has a line of another form.  The error may reach whoever owns a stream or
- * a source: it names the setting, which superusers may read; neither the path
- * nor a key, and never a value.
+ *
+ * Errors: F0000 if the file is missing, accessible to other users or has a
+ * line of another form.  The error can reach the owner of a stream or a
+ * source, who need not be a superuser, so it names only the setting: the path
+ * and the key go to the server log, and a value goes nowhere.
  */
 List *
 rc_config_file_read(const char *path, const char *setting)
@@ -57,7 +58,6 @@ rc_config_file_read(const char *path, const char *setting)
 	return lines;
 }
 
-/* All lines of an open file. */
 static List *
 read_config_lines(FILE *file, const char *setting)
 {
@@ -88,8 +88,8 @@ read_config_lines(FILE *file, const char *setting)
 }
 
 /*
- * Refuse a file that somebody else could read or write: the rule of
- * ssl_key_file (src/backend/libpq/be-secure-common.c).
+ * Refuse a file that another user can read or write: the rule of ssl_key_file
+ * (src/backend/libpq/be-secure-common.c).
  */
 static void
 check_config_file(const char *setting, int fd)
@@ -119,7 +119,10 @@ check_config_file(const char *setting, int fd)
 				 errdetail("File must have permissions u=rw (0600) or less if owned by the database user, or permissions u=rw,g=r (0640) or less if owned by root.")));
 }
 
-/* One line to a key and a value, or NULL for a comment. */
+/*
+ * Split a line, in place, at its first "="; NULL for an empty line or a
+ * comment.
+ */
 static RcConfigLine *
 parse_config_line(char *text, int number, const char *setting)
 {
@@ -144,7 +147,7 @@ parse_config_line(char *text, int number, const char *setting)
 	return line;
 }
 
-/* Cut white space off both ends, in place. */
+/* Strip white space from both ends, in place; the result points into text. */
 char *
 rc_trim(char *text)
 {

@@ -1,12 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * encoding.c
- *	  Between the encoding of the database and UTF-8, which is what the API
- *	  and Kafka speak.
+ *	  Conversion between the encoding of the database and UTF-8, which the
+ *	  APIs and Kafka use.
  *
- * A conversion is looked up in the catalog.  So all of it needs a transaction,
- * but for what is shown to people, which makes one where there is none: an API
- * or a broker may say what is wrong at any time.
+ * The conversion function is looked up in the catalog, so callers must be in
+ * a transaction.  Only rc_shown_utf8() starts one if there is none: error
+ * texts of APIs and brokers arrive outside of transactions.
  *
  *-------------------------------------------------------------------------
  */
@@ -20,11 +20,12 @@ static char *show(const char *text);
 static char *convert(const char *bytes, int len, int from, int to);
 
 /*
- * Text of the server in UTF-8, palloc'd or as it is; NULL stays.  "what" names
- * it in the error for what has no meaning there: in SQL_ASCII the bytes must
- * be UTF-8 already.
+ * Convert text in the database's encoding to UTF-8.  The result is palloc'd;
+ * NULL gives NULL.  "what" names the text in the error.  In a SQL_ASCII
+ * database the bytes must be valid UTF-8 already.
  *
- * Errors: 22021.
+ * Errors: 22021 for a character that UTF-8 lacks, or bytes that are not
+ * UTF-8.
  */
 char *
 rc_to_utf8(const char *text, const char *what)
@@ -48,8 +49,9 @@ rc_to_utf8(const char *text, const char *what)
 }
 
 /*
- * UTF-8 as text of the server, palloc'd and null-terminated; NULL for what is
- * no UTF-8, or has a character that the server's encoding lacks.
+ * Convert UTF-8 to the database's encoding.  The result is palloc'd and
+ * null-terminated; NULL if the bytes are not valid UTF-8, or have a character
+ * that the encoding lacks.
  */
 char *
 rc_from_utf8(const char *bytes, int len)
@@ -60,8 +62,9 @@ rc_from_utf8(const char *bytes, int len)
 }
 
 /*
- * The same for people: what is no UTF-8, or what the server's encoding lacks,
- * becomes "?".
+ * The same for error messages: each invalid byte, and each character that the
+ * database's encoding lacks, becomes "?".  Starts a transaction if there is
+ * none.
  */
 char *
 rc_shown_utf8(const char *text)
@@ -103,7 +106,7 @@ show(const char *text)
 	return shown;
 }
 
-/* NULL where it cannot be done. */
+/* Returns NULL if the text cannot be converted. */
 static char *
 convert(const char *bytes, int len, int from, int to)
 {

@@ -1,11 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * host.c
- *	  What may stand for a host and a port, in an address of HTTP and in the
- *	  list of brokers.
+ *	  The syntax of a host and port, in a URL and in the list of brokers.
  *
- * The rules are those of names in the DNS, and of addresses.  It asks nobody
- * whether such a host exists.
+ * The rules are those of DNS names and of IP addresses.  No name is resolved:
+ * this runs in check hooks and triggers, which must not wait for the network.
  *
  *-------------------------------------------------------------------------
  */
@@ -17,7 +16,7 @@
 #define HEX_DIGITS	DIGITS "abcdefABCDEF"
 #define LABEL_CHARS	HEX_DIGITS "ghijklmnopqrstuvwxyzGHIJKLMNOPQRSTUVWXYZ_-"
 
-/* RFC 1035, without the point that may end a name. */
+/* RFC 1035; a dot at the end of a name does not count. */
 #define MAX_NAME	253
 #define MAX_LABEL	63
 
@@ -25,7 +24,7 @@ static bool is_port(const char *text, size_t len);
 static bool is_name(const char *text, size_t len);
 
 /*
- * Is this, up to len, "host", "host:port", "[::1]" or "[::1]:port"?
+ * Are the first len bytes "host", "host:port", "[::1]" or "[::1]:port"?
  */
 bool
 rc_is_host(const char *host, size_t len)
@@ -73,8 +72,8 @@ is_port(const char *text, size_t len)
 }
 
 /*
- * Labels between points.  Where the last one is a number the whole is an
- * address of version 4, in one of the forms that inet_aton() takes, or none.
+ * Is this a DNS name or an IPv4 address?  If the last label is a number it
+ * must be an address, in one of the forms that inet_aton() takes.
  */
 static bool
 is_name(const char *text, size_t len)

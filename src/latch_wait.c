@@ -1,10 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * latch_wait.c
- *	  Waiting for the process's latch, so that pg_stat_activity says what for.
+ *	  Waiting for the process's latch with a wait event that
+ *	  pg_stat_activity shows.
  *
- * Whoever waits for a socket beside it (http_transfer.c, kafka_client.c) calls
- * WaitLatchOrSocket() by itself, with a wait event from here.
+ * Code that also waits for a socket (http_transfer.c, kafka_wait.c) calls
+ * WaitLatchOrSocket() itself, with a wait event from here.
  *
  *-------------------------------------------------------------------------
  */
@@ -16,7 +17,10 @@
 
 #include "latch_wait.h"
 
-/* What pg_stat_activity.wait_event shows, on servers that can. */
+/*
+ * Shown in pg_stat_activity.wait_event since PostgreSQL 17; before, all of
+ * them are shown as "Extension".
+ */
 static const char *const names[] = {
 	[RC_WAIT_WORK] = "RappelConsoWork",
 	[RC_WAIT_HTTP] = "RappelConsoHttp",
@@ -28,8 +32,8 @@ static const char *const names[] = {
 };
 
 /*
- * The number of a wait event, which the server gives it at the first use: it
- * finds the name again, so this process need ask but once.
+ * The server's number for a wait event.  The server assigns it by name, the
+ * same for all processes; each process looks it up once.
  */
 uint32
 rc_wait_event(RcWait wait)
@@ -42,8 +46,9 @@ rc_wait_event(RcWait wait)
 }
 
 /*
- * Wait for the latch, or timeout_ms; reset it, and serve interrupts.  The
- * caller looks for itself at what may have set the latch.
+ * Wait until the latch is set or timeout_ms have passed, reset the latch and
+ * process interrupts.  Returns in either case: the caller must check the
+ * condition that it waits for.
  */
 void
 rc_wait_latch(long timeout_ms, RcWait wait)

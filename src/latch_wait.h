@@ -1,14 +1,14 @@
 /*-------------------------------------------------------------------------
  *
  * latch_wait.h
- *	  Waiting for the process's latch, and the names of what is waited for.
+ *	  Waiting for the process's latch, and the wait events of the extension.
  *
  *-------------------------------------------------------------------------
  */
 #ifndef RC_LATCH_WAIT_H
 #define RC_LATCH_WAIT_H
 
-/* What a process waits for; see latch_wait.c for the names. */
+/* Wait events; latch_wait.c has their names. */
 typedef enum RcWait
 {
 	RC_WAIT_WORK,

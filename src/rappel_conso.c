@@ -1,10 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * rappel_conso.c
- *	  Load of the library: settings, and the launcher where it is preloaded.
+ *	  Loading of the library: defines the settings and, if it is preloaded,
+ *	  registers the launcher.
  *
- * It must not start a thread or a foreign library: this runs in the
- * postmaster.
+ * It must not start a thread or initialize libcurl or librdkafka: this runs
+ * in the postmaster, and threads do not survive a fork.
  *
  *-------------------------------------------------------------------------
  */

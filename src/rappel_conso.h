@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * rappel_conso.h
- *	  What every part of the extension shares: settings and the names of
- *	  things.
+ *	  Declarations that all folders of src share: settings, names,
+ *	  encodings.
  *
- * It must not include a header of a foreign library; those stay in src/source
- * and src/kafka.
+ * It must not include a header of libcurl or librdkafka; only src/source and
+ * src/kafka may.
  *
  *-------------------------------------------------------------------------
  */
@@ -27,7 +27,7 @@
 #error "build rappel_conso with make, which defines RC_VERSION"
 #endif
 
-/* worker/worker.c: this process is a worker of ours, and not another's */
+/* worker/worker.c: this process is a background worker of this extension */
 extern bool rc_in_worker;
 
 /* settings.c */
@@ -35,9 +35,9 @@ extern char *rc_databases;
 extern char *rc_kafka_brokers;
 extern char *rc_kafka_config_file;
 extern char *rc_http_config_file;
-extern int	rc_http_timeout;	/* seconds without a byte; also to connect */
+extern int	rc_http_timeout;	/* seconds; see settings.c */
 extern char *rc_user_agent;
-extern int	rc_keep_history;	/* days */
+extern int	rc_keep_history;	/* days; 0 keeps nothing */
 extern int	rc_workers_per_owner;	/* 0: half of max_worker_processes */
 
 #define RC_BROKERS_HINT \

@@ -1,10 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * record.h
- *	  What all rooms hand to each other: a record, the time of one, what a
- *	  field of one holds, that one was refused, what an API said of its quota.
+ *	  Types that are passed between the folders of src: a record and its
+ *	  headers, Kafka's timestamps, the kind of a field, a refused record, an
+ *	  API's quota.
  *
- * It must not know a setting, a table or a foreign library.
+ * It must not depend on a setting, a table, libcurl or librdkafka.
  *
  *-------------------------------------------------------------------------
  */
@@ -15,11 +16,13 @@
 
 #include "datatype/timestamp.h"
 
-/* Headers that our own messages carry, besides that of run_header.h. */
+/*
+ * Headers of messages that the extension publishes; run_header.h has another.
+ */
 #define RC_HEADER_CONTENT_TYPE	"content-type"
 #define RC_HEADER_SOURCE		"rappel_conso-source"
 #define RC_HEADER_ID			"rappel_conso-id"
-#define RC_HEADER_PREFIX		"rappel_conso-" /* of names that are ours */
+#define RC_HEADER_PREFIX		"rappel_conso-" /* reserved */
 
 /* One header of a record.  value_len is -1 for a null value. */
 typedef struct RcHeader
@@ -30,10 +33,11 @@ typedef struct RcHeader
 } RcHeader;
 
 /*
- * One record: a Kafka message, or one that a source hands to its stream.
- * It owns nothing: bytes belong to whoever made it (see rc_consumer_fetch).
- * Bytes are as they came, unchecked, not null-terminated; a length of -1
- * means null.
+ * One record: a Kafka message, or one that a source in direct mode applies to
+ * its stream.  It owns none of the memory that it points to (for a Kafka
+ * message, librdkafka does until rc_consumer_release()).  Keys, values and
+ * headers are unchecked bytes, not null-terminated; a length of -1 means
+ * null.
  */
 typedef struct RcRecord
 {
@@ -49,25 +53,25 @@ typedef struct RcRecord
 	int			nheaders;
 } RcRecord;
 
-/* A record that was refused for its own sake: it would be so again. */
+/* A record that was rejected permanently: sending it again cannot succeed. */
 typedef struct RcRefused
 {
-	uint64		tag;			/* by which who sent it knows it */
+	uint64		tag;			/* that the sender has given to it */
 	int			sqlstate;
 	char	   *error;
 } RcRefused;
 
 /*
- * The greatest timestamp of a record that PostgreSQL can hold, in milliseconds
- * since 1970; greater ones, such as nanoseconds by mistake, count as none.
+ * The greatest timestamp of a record that PostgreSQL can represent, in
+ * milliseconds since 1970.  A record with a greater one (nanoseconds by
+ * mistake, say) counts as having none.
  */
 #define RC_MAX_KAFKA_TIME \
 	(END_TIMESTAMP / INT64CONST(1000) + \
 	 (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY * INT64CONST(1000) - 1)
 
 /*
- * Milliseconds since 1970, as Kafka counts, to a timestamp.  There must be
- * one (not -1).
+ * Convert Kafka's milliseconds since 1970 to a timestamp; not for -1 (none).
  */
 static inline TimestampTz
 rc_from_kafka_time(int64 ms)
@@ -76,7 +80,7 @@ rc_from_kafka_time(int64 ms)
 			SECS_PER_DAY * INT64CONST(1000)) * INT64CONST(1000);
 }
 
-/* A timestamp to milliseconds since 1970. */
+/* Convert a timestamp to Kafka's milliseconds since 1970. */
 static inline int64
 rc_to_kafka_time(TimestampTz time)
 {
@@ -85,26 +89,26 @@ rc_to_kafka_time(TimestampTz time)
 }
 
 /*
- * What a field of a record holds.  Of a field by which an API is asked (a
- * cursor field) that says how its values are compared; those that are neither
- * times nor numbers are texts then.
+ * What kind of value a field of a record has.  For a cursor field it decides
+ * how values are compared; one that is neither a time nor a number is then
+ * text.
  */
 typedef enum RcFieldKind
 {
-	RC_FIELD_MISSING,			/* there is no such field, or it is null */
+	RC_FIELD_MISSING,			/* no such field, or null */
 	RC_FIELD_TIME,				/* a date, or a date and time */
 	RC_FIELD_NUMBER,
 	RC_FIELD_TEXT,
 	RC_FIELD_JSON				/* anything else, or of a wrong type */
 } RcFieldKind;
 
-/* What the API said of our quota of calls. */
+/* The quota of requests that an API has reported. */
 typedef struct RcQuota
 {
 	bool		said;
-	int64		limit;			/* -1: it did not say */
+	int64		limit;			/* -1: not reported */
 	int64		remaining;
-	TimestampTz reset;			/* 0: it did not say when */
+	TimestampTz reset;			/* 0: not reported */
 } RcQuota;
 
 #endif							/* RC_RECORD_H */

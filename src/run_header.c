@@ -1,13 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * run_header.c
- *	  Writes and reads the header that says which run has published a message:
- *	  "<system identifier>.<oid of rappel_conso.run>.<run id>".
+ *	  Writes and reads the header that identifies the run that has published
+ *	  a message: "<system identifier>.<oid of rappel_conso.run>.<run id>".
  *
- * So runs of another server, database or life of the extension on the same
- * topic are never mistaken for ours.  No other file may know the format, and
- * this one must not trust a header: anybody who may write to the topic can
- * have written it.
+ * The first two parts distinguish servers, databases and re-creations of the
+ * extension that publish to the same topic.  No other file may know the
+ * format, and this one must not trust a header: everyone with write access to
+ * the topic can forge it.
  *
  *-------------------------------------------------------------------------
  */
@@ -22,8 +22,8 @@
 static const RcHeader *find_header(const RcRecord *record);
 
 /*
- * What the header of every run of this database begins with; palloc'd.  Needs
- * a transaction.
+ * The part of the header that all runs of this database share; palloc'd.
+ * Must be called in a transaction.
  */
 char *
 rc_run_header_prefix(void)
@@ -36,7 +36,10 @@ rc_run_header_prefix(void)
 					get_relname_relid("run", schema));
 }
 
-/* The header's value for a run of this database; palloc'd, as above. */
+/*
+ * The header's value for a run of this database; palloc'd.  Must be called in
+ * a transaction.
+ */
 char *
 rc_run_header_write(int64 run)
 {
@@ -44,9 +47,9 @@ rc_run_header_write(int64 run)
 }
 
 /*
- * The run of this database that published the record, by a prefix of
- * rc_run_header_prefix(); 0 if none did.  A run's id is written in one way
- * only: digits, without a zero before them.
+ * The id of the run that published the record, if its header begins with
+ * "prefix" (of rc_run_header_prefix()); else 0.  An id with leading zeroes is
+ * refused, since rc_run_header_write() never writes one.
  */
 int64
 rc_run_header_read(const RcRecord *record, const char *prefix)
@@ -68,7 +71,7 @@ rc_run_header_read(const RcRecord *record, const char *prefix)
 	return run;
 }
 
-/* Are two records of one run, or both of none? */
+/* Do two records have the same header, or both none? */
 bool
 rc_run_header_equal(const RcRecord *a, const RcRecord *b)
 {
@@ -81,7 +84,9 @@ rc_run_header_equal(const RcRecord *a, const RcRecord *b)
 	return len == 0 || memcmp(x->value, y->value, len) == 0;
 }
 
-/* The header of a record; NULL if it has none.  Of several the last counts. */
+/*
+ * The header of a record; NULL if it has none.  The last of several counts.
+ */
 static const RcHeader *
 find_header(const RcRecord *record)
 {

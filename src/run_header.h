@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * run_header.h
- *	  The header that says which run has published a message.
+ *	  The header that identifies the run that has published a message.
  *
  *-------------------------------------------------------------------------
  */

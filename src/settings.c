@@ -1,10 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * settings.c
- *	  Every setting of the extension.
+ *	  Defines all settings of the extension.
  *
- * No setting may hold a secret: where the library is not preloaded, anybody
- * can SHOW a placeholder.  Secrets stand in files, see config_file.c.
+ * No setting may hold a secret: in a session that has not loaded the library
+ * a setting is a placeholder, which every role can SHOW.  Secrets belong in
+ * files; see config_file.c.
  *
  *-------------------------------------------------------------------------
  */
@@ -22,7 +23,7 @@ char	   *rc_user_agent = NULL;
 int			rc_keep_history = 30;
 int			rc_workers_per_owner = 0;
 
-/* Whether all settings are there. */
+/* Set at the end of rc_settings_define(); see check_brokers(). */
 static bool defined = false;
 
 static void define_string(const char *name, const char *description,
@@ -30,8 +31,8 @@ static void define_string(const char *name, const char *description,
 static bool check_brokers(char **newval, void **extra, GucSource source);
 
 /*
- * Define all settings.  Called from _PG_init, in the postmaster when the
- * library is preloaded, else in each backend; so none may be PGC_POSTMASTER.
+ * Define all settings.  Called from _PG_init(), which runs in each backend if
+ * the library is not preloaded, so none can be PGC_POSTMASTER.
  */
 void
 rc_settings_define(void)
@@ -75,9 +76,10 @@ rc_settings_define(void)
 }
 
 /*
- * A wrong list is refused where one is set.  What was in the configuration
- * when the library is loaded is taken: in its place the server would take the
- * default, which is another mode.  Then whoever connects says what is wrong.
+ * Reject a malformed list of brokers, but not while the library is loaded:
+ * the server would replace a rejected value of postgresql.conf by the
+ * default, and an empty list means direct mode.  Then rc_config_build()
+ * raises the error when a client is opened.
  */
 static bool
 check_brokers(char **newval, void **extra, GucSource source)
@@ -92,9 +94,10 @@ check_brokers(char **newval, void **extra, GucSource source)
 }
 
 /*
- * What is no broker in a list of them: palloc'd, NULL if there is nothing.  An
- * entry may begin with a protocol, such as "SSL://"; white space and empty
- * entries do not count, but there must be one.
+ * The first malformed entry of a list of brokers, palloc'd; NULL if the list
+ * is empty or well formed.  An entry may begin with a protocol, such as
+ * "SSL://".  Empty entries are skipped, but a list of nothing else is
+ * malformed.
  */
 char *
 rc_wrong_broker(const char *brokers)
