@@ -1,11 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * consumer.c
- *	  Which partitions are read, and how far; consumer_fetch.c has the records.
+ *	  The assignment of a consumer, its positions, and commits to the
+ *	  consumer group; consumer_fetch.c returns the records.
  *
- * Partitions are assigned by the caller, with offsets that it keeps itself;
- * the group serves only to show them to Kafka's own tools.  So nothing here
- * may store, commit or reset an offset of its own accord.
+ * The caller assigns partitions with offsets that it has stored in
+ * PostgreSQL.  The group only shows them to Kafka's own tools, so an offset
+ * must be committed when the caller says so and never be read from the group
+ * or reset: records would be skipped or applied twice.
  *
  *-------------------------------------------------------------------------
  */
@@ -13,14 +15,17 @@
 
 #include "utils/memutils.h"
 
-/* A commit of which nothing has been heard for so long is not waited for. */
+/* After so long without a result, another commit can be sent. */
 #define COMMIT_LIMIT_MS	60000
 
-/* How often, and how long each time, a lost topic's events are waited for. */
+/*
+ * How often, and how long each time, unassign() waits for events of a deleted
+ * topic.
+ */
 #define UNASSIGN_ROUNDS		10
 #define UNASSIGN_WAIT_MS	30
 
-/* How long to wait between two looks at the answer to a commit. */
+/* Interval of polling for the result of a commit. */
 #define COMMIT_PAUSE_MS	10
 
 static void commit_cb(rd_kafka_t *rk, rd_kafka_resp_err_t err,
@@ -33,7 +38,7 @@ static rd_kafka_topic_partition_list_t *make_list(const RcPartition *partitions,
 												  int n);
 
 /*
- * Have results of commits come here.
+ * Register the callback for results of commits.
  */
 void
 rc_consumer_attach(rd_kafka_conf_t *conf)
@@ -59,7 +64,7 @@ rc_consumer_begin(RcKafka *kafka)
 }
 
 /*
- * Give all messages back, before librdkafka is destroyed.
+ * Free all messages and the assignment, before librdkafka is destroyed.
  */
 void
 rc_consumer_end(RcKafka *kafka)
@@ -70,13 +75,13 @@ rc_consumer_end(RcKafka *kafka)
 }
 
 /*
- * Read nothing any more.
+ * Remove the assignment.
  *
  * When a topic is deleted while it is read, librdkafka leaves events in the
- * partition's own queue that hold the partition, and rd_kafka_destroy() would
- * wait for ever (2.0.2; mended in 2.4.0, pull request 4724).  That queue can
- * be emptied only by a handle that was got before; and after such an error
- * events may still come for a moment.
+ * partition's own queue that reference the partition, and rd_kafka_destroy()
+ * would wait forever (2.0.2; fixed in 2.4.0, pull request 4724).  That queue
+ * can be emptied only through a handle obtained before; and after such an
+ * error events can still arrive for a moment.
  */
 static void
 unassign(RcKafka *kafka)
@@ -114,9 +119,9 @@ empty_queue(rd_kafka_queue_t *queue, int timeout_ms)
 }
 
 /*
- * Read these partitions from now on, each from its offset; the earlier ones
- * no more.  The list is copied; records handed out are released.  Does not
- * wait for a broker.
+ * Replace the assignment by these partitions, each read from its offset.  The
+ * list is copied.  Records that rc_consumer_fetch() has returned are
+ * released.  Does not wait for a broker.
  *
  * Errors: by rc_kafka_errcode().
  */
@@ -172,12 +177,12 @@ copy_assignment(RcConsumer *consumer, const RcPartition *partitions, int n)
 }
 
 /*
- * Where the i-th partition of the assignment stands: "offset" is the one
- * after the records handed out so far, past transaction markers and compacted
- * records once the end has been seen; "low" and "high" are what the broker
- * told with its last answer.  While a transaction is open, "high" is where it
- * begins if all before it has been handed out, else it may be further on.
- * Valid until the next call.
+ * The position of the i-th partition of the assignment.  "offset" follows the
+ * last record returned, and is past transaction markers and compacted records
+ * once the end has been reached; "low" and "high" are from the broker's last
+ * response.  While a Kafka transaction is open, "high" is the transaction's
+ * first offset if all records before it have been returned; else it can be
+ * greater.  Valid until the next call.
  */
 const RcPartition *
 rc_consumer_position(RcKafka *kafka, int i)
@@ -203,9 +208,10 @@ rc_consumer_position(RcKafka *kafka, int i)
 }
 
 /*
- * Write offsets, each the next one to read, to the consumer group.  Does not
- * wait, and no failure matters: it is only for Kafka's own tools.  While one
- * commit is under way, others are left out; a later one says it all.
+ * Commit offsets, each the next one to read, to the consumer group.  Does not
+ * wait, and a failure is only logged (DEBUG1), since only Kafka's own tools
+ * read them.  While one commit is in progress further ones are skipped: a
+ * later commit contains their offsets.
  */
 void
 rc_consumer_commit(RcKafka *kafka, const RcPartition *partitions, int n)
@@ -224,9 +230,9 @@ rc_consumer_commit(RcKafka *kafka, const RcPartition *partitions, int n)
 }
 
 /*
- * The same, and wait for the answer, but not longer than timeout_ms: it only
- * serves others.  A new group's coordinator has to be found first, so what is
- * refused is tried again, unless we have no right on the group.
+ * The same, and wait for the result for timeout_ms at most.  A failed commit
+ * is retried, since the coordinator of a new group has to be found first,
+ * unless the Kafka user has no right on the group.  Raises no error.
  */
 void
 rc_consumer_commit_wait(RcKafka *kafka, const RcPartition *partitions, int n,
@@ -251,7 +257,7 @@ rc_consumer_commit_wait(RcKafka *kafka, const RcPartition *partitions, int n,
 }
 
 /*
- * A commit has succeeded, or not.
+ * librdkafka's callback for the result of a commit.
  */
 static void
 commit_cb(rd_kafka_t *rk, rd_kafka_resp_err_t err,

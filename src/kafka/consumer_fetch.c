@@ -1,13 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * consumer_fetch.c
- *	  Taking records from a consumer's queue.
+ *	  Takes records from a consumer's queue.
  *
- * A record handed out points into librdkafka's memory and stays valid until
- * rc_consumer_release(), so a batch can be applied again without being read
- * again.  Between the first record of a call and its return nothing may be
- * logged, since that serves interrupts: the records would be lost to the
- * caller.
+ * A returned record points into librdkafka's memory and stays valid until
+ * rc_consumer_release(), so a failed batch can be applied again without being
+ * fetched again.  Between the first record of a call and its return nothing
+ * may be logged: ereport() processes interrupts, and an error would lose the
+ * records that are already taken from the queue.
  *
  *-------------------------------------------------------------------------
  */
@@ -17,15 +17,14 @@
 #include "utils/memutils.h"
 
 /*
- * A broker thread that has read ahead enough sleeps for up to a second, and
- * is not woken when room is made (rdkafka_broker.c,
+ * A broker thread of librdkafka that has read ahead enough sleeps for up to a
+ * second, and is not woken when its queue is drained (rdkafka_broker.c,
  * rd_kafka_broker_consumer_serve, in 2.0.2).  Any request to the broker wakes
  * it; see wake_broker_thread().
  */
 #define WAKE_BYTES		(2 * 1024 * 1024)
 #define WAKE_MESSAGES	(RC_KAFKA_AHEAD_MESSAGES / 4)
-#define WAKE_QUEUE_EMPTY		32	/* the same, divided, if the queue is
-									 * empty */
+#define WAKE_QUEUE_EMPTY		32	/* divides both if the queue is empty */
 
 static rd_kafka_message_t *next_message(RcKafka *kafka, int want, Size room);
 static RcAssigned *find_assigned(RcConsumer *consumer,
@@ -41,31 +40,31 @@ static void raise_topic_error(RcKafka *kafka);
 static void wake_broker_thread(RcKafka *kafka);
 
 /*
- * Has the consumer records that can be fetched without waiting?
+ * Can records be fetched without waiting?
  */
 bool
 rc_consumer_has_more(RcKafka *kafka)
 {
 	RcConsumer *consumer = kafka->consumer;
 
-	return consumer->hand_next < consumer->hand_end || !consumer->queue_empty;
+	return consumer->buffer_next < consumer->buffer_end || !consumer->queue_empty;
 }
 
 /*
- * Fetch what is there now, without waiting: at most "max" records and, beyond
- * the first, max_bytes of keys and values.  Records are in order within a
- * partition.  Returns their number; records handed out before stay valid,
- * until rc_consumer_release().
+ * Fetch the records available now, without waiting: at most "max" records
+ * and, beyond the first, max_bytes of keys and values.  Records are in order
+ * within a partition.  Returns their number; records returned by earlier
+ * calls stay valid until rc_consumer_release().
  *
- * That an offset is not there is not an error: see out_of_range of
- * rc_consumer_position().
+ * Two conditions are not errors: an offset that does not exist (see
+ * out_of_range of rc_consumer_position()) and unreachable brokers (see
+ * rc_kafka_connection_error()).
  *
- * Errors: 42704 if a topic or partition is not there, 42501 if we may not
- * read it, XX001 for what cannot be decoded; others by rc_kafka_errcode().
- * After an error the caller assigns again, from its own offsets, before it
- * goes on: librdkafka tells each once only.
- * A broker that cannot be reached is not an error: see
- * rc_kafka_connection_error().
+ * Errors: 42704 if a topic or partition does not exist, 42501 if the Kafka
+ * user has no right to read it, XX001 for a message that cannot be decoded;
+ * others by rc_kafka_errcode(). librdkafka reports each error only once, so
+ * the caller must call rc_consumer_assign() with its own offsets before it
+ * fetches again.
  */
 int
 rc_consumer_fetch(RcKafka *kafka, RcRecord *records, int max, Size max_bytes)
@@ -94,10 +93,10 @@ rc_consumer_fetch(RcKafka *kafka, RcRecord *records, int max, Size max_bytes)
 			{
 				if (n > 0)
 					break;		/* the error is for the next call */
-				consumer->hand_next++;
+				consumer->buffer_next++;
 				raise_error(assigned, message);
 			}
-			consumer->hand_next++;
+			consumer->buffer_next++;
 			rd_kafka_message_destroy(message);
 			continue;
 		}
@@ -106,7 +105,7 @@ rc_consumer_fetch(RcKafka *kafka, RcRecord *records, int max, Size max_bytes)
 			break;
 		if (assigned == NULL)
 		{
-			consumer->hand_next++;
+			consumer->buffer_next++;
 			rd_kafka_message_destroy(message);
 			continue;
 		}
@@ -123,49 +122,51 @@ rc_consumer_fetch(RcKafka *kafka, RcRecord *records, int max, Size max_bytes)
 }
 
 /*
- * Forget the records that have been handed out.
+ * Free all records that rc_consumer_fetch() has returned.
  */
 void
 rc_consumer_release(RcKafka *kafka)
 {
 	RcConsumer *consumer = kafka->consumer;
 
-	while (consumer->nout > 0)
-		rd_kafka_message_destroy(consumer->out[--consumer->nout]);
+	while (consumer->nreturned > 0)
+		rd_kafka_message_destroy(consumer->returned[--consumer->nreturned]);
 	if (consumer->header_context != NULL)
 		MemoryContextReset(consumer->header_context);
 }
 
 /*
- * The next message, which stays in hand; NULL if there is none now.  No more
- * messages are taken from librdkafka's queue than fit into "room", by their
- * average size: what has left the queue does not count for its limit.
+ * The next message, which stays in the buffer; NULL if there is none now.  No
+ * more messages are taken from librdkafka's queue than fit into "room" bytes
+ * by their average size, since librdkafka reads ahead further as soon as
+ * messages have left its queue.
  */
 static rd_kafka_message_t *
 next_message(RcKafka *kafka, int want, Size room)
 {
 	RcConsumer *consumer = kafka->consumer;
 
-	if (consumer->hand_next >= consumer->hand_end)
+	if (consumer->buffer_next >= consumer->buffer_end)
 	{
 		Size		fit = room / Max(consumer->average, 1);
 		size_t		take = Max(Min(Min(fit, want), RC_FETCH_BUFFER_MAX), 1);
 		ssize_t		got;
 
-		consumer->hand_next = consumer->hand_end = 0;
-		got = rd_kafka_consume_batch_queue(kafka->queue, 0, consumer->hand,
+		consumer->buffer_next = consumer->buffer_end = 0;
+		got = rd_kafka_consume_batch_queue(kafka->queue, 0, consumer->buffer,
 										   take);
 		consumer->queue_empty = got < (ssize_t) take;
 		if (got <= 0)
 			return NULL;
-		consumer->hand_end = (int) got;
+		consumer->buffer_end = (int) got;
 	}
-	return consumer->hand[consumer->hand_next];
+	return consumer->buffer[consumer->buffer_next];
 }
 
 /*
- * The partition of a message; NULL if it is not assigned (any more).  Messages
- * come in runs, and partitions in turn.
+ * The partition of a message; NULL if it is not assigned (any more).  The
+ * search begins at the partition of the last message, since consecutive
+ * messages are mostly of one partition.
  */
 static RcAssigned *
 find_assigned(RcConsumer *consumer, const rd_kafka_message_t *message)
@@ -189,8 +190,8 @@ find_assigned(RcConsumer *consumer, const rd_kafka_message_t *message)
 }
 
 /*
- * Fill a record from a message and move the message from hand to out.  If
- * memory is short, the error leaves it in hand.
+ * Fill a record from the next message and move the message from buffer to
+ * returned.  If memory is short the error is raised before it is moved.
  */
 static void
 take_from_buffer(RcConsumer *consumer, RcAssigned *assigned,
@@ -199,15 +200,15 @@ take_from_buffer(RcConsumer *consumer, RcAssigned *assigned,
 	rd_kafka_timestamp_type_t type;
 	Size		size = message->len + message->key_len;
 
-	if (consumer->nout >= consumer->out_size)
+	if (consumer->nreturned >= consumer->returned_size)
 	{
-		int			grown = Max(1024, consumer->out_size * 2);
+		int			grown = Max(1024, consumer->returned_size * 2);
 		Size		bytes = grown * sizeof(rd_kafka_message_t *);
 
-		consumer->out = consumer->out == NULL ?
+		consumer->returned = consumer->returned == NULL ?
 			MemoryContextAllocHuge(consumer->context, bytes) :
-			repalloc_huge(consumer->out, bytes);
-		consumer->out_size = grown;
+			repalloc_huge(consumer->returned, bytes);
+		consumer->returned_size = grown;
 	}
 	record->topic = assigned->state.topic;
 	record->partition = message->partition;
@@ -223,8 +224,8 @@ take_from_buffer(RcConsumer *consumer, RcAssigned *assigned,
 	record->value_len = message->payload ? (int) message->len : -1;
 	fill_headers(consumer, message, record);
 
-	consumer->hand_next++;
-	consumer->out[consumer->nout++] = message;
+	consumer->buffer_next++;
+	consumer->returned[consumer->nreturned++] = message;
 	consumer->taken_messages++;
 	consumer->taken_bytes += size;
 	consumer->average = (consumer->average * 15 + size) / 16;
@@ -261,9 +262,10 @@ fill_headers(RcConsumer *consumer, const rd_kafka_message_t *message,
 }
 
 /*
- * Take note of what is told as an error but is none: the end of a partition,
- * an offset that is not there, trouble that librdkafka mends, and that of the
- * group, without which we can do.  Returns false for a real error.
+ * Handle messages that librdkafka flags as errors but that are none here: the
+ * end of a partition, an offset that does not exist, connection errors, from
+ * which librdkafka recovers by itself, and a missing right on the group,
+ * which is not needed to read.  Returns false for a real error.
  */
 static bool
 is_event(RcKafka *kafka, RcAssigned *assigned,
@@ -301,7 +303,7 @@ is_event(RcKafka *kafka, RcAssigned *assigned,
 }
 
 /*
- * Raise the error that a message tells, and free the message.
+ * Raise the error that a message contains, and free the message.
  */
 static void
 raise_error(RcAssigned *assigned, rd_kafka_message_t *message)
@@ -326,8 +328,9 @@ raise_error(RcAssigned *assigned, rd_kafka_message_t *message)
 }
 
 /*
- * Raise what kafka_log.c has noted of a topic.  The words begin with its name,
- * by which those of an earlier assignment are told apart.
+ * Raise the error of a topic that kafka_log.c has stored.  Its text begins
+ * with the topic's name; if no assigned topic has that name the error is of
+ * an earlier assignment and is ignored.
  */
 static void
 raise_topic_error(RcKafka *kafka)
@@ -353,8 +356,9 @@ raise_topic_error(RcKafka *kafka)
 }
 
 /*
- * Wake broker threads that may be asleep because enough was read ahead.  The
- * request asks for end offsets, with a timeout of 0: its answer is dropped.
+ * Wake broker threads that sleep because enough was read ahead; see
+ * WAKE_BYTES.  The request is one for end offsets; with a timeout of 0 its
+ * response is dropped.
  */
 static void
 wake_broker_thread(RcKafka *kafka)
@@ -382,11 +386,11 @@ wake_broker_thread(RcKafka *kafka)
 }
 
 /*
- * Give back what was taken from the queue and not handed out.
+ * Free messages that were taken from the queue and not returned.
  */
 void
 rc_consumer_drop_buffer(RcConsumer *consumer)
 {
-	while (consumer->hand_next < consumer->hand_end)
-		rd_kafka_message_destroy(consumer->hand[consumer->hand_next++]);
+	while (consumer->buffer_next < consumer->buffer_end)
+		rd_kafka_message_destroy(consumer->buffer[consumer->buffer_next++]);
 }

@@ -10,14 +10,14 @@
 
 #include "kafka/kafka_internal.h"
 
-/* Messages taken out of librdkafka's queue at once, at most. */
+/* The most messages that are taken from librdkafka's queue at once. */
 #define RC_FETCH_BUFFER_MAX	256
 
 /* A partition of the assignment. */
 typedef struct RcAssigned
 {
 	RcPartition state;
-	bool		eof;			/* librdkafka has told of the end at offset */
+	bool		eof;			/* librdkafka has reported the end at offset */
 	rd_kafka_queue_t *queue;	/* see unassign() */
 } RcAssigned;
 
@@ -30,23 +30,26 @@ struct RcConsumer
 	int			nassigned;
 	int			current;		/* the partition of the last message */
 
-	/* taken from the queue, not handed out: hand[hand_next .. hand_end - 1] */
-	rd_kafka_message_t *hand[RC_FETCH_BUFFER_MAX];
-	int			hand_next;
-	int			hand_end;
+	/*
+	 * taken from the queue; not returned yet are [buffer_next, buffer_end)
+	 */
+	rd_kafka_message_t *buffer[RC_FETCH_BUFFER_MAX];
+	int			buffer_next;
+	int			buffer_end;
 
-	/* handed out, not released */
-	rd_kafka_message_t **out;
-	int			nout;
-	int			out_size;
+	/* returned by rc_consumer_fetch(), not released; owned by librdkafka */
+	rd_kafka_message_t **returned;
+	int			nreturned;
+	int			returned_size;
 
-	bool		queue_empty;	/* the queue was empty at the last look */
-	Size		average;		/* bytes of a message, about */
-	Size		taken_bytes;	/* since the last nudge */
+	bool		queue_empty;	/* at the last poll */
+	Size		average;		/* moving average of a message's bytes */
+	Size		taken_bytes;	/* since wake_broker_thread() sent a request */
 	int			taken_messages;
-	bool		committing;		/* written by the callback, too */
-	bool		refused;		/* the last commit was, says the callback */
-	bool		no_group;		/* we have no right on the group */
+	bool		committing;		/* a commit is in progress; cleared by the
+								 * callback */
+	bool		refused;		/* the last commit failed; set by the callback */
+	bool		no_group;		/* the Kafka user has no right on the group */
 	RcDeadline	commit_limit;
 };
 

@@ -1,16 +1,17 @@
 /*-------------------------------------------------------------------------
  *
  * consumer_offsets.c
- *	  Asking brokers for offsets: ends of a partition, and points in time.
+ *	  Looks up offsets at the brokers: first and last ones, and by
+ *	  timestamp.
  *
- * It must not touch the assignment.  Blocking calls of librdkafka are made in
- * slices (see kafka_wait.c).
+ * It must not change the assignment.  Blocking calls of librdkafka are made
+ * in slices (see kafka_wait.c).
  *
  *-------------------------------------------------------------------------
  */
 #include "kafka/kafka_internal.h"
 
-/* Between two tries. */
+/* Between two attempts. */
 #define PAUSE_MS	100
 
 static int64 ask_offset(RcKafka *kafka, const char *topic, int32 partition,
@@ -23,10 +24,11 @@ static void check_partition(RcKafka *kafka, const char *topic,
 							RcDeadline *deadline);
 
 /*
- * Ask for the watermarks of a partition: the first offset that is there, and
- * the last stable one, where reading would end now.  Waits for timeout_ms.
+ * Look up the watermarks of a partition: the first offset, and the last
+ * stable one (the end for a consumer that reads committed records only).
+ * Waits for timeout_ms at most.
  *
- * Errors: 08006 if no broker answers, 42704 if there is no such partition;
+ * Errors: 08006 if no broker responds, 42704 if there is no such partition;
  * others by rc_kafka_errcode().
  */
 void
@@ -44,9 +46,9 @@ rc_consumer_watermarks(RcKafka *kafka, const char *topic, int32 partition,
 }
 
 /*
- * The offset that a point in time or an end of a partition stands for; for a
- * time (milliseconds since 1970-01-01 UTC) the first record with that
- * timestamp or a later one, or the end if there is none.  Waits for timeout_ms.
+ * Look up the first or last offset of a partition, or that of the first
+ * record at or after timestamp_ms (milliseconds since 1970-01-01 UTC), which
+ * is the end if there is no such record.  Waits for timeout_ms at most.
  *
  * Errors: as rc_consumer_watermarks().
  */
@@ -71,9 +73,10 @@ rc_consumer_resolve(RcKafka *kafka, const char *topic, int32 partition,
 }
 
 /*
- * Ask a partition's leader for the offset of a time, or of
- * RD_KAFKA_OFFSET_BEGINNING or _END.  rd_kafka_query_watermark_offsets() is no
- * use for the latter: in 2.0.2 it waits for the answer whatever its timeout.
+ * Ask a partition's leader for the offset of a timestamp, or of
+ * RD_KAFKA_OFFSET_BEGINNING or _END. rd_kafka_query_watermark_offsets()
+ * cannot be used for the latter: in 2.0.2 it ignores its timeout while it
+ * waits for the response.
  */
 static int64
 ask_offset(RcKafka *kafka, const char *topic, int32 partition, int64 when,
@@ -118,8 +121,9 @@ ask_once(RcKafka *kafka, const char *topic, int32 partition, int64 *when,
 }
 
 /*
- * Raise an error that asking again would not mend.  That a partition is not
- * known is said early, before metadata is there, so it is looked up.
+ * Raise an error that another attempt would not fix; return if one might.
+ * librdkafka reports an unknown partition also before it has metadata, so in
+ * that case the topic is looked up.
  */
 static void
 check_partition(RcKafka *kafka, const char *topic, int32 partition,

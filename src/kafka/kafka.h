@@ -3,14 +3,14 @@
  * kafka.h
  *	  Producing to and consuming from Kafka with librdkafka.
  *
- * Nothing in src/kafka knows SPI or a table.  Every wait is a WaitLatch that
- * can be interrupted; no function here may be called while a transaction is
- * open, since it may wait for the network.
+ * Nothing in src/kafka may use SPI or read a table.  Every wait is a
+ * WaitLatch that can be interrupted.  No function here may be called while a
+ * transaction is open, since it may wait for the network.
  *
- * One RcKafka handle is open in a process at a time for each kind, besides a
- * producer that was put aside; what it holds abroad is released by
- * rc_kafka_close(), or by a before_shmem_exit hook when the process ends by an
- * error.
+ * A process has at most one open RcKafka handle of each kind, besides a
+ * producer that was put aside.  Threads, sockets and librdkafka's memory are
+ * released by rc_kafka_close(), or by a before_shmem_exit hook when the
+ * process ends by an error.
  *
  *-------------------------------------------------------------------------
  */
@@ -47,24 +47,28 @@ extern void rc_kafka_create_topic(RcKafka *kafka, const char *topic,
 								  int partitions, int replication,
 								  bool compacted, int timeout_ms);
 
-/* What becomes of a message, or of a topic that one is for. */
+/*
+ * The outcome of sending a message, or of looking up or creating its topic.
+ */
 typedef enum RcKafkaOutcome
 {
-	RC_KAFKA_DONE,				/* delivered; or the topic is there */
-	RC_KAFKA_REFUSED,			/* the message, or one of its batch, for good */
-	RC_KAFKA_TOPIC_REFUSED,		/* every message for this topic, for good */
-	RC_KAFKA_LATER				/* it may pass, or be allowed */
+	RC_KAFKA_DONE,				/* delivered; or the topic exists */
+	RC_KAFKA_REFUSED,			/* the message, or one of its batch,
+								 * permanently */
+	RC_KAFKA_TOPIC_REFUSED,		/* every message for this topic, permanently */
+	RC_KAFKA_LATER				/* transient, or can be allowed by an ACL:
+								 * retry */
 } RcKafkaOutcome;
 
-/* An answer about a topic, or about the message of that tag. */
+/* The outcome for a topic, or for the message with that tag. */
 typedef struct RcAnswer
 {
 	const char *topic;
 	uint64		tag;
-	int			partitions;		/* of a topic; 0: it is not there */
+	int			partitions;		/* of a topic; 0: it does not exist */
 	RcKafkaOutcome outcome;
 	int			sqlstate;
-	const char *error;			/* NULL: none */
+	const char *error;			/* NULL if there is none */
 } RcAnswer;
 
 extern void rc_kafka_look_up(RcKafka *kafka, const char *topic, int timeout_ms,
@@ -86,8 +90,9 @@ extern int64 rc_producer_last_offset(RcKafka *kafka, const char *topic,
 /* ---- producer_publish.c ---- */
 
 /*
- * What a message takes of a batch, at most: a header has a name and a value,
- * and their lengths.
+ * The most bytes that a message takes of a batch; key and value are their
+ * lengths in bytes, headers that of all names and values together.  A
+ * header's name and value each have a length before them.
  */
 #define RC_PUBLISH_SIZE(key, value, headers) \
 	((int64) (key) + (value) + 4 * (int64) (headers) + 128)
@@ -108,12 +113,12 @@ typedef struct RcPartition
 	char	   *topic;
 	int32		partition;
 	int64		offset;			/* the next one to read */
-	int64		low;			/* watermarks last seen; -1: not yet */
+	int64		low;			/* watermarks last seen; -1: unknown */
 	int64		high;			/* end of what can be read; see
 								 * rc_consumer_position */
-	bool		at_end;			/* everything up to high was handed out */
-	bool		out_of_range;	/* offset is not there: trimmed, or another
-								 * topic */
+	bool		at_end;			/* everything up to high was returned */
+	bool		out_of_range;	/* offset does not exist: deleted by
+								 * retention, or the topic was re-created */
 } RcPartition;
 
 typedef enum RcOffsetKind

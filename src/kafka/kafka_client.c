@@ -1,10 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * kafka_client.c
- *	  A client of Kafka: how it is opened and closed.
+ *	  Opens and closes a Kafka client.
  *
- * No client may be made in the postmaster, since threads do not survive a
- * fork.
+ * A client must not be opened in the postmaster: its threads would not
+ * survive a fork.
  *
  *-------------------------------------------------------------------------
  */
@@ -22,14 +22,14 @@
 #include "utils/timestamp.h"
 
 /*
- * File descriptors of a client, for fd.c's account: our pipe, and for each of
- * a few broker threads a socket and a pipe.
+ * File descriptors of a client, which fd.c has to count: a pipe (see
+ * open_pipe()), and a socket and a pipe for each of a few broker threads.
  */
 #define EXTERNAL_FDS	11
 
 /*
- * One client of each kind, and one that is put aside; the exit hook has to find
- * them.
+ * One client of each kind, and one that is put aside.  Static, because
+ * close_at_exit() has to find them.
  */
 static RcKafka handles[3];
 
@@ -44,14 +44,14 @@ static void restore_signals(const sigset_t *saved);
 static void close_at_exit(int code, Datum arg);
 
 /*
- * Start a client.  client_id is how it calls itself to brokers; group_id is
- * the consumer group that rc_consumer_commit() writes to (NULL: the client
- * id; ignored for a producer).  Does not wait for a broker.
+ * Start a client. client_id is its name in the brokers' logs and quotas;
+ * group_id is the consumer group that rc_consumer_commit() writes to (NULL:
+ * the client id; ignored for a producer).  Does not wait for a broker.
  *
- * The handle lives until rc_kafka_close().  An open one of the same kind, left
- * by an error, is closed first, unless it was put aside.
+ * The handle is valid until rc_kafka_close().  A client of the same kind that
+ * an error has left open is closed first, unless it was put aside.
  *
- * Errors: see rc_config_build(); F0000 or 53000 if librdkafka cannot start.
+ * Errors: as rc_config_build(); F0000 or 53000 if librdkafka cannot start.
  */
 RcKafka *
 rc_kafka_open(RcKafkaKind kind, const char *client_id, const char *group_id)
@@ -98,7 +98,7 @@ rc_kafka_open(RcKafkaKind kind, const char *client_id, const char *group_id)
 	return kafka;
 }
 
-/* The handle of that kind, or a free one. */
+/* The open handle of that kind, or a free one. */
 static RcKafka *
 handle_for(RcKafkaKind kind)
 {
@@ -117,7 +117,7 @@ handle_for(RcKafkaKind kind)
 }
 
 /*
- * Leave the client open beside the next one of its kind.
+ * Let another client of its kind be opened while this one stays open.
  */
 void
 rc_kafka_put_aside(RcKafka *kafka)
@@ -127,8 +127,8 @@ rc_kafka_put_aside(RcKafka *kafka)
 
 /*
  * Start librdkafka with all signals blocked, so that none of its threads can
- * ever run a handler of PostgreSQL's.  Then have everything that happens wake
- * rc_kafka_wait().
+ * ever run a signal handler of PostgreSQL's.  Then let each new event write
+ * to the pipe, which wakes rc_kafka_wait().
  */
 static void
 start_client(RcKafka *kafka, const char *client_id, const char *group_id)
@@ -171,9 +171,9 @@ start_client(RcKafka *kafka, const char *client_id, const char *group_id)
 }
 
 /*
- * Stop a client and free all that it holds.  A producer's messages that have
- * not been delivered are dropped: rc_producer_flush() comes before.  Closing
- * one that is closed already does nothing.
+ * Stop a client and free its resources.  A producer's undelivered messages
+ * are dropped; call rc_producer_flush() first.  Does nothing if the client is
+ * closed.
  */
 void
 rc_kafka_close(RcKafka *kafka)
@@ -214,7 +214,8 @@ rc_kafka_close(RcKafka *kafka)
 }
 
 /*
- * Threads must not live on into exit().
+ * Close all clients at exit of the process: librdkafka's threads must have
+ * ended before exit() runs destructors of libraries that they use.
  */
 static void
 close_at_exit(int code, Datum arg)
@@ -224,7 +225,7 @@ close_at_exit(int code, Datum arg)
 }
 
 /*
- * Make the pipe that librdkafka writes to when a queue is not empty any more.
+ * Create the pipe that librdkafka writes to when a queue becomes non-empty.
  */
 static void
 open_pipe(RcKafka *kafka)
@@ -258,7 +259,7 @@ close_pipe(RcKafka *kafka)
 }
 
 /*
- * Tell fd.c of the descriptors that the client is going to hold.
+ * Reserve at fd.c the descriptors that the client is going to open.
  */
 static void
 reserve_fds(RcKafka *kafka)
@@ -277,8 +278,9 @@ reserve_fds(RcKafka *kafka)
 }
 
 /*
- * Threads inherit the mask of who starts them.  Nothing that can raise an
- * error may stand between these two.
+ * Threads inherit the signal mask of the thread that creates them.  Nothing
+ * that can raise an error may be called between block_signals() and
+ * restore_signals(): the process would ignore signals from then on.
  */
 static void
 block_signals(sigset_t *saved)

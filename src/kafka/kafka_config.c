@@ -1,10 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * kafka_config.c
- *	  The properties that librdkafka is started with: ours, then those of
- *	  the file that rappel_conso.kafka_config_file names.
+ *	  The properties that librdkafka is started with: those that the
+ *	  extension sets, then those of the file that
+ *	  rappel_conso.kafka_config_file names.
  *
- * It must not write a value of that file anywhere: values can be secrets.
+ * It must not write a value of that file to an error or a log: it can be
+ * secret.
  *
  *-------------------------------------------------------------------------
  */
@@ -26,10 +28,10 @@ typedef struct Property
 /*
  * Names as in CONFIGURATION.md of librdkafka 2.0.2.
  *
- * Topics are made by rc_kafka_create_topic() only, never by a broker because
- * somebody asked for one; one that is not there after 10 s is an error.
- * Disconnects need no line in the log each: when the last broker is gone,
- * kafka_log.c says so.
+ * Topics are created explicitly (kafka_topic.c, kafka_topic_create.c), never
+ * by a broker because a client has named one; a topic that does not exist
+ * after 10 s is an error.  Single disconnects are not logged: kafka_log.c
+ * logs when the last broker is gone.
  */
 static const Property common_properties[] = {
 	{"allow.auto.create.topics", "false"},
@@ -42,10 +44,11 @@ static const Property common_properties[] = {
 };
 
 /*
- * message.timeout.ms 0: a message waits for its broker for as long as
- * rc_producer_flush() does.  A batch is sent when it is full or pushed (see
- * rc_producer_push), not when time has passed.  The partitioner is Java's, so
- * that a key lands where every other client puts it.
+ * message.timeout.ms 0: a message does not expire; rc_producer_flush() has
+ * the time limit.  A batch is sent when it is full or pushed (see
+ * rc_producer_push), not when time has passed.  The partitioner is that of
+ * the Java client, so that all producers of a topic send a key to the same
+ * partition.
  */
 static const Property producer_properties[] = {
 	{"enable.idempotence", "true"},
@@ -61,18 +64,19 @@ static const Property producer_properties[] = {
 };
 
 /*
- * What is read ahead is bounded (see kafka_internal.h); an answer holds 256
- * kB, and 64 kB of a partition, or one larger batch.  That is not much, since
- * it is compressed: messages that compress a hundredfold, in 24 partitions,
- * were seen to take 147 MB with four times as much, 70 MB with these, at the
- * same speed.  (message.max.bytes does nothing here but allow fetch.max.bytes
- * to be less than its default.)  An idle broker answers after
- * fetch.wait.max.ms, and everything else that it is asked waits behind that.
- * max.poll.interval.ms does not matter without a subscription, but costs
- * nothing to put out of the way.  session.timeout.ms is here only how long a
- * commit waits for the group's coordinator to be found, and the end of the
- * client for that commit (rdkafka_cgrp.c, rd_kafka_cgrp_defer_offset_commit):
- * with the default a new cluster would hold a process up for 45 s.
+ * Reading ahead is bounded (see kafka_internal.h).  A fetch response has at
+ * most 256 kB, and 64 kB of a partition, or one larger batch.  These are
+ * compressed sizes: messages that compress a hundredfold, in 24 partitions,
+ * took 147 MB of memory with limits four times as large, and 70 MB with
+ * these, at the same speed.  (message.max.bytes only allows fetch.max.bytes
+ * to be less than its default.)  An idle broker responds after
+ * fetch.wait.max.ms, and other requests to it wait behind that fetch.
+ *
+ * max.poll.interval.ms has no effect without a subscription; a day is a
+ * precaution. session.timeout.ms is used only as the time that a commit waits
+ * for the group's coordinator, and that closing the client waits for that
+ * commit (rdkafka_cgrp.c, rd_kafka_cgrp_defer_offset_commit): with the
+ * default a process would be blocked for 45 s on a new cluster.
  */
 static const Property consumer_properties[] = {
 	{"enable.auto.commit", "false"},
@@ -92,7 +96,10 @@ static const Property consumer_properties[] = {
 	{NULL, NULL}
 };
 
-/* Keys that the extension depends on; a file that has one is refused. */
+/*
+ * Properties whose value the extension depends on: the file must not set
+ * them.
+ */
 static const char *const refused_keys[] = {
 	"acks", "allow.auto.create.topics", "auto.commit.enable",
 	"auto.offset.reset", "bootstrap.servers", "client.id",
@@ -107,7 +114,10 @@ static const char *const refused_keys[] = {
 	"transactional.id", NULL
 };
 
-/* One file serves both kinds: what is of one kind is skipped by the other. */
+/*
+ * Producer and consumer read one file: each skips the properties of the
+ * other.
+ */
 static const char *const producer_keys[] = {
 	"batch.num.messages", "batch.size", "compression.codec",
 	"compression.level", "compression.type", "delivery.timeout.ms",
@@ -128,7 +138,10 @@ static const char *const consumer_keys[] = {
 	"queued.min.messages", "session.timeout.ms", NULL
 };
 
-/* Properties whose value is a file, or a folder, that librdkafka reads. */
+/*
+ * Properties whose value is the path of a file or directory that librdkafka
+ * reads.
+ */
 static const char *const file_keys[] = {
 	"sasl.kerberos.keytab", "ssl.ca.location", "ssl.certificate.location",
 	"ssl.crl.location", "ssl.key.location", "ssl.keystore.location", NULL
@@ -143,14 +156,15 @@ static void check_file(const RcConfigLine *line);
 static bool key_in(const char *key, const char *const *keys);
 
 /*
- * Build the configuration of a client, and note what it is made from.
+ * Build the configuration of a client, and store in kafka->files from which
+ * settings and files.
  *
- * group_id matters to a consumer only; NULL means the client id.  The result
+ * group_id is used by a consumer only; NULL means the client id.  The result
  * belongs to the caller until rd_kafka_new() has taken it.
  *
- * Errors: 55000 if no broker is set, 22023 if one cannot be; F0000 for a line
- * of the file that librdkafka or we refuse, and whatever rc_config_file_read()
- * raises.
+ * Errors: 55000 if no broker is set, 22023 if the list of brokers is
+ * malformed; F0000 for a line of the file that is refused here or by
+ * librdkafka; and those of rc_config_file_read().
  */
 rd_kafka_conf_t *
 rc_config_build(RcKafka *kafka, const char *client_id, const char *group_id)
@@ -200,9 +214,6 @@ rc_config_build(RcKafka *kafka, const char *client_id, const char *group_id)
 	return conf;
 }
 
-/*
- * The lines of the configuration file, if there is one.
- */
 static List *
 read_file(void)
 {
@@ -212,8 +223,8 @@ read_file(void)
 }
 
 /*
- * Set a property of our own.  Only a value that comes from outside, the list
- * of brokers, can be refused.
+ * Set a property that the extension chooses.  Of these librdkafka can reject
+ * only rappel_conso.kafka_brokers, so the error is 22023.
  */
 static void
 set_own(rd_kafka_conf_t *conf, const char *key, const char *value)
@@ -238,7 +249,7 @@ set_own_list(rd_kafka_conf_t *conf, const Property *properties)
 }
 
 /*
- * Set what the file says, over our own values.
+ * Set the properties of the file, which override those of the extension.
  */
 static void
 set_from_file(rd_kafka_conf_t *conf, RcKafka *kafka, List *lines)
@@ -279,9 +290,9 @@ set_from_file(rd_kafka_conf_t *conf, RcKafka *kafka, List *lines)
 }
 
 /*
- * Look whether a key or certificate can be read: librdkafka would say neither
- * which file it is nor what is wrong.  "probe" finds the authorities of the
- * machine.
+ * Check that a key or certificate is readable: the error of librdkafka would
+ * contain neither the file nor the cause.  "probe" is no file; librdkafka
+ * then searches for the CA certificates of the operating system.
  */
 static void
 check_file(const RcConfigLine *line)

@@ -1,18 +1,19 @@
 /*-------------------------------------------------------------------------
  *
  * kafka_error.c
- *	  What the words of librdkafka and OpenSSL mean for whoever has to mend
- *	  it: which line of the configuration is wrong, in words of ours.
+ *	  Translates error texts of librdkafka and OpenSSL into the cause, and a
+ *	  hint that names the property of the configuration to check.
  *
- * Their own words always stay behind ours.  What is told here is found in
- * texts, so it may only add, never decide anything.  Functions that callbacks
- * call may use nothing of PostgreSQL's.
+ * The original text is always kept behind the translation.  Since a cause is
+ * found by searching in texts, nothing here may decide what the extension
+ * does.  Functions that callbacks call must not call PostgreSQL (see
+ * kafka_log.c).
  *
  *-------------------------------------------------------------------------
  */
 #include "kafka/kafka_internal.h"
 
-/* librdkafka whose SCRAM brokers take since Kafka 3.8.1. */
+/* The first librdkafka whose SCRAM is accepted by Kafka 3.8.1 and later. */
 #define SCRAM_VERSION		0x020601ff
 
 #define IN_FILE \
@@ -30,13 +31,13 @@
 
 typedef struct Explanation
 {
-	const char *text;			/* what librdkafka's words contain, */
+	const char *text;			/* librdkafka's text contains this */
 	const char *also;			/* and this, if not NULL */
 	const char *error_text;
 	const char *hint;
 } Explanation;
 
-/* Of a connection; the first that fits. */
+/* Errors of a connection; the first match is used. */
 static const Explanation connection_error_text[] = {
 	{"current SASL state", NULL,
 	"the port does not ask for SASL", CHECK_PROTOCOL},
@@ -69,7 +70,10 @@ static const Explanation connection_error_text[] = {
 	{NULL, NULL, NULL, NULL}
 };
 
-/* Of a connection that never was up, where nobody says why it ended. */
+/*
+ * Errors of a client that has never been connected, where the broker has
+ * closed the connection without an error.
+ */
 static const Explanation first_connection_error_text[] = {
 	{"are down", NULL,
 		"the connection was closed; the port may ask for TLS or SASL",
@@ -86,7 +90,7 @@ static const Explanation first_connection_error_text[] = {
 	{NULL, NULL, NULL, NULL}
 };
 
-/* Of a client that could not be made. */
+/* Errors of rd_kafka_new(). */
 static const Explanation start_words[] = {
 	{"key values mismatch", NULL,
 		"the key is not that of the client certificate",
@@ -123,7 +127,7 @@ typedef struct VerifyErrorText
 	const char *hint;
 } VerifyErrorText;
 
-/* OpenSSL's codes of a certificate that is not accepted (X509_V_ERR_..). */
+/* OpenSSL's codes for a rejected certificate (X509_V_ERR_..). */
 static const VerifyErrorText verify_error_text[] = {
 	{9, "the certificate of the broker is not valid yet",
 	"Check the clocks of both machines."},
@@ -148,8 +152,9 @@ static int	verify_index(int code);
 static const char *scram_hint(void);
 
 /*
- * librdkafka asks whether a certificate is accepted, from a thread of its own.
- * We say what OpenSSL says, and keep why: librdkafka drops the reason.
+ * librdkafka's callback for the verification of a certificate, called in a
+ * thread of librdkafka.  Returns OpenSSL's result and stores its code, which
+ * librdkafka does not report.
  */
 static int
 verify_cb(rd_kafka_t *rk, const char *broker_name, int32_t broker_id,
@@ -167,8 +172,8 @@ verify_cb(rd_kafka_t *rk, const char *broker_name, int32_t broker_id,
 }
 
 /*
- * Have certificates that are not accepted come here; a librdkafka without TLS
- * refuses that, and has none.
+ * Register verify_cb().  A librdkafka without TLS returns an error, which
+ * does not matter.
  */
 void
 rc_explain_attach(RcKafka *kafka, rd_kafka_conf_t *conf)
@@ -197,8 +202,9 @@ verify_index(int code)
 }
 
 /*
- * Keep librdkafka's words for an error of the connection, with ours in front.
- * For callbacks.
+ * Store librdkafka's text for a connection error in last_error, with the
+ * cause in front if it is known, and its hint in last_hint.  Called by
+ * callbacks.
  */
 void
 rc_explain_connection(RcKafka *kafka, const char *text)
@@ -227,8 +233,9 @@ rc_explain_connection(RcKafka *kafka, const char *text)
 }
 
 /*
- * librdkafka before 2.6.1 sends its nonce twice, which brokers refuse since
- * Kafka 3.8.1: right passwords look like wrong ones.
+ * librdkafka before 2.6.1 sends its nonce twice, which brokers reject since
+ * Kafka 3.8.1 as a wrong password.  The hint contains librdkafka's version
+ * and is valid until the process ends.
  */
 static const char *
 scram_hint(void)
@@ -243,7 +250,7 @@ scram_hint(void)
 }
 
 /*
- * What to do about an error of the connection.
+ * The hint for the connection error in last_error.
  */
 const char *
 rc_explain_hint(RcKafka *kafka)
@@ -254,7 +261,7 @@ rc_explain_hint(RcKafka *kafka)
 }
 
 /*
- * Raise the error for a client that could not be made (F0000).
+ * Raise the error of rd_kafka_new(): F0000.
  */
 void
 rc_explain_start(const char *text)

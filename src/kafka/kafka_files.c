@@ -1,13 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * kafka_files.c
- *	  Which settings and files a client was opened with, and whether they
- *	  are still the same.
+ *	  Remembers the settings and files that a client was opened with, and
+ *	  detects that they have changed.
  *
  * librdkafka reads passwords, keys and certificates once, when a client is
- * made.  So whoever renews one needs a new client, and this is how we learn
- * of it: nothing is read here, only the files' identity is compared.  It must
- * not raise an error: a file that has gone is a change like another.
+ * opened, so after one has been renewed a new client is needed.  Files are
+ * not read here, only their identity and times are compared.  It must not
+ * raise an error: a file that has been removed is a change like another.
  *
  *-------------------------------------------------------------------------
  */
@@ -22,7 +22,7 @@
 #define st_ctim st_ctimespec
 #endif
 
-/* What tells a file from the one that was there before. */
+/* The identity of a file; of one that has been replaced it differs. */
 typedef struct FileMark
 {
 	bool		there;
@@ -51,8 +51,8 @@ static FileMark mark_of(const char *path);
 static bool same_mark(const FileMark *a, const FileMark *b);
 
 /*
- * Note the settings of now, before anything is read by them: what changes
- * while it is read counts as changed.  Lives in the context.
+ * Store the current settings, before a file is read: a change during the
+ * reading is then detected.  The result is allocated in the context.
  */
 RcFiles *
 rc_files_note(MemoryContext context)
@@ -68,7 +68,7 @@ rc_files_note(MemoryContext context)
 }
 
 /*
- * Note a file, or a folder, that is going to be read, too.
+ * Add a file or directory that librdkafka is going to read.
  */
 void
 rc_files_add(RcFiles *files, const char *path)
@@ -83,7 +83,7 @@ rc_files_add(RcFiles *files, const char *path)
 }
 
 /*
- * Whether a client that is opened now would be another one.
+ * Have the settings or files changed since the client was opened?
  */
 bool
 rc_files_changed(const RcFiles *files)

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * kafka_internal.h
- *	  What the files of src/kafka share among themselves.
+ *	  Declarations that only the files of src/kafka share.
  *
  * No file outside src/kafka may include it: librdkafka's types stay here.
  *
@@ -20,8 +20,8 @@
 #include "utils/palloc.h"
 
 /*
- * The largest message that we send, and that a topic of ours takes: 16 MB,
- * and what Kafka needs besides for very many headers.
+ * The largest message that a producer sends, and max.message.bytes of topics
+ * that the extension creates: 16 MB, and room for very many headers.
  */
 #define RC_KAFKA_MAX_MESSAGE	18874368
 
@@ -32,7 +32,7 @@
 #define RC_KAFKA_AHEAD_MESSAGES	20000
 #define RC_KAFKA_AHEAD_KBYTES	8192
 
-/* Longest text of librdkafka that is kept. */
+/* Size of a buffer for an error text of librdkafka; longer ones are cut. */
 #define RC_KAFKA_ERRSTR_MAX	512
 
 typedef struct RcProducer RcProducer;
@@ -40,9 +40,9 @@ typedef struct RcConsumer RcConsumer;
 typedef struct RcFiles RcFiles;
 
 /*
- * A handle.  Callbacks of librdkafka write the part marked so; they run only
- * inside calls that we make, in this thread, and may use nothing of
- * PostgreSQL's.
+ * A client.  Callbacks of librdkafka write the members marked so.  They run
+ * in this thread, inside librdkafka's functions, so they must not call
+ * PostgreSQL (see kafka_log.c).
  */
 struct RcKafka
 {
@@ -51,24 +51,25 @@ struct RcKafka
 	bool		aside;			/* another of its kind can be opened */
 	rd_kafka_t *rk;
 	rd_kafka_queue_t *queue;	/* consumer queue, or main queue */
-	rd_kafka_queue_t *admin;	/* answers of the admin API, once asked */
+	rd_kafka_queue_t *admin;	/* results of the admin API; NULL before the
+								 * first request */
 	int			pipe[2];		/* librdkafka writes, rc_kafka_wait reads */
-	int			external_fds;	/* reserved at fd.c */
+	int			external_fds;	/* how many fd.c counts for it */
 	MemoryContext context;
-	RcFiles    *files;			/* and settings it was opened with */
+	RcFiles    *files;			/* files and settings it was opened with */
 	TimestampTz opened_at;
 	RcProducer *producer;		/* of RC_KAFKA_PRODUCER */
 	RcConsumer *consumer;		/* of RC_KAFKA_CONSUMER */
 
 	/* written by callbacks */
 	bool		answered;		/* a broker has answered */
-	bool		down;			/* no broker can be reached */
-	bool		down_reported;	/* and the log says so */
-	bool		was_up;			/* a broker could be reached before */
+	bool		down;			/* no broker is reachable */
+	bool		down_reported;	/* that was logged */
+	bool		was_up;			/* a broker has been reachable before */
 	instr_time	down_since;
 	char		last_error[RC_KAFKA_ERRSTR_MAX];
-	const char *last_hint;		/* what to do about it, or NULL */
-	rd_kafka_resp_err_t topic_code; /* a topic cannot be read */
+	const char *last_hint;		/* for last_error; or NULL */
+	rd_kafka_resp_err_t topic_code; /* why a topic cannot be read */
 	bool		topic_lost;		/* the same, until the next assignment */
 	char		topic_error[RC_KAFKA_ERRSTR_MAX];
 
@@ -76,7 +77,10 @@ struct RcKafka
 	pg_atomic_uint32 verify_code;	/* why a certificate was not accepted */
 };
 
-/* A time limit for calls that block in librdkafka, made in short slices. */
+/*
+ * A time limit for blocking calls of librdkafka, which are made in short
+ * slices (see kafka_wait.c).
+ */
 typedef struct RcDeadline
 {
 	instr_time	start;

@@ -1,13 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * kafka_log.c
- *	  What librdkafka says: its log lines, its errors, and whether brokers
- *	  can be reached.
+ *	  Log lines and errors of librdkafka, and whether brokers are reachable.
  *
- * A callback must not call PostgreSQL: librdkafka has state on the stack that
- * an error would jump over, and even ereport(LOG) ends with a check for
- * interrupts.  So callbacks copy into plain memory, and rc_report_emit() writes
- * it to the server's log after the library's call has returned.
+ * A callback must not call PostgreSQL: an error would longjmp over
+ * librdkafka's stack frames, and even ereport(LOG) ends with a check for
+ * interrupts.  So callbacks copy into static memory, and rc_report_emit()
+ * writes it to the server's log after librdkafka's function has returned.
  *
  *-------------------------------------------------------------------------
  */
@@ -23,14 +22,14 @@
 
 /*
  * At most this many lines at once in the server's log, and one more per
- * minute: brokers that are away for hours shall not fill the disk.
+ * minute: an outage of hours must not fill the disk.
  */
 #define REPORT_BURST	10
 
-/* A broker that comes back within this time is not worth a warning. */
+/* Brokers that are reachable again within this time cause no warning. */
 #define REPORT_DOWN_AFTER_MS	3000
 
-/* Levels are those of syslog(3); this one and what is above it is detail. */
+/* Levels are those of syslog(3); this one and greater ones go to DEBUG1. */
 #define LEVEL_DEBUG		7
 
 typedef struct ReportLine
@@ -59,9 +58,9 @@ static void report_state(RcKafka *kafka);
 static bool broker_usable(RcKafka *kafka);
 
 /*
- * Have log lines and errors of a client to be made come here.  Log lines
- * arrive in this thread because of log.queue (kafka_config.c) and
- * rd_kafka_set_log_queue() (kafka_client.c).
+ * Register the callbacks for log lines and errors. log_cb() is called in this
+ * thread because of log.queue (kafka_config.c) and rd_kafka_set_log_queue()
+ * (kafka_client.c).
  */
 void
 rc_report_attach(rd_kafka_conf_t *conf)
@@ -74,7 +73,7 @@ rc_report_attach(rd_kafka_conf_t *conf)
 static void
 log_cb(const rd_kafka_t *rk, int level, const char *fac, const char *text)
 {
-	/* what kafka_error.c has said of a certificate is in the error, too */
+	/* the error contains the text of kafka_error.c's verify_cb(), too */
 	if (strcmp(fac, "SSLCERTVRFY") == 0)
 		level = LEVEL_DEBUG;
 	if (pthread_equal(pthread_self(), report_thread))
@@ -82,7 +81,8 @@ log_cb(const rd_kafka_t *rk, int level, const char *fac, const char *text)
 }
 
 /*
- * Keep a line for the log at DEBUG1.  Can be called from a callback.
+ * Store a line that rc_report_emit() logs at DEBUG1.  Can be called from a
+ * callback.
  */
 void
 rc_report_note(const char *what, const char *text)
@@ -106,9 +106,10 @@ add_line(int level, const char *what, const char *text)
 }
 
 /*
- * An error of the client as a whole.  librdkafka mends transport errors by
- * itself; all that is kept of them is the words.  That a topic is not there,
- * or not ours to read, comes here, too (rd_kafka_toppar_enq_error); it is for
+ * librdkafka's callback for errors of the client as a whole. librdkafka
+ * recovers from transport errors by itself, so only their text is stored.  An
+ * error of a topic (it does not exist, or the Kafka user has no right to read
+ * it) arrives here, too (rd_kafka_toppar_enq_error), and is stored for
  * rc_consumer_fetch().
  */
 static void
@@ -147,8 +148,9 @@ error_cb(rd_kafka_t *rk, int err, const char *reason, void *opaque)
 }
 
 /*
- * Write what callbacks have left to the server's log.  It may end with an
- * interrupt being served, so nothing foreign may be held in a local variable.
+ * Write to the server's log what callbacks have stored.  Logging processes
+ * interrupts, which can raise an error, so the caller must not hold a message
+ * or another object of librdkafka in a local variable: it would leak.
  */
 void
 rc_report_emit(RcKafka *kafka)
@@ -156,7 +158,7 @@ rc_report_emit(RcKafka *kafka)
 	if (kafka->answered)
 	{
 		kafka->answered = false;
-		/* records read ahead still come after the broker has gone */
+		/* records that were read ahead arrive after the broker has gone */
 		if (!kafka->down || broker_usable(kafka))
 			rc_kafka_mark_up(kafka);
 	}
@@ -199,7 +201,7 @@ report_line(const ReportLine *line)
 }
 
 /*
- * Is one more line within the limit?
+ * Count a line; returns false if it exceeds the limit of REPORT_BURST.
  */
 static bool
 report_allowed(void)
@@ -220,7 +222,7 @@ report_allowed(void)
 }
 
 /*
- * Say that all brokers are away, once they have been for a while.
+ * Log that all brokers are down, once that has lasted REPORT_DOWN_AFTER_MS.
  */
 static void
 report_state(RcKafka *kafka)
@@ -246,9 +248,9 @@ report_state(RcKafka *kafka)
 }
 
 /*
- * Is a connection to any broker up?  With a timeout of 0 librdkafka answers
- * __TRANSPORT if there is none, starts to connect, and does not wait for the
- * answer of one that is up (rd_kafka_broker_any_usable).
+ * Is a connection to any broker up?  With a timeout of 0, rd_kafka_metadata()
+ * returns __TRANSPORT and starts to connect if there is none; else it does
+ * not wait for the response (rd_kafka_broker_any_usable).
  */
 static bool
 broker_usable(RcKafka *kafka)
@@ -263,7 +265,7 @@ broker_usable(RcKafka *kafka)
 }
 
 /*
- * Note that a broker has answered.
+ * Store that a broker has responded.
  */
 void
 rc_kafka_mark_up(RcKafka *kafka)
@@ -281,9 +283,8 @@ rc_kafka_mark_up(RcKafka *kafka)
 }
 
 /*
- * What is wrong between us and the brokers: NULL while one can be reached,
- * else the last words of librdkafka, which stay valid until the next call of
- * a function of src/kafka.  Never waits.
+ * NULL while a broker is reachable, else librdkafka's last error text, which
+ * is valid until the next call of a function of src/kafka.  Never waits.
  */
 const char *
 rc_kafka_connection_error(RcKafka *kafka)
@@ -300,8 +301,9 @@ rc_kafka_connection_error(RcKafka *kafka)
 }
 
 /*
- * Words for an error: those that librdkafka gave to its callback where the
- * error itself says no more than that time is up or the network is away.
+ * The text of an error.  If the code says only that a timeout or network
+ * error occurred, that is the more specific text that librdkafka has passed
+ * to error_cb().
  */
 const char *
 rc_kafka_error_text(RcKafka *kafka, rd_kafka_resp_err_t err)
@@ -322,7 +324,7 @@ rc_kafka_error_text(RcKafka *kafka, rd_kafka_resp_err_t err)
 }
 
 /*
- * Raise the error for brokers that did not answer in time (08006).
+ * Raise the error for brokers that did not respond in time: 08006.
  */
 void
 rc_kafka_unreachable(RcKafka *kafka, rd_kafka_resp_err_t err)
@@ -335,8 +337,9 @@ rc_kafka_unreachable(RcKafka *kafka, rd_kafka_resp_err_t err)
 }
 
 /*
- * SQLSTATE of an error of librdkafka.  Class 08 is what may pass by itself;
- * that includes a failed authentication, which is mended on the broker's side.
+ * The SQLSTATE for an error of librdkafka.  Class 08 is for transient errors;
+ * it includes a failed authentication, since that can be fixed at the broker
+ * without a change here.
  */
 int
 rc_kafka_errcode(rd_kafka_resp_err_t err)

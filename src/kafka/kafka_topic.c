@@ -1,25 +1,29 @@
 /*-------------------------------------------------------------------------
  *
  * kafka_topic.c
- *	  What a cluster knows: its id, its topics; and making a topic.
+ *	  Looks up the cluster's id and its topics, and creates a topic.
  *
- * A topic comes to be here and nowhere else.  Blocking calls of librdkafka
- * are made in slices (see kafka_wait.c).
+ * Topics may be created only here and in kafka_topic_create.c, so that all
+ * get the same properties.  Blocking calls of librdkafka are made in slices
+ * (see kafka_wait.c).
  *
  *-------------------------------------------------------------------------
  */
 #include "kafka/kafka_internal.h"
 
-/* Between two tries. */
+/* Between two attempts. */
 #define PAUSE_MS	100
 
-/* Who looks up a topic for others can be told to end: a call does not last. */
+/*
+ * Limit of one blocking call of rc_kafka_look_up(), in ms: its caller can be
+ * asked to stop.
+ */
 #define LOOK_UP_SLICE	500
 
-/* How long a broker may wait for the others before it answers. */
+/* How long a broker may wait for the other brokers to create the topic. */
 #define CREATE_WAIT_MS	10000
 
-/* A consumer that lags less than this misses no version and no withdrawal. */
+/* 7 days: a consumer that lags less sees every version and tombstone. */
 #define COMPACTION_LAG_MS	"604800000"
 
 static rd_kafka_resp_err_t ask_about(RcKafka *kafka, const char *topic,
@@ -34,9 +38,9 @@ static void check_answer(RcKafka *kafka, const char *topic,
 
 /*
  * The cluster's id, palloc'd in the current context; NULL if the cluster has
- * none (brokers older than 0.10.1).  Waits for a broker for timeout_ms.
+ * none (brokers older than 0.10.1).  Waits for timeout_ms at most.
  *
- * Errors: 08006 if no broker answers.
+ * Errors: 08006 if no broker responds.
  */
 char *
 rc_kafka_cluster_id(RcKafka *kafka, int timeout_ms)
@@ -81,10 +85,10 @@ rc_kafka_cluster_id(RcKafka *kafka, int timeout_ms)
 
 /*
  * How many partitions a topic has; 0 if there is no such topic.  Waits for
- * timeout_ms, also for a topic that has just been made.
+ * timeout_ms at most, also for a topic that has just been created.
  *
- * Errors: 08006 if no broker answers, 42501 if we may not see the topic,
- * 22023 if no topic can have that name.
+ * Errors: 08006 if no broker responds, 42501 if the Kafka user has no right on
+ * the topic, 22023 if no topic can have that name.
  */
 int
 rc_kafka_partition_count(RcKafka *kafka, const char *topic, int timeout_ms)
@@ -118,10 +122,10 @@ rc_kafka_partition_count(RcKafka *kafka, const char *topic, int timeout_ms)
 }
 
 /*
- * The same, but what is wrong with the topic itself is part of the answer, and
- * no reason to wait.  Once *stop is true brokers are waited for no longer.
+ * The same, but an error of the topic itself is returned in *answer instead
+ * of being raised or retried.  Stops waiting for brokers once *stop is true.
  *
- * Errors: 08006 if no broker answers.
+ * Errors: 08006 if no broker responds.
  */
 void
 rc_kafka_look_up(RcKafka *kafka, const char *topic, int timeout_ms,
@@ -146,7 +150,8 @@ rc_kafka_look_up(RcKafka *kafka, const char *topic, int timeout_ms,
 }
 
 /*
- * Ask once for a topic.  Returns an error if no broker answers in time.
+ * Look up a topic once.  Returns an error if no broker responds in time; an
+ * error of the topic itself is in *answer.
  */
 static rd_kafka_resp_err_t
 ask_about(RcKafka *kafka, const char *topic, int timeout_ms, RcAnswer *answer)
@@ -197,13 +202,13 @@ set_answer(RcAnswer *answer, rd_kafka_resp_err_t err)
 }
 
 /*
- * Make a topic; one that is there already is left as it is.  partitions and
- * replication of -1 mean the broker's default.  Each record may have 16 MB.
- * A compacted topic keeps every record for 7 days at least, so that a consumer
- * that is not further behind sees each version.
+ * Create a topic; an existing one is left unchanged. -1 as partitions or
+ * replication means the broker's default.  A compacted topic keeps every
+ * record for COMPACTION_LAG_MS at least.  Waits for timeout_ms at most.
  *
- * Errors: 08006 if no broker answers, 42501 if we may not, 22023 if the
- * cluster cannot have such a topic; others by rc_kafka_errcode().
+ * Errors: 08006 if no broker responds, 42501 if the Kafka user has no right to
+ * create it, 22023 if the cluster rejects its name or properties; others by
+ * rc_kafka_errcode().
  */
 void
 rc_kafka_create_topic(RcKafka *kafka, const char *topic, int partitions,
@@ -220,7 +225,10 @@ rc_kafka_create_topic(RcKafka *kafka, const char *topic, int partitions,
 				  timeout_ms, opaque);
 	while (!take_answer(kafka, topic, opaque))
 	{
-		/* The library ends the request in time; this is for its delay. */
+		/*
+		 * librdkafka ends the request at its timeout; this limits a delay of
+		 * that.
+		 */
 		if (rc_deadline_left(&deadline) == 0)
 			rc_kafka_unreachable(kafka, RD_KAFKA_RESP_ERR__TIMED_OUT);
 		rc_kafka_pause(kafka, PAUSE_MS);
@@ -228,8 +236,8 @@ rc_kafka_create_topic(RcKafka *kafka, const char *topic, int partitions,
 }
 
 /*
- * Send the request.  The answer comes to the admin queue under the number
- * "opaque"; those of earlier calls that were cancelled may come before it.
+ * Send the request.  Its result arrives in the admin queue, identified by
+ * "opaque"; results of earlier, cancelled requests can precede it.
  */
 static void
 ask_for_topic(RcKafka *kafka, const char *topic, int partitions,
@@ -246,7 +254,8 @@ ask_for_topic(RcKafka *kafka, const char *topic, int partitions,
 }
 
 /*
- * How long a request that makes topics may take.
+ * Options of a request that creates topics: its time limits, and "opaque",
+ * which identifies its result.  The caller destroys them.
  */
 rd_kafka_AdminOptions_t *
 rc_topic_options(RcKafka *kafka, int timeout_ms, void *opaque)
@@ -266,7 +275,9 @@ rc_topic_options(RcKafka *kafka, int timeout_ms, void *opaque)
 }
 
 /*
- * What a topic of ours shall be.
+ * Name and properties of a topic to create.  The caller destroys the result.
+ *
+ * Errors: 22023.
  */
 rd_kafka_NewTopic_t *
 rc_topic_describe(const char *topic, int partitions, int replication,
@@ -295,8 +306,9 @@ rc_topic_describe(const char *topic, int partitions, int replication,
 }
 
 /*
- * Look for our answer without waiting.  Returns false while it is not there,
- * true if the topic is there; raises an error if it was refused.
+ * Poll for the result of the request "opaque", without waiting.  Returns true
+ * if the topic was created or exists, false if there is no result yet; else
+ * raises an error.
  */
 static bool
 take_answer(RcKafka *kafka, const char *topic, void *opaque)

@@ -1,9 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * kafka_topic_create.c
- *	  Making many topics in one request, without waiting for it.
+ *	  Creates several topics in one request, without waiting for its result.
  *
- * It must not block: messages of topics that are there go out meanwhile.
+ * It must not block: meanwhile the outbox worker sends messages to topics
+ * that exist.
  *
  *-------------------------------------------------------------------------
  */
@@ -17,9 +18,10 @@ static const rd_kafka_topic_result_t *find_result(const rd_kafka_topic_result_t 
 												  const char *topic);
 
 /*
- * Ask for topics of one partition, and the broker's default of replicas.  A
- * producer asks for some at a time: rc_kafka_topics_made() answers before
- * it is asked again.
+ * Request the creation of topics (a List of names), each with one partition
+ * and the broker's default replication factor.  A producer can have one
+ * request in progress: the next one must wait until rc_kafka_topics_made()
+ * has returned the result.
  */
 void
 rc_kafka_make_topics(RcKafka *kafka, List *topics, int timeout_ms)
@@ -51,8 +53,8 @@ rc_kafka_make_topics(RcKafka *kafka, List *topics, int timeout_ms)
 }
 
 /*
- * What became of them: a list of RcAnswer in the current context, one for
- * each; NIL as long as there is no answer.
+ * The result of rc_kafka_make_topics(): a List of RcAnswer, one for each
+ * topic, palloc'd in the current context; NIL while there is no result.
  */
 List *
 rc_kafka_topics_made(RcKafka *kafka)

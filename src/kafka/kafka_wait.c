@@ -1,13 +1,14 @@
 /*-------------------------------------------------------------------------
  *
  * kafka_wait.c
- *	  Waiting for a client of Kafka: for what happens, for an answer until a
- *	  deadline, and whether it is worth to wait any longer.
+ *	  Waits for events of a Kafka client, and limits the time of blocking
+ *	  calls.
  *
- * Nothing here may block without end: PostgreSQL waits for every process at
- * a barrier now and then.  Waits happen in WaitLatch; the library is asked
- * with a timeout of 0, or in slices of at most a second where it has no other
- * way.
+ * Nothing may block in librdkafka for longer than a second: a blocked process
+ * does not respond to a cancel, and all processes wait for it at a
+ * ProcSignalBarrier.  Waits happen in WaitLatch; functions of librdkafka are
+ * called with a timeout of 0 or, where its API has no asynchronous form, in
+ * slices of a second at most.
  *
  *-------------------------------------------------------------------------
  */
@@ -23,19 +24,20 @@
 
 #include "latch_wait.h"
 
-/* Slices of a call that blocks in the library. */
+/* Shortest and longest slice of a call that blocks in librdkafka. */
 #define SLICE_MIN_MS	300
 #define SLICE_MAX_MS	1000
 
-/* After so long without a broker, all that is known is read again. */
+/* After so long without a reachable broker the client is opened again. */
 #define REOPEN_AFTER_MS	30000
 
 /*
- * Wait until the client has something (returns true), the latch is set or
- * timeout_ms have passed (false; 0 only looks).  Serves callbacks and
- * interrupts.  Resets the latch, so the caller looks at its own flags after
- * it.  Returns at once while a consumer has records that have not been
- * fetched: to wait for something else, use the latch alone.
+ * Wait until the client has an event (returns true), or the latch is set or
+ * timeout_ms have passed (false; with 0 it only polls).  Runs librdkafka's
+ * callbacks and processes interrupts.  Resets the latch, so the caller must
+ * check its own flags afterwards.  Returns at once while a consumer has
+ * records that have not been fetched: to wait for something else, use
+ * rc_wait_latch().
  */
 bool
 rc_kafka_wait(RcKafka *kafka, long timeout_ms)
@@ -71,7 +73,7 @@ rc_kafka_wait(RcKafka *kafka, long timeout_ms)
 }
 
 /*
- * Let timeout_ms pass between two tries, or less if the latch is set.
+ * Wait for timeout_ms between two attempts, or until the latch is set.
  */
 void
 rc_kafka_pause(RcKafka *kafka, long timeout_ms)
@@ -90,11 +92,12 @@ rc_kafka_pause(RcKafka *kafka, long timeout_ms)
 }
 
 /*
- * Whether the client ought to be closed and opened again: its settings, or a
- * file that it was made from, are others by now; or no broker can be reached,
- * and the configuration has been reloaded since, or that has lasted for a
- * while.  Then what is not seen to change counts, too: a name's address, the
- * machine's authorities.
+ * Should the client be closed and opened again?  Yes if a setting or file
+ * that it was opened with has changed.  Yes, too, if no broker is reachable
+ * and either the configuration has been reloaded since or that has lasted
+ * REOPEN_AFTER_MS: the cause may be a change that rc_files_changed() cannot
+ * detect, such as a host's address or the CA certificates of the operating
+ * system.
  */
 bool
 rc_kafka_stale(RcKafka *kafka)
@@ -112,10 +115,11 @@ rc_kafka_stale(RcKafka *kafka)
 }
 
 /*
- * Whether to try once more before the deadline.  Not with a client that cannot
- * come to anything: its files are others by now.  A consumer that has not met a
- * broker ends its wait at a reload, too; it can try again for nothing, while
- * a producer's user would lose one of its tries.
+ * Should a failed request be sent again?  Not after the deadline, and not if
+ * the client's settings or files have changed, since it has to be opened
+ * again.  A consumer without a reachable broker also stops at a reload of the
+ * configuration.  A producer does not: its caller would count that as one of
+ * a limited number of attempts.
  */
 bool
 rc_kafka_resend(RcKafka *kafka, const RcDeadline *deadline)
@@ -127,7 +131,7 @@ rc_kafka_resend(RcKafka *kafka, const RcDeadline *deadline)
 }
 
 /*
- * Begin to count timeout_ms from now.
+ * Start a time limit of timeout_ms from now.
  */
 void
 rc_deadline_start(RcDeadline *deadline, int timeout_ms)
@@ -138,7 +142,7 @@ rc_deadline_start(RcDeadline *deadline, int timeout_ms)
 }
 
 /*
- * Milliseconds left; 0 if time is up.
+ * Milliseconds left; 0 after the deadline.
  */
 long
 rc_deadline_left(const RcDeadline *deadline)
@@ -153,8 +157,8 @@ rc_deadline_left(const RcDeadline *deadline)
 }
 
 /*
- * How long the next blocking call may take: from 300 to 1000 ms, growing, so
- * that a slow broker's answer is waited for, too.
+ * The timeout of the next blocking call, in ms: it doubles from SLICE_MIN_MS
+ * to SLICE_MAX_MS, so that a slow broker's response is not missed.
  */
 int
 rc_deadline_slice(RcDeadline *deadline)

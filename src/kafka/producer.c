@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * producer.c
- *	  Sending records to Kafka, and what became of them.
+ *	  Sends records to Kafka and waits for their delivery.
  *
  * It must not drop a record: each is delivered, refused, or part of an error
  * after which the caller sends it again.
@@ -14,7 +14,7 @@
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
-/* Callbacks are served after so many records at the latest. */
+/* Callbacks are run after so many records at the latest. */
 #define SERVE_EVERY	64
 
 /*
@@ -23,7 +23,7 @@
  */
 #define STALL_MS	60000
 
-/* How long a push may hold us up: time for the broker threads to wake up. */
+/* How long a push may block: time for the broker threads to wake up. */
 #define PUSH_MS		10
 
 static RcTopic *find_topic(RcProducer *producer, const char *name);
@@ -33,7 +33,7 @@ static const char *bytes_of(const char *bytes, int len);
 static void wait_for_room(RcKafka *kafka, RcTopic *topic);
 
 /*
- * Have delivery reports come here.
+ * Register the callback for delivery reports.
  */
 void
 rc_producer_attach(rd_kafka_conf_t *conf)
@@ -49,8 +49,8 @@ rc_producer_begin(RcKafka *kafka)
 }
 
 /*
- * Drop what has not been delivered and free what is malloc'd.  Called before
- * librdkafka is destroyed, which waits for every record it still has.
+ * Drop undelivered records and free malloc'd memory.  Called before
+ * librdkafka is destroyed, which would wait for each undelivered record.
  */
 void
 rc_producer_end(RcKafka *kafka)
@@ -80,17 +80,18 @@ rc_producer_end(RcKafka *kafka)
 }
 
 /*
- * Send a record to its topic.  The partition follows from the key, as with
- * Java clients; record->partition and offset do not count, a timestamp_ms
- * of 0 or less means now.  Everything is copied.  "tag" names the record in
- * what rc_producer_flush() reports.
+ * Send a copy of a record to its topic.  The partition is chosen by the key,
+ * as Java clients do; record->partition and record->offset are ignored, and a
+ * timestamp_ms of 0 or less means now.  "tag" identifies the record in the
+ * result of rc_producer_flush().
  *
- * Waits, interruptibly, while the local queue is full.  A record that is
- * too large is noted as refused.
+ * Waits, interruptibly, while the local queue is full.  A record that is too
+ * large counts as refused.
  *
  * Errors: 08006 if nothing was delivered for a minute while the queue was
- * full; others by rc_kafka_errcode().  After an error the caller closes the
- * producer, opens another and sends again what has not been flushed.
+ * full; others by rc_kafka_errcode().  After an error the caller must close
+ * the producer, open another and send again all records since the last
+ * successful flush.
  */
 void
 rc_producer_send(RcKafka *kafka, const RcRecord *record, uint64 tag)
@@ -131,13 +132,13 @@ rc_producer_send(RcKafka *kafka, const RcRecord *record, uint64 tag)
 
 /*
  * Wait until every record sent so far has its delivery report, at most for
- * timeout_ms.  *refused gets an RcRefused for each record that Kafka refused
- * for its own sake, all palloc'd in the current context; the others are
+ * timeout_ms. *refused is set to a List of RcRefused, palloc'd in the current
+ * context: the records that Kafka has rejected permanently.  All others are
  * stored on all in-sync replicas.
  *
- * Errors: 08006 if time is up or the trouble may pass; others by
- * rc_kafka_errcode().  Then nothing is known of the records, and the caller
- * closes the producer, opens another and sends them again.
+ * Errors: 08006 after timeout_ms or for a transient error; others by
+ * rc_kafka_errcode().  Then it is unknown which records are delivered, and
+ * the caller must close the producer, open another and send them again.
  */
 void
 rc_producer_flush(RcKafka *kafka, int timeout_ms, List **refused)
@@ -153,8 +154,8 @@ rc_producer_flush(RcKafka *kafka, int timeout_ms, List **refused)
 }
 
 /*
- * The highest offset that has been delivered to a partition since the
- * producer was opened; -1 if none.
+ * The offset of the last record that this producer has delivered to a
+ * partition; -1 if none.
  */
 int64
 rc_producer_last_offset(RcKafka *kafka, const char *topic, int32 partition)
@@ -167,7 +168,8 @@ rc_producer_last_offset(RcKafka *kafka, const char *topic, int32 partition)
 }
 
 /*
- * Hand a copy of a record to librdkafka, if its queue has room.
+ * Queue a copy of a record in librdkafka, if there is room.  Does not wait;
+ * returns __QUEUE_FULL if there is none.
  */
 rd_kafka_resp_err_t
 rc_producer_try(RcKafka *kafka, RcTopic *topic, const RcRecord *record,
@@ -183,10 +185,10 @@ rc_producer_try(RcKafka *kafka, RcTopic *topic, const RcRecord *record,
 }
 
 /*
- * Send what is queued now.  Until this is called a batch is not sent before
- * it is full (linger.ms): what has been handed over for a partition, up to
- * batch.size, is one batch.  Nothing of a partition is then on its way behind
- * a batch that is refused, unless it was handed over later.
+ * Send all queued records now.  Until this is called a batch is not sent
+ * before it is full (linger.ms): the queued records of a partition, up to
+ * batch.size, are one batch.  So no later record of the partition is in
+ * flight behind a batch that is refused, unless it was queued after the push.
  */
 void
 rc_producer_push(RcKafka *kafka)
@@ -195,7 +197,8 @@ rc_producer_push(RcKafka *kafka)
 }
 
 /*
- * The topic of that name, which lives until the producer is closed.
+ * The topic of that name, created at its first use; valid until the producer
+ * is closed.
  */
 RcTopic *
 rc_producer_topic(RcKafka *kafka, const char *name)
@@ -265,7 +268,8 @@ make_headers(const RcRecord *record)
 }
 
 /*
- * librdkafka tells null and empty apart by the pointer, RcRecord by the length.
+ * librdkafka takes a NULL pointer as null; RcRecord has length -1 for that,
+ * and an empty value can have any pointer.
  */
 static const char *
 bytes_of(const char *bytes, int len)
@@ -276,8 +280,8 @@ bytes_of(const char *bytes, int len)
 }
 
 /*
- * Hand a copy of a record to librdkafka.  It takes the headers, unless it
- * returns an error.
+ * Queue a copy of a record in librdkafka, which then owns the headers, unless
+ * it returns an error.
  */
 rd_kafka_resp_err_t
 rc_producer_produce(RcKafka *kafka, RcTopic *topic, int32 partition, const RcRecord *record,
@@ -304,7 +308,7 @@ rc_producer_produce(RcKafka *kafka, RcTopic *topic, int32 partition, const RcRec
 }
 
 /*
- * Wait until a report has made room in the local queue.
+ * Wait until a delivery report has made room in the local queue.
  */
 static void
 wait_for_room(RcKafka *kafka, RcTopic *topic)
@@ -327,7 +331,7 @@ wait_for_room(RcKafka *kafka, RcTopic *topic)
 }
 
 /*
- * Raise what the callback has noted.
+ * Raise the error that the callback has stored, if there is one.
  */
 void
 rc_producer_check(RcKafka *kafka)
@@ -344,8 +348,8 @@ rc_producer_check(RcKafka *kafka)
 }
 
 /*
- * Raise an error that leaves records undelivered.  A fatal error of the
- * producer is told in the words and by the code of its cause.
+ * Raise an error that leaves records undelivered.  After a fatal error of the
+ * producer, text and SQLSTATE are those of its cause.
  */
 void
 rc_producer_fail(RcKafka *kafka, RcTopic *topic, rd_kafka_resp_err_t err)

@@ -1,11 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * producer_delivery.c
- *	  What became of the records that a producer has sent.
+ *	  The delivery-report callback, and the refusals and resend list it
+ *	  keeps.
  *
- * The delivery-report callback runs inside librdkafka, so what it calls must
- * not call PostgreSQL nor raise an error: it uses malloc, and leaves a note
- * where that fails.
+ * The callback runs inside librdkafka, so it must not call PostgreSQL nor
+ * raise an error (see kafka_log.c): memory is malloc'd, and if that fails
+ * no_memory is set, which rc_producer_check() raises.
  *
  *-------------------------------------------------------------------------
  */
@@ -19,7 +20,8 @@ static RcTopic *topic_of(RcProducer *producer, const rd_kafka_topic_t *rkt);
 static void append(RcResendList *list, RcResend *resend);
 
 /*
- * A record has been delivered, or not.
+ * librdkafka's callback for each record that has been delivered or has
+ * failed.
  */
 void
 rc_delivery_cb(rd_kafka_t *rk, const rd_kafka_message_t *message, void *opaque)
@@ -74,7 +76,7 @@ rc_delivery_cb(rd_kafka_t *rk, const rd_kafka_message_t *message, void *opaque)
 }
 
 /*
- * Is this an error of the record, or of one in the same batch?
+ * Is this an error of the record itself, or of another one in its batch?
  */
 bool
 rc_delivery_is_refusal(rd_kafka_resp_err_t err)
@@ -87,8 +89,8 @@ rc_delivery_is_refusal(rd_kafka_resp_err_t err)
 }
 
 /*
- * Note that a record was refused for its own sake, or with by_message what
- * became of it.
+ * Store that a record was rejected permanently; with by_message, the result
+ * of any record.
  */
 void
 rc_delivery_refuse(RcProducer *producer, uint64 tag, rd_kafka_resp_err_t err)
@@ -113,8 +115,9 @@ rc_delivery_refuse(RcProducer *producer, uint64 tag, rd_kafka_resp_err_t err)
 }
 
 /*
- * Copy a record to be sent again.  There are never more than librdkafka's
- * queue holds, since rc_producer_send() settles them before it goes on.
+ * Copy a record to the resend list.  The list is never longer than
+ * librdkafka's queue, since rc_producer_send() settles it before it sends
+ * another record.
  */
 static void
 keep_for_resend(RcProducer *producer, RcTopic *topic,
@@ -148,7 +151,7 @@ keep_for_resend(RcProducer *producer, RcTopic *topic,
 }
 
 /*
- * Where a partition stands; NULL if memory is out.
+ * The entry of a partition, created if there is none; NULL without memory.
  */
 static RcDeliveredOffset *
 find_delivered(RcProducer *producer, RcTopic *topic, int32 partition)
@@ -176,8 +179,8 @@ find_delivered(RcProducer *producer, RcTopic *topic, int32 partition)
 }
 
 /*
- * The topic of a report.  Each handle is held until the end, so its address
- * names it.
+ * The topic of a delivery report.  A topic's handle exists until the producer
+ * is closed, so its address identifies it.
  */
 static RcTopic *
 topic_of(RcProducer *producer, const rd_kafka_topic_t *rkt)
@@ -195,8 +198,8 @@ topic_of(RcProducer *producer, const rd_kafka_topic_t *rkt)
 }
 
 /*
- * Hand over what has been refused: a list of RcRefused, palloc'd in the
- * current context.
+ * Return the refused records, and forget them: a List of RcRefused, palloc'd
+ * in the current context.
  */
 List *
 rc_delivery_refusals(RcProducer *producer)
@@ -216,9 +219,6 @@ rc_delivery_refusals(RcProducer *producer)
 	return refused;
 }
 
-/*
- * Put one at the end of a list.
- */
 static void
 append(RcResendList *list, RcResend *resend)
 {
@@ -247,9 +247,6 @@ rc_resend_join(RcResendList *front, RcResendList *back)
 	memset(back, 0, sizeof(RcResendList));
 }
 
-/*
- * Free the records of a list.
- */
 void
 rc_resend_free(RcResendList *list)
 {

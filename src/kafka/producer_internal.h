@@ -1,9 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * producer_internal.h
- *	  A producer's state, for the files producer*.c and kafka_topic_create.c.
+ *	  A producer's state, for the files producer*.c and
+ *	  kafka_topic_create.c.
  *
- * What is marked as written by the callback is plain memory: see kafka_log.c.
+ * Members that the delivery-report callback writes point to malloc'd memory,
+ * since the callback must not call PostgreSQL (see kafka_log.c).
  *
  *-------------------------------------------------------------------------
  */
@@ -14,12 +16,12 @@
 
 #include "nodes/pg_list.h"
 
-/* Where a partition stands. */
+/* What has been delivered to a partition. */
 typedef struct RcDeliveredOffset
 {
-	int64		offset;			/* highest one delivered; -1: none */
-	bool		unconfirmed_records;	/* a batch was refused: all is sent
-										 * again */
+	int64		offset;			/* highest delivered; -1: none */
+	bool		unconfirmed_records;	/* a batch was refused: later records
+										 * are sent again */
 } RcDeliveredOffset;
 
 typedef struct RcTopic
@@ -31,7 +33,9 @@ typedef struct RcTopic
 	int			n_delivered;
 } RcTopic;
 
-/* A record to be sent again.  malloc'd, its key and value behind it. */
+/*
+ * A record to be sent again, malloc'd; data has its key and then its value.
+ */
 typedef struct RcResend
 {
 	struct RcResend *next;
@@ -52,7 +56,9 @@ typedef struct RcResendList
 	int			length;
 } RcResendList;
 
-/* What became of one; a refusal, or with by_message any report. */
+/*
+ * The error of a refused record; with by_message, the result of any record.
+ */
 typedef struct RcRefusal
 {
 	uint64		tag;
@@ -62,18 +68,19 @@ typedef struct RcRefusal
 struct RcProducer
 {
 	RcTopic    *topics;
-	RcTopic    *current;		/* the one used last */
-	int			unserved;		/* records since callbacks were served */
-	bool		by_message;		/* each report is handed out; see
+	RcTopic    *current;		/* the topic used last */
+	int			unserved;		/* records sent since callbacks were run */
+	bool		by_message;		/* each delivery report is returned; see
 								 * producer_publish.c */
-	bool		alone;			/* one record is on its way, by itself */
-	List	   *making;			/* names of the topics asked for */
-	RcResendList rest;			/* to be sent again; see rc_producer_settle() */
+	bool		alone;			/* exactly one record is in flight */
+	List	   *making;			/* names of the topics that are being created */
+	RcResendList rest;			/* records that are being sent again; see
+								 * rc_producer_settle() */
 
 	/* written by the callback */
-	int64		outstanding;	/* records without a report */
-	uint64		reports;		/* reports so far */
-	rd_kafka_resp_err_t failed; /* the first error that is no refusal */
+	int64		outstanding;	/* records without a delivery report */
+	uint64		reports;		/* delivery reports so far */
+	rd_kafka_resp_err_t failed; /* first error that is not a refusal */
 	RcTopic    *failed_topic;
 	bool		no_memory;
 	RcResendList resend;
@@ -83,8 +90,8 @@ struct RcProducer
 };
 
 /*
- * How long a wait lasts at most before the deadline is looked at, and what is
- * queued is pushed again: a broker may have come up meanwhile.
+ * The longest wait, in ms, before the deadline is checked and queued messages
+ * are pushed again, since a broker may have become reachable.
  */
 #define RC_PRODUCER_WAIT_MS	100
 

@@ -1,14 +1,15 @@
 /*-------------------------------------------------------------------------
  *
  * producer_publish.c
- *	  A producer whose messages are told of one by one, for the outbox.
+ *	  A producer that returns the result of each message, for the outbox.
  *
- * It must not wait for a report, nor make an error of what became of one
- * message: the messages of other topics have nothing to do with it.
+ * It must not wait for a delivery report, nor raise an error for a failed
+ * message: messages of other topics must not be delayed by it.
  *
- * A message is sent when it is pushed; see rc_producer_push().  As long as no
- * more than one batch of a topic is handed over before all its reports have
- * come, the order within each partition holds, whatever Kafka refuses.
+ * A message is sent when it is pushed; see rc_producer_push().  The order
+ * within each partition is kept, whatever Kafka refuses, as long as the
+ * caller queues no more than one batch of a topic (see rc_publish_batch)
+ * before it has the results of all messages of the previous one.
  *
  *-------------------------------------------------------------------------
  */
@@ -19,7 +20,7 @@
 #include "utils/memutils.h"
 
 /*
- * What a batch may hold besides keys, values and headers.
+ * Room in a batch for what is neither key, value nor header, in bytes.
  */
 #define BATCH_OVERHEAD	1024
 
@@ -28,7 +29,7 @@ static void answer_of(RcKafka *kafka, rd_kafka_resp_err_t err,
 					  RcAnswer *answer);
 
 /*
- * Have the producer, just opened, hand out each report.
+ * Make a producer that was just opened return each delivery report.
  */
 void
 rc_publish_begin(RcKafka *kafka)
@@ -37,8 +38,8 @@ rc_publish_begin(RcKafka *kafka)
 }
 
 /*
- * How many messages make one batch, and how many bytes by RC_PUBLISH_SIZE; one
- * message may be larger.
+ * How many messages, and how many bytes by RC_PUBLISH_SIZE, fit into one
+ * batch.  A single message can be larger.
  */
 void
 rc_publish_batch(RcKafka *kafka, int *messages, int *bytes)
@@ -58,9 +59,9 @@ get_property(RcKafka *kafka, const char *name)
 }
 
 /*
- * Hand over a message; false if it cannot be, and why.  With the outcome
- * RC_KAFKA_LATER and no error there is no room before others have been
- * delivered.
+ * Queue a message.  Returns false, with the reason in *answer, if that is not
+ * possible; outcome RC_KAFKA_LATER without an error means that the queue is
+ * full until other messages have been delivered.
  */
 bool
 rc_publish_send(RcKafka *kafka, const RcRecord *record, uint64 tag,
@@ -74,7 +75,7 @@ rc_publish_send(RcKafka *kafka, const RcRecord *record, uint64 tag,
 	answer->tag = tag;
 	if (err == RD_KAFKA_RESP_ERR__QUEUE_FULL)
 	{
-		/* no room is ever made for what is larger than the whole queue */
+		/* the queue is empty, so the message is larger than all of it */
 		answer->outcome = RC_KAFKA_LATER;
 		if (kafka->producer->outstanding > 0)
 			return false;
@@ -84,9 +85,6 @@ rc_publish_send(RcKafka *kafka, const RcRecord *record, uint64 tag,
 	return err == RD_KAFKA_RESP_ERR_NO_ERROR;
 }
 
-/*
- * Send what has been handed over.
- */
 void
 rc_publish_push(RcKafka *kafka)
 {
@@ -94,10 +92,10 @@ rc_publish_push(RcKafka *kafka)
 }
 
 /*
- * Push what has been handed over, and take the reports that have come: a list
- * of RcAnswer in the current context.  After a fatal error of the producer
- * only what has been delivered is told: the caller sends the rest again, by
- * another one.
+ * Push all queued messages, and return the delivery reports received so far:
+ * a List of RcAnswer, palloc'd in the current context.  After a fatal error
+ * of the producer only delivered messages are returned: the caller sends the
+ * others again with another producer.
  */
 List *
 rc_publish_serve(RcKafka *kafka)
@@ -128,7 +126,7 @@ rc_publish_serve(RcKafka *kafka)
 }
 
 /*
- * Whether the producer is of no use any more.
+ * Has the producer failed, so that another must be opened?
  */
 bool
 rc_publish_failed(RcKafka *kafka)
@@ -141,7 +139,7 @@ rc_publish_failed(RcKafka *kafka)
 }
 
 /*
- * Raise what has made it so.
+ * Raise the error because of which rc_publish_failed() returns true.
  */
 void
 rc_publish_raise(RcKafka *kafka)
@@ -170,8 +168,8 @@ answer_of(RcKafka *kafka, rd_kafka_resp_err_t err, RcAnswer *answer)
 }
 
 /*
- * What an error of a message, or of a topic that is looked up or made, means.
- * That there are too few brokers for a topic's replicas may pass.
+ * Is an error of a message, or of looking up or creating a topic, permanent?
+ * Too few brokers for a topic's replication factor is transient.
  */
 RcKafkaOutcome
 rc_outcome_of(rd_kafka_resp_err_t err)

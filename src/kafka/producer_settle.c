@@ -1,13 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * producer_settle.c
- *	  Waiting until each record sent is delivered or refused.
+ *	  Waits until each record sent is delivered or refused.
  *
- * A broker accepts or refuses whole batches, so a record that it will not
- * have (too large for its topic, without a key in a compacted topic) takes
- * its neighbours down with it.  Which one it is is found by sending the batch
- * again in ever smaller parts.  What came after it in the same partition is
- * sent again, too: it reaches the topic twice, but in order.
+ * A broker accepts or refuses whole batches, so one bad record (too large for
+ * its topic, or without a key in a compacted topic) fails its batch.  It is
+ * found by sending the batch again in ever smaller parts.  Records that were
+ * sent after it to the same partition are sent again, too: they are in the
+ * topic twice, but in order.
  *
  *-------------------------------------------------------------------------
  */
@@ -17,7 +17,8 @@ static bool wait_for_reports(RcKafka *kafka, const RcDeadline *deadline);
 static void send_resend_list(RcKafka *kafka, int count);
 
 /*
- * Wait until every record has its report.  Returns false if time is up.
+ * Wait until every record has its delivery report.  Returns false at the
+ * deadline.
  */
 static bool
 wait_for_reports(RcKafka *kafka, const RcDeadline *deadline)
@@ -42,9 +43,9 @@ wait_for_reports(RcKafka *kafka, const RcDeadline *deadline)
 }
 
 /*
- * Wait for all reports; then, as long as there are batches that were refused,
- * send their records again, each time half as many at once, until the one
- * that is to blame travels alone.
+ * Wait for all delivery reports; then, as long as there are refused batches,
+ * send their records again, each time half as many at once, until the bad
+ * record is in a batch of its own.
  */
 void
 rc_producer_settle(RcKafka *kafka, const RcDeadline *deadline)
@@ -78,8 +79,8 @@ rc_producer_settle(RcKafka *kafka, const RcDeadline *deadline)
 }
 
 /*
- * Send the first "count" records of the rest.  They fit into the local queue,
- * from which they came.
+ * Send the first "count" records of producer->rest again.  They fit into the
+ * local queue: it held all of them before.
  */
 static void
 send_resend_list(RcKafka *kafka, int count)
