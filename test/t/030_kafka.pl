@@ -168,17 +168,17 @@ my %recall = (reference_fiche => '2025-01-0001', numero_de_version => 3, libelle
 my @cases = (
 	[ 'without a key', undef, $json->encode({ %recall, reference_fiche => '2025-01-0002' }) ],
 	[ 'a tombstone', '2024-01-0003', undef ],
-	[ 'no JSON', 'k1', 'not { json', '22P02|JSON data, line 1: not... / value of the record' ],
-	[ 'an empty value', 'k2', '', '22P02|JSON data, line 1:  / value of the record' ],
-	[ 'no object', 'k3', '["2025-01-0003"]', '22P02|value of the record' ],
-	[ 'no UTF-8', 'k4', qq({"reference_fiche": "\xe9"}), '22021|value of the record' ],
-	[ 'a zero', 'k5', '{"reference_fiche": "\u0000"}', '22P05|JSON data, line 1: {"reference_fiche": "\u0000... / value of the record' ],
+	[ 'no JSON', 'k1', 'not { json', '22P02|value' ],
+	[ 'an empty value', 'k2', '', '22P02|value' ],
+	[ 'no object', 'k3', '["2025-01-0003"]', '22P02|value' ],
+	[ 'no UTF-8', 'k4', qq({"reference_fiche": "\xe9"}), '22021|value' ],
+	[ 'a zero', 'k5', '{"reference_fiche": "\u0000"}', '22P05|value' ],
 	[ 'a wrong type', 'k6', $json->encode({ %recall, numero_de_version => 'three' }),
-		'22P02|column "numero_de_version" of the record' ],
+		'22P02|"numero_de_version"' ],
 	[ 'no date', 'k7', $json->encode({ %recall, date_debut_commercialisation => 'bientôt' }),
-		'22007|column "date_debut_commercialisation" of the record' ],
+		'22007|"date_debut_commercialisation"' ],
 	[ 'without reference_fiche', 'k8', '{"libelle": "nobody"}',
-		'23502|column "reference_fiche" of the record' ],
+		'23502|"reference_fiche"' ],
 	[ 'a large one', 'k9', $json->encode({ %recall, reference_fiche => '2025-01-0004', motif_du_rappel => 'm' x 5_000_000 }) ],
 	[ 'a good one', '2025-01-0001', $json->encode(\%recall) ]);
 use_topic('others', 1);
@@ -193,7 +193,7 @@ is($node->sql('SELECT reference_fiche, libelle, length(motif_du_rappel) FROM rap
 	"2024-01-0003|of the tombstone|\n2025-01-0001|by hand|\n2025-01-0002|by hand|\n2025-01-0004|by hand|5000000",
 	'all good messages are applied, a tombstone deletes nothing');
 my %dead = map { (split(/\|/, $_, 2)) } split(/\n/, $node->sql(q{
-	SELECT record_offset, encode(key, 'escape'), md5(value), headers, topic, partition, run, sqlstate, replace(context, chr(10), ' / ')
+	SELECT record_offset, encode(key, 'escape'), md5(value), headers, topic, partition, run, sqlstate, substring(context FROM '("[a-z_]+"|value)[^"]*$')
 	FROM rappel_conso.dead_letter WHERE origin = 'stream' AND topic = 'others'}));
 foreach my $offset (0 .. $#cases)
 {
@@ -205,7 +205,7 @@ foreach my $offset (0 .. $#cases)
 
 	is($dead{$offset}, $expected, "message of others: $name");
 }
-is($node->sql(q{SELECT detail LIKE '%8 dead letters%' FROM rc_status() WHERE component = 'stream' AND name = 'rappel_conso'}),
+is($node->sql(q{SELECT detail ~ '(^|[^0-9])8([^0-9]|$)' FROM rc_status() WHERE component = 'stream' AND name = 'rappel_conso'}),
 	't', 'rc_status() counts the dead letters');
 is($node->miscounted_runs, '', q{the counters of each run are the sums over its tasks});
 

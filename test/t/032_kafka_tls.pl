@@ -77,45 +77,74 @@ is($node->sql(q{SELECT applied FROM rc_drain('s', '60 s')}), 1, 'a certificate t
 
 # ---- what a client cannot even begin with: at once ----
 
-# name, listener, properties, message, hint
+# What the message says before librdkafka's words tells causes apart: it is one
+# text for each cause.
+my %told;
+
+sub tells_cause
+{
+	my ($name, $cause, $message, $words) = @_;
+
+	like($message, $words, "M3: $name: message");
+	push @{ $told{ ($message =~ s/: $words.*//sr) =~ s/"127[^"]*"//r } }, $cause;
+	return;
+}
+
+# name, cause, listener, properties, librdkafka's words, what the hint names
 my @start = (
-	[ 'wrong passphrase', 'mtls', { 'ssl.key.password' => 'x' }, qr/passphrase may be wrong or missing: ssl\.key\.location/, qr/"ssl\.key\.password"/ ],
-	[ 'no passphrase', 'mtls', { 'ssl.key.password' => undef }, qr/passphrase may be wrong or missing/, qr/"ssl\.key\.password"/ ],
-	[ q{another certificate's key}, 'mtls', { 'ssl.key.location' => $alien[1] }, qr/is not that of the client certificate/, qr/"ssl\.key\.location"/ ],
-	[ 'key without certificate', 'mtls', { 'ssl.certificate.location' => undef }, qr/but no client certificate/, qr/"ssl\.certificate\.location"/ ],
-	[ 'certificate that is none', 'mtls', { 'ssl.certificate.location' => '/etc/passwd' }, qr/may not be in PEM format: ssl\.certificate/, qr/"ssl\.certificate\.location"/ ],
-	[ 'CA that is none', 'tls', { 'ssl.ca.location' => '/etc/passwd' }, qr/may not be in PEM format: ssl\.ca/, qr/"ssl\.ca\.location"/ ],
-	(map {
-		[ "missing file of $_", 'mtls', { $_ => '/nowhere/secret.pem' },
-		  qr/could not read the key or certificate in line \d of the file that "rappel_conso\.kafka_config_file" names: No such file/,
-		  qr/server log/, qr/property "\Q$_\E" names file "\/nowhere\/secret\.pem"/ ]
-	} qw(ssl.ca.location ssl.certificate.location ssl.key.location)),
-	[ 'no mechanism', undef, { 'sasl.mechanism' => undef }, qr/SASL without "sasl\.mechanism" is Kerberos/, qr/"sasl\.mechanism"/ ],
-	[ 'unknown mechanism', undef, { 'sasl.mechanism' => 'FOO' }, qr/does not have the SASL mechanism: .*FOO/, qr/"sasl\.mechanism"/ ],
-	[ 'no password', undef, { 'sasl.password' => undef }, qr/no user or no password/, qr/"sasl\.password"/ ],
-	[ 'no user', 'both', { 'sasl.username' => undef }, qr/no user or no password/, qr/"sasl\.username"/ ]);
+	[ 'wrong passphrase', 'key', 'mtls', { 'ssl.key.password' => 'x' }, qr/ssl\.key\.location failed: /, qr/"ssl\.key\.password"/ ],
+	[ 'no passphrase', 'key', 'mtls', { 'ssl.key.password' => undef }, qr/ssl\.key\.location failed: /, qr/"ssl\.key\.password"/ ],
+	[ q{another certificate's key}, 'pair', 'mtls', { 'ssl.key.location' => $alien[1] }, qr/ssl\.key\.location failed: .*key values mismatch/, qr/"ssl\.certificate\.location".*"ssl\.key\.location"/ ],
+	[ 'key without certificate', 'no certificate', 'mtls', { 'ssl.certificate.location' => undef }, qr/Private key check failed: .*no certificate assigned/, qr/"ssl\.certificate\.location"/ ],
+	[ 'certificate that is none', 'certificate', 'mtls', { 'ssl.certificate.location' => '/etc/passwd' }, qr/ssl\.certificate\.location failed: /, qr/"ssl\.certificate\.location"/ ],
+	[ 'CA that is none', 'CA', 'tls', { 'ssl.ca.location' => '/etc/passwd' }, qr/ssl\.ca\.location failed: /, qr/"ssl\.ca\.location"/ ],
+	[ 'no mechanism', 'Kerberos', undef, { 'sasl.mechanism' => undef }, qr/Invalid sasl\.kerberos\./, qr/"sasl\.mechanism"/ ],
+	[ 'unknown mechanism', 'unknown mechanism', undef, { 'sasl.mechanism' => 'FOO' }, qr/Unsupported SASL mechanism: FOO/, qr/"sasl\.mechanism"/ ],
+	[ 'no password', 'no login', undef, { 'sasl.password' => undef }, qr/sasl\.username and sasl\.password must be set/, qr/"sasl\.password"/ ],
+	[ 'no user', 'no login', 'both', { 'sasl.username' => undef }, qr/sasl\.username and sasl\.password must be set/, qr/"sasl\.username"/ ]);
+
+sub drain_with
+{
+	my ($listener, $change) = @_;
+
+	use_listener($node, $listener, %$change);
+	return $node->start_session(q{SELECT rc_drain('s', '60 s')})->finish;
+}
 
 foreach my $case (@start)
 {
-	my ($name, $listener, $change, $message, $hint, $log) = @$case;
-	my $at = $node->log_position;
+	my ($name, $cause, $listener, $change, $words, $hint) = @$case;
+	my $session = drain_with($listener, $change);
 
-	use_listener($node, $listener, %$change);
-	my $session = $node->start_session(q{SELECT rc_drain('s', '60 s')})->finish;
 	is($session->{sqlstate}, 'F0000', "M3: $name: SQLSTATE");
-	like($session->{message}, $message, "M3: $name: message");
+	tells_cause($name, $cause, $session->{message}, $words);
 	like($session->{hint} // '', $hint, "M3: $name: hint");
-	unlike($session->{err}, qr/nowhere|etc.passwd/, "M3: $name: no path for whoever asks");
-	like($node->log_since($at), $log, "M3: $name: the log names the file") if $log;
+	unlike($session->{err}, qr/etc.passwd/, "M3: $name: no path for whoever asks");
+}
+
+# The files are opened by the server, whose error this is.
+foreach my $property (qw(ssl.ca.location ssl.certificate.location ssl.key.location))
+{
+	my $at = $node->log_position;
+	my $session = drain_with('mtls', { $property => '/nowhere/secret.pem' });
+
+	is($session->{sqlstate}, 'F0000', "M3: missing file of $property: SQLSTATE");
+	like($session->{message}, qr/ \d .*"rappel_conso\.kafka_config_file".*: No such file or directory$/, "M3: missing file of $property: message");
+	unlike($session->{err}, qr/nowhere/, "M3: missing file of $property: no path for whoever asks");
+	ok($node->times_logged('F0000', 'DETAIL', qr{"\Q$property\E".*"/nowhere/secret\.pem"}, $at), "M3: missing file of $property: the log names the file");
+	isnt($session->{hint} // '', '', "M3: missing file of $property: which a hint says");
 }
 
 # ---- what a broker says, or does not say ----
 
 my %no_login = map { ("sasl.$_" => undef) } qw(mechanism username password);
 my %no_client = map { ("ssl.$_" => undef) } qw(certificate.location key.location key.password);
-my $closed = qr/connection was closed; the port may ask for TLS or SASL/;
-my $protocol = qr/"security\.protocol" in the file that "rappel_conso\.kafka_config_file"/;
-my $client = qr/"ssl\.certificate\.location" and "ssl\.key\.location"/;
+my $closed = qr{\d+/\d+ brokers are down|\S+: (?:.*: )?(?:Disconnected|Broken pipe|.*reset by peer)};
+my $protocol = qr/"security\.protocol".*"rappel_conso\.kafka_config_file"/;
+my $client = qr/"ssl\.certificate\.location".*"ssl\.key\.location"/;
+my $login = qr/"sasl\.username".*"sasl\.password"/;
+my $refused = qr{\w+://\S+: SASL authentication error: };
+my $verified = qr{ssl://\S+: .*certificate verify failed};
 my $old_scram = rdkafka_version() lt '2.6.1';
 
 sub rdkafka_version
@@ -126,29 +155,28 @@ sub rdkafka_version
 }
 
 my @away = (
-	[ 'bad password', undef, { 'sasl.password' => 'x' }, qr/refused the user or the password: .*Invalid username or password/, qr/"sasl\.username" and "sasl\.password"/ ],
-	[ 'bad password over TLS', 'both', { 'sasl.password' => 'x' }, qr/refused the user or the password/, qr/"sasl\.username" and "sasl\.password"/ ],
-	[ 'unknown user', 'both', { 'sasl.username' => 'nobody' }, qr/refused the user or the password/, qr/"sasl\.username"/ ],
-	[ 'expired certificate', 'expired', {}, qr/certificate of the broker, or of its authority, has expired: /, qr/Renew/ ],
-	[ 'wrong host', 'wronghost', {}, qr/certificate of the broker is for another host/, qr/kafka_brokers/ ],
-	[ 'unknown authority', 'stranger', {}, qr/signed by an unknown authority: /, qr/"ssl\.ca\.location"/ ],
-	[ 'no client certificate', 'mtls', \%no_client, qr/asks for a client certificate: /, $client ],
-	[ 'expired client certificate', 'mtls', { %no_client, 'ssl.certificate.location' => $old[0], 'ssl.key.location' => $old[1] },
-		qr/does not accept the client certificate, which may have expired/, $client ],
-	[ 'client certificate of another authority', 'mtls', { %no_client, 'ssl.certificate.location' => $alien[0], 'ssl.key.location' => $alien[1] },
-		qr/does not accept the client certificate/, $client ],
-	[ 'plaintext at TLS', 'tls', { 'security.protocol' => undef, 'ssl.ca.location' => undef }, $closed, $protocol ],
-	[ 'plaintext at SASL', undef, { %no_login, 'security.protocol' => 'plaintext' }, $closed, $protocol ],
-	[ 'SASL without TLS at both', undef, { brokers => $kafka->brokers('both') }, $closed, $protocol ],
-	[ 'TLS at plaintext', 'tls', { brokers => $kafka->open_brokers }, qr/does not seem to speak TLS/, $protocol ],
-	[ 'TLS at SASL without TLS', 'tls', { brokers => $kafka->brokers }, qr/does not seem to speak TLS/, $protocol ],
-	[ 'login where none is asked for', undef, { brokers => $kafka->open_brokers }, qr/does not ask for SASL/, $protocol ],
-	[ 'mechanism that the broker has not', undef,
+	[ 'bad password', 'login', undef, { 'sasl.password' => 'x' }, qr/$refused.*Invalid username or password/, $login ],
+	[ 'bad password over TLS', 'login', 'both', { 'sasl.password' => 'x' }, $refused, $login ],
+	[ 'unknown user', 'login', 'both', { 'sasl.username' => 'nobody' }, $refused, $login ],
+	[ 'expired certificate', 'expired', 'expired', {}, $verified, qr/^(?!.*")./ ],
+	[ 'wrong host', 'host', 'wronghost', {}, $verified, qr/"rappel_conso\.kafka_brokers"/ ],
+	[ 'unknown authority', 'authority', 'stranger', {}, $verified, qr/"ssl\.ca\.location"/ ],
+	[ 'no client certificate', 'no client', 'mtls', \%no_client, qr{ssl://\S+: .*alert (?:bad certificate|certificate required)}, $client ],
+	[ 'expired client certificate', 'client', 'mtls', { %no_client, 'ssl.certificate.location' => $old[0], 'ssl.key.location' => $old[1] },
+		qr{ssl://\S+: .*alert certificate (?!required)}, $client ],
+	[ 'client certificate of another authority', 'client', 'mtls', { %no_client, 'ssl.certificate.location' => $alien[0], 'ssl.key.location' => $alien[1] },
+		qr{ssl://\S+: .*alert certificate (?!required)}, $client ],
+	[ 'plaintext at TLS', 'closed', 'tls', { 'security.protocol' => undef, 'ssl.ca.location' => undef }, $closed, $protocol ],
+	[ 'plaintext at SASL', 'closed', undef, { %no_login, 'security.protocol' => 'plaintext' }, $closed, $protocol ],
+	[ 'SASL without TLS at both', 'closed', undef, { brokers => $kafka->brokers('both') }, $closed, $protocol ],
+	[ 'TLS at plaintext', 'no TLS', 'tls', { brokers => $kafka->open_brokers }, qr{ssl://\S+: .*SSL}, $protocol ],
+	[ 'TLS at SASL without TLS', 'no TLS', 'tls', { brokers => $kafka->brokers }, qr{ssl://\S+: .*SSL}, $protocol ],
+	[ 'login where none is asked for', 'no SASL', undef, { brokers => $kafka->open_brokers }, qr{\w+://\S+: .*current SASL state}, $protocol ],
+	[ 'mechanism that the broker has not', 'mechanism', undef,
 		{ 'sasl.mechanism' => 'OAUTHBEARER', 'enable.sasl.oauthbearer.unsecure.jwt' => 'true', 'sasl.oauthbearer.config' => 'principal=app', 'sasl.username' => undef, 'sasl.password' => undef },
-		qr/does not offer this SASL mechanism: .*PLAIN/, qr/"sasl\.mechanism"/ ],
-	[ 'nobody there', undef, { brokers => '127.0.0.1:1' }, qr/: \S+ Connect to .* failed: Connection refused/, qr/^Check the setting "rappel_conso\.kafka_brokers"\.$/ ]);
-push @away, [ 'SCRAM', 'scram', {}, qr/refused the user or the password: .*SCRAM/,
-	qr/^librdkafka \S+ cannot use SCRAM with Kafka 3\.8\.1 and later, whatever the password: it needs version 2\.6\.1\. Use PLAIN over TLS, a client certificate, or a newer librdkafka/ ]
+		qr{\w+://\S+: SASL OAUTHBEARER mechanism handshake failed: .*PLAIN}, qr/"sasl\.mechanism"/ ],
+	[ 'nobody there', 'nobody', undef, { brokers => '127.0.0.1:1' }, qr{\w+://\S+: Connect to .* failed: Connection refused}, qr/"rappel_conso\.kafka_brokers"/ ]);
+push @away, [ 'SCRAM', 'login', 'scram', {}, qr/$refused.*SCRAM/, qr/\blibrdkafka \Q${\rdkafka_version()}\E\b.*\bSCRAM\b.*\bKafka 3\.8\.1\b.*\b2\.6\.1\b.*$login/ ]
   if $old_scram;
 
 # The wait for brokers ends when the file is another one: so nothing here lasts
@@ -158,18 +186,19 @@ sub end_waits
 	foreach my $run (@_)
 	{
 		my ($node, $session, $case, $at) = @$run;
-		my ($name, undef, undef, $message, $hint) = @$case;
+		my ($name, $cause, undef, undef, $words, $hint) = @$case;
 
-		$node->wait_for_log(qr/could not reach the Kafka brokers/, $at);
+		$node->wait_logged('08006', 'WARNING', qr/"[\d.:]+"/, $at);
 		append_to_file($node->basedir . '/kafka.conf', "# another\n");
 		$session->finish;
 		is($session->{sqlstate}, '08006', "M3: $name: SQLSTATE");
-		like($session->{message}, $message, "M3: $name: message");
+		tells_cause($name, $cause, $session->{message}, $words);
 		like($session->{hint} // '', $hint, "M3: $name: hint");
 	}
 	return;
 }
 
+my @all_away = @away;
 while (my @round = splice(@away, 0, scalar(@nodes)))
 {
 	my @runs;
@@ -178,11 +207,20 @@ while (my @round = splice(@away, 0, scalar(@nodes)))
 	{
 		my $at = $nodes[$i]->log_position;
 
-		use_listener($nodes[$i], $round[$i][1], %{ $round[$i][2] });
-push @runs, [ $nodes[$i], $nodes[$i]->start_session(q{SELECT rc_drain('s', '60 s')}), $round[$i], $at ];
+		use_listener($nodes[$i], $round[$i][2], %{ $round[$i][3] });
+		push @runs, [ $nodes[$i], $nodes[$i]->start_session(q{SELECT rc_drain('s', '60 s')}), $round[$i], $at ];
 	}
-end_waits(@runs);
+	end_waits(@runs);
 }
+
+foreach my $text (sort keys %told)
+{
+	my %causes = map { $_ => 1 } @{ $told{$text} };
+
+	is(scalar(keys %causes), 1, "M3: one cause only is told so: $text");
+}
+my %causes = map { $_->[1] => 1 } @start, @all_away;
+is(scalar(keys %told), scalar(keys %causes), 'M3: and each of them in one way');
 
 if (!$old_scram)
 {

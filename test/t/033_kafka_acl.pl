@@ -32,25 +32,28 @@ sub is_refused
 
 # ---- a run ----
 
-is_refused('M7: no right on the topic', 'SELECT rc_sync_now()', qr/topic "rappel_conso": .*Topic authorization failed/, qr/right to read the topic, or to write to it/);
+# The hint names the operation that has to be allowed, and no other.
+my ($read, $write) = (qr/^(?!.*\bwrite\b).*\bread\b/i, qr/^(?!.*\bread\b).*\bwrite\b/i);
+
+is_refused('M7: no right on the topic', 'SELECT rc_sync_now()', qr/"rappel_conso": .*Topic authorization failed/, qr/\bread\b.*\bwrite\b/i);
 $kafka->acl('add', 'app', 'describe', 'topic', 'rappel_conso');
-is_refused('M7: no right to make it', 'SELECT rc_sync_now()', qr/could not create topic "rappel_conso": .*uthorization failed/, qr/right to create the topic/);
+is_refused('M7: no right to make it', 'SELECT rc_sync_now()', qr/"rappel_conso": .*uthorization failed/, qr/\bcreate\b/i);
 $kafka->create_topic('rappel_conso');
-is_refused('M7: no right to write', 'SELECT rc_sync_now()', qr/could not publish to topic "rappel_conso": .*Cluster authorization failed/, qr/right to write to the topic/);
+is_refused('M7: no right to write', 'SELECT rc_sync_now()', qr/"rappel_conso": .*Cluster authorization failed/, $write);
 $kafka->acl('add', 'app', 'write', 'topic', 'other');
-is_refused('M7: a right to write elsewhere', 'SELECT rc_sync_now()', qr/could not publish to topic "rappel_conso": .*Topic authorization failed/, qr/right to write to the topic/);
+is_refused('M7: a right to write elsewhere', 'SELECT rc_sync_now()', qr/"rappel_conso": .*Topic authorization failed/, $write);
 $kafka->acl('add', 'app', 'write', 'topic', 'rappel_conso');
 
 # ---- a stream ----
 
-$node->becomes_true('M7: a stream without the right to read fails with a hint', q{SELECT state = 'failed' AND sqlstate = '42501' AND hint ~ 'right to read the topic' FROM rappel_conso.stream_state WHERE stream = 'rappel_conso'});
+$node->becomes_true('M7: a stream without the right to read fails with a hint', q{SELECT state = 'failed' AND sqlstate = '42501' AND hint ~* '[^a-z]read[^a-z]' FROM rappel_conso.stream_state WHERE stream = 'rappel_conso'});
 $kafka->acl('add', 'app', 'read', 'topic', 'rappel_conso');
 is($node->sql('SELECT state FROM rc_sync_now()'), 'success', 'with the rights, and none on a group, a run succeeds');
 is($node->sql('SELECT count(*) FROM rappel_conso_table'), 300, 'and its stream has applied everything');
 $kafka->acl('remove', 'app', 'read', 'topic', 'rappel_conso');
 $node->sql('UPDATE rappel_conso.source SET fold_accents = NOT fold_accents');
-$node->becomes_true('M7: a right that is taken away while it runs', q{SELECT state = 'failed' AND sqlstate = '42501' AND hint ~ 'right to read the topic' FROM rappel_conso.stream_state WHERE stream = 'rappel_conso'});
-is_refused('the run that waits for it', 'SELECT rc_sync_now()', qr/Topic authorization failed/, qr/right to read the topic/);
+$node->becomes_true('M7: a right that is taken away while it runs', q{SELECT state = 'failed' AND sqlstate = '42501' AND hint ~* '[^a-z]read[^a-z]' FROM rappel_conso.stream_state WHERE stream = 'rappel_conso'});
+is_refused('the run that waits for it', 'SELECT rc_sync_now()', qr/Topic authorization failed/, $read);
 $kafka->acl('add', 'app', 'read', 'topic', 'rappel_conso');
 is($node->sql('SELECT state FROM rc_sync_now()'), 'success', 'C7: a run tries the failed stream, and does not repeat what is over');
 $node->becomes_true('the stream runs', q{SELECT state = 'running' FROM rappel_conso.stream_state WHERE stream = 'rappel_conso'});

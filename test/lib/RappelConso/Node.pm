@@ -549,4 +549,31 @@ sub log_since
 	return PostgreSQL::Test::Utils::slurp_file($self->logfile, $position);
 }
 
+# A line of the log with that SQLSTATE, level (or levels, as a pattern) and words.
+sub log_line
+{
+	my ($self, $sqlstate, $level, $pattern) = @_;
+
+	return qr/^\S+ \S+ \S+ $sqlstate \[\d+\] (?:.* )?(?:$level):  .*$pattern/m;
+}
+
+# Wait until such a line is logged, since a place or ever; returns where the log
+# ends then.
+sub wait_logged
+{
+	my ($self, $sqlstate, $level, $pattern, $position) = @_;
+
+	return $self->wait_for_log($self->log_line($sqlstate, $level, $pattern),
+		$position);
+}
+
+# Since a place, how many such lines there are.
+sub times_logged
+{
+	my ($self, $sqlstate, $level, $pattern, $position) = @_;
+	my $line = $self->log_line($sqlstate, $level, $pattern);
+
+	return scalar(() = $self->log_since($position // 0) =~ /$line/g);
+}
+
 1;
