@@ -107,13 +107,13 @@ my @failures = (
 		fault => [ 'status', on => 'meta', status => 503, body => 'empty' ],
 		attempts => 2,
 		error => qr/^08006: .*\b503\b.*"$data"/,
-		detail => qr/"$path".*: \(empty\)$/
+		detail => qr/"$path".*: \S+$/
 	},
 	{
 		name => '403 of a firewall',
 		fault => [ 'status', on => 'count', status => 403, body => 'html' ],
 		attempts => 2,
-		error => qr/^08004: .*firewall.*"$data"/,
+		error => qr/^08004: .*"$data"/,
 		detail =>
 		  qr{"$path/records".*\b403\b.*: Access denied This request was blocked$},
 		hint => qr/"rappel_conso\.user_agent"/
@@ -179,7 +179,7 @@ my @failures = (
 		attempts => 2,
 		rows => 9,
 		error => qr{^08006: .*".*$path/exports/jsonl": \S},
-		detail => qr/^\d+ bytes.*\b5\b/
+		detail => qr/\b\d+ .*\b5\b/
 	},
 	{
 		name => 'interrupted inside a 200',
@@ -223,7 +223,7 @@ my @failures = (
 		name => 'redirect in a circle',
 		fault => [ 'redirect', on => 'meta', location => $path ],
 		attempts => 1,
-		error => qr{^38000: .*redirect}
+		error => qr{^38000: ".*$path" .*\b5\b}
 	},
 	{
 		name => 'fewer records than the count',
@@ -362,7 +362,7 @@ is($node->table_digest, $digest, '429: every record is there once');
 sub quota
 {
 	return $node->sql(q{
-		SELECT quota_limit, quota_remaining, substring(detail FROM 'quota low: .* calls left')
+		SELECT quota_limit, quota_remaining, detail ~ format('[^0-9]%s [^0-9]*%s [^0-9]', quota_remaining, quota_limit)
 		  FROM rappel_conso.source_state, rc_status() WHERE component = 'source'});
 }
 
@@ -370,17 +370,17 @@ start_over();
 set_source(retries => 0);
 $api->control(rate => { limit => 1000, remaining => 61 });
 run_source();
-is(quota(), '1000|57|quota low: 57 of 1000 calls left', 'a quota that runs low');
+is(quota(), '1000|57|t', 'a quota that runs low');
 $api->control(rate => { limit => 1000, remaining => 0 });
 same_error(run_source(), 'a quota that is used up');
-is(quota(), '1000|0|quota low: 0 of 1000 calls left', 'has nothing left');
+is(quota(), '1000|0|t', 'has nothing left');
 $api->control(rate => { limit => 1000, remaining => 90 });
 $api->fault('status', on => 'meta', status => 500);
-like(run_source(), qr/HTTP status 500/, 'any error');
-is(quota(), '1000|89|quota low: 89 of 1000 calls left', 'tells of the quota');
+like(run_source(), qr/ERROR:  08006: .*\b500\b/, 'any error');
+is(quota(), '1000|89|t', 'tells of the quota');
 $api->fault('drop', on => 'meta');
 like(run_source(), qr/ERROR/, 'no answer');
-is(quota(), '1000|89|quota low: 89 of 1000 calls left', 'tells nothing');
+is(quota(), '1000|89|t', 'tells nothing');
 set_source(retries => 1);
 $api->control(rate => { limit => 50000 });
 
@@ -403,14 +403,14 @@ check_failure($_)
 		name => 'hangs before the first answer',
 		fault => [ 'hang', on => 'meta' ],
 		attempts => 1,
-		error => qr{^08006: .*".*$path": .*\bnothing\b.*\b2\b}
+		error => qr{^08006: .*".*$path": .*\b2\b}
 	},
 	{
 		name => 'hangs before the export',
 		fault => [ 'hang', on => 'export' ],
 		attempts => 1,
 		error =>
-		  qr{^08006: .*".*$path/exports/jsonl": .*\bnothing\b.*\b2\b}
+		  qr{^08006: .*".*$path/exports/jsonl": .*\b2\b}
 	},
 	{
 		name => 'hangs inside the export',
@@ -418,8 +418,8 @@ check_failure($_)
 		attempts => 1,
 		rows => 5,
 		error =>
-		  qr{^08006: .*".*$path/exports/jsonl": .*\bnothing\b.*\b2\b},
-		detail => qr/^\d+ bytes.*\b5\b/
+		  qr{^08006: .*".*$path/exports/jsonl": .*\b2\b},
+		detail => qr/\b\d+ .*\b5\b/
 	},
 	{
 		name => 'one byte a second',
@@ -427,8 +427,8 @@ check_failure($_)
 		attempts => 1,
 		rows => 5,
 		error =>
-		  qr{^08006: .*".*$path/exports/jsonl": .*(nothing|\d+ bytes).*\b2\b},
-		detail => qr/^\d+ bytes.*\b5\b/
+		  qr{^08006: .*".*$path/exports/jsonl": .*\b2\b},
+		detail => qr/\b\d+ .*\b5\b/
 	});
 set_source(retries => 1);
 start_over();

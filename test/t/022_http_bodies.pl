@@ -99,9 +99,9 @@ foreach my $fault (
 
 # What goes on being cut fails, and says so.
 foreach my $case (
-	[ [ 'close', lines => 5 ], qr/^08006: .*"$data".*\n5 whole/, 9 ],
-	[ [ 'short', lines => 1 ], qr/^08006: .*"$data".*\n1 whole/, 1 ],
-	[ [ 'gzip_cut', lines => 3 ], qr/^08006: .*compressed.*\n\d+ bytes.*\b3\b/, 5 ])
+	[ [ 'close', lines => 5 ], qr/^08006: .*"$data".*\n.*\b5\b/, 9 ],
+	[ [ 'short', lines => 1 ], qr/^08006: .*"$data".*\n.*\b1\b/, 1 ],
+	[ [ 'gzip_cut', lines => 3 ], qr{^08006: .*"\S+/$data/exports/jsonl": .*\n.*\b\d+ .*\b3\b}, 5 ])
 {
 	my ($fault, $error, $rows) = @$case;
 	my $name = 'V7: ' . name_of($fault) . ', always';
@@ -202,7 +202,7 @@ $node->sql(q{UPDATE rappel_conso.source SET retries = 1, cursor_field = 'date_pu
 start_over_from('rubbish', 'trash', '[]');
 run_once();
 is(counters(), 'failed|2|0|0', 'V6: three lines, and none is an object: the run fails');
-like($node->newest_error, qr/^08P01: .*"$data".*\n3 /, 'V6: it says so');
+like($node->newest_error, qr/^08P01: .*"$data".*\n.*\b3 /, 'V6: it says so');
 is(count_dead(), 0, 'V6: there is no dead letter');
 foreach my $fault (['array'], [ 'garbage_line', text => join("\n", map { "line $_" } (1 .. 300)) ])
 {
@@ -214,7 +214,7 @@ foreach my $fault (['array'], [ 'garbage_line', text => join("\n", map { "line $
 		$node->newest_error,
 		$fault->[0] eq 'array'
 		? qr/^08P01: .*"$data".*JSON array/
-		: qr/^08P01: 100 .*"$data".* byte 1\n.*\b100\b.*\n.*"rappel_conso"/,
+		: qr/^08P01: 100 .*"$data".*\b1\n.*\b100\b.*\n.*"rappel_conso"/,
 		"V6: $fault->[0]: it says so");
 	is(count_dead(), 0, "V6: $fault->[0]: there is no dead letter");
 }
@@ -236,7 +236,7 @@ foreach my $batch_size (1, 2, 10000)
 start_over_from(@recalls[ 0, 1 ], (map { +{ libelle => "thing $_" } } (1 .. 4)));
 run_once();
 like(counters(), qr/^failed\|1\|2\|0$/, 'V6: objects without a key count, too; another try would not help');
-like($node->newest_error, qr/^22P02: 4 .*"numero_fiche" is (missing|null)/, 'V6: with their error');
+like($node->newest_error, qr/^22P02: 4 .*"numero_fiche"/, 'V6: with their error');
 $node->sql('UPDATE rappel_conso.stream SET stop_after = 100, batch_size = 10000');
 
 # A row of bad lines at which an answer breaks off is not decided yet.

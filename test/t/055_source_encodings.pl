@@ -67,7 +67,7 @@ foreach my $database (sort keys %databases)
 	is(outcome_in($database, q{SET client_min_messages = error; SELECT state, fetched, dead FROM rc_sync_now('s')}), 'success|4|1', "V16: $encoding: the filter selects, and the key is found");
 	is(outcome_in($database, 'SELECT key FROM got ORDER BY 1'), join("\n", map { "$word $_" } 1 .. 3), "V16: $encoding: the keys are");
 	is(outcome_in($database, 'SELECT DISTINCT word FROM got'), $word, "V16: $encoding: so is a value");
-	is(outcome_in($database, q{SELECT message FROM rappel_conso.dead_letter WHERE origin = 'source'}), qq{key field "$key_field" is missing},
+	is(outcome_in($database, q{SELECT substring(message FROM '"(.*)"') FROM rappel_conso.dead_letter WHERE origin = 'source'}), $key_field,
 		"V16: $encoding: a message names the field as it is");
 	is(outcome_in($database, q{SELECT state, fetched, inserted FROM rc_sync_now('s', true)}), 'success|4|3', "V16: $encoding: read again");
 
@@ -108,16 +108,16 @@ foreach my $database (sort keys %databases)
 foreach my $column ('filter', 'key_field', 'cursor_field')
 {
 	my ($code, $out, $err) = $node->psql('sql_ascii', "\\set VERBOSITY verbose\nINSERT INTO rappel_conso.source (name, dataset, $column) VALUES ('bad', 'd', 'caf\xe9')");
-	like(join('; ', $err =~ /(?:ERROR|DETAIL|HINT):  (.*)$/mg), qr/^22021: $column .*"bad".*UTF-8; .*SQL_ASCII/,
+	like(join('; ', $err =~ /(?:ERROR|DETAIL|HINT):  (.*)$/mg), qr/^22021: (?=.*\b$column\b).*"bad".*UTF-8; .*SQL_ASCII/,
 		"V16: SQL_ASCII: $column that is no UTF-8 is refused");
 }
 like(outcome_in('win1252', q{INSERT INTO rappel_conso.source (name, dataset, filter) VALUES ('bad', 'd', convert_from('\x81', 'WIN1252'))}),
-	qr/^22021: filter .*"bad".*UTF-8; .*WIN1252/,
+	qr/^22021: (?=.*\bfilter\b).*"bad".*UTF-8; .*WIN1252/,
 	'V16: WIN1252: what is no character is refused');
 # one that was restored without a check says the same when it runs
 $node->safe_psql('sql_ascii', "ALTER TABLE rappel_conso.source DISABLE TRIGGER source_address; UPDATE rappel_conso.source SET filter = 'a = ''caf\xe9''' WHERE name = 's'");
 my ($code, $out, $err) = $node->psql('sql_ascii', q{SELECT rc_sync_now('s')});
-like($err, qr/ERROR:  filter .*"s".*UTF-8/, 'V16: SQL_ASCII: nor is one asked for');
+like($err, qr/ERROR:  (?=.*\bfilter\b).*"s".*UTF-8/, 'V16: SQL_ASCII: nor is one asked for');
 
 # Messages to Kafka: UTF-8, whatever the database's encoding is
 foreach my $database (sort keys %databases)
