@@ -130,7 +130,7 @@ is($node->sql('SELECT count(*) FROM stop_not') . '/' . scalar(split(/\n/, $node-
 
 my %stopped = (
 	stop_after => {
-		says => qr/^5 .*: invalid input syntax for type json\|.*\b4\b.*"every".*\b0\.\|.*"stop_after".*stop_after/,
+		says => qr/\b5\b.*: invalid input syntax for type json\|.*\b4\b.*"every".*\b0\.\|.*"stop_after".*stop_after/,
 		mend => 'stop_after = 6 + 5',
 		result => '0/10'
 	},
@@ -320,7 +320,7 @@ $node->sql(<<~'EOC' . stream_sql('disk_full', topics => "'{ten}'", statement => 
 	EOC
 $node->wait_state('disk_full', 'waiting');
 ok($node->poll_query_until('postgres',
-		q{SELECT state = 'waiting' FROM rc_status() WHERE name = 'disk_full' AND detail LIKE '1 of 1 workers; %disk quota exceeded'}),
+		q{SELECT state = 'waiting' FROM rc_status() WHERE name = 'disk_full' AND detail LIKE '%; disk quota exceeded'}),
 	'class 53: the stream waits, and says for what');
 is($node->dead_letters('disk_full', 'record_offset, sqlstate, message') . $node->offset_of('disk_full') . $node->sql('SELECT count(*) FROM disk_full'),
 	'00', 'class 53: no record is blamed or passed over');

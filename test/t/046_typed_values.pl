@@ -424,11 +424,11 @@ my @listed = (
 	[ '{"v_bool": 1}', qr/JSON number.* boolean .*"v_bool"\|$/ ],
 	[ '{"v_interval": 5}', qr/JSON number.* interval .*"v_interval"\|$/ ],
 	[ '{"day_again": 20240229}', qr/JSON number.* day_again .*"day_again"\|$/ ],
-	[ '{"a_date": ["2024-01-01", null, 20240229]}', qr/JSON number.* date .*"a_date"\|.* a_date\[3\]\.$/ ],
-	[ '{"a_date": [["2024-01-01"], [20240229]]}', qr/JSON number.* date .*"a_date"\|.* a_date\[2\]\[1\]\.$/ ],
-	[ '{"pair": {"d": 20240229}}', qr/JSON number.* date .*"pair"\|.* pair\.d\.$/ ],
+	[ '{"a_date": ["2024-01-01", null, 20240229]}', qr/JSON number.* date .*"a_date"\|.*\ba_date\[3\]\W*$/ ],
+	[ '{"a_date": [["2024-01-01"], [20240229]]}', qr/JSON number.* date .*"a_date"\|.*\ba_date\[2\]\[1\]\W*$/ ],
+	[ '{"pair": {"d": 20240229}}', qr/JSON number.* date .*"pair"\|.*\bpair\.d\W*$/ ],
 	[ '{"wides": [{"ps": []}, {"ps": [{"i": 1}, {"tags": ["a"], "d": 1}]}]}',
-		qr/JSON number.* date .*"wides"\|.* wides\[2\]\.ps\[2\]\.d\.$/ ]);
+		qr/JSON number.* date .*"wides"\|.*\bwides\[2\]\.ps\[2\]\.d\W*$/ ]);
 my @both = (
 	[ '{"v_int4": "x", "v_int4": 7}', '7' ],
 	[ '{"v_int4": {"a": [1]}, "v_date": 1, "v_int4": null, "v_date": "2024-01-01"}', '2024-01-01' ],
@@ -466,7 +466,7 @@ foreach my $case (@listed)
 	my $result = shift @results;
 
 	like(ours($result), qr/^22P02\|.*$case->[1]/, "V2: $case->[0]");
-	like($result->{context}, qr/^column "$1"/, 'with its column') if $case->[0] =~ /"(\w+)"/;
+	like($result->{context}, qr/^[^"]*"$1"/, 'with its column') if $case->[0] =~ /"(\w+)"/;
 }
 foreach my $case (@both)
 {

@@ -28,6 +28,10 @@ my @databases = ('utf8', 'latin1');
 my $bom = "\xef\xbb\xbf";
 my $euro = "\xe2\x82\xac";
 
+# Errors name the part of the record, and the bytes in it.
+my $of_value = qr/^22021\|(?![^|]*\bkey\b)[^|]*\bvalue\b[^|]*\|/;
+my $of_key = qr/^22021\|(?![^|]*\bvalue\b)[^|]*\bkey\b[^|]*\|/;
+
 # [name, key, value, what a typed stream and one of jsonb make of it, in LATIN1
 # if that differs]
 my @messages = (
@@ -36,15 +40,15 @@ my @messages = (
 	[ 'two marks', 'k', "$bom$bom\{}", '22P02|invalid input syntax for type json', '22P05|character with byte sequence 0xef 0xbb 0xbf' ],
 	[ 'a mark further on', 'k', "{\"a\": \"$bom\"}", "k: $bom", '22P05|character with byte sequence 0xef 0xbb 0xbf' ],
 	[ 'a mark in a key', "${bom}k", '{"a": "y"}', "${bom}k: y", '22P05|character with byte sequence 0xef 0xbb 0xbf' ],
-	[ 'half a mark', 'k', "\xef\xbb", qr/^22021\|value .*\|.*\b1\b.* 0xef 0xbb\.$/ ],
-	[ 'a registry', 'k', "\0\0\0\0\x2a\x02x", qr/^22021\|value .*\|.*\b00 00 00 00 2a\b.*\bregistry\b.* 42\.$/ ],
-	[ 'a registry of JSON', 'k', "\0\0\1\2\3{\"a\": 1}", qr/^22021\|value .*\|.*\b00 00 01 02 03\b.*\bregistry\b.* 66051\.$/ ],
-	[ 'a registry for the key', "\0\xff\1\0\0k", '{"a": 1}', qr/^22021\|key .*\|.*\b00 ff 01 00 00\b.*\bregistry\b.* 4278255616\.$/ ],
-	[ 'LATIN1', 'k', "{\"a\": \"caf\xe9\"}", qr/^22021\|value .*\|.*\b11\b.* 0xe9 0x22 0x7d\.$/ ],
-	[ 'a LATIN1 key', "caf\xe9", '{"a": "x"}', qr/^22021\|key .*\|.*\b4\b.* 0xe9\.$/ ],
-	[ 'both', "\xe9", "\xe9", qr/^22021\|key .*\|.*\b1\b.* 0xe9\.$/ ],
-	[ 'a zero', 'k', "{\"a\": \"x\0y\"}", qr/^22021\|value .*\|.*\b9\b.* 0x00 0x79 0x22 0x7d\.$/ ],
-	[ 'a surrogate', 'k', "\"\xed\xa0\x80\"", qr/^22021\|value .*\|.*\b2\b.* 0xed 0xa0 0x80 0x22\.$/ ],
+	[ 'half a mark', 'k', "\xef\xbb", qr/$of_value.*\b1\b.*\b0xef 0xbb\W*$/ ],
+	[ 'a registry', 'k', "\0\0\0\0\x2a\x02x", qr/$of_value.*\b00 00 00 00 2a\b.*\b42\W*$/ ],
+	[ 'a registry of JSON', 'k', "\0\0\1\2\3{\"a\": 1}", qr/$of_value.*\b00 00 01 02 03\b.*\b66051\W*$/ ],
+	[ 'a registry for the key', "\0\xff\1\0\0k", '{"a": 1}', qr/$of_key.*\b00 ff 01 00 00\b.*\b4278255616\W*$/ ],
+	[ 'LATIN1', 'k', "{\"a\": \"caf\xe9\"}", qr/$of_value.*\b11\b.*\b0xe9 0x22 0x7d\W*$/ ],
+	[ 'a LATIN1 key', "caf\xe9", '{"a": "x"}', qr/$of_key.*\b4\b.*\b0xe9\W*$/ ],
+	[ 'both', "\xe9", "\xe9", qr/$of_key.*\b1\b.*\b0xe9\W*$/ ],
+	[ 'a zero', 'k', "{\"a\": \"x\0y\"}", qr/$of_value.*\b9\b.*\b0x00 0x79 0x22 0x7d\W*$/ ],
+	[ 'a surrogate', 'k', "\"\xed\xa0\x80\"", qr/$of_value.*\b2\b.*\b0xed 0xa0 0x80 0x22\W*$/ ],
 	[ 'accents', "\xc3\xa9", "{\"a\": \"\xc3\xa9\"}", "\xc3\xa9: \xc3\xa9" ],
 	[ 'a euro', 'k', "{\"a\": \"$euro\"}", "k: $euro", '22P05|character with byte sequence 0xe2 0x82 0xac' ],
 	[ 'a key with a euro', $euro, '{"a": "x"}', "$euro: x", '22P05|character with byte sequence 0xe2 0x82 0xac' ],
@@ -110,7 +114,7 @@ foreach my $database (@databases)
 			is_or_like(ref $expected ? $got{$n} // 'nothing' : substr($got{$n} // 'nothing', 0, length $expected), $expected, "M2, V14: $database, $stream: $name");
 		}
 		is($node->sql("SELECT count(*) FROM rappel_conso.dead_letter WHERE name = '$stream' AND sqlstate = '22P05'
-			AND COALESCE(context, '') !~ '^(key|value) of the record|JSON data'", dbname => $database),
+			AND COALESCE(context, '') !~ '(^|[^a-z])(key|value)([^a-z]|\$)|JSON data'", dbname => $database),
 			'0', "M2: $database, $stream: characters that it lacks are said to be of key or value");
 	}
 }

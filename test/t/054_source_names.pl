@@ -166,7 +166,7 @@ $node->sql(qq{DELETE FROM rappel_conso.source WHERE name = 'cellar'; UPDATE rapp
 	INSERT INTO rappel_conso.source (name, url, dataset, key_field, stream, retries, owner)
 	VALUES ('cellar', '${\$api->url}', 'long', 'numero_fiche', 'cellar', 0, 'ann')});
 my $second = $node->start_session("SELECT state, fetched FROM rc_sync_now('cellar')");
-$second->wait_for(qr/under way/);
+$second->wait_for(qr/NOTICE:  00000: .*"cellar"/);
 $api->release;
 $_->finish foreach $first, $second;
 ok($first->{sqlstate}, 'a run whose source was deleted fails');
