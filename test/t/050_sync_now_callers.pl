@@ -134,16 +134,16 @@ is($node->table_digest, $digest, 'the table is as it was');
 #
 
 my $progress = call_into_middle();
-ok($progress->wait_for(qr/NOTICE.*source "rappel_conso": 100 of 300 records/),
+ok($progress->wait_for(qr/NOTICE:  00000: .*"rappel_conso".*\b100\b.*\b300\b/),
 	'progress is told while the run is in its middle');
-is( $node->sql("SELECT state || ' ' || (detail ~ '100 fetched') FROM rc_status()
+is( $node->sql("SELECT state || ' ' || (detail ~ '[^0-9]100[^0-9]') FROM rc_status()
             WHERE component = 'source'"),
 	'running true',
 	'and rc_status() knows');
 $api->release;
 $progress->finish;
 like($progress->{out}, qr/^\d+\|success\|300\|/, 'the run goes on to its end');
-like($progress->{err}, qr/NOTICE.*300 of 300 records/, 'which is told, too');
+like($progress->{err}, qr/NOTICE:  00000: .*"rappel_conso".*\b300\b.*\b300\b/, 'which is told, too');
 is($node->start_session("SET client_min_messages = warning; SELECT rc_sync_now();")->finish
 	  ->{err},
 	'', 'progress can be silenced');
@@ -310,7 +310,7 @@ $node->sql("SELECT pg_terminate_backend($worker)");
 is($one->finish->{sqlstate}, '57P01', 'a terminated worker is an error');
 like($one->{message}, qr/^terminating background worker/, 'that says so');
 is($other->finish->{sqlstate}, '08006', 'also for the one who waits');
-like($other->{message}, qr/^run \d+ of source "rappel_conso" ended unexpectedly$/,
+like($other->{message}, qr/ \Q${\$node->newest_run('id')}\E .*"rappel_conso"/,
 	'who is told what it has waited for');
 is( $node->sql("SELECT state FROM rc_status() WHERE component = 'source'"),
 	'failed', 'rc_status() sees through a row that says "running"');

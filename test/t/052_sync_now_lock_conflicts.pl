@@ -12,30 +12,29 @@ use RappelConso;
 use Test::More;
 
 my $api = start_api();
-my $node = new_node('main', api => $api);
+my $node = new_node('main', api => $api, conf => "log_min_messages = debug1\n");
 
 $node->sql('SELECT rc_sync_now()');
 my $digest = $node->table_digest;
 
 # Both are errors 55006: of a worker that cannot go on, and of what it would
-# not see.
-my $in_way = ' waits for a lock .*';
-my $changed = 'changed .*';
+# not see, for which none is started.
+my $in_way = '"rappel_conso"';
 my $missing = '2024-01-0001';
 
 $node->sql('CREATE DATABASE fresh');
 $node->sql("DELETE FROM rappel_conso_table WHERE reference_fiche = '$missing'");
 foreach my $case (
-	[ "UPDATE rappel_conso.source SET retries = 1", "source .* $changed" ],
+	[ "UPDATE rappel_conso.source SET retries = 1", 'source "rappel_conso"', 1 ],
 	[
 		"SAVEPOINT a; UPDATE rappel_conso.source SET retries = 1; RELEASE a",
-		"source .* $changed"
+		'source "rappel_conso"', 1
 	],
 	[
 		"UPDATE rappel_conso.stream SET batch_size = 7",
-		"stream .* $changed"
+		'stream "rappel_conso"', 1
 	],
-	[ 'CREATE EXTENSION rappel_conso', "extension .* $changed", 'fresh' ],
+	[ 'CREATE EXTENSION rappel_conso', 'extension "rappel_conso"', 1, 'fresh' ],
 	[ 'LOCK TABLE rappel_conso_table', $in_way ],
 	[ 'TRUNCATE rappel_conso_table', $in_way ],
 	[
@@ -47,15 +46,18 @@ foreach my $case (
 	[ 'LOCK TABLE rappel_conso.source_state', $in_way ],
 	[ 'LOCK TABLE pg_catalog.pg_database', $in_way ])
 {
-	my ($sql, $message, $dbname) = @$case;
+	my ($sql, $object, $changed, $dbname) = @$case;
+	my $at = $node->log_position;
 	my $call = $node->start_session(
 		"SET statement_timeout = '30s'; BEGIN; $sql;
 		 SELECT rc_sync_now(full_sync => true);",
 		dbname => $dbname)->finish;
 
 	is($call->{sqlstate}, '55006', "after $sql: SQLSTATE");
-	like($call->{message} // $call->{err}, qr/$message$/, 'the message');
-	like($call->{hint} // '', qr/^Commit .*first, then call /,
+	like($call->{message} // $call->{err}, qr/$object/, 'with what it is about');
+	is($node->times_logged('00000', 'DEBUG', qr/starting background worker process "rappel_conso run /, $at), $changed ? 0 : 1,
+		$changed ? 'before a worker is started' : 'as its worker waits');
+	like($call->{hint} // '', qr/\bcommit\b/i,
 		'and the hint');
 	$node->has_no_run_worker('nothing is left');
 }

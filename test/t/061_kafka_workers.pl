@@ -96,7 +96,7 @@ sub check_threads
 #
 
 ok( $node->poll_query_until(
-		'postgres', "SELECT state = 'waiting' AND detail ~ '0 of 1 workers; topic .* does not exist'
+		'postgres', "SELECT state = 'waiting' AND detail ~ '(^|[^0-9])0[^0-9]+1[^0-9].*\"rappel_conso\"'
 		               FROM rc_status() WHERE component = 'stream'"),
 	'a stream whose topic does not exist waits without a worker');
 is( $node->sql("SELECT state, inserted FROM rc_sync_now()"),

@@ -52,7 +52,7 @@ $node->becomes_true('D4: 64 workers on two partitions are two', alive('wide') . 
 $kafka->produce('two', 'k', "to $_", [], '-p', $_) foreach (0, 1);
 $node->becomes_true('which read both', "SELECT count(*) = 2 FROM seen WHERE stream = 'wide'");
 is($node->sql("SELECT count(*) FROM pg_stat_activity WHERE $streams"), 2, 'D4: there are no others');
-like($node->status_of('stream', name => 'wide'), qr/^running: 2 of 2 workers/, 'D4: and rc_status() expects no others');
+like($node->status_of('stream', name => 'wide'), qr/^running: \D*\b2\D+2\b/, 'D4: and rc_status() expects no others');
 
 # partitions that come later have a worker of their own
 $kafka->tool('TopicCommand', '--alter', '--topic', 'two', '--partitions', '4');
@@ -94,7 +94,7 @@ $node->sql("DELETE FROM rappel_conso.stream WHERE name LIKE 'greedy%'");
 
 add_seeing_stream("absent$_", 'absent') foreach (1 .. 6);
 $node->becomes_true('D5: streams wait for a topic', "SELECT count(*) = 6 FROM rc_status() WHERE component = 'stream' AND name LIKE 'absent%'
-          AND state = 'waiting' AND detail ~ 'topic \"absent\"'");
+          AND state = 'waiting' AND detail ~ '\"absent\"'");
 $node->becomes_true('D5: without a process', "SELECT count(*) = 0 FROM pg_stat_activity WHERE $streams AND application_name ~ 'absent'");
 $node->make_source('absent', api => $api, topic => "'absent'");
 $node->sql("UPDATE rappel_conso.stream_state SET retry_at = clock_timestamp() + '4 minutes' WHERE stream LIKE 'absent%'");
@@ -120,7 +120,7 @@ $node->append_conf('postgresql.conf', "max_worker_processes = 7\n");
 $node->restart;
 $node->becomes_true('as many stream workers as there may be', "SELECT count(*) = 3 FROM pg_stat_activity WHERE $streams");
 $node->becomes_true('D4: the last slot is kept free', "SELECT count(*) > 0 FROM rc_status() WHERE component = 'stream' AND state = 'waiting'
-           AND detail ~ 'last free'");
+           AND detail ~ 'max_worker_processes'");
 is($node->sql("SELECT count(*) FROM pg_stat_activity WHERE $streams"), 3, 'and stays free');
 is($node->sql(q{SELECT state FROM rc_sync_now('free')}), 'success', 'D4: a run finds it');
 
@@ -129,8 +129,9 @@ $node->sql('CREATE DATABASE second');
 $node->safe_psql('second', 'CREATE EXTENSION rappel_conso; SELECT rc_start()');
 my $place = $node->log_position;
 $node->becomes_true('all slots are taken', "SELECT count(*) = 3 FROM pg_stat_activity WHERE $streams");
+my $workers = $node->sql("SELECT string_agg(pid::text, '|') FROM pg_stat_activity WHERE $streams");
 is($node->sql(q{SELECT state FROM rc_sync_now('free', full_sync => true)}), 'success', 'D4: a run that somebody waits for finds a slot then, too');
-like($node->log_since($place), qr/stream worker with PID \d+ gives its slot to a run/, 'which a stream has given it');
+is($node->times_logged('00000', 'LOG', qr/\b(?:$workers)\b/, $place), 1, 'which a stream has given it');
 $node->becomes_true('the other streams go on', "SELECT count(*) >= 2 FROM pg_stat_activity WHERE $streams");
 my $id = $node->sql(q{SELECT rc_trigger('free', full_sync => true)});
 is($node->sql("SELECT state FROM rc_wait($id, '1 minute')"), 'success', 'D4: and so does one that was asked for');

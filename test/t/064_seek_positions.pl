@@ -113,11 +113,11 @@ my %hints = (
 	'yesteryear' => '', '2026-02-30' => '', '0:5:6:7' => '', '26:00:00' => '', '2026-01-01 00:00 Mars/Phobos' => '', 'NaN' => '',
 	'5' => '', '2026' => '', '101231' => '', '2026013' => '', '-1767225600' => '', '1767225600000000' => '', '0' => '', '1767225600 s' => '',
 	'12345678.5' => '',
-	'1767225600' => qr/\bseconds\b.*"2026-01-01T00:00:00Z"/,
-	'1767221015' => qr/\bseconds\b.*"2025-12-31T22:43:35Z"/,
-	' 1767225600.75 ' => qr/\bseconds\b.*"2026-01-01T00:00:00Z"/,
-	'1767225600123' => qr/\bmilliseconds\b.*"2026-01-01T00:00:00Z"/,
-	'946684800' => qr/\bseconds\b.*"2000-01-01T00:00:00Z"/);
+	'1767225600' => qr/"2026-01-01T00:00:00Z"/,
+	'1767221015' => qr/"2025-12-31T22:43:35Z"/,
+	' 1767225600.75 ' => qr/"2026-01-01T00:00:00Z"/,
+	'1767225600123' => qr/"2026-01-01T00:00:00Z"/,
+	'946684800' => qr/"2000-01-01T00:00:00Z"/);
 $node->sql("SET TimeZone = 'UTC'; UPDATE rappel_conso.stream SET start_at = '20260304' WHERE name = 'many'; SELECT rc_seek('two', ' 20260304 ')");
 is($node->sql("SELECT string_agg(DISTINCT p, ' ') FROM (SELECT start_at AS p FROM rappel_conso.stream WHERE name = 'many'
 	UNION ALL SELECT seek_to FROM rappel_conso.stream_offset WHERE stream = 'two') x"), '2026-03-04T00:00:00Z', 'V9: a date without hyphens is none');

@@ -39,16 +39,17 @@ foreach my $dbname ('postgres', 'Odd, One')
 {
 	$node->create_extension(dbname => $dbname, api => $api);
 	$node->becomes_true("C8: the scheduler of $dbname starts with the commit", "rappel_conso.worker_pid('scheduler') > 0", dbname => $dbname);
-	like($node->status_of('scheduler', dbname => $dbname), qr/^running: process \d+$/, 'and rc_status() says so');
+	my $pid = $node->sql(q{SELECT rappel_conso.worker_pid('scheduler')}, dbname => $dbname);
+	like($node->status_of('scheduler', dbname => $dbname), qr/^running: .*\b$pid\b/, 'and rc_status() says so');
 }
 $node->sql('BEGIN; CREATE EXTENSION rappel_conso; ROLLBACK', dbname => 'rolled');
 $node->sql("BEGIN; SAVEPOINT a; CREATE EXTENSION rappel_conso; ROLLBACK TO a; COMMIT", dbname => 'rolled');
 $node->create_extension(dbname => 'unlisted', api => $api);
-like($node->status_of('scheduler', dbname => 'unlisted'), qr/^stopped: rc_start\(\) starts it; or preload/, 'C8: not in a database that is not listed');
+like($node->status_of('scheduler', dbname => 'unlisted'), qr/^stopped: (?!.*rc_stop).*rc_start\(\).*rappel_conso\.databases/, 'C8: not in a database that is not listed');
 is($node->sql("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'rappel_conso scheduler'"), 2, 'nothing else was started');
 
 $node->sql("SELECT pg_terminate_backend(rappel_conso.worker_pid('scheduler'), 10000)", dbname => 'Odd, One');
-like($node->status_of('scheduler', dbname => 'Odd, One'), qr/^waiting: the server starts it within a minute/, 'C8: one that ended is waited for, and rc_status() says for whom');
+like($node->status_of('scheduler', dbname => 'Odd, One'), qr/^waiting: (?!.*rappel_conso\.databases).*rc_start\(\)/, 'C8: one that ended is waited for, and rc_status() says for whom');
 $node->sql('SELECT rc_stop()');
 like($node->status_of('scheduler'), qr/^stopped: .*rc_stop\(\).*rc_start\(\)/, 'C8: after rc_stop() it says that');
 $node->sql('SELECT rc_start()');
@@ -77,7 +78,7 @@ $node->becomes_true('D8: a stream whose owner may not connect has failed', "SELE
 like($node->sql("SELECT sqlstate || ' ' || error FROM rappel_conso.stream_state WHERE stream = 'of_barred'"),
 	$words, 'D8: with the words of the server');
 like($node->sql("SELECT state || ': ' || detail FROM rc_status() WHERE component = 'stream' AND name = 'of_barred'"),
-	qr/^failed: 0 of 1 workers/, 'D8: and rc_status() says so');
+	qr/^failed: \D*\b0\D+1\b/, 'D8: and rc_status() says so');
 
 # the backoff grows
 $node->becomes_true('it is tried again', "SELECT failures >= 4 FROM rappel_conso.stream_state WHERE stream = 'of_barred'");
@@ -97,7 +98,7 @@ is($node->sql("SELECT count(*) FROM rappel_conso.run WHERE source = 'of_barred' 
 # once connected the stream fails no more for that
 $node->sql('GRANT CONNECT ON DATABASE postgres TO barred');
 $node->sql("UPDATE rappel_conso.stream SET batch_size = 9 WHERE name = 'of_barred'");
-$node->becomes_true('D8: what may connect does', "SELECT detail ~ '1 of 1 workers' FROM rc_status() WHERE component = 'stream' AND name = 'of_barred'");
+$node->becomes_true('D8: what may connect does', "SELECT detail ~ '^[^0-9]*1[^0-9]+1([^0-9]|\$)' FROM rc_status() WHERE component = 'stream' AND name = 'of_barred'");
 
 #
 # D5: a source that is due and finds no slot
@@ -116,11 +117,10 @@ $place = $node->log_position;
 $node->sql("UPDATE rappel_conso.source SET poll_interval = '1 second'");
 $node->becomes_true('D5: a source that is due says that it waits', "SELECT state = 'waiting' FROM rc_status() WHERE component = 'source'");
 like($node->sql("SELECT detail FROM rc_status() WHERE component = 'source'"),
-	qr/^due since .* max_worker_processes /, 'D5: and for what');
-ok($node->wait_for_log(qr/LOG:  (?:\w+: )?source "rappel_conso" is due\b/, $place), 'D5: and the log says it');
+	qr/\b\d{4}-\d\d-\d\d\b.*\bmax_worker_processes\b/, 'D5: and for what');
+ok($node->wait_logged('53000', 'LOG', qr/"rappel_conso".*max_worker_processes/, $place), 'D5: and the log says it');
 like($node->error_of('SELECT rc_sync_now()'), qr/^53000: .*"rappel_conso"; .*max_worker_processes/, 'rc_sync_now() says so, too');
-$log = $node->log_since($place);
-is(scalar(() = $log =~ /"rappel_conso" is due\b/g), 1, 'D5: once');
+is($node->times_logged('53000', 'LOG', qr/"rappel_conso".*max_worker_processes/, $place), 1, 'D5: once');
 $node->sql("UPDATE rappel_conso.source SET paused = true");
 $node->becomes_true('D5: what is not due any more does not wait', "SELECT state <> 'waiting' FROM rc_status() WHERE component = 'source'");
 $node->sql("UPDATE rappel_conso.source SET paused = false");
