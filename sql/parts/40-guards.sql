@@ -5,24 +5,57 @@
 -- Whoever may store a definition fires them, so what is written for him is
 -- written by functions in C or with SECURITY DEFINER, and by its full name.
 
+-- Of both tables, before the checks of either.
+CREATE FUNCTION rappel_conso.builtin_kept() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  updated bigint;
+BEGIN
+  IF TG_OP = 'DELETE' THEN
+    IF OLD.name = 'rappel_conso' THEN
+      RAISE EXCEPTION 'cannot delete the built-in % "%"', TG_TABLE_NAME, OLD.name
+        USING ERRCODE = 'dependent_objects_still_exist', HINT = 'Set its column "paused" instead.';
+    END IF;
+    RETURN OLD;
+  END IF;
+  IF TG_OP = 'UPDATE' THEN
+    IF OLD.name = 'rappel_conso' AND NEW.name <> OLD.name THEN
+      RAISE EXCEPTION 'cannot rename the built-in % "%"', TG_TABLE_NAME, OLD.name
+        USING ERRCODE = 'dependent_objects_still_exist';
+    END IF;
+    RETURN NEW;
+  END IF;
+
+  -- a restored built-in row updates the fresh one, in all of its columns
+  IF NEW.name = 'rappel_conso' THEN
+    EXECUTE (SELECT format('UPDATE %s t SET %s WHERE t.name = ($1).name', TG_RELID::regclass,
+                           string_agg(format('%I = ($1).%I', a.attname, a.attname), ', '))
+               FROM pg_attribute a
+              WHERE a.attrelid = TG_RELID AND a.attnum > 0 AND NOT a.attisdropped AND a.attname <> 'name')
+      USING NEW;
+    GET DIAGNOSTICS updated = ROW_COUNT;
+    IF updated > 0 THEN
+      RETURN NULL;
+    END IF;
+  END IF;
+  RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION rappel_conso.builtin_kept() IS 'keeps the built-in source and stream, and lets restored ones update them';
+
+CREATE TRIGGER b_builtin_kept BEFORE INSERT OR UPDATE OR DELETE ON rappel_conso.stream
+  FOR EACH ROW EXECUTE FUNCTION rappel_conso.builtin_kept();
+COMMENT ON TRIGGER b_builtin_kept ON rappel_conso.stream IS 'keeps the built-in stream, and lets a restored one update it';
+CREATE TRIGGER b_builtin_kept BEFORE INSERT OR UPDATE OR DELETE ON rappel_conso.source
+  FOR EACH ROW EXECUTE FUNCTION rappel_conso.builtin_kept();
+COMMENT ON TRIGGER b_builtin_kept ON rappel_conso.source IS 'keeps the built-in source, and lets a restored one update it';
+
 CREATE FUNCTION rappel_conso.source_check() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   longest CONSTANT interval := '1000 years';
   checked record;
 BEGIN
-  IF TG_OP = 'DELETE' THEN
-    IF OLD.name = 'rappel_conso' THEN
-      RAISE EXCEPTION 'cannot delete the built-in source "rappel_conso"'
-        USING ERRCODE = 'dependent_objects_still_exist', HINT = 'Set its column "paused" instead.';
-    END IF;
-    RETURN OLD;
-  END IF;
-
-  IF TG_OP = 'UPDATE' AND OLD.name = 'rappel_conso' AND NEW.name <> OLD.name THEN
-    RAISE EXCEPTION 'cannot rename the built-in source "rappel_conso"'
-      USING ERRCODE = 'dependent_objects_still_exist';
-  END IF;
   IF NEW.transform NOT IN ('recall', 'none') THEN
     RAISE EXCEPTION 'transform of source "%" must be "recall" or "none", not "%"', NEW.name, NEW.transform
       USING ERRCODE = 'invalid_parameter_value';
@@ -57,28 +90,14 @@ BEGIN
     END IF;
   END LOOP;
 
-  -- a restored built-in row updates the fresh one
-  IF TG_OP = 'INSERT' AND NEW.name = 'rappel_conso'
-     AND EXISTS (SELECT FROM rappel_conso.source s WHERE s.name = NEW.name) THEN
-    UPDATE rappel_conso.source s
-       SET url = NEW.url, dataset = NEW.dataset, filter = NEW.filter, key_field = NEW.key_field,
-           cursor_field = NEW.cursor_field, "overlap" = NEW."overlap", full_interval = NEW.full_interval,
-           transform = NEW.transform, fold_accents = NEW.fold_accents, topic = NEW.topic,
-           partitions = NEW.partitions, replication = NEW.replication, stream = NEW.stream,
-           poll_interval = NEW.poll_interval, retries = NEW.retries, retry_delay = NEW.retry_delay,
-           paused = NEW.paused, owner = NEW.owner
-     WHERE s.name = NEW.name;
-    RETURN NULL;
-  END IF;
-
   RETURN NEW;
 END
 $$;
-COMMENT ON FUNCTION rappel_conso.source_check() IS 'checks a source, and keeps the built-in one';
+COMMENT ON FUNCTION rappel_conso.source_check() IS 'checks a source';
 
-CREATE TRIGGER source_check BEFORE INSERT OR UPDATE OR DELETE ON rappel_conso.source
+CREATE TRIGGER source_check BEFORE INSERT OR UPDATE ON rappel_conso.source
   FOR EACH ROW EXECUTE FUNCTION rappel_conso.source_check();
-COMMENT ON TRIGGER source_check ON rappel_conso.source IS 'checks a source, and keeps the built-in one';
+COMMENT ON TRIGGER source_check ON rappel_conso.source IS 'checks a source';
 
 -- The library has the rules, since runs go by them too: of rows that were
 -- stored while triggers were disabled.
@@ -182,43 +201,6 @@ COMMENT ON FUNCTION rappel_conso.stream_deleted() IS 'takes a stream that is del
 CREATE TRIGGER b_stream_deleted BEFORE DELETE ON rappel_conso.stream
   FOR EACH ROW EXECUTE FUNCTION rappel_conso.stream_deleted();
 COMMENT ON TRIGGER b_stream_deleted ON rappel_conso.stream IS 'takes a stream that is deleted from the sources of other roles';
-
-CREATE FUNCTION rappel_conso.stream_builtin() RETURNS trigger
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-  IF TG_OP = 'DELETE' THEN
-    IF OLD.name = 'rappel_conso' THEN
-      RAISE EXCEPTION 'cannot delete the built-in stream "rappel_conso"'
-        USING ERRCODE = 'dependent_objects_still_exist', HINT = 'Set its column "paused" instead.';
-    END IF;
-    RETURN OLD;
-  END IF;
-  IF TG_OP = 'UPDATE' THEN
-    IF OLD.name = 'rappel_conso' AND NEW.name <> OLD.name THEN
-      RAISE EXCEPTION 'cannot rename the built-in stream "rappel_conso"'
-        USING ERRCODE = 'dependent_objects_still_exist';
-    END IF;
-    RETURN NEW;
-  END IF;
-
-  -- a restored built-in row updates the fresh one
-  IF NEW.name = 'rappel_conso' AND EXISTS (SELECT FROM rappel_conso.stream s WHERE s.name = NEW.name) THEN
-    UPDATE rappel_conso.stream s
-       SET topics = NEW.topics, statement = NEW.statement, setup = NEW.setup, value_type = NEW.value_type,
-           key_type = NEW.key_type, output_topic = NEW.output_topic, start_at = NEW.start_at,
-           batch_size = NEW.batch_size, workers = NEW.workers, on_error = NEW.on_error,
-           stop_after = NEW.stop_after, paused = NEW.paused, owner = NEW.owner, search_path = NEW.search_path
-     WHERE s.name = NEW.name;
-    RETURN NULL;
-  END IF;
-  RETURN NEW;
-END
-$$;
-COMMENT ON FUNCTION rappel_conso.stream_builtin() IS 'keeps the built-in stream, and lets a restored one update it';
-
-CREATE TRIGGER a_stream_builtin BEFORE INSERT OR UPDATE OR DELETE ON rappel_conso.stream
-  FOR EACH ROW EXECUTE FUNCTION rappel_conso.stream_builtin();
-COMMENT ON TRIGGER a_stream_builtin ON rappel_conso.stream IS 'keeps the built-in stream, and lets a restored one update it';
 
 CREATE FUNCTION rappel_conso.role_check() RETURNS trigger
 AS 'MODULE_PATHNAME', 'rc_role_check' LANGUAGE C;
