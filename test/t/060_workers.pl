@@ -198,7 +198,7 @@ is($node->times_logged('3D000', 'LOG', qr/"missing"/), 1,
 
 # The launcher has asked for the stopped one again, before the two that came
 # back, but it stays away.
-is( scalar(grep { /\] rappel_conso scheduler LOG:  .*\b$oid\b/ }
+is( scalar(grep { /\] LOG:  .*\b$oid\b/ }
 		  split(/\n/, $node->log_since(0))),
 	1, 'a stopped one stays stopped');
 is($node->psql('postgres', 'DROP DATABASE stopped'),

@@ -280,10 +280,13 @@ $node->sql('SELECT rc_start()');
 	open_gate($gate);
 	$holder->finish;
 	my $log = $node->log_since($place);
-	is(scalar(() = $log =~ / 00000 \[\d+\] \Q$_\E LOG:  /g), 1, "C9: $_ says one line")
-	  foreach ('rappel_conso run rappel_conso', 'rappel_conso scheduler');
-	my @lines = grep { /\] rappel_conso / } split(/\n/, $log);
-	is(join("\n", grep { /FATAL|CONTEXT|STATEMENT/ } @lines), '', 'C9: and nothing else');
+	foreach my $name ('rappel_conso run rappel_conso', 'rappel_conso scheduler')
+	{
+		my ($pid, @more) = $log =~ / 00000 \[(\d+)\] LOG:  .*\Q$name\E/g;
+
+		ok($pid && !@more, "C9: $name says one line");
+		is(scalar(() = $log =~ / \Q[$pid]\E (?:FATAL|CONTEXT|STATEMENT):/g), 0, 'C9: and nothing else');
+	}
 }
 
 done_testing();
