@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * dataset_scan.c
- *	  Batches of a pass over a dataset to safety: to their destination, and
- *	  only then the cursor moved.
+ *	  Sends the batches of a scan of a dataset to their destination, and
+ *	  advances the cursor only when they are there.
  *
- * It must not know what kind of destination that is.  No transaction is open
- * while one is waited for.
+ * The kind of destination must not matter here.  No transaction may be open
+ * while a destination is waited for.
  *
  *-------------------------------------------------------------------------
  */
@@ -18,7 +18,7 @@
 
 #define DEFAULT_BATCH_SIZE	10000
 
-/* Progress is told at most this often, in ms. */
+/* Minimum time between two progress reports, in ms. */
 #define PROGRESS_INTERVAL	1000
 
 static void make_room(RcScan *scan, int from);
@@ -29,7 +29,7 @@ static void choose_records(RcScan *scan);
 static void mark_unconfirmed(RcScan *scan);
 static void remember(RcScan *scan, int safe, List *refused);
 
-/* Begin an empty batch. */
+/* Start an empty batch. */
 void
 rc_scan_begin_batch(RcScan *scan)
 {
@@ -52,7 +52,9 @@ rc_scan_begin_batch(RcScan *scan)
 		batch->headers[i].value_len = strlen(batch->headers[i].value);
 }
 
-/* Room for a batch behind the records from "from" on, which stay. */
+/*
+ * Allocate room for a batch after the records from "from" on, which are kept.
+ */
 static void
 make_room(RcScan *scan, int from)
 {
@@ -79,9 +81,10 @@ make_room(RcScan *scan, int from)
 }
 
 /*
- * Make the batch safe: at its destination, and the cursor moved over it.
- * Records that need more behind them stay for the next batch; "at_end" there
- * is none, and they are an error.
+ * Flush the batch: send its records to the destination and advance the cursor
+ * past them.  Records that are undecided until later ones have been applied
+ * are kept for the next batch; with "at_end" there is none, and they are an
+ * error.
  */
 void
 rc_scan_flush(RcScan *scan, bool at_end)
@@ -111,8 +114,9 @@ rc_scan_flush(RcScan *scan, bool at_end)
 }
 
 /*
- * One transaction with the records and their dead letters.  Returns how many
- * records of the batch are safe.
+ * Send and commit records of the batch with their dead letters, in one
+ * transaction.  Returns the number of records that are safe, from the first
+ * on.
  */
 static int
 flush_some(RcScan *scan)
@@ -156,7 +160,7 @@ flush_some(RcScan *scan)
 	return safe;
 }
 
-/* The cursor that is reached with so many records of the batch. */
+/* The cursor after the first n records of the batch; NULL: unknown. */
 static char *
 cursor_of(const RcBatch *batch, int n)
 {
@@ -165,7 +169,10 @@ cursor_of(const RcBatch *batch, int n)
 	return n > 0 ? batch->cursors[n - 1] : NULL;
 }
 
-/* The cursor to be stored when so many records are safe; NULL: it stays. */
+/*
+ * The cursor to store when the first "safe" records are safe; NULL to keep the
+ * stored one.
+ */
 static char *
 safe_cursor(RcScan *scan, int safe)
 {
@@ -179,9 +186,9 @@ safe_cursor(RcScan *scan, int safe)
 }
 
 /*
- * Choose the records that have to be handed on: not those that are equal to
- * what was handed on last, or older.  A full sync that was asked for and a
- * backfill hand on what is equal, too.
+ * Choose the records to send: not those that are equal to, or older than, what
+ * was sent last.  A requested full sync and a backfill send equal records,
+ * too.
  */
 static void
 choose_records(RcScan *scan)
@@ -213,7 +220,7 @@ choose_records(RcScan *scan)
 	{
 		ListCell   *lc;
 
-		/* no record, but there */
+		/* not a record, but not missing either */
 		rc_transaction_begin();
 		foreach(lc, batch->bad)
 			rc_seen_add(run->scan_state.seen,
@@ -234,11 +241,11 @@ choose_records(RcScan *scan)
 }
 
 /*
- * Ahead of the commit there is a time in which a record is there and that is
- * not written down yet.  Whoever dies in it must not leave behind that the one
- * before was the last, or that there was none: what changes is in doubt until
- * it is remembered, and so is what is new, but for the first pass, which would
- * write everything twice.
+ * Mark records as unconfirmed before they are sent to a destination that
+ * receives them before our commit.  If we crash in between, the stored hash is
+ * out of date, and a record that returns to its old value would be taken for
+ * unchanged.  New records are marked as well, except in the first scan, where
+ * it would double all writes.
  */
 static void
 mark_unconfirmed(RcScan *scan)
@@ -260,7 +267,10 @@ mark_unconfirmed(RcScan *scan)
 									  batch->memory, batch->n, fresh_too);
 }
 
-/* What is safe is remembered, or forgotten where it has gone. */
+/*
+ * Store the hashes of records that are safe, or delete those of withdrawn
+ * ones.
+ */
 static void
 remember(RcScan *scan, int safe, List *refused)
 {
@@ -272,7 +282,7 @@ remember(RcScan *scan, int safe, List *refused)
 		return;
 	if (batch->withdrawal)
 	{
-		/* one that was refused would be refused again */
+		/* a refused one is deleted as well: it would be refused again */
 		rc_known_records_delete(run->source, run->destination->id, batch->records, safe);
 		return;
 	}

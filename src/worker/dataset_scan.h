@@ -1,8 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * dataset_scan.h
- *	  A pass over a dataset: what run_extract*.c, dataset_scan.c and scan_*.c
- *	  share.
+ *	  A scan of a dataset, shared by run_extract*.c, dataset_scan.c and
+ *	  scan_*.c.
  *
  *-------------------------------------------------------------------------
  */
@@ -11,55 +11,56 @@
 
 #include "worker/run_worker.h"
 
-/* A batch ends with the stream's batch_size, or with this many bytes. */
+/* A batch ends at the stream's batch_size, or at this many bytes. */
 #define RC_BATCH_BYTES		(8 * 1024 * 1024)
 
-/* A line that did not become a record. */
+/* A line that could not be converted to a record. */
 typedef struct RcBadLine
 {
-	RcRecord	record;			/* its bytes as value */
+	RcRecord	record;			/* value is the line */
 	char	   *error;
 } RcBadLine;
 
-/* Records read but not yet safe. */
+/* Records read, but not yet committed by the destination. */
 typedef struct RcBatch
 {
 	RcRecord   *records;
-	RcKnownRecord *memory;		/* of each record */
+	RcKnownRecord *memory;		/* state of each record's key */
 	int			n;
 	int			max;
-	RcRecord   *to_send;		/* those of them that are handed on */
-	int		   *place;			/* where each stands in records */
+	RcRecord   *to_send;		/* records to send */
+	int		   *place;			/* index in records of each of to_send */
 	int			n_to_send;
 	Size		bytes;
 	int			lines;
 	List	   *bad;			/* of RcBadLine * */
-	char	   *cursor;			/* of its last record that has one */
-	char	  **cursors;		/* the same up to each record */
-	int			nseen;			/* records noted as met by a full pass */
-	bool		withdrawal;		/* records without a value */
+	char	   *cursor;			/* of its last record that has a cursor */
+	char	  **cursors;		/* cursor after each record */
+	int			nseen;			/* records already added to scan_state.seen */
+	bool		withdrawal;		/* a batch of withdrawn records (no value) */
 	RcHeader	headers[3];
 } RcBatch;
 
-/* A pass over the dataset, or over what is new in it. */
+/* A scan of the whole dataset, or of what is new in it. */
 typedef struct RcScan
 {
 	RcRun	   *run;
 	RcSourceState *state;
 	const RcTransform *transform;
 	RcFieldKind kind;			/* of the cursor field */
-	char	   *stored_cursor;	/* as in source_state; NULL: none */
-	char	   *max_cursor;		/* no cursor of a time goes beyond this date */
-	char	   *last_cursor;	/* of the line before; NULL: none */
-	bool		ordered;		/* the API kept the order that was asked for */
+	char	   *stored_cursor;	/* stored in source_state; NULL: none */
+	char	   *max_cursor;		/* greatest date accepted as a cursor */
+	char	   *last_cursor;	/* of the previous line; NULL: none */
+	bool		ordered;		/* lines came in the order of the cursor */
 	int64		received;
-	int64		unreadable;		/* of those: they are no JSON object */
-	int			bad_in_row;		/* of those: the latest, which are no record */
+	int64		unreadable;		/* of those, lines that are no JSON object */
+	int			bad_in_row;		/* of those, the last ones that failed in a
+								 * row */
 	int64		expected;
-	int64		before;			/* what the API counts, before and after */
+	int64		before;			/* count by the API, before and after */
 	int64		after;
 	TimestampTz reported_at;
-	int64		reported;		/* records, when progress was told last */
+	int64		reported;		/* records at the last progress report */
 	RcBatch		batch;
 } RcScan;
 

@@ -1,17 +1,17 @@
 /*-------------------------------------------------------------------------
  *
  * destination.c
- *	  The kinds of destination that a source's records can go to.
+ *	  Chooses the destination of a source's records.
  *
- * It must not know more of one than its name.
+ * Only the classes are known here; destination.h is their interface.
  *
  *-------------------------------------------------------------------------
  */
 #include "worker/run_worker.h"
 
 /*
- * The destination of a run: the source's topic, or its own stream where there
- * is none, or no Kafka.  Nothing is asked yet.
+ * Make the destination of a run: the source's topic, or its stream (direct
+ * mode) if the source has no topic or no brokers are set.  Uses no network.
  */
 RcDestination *
 rc_destination_make(RcRun *run)

@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * destination.h
- *	  Where the records of a run go: what the run asks for, and what each kind
- *	  of destination has to provide.
+ *	  Where the records of a run are sent: the interface that each kind of
+ *	  destination implements.
  *
- * All but commit and close are called with no transaction open, since they may
- * wait for the network, or begin one of their own.
+ * All functions except commit and close are called with no transaction open,
+ * since they may wait for the network, or begin a transaction themselves.
  *
  *-------------------------------------------------------------------------
  */
@@ -19,81 +19,84 @@ struct RcRun;
 
 typedef struct RcDestination RcDestination;
 
-/* Records of a batch on their way. */
+/* Records of a batch being sent. */
 typedef struct RcSending
 {
 	const RcRecord *records;
 	int			n;
-	const RcSourceState *state; /* of the source, for its fence */
+	const RcSourceState *state; /* of the source, for rc_source_fence() */
 
 	/*
-	 * By send: what is refused for its own sake, as RcRefused in the batch's
-	 * context; tags are places in records, errors say who refused.
+	 * Set by send: permanently rejected records, as RcRefused in the batch's
+	 * context.  Tags are indexes in "records"; errors say who rejected them.
 	 */
 	List	   *refused;
 
-	/* by commit */
-	int			safe;			/* so many of them, from the first on */
-	RcCounts	counts;			/* what became of those */
+	/* set by commit */
+	int			safe;			/* number of records that are safe, from the
+								 * first */
+	RcCounts	counts;			/* results of those */
 } RcSending;
 
 /*
- * A kind of destination.  A new one is a file of its own with such a struct,
- * and is chosen in destination.c.  What may be NULL says so.
+ * A kind of destination.  To add one, write a file with such a struct and
+ * choose it in destination.c.  Members that may be NULL say so.
  */
 typedef struct RcDestinationClass
 {
 	const char *name;
 
 	/*
-	 * Records get there before the commit that writes them down.  So those
-	 * are marked before that may differ afterwards, and the run's number,
-	 * which goes with them, must outlast a crash.
+	 * Records reach the destination before the commit that stores their
+	 * hashes.  Changed records are therefore marked as unconfirmed first, and
+	 * the run's id, which is sent with them, must survive a crash.
 	 */
 	bool		ahead_of_commit;
 
 	/*
-	 * A destination in the current memory context, for the whole run; what it
-	 * holds abroad is for one try of a task.  Nothing is asked yet.
+	 * Make a destination for the whole run, in the current memory context.
+	 * Uses no network.  External resources are opened later, and released
+	 * after each attempt of a task.
 	 */
 	RcDestination *(*make) (struct RcRun *run);
 
-	/* raise what can be seen to be impossible; NULL: nothing can be */
+	/* Raise an error if the definitions rule out the run; NULL: no checks. */
 	void		(*check) (const RcDestination *destination);
 
-	/* make it ready for records, and set its id */
+	/* Connect, create what is missing, and set the id. */
 	void		(*open) (RcDestination *destination);
 
 	/*
-	 * Whether it can still have what it was sent, so that what is known need
-	 * not be sent again.  For a poll: sets its id, and makes nothing.
+	 * Whether the destination may still hold the records sent earlier, so
+	 * that they need not be sent again.  Called for polls: sets the id, and
+	 * creates nothing.
 	 */
 	bool		(*holds) (RcDestination *destination);
 
-	/* send records and wait until they are there; NULL: commit does it */
+	/* Send records and wait for confirmation; NULL: commit does that. */
 	void		(*send) (RcDestination *destination, RcSending *sending);
 
-	/* in the transaction that moves the cursor over them, its first step */
+	/* First step of the transaction that advances the cursor past them. */
 	void		(*commit) (RcDestination *destination, RcSending *sending);
 
 	/*
-	 * After a commit with some of them not safe: whether more records have to
-	 * come behind those first; "at_end" there are none, and what they wait
-	 * for is an error.  NULL: all are safe, always.
+	 * Called when a commit left some records not safe: whether later records
+	 * must be added to them first.  With "at_end" there are none, and it
+	 * raises an error.  NULL: all are always safe.
 	 */
 	bool		(*needs_more) (RcDestination *destination, bool at_end);
 
 	/*
 	 * The task that waits until the stream has applied what was sent; NULL:
-	 * what is committed is applied.
+	 * what is committed has been applied.
 	 */
 	void		(*load) (RcDestination *destination);
 
-	/* whether an error that ended a try may be gone at the next one */
+	/* Whether an error that ended an attempt is transient. */
 	bool		(*is_transient) (const RcDestination *destination,
 								 const ErrorData *error);
 
-	/* let go of what it holds abroad; may be called again */
+	/* Release external resources; may be called again. */
 	void		(*close) (RcDestination *destination);
 } RcDestinationClass;
 
@@ -101,9 +104,8 @@ typedef struct RcDestinationClass
 struct RcDestination
 {
 	const RcDestinationClass *class;
-	struct RcRun *run;			/* whose records it takes */
-	char	   *id;				/* as states of sources name it; NULL: not
-								 * known before it is open */
+	struct RcRun *run;			/* the run it belongs to */
+	char	   *id;				/* as in source_state; NULL until opened */
 };
 
 extern const RcDestinationClass rc_direct_class;

@@ -1,8 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * destination_direct.c
- *	  Records of a run to the source's own stream, with no Kafka in between:
- *	  applied in the commit that moves the cursor over them.
+ *	  Direct mode: applies the records of a run to the source's own stream,
+ *	  without Kafka, in the commit that advances the cursor past them.
  *
  *-------------------------------------------------------------------------
  */
@@ -43,7 +43,7 @@ direct_check(const RcDestination *destination)
 				 errhint("In direct mode one process reads and writes: give both to one role.")));
 }
 
-/* The stream, with its setup done. */
+/* Check grants, run the stream's setup, and open its statement. */
 static void
 direct_open(RcDestination *destination)
 {
@@ -58,14 +58,14 @@ direct_open(RcDestination *destination)
 	direct->applier = rc_applier_open(stream);
 }
 
-/* Rows are the user's: those that have gone since stay so. */
+/* The rows belong to the user: deleted ones are not loaded again. */
 static bool
 direct_holds(RcDestination *destination)
 {
 	return true;
 }
 
-/* Apply records, as many as can be. */
+/* Apply the records, or the first part of them; see rc_apply(). */
 static void
 direct_commit(RcDestination *destination, RcSending *sending)
 {
@@ -83,8 +83,8 @@ direct_commit(RcDestination *destination, RcSending *sending)
 }
 
 /*
- * Nobody but the run applies the stream: it must be what the run has loaded,
- * and not paused since.
+ * Raise an error if the stream was changed or paused since the run loaded it:
+ * no stream worker exists in direct mode that would notice.
  */
 static void
 check_stream(RcRun *run)
@@ -101,7 +101,7 @@ check_stream(RcRun *run)
 			 errhint("The next run goes on from there.")));
 }
 
-/* Records of which nothing is proven (rc_apply()) wait for the next batch. */
+/* Undecided records (see rc_apply()) are kept for the next batch. */
 static bool
 direct_needs_more(RcDestination *destination, bool at_end)
 {

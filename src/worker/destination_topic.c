@@ -1,10 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * destination_topic.c
- *	  Records of a run to the source's topic, which is made where it is
- *	  missing.
+ *	  Publishes the records of a run to the source's topic, which is created
+ *	  if it is missing.
  *
- * It must not take a record for sent before Kafka has confirmed it.
+ * A record counts as sent only when Kafka has confirmed it.
  *
  *-------------------------------------------------------------------------
  */
@@ -12,7 +12,7 @@
 
 #include "utils/memutils.h"
 
-/* How long Kafka is waited for before a task counts as failed, in ms. */
+/* Timeout of requests to Kafka, in ms; after it the task has failed. */
 #define TIMEOUT_MS	30000
 
 static bool make_topic(RcTopicDestination *topic);
@@ -30,7 +30,10 @@ topic_make(RcRun *run)
 	return &topic->base;
 }
 
-/* A producer and the topic.  Where that was made anew, nothing is sent yet. */
+/*
+ * Open a producer and the topic.  If the topic was re-created, delete what is
+ * known of the records sent, so that everything is published again.
+ */
 static void
 topic_open(RcDestination *destination)
 {
@@ -56,7 +59,7 @@ topic_open(RcDestination *destination)
 					run->source->topic, run->source->name)));
 }
 
-/* A producer, the name of the cluster, and what there is of the topic. */
+/* Open a producer; find out the cluster's id and the topic's partitions. */
 void
 rc_topic_connect(RcTopicDestination *topic)
 {
@@ -75,7 +78,7 @@ rc_topic_connect(RcTopicDestination *topic)
 												 TIMEOUT_MS);
 }
 
-/* Make the topic if it is missing; returns whether it was. */
+/* Create the topic if it is missing; returns whether it was. */
 static bool
 make_topic(RcTopicDestination *topic)
 {
@@ -96,7 +99,7 @@ make_topic(RcTopicDestination *topic)
 	return true;
 }
 
-/* Streams may have been waiting for the topic. */
+/* Wake streams that may be waiting for the topic. */
 static void
 wake_streams(RcRun *run)
 {
@@ -118,8 +121,9 @@ topic_holds(RcDestination *destination)
 }
 
 /*
- * Whether the topic can be the one that the records were published to: each
- * that is remembered has taken an offset at least.
+ * Whether the topic may be the one that the records were published to.  If its
+ * offsets are fewer than the records known to have been sent, it was
+ * re-created.
  */
 static bool
 can_hold(RcTopicDestination *topic)
@@ -152,7 +156,7 @@ knows_at_most(RcTopicDestination *topic, int64 most)
 	return at_most;
 }
 
-/* Publish records and wait until Kafka has them. */
+/* Publish records and wait until Kafka has confirmed them. */
 static void
 topic_send(RcDestination *destination, RcSending *sending)
 {
@@ -175,7 +179,7 @@ topic_send(RcDestination *destination, RcSending *sending)
 	note_end_offsets(topic);
 }
 
-/* Remember the last offset published to each partition. */
+/* Record the last offset published to each partition, for the load. */
 static void
 note_end_offsets(RcTopicDestination *topic)
 {
@@ -205,7 +209,7 @@ note_end_offsets(RcTopicDestination *topic)
 	}
 }
 
-/* Kafka has them, or has refused them for good. */
+/* Kafka has confirmed all records, or rejected them permanently. */
 static void
 topic_commit(RcDestination *destination, RcSending *sending)
 {
@@ -221,7 +225,7 @@ topic_error_is_transient(const RcDestination *destination, const ErrorData *erro
 	return rc_stream_error_is_transient(topic->consumer, error);
 }
 
-/* The stream is that whose work the load does. */
+/* Close the producer, and the consumer that the load may have opened. */
 static void
 topic_close(RcDestination *destination)
 {

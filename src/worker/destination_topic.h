@@ -1,8 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * destination_topic.h
- *	  A topic as the destination of a run: what destination_topic.c, which
- *	  fills it, and run_load.c, which waits for what reads it, share.
+ *	  A topic as the destination of a run, shared by destination_topic.c,
+ *	  which publishes to it, and run_load.c, which waits until it is applied.
  *
  *-------------------------------------------------------------------------
  */
@@ -16,13 +16,14 @@
 typedef struct RcTopicDestination
 {
 	RcDestination base;
-	/* released after each try of a task */
+	/* released after each attempt of a task */
 	RcKafka    *producer;
-	RcStreamConsumer *consumer; /* works where no stream worker does */
+	RcStreamConsumer *consumer; /* used by the load if no stream worker runs */
 
-	int			partitions;		/* of the topic; 0: it is missing */
-	bool		anew;			/* but the stream stands in the old one */
-	List	   *end_offsets;	/* RcEndOffset: what was published */
+	int			partitions;		/* of the topic; 0: the topic is missing */
+	bool		anew;			/* re-created; the stream has offsets of the
+								 * old one */
+	List	   *end_offsets;	/* List of RcEndOffset: what was published */
 } RcTopicDestination;
 
 /* destination_topic.c */

@@ -1,13 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * run_extract.c
- *	  The task that reads a source: what has to be read.  Whether all of it
- *	  came is seen in run_extract_count.c; what becomes of the lines, in
- *	  scan_line.c and dataset_scan.c.
+ *	  The task that reads a source: decides what to read. run_extract_count.c
+ *	  checks that all records came; scan_line.c and dataset_scan.c process the
+ *	  lines.
  *
- * The cursor moves only over records that are safe: confirmed by their
- * destination, or committed in the same transaction.  No transaction is open
- * while the network is waited for.
+ * The cursor advances only past records that are safe: confirmed by their
+ * destination, or committed in the same transaction.  No transaction may be
+ * open during network waits.
  *
  *-------------------------------------------------------------------------
  */
@@ -38,17 +38,16 @@ static void read_lines(RcScan *scan);
 static bool next_line(RcScan *scan, char **line, size_t *len);
 
 /*
- * Read what is new in the source, or everything, and make it safe.
- *
- * May be called again after an error: it then goes on from the last record
- * that is safe.
+ * Read what is new in the source, or everything, and send it to the
+ * destination.  May be called again after an error: it then resumes from the
+ * last record that is safe.
  */
 void
 rc_run_extract(RcRun *run)
 {
 	RcScan	   *scan = MemoryContextAllocZero(run->context, sizeof(RcScan));
 	RcDatasetInfo info;
-	bool		whole;			/* it knows all records of the dataset */
+	bool		whole;			/* the known records are all of the dataset */
 
 	scan->run = run;
 	open_dataset(run);
@@ -89,9 +88,9 @@ rc_run_extract(RcRun *run)
 }
 
 /*
- * Open the API.  Where the configuration file does not say which hosts get its
- * API key, that of the built-in source does, but only while nobody except a
- * superuser can have set it.
+ * Open the API.  Its key is sent only to hosts that the configuration file
+ * names or, if it names none, to that of the built-in source, as long as only
+ * superusers can have set that one's url.
  */
 static void
 open_dataset(RcRun *run)
@@ -114,14 +113,14 @@ open_dataset(RcRun *run)
 								 key_url);
 }
 
-/* A column of the source as the API is asked for it. */
+/* A column of the source in UTF-8, as sent to the API. */
 static char *
 asked(const char *value, const char *column, const char *source)
 {
 	return rc_to_utf8(value, psprintf("%s of source \"%s\"", column, source));
 }
 
-/* Read the records of the pass, and make sure that all of them came. */
+/* Read the records of the scan, and check that all of them came. */
 static void
 read_dataset(RcScan *scan)
 {
@@ -137,7 +136,7 @@ read_dataset(RcScan *scan)
 	if (scan->ordered || run->window != NULL)
 		return;
 
-	/* only now is everything below the greatest value safe */
+	/* records came in no order, so the greatest cursor is reached only now */
 	rc_transaction_begin();
 	rc_source_advance(run->source, run->destination->id, scan->state,
 					  scan->last_cursor, scan->state->next_offset);
@@ -145,8 +144,9 @@ read_dataset(RcScan *scan)
 }
 
 /*
- * In the transaction that reads the epoch: what the run has loaded must still
- * be the definition, else its cursor would be that of other records.
+ * Raise an error if the definition was changed since the run loaded it: the
+ * cursor would belong to other records.  Called in the transaction that reads
+ * the epoch.
  */
 static void
 check_definition(RcRun *run)
@@ -158,9 +158,9 @@ check_definition(RcRun *run)
 }
 
 /*
- * For a poll that nobody waits for: whether the dataset says that it has not
- * changed.  One request, and one updated row; false when anything is unclear,
- * so that a run finds out.  What is open abroad stays so.
+ * For a scheduled poll: whether the dataset reports that it has not changed.
+ * Costs one request and one updated row.  Returns false if that is uncertain,
+ * so that a run finds out.  Leaves external resources open.
  */
 bool
 rc_run_unchanged(RcRun *run)
@@ -184,7 +184,7 @@ rc_run_unchanged(RcRun *run)
 	return same;
 }
 
-/* Write down what the API said of our quota. */
+/* Store the quota that the API reported. */
 static void
 note_quota(RcRun *run)
 {
@@ -195,8 +195,8 @@ note_quota(RcRun *run)
 }
 
 /*
- * What the API's last answer said of our quota; returns when it may be asked
- * again, 0: it did not say.
+ * The quota in the API's last response.  Returns the time of its Retry-After,
+ * or 0.
  */
 TimestampTz
 rc_run_quota(RcRun *run, RcQuota *quota)
@@ -209,7 +209,9 @@ rc_run_quota(RcRun *run, RcQuota *quota)
 	return retry_at;
 }
 
-/* The dataset says that it is as it was when it was last read whole. */
+/*
+ * Whether the dataset reports the state in which it was last read completely.
+ */
 static bool
 same_as_read(const RcSourceState *state, const RcDatasetInfo *info)
 {
@@ -219,7 +221,7 @@ same_as_read(const RcSourceState *state, const RcDatasetInfo *info)
 		info->records_count == state->records_count;
 }
 
-/* There is nothing to do, and the run says so. */
+/* Whether there is nothing to read, which is then stored and reported. */
 static bool
 nothing_new(RcScan *scan, const RcDatasetInfo *info)
 {
@@ -241,8 +243,8 @@ nothing_new(RcScan *scan, const RcDatasetInfo *info)
 }
 
 /*
- * Decide where the pass begins.  A second try stays with the decision, and
- * begins where the first one was safe.
+ * Decide where the scan begins.  A later attempt keeps the decision, and
+ * begins after the last record that is safe.
  */
 static void
 begin_scan(RcScan *scan, const RcDatasetInfo *info)
@@ -297,7 +299,7 @@ window_start(const RcScan *scan)
 	return run->window->from;
 }
 
-/* The cursor, or a little before it where it is a time. */
+/* The cursor, minus the source's overlap if it is a time. */
 static char *
 cursor_start(const RcScan *scan)
 {
@@ -312,7 +314,7 @@ cursor_start(const RcScan *scan)
 	return start;
 }
 
-/* Read everything, from the start, and note what is there. */
+/* Start a full scan, and collect the keys that it finds. */
 static void
 begin_full_scan(RcScan *scan)
 {
@@ -333,8 +335,8 @@ begin_full_scan(RcScan *scan)
 }
 
 /*
- * A slip such as year 2323 must not become the cursor: what is published
- * after it would not be seen.
+ * Upper limit of a cursor.  A typing error such as year 2323 must not become
+ * the cursor: records published afterwards would not be read.
  */
 static char *
 day_after_tomorrow(void)
@@ -347,7 +349,10 @@ day_after_tomorrow(void)
 					day->tm_mday);
 }
 
-/* Kind of a field that the dataset must have; "field" is its name in errors. */
+/*
+ * Kind of a field, which must exist; "field" is its name in errors.  Raises
+ * ERRCODE_UNDEFINED_COLUMN.
+ */
 static RcFieldKind
 field_kind(RcRun *run, const char *utf8, const char *field, const char *column)
 {
@@ -363,7 +368,7 @@ field_kind(RcRun *run, const char *utf8, const char *field, const char *column)
 	return kind;
 }
 
-/* What the pass reads. */
+/* The range of records to read. */
 static RcReadRange
 scan_range(const RcScan *scan)
 {
@@ -376,12 +381,15 @@ scan_range(const RcScan *scan)
 	range.kind = scan->kind;
 	range.from = run->scan_state.resume ? run->scan_state.resume : run->scan_state.from;
 	range.to = run->window ? run->window->to : NULL;
-	/* a full pass that goes on has those without a cursor before it */
+
+	/*
+	 * records without a cursor come first: a resumed full scan has read them
+	 */
 	range.with_nulls = run->scan_state.full;
 	return range;
 }
 
-/* Read the export to its end. */
+/* Read all lines of the export. */
 static void
 read_lines(RcScan *scan)
 {
@@ -392,7 +400,11 @@ read_lines(RcScan *scan)
 	while (next_line(scan, &line, &len))
 	{
 		rc_scan_add_line(scan, line, len, rc_reader_half_line(run->reader));
-		/* whether there are too many bad ones is to be seen before */
+
+		/*
+		 * not while bad lines follow each other: too many fail the run before
+		 * they are dead letters
+		 */
 		if ((scan->batch.lines >= scan->batch.max && scan->bad_in_row == 0) ||
 			scan->batch.bytes >= RC_BATCH_BYTES)
 			rc_scan_flush(scan, false);
@@ -402,7 +414,10 @@ read_lines(RcScan *scan)
 	rc_scan_flush(scan, true);
 }
 
-/* The next line; where the export breaks off, what came whole is kept. */
+/*
+ * Read the next line.  If the export breaks off, the complete lines are
+ * flushed before the error is rethrown.
+ */
 static bool
 next_line(RcScan *scan, char **line, size_t *len)
 {

@@ -1,11 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * run_extract_count.c
- *	  Whether all records of a dataset came: what the API counts, against
- *	  what was received and what is known.
+ *	  Checks that all records of a dataset came, by comparing the API's count
+ *	  with what was received and what is known.
  *
- * No count is trusted alone: records come and go while they are read, so
- * what is missing is what each of two counts misses.
+ * A single count proves nothing, since records are added and deleted while
+ * they are read: records are missing only if both the count before and the
+ * count after are greater.
  *
  *-------------------------------------------------------------------------
  */
@@ -16,8 +17,8 @@
 static int64 count_all(RcRun *run, const RcDatasetInfo *info);
 
 /*
- * Whether the dataset counts other records than those that are known after
- * what is new was read: some have vanished, or came with an old date.
+ * Whether the dataset's count differs from the number of known records after
+ * an incremental scan: some records were deleted, or added with an old date.
  */
 bool
 rc_scan_count_differs(RcScan *scan, const RcDatasetInfo *info)
@@ -41,8 +42,8 @@ rc_scan_count_differs(RcScan *scan, const RcDatasetInfo *info)
 }
 
 /*
- * After a full pass: what the dataset counts beyond what is known, by the
- * count that count_all() will ask for.
+ * After a full scan: store the difference between the dataset's count, as
+ * count_all() determines it, and the number of known records.
  */
 void
 rc_scan_note_count_difference(RcScan *scan, const RcDatasetInfo *info)
@@ -60,7 +61,7 @@ rc_scan_note_count_difference(RcScan *scan, const RcDatasetInfo *info)
 							   all - known, settled && all >= 0);
 }
 
-/* The dataset's count of all records of the source; -1: it cannot tell. */
+/* The dataset's count of all records of the source; -1 if it gives none. */
 static int64
 count_all(RcRun *run, const RcDatasetInfo *info)
 {
@@ -72,8 +73,9 @@ count_all(RcRun *run, const RcDatasetInfo *info)
 }
 
 /*
- * The API's count before and after: fewer records than both is a failure.
- * Nobody knows which are missing, so the whole pass is read again.
+ * Raise an error if fewer records were received than the API counted both
+ * before and after.  It is unknown which are missing, so the whole scan is
+ * repeated.
  */
 void
 rc_scan_check_count(RcScan *scan, const RcReadRange *range)

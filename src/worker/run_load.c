@@ -1,10 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * run_load.c
- *	  The task that ends when the source's stream has applied what the run
- *	  has published.
- *
- * Where a stream worker runs it only waits for it; else it does its work.
+ *	  The task "load": waits until the source's stream has applied what the
+ *	  run published, or, if no stream worker is running, applies it here.
  *
  *-------------------------------------------------------------------------
  */
@@ -15,23 +13,24 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-/* How often the stream's offsets are looked at, in ms. */
+/* Interval of polling the stream's offsets, in ms. */
 #define POLL_INTERVAL_MS	50
 
-/* How long a stream that does not go on is waited for, in ms. */
+/* How long to wait for a stream that makes no progress, in ms. */
 #define STREAM_TIMEOUT_MS	30000
 
-/* The wait for a stream: since when it has not gone on, and why. */
+/* State of the wait for a stream. */
 typedef struct Wait
 {
 	TimestampTz began;
-	TimestampTz since;			/* it came to where it is */
-	int64		place;			/* sum of its offsets */
-	char	   *error_text;		/* what it said meanwhile; NULL: nothing */
+	TimestampTz since;			/* last progress */
+	int64		place;			/* sum of its offsets then */
+	char	   *error_text;		/* what it waits for, as last reported; NULL:
+								 * nothing */
 	char	   *detail;
 	char	   *hint;
 	int			sqlstate;
-	bool		failed;			/* it does not only wait */
+	bool		failed;			/* failed, not just waiting */
 } Wait;
 
 static void add_left_behind(RcTopicDestination *topic);
@@ -48,8 +47,8 @@ pg_noreturn static void raise_no_worker(RcRun *run);
 static void consume_here(RcTopicDestination *topic);
 
 /*
- * Wait for the stream, or do its work.  Errors: those of the stream when it
- * is paused or failed.
+ * Wait for the stream, or do its work.  Raises an error if the stream was
+ * deleted, paused, has failed, or makes no progress.
  */
 void
 rc_topic_load(RcDestination *destination)
@@ -81,7 +80,7 @@ rc_topic_load(RcDestination *destination)
 	PG_END_TRY();
 }
 
-/* Until it has passed what was published. */
+/* Wait until the stream has passed the offsets that were published. */
 static void
 wait_for_stream(RcTopicDestination *topic)
 {
@@ -102,7 +101,7 @@ wait_for_stream(RcTopicDestination *topic)
 			check_stream(run, worked, &wait);
 		if (worked && !woken)
 		{
-			/* it may wait for the topic that this run has made */
+			/* it may be waiting for the topic, which this run has created */
 			rc_wake_stream(run->stream->name, run->stream->workers);
 			woken = true;
 		}
@@ -119,9 +118,9 @@ wait_for_stream(RcTopicDestination *topic)
 }
 
 /*
- * A run that did not come to its end may have published what nobody has
- * applied since, and its records are not published again: then everything in
- * the topic is awaited.
+ * If the previous run did not succeed, it may have published records that are
+ * not applied yet, and that this run has not published again.  Then wait for
+ * everything in the topic.
  */
 static void
 add_left_behind(RcTopicDestination *topic)
@@ -135,7 +134,7 @@ add_left_behind(RcTopicDestination *topic)
 	if (whole)
 		return;
 
-	/* released with what the task holds abroad if this fails */
+	/* released by rc_run_release() if this fails */
 	rc_topic_connect(topic);
 	topic->end_offsets = rc_stream_end_offsets(run->stream, run->source->topic,
 											   topic->producer);
@@ -144,10 +143,10 @@ add_left_behind(RcTopicDestination *topic)
 }
 
 /*
- * A stream that will not get there is an error of the run: one that is gone,
- * paused or does not read the topic any more, and one that has not gone on for
- * some time and said why.  What it said of an earlier try is none: the cause
- * may be cured.
+ * Raise an error if the stream will not get there: it was deleted or paused,
+ * does not read the topic any more, or has made no progress for some time and
+ * reported why.  A reason reported by an earlier attempt does not count: the
+ * cause may have been fixed.
  */
 static void
 check_stream(RcRun *run, bool worked, Wait *wait)
@@ -165,7 +164,7 @@ check_stream(RcRun *run, bool worked, Wait *wait)
 	scheduled = rc_worker_alive(RC_WORKER_SCHEDULER, "", 0);
 	if (!worked && !can_consume(run))
 	{
-		/* nobody but the scheduler can try it */
+		/* only the scheduler can start a worker of it */
 		if (!scheduled)
 			raise_no_worker(run);
 		if (rc_stream_retry(stream->name))
@@ -177,7 +176,7 @@ check_stream(RcRun *run, bool worked, Wait *wait)
 		raise_stream_error(run, stream, wait);
 }
 
-/* Whether it has gone on since the last look. */
+/* Note whether the stream has made progress since the last poll. */
 static void
 note_progress(const char *stream, Wait *wait)
 {
@@ -194,8 +193,9 @@ note_progress(const char *stream, Wait *wait)
 }
 
 /*
- * What the stream says: that it has failed since we wait is final; that it
- * waits is remembered, since each try says for a moment that it runs.
+ * Read the stream's state.  A failure since the wait began is final.  The
+ * reason of a wait is kept, because each retry sets the state to running for a
+ * moment.
  */
 static void
 hear_stream(RcRun *run, const RcStream *stream, Wait *wait)
@@ -214,7 +214,7 @@ hear_stream(RcRun *run, const RcStream *stream, Wait *wait)
 		raise_stream_error(run, stream, wait);
 }
 
-/* Keep a copy of a text in place of another; NULL: of none. */
+/* Replace a text by a copy of another one; NULL: none. */
 static void
 keep_text(MemoryContext context, char **kept, const char *text)
 {
@@ -226,7 +226,7 @@ keep_text(MemoryContext context, char **kept, const char *text)
 static void
 raise_stream_error(RcRun *run, const RcStream *stream, const Wait *wait)
 {
-	/* its words are for its owner, not for who reads the run's */
+	/* the stream's error may be shown to its owner only */
 	if (!rc_may_act_for(run->source->owner, stream->owner))
 		ereport(ERROR,
 				(errcode(wait->sqlstate),
@@ -244,7 +244,7 @@ raise_stream_error(RcRun *run, const RcStream *stream, const Wait *wait)
 			 errhint("What is published is applied when it goes on; see rc_status().")));
 }
 
-/* The stream must read what the source publishes. */
+/* Raise an error unless the stream reads the source's topic. */
 static void
 check_topics(const RcRun *run, const RcStream *stream)
 {
@@ -257,7 +257,10 @@ check_topics(const RcRun *run, const RcStream *stream)
 				 errhint("Add the topic to the stream's column \"topics\", or set the source's column \"stream\" to null.")));
 }
 
-/* Whether we can do the stream's work: we are connected as its owner. */
+/*
+ * Whether this process may consume the stream: it is connected as the stream's
+ * owner.
+ */
 static bool
 can_consume(const RcRun *run)
 {
@@ -276,8 +279,9 @@ raise_no_worker(RcRun *run)
 }
 
 /*
- * Nobody works for the stream: take the places of all its workers.  After an
- * error the run waits for its next try, and others may be luckier meanwhile.
+ * No worker of the stream is running: consume it here, holding the locks of
+ * all its workers.  After an error they are released, since another process
+ * may do better while this run waits for its retry.
  */
 static void
 consume_here(RcTopicDestination *topic)

@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * run_task.c
- *	  One task of a run: tried, and tried again with backoff while its error
- *	  may pass, with its state written down at each step.
+ *	  Executes one task of a run, and retries it with backoff while its error
+ *	  is transient.  Each change of state is stored.
  *
- * It knows nothing of what the task does.  No transaction is open between two
- * tries, nor anything abroad.
+ * What the task does is not known here.  Between two attempts neither a
+ * transaction nor an external resource may be open.
  *
  *-------------------------------------------------------------------------
  */
@@ -16,10 +16,12 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-/* The longest wait before a retry, in ms, unless the API names a time. */
+/* Maximum wait before a retry, in ms, unless the API gives a time. */
 #define MAX_RETRY_DELAY		(10 * 60 * 1000)
 
-/* While it waits, it looks this often whether its source is there, in ms. */
+/*
+ * Interval of checking, during the wait, that the source still exists, in ms.
+ */
 #define POLL_INTERVAL_MS		5000
 
 static ErrorData *try_task(RcRun *run, RcTaskFunction function);
@@ -28,7 +30,7 @@ static TimestampTz next_try(RcRun *run, int attempt, TimestampTz not_before);
 static void wait_until(RcRun *run, TimestampTz time);
 
 /*
- * Run one task until it succeeds or its error will not pass; then throw that.
+ * Execute a task until it succeeds or fails permanently; then raise its error.
  */
 void
 rc_run_task(RcRun *run, const char *name, RcTaskFunction function)
@@ -70,7 +72,7 @@ rc_run_task(RcRun *run, const char *name, RcTaskFunction function)
 	}
 }
 
-/* One try; returns its error, with no transaction left open. */
+/* One attempt.  Returns its error or NULL, with no transaction open. */
 static ErrorData *
 try_task(RcRun *run, RcTaskFunction function)
 {
@@ -100,8 +102,9 @@ worth_a_retry(RcRun *run, const ErrorData *error, int attempt)
 }
 
 /*
- * When to try again: retry_delay, doubled with each try, a fifth more or less
- * so that many do not come at once, and not before the time the API named.
+ * The time of the next attempt: retry_delay, doubled with each attempt, plus
+ * or minus 20 % so that many runs do not retry at the same moment, and not
+ * before the time that the API gave.
  */
 static TimestampTz
 next_try(RcRun *run, int attempt, TimestampTz not_before)
@@ -118,8 +121,8 @@ next_try(RcRun *run, int attempt, TimestampTz not_before)
 }
 
 /*
- * When the clock is set back in the meantime it is time, too.  It ends when
- * there is nothing to be tried again any more.
+ * Wait until "time".  Also returns if the clock is set back meanwhile, and
+ * raises an error if the source is gone.
  */
 static void
 wait_until(RcRun *run, TimestampTz time)
@@ -142,8 +145,8 @@ wait_until(RcRun *run, TimestampTz time)
 }
 
 /*
- * Write down the state of a task, in a transaction of its own; with an error
- * also what the API said of the quota, which may be its cause.
+ * Store the state of a task, in its own transaction; with an error also the
+ * quota that the API reported, which may be the cause.
  */
 void
 rc_run_set_task(RcRun *run, const char *name, const char *state, int attempt,

@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * run_worker.c
- *	  The run worker: begins one run of a source, does its tasks one after
- *	  the other (run_task.c), and writes down how it ended.
+ *	  The run worker: starts one run of a source, executes its tasks in order
+ *	  (run_task.c), and stores how it ended.
  *
- * A run that ends by an error leaves what was committed: cursor, offsets and
- * rows belong together, so the next run goes on from there.
+ * A failed run keeps what was committed: cursor, offsets and rows are
+ * consistent, and the next run resumes from there.
  *
  *-------------------------------------------------------------------------
  */
@@ -30,9 +30,7 @@ static void load(RcRun *run);
 static void resume_cancels(void);
 static void finish_run(RcRun *run, const char *state, const ErrorData *error);
 
-/*
- * Entry point of the run worker.
- */
+/* Entry point of the run worker. */
 void
 rc_run_main(Datum arg)
 {
@@ -72,7 +70,7 @@ run_source(RcWorkerArgs *args)
 	ThrowErrorData(error);
 }
 
-/* Connect, and be the one that runs the source; false: another one is. */
+/* Connect, and take the source's lock; false if another process holds it. */
 static bool
 take_source(const RcWorkerArgs *args)
 {
@@ -86,7 +84,7 @@ take_source(const RcWorkerArgs *args)
 	return rc_lock_take(RC_WORKER_RUN, args->name, 0);
 }
 
-/* Do what there is to do; returns why that failed, or NULL. */
+/* Execute the tasks.  Returns the error that ended them, or NULL. */
 static ErrorData *
 work(RcRun *run)
 {
@@ -112,7 +110,8 @@ work(RcRun *run)
 }
 
 /*
- * Load the definitions; NULL when the extension or the source has gone.
+ * Load the definitions.  Returns NULL if the extension or the source was
+ * dropped.
  */
 static RcRun *
 load_run(const RcWorkerArgs *args)
@@ -147,8 +146,8 @@ load_run(const RcWorkerArgs *args)
 }
 
 /*
- * Whether a poll of the scheduler can do without a run, since the dataset has
- * not changed.  An error here is left to the run to meet and to record.
+ * Whether a scheduled poll needs no run, since the dataset has not changed.
+ * After an error here the run is started, to fail with it and record it.
  */
 static bool
 poll_is_idle(RcRun *run)
@@ -172,8 +171,8 @@ poll_is_idle(RcRun *run)
 }
 
 /*
- * Make the run's row, or take the one that was queued; false when that is
- * not queued any more.
+ * Insert the run's row, or claim the queued one.  Returns false if that is not
+ * queued any more.
  */
 static bool
 begin_run(RcRun *run, const RcWorkerArgs *args)
@@ -195,20 +194,23 @@ begin_run(RcRun *run, const RcWorkerArgs *args)
 	}
 	(void) rc_source_wait(run->source->name, NULL);
 
-	/* as nobody else is, so it is by this number that rc_cancel() finds us */
+	/*
+	 * only this process has the lock of this number; rc_cancel() finds us by
+	 * it
+	 */
 	(void) rc_lock_take(RC_WORKER_RUN_ID,
 						psprintf("%lld", (long long) run->id), 0);
 	run->windows = rc_run_windows(run->id);
 	run->label = rc_run_header_write(run->id);
 
-	/* its number goes abroad: after a crash no other run may have it */
+	/* its id is sent to Kafka: after a crash no other run may get the same */
 	if (run->destination->class->ahead_of_commit)
 		ForceSyncCommit();
 	rc_transaction_commit();
 	return true;
 }
 
-/* What can be seen to be impossible before anything is asked. */
+/* Raise errors that are certain before any network access. */
 static void
 check_run(RcRun *run)
 {
@@ -250,7 +252,9 @@ run_tasks(RcRun *run)
 		rc_run_task(run, "load", load);
 }
 
-/* Read the source: what is new, or the windows of a backfill in turn. */
+/*
+ * Execute the task that reads the source, once for each window of a backfill.
+ */
 static void
 extract(RcRun *run, const char *name)
 {
@@ -285,7 +289,7 @@ load(RcRun *run)
 	rc_destination_load(run->destination);
 }
 
-/* Let go of what the task held outside of the database. */
+/* Release the task's external resources. */
 void
 rc_run_release(RcRun *run)
 {
@@ -295,8 +299,9 @@ rc_run_release(RcRun *run)
 }
 
 /*
- * Why the run has no source any more, or NULL: see scheduler_gone.c, which ends
- * it with a cancel where it waits for something else.
+ * The error of a run whose source was deleted or given to another role; else
+ * NULL. scheduler_gone.c also cancels runs of such sources, wherever they
+ * wait.
  */
 ErrorData *
 rc_run_source_gone(RcRun *run)
@@ -312,7 +317,7 @@ rc_run_source_gone(RcRun *run)
 }
 
 /*
- * An error sets the count to 0, also one that somebody's trigger on our tables
+ * An error resets the count to 0, even one that a user's trigger on our tables
  * has caught meanwhile.
  */
 static void
@@ -323,8 +328,8 @@ resume_cancels(void)
 }
 
 /*
- * Write down the end of the run.  A late cancel does not matter any more; but
- * the wait for who has locked the run's row must end with the worker.
+ * Store the end of the run.  A late cancel has no effect, but waiting for a
+ * lock on the run's row still ends when the worker is terminated.
  */
 static void
 finish_run(RcRun *run, const char *state, const ErrorData *error)

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * run_worker.h
- *	  A run under way: what its tasks share.
+ *	  State of a run, shared by its tasks.
  *
  *-------------------------------------------------------------------------
  */
@@ -15,7 +15,7 @@
 #include "utils/hsearch.h"
 #include "worker/destination.h"
 
-/* What the source asks the API for, in UTF-8: NULL where it has none. */
+/* Columns of the source sent to the API, in UTF-8; NULL if not set. */
 typedef struct RcAsked
 {
 	char	   *filter;
@@ -23,37 +23,34 @@ typedef struct RcAsked
 	char	   *cursor_field;
 } RcAsked;
 
-/*
- * The pass over the dataset that a task makes: what stays of it from one try
- * to the next.
- */
+/* State of a task's scan of the dataset, kept between attempts. */
 typedef struct RcScanState
 {
 	bool		begun;
-	bool		full;			/* it began at the start of the dataset */
-	char	   *cursor;			/* stored when it began; NULL: none */
-	char	   *from;			/* cursor value that it began at; NULL: the
-								 * start */
+	bool		full;			/* a full scan */
+	char	   *cursor;			/* stored cursor when it began; NULL: none */
+	char	   *from;			/* cursor value at which it began; NULL: start
+								 * of the dataset */
 	char	   *resume;			/* last cursor value that is safe; NULL: none */
-	bool		resumed;		/* it was not read at one go */
-	RcSeen	   *seen;			/* keys that a full pass has met; else NULL */
-	int64		unreadable;		/* lines that are no JSON object, in all tries */
-	int			reading;		/* number of the export that is read */
-	HTAB	   *buried;			/* lines that are dead letters, see
-								 * scan_bad_line.c */
+	bool		resumed;		/* an attempt resumed, so counts may be wrong */
+	RcSeen	   *seen;			/* keys found by a full scan; else NULL */
+	int64		unreadable;		/* lines that are no JSON object, in all
+								 * attempts */
+	int			reading;		/* number of the export being read */
+	HTAB	   *buried;			/* dead lines, see scan_bad_line.c */
 } RcScanState;
 
-/* What a full pass has missed, where it is too much. */
+/* Records missing from a full scan, if too many. */
 typedef struct RcMissing
 {
-	int64		n;				/* records; 0: not too many */
-	int64		limit;			/* of them that may vanish at once */
-	int64		known;			/* that there were before */
+	int64		n;				/* missing records; 0: not too many */
+	int64		limit;			/* maximum that may vanish at once */
+	int64		known;			/* records known before */
 } RcMissing;
 
 typedef struct RcRun
 {
-	MemoryContext context;		/* lives as long as the run */
+	MemoryContext context;		/* same lifetime as the run */
 	MemoryContext batch_context;	/* reset after each batch */
 	int64		id;
 	char	   *label;			/* value of RC_HEADER_RUN */
@@ -63,11 +60,11 @@ typedef struct RcRun
 	List	   *windows;		/* RcWindow, of a backfill; else NIL */
 	RcDestination *destination;
 
-	const char *task;			/* name of the task under way */
-	const RcWindow *window;		/* that it reads; NULL: all that is new */
-	RcReader   *reader;			/* released after each try */
+	const char *task;			/* name of the current task */
+	const RcWindow *window;		/* window of the task; NULL: no backfill */
+	RcReader   *reader;			/* released after each attempt */
 	RcAsked		asked;
-	RcQuota		quota;			/* as the API said it when a try failed */
+	RcQuota		quota;			/* as last reported when an attempt failed */
 
 	RcScanState scan_state;
 	RcMissing	missing;
@@ -86,7 +83,7 @@ extern void rc_run_set_task(RcRun *run, const char *name, const char *state,
 							int attempt, TimestampTz next_try,
 							const ErrorData *error);
 
-/* what the tasks do */
+/* run_extract.c and scan_withdraw.c */
 extern void rc_run_extract(RcRun *run);
 extern TimestampTz rc_run_quota(RcRun *run, RcQuota *quota);
 extern bool rc_run_unchanged(RcRun *run);

@@ -1,13 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * scan_bad_line.c
- *	  Lines of an export that became no record, and records that the
- *	  destination refused: when they end the run, and that each is one dead
- *	  letter, however often the run reads it.
+ *	  Lines that could not be converted to a record, and records that the
+ *	  destination rejected: when they fail the run, and how each becomes one
+ *	  dead letter even if the run reads it several times.
  *
- * A line must not be judged before it is known to be one: the last one of an
- * answer that was cut may be half of a record, and what follows the last good
- * line of an answer that broke off comes again with the next try.
+ * A bad line counts only once it is known to be a whole line: the last line of
+ * a truncated response may be half a record, and lines after the last good one
+ * of an interrupted response are read again by the next attempt.
  *
  *-------------------------------------------------------------------------
  */
@@ -17,24 +17,30 @@
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 
-/* As the default of rappel_conso.stream.stop_after. */
+/* Same as the default of rappel_conso.stream.stop_after. */
 #define DEFAULT_STOP_AFTER	100
 
-/* So many different lines are known apart; of more, each try makes letters. */
+/*
+ * Maximum number of different lines that are tracked; further ones become a
+ * new dead letter in each attempt.
+ */
 #define MAX_BURIED			100000
 
-/* Two hashes of a line: enough to take one for another never. */
+/*
+ * Two hashes of a line; equal for different lines only with negligible
+ * probability.
+ */
 typedef struct RcBuriedKey
 {
 	uint64		a;
 	uint64		b;
 } RcBuriedKey;
 
-/* How often a line has come, and become a dead letter of this task. */
+/* How often a line was read, and became a dead letter, in this task. */
 typedef struct RcBuried
 {
 	RcBuriedKey key;
-	int			reading;		/* that seen counts in */
+	int			reading;		/* export that "seen" is about */
 	int			seen;
 	int			buried;
 } RcBuried;
@@ -46,7 +52,7 @@ static RcBuried *find_buried(RcRun *run, const RcRecord *record);
 static bool to_dead_letters(RcScan *scan, const RcRecord *record, int sqlstate,
 							char *message, char *context);
 
-/* A new task begins: lines that are equal to earlier ones are others. */
+/* A new task begins: its lines are not those of earlier tasks. */
 void
 rc_bad_lines_begin(RcRun *run)
 {
@@ -62,8 +68,8 @@ rc_bad_lines_begin(RcRun *run)
 }
 
 /*
- * Keep a line that became no record, for the batch's dead letters.  To be
- * called in batch_context.
+ * Keep a line for the batch's dead letters.  Must be called in batch_context.
+ * May raise the errors below.
  */
 void
 rc_bad_line_add(RcScan *scan, const char *line, size_t len,
@@ -93,8 +99,9 @@ rc_bad_line_add(RcScan *scan, const char *line, size_t len,
 }
 
 /*
- * An array over several lines has one element in each: only the last of them,
- * without a comma, would be a record.
+ * Raise ERRCODE_PROTOCOL_VIOLATION if the export is a JSON array with one
+ * element per line: only its last element, without a comma, would be taken for
+ * a record.
  */
 static void
 stop_if_array(RcScan *scan, const char *line, size_t len)
@@ -118,8 +125,9 @@ stop_if_array(RcScan *scan, const char *line, size_t len)
 }
 
 /*
- * Something is wrong with the dataset when line after line is: as a stream
- * does, fail before they are dead letters.  What came before them is safe.
+ * Raise an error if too many lines in a row are bad, before they become dead
+ * letters: then the dataset is wrong, not a line.  Records before them are
+ * flushed.
  */
 static void
 stop_if_too_many(RcScan *scan, const RcTransformed *made, const char *error)
@@ -130,7 +138,7 @@ stop_if_too_many(RcScan *scan, const RcTransformed *made, const char *error)
 	if (scan->bad_in_row < limit)
 		return;
 
-	/* this line is not in the batch yet; what is good of it stays */
+	/* this line is not in the batch yet; flush the good records */
 	MemoryContextSwitchTo(scan->run->context);
 	error = pstrdup(error);
 	scan->bad_in_row--;
@@ -155,8 +163,8 @@ stop_if_too_many(RcScan *scan, const RcTransformed *made, const char *error)
 }
 
 /*
- * At the end of an export, before its last batch is safe: one in which not a
- * single line is a JSON object is none of this dataset.
+ * At the end of an export, before its last batch is committed: raise an error
+ * if no line at all is a JSON object.
  */
 void
 rc_bad_lines_check(RcScan *scan)
@@ -174,8 +182,8 @@ rc_bad_lines_check(RcScan *scan)
 }
 
 /*
- * An answer broke off: what came after its last good line is read again, and
- * judged then.
+ * The response broke off: drop bad lines after the last good one, which are
+ * read again by the next attempt.
  */
 void
 rc_bad_lines_drop(RcScan *scan)
@@ -188,8 +196,8 @@ rc_bad_lines_drop(RcScan *scan)
 }
 
 /*
- * Write the batch's dead letters, in the transaction that moves the cursor
- * over it; returns how many.
+ * Write the batch's dead letters, in the transaction that advances the cursor
+ * past it.  Returns their number.
  */
 int
 rc_bad_lines_to_dead_letters(RcScan *scan, List *refused)
@@ -217,7 +225,9 @@ rc_bad_lines_to_dead_letters(RcScan *scan, List *refused)
 	return n;
 }
 
-/* The dead letters of the batch are committed. */
+/*
+ * Called when the batch's dead letters are committed: count them as written.
+ */
 void
 rc_bad_lines_buried(RcScan *scan, List *refused)
 {
@@ -243,8 +253,8 @@ rc_bad_lines_buried(RcScan *scan, List *refused)
 }
 
 /*
- * Write one dead letter, unless an earlier try has written it: the n-th of
- * equal lines is the n-th of them in each reading.
+ * Write one dead letter unless an earlier attempt has: the n-th of equal lines
+ * is the n-th of them in each reading.
  */
 static bool
 to_dead_letters(RcScan *scan, const RcRecord *record, int sqlstate, char *message,
@@ -273,7 +283,7 @@ to_dead_letters(RcScan *scan, const RcRecord *record, int sqlstate, char *messag
 	return true;
 }
 
-/* What is known of a line; NULL when too many are known. */
+/* The entry of a line; NULL if too many lines are tracked. */
 static RcBuried *
 find_buried(RcRun *run, const RcRecord *record)
 {

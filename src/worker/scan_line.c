@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * scan_line.c
- *	  A line of an export to a record of the batch, and the cursor that it
- *	  reaches.
+ *	  Converts a line of an export to a record of the batch, and tracks the
+ *	  cursor.
  *
- * It must not let an odd line send the source astray: a cursor goes back
- * never, and into the future neither.
+ * A single odd line must not mislead the source: the cursor never goes back,
+ * nor into the future.
  *
  *-------------------------------------------------------------------------
  */
@@ -20,8 +20,9 @@ static void init_record(RcScan *scan, RcRecord *record);
 static void note_cursor(RcScan *scan, const char *cursor);
 
 /*
- * One line of the export to a record of the batch.  The last one of an answer
- * that may have been cut may be half a record; if it is one, it is whole.
+ * Convert one line of the export to a record of the batch. may_be_half says
+ * that the line may be the truncated last one of a response; if it is a JSON
+ * object, it is complete.
  */
 void
 rc_scan_add_line(RcScan *scan, const char *line, size_t len, bool may_be_half)
@@ -68,8 +69,8 @@ rc_scan_add_line(RcScan *scan, const char *line, size_t len, bool may_be_half)
 }
 
 /*
- * The answer was cut, though nothing said so: keep what came whole, as of one
- * that broke off.
+ * The response was truncated without an error: flush the complete lines and
+ * raise ERRCODE_CONNECTION_FAILURE.
  */
 static void
 raise_half_line(RcScan *scan)
@@ -88,7 +89,7 @@ raise_half_line(RcScan *scan)
 							  (long long) scan->received - 1)));
 }
 
-/* A record of the batch that says that its key has gone. */
+/* Add a record without a value to the batch, which deletes its key. */
 void
 rc_scan_add_withdrawn(RcScan *scan, const RcRecord *gone)
 {
@@ -103,12 +104,15 @@ rc_scan_add_withdrawn(RcScan *scan, const RcRecord *gone)
 	record->key_len = gone->key_len;
 	record->value_len = -1;
 
-	/* all but the type of a value that is not there */
+	/* no content type without a value */
 	record->headers++;
 	record->nheaders--;
 }
 
-/* What all records of the source have; offsets come at last. */
+/*
+ * Set what all records of the source have in common; offsets are set when
+ * sent.
+ */
 static void
 init_record(RcScan *scan, RcRecord *record)
 {
@@ -116,7 +120,10 @@ init_record(RcScan *scan, RcRecord *record)
 
 	record->topic = source->topic ? source->topic : source->name;
 	record->partition = 0;
-	/* never earlier than the one before, also when the clock was set back */
+
+	/*
+	 * never earlier than the previous record, even if the clock was set back
+	 */
 	record->timestamp_ms = Max(rc_to_kafka_time(GetCurrentTimestamp()),
 							   scan->state->last_timestamp_ms);
 	scan->state->last_timestamp_ms = record->timestamp_ms;
@@ -124,11 +131,11 @@ init_record(RcScan *scan, RcRecord *record)
 	record->nheaders = lengthof(scan->batch.headers);
 }
 
-/* Follow the cursor, and see whether the API keeps the order. */
+/* Track the cursor, and whether lines come in its order. */
 static void
 note_cursor(RcScan *scan, const char *cursor)
 {
-	/* one odd record must not send the source astray, nor into the future */
+	/* ignore values that are no cursor, or in the future */
 	if (!rc_cursor_is_value(scan->kind, cursor) ||
 		(scan->kind == RC_FIELD_TIME && strcmp(cursor, scan->max_cursor) > 0))
 		return;

@@ -1,27 +1,29 @@
 /*-------------------------------------------------------------------------
  *
  * scan_withdraw.c
- *	  What becomes of records that have vanished from a dataset: after a full
- *	  pass they are missing, after another one an hour later withdrawn, by a
- *	  record that has their key and no value.
+ *	  Handles records that were deleted from a dataset.  After one full scan
+ *	  they are marked as missing; after another one, an hour later, they are
+ *	  withdrawn: a record with their key and no value is sent.
  *
- * It must never trust one bad day of a portal: it withdraws nothing when too
- * many are missing, or when lines could not be read.
+ * One bad day of an API must not delete data: nothing is withdrawn if too many
+ * records are missing, or lines could not be read.
  *
  *-------------------------------------------------------------------------
  */
 #include "worker/dataset_scan.h"
 
-/* So many may vanish at once: the greater of a number and a share. */
+/*
+ * Records that may vanish at once: the greater of a number and a percentage.
+ */
 #define MISSING_NUMBER	20
 #define MISSING_PERCENT 2
 
 static void withdraw(RcScan *scan, int64 missing, int64 accepted);
 
 /*
- * To be called when a full pass has come to its end, with everything safe.
- * Where too many records are missing the run has to fail, but only after its
- * load: rc_run_check_missing().
+ * Called at the end of a full scan, when everything is safe.  If too many
+ * records are missing the run must fail, but only after its load: see
+ * rc_run_check_missing().
  */
 void
 rc_scan_withdraw(RcScan *scan)
@@ -45,7 +47,7 @@ rc_scan_withdraw(RcScan *scan)
 	run->missing.limit = Max(MISSING_NUMBER,
 							 run->missing.known * MISSING_PERCENT / 100);
 
-	/* what was refused once is accepted when it is asked for again */
+	/* a requested full sync after a refusal accepts what was refused */
 	if (run->full_sync && scan->state->missing_refused)
 		accepted = missing;
 	accepted = Min(accepted, missing);
@@ -77,8 +79,8 @@ rc_scan_withdraw(RcScan *scan)
 }
 
 /*
- * Withdraw those that were missed for long enough, batch by batch.  That they
- * were accepted does not count for others.
+ * Withdraw records that have been missing for long enough, in batches.  The
+ * number of accepted missing records decreases by those withdrawn.
  */
 static void
 withdraw(RcScan *scan, int64 missing, int64 accepted)
@@ -125,7 +127,10 @@ withdraw(RcScan *scan, int64 missing, int64 accepted)
 						   (long long) withdrawn)));
 }
 
-/* The end of a run that has stored what is new, but misses too much. */
+/*
+ * Fail a run that has stored what is new, but found too many records missing.
+ * Raises ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE.
+ */
 void
 rc_run_check_missing(RcRun *run)
 {
