@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * outbox_fetch.c
- *	  Messages from the table: the next batch of each topic that has none
- *	  under way.
+ *	  Reads messages from the outbox: the next batch of each topic whose last
+ *	  batch is settled.
  *
- * What is read is bounded by bytes, before a key or a value is expanded.  What
- * cannot be read must keep its own topic waiting, and no other.
+ * The bytes read are limited, before a key or a value is detoasted.  Messages
+ * that cannot be read must delay their own topic only.
  *
  *-------------------------------------------------------------------------
  */
@@ -15,11 +15,11 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-/* What a read goes by. */
+/* Argument of take(). */
 typedef struct Reading
 {
 	const RcPublisher *publisher;
-	RcOutBytes	bytes;			/* under way */
+	RcOutBytes	bytes;			/* of unsettled batches */
 } Reading;
 
 static void list_topics(RcPublisher *publisher);
@@ -35,9 +35,9 @@ static bool is_of_one_topic(const ErrorData *error);
 static bool take(void *arg, const RcMessage *message);
 
 /*
- * See what topics there are messages for, and read the next batch of those
- * that can be sent to.  The process ends when there is nothing to publish
- * for any more, or nobody to publish to.
+ * Find the topics that have messages, and read the next batch of each topic
+ * that can be published to.  The process exits if the extension was dropped or
+ * no brokers are set any more.
  */
 List *
 rc_out_read(RcPublisher *publisher)
@@ -57,7 +57,7 @@ rc_out_read(RcPublisher *publisher)
 	return messages;
 }
 
-/* Also where the table is damaged. */
+/* List topics that have messages, even if the table is damaged. */
 static void
 list_topics(RcPublisher *publisher)
 {
@@ -92,7 +92,7 @@ list_topics(RcPublisher *publisher)
 	MemoryContextSwitchTo(publisher->context);
 }
 
-/* Those whose next batch can be read. */
+/* The topics whose next batch may be read. */
 static RcOutTopic **
 readable_topics(int *n)
 {
@@ -122,8 +122,8 @@ readable_topics(int *n)
 }
 
 /*
- * Those of all topics in one query, but for topics that could not be read the
- * last time.  If it fails, each topic is read by itself.
+ * Read messages of all topics in one query, except for topics that failed the
+ * last time.  If the query fails, each topic is read separately.
  */
 static List *
 read_together(RcPublisher *publisher, RcOutTopic **topics, int ntopics,
@@ -171,7 +171,10 @@ read_together(RcPublisher *publisher, RcOutTopic **topics, int ntopics,
 	return messages;
 }
 
-/* Of one topic, each message by itself; if that fails it waits. */
+/*
+ * Read one topic, each message in a subtransaction.  If that fails, the topic
+ * waits for a retry.
+ */
 static List *
 read_alone(RcPublisher *publisher, RcOutTopic *topic, int limit,
 		   Reading *reading)
@@ -216,7 +219,7 @@ read_topics(RcPublisher *publisher, RcOutTopic **topics, int ntopics,
 	return messages;
 }
 
-/* Not one that others would meet, too. */
+/* Whether an error may concern this topic only, not all reads. */
 static bool
 is_of_one_topic(const ErrorData *error)
 {
@@ -226,8 +229,9 @@ is_of_one_topic(const ErrorData *error)
 }
 
 /*
- * Whether a message comes into the batch of its topic.  Once one does not, none
- * after it does.  One that is too large for the outbox is not expanded.
+ * RcMessageTake: whether to add a message to the batch of its topic.  Once one
+ * is declined, all later ones of the topic are.  Messages over the limits
+ * count no bytes, since they are not detoasted.
  */
 static bool
 take(void *arg, const RcMessage *message)

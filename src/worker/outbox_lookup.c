@@ -1,11 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * outbox_lookup.c
- *	  Topics that messages are there for: looked up before anything is sent
- *	  to them, and made where they are missing.
+ *	  Looks up the topics that the outbox has messages for before anything is
+ *	  sent to them, and creates missing ones.
  *
- * It must not keep messages of other topics waiting: it looks up for a short
- * time, and many topics are made by one request, while others are sent to.
+ * Messages of other topics must not wait for this: lookups are limited to a
+ * short time, and missing topics are created asynchronously, many by one
+ * request.
  *
  *-------------------------------------------------------------------------
  */
@@ -14,21 +15,21 @@
 #include "portability/instr_time.h"
 #include "utils/timestamp.h"
 
-/* Topics are looked up for so long, then messages are sent again, in ms. */
+/* Time limit of lookups between two rounds of sending, in ms. */
 #define LOOKUP_TIME		50
 
 /*
- * How long brokers are waited for before that is an error: a short time while
- * reports are due, which are not settled meanwhile.
+ * Timeout of a lookup, in ms.  It is short while delivery reports are due,
+ * which are not processed meanwhile.
  */
 #define TIMEOUT_MS		5000
 #define SHORT_TIMEOUT_MS	1000
 
-/* Topics made by one request; how long it may take, in ms. */
+/* Topics created by one request; its timeout in ms. */
 #define MAKE_LIMIT		20
 #define MAKE_TIMEOUT_MS	30000
 
-/* A new topic has no leader yet. */
+/* Wait after creating a topic, which has no leader yet, in ms. */
 #define LEADER_PAUSE	100
 
 #define CREATE_HINT "Create the topic, or grant CREATE on it to the Kafka user of this server."
@@ -42,11 +43,11 @@ static void decide(RcOutTopic *topic, const RcAnswer *answer,
 				   const char *error, const char *hint);
 
 /*
- * Look up topics that are not known yet, and ask for those that are missing;
- * true if there was one.  Those that have failed before come last, or very many
- * of them would leave no time for others.
+ * Look up topics that are not known yet, and request the creation of missing
+ * ones.  Returns true if there was one.  Topics that have failed before come
+ * last, since very many of them would leave no time for others.
  *
- * Errors: 08006 if no broker answers.
+ * Errors: ERRCODE_CONNECTION_FAILURE if no broker answers.
  */
 bool
 rc_out_look_up_topics(RcPublisher *publisher)
@@ -60,7 +61,10 @@ rc_out_look_up_topics(RcPublisher *publisher)
 	return make_topics(publisher) || any;
 }
 
-/* False when the time is over.  Sets *any if there was one. */
+/*
+ * Look up topics that have failed before, or those that have not.  Returns
+ * false when the time is up; sets *any if there was one.
+ */
 static bool
 look_up_some(RcPublisher *publisher, bool failed, instr_time start, bool *any)
 {
@@ -102,7 +106,7 @@ look_up(RcPublisher *publisher, RcOutTopic *topic)
 						answer.error), RC_FORBIDDEN_HINT);
 }
 
-/* Ask for topics that are missing, if no such request is under way. */
+/* Request the creation of missing topics, unless a request is in progress. */
 static bool
 make_topics(RcPublisher *publisher)
 {
@@ -125,7 +129,7 @@ make_topics(RcPublisher *publisher)
 	return true;
 }
 
-/* What became of topics that were asked for; true if there is an answer. */
+/* Process answers to such requests; true if there is one. */
 bool
 rc_out_take_topics(RcPublisher *publisher)
 {
@@ -157,7 +161,7 @@ rc_out_take_topics(RcPublisher *publisher)
 	return answers != NIL;
 }
 
-/* Streams may have been waiting for the topics. */
+/* Wake streams that may be waiting for the topics. */
 static void
 notify_streams(List *topics)
 {
@@ -170,7 +174,7 @@ notify_streams(List *topics)
 	rc_transaction_commit();
 }
 
-/* A topic that there is none of: for now, or for good. */
+/* A lookup or creation failed: transiently, or permanently. */
 static void
 decide(RcOutTopic *topic, const RcAnswer *answer, const char *error,
 	   const char *hint)

@@ -1,9 +1,9 @@
 /*-------------------------------------------------------------------------
  *
  * outbox_send.c
- *	  Messages to Kafka: the batches that outbox_fetch.c has read.
+ *	  Passes the batches that outbox_fetch.c has read to the Kafka producer.
  *
- * No transaction may be open while messages are handed over.
+ * No transaction may be open meanwhile.
  *
  *-------------------------------------------------------------------------
  */
@@ -20,7 +20,8 @@ static void release(RcRecord *record);
 static void flush_wal(void);
 
 /*
- * Hand messages to Kafka; returns how many there was something to do with.
+ * Pass messages to the producer.  Returns the number that were passed on, or
+ * became dead.
  */
 int
 rc_out_hand_over(RcPublisher *publisher, List *messages)
@@ -31,7 +32,7 @@ rc_out_hand_over(RcPublisher *publisher, List *messages)
 
 	Assert(!IsTransactionState());
 
-	/* with synchronous_commit = off a visible row may not be on disk yet */
+	/* with synchronous_commit = off, a visible row may not be on disk yet */
 	if (messages != NIL)
 		flush_wal();
 	foreach(lc, messages)
@@ -42,7 +43,7 @@ rc_out_hand_over(RcPublisher *publisher, List *messages)
 		topic->sent_at = now;
 		if (hand_over(publisher, topic, message))
 			done++;
-		/* Kafka's client has its own copy */
+		/* librdkafka has copied it */
 		release(&message->record);
 	}
 	if (done > 0)
@@ -61,8 +62,8 @@ release(RcRecord *record)
 }
 
 /*
- * The next message of the topic's batch; false if it is left for later, with
- * those behind it.
+ * Pass the next message of the topic's batch to the producer.  Returns false
+ * if it is left for later, as are those after it.
  */
 static bool
 hand_over(RcPublisher *publisher, RcOutTopic *topic, const RcMessage *message)
@@ -106,8 +107,8 @@ hand_over(RcPublisher *publisher, RcOutTopic *topic, const RcMessage *message)
 }
 
 /*
- * Flush the WAL that has been written.  At the end of a page the insert
- * position stands behind the header of the next one, which is not there yet.
+ * Flush all WAL written so far.  If it ends at a page boundary, the insert
+ * position is after the header of the next page, which does not exist yet.
  */
 static void
 flush_wal(void)

@@ -1,12 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * outbox_settle.c
- *	  Kafka's reports to tables: what has been delivered is deleted, what is
- *	  refused for good becomes a dead letter, and a topic that waits has a row
- *	  that says so.
+ *	  Settles batches: stores Kafka's delivery reports in tables.  Delivered
+ *	  messages are deleted, permanently rejected ones become dead letters, and
+ *	  a topic that waits gets a row in outbox_topic.
  *
- * What has been delivered is kept in memory until its deletion is committed,
- * whatever else fails: it must not be published again.
+ * Delivered messages are kept in memory until their deletion is committed,
+ * whatever fails meanwhile, so that they are not published twice.
  *
  *-------------------------------------------------------------------------
  */
@@ -18,10 +18,10 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-/* Between two tries to delete the messages of one topic, in ms. */
+/* Interval between attempts to delete the messages of one topic, in ms. */
 #define SETTLE_PAUSE	10000
 
-/* The table has said so; it may say otherwise when we start. */
+/* State "running" has been stored by this process. */
 static bool reported_running = false;
 
 static void decide(RcOutTopic *topic, int batch_limit);
@@ -37,8 +37,9 @@ static void to_dead_letters_step(RcOutTopic *topic);
 static void end_batch(RcOutTopic *topic);
 
 /*
- * Settle what can be; true if there was anything.  "batch_limit" is how many
- * messages a batch can have; "last": there will be no other time.
+ * Settle what can be settled; true if there was anything.  "batch_limit" is
+ * the maximum number of messages in a batch.  "last" says that the process is
+ * about to exit, so pauses are ignored.
  */
 bool
 rc_out_settle(int batch_limit, bool last)
@@ -66,13 +67,13 @@ rc_out_settle(int batch_limit, bool last)
 }
 
 /*
- * All reports of a batch are there.  A message that was refused alone is to
- * blame; of several, one or some are, and smaller batches will tell.
+ * All reports of a batch have arrived.  A message rejected alone is itself at
+ * fault.  If several were rejected together, smaller batches will show which.
  */
 static void
 decide(RcOutTopic *topic, int batch_limit)
 {
-	int			ntaken = 0;		/* Kafka has them, or they are gone */
+	int			ntaken = 0;		/* confirmed by Kafka, maybe deleted already */
 	int			nrefused = 0;
 	int			ndecided = 0;
 	RcSent	   *refused = NULL;
@@ -114,11 +115,10 @@ decide(RcOutTopic *topic, int batch_limit)
 }
 
 /*
- * Delete what has been delivered, and write which topics wait, in one commit.
- * Where that fails, as when somebody has locked a message, each topic is
- * settled by itself, and one that cannot be is tried again later: its
- * messages are not published again meanwhile, and others have nothing to do
- * with it.
+ * Delete delivered messages, and store which topics wait, in one commit.  If
+ * that fails, for example because a session has locked a message, each topic
+ * is settled separately.  One that fails again is retried later; its messages
+ * are not published again meanwhile, and other topics are not affected.
  */
 static bool
 settle_delivered(void)
@@ -146,7 +146,7 @@ settle_delivered(void)
 	return true;
 }
 
-/* One topic; if that fails it waits. */
+/* Settle one topic; if that fails, it waits for a retry. */
 static void
 settle_alone(RcOutTopic *topic)
 {
@@ -163,14 +163,14 @@ settle_alone(RcOutTopic *topic)
 		topic->settle_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 													   SETTLE_PAUSE);
 		rc_out_wait(topic, error->sqlerrcode, error->message, error->hint);
-		/* unless it is the row that could not be written */
+		/* unless writing that row is what failed */
 		topic->changed = has_delivered(topic);
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(context);
 }
 
-/* The same for the topics of these numbers. */
+/* Settle the topics with these numbers; true if there was anything. */
 static bool
 settle_range(int from, int to)
 {
@@ -212,8 +212,8 @@ settle_range(int from, int to)
 }
 
 /*
- * A topic whose messages could not be deleted is not tried at each look.  What
- * is asked for and what is taken for deleted go by one time.
+ * Whether the pause of a topic whose messages could not be deleted is over.
+ * "now" is passed so that collecting ids and marking them as deleted agree.
  */
 static bool
 can_settle(const RcOutTopic *topic, TimestampTz now)
@@ -254,7 +254,10 @@ has_delivered(const RcOutTopic *topic)
 	return false;
 }
 
-/* The rows of the topics that wait, or do not any more. */
+/*
+ * Write the rows of topics that wait, and delete those of topics that no
+ * longer do.
+ */
 static void
 write_rows(int from, int to)
 {
@@ -274,8 +277,8 @@ write_rows(int from, int to)
 }
 
 /*
- * Make the dead letters of a batch.  Where that fails, the topic waits: what
- * was delivered is settled, and other topics have nothing to do with it.
+ * Write the dead letters of a batch.  If that fails, the topic waits for a
+ * retry; delivered messages and other topics are not affected.
  */
 static void
 settle_dead(RcOutTopic *topic)
@@ -308,7 +311,7 @@ settle_dead(RcOutTopic *topic)
 	MemoryContextSwitchTo(context);
 }
 
-/* Those with the same error go together. */
+/* Messages with the same error are moved by one statement. */
 static void
 to_dead_letters_step(RcOutTopic *topic)
 {
@@ -333,7 +336,7 @@ to_dead_letters_step(RcOutTopic *topic)
 	}
 }
 
-/* The topic is free for its next messages. */
+/* Free the batch: the topic's next messages may be read. */
 static void
 end_batch(RcOutTopic *topic)
 {
@@ -351,14 +354,14 @@ end_batch(RcOutTopic *topic)
 	if (topic->later_error != NULL)
 		pfree(topic->later_error);
 	topic->later_error = NULL;
-	/* what is there was refused; what comes later is looked up again */
+	/* its messages are dead; look it up again for later ones */
 	if (topic->phase == RC_TOPIC_REFUSED)
 		topic->phase = RC_TOPIC_NEW;
 }
 
 /*
- * Show that all messages wait, until some have been sent again; without the
- * extension there is nothing to show nor to publish.
+ * Store that all messages wait, until some have been sent again.  Exits if the
+ * extension was dropped.
  */
 void
 rc_out_report_waiting(const char *error)

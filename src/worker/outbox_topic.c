@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * outbox_topic.c
- *	  The topics that the publisher knows, the batch that each has under way,
- *	  and what Kafka says of them.
+ *	  The topics that the outbox worker knows, the current batch of each, and
+ *	  Kafka's answers.
  *
- * It must neither touch a table nor wait: it holds what outbox_worker.c and
- * outbox_settle.c go by, and has to be right whatever error ends those.
+ * Nothing here accesses a table or waits: this is the state of outbox_worker.c
+ * and outbox_settle.c, and must be right whatever error interrupts them.
  *
  *-------------------------------------------------------------------------
  */
@@ -15,11 +15,11 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-/* Between two tries of a topic, in ms. */
+/* Backoff between two attempts for a topic, in ms. */
 #define MIN_BACKOFF		500
 #define MAX_BACKOFF		60000
 
-/* Batches under way for longer leave room for those of other topics, in ms. */
+/* A batch in flight for longer than this counts as slow, in ms. */
 #define SLOW_AFTER		1000
 
 static MemoryContext context = NULL;
@@ -28,7 +28,7 @@ static RcOutTopic **by_number = NULL;
 static int	ntopics = 0;
 static int	by_number_size = 0;
 
-/* More topics have messages than are to be known at a time. */
+/* More topics have messages than are kept in memory at a time. */
 static bool there_are_many = false;
 
 static void make_table(void);
@@ -38,8 +38,8 @@ static void count_bytes(const RcOutTopic *topic, int64 n, RcOutBytes *bytes);
 static void keep_text(char **kept, const char *text);
 
 /*
- * The topic of that name, which lives until rc_out_forget_idle(); NULL if it
- * is not known and shall not be.
+ * The topic of that name, valid until rc_out_forget_idle().  If it is not
+ * known it is added if "create", else NULL is returned.
  */
 RcOutTopic *
 rc_out_topic(const char *name, bool create)
@@ -87,7 +87,7 @@ make_table(void)
 						 HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
 }
 
-/* The topics by numbers from 0; NULL after the last one. */
+/* A topic by its number, from 0; NULL after the last one. */
 RcOutTopic *
 rc_out_topic_at(int number)
 {
@@ -95,10 +95,10 @@ rc_out_topic_at(int number)
 }
 
 /*
- * Forget those that nothing is to be known of, or there would be more and more
- * of them.  Where there are "many", what the table says of one that waits is
- * enough.  The last one takes the number of one that is gone, unless reports
- * are due under its own.
+ * Remove topics that have no state worth keeping, so that their number stays
+ * limited.  With "many", the stored row of a waiting topic is enough.  The
+ * last topic takes the number of a removed one, unless reports tagged with its
+ * own number are due.
  */
 void
 rc_out_forget_idle(bool many)
@@ -119,12 +119,15 @@ rc_out_forget_idle(bool many)
 		keep_text(&topic->error, NULL);
 		keep_text(&topic->hint, NULL);
 		if (topic->sent != NULL)
-			pfree(topic->sent); /* of a batch that was dropped */
+			pfree(topic->sent); /* left by rc_out_drop_batch() */
 		(void) hash_search(topics, topic->name, HASH_REMOVE, NULL);
 	}
 }
 
-/* The producer knows one that is ready, and its limit goes by those. */
+/*
+ * Whether a topic can be removed.  One that the producer knows cannot:
+ * RC_OUT_READY counts those, to limit them.
+ */
 static bool
 is_idle(const RcOutTopic *topic)
 {
@@ -140,9 +143,9 @@ rc_out_waits(const RcOutTopic *topic, TimestampTz now)
 }
 
 /*
- * The topic is tried again later, each time after a longer while.  That a
- * partition has no leader is worth no word the first time: so it is with each
- * new topic.
+ * Make the topic wait for its next attempt, with exponential backoff.  A first
+ * connection failure is not reported: a partition of a new topic has no leader
+ * for a moment.
  */
 void
 rc_out_wait(RcOutTopic *topic, int sqlstate, const char *error,
@@ -169,7 +172,7 @@ rc_out_wait(RcOutTopic *topic, int sqlstate, const char *error,
 	topic->changed = true;
 }
 
-/* The same, as it was when the topic was forgotten. */
+/* Restore the wait of a topic that was removed from memory, from its row. */
 void
 rc_out_resume_wait(RcOutTopic *topic, const RcOutboxTopic *row)
 {
@@ -180,7 +183,7 @@ rc_out_resume_wait(RcOutTopic *topic, const RcOutboxTopic *row)
 	keep_text(&topic->hint, row->hint);
 }
 
-/* It does not wait any more. */
+/* End the wait of a topic. */
 void
 rc_out_wait_over(RcOutTopic *topic)
 {
@@ -191,7 +194,7 @@ rc_out_wait_over(RcOutTopic *topic)
 	topic->changed = topic->has_row;
 }
 
-/* No message can go to the topic: those that are there become dead letters. */
+/* The topic is permanently rejected: its messages become dead letters. */
 void
 rc_out_refuse(RcOutTopic *topic, int sqlstate, const char *error)
 {
@@ -201,7 +204,7 @@ rc_out_refuse(RcOutTopic *topic, int sqlstate, const char *error)
 	topic->phase = RC_TOPIC_REFUSED;
 }
 
-/* Take one more message into the topic's batch. */
+/* Add a message to the topic's batch. */
 void
 rc_out_add(RcOutTopic *topic, int64 id, int64 bytes)
 {
@@ -223,7 +226,7 @@ rc_out_add(RcOutTopic *topic, int64 id, int64 bytes)
 	topic->bytes += bytes;
 }
 
-/* Nothing of the topic's batch has been handed over, nor will be. */
+/* Drop the topic's batch, of which nothing has been, or will be, sent. */
 void
 rc_out_drop_batch(RcOutTopic *topic)
 {
@@ -232,14 +235,14 @@ rc_out_drop_batch(RcOutTopic *topic)
 	topic->full = false;
 }
 
-/* What names message i of the topic's batch in Kafka's reports. */
+/* The tag of message i of the topic's batch in delivery reports. */
 uint64
 rc_out_tag(const RcOutTopic *topic, int i)
 {
 	return ((uint64) topic->number << 32) | (uint32) i;
 }
 
-/* What became of a message that was handed over. */
+/* Process the delivery report of a message. */
 void
 rc_out_answer(const RcAnswer *answer)
 {
@@ -270,7 +273,7 @@ rc_out_answer(const RcAnswer *answer)
 	}
 }
 
-/* A message of the batch is to be a dead letter. */
+/* Mark a message of the batch to become a dead letter. */
 void
 rc_out_dead(RcSent *sent, int sqlstate, const char *error)
 {
@@ -279,7 +282,7 @@ rc_out_dead(RcSent *sent, int sqlstate, const char *error)
 	sent->fate = RC_FATE_DEAD;
 }
 
-/* Some of the batch are left for later; the first reason is told. */
+/* Some messages of the batch are left for later; keep the first reason. */
 void
 rc_out_later(RcOutTopic *topic, int sqlstate, const char *error)
 {
@@ -290,8 +293,9 @@ rc_out_later(RcOutTopic *topic, int sqlstate, const char *error)
 }
 
 /*
- * The producer is put aside: only for what it has under way is it the one that
- * reports, and another one knows of no topic.
+ * The current producer is replaced, and only reports on what it has in flight:
+ * remember which batches those are.  The new producer has to look up all
+ * topics.
  */
 void
 rc_out_put_aside(void)
@@ -307,8 +311,8 @@ rc_out_put_aside(void)
 }
 
 /*
- * The producer, or the one that was put aside, is gone: nothing will be heard
- * of what it had under way, and another one knows of no topic.
+ * The current producer, or (with "aside") the replaced one, was closed: no
+ * report will come for what it had in flight.
  */
 void
 rc_out_lost(bool aside)
@@ -332,7 +336,7 @@ rc_out_lost(bool aside)
 	}
 }
 
-/* Bytes of the batches whose reports are due. */
+/* Count the bytes of the batches in flight. */
 void
 rc_out_open_bytes(RcOutBytes *bytes)
 {
@@ -345,8 +349,9 @@ rc_out_open_bytes(RcOutBytes *bytes)
 }
 
 /*
- * Whether one more message can be under way.  Topics that do not go well, as
- * those without a leader, leave room for the others.
+ * Whether one more message of the topic may be sent.  Slow topics, such as
+ * those without a leader, have a limit of their own, so that they leave room
+ * for others.
  */
 bool
 rc_out_room(const RcOutTopic *topic, const RcOutBytes *bytes)
@@ -357,7 +362,7 @@ rc_out_room(const RcOutTopic *topic, const RcOutBytes *bytes)
 		bytes->fresh < RC_BYTES_LIMIT;
 }
 
-/* The topic's batch is about to have so many more. */
+/* Count bytes that are about to be added to the topic's batch. */
 void
 rc_out_more_bytes(const RcOutTopic *topic, int64 more, RcOutBytes *bytes)
 {
@@ -365,7 +370,10 @@ rc_out_more_bytes(const RcOutTopic *topic, int64 more, RcOutBytes *bytes)
 	count_bytes(topic, -topic->bytes, bytes);
 }
 
-/* It failed the last time, or has been under way for long. */
+/*
+ * Whether a topic failed the last time, or its batch has been in flight for
+ * long.
+ */
 static bool
 is_slow(const RcOutTopic *topic)
 {
@@ -383,7 +391,7 @@ count_bytes(const RcOutTopic *topic, int64 n, RcOutBytes *bytes)
 		bytes->fresh += Max(Min(n, RC_BYTES_LIMIT / 2), -RC_BYTES_LIMIT / 2);
 }
 
-/* How many topics there are of a kind. */
+/* The number of topics in a state. */
 int
 rc_out_count(RcOutCount what)
 {
@@ -415,7 +423,7 @@ rc_out_count(RcOutCount what)
 	return n;
 }
 
-/* Keep a text as long as the topic, in place of the one before; NULL: none. */
+/* Replace a text kept with the topic by a copy of another one; NULL: none. */
 static void
 keep_text(char **kept, const char *text)
 {

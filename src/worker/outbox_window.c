@@ -1,13 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * outbox_window.c
- *	  Which topics the publisher looks at: all that have messages, or, where
- *	  those are very many, some of them at a time.
+ *	  Chooses the topics that the outbox worker handles: all that have
+ *	  messages or, if there are very many, a window of them at a time.
  *
- * It must not keep more topics in memory than a window holds, those with a
- * batch under way, and those that the producer knows, however many there are
- * messages for.  A window is left once each of its topics has had its turn, or
- * after a short time, so that none keeps those of other windows waiting.
+ * No more topics may be kept in memory than one window, those with a batch in
+ * flight, and those that the producer knows.  A window is left when each of
+ * its topics has been handled, or after a short time, so that the topics of
+ * other windows are not kept waiting.
  *
  *-------------------------------------------------------------------------
  */
@@ -19,29 +19,29 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-/* Topics of a window. */
+/* Number of topics in a window. */
 #define WINDOW_TOPICS	1000
 
-/* How long a window lasts at most, in ms. */
+/* Time limit of a window, in ms. */
 #define WINDOW_TIME		1000
 
-/* Between two reads of all that is readable of a damaged table, in ms. */
+/* Interval between two scans of a damaged table, in ms. */
 #define SCAN_INTERVAL	5000
 
-/* Between two looks for rows of topics that no message waits for, in ms. */
+/* Interval between two deletions of rows of topics without messages, in ms. */
 #define SWEEP_INTERVAL	60000
 
-/* Behind this topic the window begins; "": with the first one. */
+/* The window begins after this topic; "": at the first one. */
 static char begins_after[RC_TOPIC_NAME_MAX + 1] = "";
 static TimestampTz since = 0;
 
-/* Its last topic; "": there is none behind it. */
+/* Its last topic; "": it contains the last one of all. */
 static char ends_with[RC_TOPIC_NAME_MAX + 1] = "";
 
-/* There are more topics than this window has. */
+/* There are more topics than this window contains. */
 static bool many = false;
 
-/* Windows since the first one had something to do. */
+/* Some window since the first one had something to do. */
 static bool cycle_used = false;
 
 static void move_window(void);
@@ -51,8 +51,8 @@ static void note_topic(const RcOutboxTopic *found);
 static void note_damage(const char *error_text);
 
 /*
- * See which topics have messages.  Where that cannot be read, the caller
- * aborts and calls rc_out_list_readable().
+ * Find out which topics have messages.  If the table or index cannot be read,
+ * the caller aborts and calls rc_out_list_readable().
  */
 void
 rc_out_list_topics(void)
@@ -72,15 +72,16 @@ rc_out_list_topics(void)
 	many = begins_after[0] != '\0' || ends_with[0] != '\0';
 	if (many && !were_many)
 		since = GetCurrentTimestamp();
-	/* rows of topics that had been forgotten */
+	/* rows of topics removed from memory */
 	if (were_many && !many)
 		rc_outbox_topics_sweep();
 	note_topics(listed);
 }
 
 /*
- * The same after that error: the topics of what can be read of the table.  In
- * between those that are known are taken to have messages still.
+ * Like rc_out_list_topics(), from those blocks of the damaged table that can
+ * be read.  Between two scans, known topics are assumed to have messages
+ * still.
  */
 void
 rc_out_list_readable(const ErrorData *error)
@@ -104,7 +105,7 @@ rc_out_list_readable(const ErrorData *error)
 							 error->message));
 }
 
-/* In the log when it is new, and for rc_status(). */
+/* Report damage: in the log if it is new, and for rc_status(). */
 static void
 note_damage(const char *error_text)
 {
@@ -122,7 +123,7 @@ note_damage(const char *error_text)
 			 errhint(RC_DAMAGE_HINT)));
 }
 
-/* Something could be done for a topic. */
+/* Something was done for a topic of this window. */
 void
 rc_out_window_used(void)
 {
@@ -130,8 +131,8 @@ rc_out_window_used(void)
 }
 
 /*
- * Whether there are topics to be looked at at once: those of the next window,
- * unless there was nothing to do in all of them.
+ * Whether to continue with the next window at once.  After the last one, only
+ * if some window since the first had something to do.
  */
 bool
 rc_out_window_more(void)
@@ -141,7 +142,7 @@ rc_out_window_more(void)
 	return ends_with[0] != '\0' || cycle_used;
 }
 
-/* Go on to the next window, or to the first one again. */
+/* Move to the next window, or back to the first one. */
 static void
 move_window(void)
 {
@@ -162,8 +163,8 @@ move_window(void)
 }
 
 /*
- * Whether each topic of the window waits, has been read, or has a batch under
- * way.
+ * Whether each topic of the window waits, has been read, or has a batch in
+ * flight.
  */
 static bool
 all_had_turn(void)
@@ -181,9 +182,9 @@ all_had_turn(void)
 }
 
 /*
- * Which topics have messages.  One whose messages somebody has deleted does
- * not wait any more.  Of one that is not of the window nothing is known, but
- * the producer knows it if it has been sent to lately.
+ * Update which topics have messages.  A topic whose messages were deleted by a
+ * user stops waiting.  Topics outside of the window are assumed to have
+ * messages if the producer knows them, that is, if they were sent to lately.
  */
 static void
 note_topics(List *listed)
@@ -210,9 +211,9 @@ note_topics(List *listed)
 }
 
 /*
- * A topic of the window.  When it tries again is in its row, if that was
- * written after whatever could have cured it: that it was forgotten meanwhile
- * makes no difference.
+ * Add a topic of the window.  The wait in its row still applies if it was
+ * stored after this process started and after the last reload, which may have
+ * fixed the cause.
  */
 static void
 note_topic(const RcOutboxTopic *found)

@@ -1,12 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * outbox_worker.c
- *	  The outbox publisher: sends what waits in the outbox to Kafka, and
- *	  deletes what Kafka has confirmed.
+ *	  The outbox worker ("publisher"): sends the messages in the outbox to
+ *	  Kafka, and deletes those that Kafka has confirmed.
  *
- * A message is never deleted before it is confirmed, and never sent before
- * the transaction that wrote it is safe on disk.  Nothing here may wait for
- * one topic while messages of another could be sent: see outbox_worker.h.
+ * A message is never deleted before it is confirmed, and never sent before the
+ * transaction that wrote it is flushed to disk.  Nothing here may wait for one
+ * topic while messages of another could be sent: see outbox_worker.h.
  *
  *-------------------------------------------------------------------------
  */
@@ -27,30 +27,33 @@
 #define MIN_BACKOFF		500
 #define MAX_BACKOFF		30000
 
-/* How long a batch may be under way before its topic has to wait, in ms. */
+/* A batch in flight for longer than this is stalled, in ms. */
 #define TIMEOUT_MS		30000
 
-/* The same while there is no room for another one. */
+/* The same while the limit of bytes in flight is reached. */
 #define SHORT_TIMEOUT_MS	5000
 
-/* Others that a producer had under way, once it has been put aside. */
+/* Time limit of other batches of a producer that has been replaced, in ms. */
 #define ASIDE_TIMEOUT_MS	2000
 
 /*
- * Topics that a producer has handles of, and so many that it has been asked
- * about, before it is opened anew: the library looks for each among all.
+ * A producer is replaced when it knows this many topics, or has looked up this
+ * many: librdkafka searches a list of them for each message.
  */
 #define TOPICS_LIMIT	1000
 #define LOOKUPS_LIMIT	2000
 
-/* A look for reports; how long they are waited for when we shall end, in ms. */
+/*
+ * Interval of polling delivery reports, and how long they are waited for at
+ * exit, in ms.
+ */
 #define REPORT_WAIT		100
 #define END_TIMEOUT_MS	500
 
-/* No lock is waited for longer: it may be somebody's for ever. */
+/* lock_timeout: a session may hold a lock for hours. */
 #define LOCK_TIMEOUT	"1s"
 
-/* SIGTERM would find something unsettled; it has come. */
+/* Set while batches are unsettled, and by SIGTERM. */
 static volatile sig_atomic_t busy = false;
 volatile sig_atomic_t rc_out_ending = false;
 
@@ -71,9 +74,7 @@ static void wait_for_more(RcPublisher *publisher, long timeout_ms);
 static long next_wait(const RcPublisher *publisher);
 static void retry_after_reload(RcPublisher *publisher);
 
-/*
- * Entry point of the outbox publisher.
- */
+/* Entry point of the outbox worker. */
 void
 rc_outbox_main(Datum arg)
 {
@@ -118,8 +119,9 @@ publish(RcWorkerArgs *args)
 }
 
 /*
- * SIGTERM: what Kafka has confirmed is settled before the process ends, which
- * takes no longer than the time limits above.  A second one does not wait.
+ * SIGTERM handler: messages confirmed by Kafka are settled before the process
+ * exits, which takes no longer than the time limits above.  A second SIGTERM
+ * exits at once.
  */
 static void
 end_softly(SIGNAL_ARGS)
@@ -137,8 +139,8 @@ end_softly(SIGNAL_ARGS)
 }
 
 /*
- * Settle what has been reported, send what can be sent; true if there may be
- * more to do at once.
+ * One round: settle reports, send what can be sent.  Returns true if there may
+ * be more to do at once.
  */
 static bool
 publish_round(RcPublisher *publisher)
@@ -179,7 +181,9 @@ publish_round(RcPublisher *publisher)
 	return more || rc_out_window_more();
 }
 
-/* What Kafka says of messages and topics; true if it has said something. */
+/*
+ * Process Kafka's answers about messages and topics; true if there were any.
+ */
 static bool
 take_reports(RcPublisher *publisher)
 {
@@ -213,7 +217,7 @@ settle(RcPublisher *publisher)
 	return any;
 }
 
-/* A last look for reports before the producer is closed. */
+/* Wait a short time for reports before the producer is closed. */
 static void
 wait_for_reports(RcPublisher *publisher)
 {
@@ -227,7 +231,10 @@ wait_for_reports(RcPublisher *publisher)
 	}
 }
 
-/* The producer is of no use any more: settle what it has done, and say why. */
+/*
+ * The producer has failed fatally: settle what it has done, and raise its
+ * error.
+ */
 static void
 raise_failed(RcPublisher *publisher)
 {
@@ -237,9 +244,9 @@ raise_failed(RcPublisher *publisher)
 }
 
 /*
- * A batch that has been under way for very long, or settings or secrets
- * that have changed, take another producer: messages of other topics have
- * nothing to wait for, and those under way get their reports from the old one.
+ * Replace the producer if a batch is stalled, it knows too many topics, or
+ * settings or secrets have changed.  Messages of other topics then need not
+ * wait; those in flight get their reports from the old producer.
  */
 static void
 put_aside_stalled(RcPublisher *publisher)
@@ -271,8 +278,9 @@ put_aside_stalled(RcPublisher *publisher)
 }
 
 /*
- * Close the one that was put aside when only topics are left to it that failed
- * the last time, too, or that have had their time: those have to wait.
+ * Close the replaced producer when it has only topics left that failed the
+ * last time as well, or whose time is up.  Those topics wait for a retry.
+ * Raises ERRCODE_CONNECTION_FAILURE if it could not reach the brokers.
  */
 static void
 close_aside(RcPublisher *publisher)
@@ -314,7 +322,7 @@ close_aside(RcPublisher *publisher)
 						rc_kafka_brokers, connection_error)));
 }
 
-/* A producer for the cluster that is set now. */
+/* Open a producer with the current settings. */
 static void
 open_producer(RcPublisher *publisher)
 {
@@ -329,7 +337,7 @@ open_producer(RcPublisher *publisher)
 	publisher->batch_messages = Min(publisher->batch_messages, RC_READ_LIMIT);
 }
 
-/* What has not been confirmed stays in the outbox. */
+/* Close the producer; unconfirmed messages remain in the outbox. */
 static void
 close_producer(RcPublisher *publisher)
 {
@@ -340,10 +348,10 @@ close_producer(RcPublisher *publisher)
 }
 
 /*
- * After an error.  What is under way stays so, unless the producer is of no
- * more use; one that has nothing under way is closed, since another one may
- * do better with settings that have changed.  But it has nothing to do with
- * an error of reading: the same messages are read again, one by one.
+ * After an error.  Batches in flight are kept unless the producer has failed.
+ * A producer without any is closed, since settings may have changed.  An error
+ * of reading does not concern the producer: the same messages are read again,
+ * each in a subtransaction.
  */
 static void
 recover(RcPublisher *publisher, const ErrorData *error)
@@ -380,7 +388,7 @@ recover(RcPublisher *publisher, const ErrorData *error)
 	PG_END_TRY();
 }
 
-/* Wait for reports while any are due, else for messages. */
+/* Wait for reports if any are due, else for messages. */
 static void
 wait_for_more(RcPublisher *publisher, long timeout_ms)
 {
@@ -397,7 +405,7 @@ wait_for_more(RcPublisher *publisher, long timeout_ms)
 	rc_worker_wait(timeout_ms);
 }
 
-/* How long there is nothing to do unless somebody wakes us, in ms. */
+/* How long there is nothing to do unless the latch is set, in ms. */
 static long
 next_wait(const RcPublisher *publisher)
 {
@@ -416,7 +424,7 @@ next_wait(const RcPublisher *publisher)
 	return TimestampDifferenceMilliseconds(now, next) + 1;
 }
 
-/* A reload may have cured whatever topics wait for. */
+/* After a reload, which may have fixed the cause, retry all topics at once. */
 static void
 retry_after_reload(RcPublisher *publisher)
 {

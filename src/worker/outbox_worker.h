@@ -1,12 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * outbox_worker.h
- *	  What the publisher knows of each topic, for the files outbox*.c.
+ *	  State of the outbox worker, shared by the files outbox_*.c of this
+ *	  folder.
  *
- * A topic has one batch at a time under way: its next messages are read when
- * each message of that batch has been deleted, has become a dead letter, or
- * stays where it is.  So no topic waits for another, and the order of a
- * topic's messages holds when some of them are refused or sent again.
+ * A topic has one batch at a time: its next messages are read when each
+ * message of that batch has been deleted, has become a dead letter, or is left
+ * in the outbox.  So no topic waits for another, and the order of a topic's
+ * messages is kept when some are rejected or sent again.
  *
  *-------------------------------------------------------------------------
  */
@@ -18,12 +19,12 @@
 
 #define RC_TOPIC_NAME_MAX	249
 
-/* Messages that are read at a time. */
+/* Messages read at a time. */
 #define RC_READ_LIMIT		5000
 
 /*
- * Bytes under way: of topics that go well, each counted with half of the limit
- * at most, of those that do not, and of all.  One message may pass each.
+ * Limits of bytes in flight: of healthy topics, each counted with half of the
+ * limit at most; of slow ones; and of all.  A single message may exceed them.
  */
 #define RC_BYTES_LIMIT		(8 * 1024 * 1024)
 #define RC_SLOW_LIMIT		(12 * 1024 * 1024)
@@ -37,17 +38,17 @@
 
 typedef enum RcTopicPhase
 {
-	RC_TOPIC_NEW,				/* to be looked up */
-	RC_TOPIC_MISSING,			/* to be made */
-	RC_TOPIC_MAKING,			/* asked for */
+	RC_TOPIC_NEW,				/* not looked up yet */
+	RC_TOPIC_MISSING,			/* to be created */
+	RC_TOPIC_MAKING,			/* creation requested */
 	RC_TOPIC_READY,
 	RC_TOPIC_REFUSED			/* its messages become dead letters */
 } RcTopicPhase;
 
 typedef enum RcFate
 {
-	RC_FATE_LEFT,				/* stays in the outbox */
-	RC_FATE_OPEN,				/* handed over, no report yet */
+	RC_FATE_LEFT,				/* left in the outbox */
+	RC_FATE_OPEN,				/* sent; report is due */
 	RC_FATE_DELIVERED,
 	RC_FATE_GONE,				/* delivered, and deleted */
 	RC_FATE_DEAD
@@ -58,70 +59,72 @@ typedef struct RcSent
 {
 	int64		id;
 	RcFate		fate;
-	bool		refused;		/* with its batch */
-	bool		bare;			/* dead: its headers cannot be read */
-	int			sqlstate;		/* why it is dead, or was refused */
+	bool		refused;		/* Kafka has rejected it, or its whole batch */
+	bool		bare;			/* dead; headers are unreadable or too large */
+	int			sqlstate;		/* of the rejection */
 	char	   *error;
 } RcSent;
 
 typedef struct RcOutTopic
 {
 	char		name[RC_TOPIC_NAME_MAX + 1];	/* key of the hash table */
-	int			number;			/* its place in the tags of messages */
+	int			number;			/* index in outbox_topic.c, used in tags */
 	RcTopicPhase phase;
-	bool		has_messages;	/* at the last look, as far as is known */
-	bool		listed;			/* of the window: see outbox_window.c */
+	bool		has_messages;	/* as far as is known */
+	bool		listed;			/* in the window; see outbox_window.c */
 	bool		was_listed;
-	bool		asked;			/* its messages were asked for since */
-	bool		alone;			/* they are read apart from those of others */
+	bool		asked;			/* read since it was listed */
+	bool		alone;			/* read separately from other topics */
 
-	/* the batch under way */
+	/* the current batch */
 	RcSent	   *sent;
 	int			nsent;
 	int			sent_size;
-	int			next;			/* of them, to be handed over */
+	int			next;			/* index of the next one to send */
 	int			nopen;
 	int64		bytes;
-	bool		full;			/* no message more */
-	bool		stopped;		/* none is handed over any more */
-	bool		decided;		/* all reports are there and judged */
-	bool		aside;			/* by the producer that was put aside */
+	bool		full;			/* no more messages may be added */
+	bool		stopped;		/* no more of them may be sent */
+	bool		decided;		/* decide() has evaluated the reports */
+	bool		aside;			/* sent by the replaced producer */
 	TimestampTz sent_at;
-	TimestampTz settle_at;		/* its delivered messages could not be deleted */
-	int			later_sqlstate; /* why some of them are left */
-	char	   *later_error;	/* NULL: none is */
+	TimestampTz settle_at;		/* retry deletion of delivered messages then */
+	int			later_sqlstate; /* why some of them were left */
+	char	   *later_error;	/* NULL: none was */
 
 	int			max;			/* messages of the next batch; 0: no limit */
 
-	/* its wait */
+	/* wait for a retry */
 	TimestampTz retry_at;		/* 0: none */
 	int			failures;
 	int			sqlstate;
-	char	   *error;			/* NULL: it does not wait */
+	char	   *error;			/* NULL: not waiting */
 	char	   *hint;
-	bool		has_row;		/* of rappel_conso.outbox_topic */
-	bool		changed;		/* which is to be written or deleted */
+	bool		has_row;		/* has a row in rappel_conso.outbox_topic */
+	bool		changed;		/* the row must be written or deleted */
 
-	int			refusal_sqlstate;	/* why no message can go there */
+	int			refusal_sqlstate;	/* why it is permanently rejected */
 	char	   *refusal;
 } RcOutTopic;
 
 typedef struct RcPublisher
 {
-	MemoryContext context;		/* of one round */
+	MemoryContext context;		/* reset in each round */
 	RcKafka    *kafka;			/* NULL: closed */
-	int			lookups;		/* that it has done */
-	int			batch_messages; /* of one batch, at most */
+	int			lookups;		/* lookups it has done */
+	int			batch_messages; /* maximum of one batch */
 	int			batch_bytes;
-	RcKafka    *aside;			/* put aside, for its last reports; or NULL */
+	RcKafka    *aside;			/* replaced producer with batches in flight;
+								 * or NULL */
 	TimestampTz aside_since;
-	bool		reading;		/* an error is one of reading */
-	bool		one_by_one;		/* so each message is read by itself */
-	long		backoff;		/* after an error, in ms; 0: there was none */
-	TimestampTz retry_at;		/* when topics are looked up again */
+	bool		reading;		/* set while messages are read */
+	bool		one_by_one;		/* read each message in a subtransaction */
+	long		backoff;		/* after an error, in ms; 0: no error */
+	TimestampTz retry_at;		/* while reports are due, no new batch before
+								 * it */
 } RcPublisher;
 
-/* Bytes of batches, as above. */
+/* Bytes in flight, see the limits above. */
 typedef struct RcOutBytes
 {
 	int64		fresh;
@@ -129,19 +132,19 @@ typedef struct RcOutBytes
 	int64		all;
 } RcOutBytes;
 
-/* Topics to be counted. */
+/* States of topics that rc_out_count() counts. */
 typedef enum RcOutCount
 {
 	RC_OUT_WITH_MESSAGES,
 	RC_OUT_READY,
 	RC_OUT_MAKING,
 	RC_OUT_OPEN,				/* reports are due */
-	RC_OUT_UNSETTLED			/* a batch is under way */
+	RC_OUT_UNSETTLED			/* have a batch */
 } RcOutCount;
 
 /* ---- outbox_worker.c ---- */
 
-/* The process shall end when what has been confirmed is settled. */
+/* SIGTERM was received: exit when confirmed messages are settled. */
 extern volatile sig_atomic_t rc_out_ending;
 
 /* ---- outbox_topic.c ---- */
