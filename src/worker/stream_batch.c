@@ -1,10 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * stream_batch.c
- *	  Applies a batch of a stream: one transaction holds its rows, offsets
- *	  and dead letters, and what its runs count.
+ *	  Applies a batch of a stream in one transaction: rows, offsets, dead
+ *	  letters and the counters of runs.
  *
- * It must not wait for anything but the database.
+ * Nothing but the database may be waited for here.
  *
  *-------------------------------------------------------------------------
  */
@@ -24,8 +24,8 @@ static void advance_partitions(RcConsumption *c, RcRecord *records, int n,
 							   int *last, const RcCounts *counts);
 
 /*
- * One batch, one commit.  Returns how many records have been dealt with:
- * those of the first run, or fewer (rc_apply()).
+ * Apply and commit a batch.  Returns the number of records dealt with: those
+ * of the first run, or fewer (see rc_apply()).
  */
 int
 rc_consume_batch(RcConsumption *c, RcRecord *records, int n, RcCounts *total)
@@ -55,8 +55,8 @@ rc_consume_batch(RcConsumption *c, RcRecord *records, int n, RcCounts *total)
 }
 
 /*
- * The transaction of a batch.  last[] is set to the last record of each
- * partition that was applied, -1: none; *counts to what it did.
+ * The transaction of a batch.  Sets last[] to the index of each partition's
+ * last applied record, or -1, and *counts to the results.
  */
 static int
 commit_batch(RcConsumption *c, RcRecord *records, int n, int *last,
@@ -84,7 +84,7 @@ commit_batch(RcConsumption *c, RcRecord *records, int n, int *last,
 	return applied;
 }
 
-/* What was committed, in memory and to Kafka's group. */
+/* After the commit: update the offsets in memory and in the consumer group. */
 static void
 note_committed(RcConsumption *c, const RcRecord *records, const int *last)
 {
@@ -105,7 +105,7 @@ note_committed(RcConsumption *c, const RcRecord *records, const int *last)
 	c->commit_again = true;
 }
 
-/* Cut records where another run begins, into at most "max" parts. */
+/* Divide records at each change of the run, into at most "max" parts. */
 static int
 cut_parts(RcConsumption *c, const RcRecord *records, int n, RcPart *parts,
 		  int max)
@@ -128,8 +128,8 @@ cut_parts(RcConsumption *c, const RcRecord *records, int n, RcPart *parts,
 }
 
 /*
- * The fence of each partition, in one order in all processes; what the batch
- * did is counted with the first of them.
+ * Advance the fence of each partition, in the same order in all processes, to
+ * avoid deadlocks.  The batch's counts are stored with the first partition.
  */
 static void
 advance_partitions(RcConsumption *c, RcRecord *records, int n, int *last,

@@ -1,12 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * stream_consumer.c
- *	  Consumes a stream: fetches its partitions, and looks for changes of its
- *	  definition (stream_definition.c) between batches.
+ *	  Consumes a stream: fetches its partitions, and checks between batches
+ *	  whether its definition has changed (stream_definition.c).
  *
- * Kafka is waited for with no transaction open.  A batch is applied in
- * stream_batch.c; what is done about records of which nothing is proven is
- * in stream_proof.c.
+ * No transaction may be open while Kafka is waited for.  A batch is applied in
+ * stream_batch.c; undecided records are handled in stream_proof.c.
  *
  *-------------------------------------------------------------------------
  */
@@ -19,10 +18,10 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-/* Every process looks by itself this often for what a wake-up would say. */
+/* Interval of checking, in ms, in case a wake-up was lost. */
 #define POLL_INTERVAL_MS		5000
 
-/* How long a run waits until Kafka's group has its offsets, in ms. */
+/* How long a run waits for the commit to the consumer group, in ms. */
 #define GROUP_TIMEOUT_MS		10000
 
 static void consume(RcConsumption *c, List *end_offsets, RcCounts *counts);
@@ -33,11 +32,11 @@ static bool idle(RcConsumption *c, bool at_end);
 static bool passed(const RcConsumption *c, List *end_offsets);
 
 /*
- * Consume a stream until its definition changes, or, with targets, until all
- * of them have been applied.  "number" -1 means all partitions; even_paused
- * that a paused stream is consumed too.  Adds to *counts what was applied
- * (fetched: the records).  Errors: those of Kafka, and those of rc_apply();
- * nothing is lost by them.
+ * Consume a stream until its definition changes or, if end_offsets is not NIL,
+ * until these have been applied.  "number" -1 means all partitions;
+ * even_paused, that a paused stream is consumed too.  Adds to *counts what was
+ * applied; "fetched" is the number of records.  Raises errors of Kafka and
+ * those of rc_apply(); committed batches are kept.
  */
 void
 rc_stream_consume(RcStreamConsumer *consumer, const char *name, int number,
@@ -52,7 +51,7 @@ rc_stream_consume(RcStreamConsumer *consumer, const char *name, int number,
 	MemoryContextSwitchTo(caller);
 }
 
-/* Until what is open is not wanted any more, or all targets are passed. */
+/* The loop of rc_stream_consume(). */
 static void
 consume(RcConsumption *c, List *end_offsets, RcCounts *counts)
 {
@@ -81,9 +80,8 @@ consume(RcConsumption *c, List *end_offsets, RcCounts *counts)
 								c->stream->name, done)));
 
 			/*
-			 * What is left of them is fetched again when the stream is
-			 * opened; c->kafka is past it, and must not be asked how far we
-			 * are.
+			 * The rest is fetched again when the stream is opened; c->kafka
+			 * is past it, so its positions must not be used.
 			 */
 			if (!whole)
 				return;
@@ -95,7 +93,11 @@ consume(RcConsumption *c, List *end_offsets, RcCounts *counts)
 			if (passed(c, end_offsets))
 			{
 				rc_partitions_observe(c, true);
-				/* what the group has not been told when we leave is lost */
+
+				/*
+				 * an asynchronous commit would be lost when this process
+				 * exits
+				 */
 				if (applied)
 					rc_partitions_commit(c, GROUP_TIMEOUT_MS);
 				return;
@@ -107,10 +109,10 @@ consume(RcConsumption *c, List *end_offsets, RcCounts *counts)
 }
 
 /*
- * Apply what was fetched, one commit for each run's records, so that its
- * counters are its own; but where proof is looked for all of it together.
- * *applied is the number of records applied.  Returns false if that is not all
- * of them, since they are not wanted any more.
+ * Apply what was fetched.  Each run's records are a commit of their own, to
+ * count them for that run, except that undecided records are applied together
+ * with all others. *applied is set to the number of records applied.  Returns
+ * false if the rest is not wanted any more.
  */
 static bool
 apply_fetched(RcConsumption *c, RcRecord *records, int n, RcCounts *counts,
@@ -127,7 +129,7 @@ apply_fetched(RcConsumption *c, RcRecord *records, int n, RcCounts *counts,
 		done += rc_consume_batch(c, records + done,
 								 Min(n - done, max), counts);
 
-		/* slow records: what is left of them may not be wanted any more */
+		/* after slow records, the rest may not be wanted any more */
 		if (done < n && rc_time_passed(c->polled_at, POLL_INTERVAL_MS) &&
 			!rc_consumption_wanted(c))
 			break;
@@ -136,7 +138,7 @@ apply_fetched(RcConsumption *c, RcRecord *records, int n, RcCounts *counts,
 	return done == n;
 }
 
-/* Whether the error that has ended rc_stream_consume() waits for proof. */
+/* Whether rc_stream_consume() has left undecided records. */
 bool
 rc_stream_undecided(const RcStreamConsumer *consumer)
 {
@@ -146,7 +148,7 @@ rc_stream_undecided(const RcStreamConsumer *consumer)
 		rc_applier_undecided(c->applier, NULL);
 }
 
-/* Whether the error that has ended rc_stream_consume() may pass. */
+/* Whether the error that ended rc_stream_consume() is transient. */
 bool
 rc_stream_error_is_transient(const RcStreamConsumer *consumer, const ErrorData *error)
 {
@@ -158,8 +160,8 @@ rc_stream_error_is_transient(const RcStreamConsumer *consumer, const ErrorData *
 }
 
 /*
- * Wait before the same records are tried again.  Where proof is waited for, a
- * record that comes behind them may bring it.
+ * Wait before the same records are tried again.  If they are undecided, a
+ * later record ends the wait.
  */
 void
 rc_stream_pause(RcStreamConsumer *consumer, long timeout_ms)
@@ -171,9 +173,9 @@ rc_stream_pause(RcStreamConsumer *consumer, long timeout_ms)
 }
 
 /*
- * Wait after an error, but not longer than until there is a reason to try at
- * once: a reload, somebody who wakes us, brokers that can be reached again, or
- * another configuration.
+ * Wait after an error, until the time is up or there is a reason to retry at
+ * once: a reload, a wake-up, brokers that are reachable again, or a changed
+ * configuration.
  */
 static void
 rest(RcKafka *kafka, long timeout_ms)
@@ -197,9 +199,9 @@ rest(RcKafka *kafka, long timeout_ms)
 }
 
 /*
- * Between two batches: interrupts, settings, watermarks, and now and then a
- * look at the definition.  Waits when everything has been read.  False: open
- * the stream again.
+ * Between two batches: handle interrupts and reloads, store watermarks and,
+ * after POLL_INTERVAL_MS, check the definition.  Waits if everything has been
+ * read.  Returns false if the stream must be opened again.
  */
 static bool
 idle(RcConsumption *c, bool at_end)
@@ -228,7 +230,10 @@ idle(RcConsumption *c, bool at_end)
 	}
 	if (at_end && !rc_kafka_wait(c->kafka, POLL_INTERVAL_MS))
 	{
-		/* woken, by a change of the row, or by who waits for what we know */
+		/*
+		 * woken by a change of the row, or by a process that waits for our
+		 * offsets
+		 */
 		c->polled_at = 0;
 		if (!TimestampDifferenceExceeds(now, GetCurrentTimestamp(),
 										POLL_INTERVAL_MS))
@@ -237,7 +242,10 @@ idle(RcConsumption *c, bool at_end)
 	return true;
 }
 
-/* Whether the partitions have passed the targets, by what is in memory. */
+/*
+ * Whether the partitions have passed the end offsets, as far as known in
+ * memory.
+ */
 static bool
 passed(const RcConsumption *c, List *end_offsets)
 {
@@ -260,7 +268,7 @@ passed(const RcConsumption *c, List *end_offsets)
 	return true;
 }
 
-/* Show what the stream waits for; NULL: it runs. */
+/* Store what the stream waits for; NULL: it is running. */
 void
 rc_consume_show(RcConsumption *c, const char *connection_error)
 {

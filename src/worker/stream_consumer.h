@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * stream_consumer.h
- *	  A stream under way: what the files share that consume it.
+ *	  A stream being consumed, shared by the files that do it.
  *
  *-------------------------------------------------------------------------
  */
@@ -13,50 +13,52 @@
 #include "kafka/kafka.h"
 
 /*
- * How long Kafka is waited for before an error is made of it, in ms.  A stream
- * worker tries again for nothing, and shows the error meanwhile; a run has few
- * tries.
+ * Timeout of requests to Kafka, in ms.  A stream worker can retry often, and
+ * shows the error meanwhile; a run has few attempts.
  */
 #define RC_CONSUME_TIMEOUT_MS(c)	((c)->number >= 0 ? 5000 : 30000)
 
-/* A batch ends with so many bytes, or with the stream's batch_size. */
+/* A batch ends at this many bytes, or at the stream's batch_size. */
 #define RC_CONSUME_BYTES	(8 * 1024 * 1024)
 
 /*
- * What a process keeps of a stream from one definition to the next, and after
- * an error.
+ * What a process keeps of a stream when its definition changes, and after an
+ * error.
  */
 struct RcStreamConsumer
 {
 	RcKafka    *kafka;			/* NULL: not open */
-	struct RcConsumption *current;	/* what is open; NULL: nothing */
-	bool		proving;		/* there are records as stream_proof.c reads
-								 * them; the partition of the first, if known: */
+	struct RcConsumption *current;	/* the open definition; NULL: none */
+	bool		proving;		/* there are undecided records, handled by
+								 * stream_proof.c; the partition of the first,
+								 * if known: */
 	char		proving_topic[256];
 	int32		proving_partition;
 };
 
 typedef struct RcConsumption
 {
-	RcStreamConsumer *consumer; /* whose current one it is */
-	MemoryContext context;		/* lives until the stream is opened again */
+	RcStreamConsumer *consumer; /* whose "current" this is */
+	MemoryContext context;		/* deleted when the stream is opened again */
 	MemoryContext batch_context;	/* reset after each batch */
 	RcStream   *stream;
 	int			number;			/* -1: all partitions */
 	RcKafka    *kafka;
 	char	   *cluster_id;
 	RcApplier  *applier;
-	List	   *known;			/* RcOffset of all partitions, as of then */
-	int			n;				/* partitions of ours */
-	RcOffset   *offsets;		/* as committed, in the order of the next */
+	List	   *known;			/* RcOffset of all partitions when opened */
+	int			n;				/* number of our partitions */
+	RcOffset   *offsets;		/* as committed, same order as "partitions" */
 	RcPartition *partitions;	/* as assigned */
-	bool	   *verify;			/* the last record applied is read again */
+	bool	   *verify;			/* read the last applied record again, to
+								 * verify it */
 	char	   *run_prefix;		/* of RC_HEADER_RUN for runs of this database */
-	bool		recovered;		/* something was applied, or all is read */
-	bool		stale;			/* the definition changed while it was opened */
-	TimestampTz polled_at;		/* for changes of the definition */
+	bool		recovered;		/* a record was applied, or all is read */
+	bool		stale;			/* definition changed while it was opened */
+	TimestampTz polled_at;		/* last check of the definition */
 	TimestampTz observed_at;
-	bool		commit_again;	/* to the group; see rc_partitions_observe */
+	bool		commit_again;	/* commit to the group again; see
+								 * rc_partitions_observe() */
 } RcConsumption;
 
 /* stream_definition.c */

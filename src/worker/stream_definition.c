@@ -1,10 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * stream_definition.c
- *	  Opens a stream as its row is now, and looks whether it still is so: the
- *	  definition, its offsets, the grants of its owner.
+ *	  Opens a stream as currently defined, and checks whether the open
+ *	  definition is still current: the row, its offsets, the grants of its
+ *	  owner.
  *
- * It fetches and applies nothing: see stream_consumer.c.
+ * Nothing is fetched or applied here: see stream_consumer.c.
  *
  *-------------------------------------------------------------------------
  */
@@ -14,7 +15,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-/* How long a run waits before it looks again for a topic, in ms. */
+/* Wait of a run before it checks again for a missing topic, in ms. */
 #define POLL_INTERVAL_MS		5000
 
 static void close_stream(RcStreamConsumer *consumer);
@@ -25,14 +26,14 @@ static void open_kafka(RcStreamConsumer *consumer, const char *name,
 static bool definition_current(RcConsumption *c);
 static bool granted(RcConsumption *c);
 
-/* A consumer of one stream, that lives as long as the process. */
+/* Make a consumer of one stream; it exists as long as the process. */
 RcStreamConsumer *
 rc_stream_consumer_create(void)
 {
 	return MemoryContextAllocZero(TopMemoryContext, sizeof(RcStreamConsumer));
 }
 
-/* Let go of Kafka and of what was prepared; also after an error. */
+/* Close the Kafka client and the definition; also after an error. */
 void
 rc_stream_close(RcStreamConsumer *consumer)
 {
@@ -42,7 +43,7 @@ rc_stream_close(RcStreamConsumer *consumer)
 	close_stream(consumer);
 }
 
-/* The same of a definition alone: Kafka's client goes on with the next. */
+/* Close only the definition: the Kafka client is kept for the next one. */
 static void
 close_stream(RcStreamConsumer *consumer)
 {
@@ -57,8 +58,9 @@ close_stream(RcStreamConsumer *consumer)
 }
 
 /*
- * Load the definition, run its setup and assign its partitions; false when
- * it is gone or paused, or its topics do not exist yet.
+ * Load the definition, run its setup and assign its partitions.  Returns false
+ * if the stream was deleted or paused, its topics do not exist yet, or it
+ * changed meanwhile.
  */
 bool
 rc_consumption_open(RcStreamConsumer *consumer, const char *name, int number,
@@ -112,8 +114,8 @@ rc_consumption_open(RcStreamConsumer *consumer, const char *name, int number,
 }
 
 /*
- * None of the topics exists.  A worker of the stream leaves, since it would
- * hold a slot for nothing: see rc_stream_postponed().
+ * None of the topics exists.  A stream worker exits, since it would occupy a
+ * slot for nothing: see rc_stream_postponed().
  */
 static void
 wait_for_topic(RcConsumption *c)
@@ -133,8 +135,8 @@ wait_for_topic(RcConsumption *c)
 }
 
 /*
- * Setup has made a table that was there when records were applied: nobody
- * but the user knows whether they shall come again.
+ * Warn that setup has re-created a table to which records had been applied:
+ * only the user knows whether to apply them again.
  */
 static void
 report_table_made(const RcStream *stream)
@@ -155,7 +157,7 @@ report_table_made(const RcStream *stream)
 					 stream->name)));
 }
 
-/* A consumer of the cluster, and with the secrets, that are set now. */
+/* Open a consumer with the current settings and secrets, unless it is open. */
 static void
 open_kafka(RcStreamConsumer *consumer, const char *name, int number)
 {
@@ -173,8 +175,8 @@ open_kafka(RcStreamConsumer *consumer, const char *name, int number)
 }
 
 /*
- * Whether the definition and the grants are still those that we work for.  If
- * not, polled_at stays, so that whoever asks next is told the same.
+ * Whether the open definition and the grants are still current.  If not,
+ * polled_at is left alone, so that the next call checks again.
  */
 bool
 rc_consumption_wanted(RcConsumption *c)
@@ -185,7 +187,7 @@ rc_consumption_wanted(RcConsumption *c)
 	return true;
 }
 
-/* Whether a definition is open that has been changed since. */
+/* Whether the open definition has been changed since. */
 bool
 rc_stream_stale(const RcStreamConsumer *consumer)
 {
@@ -195,8 +197,8 @@ rc_stream_stale(const RcStreamConsumer *consumer)
 }
 
 /*
- * Whether the row of the stream, and its offsets, are those we opened, and its
- * owner is the role that it was.
+ * Whether the row of the stream and its epochs are those that were opened, and
+ * its owner is still the same role.
  */
 static bool
 definition_current(RcConsumption *c)

@@ -1,8 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * stream_end_offsets.c
- *	  Working for a stream from another process than its workers: up to where,
- *	  and whether it is theirs to do.
+ *	  End offsets up to which a stream is to be applied, and the locks of its
+ *	  workers, for processes other than these workers.
  *
  *-------------------------------------------------------------------------
  */
@@ -12,12 +12,14 @@
 
 #include "kafka/kafka.h"
 
-/* How long Kafka is waited for, in ms. */
+/* Timeout of requests to Kafka, in ms. */
 #define TIMEOUT_MS		30000
 
 /*
- * The last stable offsets of all partitions of the stream's topics, or of the
- * topic "only", as targets; those of empty partitions are left out.
+ * The end offsets of all partitions of the stream's topics, or only of topic
+ * "only", as a List of RcEndOffset; empty partitions are left out.  "End" is
+ * the last stable offset.  Raises ERRCODE_UNDEFINED_OBJECT if a topic is
+ * missing.
  */
 List *
 rc_stream_end_offsets(const RcStream *stream, const char *only, RcKafka *kafka)
@@ -60,8 +62,8 @@ rc_stream_end_offsets(const RcStream *stream, const char *only, RcKafka *kafka)
 }
 
 /*
- * Whether a stream's committed offsets have passed all targets (RcEndOffset).
- * Where rc_seek() has been asked for they say nothing yet.
+ * Whether a stream's committed offsets have passed all end offsets
+ * (RcEndOffset).  A partition with a pending rc_seek() has not.
  */
 bool
 rc_end_offsets_reached(const char *stream, List *end_offsets)
@@ -106,7 +108,7 @@ rc_stream_has_worker(const RcStream *stream)
 	return false;
 }
 
-/* Take the places of all workers of a stream; false when one is taken. */
+/* Take the locks of all workers of a stream; false if one of them is held. */
 bool
 rc_stream_lock_all(const RcStream *stream)
 {
@@ -121,7 +123,7 @@ rc_stream_lock_all(const RcStream *stream)
 	return true;
 }
 
-/* Give them back. */
+/* Release them. */
 void
 rc_stream_unlock_all(const RcStream *stream)
 {

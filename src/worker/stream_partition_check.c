@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * stream_partition_check.c
- *	  Whether what a stream worker reads is what was read before: another
- *	  cluster, a topic that was made again, records that are gone.
+ *	  Checks that a stream worker reads what was read before: detects another
+ *	  cluster, a re-created topic, and records that were deleted.
  *
- * It must not move an offset silently: a gap is reported, and a topic that is
- * not the one we knew stops the stream.
+ * No offset may be moved silently: a gap is reported, and a re-created topic
+ * stops the stream.
  *
  *-------------------------------------------------------------------------
  */
@@ -32,9 +32,9 @@ rc_partitions_check_cluster(RcConsumption *c, const RcOffset *offset)
 }
 
 /*
- * Take out of the records those that were applied before and are read again
- * to see whether the topic is still the one we knew; returns how many are
- * left.  That the record has been compacted away is fine.
+ * Remove from the records those that were applied before, and were read again
+ * only to verify that the topic is the same.  Returns the number of records
+ * left.  The record to verify may be missing, because it was compacted.
  */
 int
 rc_partitions_verify(RcConsumption *c, RcRecord *records, int n)
@@ -64,9 +64,7 @@ rc_partitions_verify(RcConsumption *c, RcRecord *records, int n)
 	return kept;
 }
 
-/*
- * Deal with partitions whose offset is not there any more.
- */
+/* Handle partitions whose offset is out of range. */
 void
 rc_partitions_recover(RcConsumption *c)
 {
@@ -110,7 +108,10 @@ recover_one(RcConsumption *c, int i)
 		skip_gap(c, i, low);
 }
 
-/* Records were deleted before we read them: go on after them, and say so. */
+/*
+ * Records were deleted before they were read: continue after them, and report
+ * it.
+ */
 static void
 skip_gap(RcConsumption *c, int i, int64 to)
 {

@@ -2,10 +2,10 @@
  *
  * stream_partitions.c
  *	  Which partitions a stream worker reads, and from where: offsets come
- *	  from rappel_conso.stream_offset, never from Kafka's group.
+ *	  from rappel_conso.stream_offset, never from the consumer group.
  *
- * It must not move an offset silently; what may be wrong with one is looked for
- * in stream_partition_check.c.
+ * No offset may be moved silently; offsets are checked in
+ * stream_partition_check.c.
  *
  *-------------------------------------------------------------------------
  */
@@ -17,7 +17,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-/* Watermarks are written at most this often, in ms. */
+/* Minimum interval of storing watermarks, in ms. */
 #define OBSERVE_INTERVAL	10000
 
 static void check_definition(RcConsumption *c);
@@ -35,9 +35,9 @@ static int64 resolve(RcConsumption *c, const char *topic, int partition,
 static void note_start(RcConsumption *c);
 
 /*
- * Find the partitions, write the start of those that have none, carry out
- * what rc_seek() asked for, and begin to fetch.  False when no topic of the
- * stream exists yet.
+ * Find the partitions, store the start of new ones, execute a pending
+ * rc_seek(), and start fetching.  Returns false if no topic of the stream
+ * exists yet, or the definition changed.
  */
 bool
 rc_partitions_assign(RcConsumption *c)
@@ -46,7 +46,7 @@ rc_partitions_assign(RcConsumption *c)
 	if (!add_topics(c))
 		return false;
 
-	/* what add_topics() has written, with the epochs of now */
+	/* load what add_topics() has stored, with the current epochs */
 	rc_transaction_begin_in(c->context);
 	c->known = rc_offsets_load(c->stream->name);
 	check_definition(c);
@@ -68,7 +68,10 @@ rc_partitions_assign(RcConsumption *c)
 	return true;
 }
 
-/* Of all topics; false when there is none, or the definition has changed. */
+/*
+ * Store the start of partitions of all topics.  Returns false if no topic
+ * exists, or the definition has changed.
+ */
 static bool
 add_topics(RcConsumption *c)
 {
@@ -83,7 +86,7 @@ add_topics(RcConsumption *c)
 	{
 		exists |= add_topic(c, offsets, (char *) lfirst(lc));
 
-		/* there may be very many */
+		/* check each time: there may be very many topics */
 		c->stale = rc_statement_changed();
 		if (c->stale)
 			return false;
@@ -92,8 +95,8 @@ add_topics(RcConsumption *c)
 }
 
 /*
- * Our partitions among the known ones; false where rc_seek() came between: its
- * epoch must not go with the old place.
+ * Choose our partitions among the known ones.  Returns false if rc_seek() was
+ * called meanwhile: its epoch must not be used with the old offset.
  */
 static bool
 choose_offsets(RcConsumption *c)
@@ -116,7 +119,7 @@ choose_offsets(RcConsumption *c)
 	return !c->stale;
 }
 
-/* Rates are counted from the start of the worker. */
+/* Store that the worker has started: rates are computed from then on. */
 static void
 note_start(RcConsumption *c)
 {
@@ -127,9 +130,9 @@ note_start(RcConsumption *c)
 }
 
 /*
- * Whether the definition is still the one that was opened.  To be called
- * after the offsets have been read: an epoch that belongs to a newer
- * definition must not let a batch of this one pass.
+ * Set c->stale if the definition is not the one that was opened.  Must be
+ * called after the offsets have been read: an epoch of a newer definition
+ * would let a batch of this one pass the fence.
  */
 static void
 check_definition(RcConsumption *c)
@@ -169,9 +172,9 @@ find_offset(List *offsets, const char *topic, int partition)
 }
 
 /*
- * Write where the partitions of a topic start: before the first fetch, so
- * that "latest" means the same after a crash.  False when there is no such
- * topic.
+ * Store where the partitions of a topic start, before the first fetch, so that
+ * "latest" means the same after a crash.  Returns false if the topic does not
+ * exist.
  */
 static bool
 add_topic(RcConsumption *c, List *offsets, const char *topic)
@@ -185,7 +188,7 @@ add_topic(RcConsumption *c, List *offsets, const char *topic)
 	{
 		RcOffset   *offset = find_offset(offsets, topic, p);
 
-		/* a partition that came later is read from its beginning */
+		/* a partition added later is read from its beginning */
 		if (offset == NULL)
 			starts[p] = resolve(c, topic, p,
 								known ? "earliest" : c->stream->start_at);
@@ -202,8 +205,9 @@ add_topic(RcConsumption *c, List *offsets, const char *topic)
 }
 
 /*
- * All or none of a topic's partitions, whoever's they are: else some would seem
- * to come later.  starts[] is -1 for those that keep what they have.
+ * Store the starts of all new partitions of a topic, including those of other
+ * workers, in one transaction: otherwise the rest would be taken for
+ * partitions added later. starts[] is -1 for those that keep their offset.
  */
 static void
 write_starts(RcConsumption *c, List *offsets, const char *topic,
@@ -224,17 +228,17 @@ write_starts(RcConsumption *c, List *offsets, const char *topic,
 		{
 			rc_offset_insert(c->stream->name, topic, p, starts[p],
 							 c->cluster_id);
-			/* another worker may have something to do now */
+			/* another worker may have to be started for it */
 			rc_wake_at_commit(RC_WORKER_SCHEDULER, "", 0);
 		}
 	}
 
-	/* nor may a crash take it back: "latest" would skip what is read now */
+	/* a crash must not lose it: "latest" would skip what is read now */
 	ForceSyncCommit();
 	rc_transaction_commit();
 }
 
-/* The offset that "earliest", "latest" or a timestamp stands for. */
+/* The offset that "earliest", "latest" or a timestamp means. */
 static int64
 resolve(RcConsumption *c, const char *topic, int partition, const char *where)
 {
@@ -251,7 +255,7 @@ resolve(RcConsumption *c, const char *topic, int partition, const char *where)
 												   CStringGetDatum(where),
 												   ObjectIdGetDatum(InvalidOid),
 												   Int32GetDatum(-1)));
-	/* to the library, times before 1970 are words of another meaning */
+	/* librdkafka gives negative times another meaning */
 	if (TIMESTAMP_NOT_FINITE(time) || time < rc_from_kafka_time(0))
 		return resolve(c, topic, partition,
 					   TIMESTAMP_IS_NOEND(time) ? "latest" : "earliest");
@@ -261,8 +265,8 @@ resolve(RcConsumption *c, const char *topic, int partition, const char *where)
 }
 
 /*
- * Give the library the places to fetch from.  Where the last record applied
- * is to be verified that is its place.
+ * Assign the partitions to the consumer, each at its next offset, or at its
+ * last applied record if that is to be verified.
  */
 void
 rc_partitions_begin(RcConsumption *c)
@@ -283,8 +287,8 @@ rc_partitions_begin(RcConsumption *c)
 }
 
 /*
- * Whether a topic has got partitions that nobody has assigned.  Workers that
- * would have nothing to do do not run, so the first one looks for all.
+ * Whether a topic has partitions that are not assigned.  Workers without
+ * partitions are not running, so the first worker checks for all.
  */
 bool
 rc_partitions_changed(RcConsumption *c)
@@ -319,7 +323,7 @@ count_known(List *offsets, const char *topic)
 	return known;
 }
 
-/* Whether everything that can be read has been handed out. */
+/* Whether everything available has been fetched. */
 bool
 rc_partitions_at_end(RcConsumption *c)
 {
@@ -331,7 +335,7 @@ rc_partitions_at_end(RcConsumption *c)
 	return true;
 }
 
-/* Index of the record's partition among ours. */
+/* The index of the record's partition among ours. */
 int
 rc_partitions_find(RcConsumption *c, const RcRecord *record)
 {
@@ -347,8 +351,9 @@ rc_partitions_find(RcConsumption *c, const RcRecord *record)
 }
 
 /*
- * Commit the offsets to Kafka's group once more: the first time its
- * coordinator may not have been found yet.  wait_ms > 0: wait for the answer.
+ * Commit the offsets to the consumer group again: when it was done first, the
+ * group's coordinator may not have been known yet. wait_ms > 0 waits for the
+ * response.
  */
 void
 rc_partitions_commit(RcConsumption *c, int wait_ms)
@@ -369,9 +374,9 @@ rc_partitions_commit(RcConsumption *c, int wait_ms)
 }
 
 /*
- * Write down watermarks, and move offsets past what holds no message
- * (transaction markers, compacted tails); both at most every 10 s unless
- * "at_once", and only where something changed.
+ * Store watermarks, and advance offsets past offsets without a message
+ * (transaction markers, compacted tails).  Done at most every OBSERVE_INTERVAL
+ * unless "at_once", and only for changes.
  */
 void
 rc_partitions_observe(RcConsumption *c, bool at_once)

@@ -1,12 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * stream_proof.c
- *	  A stream that stands before records that have failed, while nothing
- *	  proves whose fault that is: they are tried again with those that come
- *	  behind them.
+ *	  Handles undecided records of a stream: they failed, and it is not proven
+ *	  that they are at fault.  They are tried again together with later
+ *	  records.
  *
- * What proves something is decided in apply.c; here is seen to it that there
- * is a chance of it.
+ * What counts as proof is decided in apply.c.  Here enough records are fetched
+ * to make it possible.
  *
  *-------------------------------------------------------------------------
  */
@@ -15,22 +15,22 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-/* How long more records are waited for that may prove something, in ms. */
+/* How long to wait for later records, in ms. */
 #define PROOF_TIMEOUT_MS		3000
 
-/* The first wait before records that nothing is proven of are tried again. */
+/* Minimum wait before undecided records are tried again, in ms. */
 #define PROOF_PAUSE			500
 
 static void wait_for_more(RcKafka *kafka, long timeout_ms);
 
-/* A worker before this one has left such records. */
+/* "unproven" says that an earlier worker has left undecided records. */
 void
 rc_proof_expect(RcStreamConsumer *consumer, bool unproven)
 {
 	consumer->proving |= unproven;
 }
 
-/* Whether such records are to be read. */
+/* Whether undecided records are being handled. */
 bool
 rc_proof_wanted(const RcConsumption *c)
 {
@@ -38,8 +38,8 @@ rc_proof_wanted(const RcConsumption *c)
 }
 
 /*
- * Where the last batch has left records of which nothing is proven, raise
- * their error: the stream waits, and then reads them again.
+ * If the last batch has left undecided records, raise their error: the stream
+ * waits, and then reads them again.
  */
 void
 rc_proof_begin(RcConsumption *c)
@@ -57,8 +57,8 @@ rc_proof_begin(RcConsumption *c)
 }
 
 /*
- * What comes, up to so many records as may be needed; at least two if they are
- * there.
+ * Fetch records, up to the number that may be needed as proof; at least two if
+ * available.
  */
 int
 rc_proof_fetch(RcConsumption *c, RcRecord *records)
@@ -68,7 +68,7 @@ rc_proof_fetch(RcConsumption *c, RcRecord *records)
 	Size		bytes = 0;
 	int			n = 0;
 
-	/* some of them have been applied: rc_partitions_verify() */
+	/* rc_partitions_verify() will drop those applied before */
 	for (int i = 0; i < c->n; i++)
 		max += c->verify[i] ? 1 : 0;
 	while (n < max && (n < 2 || bytes < RC_CONSUME_BYTES))
@@ -90,8 +90,8 @@ rc_proof_fetch(RcConsumption *c, RcRecord *records)
 }
 
 /*
- * Records of other partitions prove something for those that failed only if
- * they are behind them.
+ * Move the records of the failed partition to the front: others count as proof
+ * only if they come after those that failed.
  */
 void
 rc_proof_order(const RcConsumption *c, RcRecord *records, int n)
@@ -117,8 +117,8 @@ rc_proof_order(const RcConsumption *c, RcRecord *records, int n)
 }
 
 /*
- * Wait before they are tried again, but not longer than until a record comes
- * behind them.
+ * Wait before undecided records are tried again, until the time is up or a
+ * later record arrives.
  */
 void
 rc_proof_pause(RcKafka *kafka, long timeout_ms)
@@ -132,7 +132,7 @@ rc_proof_pause(RcKafka *kafka, long timeout_ms)
 	}
 	PG_CATCH();
 	{
-		/* of no interest here: the next try meets it */
+		/* the next attempt gets the same error */
 		FreeErrorData(rc_worker_recover(TopMemoryContext, true));
 	}
 	PG_END_TRY();
@@ -140,8 +140,8 @@ rc_proof_pause(RcKafka *kafka, long timeout_ms)
 }
 
 /*
- * Wait until Kafka has another record, the latch is set or the time is over.
- * What is taken here is read again when the stream is opened.
+ * Wait until Kafka has another record, the latch is set or the time is up.
+ * The record is fetched again when the stream is opened.
  */
 static void
 wait_for_more(RcKafka *kafka, long timeout_ms)

@@ -1,10 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * stream_request.c
- *	  How a worker begins that does one thing for a stream and ends: rc_retry()
+ *	  Start of a worker that does one thing for a stream and exits: rc_retry()
  *	  and rc_drain().
  *
- * What goes wrong here is told to the backend that waits.
+ * Errors here are reported to the backend that waits.
  *
  *-------------------------------------------------------------------------
  */
@@ -14,7 +14,10 @@
 
 static RcStream *load_stream(const char *name);
 
-/* Connect, and load the stream, into the context that is current then. */
+/*
+ * Connect, and load the stream into a new memory context, which becomes the
+ * current one.  Raises ERRCODE_UNDEFINED_OBJECT if there is no such stream.
+ */
 RcStream *
 rc_request_begin(RcWorkerArgs *args, RcWorkerKind kind)
 {

@@ -1,11 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * stream_watermarks.c
- *	  A worker that looks once at the ends of partitions whose streams have no
- *	  worker, since they are paused, failed or wait, so that their lag is true.
+ *	  A worker that reads, once, the watermarks of partitions whose streams
+ *	  have no running worker (paused, failed or waiting), so that their lag is
+ *	  up to date.
  *
- * The scheduler starts it now and then; it holds its slot for as long as the
- * look takes.  It runs nothing of a user, and must not move an offset.
+ * The scheduler starts it regularly; it holds its worker slot only as long as
+ * that takes.  It runs no user's SQL and moves no offset.
  *
  *-------------------------------------------------------------------------
  */
@@ -18,19 +19,17 @@
 
 #include "kafka/kafka.h"
 
-/* How long Kafka is waited for, in ms. */
+/* Timeout of requests to Kafka, in ms. */
 #define TIMEOUT_MS		5000
 
-/* What has not been looked at by then is first the next time, in ms. */
+/* Time limit, in ms.  The remaining partitions come first the next time. */
 #define MOST_TIME		20000
 
 static void look(RcWorkerArgs *args);
 static void look_at_all(RcKafka *kafka);
 static void look_at(RcKafka *kafka, const RcUnwatched *at);
 
-/*
- * Entry point.
- */
+/* Entry point of the watermarks worker. */
 void
 rc_watermarks_main(Datum arg)
 {
@@ -53,7 +52,7 @@ look(RcWorkerArgs *args)
 									ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(context);
 
-	/* that brokers cannot be reached is for those to say who need them */
+	/* unreachable brokers are reported by the workers that need them */
 	PG_TRY();
 	{
 		look_at_all(rc_kafka_open(RC_KAFKA_CONSUMER,
@@ -97,7 +96,7 @@ look_at_all(RcKafka *kafka)
 	}
 }
 
-/* Nothing is written where nothing has changed. */
+/* Store the high watermark of a partition if it has changed. */
 static void
 look_at(RcKafka *kafka, const RcUnwatched *at)
 {

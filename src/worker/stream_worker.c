@@ -1,10 +1,9 @@
 /*-------------------------------------------------------------------------
  *
  * stream_worker.c
- *	  Life of a stream worker: when it works, and how it comes back from
- *	  errors.
+ *	  The main loop of a stream worker, and its recovery from errors.
  *
- * It knows nothing of records: see stream_consumer.c for those.
+ * Records are handled in stream_consumer.c.
  *
  *-------------------------------------------------------------------------
  */
@@ -17,10 +16,10 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-/* The longest wait before a batch is tried again, in ms. */
+/* Maximum wait before a batch is retried, in ms. */
 #define MAX_BACKOFF			60000
 
-/* The longest wait of our own queries for a lock, in ms. */
+/* lock_timeout of our own queries, in ms. */
 #define LOCK_TIMEOUT_MS		5000
 
 static void work_for_stream(RcWorkerArgs *args);
@@ -29,9 +28,7 @@ static bool stream_wanted(const RcWorkerArgs *args);
 static bool survive(const RcStreamConsumer *consumer, const char *name,
 					ErrorData *error, bool stale);
 
-/*
- * Entry point of a stream worker.
- */
+/* Entry point of a stream worker. */
 void
 rc_stream_main(Datum arg)
 {
@@ -64,7 +61,7 @@ work_for_stream(RcWorkerArgs *args)
 			continue;
 		}
 
-		/* who has locked the table of streams may hold that up, too */
+		/* the table of streams may be what is locked, so do not read it */
 		stale = error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE &&
 			(rc_statement_changed() || rc_stream_stale(consumer));
 		if (!survive(consumer, args->name, error, stale))
@@ -72,7 +69,7 @@ work_for_stream(RcWorkerArgs *args)
 		FreeErrorData(error);
 		if (stale)
 		{
-			rc_statement_expect();	/* it is loaded next */
+			rc_statement_expect();	/* the new one is loaded next */
 			backoff = 0;
 			continue;
 		}
@@ -83,7 +80,10 @@ work_for_stream(RcWorkerArgs *args)
 	}
 }
 
-/* Until the definition changes; returns the error that ended it, or NULL. */
+/*
+ * Consume until the definition changes.  Returns the error that ended it, or
+ * NULL.
+ */
 static ErrorData *
 consume(RcStreamConsumer *consumer, const RcWorkerArgs *args)
 {
@@ -107,8 +107,8 @@ consume(RcStreamConsumer *consumer, const RcWorkerArgs *args)
 }
 
 /*
- * Whether there is something to do for us: the extension, the row, a broker,
- * and not too many workers.
+ * Whether this worker is needed: the extension, the stream and brokers exist,
+ * and the stream still has this many workers and this owner.
  */
 static bool
 stream_wanted(const RcWorkerArgs *args)
@@ -128,9 +128,10 @@ stream_wanted(const RcWorkerArgs *args)
 }
 
 /*
- * After an error: false when the stream has failed, which is then written
- * down; the scheduler starts it again.  True: the same batch again.  What a
- * definition that has been changed meanwhile says is not counted.
+ * After an error: store the stream's state.  Returns true if the same batch is
+ * to be retried, false if the stream has failed; the scheduler then starts it
+ * again later.  An error of a definition that was changed meanwhile does not
+ * count ("stale").
  */
 static bool
 survive(const RcStreamConsumer *consumer, const char *name, ErrorData *error,
