@@ -1,11 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * drain_worker.c
- *	  The worker of rc_drain(): has everything applied that a stream's topics
- *	  hold now, by the stream's workers where they run, else here.
+ *	  The worker of rc_drain(): waits until everything that a stream's topics
+ *	  contain now is applied, by the stream's workers if they run, else by
+ *	  this process.
  *
- * It is connected as the stream's owner, whose statement it may run.  It must
- * not wait for records that come later: the ends are looked at once.
+ * It is connected as the stream's owner, because it may run the stream's
+ * statement.  It must not wait for records that are produced later, so end
+ * offsets are read once.
  *
  *-------------------------------------------------------------------------
  */
@@ -16,10 +18,10 @@
 
 #include "kafka/kafka.h"
 
-/* How often offsets are looked at, in ms. */
+/* Interval of polling the stream's offsets, in ms. */
 #define POLL_INTERVAL_MS	50
 
-/* The stream's workers are woken at so many looks. */
+/* Wake the stream's workers at every n-th poll. */
 #define WAKE_EVERY		10
 
 static void drain(RcWorkerArgs *args);
@@ -30,10 +32,7 @@ static void drain_to(RcStreamConsumer *consumer, RcStream *stream,
 static void check_still_read(const char *name, List *end_offsets);
 static void get_totals(RcStream *stream, RcCounts *counts);
 
-/*
- * Entry point of a drain: everything up to the ends of the partitions as they
- * are now, by the stream's workers where they run, else here.
- */
+/* Entry point of the drain worker. */
 void
 rc_drain_main(Datum arg)
 {
@@ -63,7 +62,10 @@ drain(RcWorkerArgs *args)
 	rc_queue_send_end(values, lengthof(values));
 }
 
-/* Whether there is a Kafka, and the owner may use the stream's topics. */
+/*
+ * Raise an error unless brokers are set and the owner may use the stream's
+ * topics.
+ */
 static void
 check_can_drain(RcStream *stream)
 {
@@ -79,7 +81,7 @@ check_can_drain(RcStream *stream)
 	rc_transaction_commit();
 }
 
-/* Up to where the stream's partitions go now. */
+/* The end offsets of the stream's partitions now. */
 static List *
 current_ends(RcStream *stream)
 {
@@ -93,7 +95,7 @@ current_ends(RcStream *stream)
 	return end_offsets;
 }
 
-/* Until all targets are reached, by whoever works for the stream. */
+/* Wait until all end offsets are reached, consuming here if no worker runs. */
 static void
 drain_to(RcStreamConsumer *consumer, RcStream *stream, List *end_offsets)
 {
@@ -118,7 +120,10 @@ drain_to(RcStreamConsumer *consumer, RcStream *stream, List *end_offsets)
 		worked = rc_stream_has_worker(stream);
 		if (worked && polls++ % WAKE_EVERY == 0)
 		{
-			/* they may be past what holds no message, and not have said so */
+			/*
+			 * they may have passed offsets without a message, and not stored
+			 * that yet
+			 */
 			rc_wake_stream(stream->name, stream->workers);
 		}
 		rc_transaction_commit();
@@ -136,7 +141,7 @@ drain_to(RcStreamConsumer *consumer, RcStream *stream, List *end_offsets)
 	}
 }
 
-/* Whether the stream is still there, and reads what is to be drained. */
+/* Raise an error if the stream was deleted, or no longer reads a topic. */
 static void
 check_still_read(const char *name, List *end_offsets)
 {
@@ -160,7 +165,7 @@ check_still_read(const char *name, List *end_offsets)
 	}
 }
 
-/* What the stream has done so far, whoever did it. */
+/* Totals of the stream so far, by whichever process. */
 static void
 get_totals(RcStream *stream, RcCounts *counts)
 {

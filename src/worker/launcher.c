@@ -1,11 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * launcher.c
- *	  The one static worker of a server that preloads the library: keeps a
- *	  scheduler in each of rappel_conso.databases.
+ *	  The launcher, the only static background worker of a server that
+ *	  preloads the library: keeps a scheduler running in each of
+ *	  rappel_conso.databases.
  *
- * It is connected to no database, so that it stands in the way of no DROP
- * DATABASE, and a database that is missing costs one line in the log.
+ * It connects to no database, so that it does not block DROP DATABASE.  A
+ * missing database costs one line in the log.
  *
  *-------------------------------------------------------------------------
  */
@@ -30,24 +31,27 @@
 #include "utils/timestamp.h"
 #include "utils/varlena.h"
 
-/* Wait between two looks, and between two starts in one database, in ms. */
+/* Interval of checks, and between two starts in the same database, in ms. */
 #define POLL_INTERVAL_MS		5000
 #define START_INTERVAL		10000
 #define MAX_START_INTERVAL	60000
 
-/* What is known of one database of the list. */
+/* State of one database of the list. */
 typedef struct Database
 {
 	char		name[NAMEDATALEN];
 	bool		missing_reported;
-	BackgroundWorkerHandle *handle; /* NULL: not started by us */
+	BackgroundWorkerHandle *handle; /* NULL: not started by this launcher */
 	TimestampTz started_at;
 	long		interval;
 } Database;
 
 static List *databases = NIL;
 
-/* Asked for by this backend's transaction; no launcher's. */
+/*
+ * Requested by the current transaction of this backend; unused in the
+ * launcher.
+ */
 static bool start_asked = false;
 
 static void start_callback(XactEvent event, void *arg);
@@ -76,9 +80,7 @@ rc_launcher_register(void)
 	RegisterBackgroundWorker(&worker);
 }
 
-/*
- * Entry point of the launcher.
- */
+/* Entry point of the launcher. */
 void
 rc_launcher_main(Datum arg)
 {
@@ -115,9 +117,7 @@ rc_launcher_main(Datum arg)
 	}
 }
 
-/*
- * Whether this database has its scheduler started by the launcher.
- */
+/* Whether the launcher starts the scheduler of the current database. */
 bool
 rc_launcher_serves_us(void)
 {
@@ -138,8 +138,8 @@ rc_launcher_serves_us(void)
 }
 
 /*
- * The extension is being created: start the scheduler when that is committed.
- * The launcher would see to it, too, but it does not look at once.
+ * Called by CREATE EXTENSION: start the scheduler when that is committed,
+ * since the launcher would do so only at its next check.
  */
 void
 rc_launcher_start_at_commit(void)
@@ -158,7 +158,7 @@ start_callback(XactEvent event, void *arg)
 	static bool start = false;
 	RcWorkerArgs args = {0};
 
-	/* what may fail happens before the commit: after it nothing may */
+	/* after the commit nothing may fail, so check before it */
 	if (event == XACT_EVENT_PRE_COMMIT)
 		start = start_asked && rc_launcher_serves_us() &&
 			!rc_worker_alive(RC_WORKER_SCHEDULER, "", 0);
@@ -172,7 +172,7 @@ start_callback(XactEvent event, void *arg)
 	}
 }
 
-/* See to it that a database has its scheduler. */
+/* Start the scheduler of a database if it is not running. */
 static void
 look_after(const char *name)
 {
@@ -215,9 +215,9 @@ look_after(const char *name)
 }
 
 /*
- * OID of a database that can be connected to; InvalidOid if there is none.
- * Without a database of our own only a scan of the whole heap works, as in
- * the autovacuum launcher.
+ * The OID of a database that allows connections; InvalidOid if there is none.
+ * Without a database connection only a scan of the heap works, as in the
+ * autovacuum launcher.
  */
 static Oid
 find_database(const char *name)
@@ -264,8 +264,8 @@ remember(const char *name)
 }
 
 /*
- * Start it.  One that has ended soon after its start (no extension, stopped
- * by rc_stop()) is started less and less often.
+ * Start a scheduler.  If the last one ended soon after its start (no
+ * extension, or stopped by rc_stop()), the interval is doubled.
  */
 static void
 start_scheduler(Database *database, Oid oid)

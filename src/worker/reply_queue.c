@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * reply_queue.c
- *	  A worker's end of the shared-memory queue to the backend that waits
- *	  for it: notices and errors travel as in parallel query.
+ *	  A worker's end of the shared-memory queue to the backend that waits for
+ *	  it: notices and errors are sent as in parallel query.
  *
- * A backend that is gone is no error: its going is told by a signal (see
- * worker_request.c).  The scheduler's queue is there only until the worker is
+ * If the backend exits that is not an error here: the worker is signalled (see
+ * worker_request.c).  The scheduler's queue exists only until the worker is
  * connected (see worker_children.c).
  *
  *-------------------------------------------------------------------------
@@ -22,9 +22,9 @@
 static dsm_segment *attached = NULL;
 
 /*
- * Attach to the queue in the segment (0: there is none), before the database
- * connection is made, so that its failure is told too.  Errors:
- * ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE when the backend has gone.
+ * Attach to the queue in the segment (0: there is none).  Called before
+ * connecting to the database, so that a failure to connect is reported too.
+ * Raises ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE if the backend has exited.
  */
 void
 rc_queue_attach(dsm_handle handle)
@@ -49,8 +49,8 @@ rc_queue_attach(dsm_handle handle)
 }
 
 /*
- * Tell the scheduler that we are connected, and let go of its queue: it reads
- * no more of it.
+ * Inform the scheduler that the worker is connected, and detach from its
+ * queue, which it stops reading then.
  */
 void
 rc_queue_connected(void)
@@ -62,7 +62,7 @@ rc_queue_connected(void)
 	attached = NULL;
 }
 
-/* Another process does it already. */
+/* Report that another process does the work already. */
 void
 rc_queue_send_busy(void)
 {
@@ -70,7 +70,7 @@ rc_queue_send_busy(void)
 		pq_putemptymessage('B');
 }
 
-/* The work is done and committed; up to RC_REPLY_VALUES numbers tell of it. */
+/* Report that the work is committed, with up to RC_REPLY_VALUES numbers. */
 void
 rc_queue_send_end(const int64 *values, int n)
 {

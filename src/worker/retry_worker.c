@@ -1,11 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * retry_worker.c
- *	  The worker of rc_retry(): sends dead letters of a stream through its
- *	  statement again.
+ *	  The worker of rc_retry(): applies dead letters of a stream again.
  *
- * It is connected as the stream's owner, whose statement it runs.  It asks
- * Kafka for nothing, since a dead letter has all that its record had.
+ * It is connected as the stream's owner, whose statement it runs.  It does not
+ * connect to Kafka: a dead letter contains the whole record.
  *
  *-------------------------------------------------------------------------
  */
@@ -14,7 +13,7 @@
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
-/* Dead letters in one transaction. */
+/* Dead letters per transaction. */
 #define RETRY_BATCH		500
 
 static void retry(RcWorkerArgs *args);
@@ -22,8 +21,8 @@ static bool retry_some(RcStream *stream, RcApplier *applier, int64 id,
 					   int64 *after, RcCounts *counts);
 
 /*
- * Entry point of a retry: dead letters of a stream through its statement as
- * it is now, at their original places.
+ * Entry point of the retry worker: applies dead letters with the stream's
+ * present statement, with their original topics, partitions and offsets.
  */
 void
 rc_retry_main(Datum arg)
@@ -66,8 +65,8 @@ retry(RcWorkerArgs *args)
 }
 
 /*
- * The next dead letters, in one transaction; false if there was none.  It can
- * be that none of them was done in time.
+ * Retry the next dead letters, in one transaction.  Returns false if there
+ * were none.  If bisecting takes too long it may return true with none done.
  */
 static bool
 retry_some(RcStream *stream, RcApplier *applier, int64 id, int64 *after,

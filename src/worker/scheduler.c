@@ -1,12 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * scheduler.c
- *	  The scheduler of a database: looks now and then what is due, has it
- *	  started, and removes old history.
+ *	  The scheduler of a database: regularly finds out which workers should be
+ *	  running, starts them, and deletes old history.
  *
- * What is due is found by scheduler_due.c, and started by scheduler_start.c.
- * It never touches a record, and runs no SQL of a user: it is connected as the
- * bootstrap superuser.
+ * scheduler_due.c finds what is due, scheduler_start.c starts it.  The
+ * scheduler is connected as the bootstrap superuser, so it must never run a
+ * user's SQL, nor process records.
  *
  *-------------------------------------------------------------------------
  */
@@ -18,19 +18,19 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-/* Everything is looked at this often, in ms, and when the latch is set. */
+/* Interval of rounds, in ms; setting the latch starts one at once. */
 #define POLL_INTERVAL_MS		5000
 
-/* Old history is removed this often, in ms. */
+/* Interval of deleting old history, in ms. */
 #define RETENTION_INTERVAL	(60 * 60 * 1000)
 
-/* The longest wait of our own queries for a lock, in ms. */
+/* lock_timeout of our own queries, in ms. */
 #define LOCK_TIMEOUT_MS		2000
 
 MemoryContext rc_round_context;
 long		rc_next_round_ms;
 
-/* Finds what is due, and adds it to a list of RcStart. */
+/* Finds work that is due, and adds it to a list of RcStart. */
 typedef List *(*Part) (List *starts);
 
 static void schedule(RcWorkerArgs *args);
@@ -42,9 +42,7 @@ static void settle_lost(List *lost);
 static void settle_child(const RcLostChild *child);
 static void remove_history(void);
 
-/*
- * Entry point of the scheduler.
- */
+/* Entry point of the scheduler. */
 void
 rc_scheduler_main(Datum arg)
 {
@@ -83,8 +81,8 @@ schedule(RcWorkerArgs *args)
 }
 
 /*
- * Whether the extension is there, and rc_stop() has not been called since
- * the server started; rc_start() overrules that.
+ * Whether the extension exists, and rc_stop() has not been called since the
+ * server was started.  A start by rc_start() overrides that.
  */
 static bool
 may_run(bool by_hand)
@@ -101,7 +99,7 @@ may_run(bool by_hand)
 	return may;
 }
 
-/* Look for what there is to do, then start it: runs go first. */
+/* One round: find what is due, then start it, runs first. */
 static void
 round_of_work(void)
 {
@@ -120,7 +118,7 @@ round_of_work(void)
 	}
 	rc_transaction_commit();
 
-	/* one by one, since a table that somebody has locked may stop each */
+	/* separately, since each may fail on a table that a session has locked */
 	starts = guarded(rc_due_gone, starts);
 	starts = guarded(rc_due_dead_runs, starts);
 	starts = guarded(rc_due_orphans, starts);
@@ -142,7 +140,10 @@ round_of_work(void)
 	}
 }
 
-/* A setting, or a file that one names, may have been mended. */
+/*
+ * A reload may have fixed a setting, or a file that it names: retry failed
+ * streams.
+ */
 static List *
 retry_after_reload(List *starts)
 {
@@ -157,8 +158,8 @@ retry_after_reload(List *starts)
 }
 
 /*
- * One part of a round, in a transaction of its own; its error costs the
- * others nothing.
+ * Execute one part of a round in its own transaction, so that an error does
+ * not affect the others.
  */
 static List *
 guarded(Part part, List *starts)
@@ -182,8 +183,8 @@ guarded(Part part, List *starts)
 }
 
 /*
- * In PG_CATCH, where a part of a round has failed: the others go on.  Returns
- * the SQLSTATE.
+ * To be called in PG_CATCH, when a part of a round has failed: recover, so
+ * that the others continue.  Returns the SQLSTATE.
  */
 int
 rc_round_recover(void)
@@ -204,7 +205,7 @@ rc_round_recover(void)
 	return error->sqlerrcode;
 }
 
-/* Workers that could not connect. */
+/* Process workers that could not connect. */
 static void
 settle_lost(List *lost)
 {
@@ -233,8 +234,9 @@ settle_lost(List *lost)
 }
 
 /*
- * A stream whose worker could not connect has failed.  A run that was asked
- * for fails where another try would do no better.
+ * A stream whose worker could not connect is set to failed.  A queued run is
+ * set to failed if the error is permanent; else the reason of its wait is
+ * stored.
  */
 static void
 settle_child(const RcLostChild *child)
@@ -252,7 +254,7 @@ settle_child(const RcLostChild *child)
 									   error->message));
 }
 
-/* Ended runs and resolved dead letters older than keep_history go. */
+/* Delete finished runs and resolved dead letters older than keep_history. */
 static void
 remove_history(void)
 {

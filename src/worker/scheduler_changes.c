@@ -1,12 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * scheduler_changes.c
- *	  Changes of streams that nobody was told of when they were committed, as
- *	  by COMMIT PREPARED or with session_replication_role = replica.
+ *	  Detects changes of streams that sent no signal when they were committed,
+ *	  as by COMMIT PREPARED or with session_replication_role = replica, and
+ *	  cancels their statements.
  *
- * Workers look by themselves between two batches; but a statement may never
- * end.  A statement that was begun after the change may be canceled as well
- * now and then, which costs its batch another try; see stream_worker.c.
+ * Workers check between two batches, but a statement may run forever.  A
+ * statement that was started after the change may occasionally be cancelled as
+ * well, which costs its batch a retry; see stream_worker.c.
  *
  *-------------------------------------------------------------------------
  */
@@ -17,15 +18,15 @@
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 
-/* Workers of a stream, at most: see the column's constraint. */
+/* Maximum number of workers of a stream: see the column's constraint. */
 #define MAX_WORKERS		64
 
-/* What a stream was at the last look. */
+/* Version of a stream at the last poll. */
 typedef struct Known
 {
 	char		name[NAMEDATALEN];	/* key of the hash table */
-	uint64		version;		/* hash of what names it; workers know of it */
-	uint64		latest;			/* the same, as it was read last */
+	uint64		version;		/* hash of the version that its workers know */
+	uint64		latest;			/* hash of the version read last */
 	bool		seen;
 } Known;
 
@@ -39,8 +40,8 @@ static void cancel(RcWorkerKind kind, const char *worker, int number,
 static void signal_worker(int pid);
 
 /*
- * Cancel statements of streams that have been changed since the last look, if
- * they may have been begun before.  Starts nothing.
+ * Cancel statements of streams that were changed since the last poll, if they
+ * may have been started before.  Starts nothing.
  */
 List *
 rc_due_cancels(List *starts)
@@ -56,7 +57,7 @@ rc_due_cancels(List *starts)
 			changed = lappend(changed, now->name);
 	}
 
-	/* a lock may end this in between: the rest is then found again */
+	/* if a lock timeout ends this in between, the rest is found again */
 	foreach(lc, find_gone())
 	{
 		cancel_workers((char *) lfirst(lc), true);
@@ -74,8 +75,9 @@ rc_due_cancels(List *starts)
 }
 
 /*
- * The extension has gone, or is of another version: nobody is left to end a
- * statement that does not end by itself.  Its worker then finds that out.
+ * The extension was dropped, or updated to another version, and the scheduler
+ * exits: cancel all running statements, which nothing would end afterwards.
+ * Their workers then notice the change.
  */
 void
 rc_cancel_all(void)
@@ -87,7 +89,8 @@ rc_cancel_all(void)
 }
 
 /*
- * Remember what a stream is now; true if it is not what its workers know of.
+ * Record the version of a stream.  Returns true if its workers do not know of
+ * it yet.
  */
 static bool
 note(const char *name, const char *version)
@@ -114,7 +117,7 @@ note(const char *name, const char *version)
 	return known->version != hash;
 }
 
-/* Those that were not noted since the last time. */
+/* Streams that were not noted since the last call. */
 static List *
 find_gone(void)
 {
@@ -135,7 +138,7 @@ find_gone(void)
 }
 
 /*
- * Whoever can run a stream's statement: see cancel_users() in
+ * Cancel all workers that may run a stream's statement: see cancel_users() in
  * definition_triggers.c.
  */
 static void

@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * scheduler_due.c
- *	  What the scheduler has to start: runs that were asked for or are due,
- *	  streams without their workers, the publisher.
+ *	  Finds what the scheduler has to start: queued and scheduled runs,
+ *	  workers of streams, the outbox worker.
  *
- * Each of these functions adds to a list of RcStart, in the round's context,
- * which is the current one; none starts anything, or runs SQL of a user.
+ * Each of these functions adds to a list of RcStart in the current context,
+ * that of the round.  None starts anything or runs a user's SQL.
  *
  *-------------------------------------------------------------------------
  */
@@ -17,16 +17,25 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-/* The longest wait before a worker that could not connect is started, in ms. */
+/*
+ * Maximum pause before a worker that could not connect is started again, in
+ * ms.
+ */
 #define MAX_PAUSE			(5 * 60 * 1000)
 
-/* The ends of partitions without a worker are looked at this often, in ms. */
+/* Interval of reading the watermarks of partitions without a worker, in ms. */
 #define WATERMARK_INTERVAL	10000
 
-/* Workers that one role waits for, of which a round takes notice. */
+/*
+ * Number of due stream workers of one role, beyond those that can run, that a
+ * round considers.
+ */
 #define MOST_WAITING		500
 
-/* A run or publisher that could not connect is not started again before. */
+/*
+ * A run or outbox worker that could not connect; not started again before
+ * "until".
+ */
 typedef struct Pause
 {
 	RcWorkerKind kind;
@@ -45,10 +54,10 @@ static Pause *find_pause(RcWorkerKind kind, const char *name);
 static bool is_paused(RcWorkerKind kind, const char *name);
 
 /*
- * Runs that say "running" while nobody runs them: a kill or a restart of the
- * server has ended their worker.  The source's lock alone does not tell, since
- * a stream's statement can let go of it, nor do the processes that there are;
- * but whoever still holds the lock of the run's number lives.
+ * Set runs to failed whose worker was killed, or ended by a restart of the
+ * server.  A free lock of the source does not prove that, since a stream's
+ * statement can release it; nor does pg_stat_activity.  A process that still
+ * holds the lock of the run's number is alive.
  */
 List *
 rc_due_dead_runs(List *starts)
@@ -79,9 +88,9 @@ rc_due_dead_runs(List *starts)
 }
 
 /*
- * Under the source's lock, which must not stay with us; ends the transaction.
- * What somebody has locked is left to the next round, and costs no other
- * source anything.
+ * Set the run of a source to failed, end the transaction, and release the
+ * source's lock.  If a session has locked the row, the next round retries, and
+ * other sources are not affected.
  */
 static void
 mark_dead_run(const char *source)
@@ -101,9 +110,9 @@ mark_dead_run(const char *source)
 }
 
 /*
- * Runs that were asked for, and sources whose poll_interval has passed; a
- * source that is not due yet brings the next look forward.  Where not all can
- * start, the one that has waited longest is the next.
+ * Queued runs, and sources whose poll_interval has passed.  A source that is
+ * not due yet brings the next round forward.  Those that have waited longest
+ * come first.
  */
 List *
 rc_due_runs(List *starts)
@@ -124,8 +133,8 @@ rc_due_runs(List *starts)
 }
 
 /*
- * Streams whose workers do not run though they should.  Of those of a role a
- * round looks at as many as can run, and MOST_WAITING more.
+ * Workers of streams that should run.  For each role a round considers as many
+ * as can run, and MOST_WAITING more.
  */
 List *
 rc_due_streams(List *starts)
@@ -138,7 +147,10 @@ rc_due_streams(List *starts)
 	return starts;
 }
 
-/* Its owner is the role that is known of the name, if that is still so. */
+/*
+ * Add a start.  Its owner is the role whose OID is stored for the name, if the
+ * name still means it.
+ */
 static List *
 add_work(List *starts, RcWorkerKind kind, const RcDueWork *work)
 {
@@ -153,7 +165,7 @@ add_work(List *starts, RcWorkerKind kind, const RcDueWork *work)
 	return add_start(starts, what);
 }
 
-/* One that is the extension's own, and has no name. */
+/* Add a worker of the extension, which has no name. */
 static List *
 add_nameless(List *starts, RcWorkerKind kind)
 {
@@ -164,7 +176,7 @@ add_nameless(List *starts, RcWorkerKind kind)
 	return add_start(starts, what);
 }
 
-/* The publisher takes a slot only where there is something to publish. */
+/* The outbox worker is started only if there are messages. */
 List *
 rc_due_publisher(List *starts)
 {
@@ -173,7 +185,7 @@ rc_due_publisher(List *starts)
 	return add_nameless(starts, RC_WORKER_OUTBOX);
 }
 
-/* Now and then somebody looks how much there is for streams without worker. */
+/* Regularly read the watermarks of streams without a worker. */
 List *
 rc_due_watermarks(List *starts)
 {
@@ -187,8 +199,9 @@ rc_due_watermarks(List *starts)
 }
 
 /*
- * Add it, unless it runs.  A worker whose owner is gone is told to end: it
- * looks by itself, but not while its statement or the API keeps it.
+ * Add a start, unless that worker is running.  A running worker whose owner
+ * was dropped is terminated: it would notice by itself, but not while a
+ * statement or the API keeps it busy.
  */
 static List *
 add_start(List *starts, RcStart *what)
@@ -219,7 +232,10 @@ find_pause(RcWorkerKind kind, const char *name)
 	return NULL;
 }
 
-/* A time that is further away than any pause dates from another clock. */
+/*
+ * Whether a worker is paused.  A time further away than any pause was set
+ * before the clock was set back, and is ignored.
+ */
 static bool
 is_paused(RcWorkerKind kind, const char *name)
 {
@@ -232,7 +248,7 @@ is_paused(RcWorkerKind kind, const char *name)
 	if (left > 0 && left <= MAX_PAUSE)
 		return true;
 
-	/* one that has not failed again for long begins anew */
+	/* no failure for long: reset the backoff */
 	if (rc_time_passed(pause->until, MAX_PAUSE))
 	{
 		pauses = list_delete_ptr(pauses, pause);
@@ -241,7 +257,7 @@ is_paused(RcWorkerKind kind, const char *name)
 	return false;
 }
 
-/* Start it no sooner than in 1 s, doubled with each failure in a row. */
+/* Pause a worker for 1 s, doubled with each consecutive failure. */
 void
 rc_due_pause(RcWorkerKind kind, const char *name)
 {

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * scheduler_due.h
- *	  What the scheduler has to start.
+ *	  Parts of a round of the scheduler.
  *
  *-------------------------------------------------------------------------
  */
@@ -10,7 +10,7 @@
 
 #include "worker/worker_children.h"
 
-/* Of the scheduler: reset before each round; and its next one, in ms. */
+/* Memory context reset before each round; ms until the next round. */
 extern MemoryContext rc_round_context;
 extern long rc_next_round_ms;
 

@@ -1,12 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * scheduler_gone.c
- *	  Runs whose source is gone: it was deleted, renamed or given to another
- *	  role.
+ *	  Ends runs whose source was deleted, renamed or given to another role.
  *
- * One that is queued is cancelled, since who makes a source of that name
- * later has not asked for it.  One that is under way is told to end, wherever
- * it waits; what it says then is in run_worker.c.
+ * A queued run is cancelled, since the owner of a later source of that name
+ * has not requested it.  A running one is signalled, wherever it waits; the
+ * error that it then raises is in run_worker.c.
  *
  *-------------------------------------------------------------------------
  */
@@ -19,7 +18,7 @@
 #include "storage/proc.h"
 #include "storage/procarray.h"
 
-/* Cancel what is queued for sources that are gone.  Starts nothing. */
+/* Cancel queued runs of such sources.  Starts nothing. */
 List *
 rc_due_orphans(List *starts)
 {
@@ -27,7 +26,7 @@ rc_due_orphans(List *starts)
 	return starts;
 }
 
-/* Have runs end whose source is gone.  Starts nothing. */
+/* Cancel running runs of such sources.  Starts nothing. */
 List *
 rc_due_gone(List *starts)
 {
@@ -38,7 +37,10 @@ rc_due_gone(List *starts)
 		RcRunProcess *process = (RcRunProcess *) lfirst(lc);
 		PGPROC	   *proc;
 
-		/* it could see its source when it was started, before our snapshot */
+		/*
+		 * the source was visible when the run was started, before our
+		 * snapshot
+		 */
 		if (rc_source_is_of(process->source, process->role))
 			continue;
 		proc = BackendPidGetProc(process->pid);

@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * scheduler_start.c
- *	  Starts what the scheduler has found due, as far as there are worker
- *	  slots and its owner's share allows it; what cannot be started is told
- *	  in its state.
+ *	  Starts the workers that the scheduler has found due, as far as there are
+ *	  free worker slots and the owner's share allows it.  The reason why one
+ *	  cannot be started is stored in its state.
  *
- * It must not wait for a slot: the next round looks again.
+ * Nothing waits for a slot here: the next round tries again.
  *
  *-------------------------------------------------------------------------
  */
@@ -13,17 +13,17 @@
 
 #include "miscadmin.h"
 
-/* How soon to look again whether a slot is free for a run, in ms. */
+/* Interval of checking for a free slot for a run, in ms. */
 #define SLOT_INTERVAL		100
 
 #define NO_SLOT \
 	"no free worker slot; max_worker_processes may have to be increased"
 
-/* What this round has seen. */
+/* Slots and shares as seen in this round. */
 typedef struct Round
 {
-	int			free_slots;		/* -1: it has not looked yet */
-	List	   *shares;			/* RcShare, of roles that it has looked at */
+	int			free_slots;		/* -1: not counted yet */
+	List	   *shares;			/* RcShare of roles, as far as counted */
 } Round;
 
 static int	start_guarded(Round *round, const RcStart *what);
@@ -38,9 +38,10 @@ static void report_waiting(const RcStart *what, const char *why);
 static bool refuse_owner(const RcStart *what);
 
 /*
- * Each start is a part of its own.  Where one waits in vain for a lock, others
- * of the same owner are left for the next round, so that who locks all of his
- * rows does not make everybody wait for each.
+ * Start workers, each guarded against errors.  If one runs into a lock
+ * timeout, others of the same owner are left for the next round, so that a
+ * role that locks all of its rows does not delay everyone by one timeout for
+ * each.
  */
 void
 rc_start_all(List *starts)
@@ -61,7 +62,7 @@ rc_start_all(List *starts)
 	make_room_for_calls(&round);
 }
 
-/* Returns the SQLSTATE of an error, or 0. */
+/* Start one worker.  Returns the SQLSTATE of an error, or 0. */
 static int
 start_guarded(Round *round, const RcStart *what)
 {
@@ -79,7 +80,7 @@ start_guarded(Round *round, const RcStart *what)
 	return sqlstate;
 }
 
-/* Start one worker, or say why not. */
+/* Start one worker, or store why that is not possible. */
 static void
 start(Round *round, const RcStart *what)
 {
@@ -93,7 +94,10 @@ start(Round *round, const RcStart *what)
 		make_room(NULL);
 }
 
-/* A run always finds a slot, but no more of them than its owner's share. */
+/*
+ * Start a run, within its owner's share.  If no slot is free, a stream worker
+ * is ended to free one.
+ */
 static void
 start_run(Round *round, const RcStart *what)
 {
@@ -121,7 +125,7 @@ start_run(Round *round, const RcStart *what)
 	}
 }
 
-/* What a role has, as this round knows it. */
+/* The share of a role as seen in this round. */
 static RcShare *
 share_of(Round *round, Oid owner)
 {
@@ -145,7 +149,10 @@ share_of(Round *round, Oid owner)
 	return share;
 }
 
-/* A run of the role wants a slot: see to it, and look again soon. */
+/*
+ * End a stream worker so that a run of the role gets a slot, and check again
+ * soon.
+ */
 static void
 make_room(const RcShare *share)
 {
@@ -156,8 +163,9 @@ make_room(const RcShare *share)
 }
 
 /*
- * Sessions want slots: rc_sync_now(), rc_drain(), rc_retry().  One that is
- * free already is theirs, unless the role has its share.
+ * Make room for sessions that wait for a slot in rc_sync_now(), rc_drain() or
+ * rc_retry().  A slot that is free is for them already, unless the role's
+ * share is used up.
  */
 static void
 make_room_for_calls(Round *round)
@@ -191,7 +199,10 @@ count_free_slots(void)
 	return n;
 }
 
-/* A stream leaves a slot for runs, and others of the role's share to others. */
+/*
+ * Start a stream worker.  It leaves the last free slot to runs, and the part
+ * of the role's share that its runs wait for.
+ */
 static void
 start_stream(Round *round, const RcStart *what)
 {
@@ -216,10 +227,7 @@ start_stream(Round *round, const RcStart *what)
 	}
 }
 
-/*
- * Something cannot be started now: the status says why until it can.  NULL:
- * it was started.
- */
+/* Store why something cannot be started now; NULL: it was started. */
 static void
 report_waiting(const RcStart *what, const char *why)
 {
@@ -236,8 +244,8 @@ report_waiting(const RcStart *what, const char *why)
 }
 
 /*
- * Whether no worker can connect as the owner: then the stream or the run has
- * failed with that.
+ * Whether no worker can connect as the owner; then the stream or run is set to
+ * failed.
  */
 static bool
 refuse_owner(const RcStart *what)

@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * wakeup.c
- *	  Wakes workers, and cancels what they run, at once or when the
+ *	  Wakes workers, or cancels their statements, at once or when the
  *	  transaction commits.
  *
- * Nothing may rely on it: a wake-up that is lost costs at most the 5 seconds
- * after which every worker looks by itself.
+ * Nothing may rely on it: after a lost wake-up a worker checks by itself,
+ * within 5 seconds.
  *
  *-------------------------------------------------------------------------
  */
@@ -31,14 +31,17 @@ typedef struct WakeKey
 	int			number;
 } WakeKey;
 
-/* A worker to be woken when this transaction commits. */
+/* A worker to wake when the current transaction commits. */
 typedef struct Wake
 {
-	WakeKey		key;			/* of the hash table; must be first */
-	bool		cancel;			/* what it runs has been changed */
+	WakeKey		key;			/* hash key; must be first */
+	bool		cancel;			/* cancel its statement, too */
 } Wake;
 
-/* In TopTransactionContext: there can be very many.  NULL: none. */
+/*
+ * In TopTransactionContext; a hash table because there can be very many.
+ * NULL: none.
+ */
 static HTAB *wakes = NULL;
 static bool callback_registered = false;
 
@@ -47,8 +50,8 @@ static void wake_up(const Wake *wake);
 static void xact_callback(XactEvent event, void *arg);
 
 /*
- * Set the latch of a process (0: none), and with "cancel" end the user's
- * statement that it may be running.  It may have ended meanwhile.
+ * Set the latch of a process, and with "cancel" cancel the user's statement
+ * that it may be running.  Does nothing if pid is 0 or the process has exited.
  */
 void
 rc_wake_process(int pid, bool cancel)
@@ -80,8 +83,9 @@ rc_wake_at_commit(RcWorkerKind kind, const char *name, int number)
 }
 
 /*
- * The same, and cancel the user's statement that it may be running: what that
- * is for has been changed, and it may never end.  See rc_statement_cancel().
+ * Like rc_wake_at_commit(), and cancel the user's statement that the worker
+ * may be running: its definition was changed, and it may run forever.  See
+ * rc_statement_cancel().
  */
 void
 rc_cancel_at_commit(RcWorkerKind kind, const char *name, int number)
@@ -89,7 +93,7 @@ rc_cancel_at_commit(RcWorkerKind kind, const char *name, int number)
 	add_wake(kind, name, number)->cancel = true;
 }
 
-/* All workers that a stream may have. */
+/* Wake all workers that a stream may have, at commit. */
 void
 rc_wake_stream(const char *stream, int workers)
 {
@@ -104,7 +108,7 @@ rc_cancel_stream(const char *stream, int workers)
 		rc_cancel_at_commit(RC_WORKER_STREAM, stream, i);
 }
 
-/* Whom to wake, once for each. */
+/* Add a worker to "wakes", once. */
 static Wake *
 add_wake(RcWorkerKind kind, const char *name, int number)
 {
@@ -142,15 +146,15 @@ wake_up(const Wake *wake)
 	int			pid = rc_lock_holder(MyDatabaseId, wake->key.kind,
 									 wake->key.name, wake->key.number);
 
-	/* a publisher that does not run is the scheduler's to start */
+	/* if the outbox worker is not running, the scheduler must start it */
 	if (pid == 0 && wake->key.kind == RC_WORKER_OUTBOX)
 		pid = rc_lock_holder(MyDatabaseId, RC_WORKER_SCHEDULER, "", 0);
 	rc_wake_process(pid, wake->cancel);
 }
 
 /*
- * Whom to wake is looked for when the change can be seen, for one who started
- * just before would not see it; to look raises no error.
+ * Look up the processes after the commit: one that starts just before it would
+ * not see the change otherwise.  The lookup raises no errors.
  */
 static void
 xact_callback(XactEvent event, void *arg)

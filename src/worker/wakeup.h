@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * wakeup.h
- *	  Wakes workers, and cancels what they run.
+ *	  Wakes workers, and cancels their statements.
  *
  *-------------------------------------------------------------------------
  */

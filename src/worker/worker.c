@@ -1,10 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * worker.c
- *	  Life of a worker: how it is started, connects, waits and opens
- *	  transactions.  What each kind does is in its own file.
+ *	  What all workers have in common: start, connection, waits, transactions
+ *	  and recovery from errors.  What each kind does is in its own file.
  *
- * It must not wait in a library, nor leave a transaction open over a wait.
+ * No wait may happen inside a library, or with a transaction open.
  *
  *-------------------------------------------------------------------------
  */
@@ -43,22 +43,24 @@
 
 #include "latch_wait.h"
 
-/* A cancel is for all that this worker does, not for what it runs now. */
+/* Whether SIGINT ends this worker, rather than just its current statement. */
 bool		rc_cancel_ends_worker = false;
 
-/* Where the transaction that is open was begun. */
+/* Memory context in which the open transaction was begun. */
 static MemoryContext context_outside = NULL;
 
 static emit_log_hook_type next_log_hook = NULL;
 
-/* Of the database that this worker is connected to. */
+/* Whether this process is a worker; the database that it is connected to. */
 bool		rc_in_worker = false;
 static char database_name[NAMEDATALEN];
 
-/* Memory of at least so many bytes goes back to the system when it is freed. */
+/* Allocations of at least this size are returned to the system when freed. */
 #define MAPPED_BYTES	(1024 * 1024)
 
-/* The title of a kind, with the name that it is for, if any. */
+/*
+ * Title of a worker: that of its kind, and the name of its source or stream.
+ */
 static const char *
 named_title(const RcWorkerKindInfo *info, const RcWorkerArgs *args)
 {
@@ -67,9 +69,9 @@ named_title(const RcWorkerKindInfo *info, const RcWorkerArgs *args)
 }
 
 /*
- * Start a dynamic worker; false when there is no free slot.  "handle" may be
- * NULL; else it is palloc'd in the current context, and this process is told
- * by its latch when the worker starts and ends.
+ * Start a dynamic worker; false if there is no free slot.  "handle" may be
+ * NULL; else it is allocated in the current context, and this process's latch
+ * is set when the worker starts and ends.
  */
 bool
 rc_worker_launch(RcWorkerKind kind, const RcWorkerArgs *args,
@@ -99,13 +101,13 @@ rc_worker_launch(RcWorkerKind kind, const RcWorkerArgs *args,
 }
 
 /*
- * A worker from its entry point to its end.  An error that ends it is reported
- * as at top level: to the log, and to the waiting backend.  But there the
- * server would also log that the process has exited with code 1, which is how
- * a failure of the worker looks, and not one of the API or of a statement.
+ * Main function of a worker.  An error that ends it is reported as at top
+ * level: to the log, and to the waiting backend.  The process exits with code
+ * 0: with code 1 the server would also log that the worker failed, although
+ * only the API or a statement did.
  *
- * The launcher does without it, since the server starts it again after
- * another exit code than 0 alone.
+ * Not used by the launcher, which is restarted only after an exit code other
+ * than 0.
  */
 void
 rc_worker_main(void (*work) (RcWorkerArgs *args))
@@ -123,10 +125,10 @@ rc_worker_main(void (*work) (RcWorkerArgs *args))
 }
 
 /*
- * Have large records leave nothing behind.  Once glibc's malloc has freed one,
- * it takes the next of that size from a heap of its own, where freed memory
- * stays between what is in use: mallopt(3), M_MMAP_THRESHOLD.  What the
- * server's environment says of it is left alone.
+ * Return the memory of large records to the system.  After glibc's malloc has
+ * freed a large block, it allocates the next one of that size from the heap,
+ * where freed memory stays: see M_MMAP_THRESHOLD in mallopt(3).  A setting in
+ * the server's environment is respected.
  */
 static void
 return_large_memory(void)
@@ -139,9 +141,9 @@ return_large_memory(void)
 }
 
 /*
- * What postgresql.conf, the database or the role sets for sessions is not for
- * a worker where it would end it, or change what our own work means.  Other
- * settings of the role are its statement's to have.
+ * Override settings of postgresql.conf, the database or the role that would
+ * end a worker, or change the meaning of our own SQL.  Other settings of the
+ * role apply to its statements.
  */
 static void
 override_settings(void)
@@ -168,7 +170,7 @@ override_settings(void)
 
 	for (int i = 0; i < lengthof(settings); i++)
 	{
-		/* not every version has each of them */
+		/* not every server version has all of them */
 		if (GetConfigOption(settings[i].name, true, false) != NULL)
 			SetConfigOption(settings[i].name, settings[i].value, PGC_SUSET,
 							PGC_S_OVERRIDE);
@@ -176,9 +178,9 @@ override_settings(void)
 }
 
 /*
- * That a worker is told to end is no failure: one line for the log, without
- * the statement that it was in, in place of the server's FATAL.  A backend
- * that waits for it is told the latter all the same.
+ * emit_log_hook: terminating a worker is not a failure.  Log one line, without
+ * the current statement, instead of the server's FATAL.  A waiting backend
+ * receives the FATAL nevertheless.
  */
 static void
 log_shutdown(ErrorData *error)
@@ -199,7 +201,7 @@ log_shutdown(ErrorData *error)
 		next_log_hook(error);
 }
 
-/* Have the end of this process logged by log_shutdown(). */
+/* Install log_shutdown() in this process. */
 void
 rc_worker_log_shutdown(void)
 {
@@ -208,8 +210,8 @@ rc_worker_log_shutdown(void)
 }
 
 /*
- * Handle signals, connect as the role (InvalidOid: the bootstrap superuser)
- * and show the kind's title in pg_stat_activity.
+ * Set up signal handlers, connect as the role (InvalidOid: the bootstrap
+ * superuser), and show the kind's title in pg_stat_activity.
  */
 void
 rc_worker_connect(const RcWorkerArgs *args, RcWorkerKind kind)
@@ -238,11 +240,14 @@ rc_worker_connect(const RcWorkerArgs *args, RcWorkerKind kind)
 
 	override_settings();
 
-	/* As in parallel workers: who waits for us converts what we say. */
+	/*
+	 * As in parallel workers: the waiting backend converts to the client's
+	 * encoding.
+	 */
 	SetConfigOption("client_encoding", GetDatabaseEncodingName(), PGC_SUSET,
 					PGC_S_OVERRIDE);
 
-	/* Plans of batches look dear, and are quick: compiling them never pays. */
+	/* Plans of batches have high costs but run briefly; JIT never pays off. */
 	SetConfigOption("jit", "off", PGC_USERSET, PGC_S_DYNAMIC_DEFAULT);
 	SetConfigOption("application_name", title, PGC_USERSET, PGC_S_SESSION);
 	pgstat_report_appname(title);
@@ -250,9 +255,9 @@ rc_worker_connect(const RcWorkerArgs *args, RcWorkerKind kind)
 }
 
 /*
- * What a worker is called in Kafka, as client and as group, in the current
- * context: a copy of the server disturbs nobody, since its system identifier
- * is another one.
+ * The client id and consumer group of a worker in Kafka, in the current
+ * context.  It contains the system identifier, so that a server restored from
+ * a dump of this one uses another group.
  */
 char *
 rc_client_id(const char *name)
@@ -262,16 +267,16 @@ rc_client_id(const char *name)
 }
 
 /*
- * Wait for the latch or the time; handles interrupts and a reload of the
- * configuration.  A worker that goes on has nothing to
- * cancel while it waits.
+ * Wait for the latch or the timeout; processes interrupts and a reload.
+ * Unless cancels end this worker, a pending one is dropped, since nothing is
+ * running.
  */
 void
 rc_worker_wait(long timeout_ms)
 {
 	Assert(!IsTransactionState());
 
-	/* a reload that was asked for in a library's wait is not to wait, too */
+	/* do not wait if a reload came during a library's wait */
 	if (!ConfigReloadPending)
 		(void) WaitLatch(MyLatch,
 						 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
@@ -288,8 +293,8 @@ rc_worker_wait(long timeout_ms)
 }
 
 /*
- * Whether so many ms have passed since then; also when that time is to come,
- * since the clock was set back.
+ * Whether "ms" milliseconds have passed since that time, or it is in the
+ * future, because the clock was set back.
  */
 bool
 rc_time_passed(TimestampTz since, int ms)
@@ -299,7 +304,7 @@ rc_time_passed(TimestampTz since, int ms)
 	return since > now || TimestampDifferenceExceeds(since, now, ms);
 }
 
-/* Begin a transaction of a worker, with an active snapshot. */
+/* Start a transaction in a worker, with an active snapshot. */
 void
 rc_transaction_begin(void)
 {
@@ -311,7 +316,9 @@ rc_transaction_begin(void)
 	pgstat_report_activity(STATE_RUNNING, NULL);
 }
 
-/* The same; what is allocated in it goes to "results", which outlives it. */
+/*
+ * Likewise, with "results" as the current memory context, which outlives it.
+ */
 void
 rc_transaction_begin_in(MemoryContext results)
 {
@@ -320,8 +327,8 @@ rc_transaction_begin_in(MemoryContext results)
 }
 
 /*
- * Commit it; the memory context is the one from before it was begun, as in
- * PostgreSQL 18.
+ * Commit the transaction.  The memory context is reset to that before its
+ * start, as in PostgreSQL 18.
  */
 void
 rc_transaction_commit(void)
@@ -336,15 +343,15 @@ rc_transaction_commit(void)
 }
 
 /*
- * In a PG_CATCH of a worker that goes on: take the error, in "keep", which is
- * made the current context, and abort whatever transaction it left, so that
- * no code runs in a failed one.  With "report" the error goes to the log and
- * to the waiting backend, too.
+ * To be called in PG_CATCH by a worker that continues: returns a copy of the
+ * error in "keep", which becomes the current context, and aborts any
+ * transaction, so that no code runs in a failed one.  With "report" the error
+ * is also sent to the log and the waiting backend.
  *
- * This is what PostgresMain() and the loops of the server's own processes do
- * after an error.  An error outside of a transaction leaves things behind, too.
- * A cancel that has come meanwhile was for what has failed, but for workers
- * that it ends (rc_cancel()).
+ * This is what PostgresMain() and the main loops of auxiliary processes do
+ * after an error; one outside of a transaction needs cleanup, too.  A cancel
+ * that is pending was meant for what has failed, and is dropped unless it ends
+ * the worker (rc_cancel()).
  */
 ErrorData *
 rc_worker_recover(MemoryContext keep, bool report)
@@ -378,8 +385,8 @@ rc_worker_recover(MemoryContext keep, bool report)
 }
 
 /*
- * Whether a worker can connect as the role: before PostgreSQL 17 a
- * background worker is refused for a role without LOGIN.
+ * Whether a worker can connect as the role: before PostgreSQL 17 that requires
+ * LOGIN.
  */
 bool
 rc_role_can_login(Oid role)

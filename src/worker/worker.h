@@ -1,10 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * worker.h
- *	  Background workers: what they have in common, and each kind's entry.
+ *	  Background workers: what they have in common, and their entry points.
  *
- * Only src/worker brings the network (src/source, src/kafka) and the database
- * (src/store) together.
+ * Only src/worker uses both the network (src/source, src/kafka) and the
+ * database (src/store).
  *
  *-------------------------------------------------------------------------
  */
@@ -21,14 +21,14 @@
 #include "worker/worker_kind.h"
 #include "worker/worker_lock.h"
 
-/* What a worker is told; travels in bgw_extra. */
+/* Arguments of a worker; passed in bgw_extra. */
 typedef struct RcWorkerArgs
 {
 	Oid			database;
 	Oid			role;			/* InvalidOid: the bootstrap superuser */
 	dsm_handle	segment;		/* queue to the waiting backend, or 0 */
-	int32		number;			/* of a stream's workers */
-	int64		id;				/* run: that was queued; retry: of one dead
+	int32		number;			/* of the stream's worker, from 0 */
+	int64		id;				/* run: the queued run; retry: the dead
 								 * letter; 0: none, all */
 	bool		full_sync;		/* run */
 	bool		scheduled;		/* run: started by the scheduler */
@@ -56,9 +56,9 @@ extern bool rc_cancel_ends_worker;
 extern ErrorData *rc_worker_recover(MemoryContext keep, bool report);
 extern bool rc_role_can_login(Oid role);
 
-/* ---- reply_queue.c: from a run worker to the backend that waits ---- */
+/* ---- reply_queue.c: from a worker to the backend that waits ---- */
 
-/* So many numbers can be sent. */
+/* Maximum number of values. */
 #define RC_REPLY_VALUES	8
 
 extern void rc_queue_attach(dsm_handle segment);
@@ -66,7 +66,7 @@ extern void rc_queue_connected(void);
 extern void rc_queue_send_busy(void);
 extern void rc_queue_send_end(const int64 *values, int n);
 
-/* ---- stream_request.c: a worker that does one thing for a stream ---- */
+/* ---- stream_request.c: start of a worker that does one thing ---- */
 
 extern RcStream *rc_request_begin(RcWorkerArgs *args, RcWorkerKind kind);
 
@@ -74,15 +74,15 @@ extern RcStream *rc_request_begin(RcWorkerArgs *args, RcWorkerKind kind);
 
 struct RcKafka;
 
-/* Up to where a partition has to be applied. */
+/* Offset up to which a partition has to be applied. */
 typedef struct RcEndOffset
 {
 	char	   *topic;
 	int32		partition;
-	int64		offset;			/* of the last record to apply */
+	int64		offset;			/* of the last record, inclusive */
 } RcEndOffset;
 
-/* A process's view of a stream and of Kafka: see stream_consumer.h. */
+/* A process's state of a stream and of Kafka: see stream_consumer.h. */
 typedef struct RcStreamConsumer RcStreamConsumer;
 
 extern RcStreamConsumer *rc_stream_consumer_create(void);

@@ -1,12 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * worker_children.c
- *	  Processes that the scheduler has started: which there are, what became
- *	  of those that could not connect, and worker slots.
+ *	  Processes that the scheduler has started: which ones exist, which could
+ *	  not connect, and the free worker slots.
  *
- * A child says through a queue that it is connected, and lets go of it then.
- * One that ends before has said through it why, which the scheduler writes
- * down: the child itself could not.
+ * A child reports through a queue that it is connected, and then detaches.  If
+ * it fails to connect it sends its error, which the scheduler stores, since
+ * the child cannot.
  *
  *-------------------------------------------------------------------------
  */
@@ -24,12 +24,15 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-/* A worker is started again after this time at the earliest, in ms. */
+/* Minimum time between two starts of the same worker, in ms. */
 #define START_PAUSE			1000
 
 #define QUEUE_SIZE			8192
 
-/* A stream worker that was told to leave has done so after this time, in ms. */
+/*
+ * Time in which a stream worker that was sent SIGTERM should have exited, in
+ * ms.
+ */
 #define LEAVING_TIMEOUT_MS	2000
 
 typedef struct Child
@@ -41,7 +44,7 @@ typedef struct Child
 	Oid			owner;
 	TimestampTz started_at;
 	BackgroundWorkerHandle *handle;
-	dsm_segment *segment;		/* NULL: it is connected, or was given up */
+	dsm_segment *segment;		/* NULL: connected, or given up */
 	shm_mq_handle *queue;
 } Child;
 
@@ -52,10 +55,10 @@ static List *lose(Child *child, ErrorData *error, List *lost);
 static void forget_queue(Child *child);
 
 /*
- * Look what has become of the children: forget those that have ended, and
- * return, as RcLostChild in the current context, those that could not connect.
- * Each end wakes the scheduler, so one that ends as soon as it is started must
- * not be started again at once.
+ * Poll the children: remove those that have exited, and return those that
+ * could not connect, as RcLostChild in the current context.  Each exit wakes
+ * the scheduler, so a child that exits right after its start is kept for
+ * START_PAUSE, which delays its next start.
  */
 List *
 rc_children_poll(long *next_round_ms)
@@ -88,7 +91,7 @@ rc_children_poll(long *next_round_ms)
 	return lost;
 }
 
-/* What a child that is not connected yet has said. */
+/* Read messages of a child that is not connected yet. */
 static List *
 hear(Child *child, List *lost)
 {
@@ -119,14 +122,17 @@ hear(Child *child, List *lost)
 	return lost;
 }
 
-/* It will not connect any more; without an error it died without a word. */
+/*
+ * Add a child that cannot connect to "lost".  "error" NULL means that it
+ * exited without reporting one.
+ */
 static List *
 lose(Child *child, ErrorData *error, List *lost)
 {
 	RcLostChild *entry;
 
 	forget_queue(child);
-	/* being told to end is no failure */
+	/* terminated on purpose: not a failure */
 	if (error != NULL && error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN)
 		return lost;
 	if (error == NULL)
@@ -170,7 +176,7 @@ rc_child_exists(RcWorkerKind kind, const char *name, int number)
 	return false;
 }
 
-/* Start one; false when there is no free slot. */
+/* Start a child; false if there is no free slot. */
 bool
 rc_child_start(const RcStart *what)
 {
@@ -213,20 +219,20 @@ rc_child_start(const RcStart *what)
 	return started;
 }
 
-/* How many worker slots are free, as far as can be seen. */
+/* The number of free worker slots, as far as it is visible. */
 int
 rc_children_free_slots(void)
 {
 	int64		used = rc_activity_used_slots();
 	ListCell   *lc;
 
-	/* those that are not there yet */
+	/* children that have no process in pg_stat_activity yet */
 	foreach(lc, children)
 		used += ((Child *) lfirst(lc))->segment != NULL ? 1 : 0;
 	return (int) Max(0, max_worker_processes - used);
 }
 
-/* The processes of the children, as the text of an array. */
+/* PIDs of the children, as the text of an array. */
 char *
 rc_children_pids(void)
 {
@@ -245,9 +251,9 @@ rc_children_pids(void)
 }
 
 /*
- * Add those of a role to what it has otherwise.  For a while after its start a
- * process cannot be seen as what it is, nor whose it is: so they are counted
- * here.
+ * Add the children of a role to its share.  For a while after its start,
+ * neither the kind nor the owner of a process is visible in pg_stat_activity,
+ * so children are counted here.
  */
 void
 rc_children_add(RcShare *share)
@@ -270,10 +276,10 @@ rc_children_add(RcShare *share)
 }
 
 /*
- * Have one stream worker leave, so that a run finds a slot.  A role that has
- * its share already gets but the slot of one of its own streams; "share" NULL:
- * none of a role.  The stream loses nothing: what it has not committed is read
- * again.  False when there is none to leave.
+ * End one stream worker, so that a run gets its slot.  If the role's share is
+ * used up, only a stream worker of its own is ended; "share" NULL: of any
+ * role.  The stream loses nothing: uncommitted records are read again.
+ * Returns false if there is none to end.
  */
 bool
 rc_children_make_room(const RcShare *share)
@@ -283,7 +289,7 @@ rc_children_make_room(const RcShare *share)
 	static int	leaving = 0;
 	static TimestampTz leaving_since = 0;
 
-	/* after a while its pid may be another's */
+	/* after a while the PID may be reused */
 	if (leaving != 0 && BackendPidGetProc(leaving) != NULL &&
 		!rc_time_passed(leaving_since, LEAVING_TIMEOUT_MS))
 		return true;

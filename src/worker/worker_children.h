@@ -10,18 +10,18 @@
 
 #include "worker/worker_share.h"
 
-/* What is to be started. */
+/* A worker to start. */
 typedef struct RcStart
 {
 	RcWorkerKind kind;
 	char	   *name;
 	int			number;
-	int64		run;			/* that was queued; 0: none */
+	int64		run;			/* queued run; 0: none */
 	char	   *owner_name;		/* NULL: the bootstrap superuser */
-	Oid			owner;			/* InvalidOid with a name: it means no role */
+	Oid			owner;			/* InvalidOid with a name: dropped or renamed */
 } RcStart;
 
-/* A child that ended before it was connected. */
+/* A child that could not connect. */
 typedef struct RcLostChild
 {
 	RcStart		what;

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * worker_kind.c
- *	  The table of the kinds of process.
+ *	  The table of the kinds of worker.
  *
  * What a kind does is in the file of its entry point, not here.
  *
@@ -84,7 +84,7 @@ rc_worker_kind(RcWorkerKind kind)
 	return &kinds[kind];
 }
 
-/* The kind that worker_pid() knows by that name; false if there is none. */
+/* The kind that worker_pid() accepts by that name; false if there is none. */
 bool
 rc_worker_kind_find(const char *name, RcWorkerKind *kind)
 {
@@ -98,7 +98,7 @@ rc_worker_kind_find(const char *name, RcWorkerKind *kind)
 	return false;
 }
 
-/* The names of those that it knows, as a sentence has them. */
+/* The names that worker_pid() accepts, joined for a sentence. */
 char *
 rc_worker_kind_names(void)
 {

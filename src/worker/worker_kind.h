@@ -1,9 +1,9 @@
 /*-------------------------------------------------------------------------
  *
  * worker_kind.h
- *	  The kinds of process, and what is to be known of each.
+ *	  The kinds of worker, and their properties.
  *
- * A new kind is a number here, a row in worker_kind.c and a file with its
+ * To add a kind, add a number here, a row in worker_kind.c and a file with its
  * entry point.
  *
  *-------------------------------------------------------------------------
@@ -13,7 +13,7 @@
 
 #include "rappel_conso.h"
 
-/* Part of the lock tag, so numbers never change. */
+/* Part of the lock tag; numbers must never change. */
 typedef enum RcWorkerKind
 {
 	RC_WORKER_SCHEDULER = 1,
@@ -22,23 +22,25 @@ typedef enum RcWorkerKind
 	RC_WORKER_OUTBOX = 4,
 	RC_WORKER_RETRY = 5,
 	RC_WORKER_DRAIN = 6,
-	RC_WORKER_RUN_ID = 7,		/* the run worker again, by its run's number */
-	RC_WORKER_LAUNCHER = 8,		/* of no database */
+	RC_WORKER_RUN_ID = 7,		/* second lock of a run worker, by its run's
+								 * id */
+	RC_WORKER_LAUNCHER = 8,		/* not connected to a database */
 	RC_WORKER_WATERMARKS = 9,
-	RC_WORKER_SLOT = 10			/* no worker: marks who wants a slot for one */
+	RC_WORKER_SLOT = 10			/* no worker: marks sessions that wait for a
+								 * slot */
 } RcWorkerKind;
 
 #define RC_WORKER_LAST	RC_WORKER_SLOT
 
 typedef struct RcWorkerKindInfo
 {
-	const char *name;			/* as worker_pid() is asked for it */
-	const char *entry_point;	/* NULL: no process of its own */
-	const char *title;			/* of its process */
-	bool		per_name;		/* one for each source or stream, not one */
-	bool		numbered;		/* and for each number */
-	bool		name_in_type;	/* the source is part of the backend's type */
-	bool		in_worker_pid;	/* worker_pid() knows it */
+	const char *name;			/* as in worker_pid() */
+	const char *entry_point;	/* NULL: a lock only, no process */
+	const char *title;			/* in pg_stat_activity */
+	bool		per_name;		/* one for each source or stream */
+	bool		numbered;		/* one for each name and number */
+	bool		name_in_type;	/* backend_type contains the name */
+	bool		in_worker_pid;	/* accepted by worker_pid() */
 } RcWorkerKindInfo;
 
 extern const RcWorkerKindInfo *rc_worker_kind(RcWorkerKind kind);

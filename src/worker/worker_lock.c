@@ -1,11 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * worker_lock.c
- *	  "Only one" of each worker, by a lock that dies with its holder, and the
- *	  way to find that holder.
+ *	  Ensures that there is only one of each worker, by a lock that is
+ *	  released when its holder exits, and finds that holder.
  *
- * The lock only saves wasted work.  Nothing may rely on it for correctness:
- * that is what the fence in the commit is for (stream_offset.c, run_table.c).
+ * The lock only prevents wasted work.  Nothing may rely on it for correctness:
+ * that is ensured by the fence in the commit (stream_offset.c,
+ * source_state.c).
  *
  *-------------------------------------------------------------------------
  */
@@ -22,18 +23,25 @@
 
 /*
  * Fourth field of our lock tags, to which the kind is added.  Advisory locks
- * of SQL have 1 or 2 there.  They are of the user lock method, since a
- * standard session lock would be let go when a transaction aborts.
+ * of SQL have 1 or 2 there.  The lock method is that of user locks, because a
+ * session lock of the standard method would be released when a transaction
+ * aborts.
  */
 #define LOCK_SPACE		0x5243
 
-/* Bits of the third field that belong to the name; the others: the number. */
+/*
+ * Bits of the third field that are part of the name's hash; the others contain
+ * the number.
+ */
 #define NAME_BITS		0xFFFFFF00
 
-/* Added to the kind: somebody waits for the workers of that kind and name. */
+/*
+ * Added to the kind in marks: a process waits for workers of that kind and
+ * name.
+ */
 #define LOCK_MARK		0x20
 
-/* Tags of the locks that this process has taken. */
+/* Tags of the locks that this process holds. */
 static List *held = NIL;
 
 static bool callback_registered = false;
@@ -59,8 +67,9 @@ make_tag(LOCKTAG *tag, Oid database, RcWorkerKind kind, const char *name,
 }
 
 /*
- * Become the one worker of this kind, name and number in this database; false
- * when another process is.  Kept until the process ends or releases it.
+ * Take the lock of a worker of this kind, name and number in this database;
+ * false if another process holds it.  Held until the process exits or releases
+ * it.
  */
 bool
 rc_lock_take(RcWorkerKind kind, const char *name, int number)
@@ -102,9 +111,9 @@ rc_lock_release(RcWorkerKind kind, const char *name, int number)
 }
 
 /*
- * At each commit: make sure that the locks are still ours, for a user's SQL
- * can call pg_advisory_unlock_all().  Whoever looks for this worker would take
- * it for dead, and start another.
+ * At each commit: check that the locks are still held, since a user's SQL can
+ * call pg_advisory_unlock_all().  Other processes would take this worker for
+ * dead and start another one.
  */
 static void
 keep_locks(void)
@@ -134,7 +143,7 @@ keep_locks(void)
 	}
 }
 
-/* Process id of the holder; 0 if there is none. */
+/* PID of the holder; 0 if there is none. */
 int
 rc_lock_holder(Oid database, RcWorkerKind kind, const char *name, int number)
 {
@@ -144,7 +153,7 @@ rc_lock_holder(Oid database, RcWorkerKind kind, const char *name, int number)
 	return holder_of(&tag);
 }
 
-/* Whether this database has a process for that. */
+/* Whether this database has a process with that lock. */
 bool
 rc_worker_alive(RcWorkerKind kind, const char *name, int number)
 {
@@ -152,13 +161,13 @@ rc_worker_alive(RcWorkerKind kind, const char *name, int number)
 }
 
 /*
- * Process id of a holder of the lock; 0 if there is none.
+ * PID of a holder of the lock; 0 if there is none.
  *
- * This happens at each commit that wakes somebody, so it looks at no more than
- * the one partition of the lock table that the lock is in, and at the
- * processes of the one database.  GetLockStatusData() would copy every lock of
- * the server, and GetLockConflicts() pass over a holder that is outside a
- * transaction, as an idle worker is.
+ * This is called at each commit that wakes a worker, so it reads only the
+ * partition of the lock table that contains the lock, and the processes of one
+ * database.  GetLockStatusData() would copy all locks of the server, and
+ * GetLockConflicts() would skip a holder outside of a transaction, such as an
+ * idle worker.
  */
 static int
 holder_of(const LOCKTAG *tag)
@@ -179,7 +188,10 @@ holder_of(const LOCKTAG *tag)
 	return pid;
 }
 
-/* Whether a process holds a lock of that partition, which we have locked. */
+/*
+ * Whether a process holds the lock; the caller has locked that partition of
+ * the lock table.
+ */
 static bool
 holds(PGPROC *proc, int partition, const LOCKTAG *tag)
 {
@@ -196,10 +208,10 @@ holds(PGPROC *proc, int partition, const LOCKTAG *tag)
 }
 
 /*
- * Say that this process waits for the workers of that kind and name (their
- * numbers count for nothing), until it says that it does not any more or its
- * transaction aborts.  A worker waits outside a transaction: it says so for
- * its "session".  See request_blockers.c.
+ * Mark that this process waits for workers of that kind and name, whatever
+ * their numbers, until rc_lock_unmark() or the abort of the transaction.  A
+ * worker waits outside of a transaction, and therefore sets "session".  See
+ * request_blockers.c.
  */
 void
 rc_lock_mark(RcWorkerKind kind, const char *name, bool session)
@@ -219,7 +231,7 @@ rc_lock_unmark(RcWorkerKind kind, const char *name, bool session)
 	LockRelease(&tag, AccessShareLock, session);
 }
 
-/* Whether somebody waits for them. */
+/* Whether any process has set that mark. */
 bool
 rc_lock_marked(RcWorkerKind kind, const char *name)
 {
@@ -238,7 +250,7 @@ rc_lock_is_mark(const LOCKTAG *tag)
 		tag->locktag_field4 <= LOCK_SPACE + LOCK_MARK + RC_WORKER_LAST;
 }
 
-/* Whether a lock is that of a worker whom the mark says to be waited for. */
+/* Whether a lock is that of a worker that the mark waits for. */
 bool
 rc_lock_is_marked(const LOCKTAG *tag, const LOCKTAG *mark)
 {
@@ -249,9 +261,7 @@ rc_lock_is_marked(const LOCKTAG *tag, const LOCKTAG *mark)
 		tag->locktag_field4 + LOCK_MARK == mark->locktag_field4;
 }
 
-/*
- * Process ids of all our workers in a database, the scheduler first.
- */
+/* PIDs of all our workers in a database, the scheduler first. */
 List *
 rc_lock_holders(Oid database)
 {

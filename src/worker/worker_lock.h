@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * worker_lock.h
- *	  "Only one" of each worker, who it is, and who waits for it.
+ *	  Locks of workers, their holders, and marks of processes that wait.
  *
  *-------------------------------------------------------------------------
  */

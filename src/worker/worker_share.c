@@ -1,12 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * worker_share.c
- *	  How many workers one role may have in a database: its streams, runs,
- *	  rc_drain() and rc_retry() together, so that nobody's sources or calls
- *	  keep those of others from their worker slots.
+ *	  Limits the number of workers of one role in a database (streams, runs,
+ *	  rc_drain() and rc_retry() together), so that one role cannot take the
+ *	  worker slots of all others.
  *
- * It starts and ends nothing.  Who starts something looks here first: the
- * scheduler, and a backend that waits for a worker (worker_request.c).
+ * Nothing is started or ended here.  It is checked by those that start
+ * workers: the scheduler, and a backend that waits for a worker
+ * (worker_request.c).
  *
  *-------------------------------------------------------------------------
  */
@@ -23,8 +24,8 @@ rc_share_most(void)
 }
 
 /*
- * Which workers a role has now, but for processes that the caller counts by
- * itself: "but" is an array of their PIDs, as text.
+ * Count the present workers of a role, except for processes that the caller
+ * counts: "but" is an array of their PIDs, as text.  Needs a transaction.
  */
 void
 rc_share_count(Oid owner, const char *but, RcShare *share)
@@ -36,28 +37,31 @@ rc_share_count(Oid owner, const char *but, RcShare *share)
 	rc_activity_count(owner, but, &share->streams, &share->others);
 }
 
-/* How much of its share a role has, streams and all. */
+/* The number of workers of a role, including those of streams. */
 int
 rc_share_used(const RcShare *share)
 {
 	return share->streams + share->others;
 }
 
-/* Whether a run of the role has to wait for another of its own kind to end. */
+/*
+ * Whether a run of the role must wait until another one, or an rc_drain() or
+ * rc_retry(), ends.
+ */
 bool
 rc_share_is_full(const RcShare *share)
 {
 	return share->limited && share->others >= rc_share_most();
 }
 
-/* Whether it can begin when one of the role's own stream workers has left. */
+/* Whether a run of the role needs one of its stream workers to end first. */
 bool
 rc_share_must_leave(const RcShare *share)
 {
 	return share->limited && rc_share_used(share) >= rc_share_most();
 }
 
-/* Why something of the role waits. */
+/* The reason why workers of the role wait. */
 char *
 rc_share_message(const char *owner_name)
 {
@@ -66,9 +70,9 @@ rc_share_message(const char *owner_name)
 }
 
 /*
- * Say that this session wants a worker slot for the role, until it says that
- * it does not any more or its transaction aborts.  The mark without a name is
- * for the scheduler to see that there is any.
+ * Mark that this session waits for a worker slot of the role, until
+ * rc_share_unmark() or the abort of the transaction.  The mark without a name
+ * shows the scheduler that there is any.
  */
 void
 rc_share_mark(Oid owner)
@@ -90,7 +94,7 @@ rc_share_marked(Oid owner)
 	return rc_lock_marked(RC_WORKER_SLOT, psprintf("%u", owner));
 }
 
-/* The roles that sessions want worker slots for. */
+/* Roles for which sessions wait for a worker slot.  Needs a transaction. */
 List *
 rc_share_waiting(void)
 {
@@ -107,8 +111,9 @@ rc_share_waiting(void)
 }
 
 /*
- * In a worker that a backend has started: many may have found the same last
- * place of the share.  Those that came first have it.
+ * Called in a worker that a backend has started: several may have found the
+ * same last free slot of the share.  Those started first keep it; raises
+ * ERRCODE_INSUFFICIENT_RESOURCES in others.
  */
 void
 rc_share_check(void)

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * worker_share.h
- *	  How many workers one role may have in a database.
+ *	  Limits the number of workers of one role.
  *
  *-------------------------------------------------------------------------
  */
@@ -10,14 +10,16 @@
 
 #include "worker/worker.h"
 
-/* The workers of a role, as they were looked at. */
+/* The workers of a role, as counted last. */
 typedef struct RcShare
 {
 	Oid			owner;
 	bool		limited;		/* not a superuser */
-	int			streams;		/* can leave for the others */
+	int			streams;		/* stream workers, which can be ended for the
+								 * others */
 	int			others;			/* runs, rc_drain(), rc_retry() */
-	int			wanted;			/* places that streams leave for the others */
+	int			wanted;			/* slots that streams must leave for the
+								 * others */
 } RcShare;
 
 extern int	rc_share_most(void);
