@@ -79,12 +79,12 @@ $node->append_conf('postgresql.conf', "rappel_conso.databases = 'postgres'");
 $node->start;
 $node->wait_for('the topic to wait', q{SELECT count(*) = 1 FROM rappel_conso.outbox_topic});
 like($node->sql('SELECT topic, sqlstate, error, hint FROM rappel_conso.outbox_topic'),
-	qr/^broken\|XX001\|.*: invalid page in block $page .*\|.*repaired/, 'D1: the topic of a broken page waits, with what to do');
-like(slurp_file($node->logfile), qr/LOG:  .*"broken".*: invalid page/, 'D1: the log names it');
+	qr/^broken\|XX001\|.*: invalid page in block $page .*\|./, 'D1: the topic of a broken page waits, with what to do');
+ok($node->times_logged('XX001', 'LOG', qr/"broken".*: invalid page in block $page /), 'D1: the log names it');
 $node->sql(q{SELECT rc_publish(t, n || ' more', 'k') FROM generate_series(110, 111) n, unnest('{fine,other,apart,later}'::text[]) t});
 wait_consumed($_, 2) foreach 'apart', 'later';
 is(numbers_in('apart') . '/' . numbers_in('later'), '110 111/110 111', 'D1: topics that are new meanwhile do not wait for it');
-$node->wait_for('the state', q{SELECT error ~ '^1 blocks? of table "rappel_conso.outbox" cannot be read' AND error ~ 'HINT' FROM rappel_conso.outbox_state});
+$node->wait_for('the state', q{SELECT error ~ '(^|[^0-9])1[^0-9].*"rappel_conso.outbox"' AND error ~ 'HINT' FROM rappel_conso.outbox_state});
 is(numbers_in('broken'), '', 'D1: what is readable of the broken topic does not go before the rest');
 
 $node->stop;

@@ -218,7 +218,7 @@ $node->sql('DROP TRIGGER gate ON rappel_conso.outbox');
 $kafka->kill(1);
 $node->sql(q{SELECT rc_publish('down', n::text, 'k') FROM generate_series(1, 3) n});
 like($node->sql('SELECT lag, detail FROM rc_status() WHERE component = $$outbox$$'),
-	qr/^3\|3 messages .* 20\d\d-/, 'without a broker messages wait, and rc_status() says so');
+	qr/^3\|\D*\b3\b.* 20\d\d-/, 'without a broker messages wait, and rc_status() says so');
 $node->sql(q{SELECT rc_publish('down', n::text, 'k') FROM generate_series(4, 6) n});
 $kafka->restart(1);
 $node->wait_published;

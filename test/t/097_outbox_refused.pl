@@ -63,9 +63,9 @@ is(join(' ', $kafka->payloads('free.a')) . '; ' . join(' ', $kafka->payloads('fr
 is($node->sql('SELECT topic, sqlstate, hint IS NOT NULL, retry_at > last_error_at FROM rappel_conso.outbox_topic ORDER BY topic'),
 	"described|42501|t|t\nforbidden|42501|t|t\nmissing|42501|t|t", 'D2: a topic without the right waits alone, with its error and a hint');
 is(status('name, state, lag', 'topic'), "described|waiting|3\nforbidden|waiting|3\nmissing|waiting|3", 'D2: rc_status() has a row for each topic that waits');
-like(status('last_error', 'topic'), qr/"described": Broker: Topic authorization failed\nHINT: .*WRITE/,
+like(status('last_error', 'topic'), qr/"described": Broker: Topic authorization failed\nHINT: .*\bwrite\b/i,
 	'D2: with the error and what to do');
-like(status('state, detail', 'outbox'), qr/^waiting\|9 .*; 3 topics/, 'D2: all that is left waits, and the outbox says so');
+like(status('state, detail', 'outbox'), qr/^waiting\|\D*\b9\b.*; \D*\b3\b/, 'D2: all that is left waits, and the outbox says so');
 
 # Many messages of a topic that waits stand before one of another.
 $node->sql(q{

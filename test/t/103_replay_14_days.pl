@@ -29,6 +29,7 @@ need_kafka();
 my $DAYS = 14;         # days of publication that are the fortnight
 my $OVERLAP = 30;      # days before the newest date that a poll reads
 my $RETRIES = 2;
+my $NAME = '"' . DATASET . '"';
 my $json = JSON::PP->new->utf8->canonical;
 
 #
@@ -171,7 +172,7 @@ sub miss
 		push @{ $fiche->{states} }, { line => $fiche->{states}[-1]{line}, gone => 1 };
 		$poll->{withdrawn}++;
 	}
-	$poll->{error} = '55000|dataset "' . DATASET . '" misses ' . @missing . ' of ' . @known . ' records' if $refused;
+	$poll->{error} = "55000|$NAME " . @missing . ' ' . @known if $refused;
 	$poll->{said} .= @missing . ' missing ' if @missing && !$refused;
 	$poll->{said} .= "$poll->{withdrawn} withdrawn " if $poll->{withdrawn};
 	return;
@@ -182,8 +183,8 @@ sub miss
 #
 sub outage
 {
-	my $error = '08006|the API answered with HTTP status 503 for dataset "' . DATASET . '"';
-	my %poll = (tries => 1 + $RETRIES, requests => 'meta ' x (1 + $RETRIES), said => 'failed at try ' x $RETRIES);
+	my $error = "08006|$NAME 503";
+	my %poll = (tries => 1 + $RETRIES, requests => 'meta ' x (1 + $RETRIES), said => 'failed ' x $RETRIES);
 
 	return (%poll, error => $error, fault => sub { return { fault => 'status', status => 503, times => 0 } });
 }
@@ -193,7 +194,7 @@ sub once
 {
 	my ($fault) = @_;
 
-	return (fault => $fault, tries => 2, requests => 'meta count export ', said => 'failed at try ');
+	return (fault => $fault, tries => 2, requests => 'meta count export ', said => 'failed ');
 }
 
 # The quota is used up for a moment.
@@ -243,7 +244,7 @@ sub expect
 	foreach my $read (grep { $_ ne 'nothing' } split(/ /, $reads))
 	{
 		$poll{requests} .= 'count export count ';
-		$poll{said} .= 'everything is read ' if $read eq 'all' && $reads ne 'all';
+		$poll{said} .= 'counted ' if $read eq 'all' && $reads ne 'all';
 		learn(\%poll, $read eq 'news' ? news() : keys %dataset);
 		miss(\%poll) if $read eq 'all';
 	}
@@ -272,6 +273,34 @@ my $sync = qq{
 	INSERT INTO poll (fiches, digest) SELECT count(*), $digest FROM rappel_conso_table r;
 	SELECT count(*), count(withdrawn_at), (SELECT count(*) FROM rappel_conso_history) FROM rappel_conso_table};
 
+# What an error names: first the names, then the numbers.
+sub named
+{
+	my ($text) = @_;
+
+	return join(' ', $text =~ /"[^"]*"/g, $text =~ s/"[^"]*"//gr =~ /\b\d+\b/g);
+}
+
+# What notices tell, by what they name: a task that failed, the time since when
+# nothing is new, the dataset that misses records, how many were withdrawn, or
+# how many the dataset counts where others are known; but not the progress.
+sub told
+{
+	my @told;
+
+	foreach my $text (grep { /\bsource "|"(?:sync|extract)"/ } @_)
+	{
+		my ($first, $second) = $text =~ s/"[^"]*"//gr =~ /\b\d+\b/g;
+
+		if ($text =~ /"(?:sync|extract)"/) { push @told, 'failed'; }
+		elsif ($text =~ /\d{4}-\d\d-\d\dT/) { push @told, 'nothing new'; }
+		elsif ($text =~ /$NAME/) { push @told, "$first missing"; }
+		elsif (!defined $second) { push @told, "$first withdrawn"; }
+		elsif ($first == keys %dataset && $second != $first) { push @told, 'counted'; }
+	}
+	return map { "$_ " } @told;
+}
+
 # A poll of these servers at once, after other SQL, and what they did.  A fault
 # is for one of them.
 sub poll
@@ -294,12 +323,13 @@ sub poll
 			$poll->{withdrawn}, $poll->{error});
 		my @kinds = map { $_->{kind} } grep { $_->{user_agent} eq $mode } $api->log;
 		my ($run, $held) = split(/\n/, $said{$mode}{out});
-		my @said = $said{$mode}{err} =~ /(failed at try|nothing new|everything is read|\d+ records? (?:is|are) (?:missing|withdrawn))/g;
+		my @said = $said{$mode}{err} =~ /NOTICE:  \w{5}: (.*)/g;
 
+		$run =~ s/\|(\w{5})\|(.*)$/"|$1|" . named($2)/e;
 		is($run, join('|', @run), "$name, $mode: the run");
 		is($held, $holds, "$name, $mode: fiches, withdrawn, superseded");
 		is(join('', map { "$_ " } @kinds), $poll->{requests}, "$name, $mode: its requests");
-		is(join('', map { s/ records? (is|are)//r . ' ' } @said), $poll->{said}, "$name, $mode: what it says");
+		is(join('', told(@said)), $poll->{said}, "$name, $mode: what it says");
 		$requests{$mode} += @kinds;
 	}
 	return;

@@ -98,7 +98,7 @@ bring_all_back('changes');
 
 $api->append([ $late[0] ]);
 is(synced(), success($recent + $all + 1, inserted => 1), 'a record that comes back-dated is found');
-like($said, qr/NOTICE:  00000: source "rappel_conso" .* 301 .* 300 /, 'through the count');
+like($said, qr/NOTICE:  00000: .*"rappel_conso".*\b301\b.*\b300\b/, 'through the count');
 $api->vanish([ $old[0] ]);
 $api->append([ $late[1] ]);
 is(synced(), success($recent), 'one comes and one goes: the count does not tell');
@@ -116,12 +116,12 @@ is(synced(), success($recent, missing => [$gone]), 'a run within the hour reads 
 is(full(), success($all - 1, missing => [$gone]), 'and a full one withdraws nothing');
 $node->pass_hours(2);
 is(synced(), success($all - 1, withdrawn => 1, gone => [$gone]), 'after the hour it is withdrawn, without news in the dataset');
-like($said, qr/NOTICE:  00000: source "rappel_conso": 1 /, 'with a notice');
+like($said, qr/NOTICE:  00000: .*"rappel_conso"[^\d\n]*\b1\b[^\d\n]*$/m, 'with a notice');
 is( $node->sql(qq{SELECT withdrawn_at <= updated_at, withdrawn_at > first_seen_at, numero_de_version FROM rappel_conso_table WHERE reference_fiche = '$gone';
 	SELECT count(*), count(withdrawn_at) FROM rappel_conso_history WHERE reference_fiche = '$gone'}),
 	"t|t|2\n1|0", 'the row stays, with the time; its history has it alive');
 like($node->sql(q{SELECT state || ': ' || detail FROM rc_status() WHERE component = 'source'}),
-	qr/^success: run \d+: 299 .*, 0 dead, 1 withdrawn$/, 'rc_status() counts it');
+	qr/^success: .*\b299\b.*\b0\D+1\D*$/, 'rc_status() counts it');
 is(full(), success($all - 1, gone => [$gone]), 'it is withdrawn once');
 $api->append([ $line{$gone} ]);
 is(synced(), success($recent + $all, updated => 1), 'it comes back as it was: the row is alive');
@@ -194,7 +194,7 @@ bring_all_back('empty');
 $api->vanish([ $gone ]);
 $api->fault('garbage_line', on => 'export', lines => 5);
 is(full(), success($all - 1, dead => 1), 'an unreadable line: the run succeeds with a dead letter, and nothing is missing');
-like($said, qr/NOTICE:  00000: source "rappel_conso": .*\nDETAIL:  1 .*"${\DATASET}"/, 'with a notice');
+like($said, qr/NOTICE:  00000: .*"rappel_conso".*\nDETAIL:  .*\b1\b.*"${\DATASET}"/, 'with a notice');
 $api->touch;
 is(synced(), success($recent + $all - 1, missing => [$gone]), 'the next run reads everything, and finds what has vanished');
 bring_all_back('unreadable');
@@ -348,9 +348,10 @@ synced(undef, 'keys');
 is($node->sql(q{SELECT count(*), count(k.key) FROM rappel_conso.source_record r LEFT JOIN keys k ON convert_to(k.key, 'UTF8') = r.key WHERE r.source = 'keys'}),
 	@keys . '|' . @keys, 'keys up to 1024 bytes are remembered, whatever is in them');
 $api->touch('keys');
+$api->clear_log;
 synced(undef, 'keys');
 is($node->sql('SELECT count(*), min(length(key)) FROM keys WHERE at > ' . (@keys + @long)), @long . '|513', 'the others are handed on each time');
-unlike($said, qr/source "keys" /, 'which the count knows');
+is(scalar(grep { $_->{kind} eq 'export' } $api->log), 1, 'which the count knows: not everything is read after it');
 $api->control(replace => { dataset => 'keys', records => [ { k => 'one', day => '2026-03-01' } ] });
 synced(undef, 'keys');
 $node->sql('DELETE FROM keys');

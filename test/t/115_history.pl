@@ -49,7 +49,7 @@ is(history(), $node->sql(q{SELECT libelle FROM rappel_conso_history}), 'its old 
 
 $node->sql('DROP TABLE rappel_conso_history');
 like( $node->error_of('SELECT * FROM rc_recalls_at(now())'),
-	qr/^42P01: .*history.*keep_superseded.*keep_deleted/,
+	qr/^42P01: .*keep_superseded.*keep_deleted/,
 	'where it was dropped, it says how to get it back');
 like( $node->error_of("DELETE FROM rappel_conso_table WHERE reference_fiche = '$fiche'"),
 	qr/^58P01: .*"rappel_conso_history"/,
