@@ -90,8 +90,9 @@ well_formed($page, 'empty');
 like($page, qr{<h1>rappel_conso in postgres</h1>.*<time>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d</time> \S+, version [\d.]+, PostgreSQL \d+}s,
 	'its head says database, time and versions');
 is(join(' ', $page =~ /<section id="(\w+)">/g), 'parts runs dead outbox', 'parts that there are already');
-like(section($page, 'runs'), qr/There has been no run yet/, 'no runs');
-like(section($page, 'outbox'), qr/No message waits/, 'no messages');
+# what has nothing to show says so instead of a table
+my $nothing = qr{</h2><p class="dim">[^<]+</p>};
+like(section($page, $_), qr/$nothing(?!.*<table)/s, "no $_") foreach 'runs', 'outbox';
 my @parts = split(/\n/, $node->sql('SELECT component, name, state FROM rc_status()'));
 foreach my $part (@parts)
 {
@@ -159,12 +160,12 @@ is(join(' ', sort keys %grids), 'broken filled rappel_conso', 'a grid for each s
 my %rows = $grids{rappel_conso} =~ m{<tr><th scope="row">(\w+)</th>(.*?)</tr>}gs;
 is(join(' ', $grids{rappel_conso} =~ m{<th scope="row">(\w+)</th>}g), 'duration run extract load', 'rows: the run and its tasks');
 is(scalar(() = $rows{$_} =~ /<td>/g), $SHOWN, "$_: a column for each of the last runs") foreach sort keys %rows;
-is(scalar(() = $rows{extract} =~ m{<td><i class="bad" title="run \d+, extract: failed, 2 tries, [^"]*\Q$ESCAPED\E ">&#10007;</i></td>}g),
+is(scalar(() = $rows{extract} =~ m{<td><i class="bad" title="[^"]*\bextract\b[^"]*\bfailed\b[^"]*\b2\b[^"]*\Q$ESCAPED\E ">&#10007;</i></td>}g),
 	$SHOWN, 'a failed task: colour, sign, and all of it as title');
-is(scalar(() = $rows{load} =~ m{<i class="off" title="run \d+, load: upstream_failed}g), $SHOWN, 'a task that could not begin');
+is(scalar(() = $rows{load} =~ m{<i class="off" title="[^"]*\bload\b[^"]*\bupstream_failed\b}g), $SHOWN, 'a task that could not begin');
 my @heights = $rows{duration} =~ /height:(\d+)px/g;
 is("@heights", join(' ', map { sprintf('%.0f', 40 * $_ / 34) } 5 .. 34), 'durations are in proportion, in the order of runs');
-like($grids{filled}, qr{<th scope="row">windows</th><td><i class="wait" title="run \d+, windows: up_for_retry, 4 of 5 done, 15 fetched, 5 dead"}, 'a backfill has one row for its windows, with their numbers');
+like($grids{filled}, qr{<th scope="row">windows</th><td><i class="wait" title="[^"]*\bup_for_retry\b\D*\b4\b\D*\b5\b\D*\b15\b\D*\b5\b[^"\d]*"}, 'a backfill has one row for its windows, with their numbers');
 my $error = $node->sql("SELECT error FROM rappel_conso.run WHERE source = 'broken'");
 $error =~ s/"/&quot;/g;
 like(section($page, 'runs'), qr/<i class="bad">&#10007;<\/i> failed<.*<td class="w error">\Q$error\E</s, 'a failed run says why');
@@ -192,13 +193,13 @@ is($most, $node->sql(q{SELECT categorie_de_produit || ': ' || count(*) FROM rapp
 my $lag = section($page, 'lag');
 is(scalar(() = $lag =~ /data-name="lag">/g), 50, 'lag of 50 partitions');
 like($lag, qr/data-name="lag">60,000<.*data-name="lag">59,000</s, 'the greatest first');
-like($lag, qr/The 50 greatest of 60/, 'and how many there are');
+like($lag, qr/\b50\b[^<]*\b60\b/, 'and how many there are');
 my $dead = section($page, 'dead');
-like($dead, qr/<p>24 wait to be retried, 1 is resolved\.<\/p>/, 'dead letters are counted');
+like($dead, qr/<p>\D*\b24\b\D+\b1\b\D*<\/p>/, 'dead letters are counted');
 is(scalar(() = $dead =~ /<tr><td data-name="number">/g), 20, 'the newest are shown');
 like($dead, qr/22P02 (?:long ){39}long\.\.\.</, 'a long message is cut');
 like($dead, qr/22P02 bad: \Q$ESCAPED\E</, 'with their error');
-like($dead, qr/>t partition 0 offset 23</, 'and their place');
+like($dead, qr/>t\b[^<]*\b0\b[^<]*\b23</, 'and their place');
 like(section($page, 'outbox'), qr{<td class="w">alerts</td><td class="w" data-name="from">rc_publish</td><td class="n" data-name="messages">3</td>}, 'messages per topic');
 
 #
@@ -217,9 +218,9 @@ is(join(' ', page_as('monitor') =~ /<section id="(\w+)">/g), 'parts runs recalls
 $node->sql('REVOKE SELECT ON rappel_conso_table FROM monitor; GRANT SELECT (date_de_publication, categorie_de_produit) ON rappel_conso_table TO monitor');
 like(page_as('monitor'), qr/<section id="recalls">/, 'or the two columns that they need');
 $node->sql(q{DELETE FROM rappel_conso.dead_letter WHERE resolved_at IS NULL AND name <> 'rappel_conso' OR record_offset = 24});
-like(section(page_as(), 'dead'), qr/<p>1 waits to be retried, 0 are resolved\.<\/p>/, 'one dead letter is one');
+like(section(page_as(), 'dead'), qr/<p>\D*\b1\b\D+\b0\b\D*<\/p>/, 'one dead letter is one');
 $node->sql('TRUNCATE rappel_conso_table');
-like(section(page_as(), 'recalls'), qr/The table is empty/, 'an empty table');
+like(section(page_as(), 'recalls'), qr/$nothing(?!.*<figure)/s, 'an empty table');
 $node->sql('ALTER TABLE rappel_conso_table RENAME categorie_de_produit TO categorie');
 like(section(page_as(), 'recalls'), qr/<p class="error">.*categorie_de_produit/, 'a table that lacks a column');
 $node->sql('ALTER TABLE rappel_conso_table RENAME categorie TO categorie_de_produit');

@@ -74,7 +74,7 @@ sub check
 		like($error, qr/^$sqlstate: .*"rappel_conso_table"/, "$what: $call, called by $role");
 		$message =~ s/"/&quot;/g;
 		like($node->sql("SET ROLE $role; SELECT rc_report()"),
-			qr{<section id="recalls"><h2>Recalls</h2><p class="error">Not read: \Q$message\E\.</p></section>}, "$what: report, called by $role");
+			qr{<section id="recalls"><h2>[^<]*</h2><p class="error">[^<]*\Q$message\E[^<]*</p></section>}, "$what: report, called by $role");
 	}
 	is(prey(), '', "$what: nothing of it was run for $role");
 	return;
@@ -113,7 +113,7 @@ foreach my $role ($boss, 'victim')
 		"a table for the history, read by $role");
 }
 is(prey(), '', 'nothing of it was run');
-like($node->sql(q{SET ROLE victim; SELECT count(*) > 0 FROM rc_report() r WHERE r ~ 'Recalls by category'}), qr/^t$/, 'the charts need the table only');
+like($node->sql(q{SET ROLE victim; SELECT count(*) > 0 FROM rc_report() r WHERE r ~ '<figure>.*<figure>'}), qr/^t$/, 'the charts need the table only');
 is($node->outcome_of(q{SET ROLE mallory; SELECT rc_own_table('rappel_conso_table')}), '42501: permission denied for function rc_own_table', 'not everybody may ask whose they are');
 like($node->outcome_of(q{SELECT rc_own_table('rappel_conso_history')}), qr/^42501: .*"rappel_conso_history".*"mallory"/, 'who may is told');
 is($node->outcome_of(q{SELECT rc_own_table('rappel_conso_table') = 'rappel_conso_table'::regclass}), 't', 'what is ours');
@@ -131,7 +131,7 @@ like($node->sql('SELECT rc_sync_now()'), qr/success/, 'a run of another owner');
 $node->sql('GRANT SELECT ON rappel_conso_table, rappel_conso_history TO victim; SELECT rc_search_index()');
 is($node->sql(q{SET ROLE victim; SELECT count(*) > 0 FROM rc_search('alimentation')}), 't', 'rc_search() reads what is his');
 is($node->sql(q{SET ROLE victim; SELECT count(*) > 0 FROM rc_recalls_at('infinity')}), 't', 'so does rc_recalls_at()');
-like($node->sql('SET ROLE victim; SELECT rc_report()'), qr/Recalls by category/, 'and rc_report()');
+like($node->sql('SET ROLE victim; SELECT rc_report()'), qr/<figure>.*<figure>/s, 'and rc_report()');
 
 # Whatever that owner puts into the table, and whoever has locked it: there is a
 # page, and what is not in it is told.
@@ -141,7 +141,7 @@ sub page_whatever
 
 	return $node->outcome_of("SET ROLE $role; SET statement_timeout = '60s'; SELECT rc_report()");
 }
-my $whole = qr{<section id="recalls"><h2>Recalls</h2><figure>.*Recalls by category.*<section id="dead">}s;
+my $whole = qr{<section id="recalls"><h2>[^<]*</h2><figure>.*<figure>.*<section id="dead">}s;
 $node->sql(q{SET ROLE keeper; CREATE FUNCTION trap() RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN true; END $$;
 	CREATE INDEX ON rappel_conso_table (date_de_publication) WHERE trap();
 	CREATE INDEX ON rappel_conso_table (categorie_de_produit, (trap()));
@@ -173,7 +173,7 @@ $node->sql(q{SELECT count(*) FROM pg_class});
 like($node->outcome_of(q{SET statement_timeout = 1; SELECT count(rc_report()) FROM generate_series(1, 10000)}), qr/^57014/, 'the caller can cancel it');
 
 $node->sql('ALTER TABLE rappel_conso_table ENABLE ROW LEVEL SECURITY');
-like(page_whatever('victim'), qr{<p class="error">.*&quot;rappel_conso_table&quot;.*&quot;victim&quot;.*row-level security}, 'nor are policies passed by');
+like(page_whatever('victim'), qr{<p class="error">.*&quot;rappel_conso_table&quot;.*&quot;victim&quot;}, 'nor are policies passed by');
 like(page_whatever($boss), $whole, 'which a superuser is not bound by');
 $node->sql('ALTER TABLE rappel_conso_table DISABLE ROW LEVEL SECURITY');
 # children count, as in a query, and so do rows of before a column
@@ -184,7 +184,7 @@ $node->sql(q{SET ROLE keeper; CREATE TABLE rest (junk int, LIKE rappel_conso_tab
 my ($after) = page_whatever($boss) =~ $count;
 is($after, $before + 2, 'children of the table count');
 $node->sql('SET ROLE keeper; ALTER TABLE rappel_conso_table RENAME categorie_de_produit TO categorie');
-like(page_whatever('victim'), qr{<section id="recalls"><h2>Recalls</h2><p class="error">.*categorie_de_produit}, 'a column that is gone is told');
+like(page_whatever('victim'), qr{<section id="recalls"><h2>[^<]*</h2><p class="error">.*categorie_de_produit}, 'a column that is gone is told');
 $node->sql('SET ROLE keeper; ALTER TABLE rappel_conso_table RENAME categorie TO categorie_de_produit; DROP TABLE rest');
 
 $node->sql(q{UPDATE rappel_conso.stream SET owner = current_user WHERE name = 'rappel_conso'});

@@ -134,7 +134,7 @@ sub gained_nothing
 # [ name, outcome, SQL before, columns of the stream; "bites" when code of hers
 # must have run, as her ]
 my $ok = '2|0';
-my $refused = qr/^42501: .*0.*"mallory.in".*0 failed: .*(?:permission denied|must be|must have|may not|policy)/;
+my $refused = qr/^42501: .*\b0\b.*"mallory\.in".*\b0\b.*: ./;
 my $in = 'INSERT INTO t SELECT key FROM records';
 my @streams = (
 	[ 'operator =', $ok, q{CREATE FUNCTION evil.eq(text, text) RETURNS boolean LANGUAGE sql AS $$SELECT evil.bite('=') IS NOT NULL$$;
@@ -243,7 +243,7 @@ my @streams = (
 	   CREATE FUNCTION evil.publish() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN PERFORM public.rc_publish('alice.in', 'forged'::text); RETURN NEW; END$$;
 	   CREATE TRIGGER n BEFORE INSERT ON evil.n FOR EACH ROW EXECUTE FUNCTION evil.publish()}, { statement => 'INSERT INTO n SELECT key FROM records' } ],
 	[ 'who she is after rc_publish()', $ok, '', { statement => q{INSERT INTO t SELECT public.rc_publish('mallory.out', 'mine'::text)::text || bite('after publish') FROM records} }, 'bites' ],
-	[ 'a stream of others, by rc_seek()', qr{^42704: record .* failed: stream "alice"}, '', { statement => q{INSERT INTO t SELECT public.rc_seek('alice', 'earliest')::text FROM records} } ],
+	[ 'a stream of others, by rc_seek()', qr{^42704: .*"mallory\.in".*: .*"alice"}, '', { statement => q{INSERT INTO t SELECT public.rc_seek('alice', 'earliest')::text FROM records} } ],
 	[ 'end of the transaction', qr/^(?:2D000|0A000)/, q{CREATE PROCEDURE evil.finish() LANGUAGE plpgsql AS $$BEGIN COMMIT; PERFORM evil.bite('committed'); END$$},
 	  { statement => q{INSERT INTO t SELECT run('CALL evil.finish()') FROM records} } ],
 	[ 'role settings: search_path', '3|1', q{ALTER ROLE mallory SET search_path = evil, pg_catalog}, { topics => '{mallory.bad}', statement => q{INSERT INTO evil.t SELECT key FROM records} } ],
@@ -313,10 +313,10 @@ foreach my $attack (@others)
 # ---- by the rows of definitions ----
 
 my @rows = (
-	[ 'a stream of a superuser', qq{INSERT INTO rappel_conso.stream (name, topics, owner, statement) VALUES ('x', '{mallory.in}', '$boss', 'SELECT 1 FROM records')}, qr/^42501: must be/ ],
-	[ 'a stream of another', q{INSERT INTO rappel_conso.stream (name, topics, owner, statement) VALUES ('x', '{mallory.in}', 'alice', 'SELECT 1 FROM records')}, qr/^42501: must be/ ],
-	[ 'her stream given to another', q{UPDATE rappel_conso.stream SET owner = 'alice' WHERE name = 'hers'}, qr/^42501: must be/ ],
-	[ 'a source of another', q{INSERT INTO rappel_conso.source (name, dataset, owner) VALUES ('x', 'x', 'alice')}, qr/^42501: must be/ ],
+	[ 'a stream of a superuser', qq{INSERT INTO rappel_conso.stream (name, topics, owner, statement) VALUES ('x', '{mallory.in}', '$boss', 'SELECT 1 FROM records')}, qr/^42501: .*"\Q$boss\E"/ ],
+	[ 'a stream of another', q{INSERT INTO rappel_conso.stream (name, topics, owner, statement) VALUES ('x', '{mallory.in}', 'alice', 'SELECT 1 FROM records')}, qr/^42501: .*"alice"/ ],
+	[ 'her stream given to another', q{UPDATE rappel_conso.stream SET owner = 'alice' WHERE name = 'hers'}, qr/^42501: .*"alice"/ ],
+	[ 'a source of another', q{INSERT INTO rappel_conso.source (name, dataset, owner) VALUES ('x', 'x', 'alice')}, qr/^42501: .*"alice"/ ],
 	[ 'the stream of another', q{WITH u AS (UPDATE rappel_conso.stream SET statement = 'SELECT 1 FROM records' WHERE name IN ('alice', 'rappel_conso') RETURNING 1) SELECT count(*) FROM u}, qr/^0$/ ],
 	[ 'the stream of another, on conflict', q{INSERT INTO rappel_conso.stream (name, topics, statement) VALUES ('alice', '{mallory.in}', 'SELECT 1 FROM records') ON CONFLICT (name) DO UPDATE SET owner = 'mallory'}, qr/^42501: new row violates row-level security/ ],
 	[ 'the built-in stream', q{INSERT INTO rappel_conso.stream (name, topics, statement) VALUES ('rappel_conso', '{mallory.in}', 'SELECT 1 FROM records')}, qr/^23505:/ ],
@@ -374,7 +374,7 @@ foreach my $case (
 	my ($call, $is_of_another, $is_not) = @$case;
 	my ($theirs, $nobodys) = map { outcome_with_rows('mallory', sprintf("\\set VERBOSITY verbose\nSELECT * FROM $call", $_)) } $is_of_another, $is_not;
 
-	like($nobodys, qr/^42704: \w+ "?$is_not"? does not exist/, "R12: $call of what is not there");
+	like($nobodys, qr/^42704: .*\b$is_not\b/, "R12: $call of what is not there");
 	is($theirs =~ s/\b\Q$is_of_another\E\b(?![.]\w)/$is_not/gr, $nobodys, "R12: $call of what is another's says the same");
 	gained_nothing("R12: $call", bitten());
 }
@@ -403,12 +403,17 @@ sub config_error
 }
 outcome_with_rows('mallory', qq{INSERT INTO rappel_conso.source (name, url, dataset, topic, retries) VALUES ('own', '${\$api->url}', '${\DATASET}', 'mallory.out', 0)});
 foreach my $case (
-	[ 'kafka_config_file', undef ], [ 'kafka_config_file', "hidden.key = 1\n" ], [ 'kafka_config_file', "group.id = hidden-value\n" ],
-	[ 'kafka_config_file', "security.protocol = hidden-value\n" ], [ 'kafka_config_file', "hidden-line\n" ],
-	[ 'kafka_config_file', "security.protocol = ssl\nssl.ca.location = /hidden-name/ca.pem\n" ],
-	[ 'http_config_file', undef ], [ 'http_config_file', "hidden.key = 1\n" ], [ 'http_config_file', "hidden-line\n" ])
+	[ 'kafka_config_file', undef, qr/"\S*hidden-name\.conf"/ ],
+	[ 'kafka_config_file', "hidden.key = 1\n", qr/"hidden\.key"/ ],
+	[ 'kafka_config_file', "group.id = hidden-value\n", qr/"group\.id"/ ],
+	[ 'kafka_config_file', "security.protocol = hidden-value\n", qr/"security\.protocol".*hidden-value/ ],
+	[ 'kafka_config_file', "hidden-line\n", qr/\b1\b.*"rappel_conso\.kafka_config_file"/ ],
+	[ 'kafka_config_file', "security.protocol = ssl\nssl.ca.location = /hidden-name/ca.pem\n", qr{"ssl\.ca\.location".*"/hidden-name/ca\.pem"} ],
+	[ 'http_config_file', undef, qr/"\S*hidden-name\.conf"/ ],
+	[ 'http_config_file', "hidden.key = 1\n", qr/"hidden\.key"/ ],
+	[ 'http_config_file', "hidden-line\n", qr/\b1\b.*"rappel_conso\.http_config_file"/ ])
 {
-	my ($setting, $content) = @$case;
+	my ($setting, $content, $logged) = @$case;
 	my $what = $content // 'no file';
 	chomp $what;
 	my $error = config_error($setting, $content, $setting =~ /kafka/ ? q{SELECT rc_drain('hers')} : q{SELECT rc_sync_now('own')});
@@ -417,7 +422,7 @@ foreach my $case (
 	unlike($error, qr/hidden/, "R12: $setting with $what: says neither path nor key");
 	unlike(outcome_with_rows('mallory', q{SELECT string_agg(s::text, '') FROM rappel_conso.stream_state s; SELECT string_agg(concat_ws(' ', r.error, r.detail, r.hint, r.context), '') FROM rappel_conso.run r; SELECT string_agg(t.error, '') FROM rappel_conso.task t}),
 		qr/hidden/, "R12: nor do the states");
-	like($node->log_since($log_at), qr/DETAIL:  The (?:file|property|key) |ERROR:  could not start a Kafka client|line 1 of the file/, 'while the log of the server does');
+	ok($node->times_logged('F0000', 'ERROR|DETAIL', $logged, $log_at), 'while the log of the server does');
 	$node->append_conf('postgresql.conf', "rappel_conso.$setting = ''\n");
 	$node->reload;
 	$node->wait_for('the reload', "SELECT current_setting('rappel_conso.$setting', true) = ''");
@@ -477,12 +482,12 @@ my @tables = (
 	  qr/<p class="error">.*&quot;date_de_publication&quot;.*&quot;rappel_conso_table&quot;.*timestamp with time zone/ ],
 	[ 'policy', q{ALTER TABLE rappel_conso_table ENABLE ROW LEVEL SECURITY; CREATE POLICY p ON rappel_conso_table USING (evil.bite('policy') IS NOT NULL)},
 	  q{DROP POLICY p ON rappel_conso_table; ALTER TABLE rappel_conso_table DISABLE ROW LEVEL SECURITY},
-	  qr/^(?:\d+$|42501: .*"rappel_conso_table".*"alice".*row-level security)/ ],
+	  qr/^(?:\d+$|42501: .*"rappel_conso_table".*"alice")/ ],
 	[ 'policy for everybody', q{ALTER TABLE rappel_conso_table ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY; CREATE POLICY p ON rappel_conso_table USING (evil.bite('policy') IS NOT NULL)},
 	  q{DROP POLICY p ON rappel_conso_table; ALTER TABLE rappel_conso_table DISABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY},
-	  qr/^1$|^42501: .*"rappel_conso_table".*"(?:alice|$boss)".*row-level security/ ],
+	  qr/^1$|^42501: .*"rappel_conso_table".*"(?:alice|$boss)"/ ],
 	[ 'policy that lets nobody see', q{ALTER TABLE rappel_conso_history ENABLE ROW LEVEL SECURITY}, q{ALTER TABLE rappel_conso_history DISABLE ROW LEVEL SECURITY},
-	  qr/^(?:\d+$|42501: .*"rappel_conso_history".*"alice".*row-level security)/ ],
+	  qr/^(?:\d+$|42501: .*"rappel_conso_history".*"alice")/ ],
 	[ 'predicate of an index', q{CREATE INDEX evil_index ON rappel_conso_table (libelle) WHERE evil.is('predicate')}, q{DROP INDEX evil_index} ],
 	[ 'expression of an index', q{CREATE INDEX evil_index ON rappel_conso_table (evil.still('expression'))}, q{DROP INDEX evil_index} ],
 	[ 'exclusion', q{ALTER TABLE rappel_conso_table ADD CONSTRAINT e EXCLUDE (evil.still(id::text) WITH pg_catalog.=)}, q{ALTER TABLE rappel_conso_table DROP CONSTRAINT e} ],
@@ -527,7 +532,7 @@ foreach my $attack (@tables)
 			  (SELECT count(*) FROM pg_prepared_statements), (SELECT count(*) FROM pg_cursors), (SELECT count(*) FROM pg_listening_channels()),
 			  to_regclass('pg_temp.pg_class') IS NULL; COMMIT}) =~ s/^\d+\n//r,
 		'alice|alice|"$user", public|on|0|0|0|0|t', "$name: nothing stays in the session") if !$outcome;
-	like(outcome_with_rows($boss, 'SELECT rc_report()'), $report // qr/The table is empty/, "$name: rc_report()");
+	like(outcome_with_rows($boss, 'SELECT rc_report()'), $report // qr{<section id="recalls"><h2>[^<]*</h2><p class="dim">[^<]+</p></section>}, "$name: rc_report()");
 	gained_nothing($name, bitten());
 	$node->sql('ALTER TABLE rappel_conso_table DROP COLUMN IF EXISTS mots');
 	is(outcome_with_rows('mallory', $undo), '', "$name: ends");
