@@ -130,12 +130,12 @@ SKIP:
 	is(join(' ', map { length($_->{payload}) > 100 ? $_->{key} : $_->{payload} } $kafka->consume('broken')),
 		'first before between large after', 'D3: what cannot be read keeps nothing back, and order holds');
 	is(join(' ', map { $_->{payload} } $kafka->consume('whole')), 'first beside', 'D3: nor in another topic');
-	is($node->sql(q{SELECT topic, sqlstate, octet_length(key), octet_length(value), headers IS NOT NULL, substring(message FROM '[(]lost.*'),
+	is($node->sql(q{SELECT topic, sqlstate, octet_length(key), octet_length(value), headers IS NOT NULL, (SELECT string_agg(m[1], ' ') FROM regexp_matches(regexp_replace(message, '^.*pg_toast_[0-9]+', ''), '[a-z]+', 'g') m WHERE m[1] IN ('key', 'value', 'headers')),
 		message_id IS NOT NULL FROM rappel_conso.dead_letter ORDER BY topic COLLATE "C", id}),
-		"__consumer_offsets|XX001|5||f|(lost: value)|t\n"
-		  . "broken|XX001|7|1|f|(lost: headers)|t\n"
-		  . "broken|XX001|5||f|(lost: value)|t\n"
-		  . 'broken|XX001||3|f|(lost: key)|t', 'D3: each is a dead letter of what could be read');
+		"__consumer_offsets|XX001|5||f|value|t\n"
+		  . "broken|XX001|7|1|f|headers|t\n"
+		  . "broken|XX001|5||f|value|t\n"
+		  . 'broken|XX001||3|f|key|t', 'D3: each is a dead letter of what could be read');
 	like($node->sql(q{SELECT message FROM rappel_conso.dead_letter WHERE topic = 'broken' ORDER BY id LIMIT 1}), qr/missing chunk number 0 /,
 		'D3: with the error');
 	is($node->sql('SELECT * FROM rc_republish()'), '0|4', 'D2, D3: what is not whole is not put back');
