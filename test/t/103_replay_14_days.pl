@@ -325,7 +325,7 @@ sub poll
 		my ($run, $held) = split(/\n/, $said{$mode}{out});
 		my @said = $said{$mode}{err} =~ /NOTICE:  \w{5}: (.*)/g;
 
-		$run =~ s/\|(\w{5})\|(.*)$/"|$1|" . named($2)/e;
+		$run =~ s/\|([^|]*)\|([^|]*)$/"|$1|" . named($2)/e;
 		is($run, join('|', @run), "$name, $mode: the run");
 		is($held, $holds, "$name, $mode: fiches, withdrawn, superseded");
 		is(join('', map { "$_ " } @kinds), $poll->{requests}, "$name, $mode: its requests");

@@ -176,8 +176,8 @@ is( $node->sql("SELECT count(*), count(finished_at), count(error) FROM rappel_co
 is( $node->error_of("SELECT rc_wait($first{failing})"),
 	$node->run_row($first{failing}, q{concat_ws('; ', sqlstate || ': ' || error, detail, hint)}), 'rc_wait() raises the error of the run');
 like($node->run_row($first{failing}, 'sqlstate, error'), qr/^08006\|.*\b500\b.*"failing"/, 'which is that of the task');
-is( $node->sql("SELECT state, substring(detail FROM '; (.*)') FROM rc_status() WHERE component = 'source' AND name = 'failing'"),
-	"failed|$DONE of 12 windows done", 'rc_status() tells how many were done');
+is( $node->sql("SELECT state, detail ~ '[^0-9]${DONE}[^0-9]+12([^0-9]|\$)' FROM rc_status() WHERE component = 'source' AND name = 'failing'"),
+	'failed|t', 'rc_status() tells how many were done');
 $api->wait_held(2);
 is($node->sql("SELECT rc_cancel($first{cancelled})"), 't', 'another is cancelled');
 is($node->wait_run_end($first{cancelled}), 'cancelled', 'and ends');

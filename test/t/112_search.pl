@@ -38,13 +38,13 @@ like($node->error_of('SELECT rc_search_index()'), qr/^42P01: .*"rappel_conso_tab
 
 # What would take minutes is refused before anything is read.
 foreach my $query (
-	[ q{repeat('a ', 3000000)}, '6000000 characters', 10000 ],
-	[ q{repeat('é', 10001)}, '10001 characters', 10000 ],
-	[ q{(SELECT string_agg('mot' || n, ' ') FROM generate_series(1, 301) n)}, '301 words', 300 ],
-	[ q{(SELECT '"' || string_agg(n::text, ' ') || '"' FROM generate_series(1, 1000) n)}, '1000 words', 300 ],
-	[ q{(SELECT string_agg('-x' || n, ' or ') FROM generate_series(1, 400) n)}, '400 words', 300 ])
+	[ q{repeat('a ', 3000000)}, 6000000, 10000 ],
+	[ q{repeat('é', 10001)}, 10001, 10000 ],
+	[ q{(SELECT string_agg('mot' || n, ' ') FROM generate_series(1, 301) n)}, 301, 300 ],
+	[ q{(SELECT '"' || string_agg(n::text, ' ') || '"' FROM generate_series(1, 1000) n)}, 1000, 300 ],
+	[ q{(SELECT string_agg('-x' || n, ' or ') FROM generate_series(1, 400) n)}, 400, 300 ])
 {
-	my ($sql, $has, $most) = @$query;
+	my ($sql, $has, $most) = @$query;    # characters, or words
 
 	like($node->error_of("SELECT * FROM rc_search($sql)"), qr/^54000: .*rc_search\(\).* $has\b.* $most\b/, "D11: a query of $has is refused");
 }
