@@ -221,7 +221,7 @@ like($node->error_of("SELECT rc_wait($run, '1000000 years')"), qr/^22008: .*\brc
 $node->sql("DELETE FROM rappel_conso.source WHERE name = 'leaving'");
 $wait->finish;
 is($wait->{sqlstate}, '57014', 'who waits for a run of a source that is deleted is told') or diag($wait->{err});
-is($node->newest_run('state, error', 'leaving'), 'cancelled|the source was deleted', 'since the run is cancelled');
+is($node->newest_run('state, sqlstate, error IS NOT NULL', 'leaving'), 'cancelled|57014|t', 'since the run is cancelled, which says why');
 $node->sql(q{SELECT rc_trigger('before')});
 $node->sql("$update name = 'after' WHERE name = 'before'");
 is( $node->sql(q{SELECT count(*) FROM rappel_conso.run WHERE state = 'queued' AND source NOT IN (SELECT name FROM rappel_conso.source)}),
