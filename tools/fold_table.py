@@ -20,7 +20,7 @@ LIMIT = 0x20000         # from here on there are letters, up to the tags
 BLOCK = 64              # characters per second-level block
 
 # Characters one by one.  The result runs from after the first space to the
-# end of the line; "_" stands for a space in it.
+# end of the line; "_" is a space in it.
 SINGLE = """
 ¡ !
 ¢ C/
@@ -398,7 +398,7 @@ def without_ascii(code):
         return ""
     if category[0] in "LMNPC" or category == "Sc":
         return KEEP
-    # a symbol that stands for letters, such as that of a company in Japanese
+    # a symbol made of letters, such as that of a company in Japanese
     letters = [char for char in unicodedata.normalize("NFKD", chr(code))
                if ord(char) >= 0x80 and unicodedata.category(char)[0] in "LN"]
     return KEEP if letters else ""
@@ -487,7 +487,7 @@ def main():
 #define FOLD_LIMIT 0x%X
 #define FOLD_KEEP 0				/* the character itself */
 
-/* results, each ended by a null byte; the first stands for FOLD_KEEP */
+/* results, each ended by a null byte; the first one is FOLD_KEEP */
 static const char fold_pool[] =
 """ % (unicodedata.unidata_version, BLOCK, len(first) * BLOCK))
     line = ""

@@ -1,15 +1,14 @@
 /*-------------------------------------------------------------------------
  *
  * address.c
- *	  What the address of a dataset may look like: the url and the dataset of
- *	  a source.
+ *	  Checks the url and the dataset of a source.
  *
- * Paths and parameters are put behind the url, and the dataset into the path,
- * so neither may hold what gives these another meaning; nor a password, since
- * roles that watch may read a source's url.  The rules are stricter than those
- * of URLs, so that there is one way to read the host of one.
- *
- * It must not show a url that may hold a secret.
+ * Paths and parameters are appended to the url, and the dataset becomes part
+ * of the path, so neither may contain characters that change the meaning of
+ * the result.  A url may contain no password, since roles that may only
+ * monitor can read it.  The rules are stricter than those of URLs, so that no
+ * two parsers can read a different host.  No error may show a url that can
+ * contain a secret.
  *
  *-------------------------------------------------------------------------
  */
@@ -23,7 +22,7 @@
 #define LETTERS		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 #define PATH_CHARS	LETTERS DIGITS "-._~!$&'()*+,;=:@/"
 #define NAME_CHARS	LETTERS DIGITS "_@.-"
-/* Bytes that they may have. */
+/* Maximal lengths in bytes. */
 #define MAX_URL		2000
 #define MAX_DATASET	255
 
@@ -37,8 +36,7 @@ static void check_characters(const char *source, const char *url);
 static void check_path(const char *source, const char *path);
 
 /*
- * Refuse what cannot be the address of a dataset.  "source" is the name of the
- * source, for messages.
+ * Check the url and dataset of a source.  "source" is its name, for messages.
  *
  * Errors: 22023.
  */
@@ -73,7 +71,7 @@ rc_address_check(const char *source, const char *url, const char *dataset)
 				 errhint("Use letters, digits, hyphens and underscores, as in the address of the dataset's page.")));
 }
 
-/* What is longer would not be answered; it is not shown. */
+/* Servers reject longer URLs.  The error does not show the value. */
 static void
 check_length(const char *source, const char *column, const char *value,
 			 size_t most)
@@ -87,7 +85,10 @@ check_length(const char *source, const char *column, const char *value,
 						 API_BASE)));
 }
 
-/* What follows "http://" or "https://"; NULL if it is another text. */
+/*
+ * The rest of a URL after "http://" or "https://"; NULL if it begins
+ * otherwise.
+ */
 static const char *
 after_scheme(const char *url)
 {
@@ -99,8 +100,8 @@ after_scheme(const char *url)
 }
 
 /*
- * Refuse a url with a user, a password or parameters, which may be a key, and
- * show nothing of it.
+ * Reject a url with a user, a password or parameters, which can be an API
+ * key.  The error does not show the url.
  */
 static void
 refuse_secrets(const char *source, const char *url)
@@ -108,7 +109,7 @@ refuse_secrets(const char *source, const char *url)
 	const char *host = after_scheme(url);
 	size_t		len = host != NULL ? strcspn(host, "/?#") : 0;
 
-	/* only behind a good host is it clear that it names no user */
+	/* an "@" after a valid host is not the end of a user name */
 	if (strchr(url, '@') != NULL &&
 		(host == NULL || !rc_is_host(host, len)))
 		ereport(ERROR,
@@ -128,8 +129,8 @@ refuse_secrets(const char *source, const char *url)
 }
 
 /*
- * Refuse blanks, control characters, percent-encodings and all else that has
- * no place in the url.
+ * Reject spaces, control characters, percent-encodings and other characters
+ * that are not allowed in the path.
  */
 static void
 check_characters(const char *source, const char *url)
@@ -150,7 +151,10 @@ check_characters(const char *source, const char *url)
 					 API_BASE)));
 }
 
-/* Refuse a path that leads elsewhere than it says. */
+/*
+ * Reject a path with "." or "..", which would lead elsewhere, or with
+ * brackets.
+ */
 static void
 check_path(const char *source, const char *path)
 {

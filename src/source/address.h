@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * address.h
- *	  What the url and the dataset of a source may be.
+ *	  Checking the url and the dataset of a source.
  *
  *-------------------------------------------------------------------------
  */

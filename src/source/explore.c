@@ -1,10 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * explore.c
- *	  The reader of Opendatasoft Explore APIs, v2.1: its requests, how many
- *	  records match, and the export of them.
+ *	  The reader of Opendatasoft Explore APIs, v2.1: requests, the number of
+ *	  matching records, and their export.
  *
- * It must not judge records: a line of an export is handed on as it came.
+ * It must not interpret records: a line of an export is returned unchanged.
  *
  *-------------------------------------------------------------------------
  */
@@ -60,7 +60,7 @@ explore_open(const char *source, const char *url, const char *dataset,
 	RcExplore  *explore = palloc0(sizeof(RcExplore));
 	size_t		len = strlen(url);
 
-	/* it may have been restored without a check */
+	/* pg_restore with --disable-triggers skips the check */
 	rc_address_check(source, url, dataset);
 
 	while (len > 0 && url[len - 1] == '/')
@@ -73,7 +73,7 @@ explore_open(const char *source, const char *url, const char *dataset,
 	return &explore->reader;
 }
 
-/* RcReaderClass.close: end the reading and close the connection. */
+/* RcReaderClass.close: end the request and close the connection. */
 static void
 explore_close(RcReader *reader)
 {
@@ -83,8 +83,8 @@ explore_close(RcReader *reader)
 /*
  * RcReaderClass.count: GET /catalog/datasets/{id}/records with a limit of 0.
  *
- * Errors: those of rc_explore_get() and rc_explore_read_object(); 08P01 when
- * the answer holds no count.
+ * Errors: those of rc_explore_get() and rc_explore_read_object(); 08P01 if
+ * the response has no count.
  */
 static int64
 explore_count(RcReader *reader, const RcReadRange *range)
@@ -110,8 +110,7 @@ explore_count(RcReader *reader, const RcReadRange *range)
 /*
  * RcReaderClass.start: GET /catalog/datasets/{id}/exports/jsonl.
  *
- * Errors: those of rc_explore_get(); 08P01 when the answer is a page for
- * people.
+ * Errors: those of rc_explore_get(); 08P01 if the response is an HTML page.
  */
 static void
 explore_start(RcReader *reader, const RcReadRange *range)
@@ -125,12 +124,12 @@ explore_start(RcReader *reader, const RcReadRange *range)
 }
 
 /*
- * RcReaderClass.next: the next line of the export.  Empty lines are left out;
- * nothing else is judged.
+ * RcReaderClass.next: the next line of the export.  Empty lines are skipped;
+ * other lines are not checked.
  *
- * Errors: those of rc_http_read_line(); 08006 when the API reports in the
- * body that it could not go on, which it does by a last line "Streaming
- * interrupted due to the following error: ..".
+ * Errors: those of rc_http_read_line(); 08006 if the API reports in the body
+ * that the export failed, by a last line "Streaming interrupted due to the
+ * following error: ..".
  */
 static bool
 explore_next(RcReader *reader, char **line, size_t *len)
@@ -162,8 +161,8 @@ explore_half_line(const RcReader *reader)
 }
 
 /*
- * RcReaderClass.quota.  An answer that refuses us for it means that nothing is
- * left, whatever its headers say.
+ * RcReaderClass.quota.  After status 429 nothing is left, whatever the
+ * headers say.
  */
 static void
 explore_quota(const RcReader *reader, RcQuota *quota, TimestampTz *retry_at)
@@ -184,8 +183,8 @@ explore_quota(const RcReader *reader, RcQuota *quota, TimestampTz *retry_at)
 }
 
 /*
- * Send a request and see that its status is 200.  path comes after the
- * dataset's own; where and order_by are ODSQL, or NULL.
+ * Send a request and check that its status is 200. path is appended to the
+ * dataset's; where and order_by are ODSQL, or NULL.
  *
  * Errors: those of rc_http_get() and of rc_explore_raise_status().
  */
@@ -201,7 +200,7 @@ rc_explore_get(RcExplore *explore, const char *path, const char *where,
 	appendStringInfo(&url, "%s/catalog/datasets/%s%s", explore->url,
 					 rc_url_encode(explore->dataset), path);
 
-	/* for messages: what follows the host, without parameters */
+	/* for messages: the path, without host and parameters */
 	slash = strstr(url.data, "://");
 	slash = strchr(slash != NULL ? slash + 3 : url.data, '/');
 	explore->path = MemoryContextStrdup(explore->context, slash);
@@ -235,9 +234,9 @@ append_param(StringInfo buf, const char *name, const char *value)
 }
 
 /*
- * Read the whole answer as a JSON object, which the caller deletes.
+ * Read the whole body as a JSON object, which the caller deletes.
  *
- * Errors: those of rc_http_read_all(); 08P01 when it is none.
+ * Errors: those of rc_http_read_all(); 08P01 if it is not one.
  */
 cJSON *
 rc_explore_read_object(RcExplore *explore, size_t limit)
@@ -258,7 +257,7 @@ rc_explore_read_object(RcExplore *explore, size_t limit)
 }
 
 /*
- * A member that counts something; -1 if absent or no such number.
+ * A member that is a count; -1 if it is absent or not a whole number from 0.
  */
 int64
 rc_explore_number(const cJSON *object, const char *name)
@@ -272,7 +271,7 @@ rc_explore_number(const cJSON *object, const char *name)
 }
 
 /*
- * The mark of UTF-8, with which a text may begin.
+ * Skip UTF-8's byte order mark, with which a body can begin.
  */
 static void
 skip_byte_order_mark(char **line, size_t *len)
@@ -285,8 +284,9 @@ skip_byte_order_mark(char **line, size_t *len)
 }
 
 /*
- * The API's report of an export that it cannot go on with; NULL if the line
- * holds none.  It may follow half a record, but never a whole one.
+ * Find the API's report that the export failed; NULL if the line has none.
+ * It can follow an incomplete record in the same line, but never a complete
+ * one.
  */
 static const char *
 find_interruption(const char *line, size_t len)
@@ -308,7 +308,7 @@ find_interruption(const char *line, size_t len)
 }
 
 /*
- * Report it.
+ * Raise the error for a failed export.
  */
 static void
 raise_interruption(RcExplore *explore, const char *error_text, size_t len)

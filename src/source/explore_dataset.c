@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * explore_dataset.c
- *	  What an Explore API knows of a dataset: when it changed, how many records
+ *	  Reads the description of a dataset: when it changed, how many records
  *	  it has, the kinds of its fields.
  *
  *-------------------------------------------------------------------------
@@ -13,7 +13,6 @@
 
 #define META_LIMIT		(4 * 1024 * 1024)
 
-/* A field of the dataset. */
 typedef struct RcExploreField
 {
 	char	   *name;
@@ -52,7 +51,8 @@ rc_explore_describe(RcReader *reader, RcDatasetInfo *info)
 }
 
 /*
- * RcReaderClass.field_kind.  Asks for the dataset's description if nobody has.
+ * RcReaderClass.field_kind.  Requests the dataset's description unless
+ * explore->fields has been read already.
  */
 RcFieldKind
 rc_explore_field_kind(RcReader *reader, const char *field)
@@ -77,7 +77,7 @@ rc_explore_field_kind(RcReader *reader, const char *field)
 }
 
 /*
- * Take what we need of a dataset's description.
+ * Read the description into *info and explore->fields.
  */
 static void
 read_info(RcExplore *explore, const cJSON *root, RcDatasetInfo *info)
@@ -91,7 +91,7 @@ read_info(RcExplore *explore, const cJSON *root, RcDatasetInfo *info)
 }
 
 /*
- * Keep names and kinds of the fields.
+ * Store names and kinds of the fields.
  */
 static void
 read_fields(RcExplore *explore, const cJSON *fields)
@@ -124,7 +124,7 @@ read_fields(RcExplore *explore, const cJSON *fields)
 }
 
 /*
- * A text member, palloc'd and fit for the server's encoding; NULL if absent.
+ * A text member, palloc'd and in the database's encoding; NULL if absent.
  */
 static char *
 copy_text(const cJSON *object, const char *name)
@@ -137,7 +137,7 @@ copy_text(const cJSON *object, const char *name)
 }
 
 /*
- * How values of a type of the API are compared.
+ * How values of one of the API's types are compared.
  */
 static RcFieldKind
 kind_of_type(const char *type)

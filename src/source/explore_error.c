@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * explore_error.c
- *	  What the Explore API answers when it does not answer: each status
- *	  becomes an ERROR with the API's own words.
+ *	  Turns each error response of the Explore API into an ERROR with the
+ *	  API's own message.
  *
- * It must not decide whether to try again; SQLSTATEs of class 08 and 53400
- * say that it may help.
+ * It must not decide whether to retry: SQLSTATEs of class 08 and 53400 say
+ * that a retry can succeed.
  *
  *-------------------------------------------------------------------------
  */
@@ -18,13 +18,13 @@
 #define BODY_LIMIT	(64 * 1024) /* read of an error's body */
 #define SHOWN		200			/* characters shown of a body */
 
-/* An answer that is no success. */
+/* An error response. */
 typedef struct RcApiError
 {
 	int			status;
 	bool		json;			/* the API's own, not a firewall's */
 	char	   *error_text;		/* its message, or the body as plain text */
-	TimestampTz reset_time;		/* 0 if it names none */
+	TimestampTz reset_time;		/* 0 if it has none */
 } RcApiError;
 
 static void read_error(RcExplore *explore, RcApiError *error);
@@ -37,7 +37,8 @@ static void raise_quota(RcExplore *explore, const RcApiError *error);
 static void raise_other(RcExplore *explore, const RcApiError *error);
 
 /*
- * Report the last answer, whose status is not 200 and whose body is unread.
+ * Raise the error of the last response, whose status is not 200 and whose
+ * body is unread.
  *
  * Errors: 22023 (400), 42501 (401, 403, 407), 08004 (403 of a firewall),
  * 42704 (404, 410), 53400 (429), 08006 (408 and 5xx), 08P01 (other 2xx),
@@ -65,8 +66,8 @@ rc_explore_raise_status(RcExplore *explore)
 }
 
 /*
- * Report an answer of status 200 that is not what was asked for; its body is
- * unread.
+ * Raise the error for a response of status 200 that is not of the requested
+ * type; its body is unread.
  */
 void
 rc_explore_raise_not_json(RcExplore *explore)
@@ -79,7 +80,7 @@ rc_explore_raise_not_json(RcExplore *explore)
 }
 
 /*
- * The same, with the body at hand.
+ * The same, for a body that has been read.
  */
 void
 rc_explore_raise_body(RcExplore *explore, const char *body, size_t len)
@@ -97,7 +98,7 @@ rc_explore_raise_body(RcExplore *explore, const char *body, size_t len)
 }
 
 /*
- * Text for a message of max bytes at most, cut between characters.
+ * Convert text for a message of max bytes at most, cut between characters.
  */
 char *
 rc_explore_clip(const char *text, size_t len, int max)
@@ -112,7 +113,7 @@ rc_explore_clip(const char *text, size_t len, int max)
 }
 
 /*
- * Read the API's message.  There are two envelopes, {"error_code", "message"}
+ * Read the API's error message.  It has two forms, {"error_code", "message"}
  * and, for the quota, {"errorcode", "reset_time", "error", ..}.
  */
 static void
@@ -162,8 +163,8 @@ member_text(const cJSON *object, const char *name)
 }
 
 /*
- * The beginning of a body as plain text: tags, scripts and styles left out,
- * white space shrunk.
+ * The beginning of a body as plain text: without tags, scripts and styles,
+ * with single spaces.
  */
 static char *
 plain_text(const char *body, size_t len)
@@ -226,7 +227,7 @@ skip_element(const char *body, size_t len, const char *name)
 }
 
 /*
- * What somebody has to mend in the definition.
+ * Errors that need a change of the source's definition.
  */
 static void
 raise_client_error(RcExplore *explore, const RcApiError *error)
@@ -250,8 +251,9 @@ raise_client_error(RcExplore *explore, const RcApiError *error)
 }
 
 /*
- * What we are not allowed.  A firewall before the API answers 403 too, but
- * with a page; it lets others through, or us another time.
+ * Missing rights.  A firewall in front of the API also responds with 403, but
+ * with an HTML page, not JSON.  That can be transient, so its SQLSTATE is of
+ * class 08.
  */
 static void
 raise_denied(RcExplore *explore, const RcApiError *error)
@@ -286,7 +288,7 @@ raise_denied(RcExplore *explore, const RcApiError *error)
 }
 
 /*
- * A quota that is used up.
+ * The quota is exhausted.
  */
 static void
 raise_quota(RcExplore *explore, const RcApiError *error)
@@ -306,7 +308,7 @@ raise_quota(RcExplore *explore, const RcApiError *error)
 }
 
 /*
- * Everything else.
+ * All other statuses.
  */
 static void
 raise_other(RcExplore *explore, const RcApiError *error)

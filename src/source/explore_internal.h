@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * explore_internal.h
- *	  What explore.c, explore_dataset.c and explore_error.c share.
+ *	  Declarations shared by explore.c, explore_dataset.c and
+ *	  explore_error.c.
  *
  * No other file may include it.
  *
@@ -21,14 +22,14 @@ typedef struct RcExplore
 {
 	RcReader	reader;
 	RcHttp	   *http;
-	MemoryContext context;		/* of what the handle keeps */
+	MemoryContext context;		/* of all that the handle owns */
 	char	   *url;			/* without a slash at its end */
 	char	   *dataset;
 	char	   *path;			/* of the last request's URL, for messages */
 	RcHttpResponse response;
 	TimestampTz retry_at;
-	int64		lines;			/* of the export, handed out */
-	bool		begun;			/* its first line has come */
+	int64		lines;			/* of the export, returned so far */
+	bool		begun;			/* its first line was read */
 	List	   *fields;			/* of RcExploreField, see explore_dataset.c */
 	bool		fields_known;
 } RcExplore;

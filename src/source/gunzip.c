@@ -1,15 +1,15 @@
 /*-------------------------------------------------------------------------
  *
  * gunzip.c
- *	  Decompresses the body of an HTTP answer, as it comes.
+ *	  Decompresses the body of an HTTP response while it is received.
  *
- * libcurl could do it, but takes a body that was cut for a whole one, and
- * stops at the second member of several, which gzip allows.
+ * libcurl could do it, but treats a truncated body as complete, and stops at
+ * the second of several gzip members.
  *
- * Called from libcurl's callbacks: it must not call palloc, ereport or anything
- * else of PostgreSQL that may throw.  It must not hold more than one piece of
- * the compressed body, nor make more of it than there is room for: a few bytes
- * can become very many.
+ * Called from libcurl's callbacks: it must not call palloc, ereport or
+ * anything else of PostgreSQL that may throw.  It must not hold more than one
+ * piece of the compressed body, nor decompress more of it than there is room
+ * for: a few bytes can expand to gigabytes.
  *
  *-------------------------------------------------------------------------
  */
@@ -24,16 +24,16 @@
 struct RcGunzip
 {
 	z_stream	stream;
-	unsigned char *input;		/* the piece at hand; malloc'd */
+	unsigned char *input;		/* the current piece; malloc'd */
 	size_t		capacity;
-	bool		in_member;		/* some of a member, but not all, has come */
-	bool		between;		/* a member has ended, and nothing followed */
-	bool		full;			/* output was left over for want of room */
+	bool		in_member;		/* part of a member has been read */
+	bool		between;		/* a member has ended, and no byte followed */
+	bool		full;			/* the last call had no room for all output */
 };
 
 /*
- * Make a decompressor for one body; NULL if there is no memory.  It is
- * malloc'd, and released by rc_gunzip_close().
+ * Create a decompressor for one body, malloc'd; NULL without memory.
+ * rc_gunzip_close() frees it.
  */
 RcGunzip *
 rc_gunzip_open(void)
@@ -48,7 +48,7 @@ rc_gunzip_open(void)
 	return gunzip;
 }
 
-/* Release it; NULL is accepted. */
+/* Free it; NULL is accepted. */
 void
 rc_gunzip_close(RcGunzip *gunzip)
 {
@@ -60,8 +60,8 @@ rc_gunzip_close(RcGunzip *gunzip)
 }
 
 /*
- * Take the next piece of the body; only when nothing is pending.  False if
- * there is no memory.
+ * Add the next piece of the body; only when nothing is pending.  Returns
+ * false without memory.
  */
 bool
 rc_gunzip_put(RcGunzip *gunzip, const char *data, size_t len)
@@ -82,7 +82,7 @@ rc_gunzip_put(RcGunzip *gunzip, const char *data, size_t len)
 	return true;
 }
 
-/* May rc_gunzip_get() have more to give? */
+/* Can rc_gunzip_get() return more? */
 bool
 rc_gunzip_pending(const RcGunzip *gunzip)
 {
@@ -90,9 +90,8 @@ rc_gunzip_pending(const RcGunzip *gunzip)
 }
 
 /*
- * Decompress what is pending into "room" bytes at "to", and set *len to how
- * many it made.  False when the body is not what gzip writes, or there is no
- * memory.
+ * Decompress pending input into "room" bytes at "to", and set *len to their
+ * number.  Returns false if the input is not valid gzip, or without memory.
  */
 bool
 rc_gunzip_get(RcGunzip *gunzip, char *to, size_t room, size_t *len)
@@ -106,7 +105,7 @@ rc_gunzip_get(RcGunzip *gunzip, char *to, size_t room, size_t *len)
 	{
 		int			code;
 
-		/* zeros may fill up what follows a member */
+		/* a member can be followed by padding of zeros */
 		if (gunzip->between && *stream->next_in == 0)
 		{
 			stream->next_in++;
@@ -125,7 +124,7 @@ rc_gunzip_get(RcGunzip *gunzip, char *to, size_t room, size_t *len)
 				return false;
 		}
 		else if (code == Z_BUF_ERROR)
-			gunzip->full = false;	/* it wants more input */
+			gunzip->full = false;	/* it needs more input */
 		else if (code != Z_OK)
 			return false;
 	}
@@ -133,7 +132,7 @@ rc_gunzip_get(RcGunzip *gunzip, char *to, size_t room, size_t *len)
 	return true;
 }
 
-/* Has the body come to an end between two members, or not begun? */
+/* Is the body complete, that is: ended after a member, or empty? */
 bool
 rc_gunzip_whole(const RcGunzip *gunzip)
 {

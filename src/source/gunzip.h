@@ -1,9 +1,9 @@
 /*-------------------------------------------------------------------------
  *
  * gunzip.h
- *	  Decompression of an HTTP answer's body.
+ *	  Decompression of an HTTP response's body.
  *
- * Nothing outside src/source includes it.
+ * No file outside src/source may include it.
  *
  *-------------------------------------------------------------------------
  */

@@ -1,17 +1,17 @@
 /*-------------------------------------------------------------------------
  *
  * http.c
- *	  HTTP GET with libcurl, one request at a time, read as a stream: the
- *	  life of a handle, requests, and reading of the body by lines.
+ *	  HTTP GET with libcurl, one request at a time, with the body read as a
+ *	  stream: opening and closing of a handle, requests, and reading of
+ *	  lines.
  *
- * http_config.c reads the configuration file, http_transfer.c moves a request
- * on and waits, http_receive.c takes what comes, http_response.c reads answers'
- * headers, http_error.c reports what went wrong.
+ * http_config.c reads the configuration file, http_transfer.c runs the
+ * transfer and waits, http_receive.c stores what is received, http_response.c
+ * reads headers of responses, http_error.c raises errors.
  *
- * It must not know what is fetched, must not be called by the postmaster
- * (libcurl and OpenSSL start here, and threads do not survive a fork), and
- * must not hold more of a body than a line or RC_HTTP_BUFFER, whichever is
- * more.
+ * It must not be called by the postmaster (libcurl and OpenSSL are
+ * initialized here, and threads do not survive a fork), and must not hold
+ * more of a body than a line or RC_HTTP_BUFFER, whichever is more.
  *
  *-------------------------------------------------------------------------
  */
@@ -27,7 +27,7 @@
 #define RESERVED_FDS	2		/* the connection, the resolver's pipe */
 #define DRAIN_LIMIT		(64 * 1024)
 
-/* The handles that hold foreign objects. */
+/* All handles that own objects of libcurl, for release_at_exit(). */
 static RcHttp *open_handles = NULL;
 
 static void start_library(void);
@@ -38,15 +38,16 @@ static void finish(RcHttp *http);
 static char *copy_unread(RcHttp *http, size_t max, size_t *len);
 
 /*
- * Make a handle, configured by the settings and by the file that
- * rappel_conso.http_config_file names.  The API key of that file goes to the
- * hosts that it names, else to that of key_url; NULL: to none.
+ * Create a handle, configured by the settings and by the file that
+ * rappel_conso.http_config_file names.  The API key of that file is sent to
+ * the hosts that the file names, else to that of key_url (NULL: to none).
  *
- * It belongs to the current memory context: what it holds abroad is released
- * by rc_http_close(), when the context is reset or deleted (so on ERROR), or
- * when the process ends.  Needs no transaction.
+ * The handle belongs to the current memory context.  Its sockets and
+ * libcurl's memory are released by rc_http_close(), when the context is reset
+ * or deleted (so on ERROR), or when the process exits.  Needs no transaction.
  *
- * Errors: 58P01 and the like for the file, F0000 for what stands in it.
+ * Errors: 58P01 and the like if the file cannot be read, F0000 for its
+ * content.
  */
 RcHttp *
 rc_http_open(const char *key_url)
@@ -56,7 +57,7 @@ rc_http_open(const char *key_url)
 
 	start_library();
 
-	/* Owned by the context first, made afterwards. */
+	/* Register the release first, so that an error below leaks nothing. */
 	http->callback.func = release;
 	http->callback.arg = http;
 	MemoryContextRegisterResetCallback(CurrentMemoryContext, &http->callback);
@@ -81,8 +82,9 @@ rc_http_open(const char *key_url)
 }
 
 /*
- * Release what the handle holds and close its connections.  The struct itself
- * goes with its memory context.  NULL and a closed handle are accepted.
+ * Close the handle's connections and free libcurl's objects.  The struct
+ * itself is freed with its memory context.  NULL and a closed handle are
+ * accepted.
  */
 void
 rc_http_close(RcHttp *http)
@@ -92,15 +94,15 @@ rc_http_close(RcHttp *http)
 }
 
 /*
- * Start a GET and wait for the answer's status and headers, which stay valid
- * until the next request.  A request under way is given up.  Redirects are
- * followed on the same scheme, host and port, at most 5 times; any other
- * status is the caller's to judge.
+ * Start a GET and wait for the response's status and headers, which stay
+ * valid until the next request.  A request in progress is aborted.  Redirects
+ * are followed on the same scheme, host and port, at most 5 times.  The
+ * caller must check the status.
  *
- * Errors: 08006 for what may pass (no name, refused, cut, silent for
- * rappel_conso.http_timeout), 08P01 when the answer is no HTTP or encoded in a
- * way that was not asked for, 22023 for a URL that cannot be used, 38000 for a
- * redirect to elsewhere.
+ * Errors: 08006 for transient errors (name not resolved, connection refused
+ * or cut, no byte for rappel_conso.http_timeout), 08P01 if the response is
+ * not HTTP or has an encoding that was not requested, 22023 for an unusable
+ * URL, 38000 for a redirect to another origin.
  */
 const RcHttpResponse *
 rc_http_get(RcHttp *http, const char *url)
@@ -131,20 +133,21 @@ rc_http_get(RcHttp *http, const char *url)
 					 errmsg("\"%s\" redirects more than %d times",
 							http->url, MAX_REDIRECTS)));
 
-		/* read to the end, so that the connection can be used again */
+		/* read to the end, so that the connection can be reused */
 		pfree(rc_http_read_start(http, DRAIN_LIMIT, &len));
 		url = target;
 	}
 }
 
 /*
- * Wait for the next line of the body.  It comes without its end ("\n" or
- * "\r\n"), is null-terminated after len bytes (it may hold null bytes too),
- * is not checked in any way, and stays valid until the next call for this
- * handle.  A last line without a newline counts.  False at the clean end.
+ * Wait for the next line of the body.  It is returned without its end ("\n"
+ * or "\r\n"), null-terminated after len bytes (it can contain null bytes,
+ * too), unchecked, and valid until the next call for this handle.  A last
+ * line without a newline counts.  Returns false at the end of a complete
+ * body.
  *
- * Errors: those of rc_http_get(), after the last whole line of a body that
- * was cut; 54000 for a line of more than 64 MB.
+ * Errors: those of rc_http_get(), after the last complete line of a truncated
+ * body; 54000 for a line of more than 64 MB.
  */
 bool
 rc_http_read_line(RcHttp *http, char **line, size_t *len)
@@ -190,9 +193,9 @@ rc_http_read_line(RcHttp *http, char **line, size_t *len)
 }
 
 /*
- * May the line that was read last be half of one?  It has no end, and neither
- * had the body: a connection that is closed can end it anywhere, and so can a
- * length that somebody else has written down.
+ * Can the last line be incomplete?  True if neither the line nor the body had
+ * an end mark: then a closed connection, or a Content-Length that a proxy has
+ * set for a truncated body, can have ended it anywhere.
  */
 bool
 rc_http_half_line(const RcHttp *http)
@@ -204,7 +207,7 @@ rc_http_half_line(const RcHttp *http)
  * Read the rest of the body: palloc'd in the current context, null-terminated
  * after *len bytes.
  *
- * Errors: those of rc_http_get(); 54000 when there are more than limit bytes.
+ * Errors: those of rc_http_get(); 54000 if there are more than limit bytes.
  */
 char *
 rc_http_read_all(RcHttp *http, size_t limit, size_t *len)
@@ -223,9 +226,9 @@ rc_http_read_all(RcHttp *http, size_t limit, size_t *len)
 }
 
 /*
- * Read max bytes of the body at most, for a message: a longer body, one that
- * is cut and one that stops coming are no error here.  palloc'd,
- * null-terminated after *len bytes.
+ * Read max bytes of the body at most, for a message: a longer, truncated or
+ * stalled body is no error here.  The result is palloc'd, null-terminated
+ * after *len bytes.
  */
 char *
 rc_http_read_start(RcHttp *http, size_t max, size_t *len)
@@ -237,8 +240,8 @@ rc_http_read_start(RcHttp *http, size_t max, size_t *len)
 }
 
 /*
- * End the request, if there is one.  The connection can be used again if the
- * body had been read to its end; else it is closed.
+ * End the request, if there is one.  The connection is reused if the body was
+ * read to its end; else it is closed.
  */
 static void
 finish(RcHttp *http)
@@ -264,7 +267,8 @@ finish(RcHttp *http)
 }
 
 /*
- * Take the unread bytes out of the buffer, max of them at most.
+ * Remove at most max unread bytes from the buffer, and return a palloc'd
+ * copy.
  */
 static char *
 copy_unread(RcHttp *http, size_t max, size_t *len)
@@ -283,7 +287,7 @@ copy_unread(RcHttp *http, size_t max, size_t *len)
 }
 
 /*
- * Start libcurl once in a process, after the hook that cleans up.
+ * Initialize libcurl once in a process, after registering the exit hook.
  */
 static void
 start_library(void)
@@ -314,7 +318,7 @@ start_library(void)
 }
 
 /*
- * before_shmem_exit hook: FATAL passes by every PG_CATCH.
+ * before_shmem_exit hook, since FATAL runs no PG_CATCH.
  */
 static void
 release_at_exit(int code, Datum arg)
@@ -324,8 +328,8 @@ release_at_exit(int code, Datum arg)
 }
 
 /*
- * Release what a handle holds outside memory contexts; also the callback of
- * its context, so it must not throw.
+ * Free what a handle owns outside of memory contexts.  It is also the reset
+ * callback of its context, so it must not throw.
  */
 static void
 release(void *arg)
@@ -366,14 +370,14 @@ release(void *arg)
 }
 
 /*
- * Set what is the same for every request.
+ * Set the options that all requests share.
  *
  * HTTP/1.1, since one request at a time gains nothing from HTTP/2, whose
- * window lets libcurl 7.88 buffer 32 MB of a paused stream.  QUICK_EXIT, since
- * a request that is given up would otherwise wait for the resolver's thread.
- * No proxy but one that is configured, and for all hosts: the server's
- * environment is nobody's idea of a setting.  Compressed bodies are left to
- * gunzip.c, which sees where they are cut.
+ * window lets libcurl 7.88 buffer 32 MB of a paused stream.  QUICK_EXIT,
+ * since an aborted request would otherwise wait for the resolver's thread.  A
+ * proxy is used only if the file configures one, and then for all hosts:
+ * environment variables of the server are ignored.  Compressed bodies are
+ * decompressed by gunzip.c, which detects truncation.
  */
 static void
 configure(RcHttp *http)

@@ -1,12 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * http_config.c
- *	  What the file that rappel_conso.http_config_file names says of HTTP, and
- *	  which hosts get the API key of it.
+ *	  Applies the file that rappel_conso.http_config_file names, and decides
+ *	  to which hosts its API key is sent.
  *
- * Sources name hosts, and not only superusers may store sources: the key must
- * never leave for a host that the file, or a superuser, has not named.  Values
- * are secrets: no message may show one.
+ * Roles that are not superusers can create sources, which name hosts: the key
+ * must never be sent to a host that neither the file nor a superuser has
+ * named.  No message may show a value of the file.
  *
  *-------------------------------------------------------------------------
  */
@@ -18,7 +18,7 @@
 #define SETTING		"rappel_conso.http_config_file"
 #define SEPARATORS	", \t"
 
-/* Where the key may go; a part that is NULL is any. */
+/* An origin to which the key may be sent; NULL matches any value. */
 typedef struct Origin
 {
 	char	   *scheme;
@@ -34,8 +34,8 @@ static char *url_part(CURLU *parts, CURLUPart part, unsigned int flags);
 static bool matches(const Origin *allowed, const Origin *origin);
 
 /*
- * Apply the file, if one is named.  Without a line api_key.host in it the key
- * goes where key_url does, and nowhere if that is NULL.
+ * Apply the file, if the setting names one.  Without a line api_key.host in
+ * it the key is sent to the host of key_url, and to none if that is NULL.
  */
 void
 rc_http_read_config(RcHttp *http, const char *key_url)
@@ -58,8 +58,8 @@ rc_http_read_config(RcHttp *http, const char *key_url)
 }
 
 /*
- * May the API key go with a request to this URL?  It is read by the library
- * that sends the request, so that both see the same host.
+ * May the API key be sent with a request to this URL?  The URL is parsed by
+ * libcurl, which sends the request, so that both see the same host.
  */
 bool
 rc_http_key_allowed(RcHttp *http, const char *url)
@@ -105,7 +105,10 @@ apply_line(RcHttp *http, const RcConfigLine *line)
 				 errhint("Keys are api_key, api_key.host, proxy, proxy_user, proxy_password and ca_file.")));
 }
 
-/* Read a list of hosts; one that cannot be read must not widen the rest. */
+/*
+ * Read a list of hosts.  A malformed one is an error: it must not match more
+ * hosts.
+ */
 static void
 add_key_hosts(RcHttp *http, const RcConfigLine *line)
 {
@@ -160,8 +163,8 @@ read_origin(const char *text)
 }
 
 /*
- * Take scheme, host and port out of a URL; port_flag may ask for the default
- * one.  False if it has none of them, or more about the user than nothing.
+ * Parse scheme, host and port of a URL; port_flag can ask for the default
+ * port.  Returns false if it is malformed or contains a user or password.
  */
 static bool
 read_url(const char *url, Origin *origin, unsigned int port_flag)
@@ -182,7 +185,7 @@ read_url(const char *url, Origin *origin, unsigned int port_flag)
 			url_part(parts, CURLUPART_USER, 0) == NULL &&
 			url_part(parts, CURLUPART_PASSWORD, 0) == NULL;
 
-		/* the root's dot at the end of a name changes nothing */
+		/* ignore the dot of the DNS root at the end of a name */
 		len = origin->host != NULL ? strlen(origin->host) : 0;
 		if (len > 1 && origin->host[len - 1] == '.')
 			origin->host[len - 1] = '\0';

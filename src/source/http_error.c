@@ -1,10 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * http_error.c
- *	  Why a transfer has ended: its SQLSTATE, its words, what to do about it.
+ *	  Raises the error of a failed transfer: SQLSTATE, text and hint.
  *
- * It must not show what may be secret: libcurl's words about the configuration
- * file go to the server's log only.
+ * It must not show secrets: libcurl's texts about the configuration file go
+ * to the server's log only.
  *
  *-------------------------------------------------------------------------
  */
@@ -18,7 +18,7 @@ static char *reason_of(RcHttp *http, bool *is_private);
 static const char *hint_of(RcHttp *http);
 
 /*
- * The status that a proxy has refused a tunnel with; 0 if it has not.
+ * The status with which a proxy has refused a tunnel; 0 if it has not.
  */
 static long
 proxy_status(RcHttp *http)
@@ -33,7 +33,7 @@ proxy_status(RcHttp *http)
 }
 
 /*
- * The SQLSTATE of a transfer's end.
+ * The SQLSTATE of a failed transfer.
  */
 static int
 error_code(RcHttp *http)
@@ -45,7 +45,7 @@ error_code(RcHttp *http)
 		case CURLE_URL_MALFORMAT:
 			return ERRCODE_INVALID_PARAMETER_VALUE;
 		case CURLE_UNSUPPORTED_PROTOCOL:
-			/* also what libcurl says of an answer that is no HTTP */
+			/* libcurl also returns this for a response that is not HTTP */
 			return http->connected ? ERRCODE_PROTOCOL_VIOLATION :
 				ERRCODE_INVALID_PARAMETER_VALUE;
 		case CURLE_OK:			/* no headers */
@@ -65,8 +65,8 @@ error_code(RcHttp *http)
 }
 
 /*
- * Why the transfer ended, mostly in libcurl's words.  *is_private is set when
- * those name what is in the configuration file, which is not for everybody.
+ * The text of the error, mostly libcurl's. *is_private is set if it contains
+ * a value of the configuration file, which only the server's log may show.
  */
 static char *
 reason_of(RcHttp *http, bool *is_private)
@@ -95,7 +95,7 @@ reason_of(RcHttp *http, bool *is_private)
 }
 
 /*
- * What to do about it; NULL if only time can.
+ * The hint for the error; NULL if it is transient.
  */
 static const char *
 hint_of(RcHttp *http)
@@ -116,8 +116,8 @@ hint_of(RcHttp *http)
 }
 
 /*
- * Report why the transfer ended.  Everything that may pass by itself has a
- * SQLSTATE of class 08.
+ * Raise the error of a failed transfer.  Transient errors have a SQLSTATE of
+ * class 08.
  */
 void
 rc_http_raise(RcHttp *http)
@@ -142,9 +142,9 @@ rc_http_raise(RcHttp *http)
 }
 
 /*
- * Foreign text made fit for a message: palloc'd, null-terminated, in the
- * server's encoding, where what cannot be is "?"; control characters become
- * spaces.
+ * Convert text from the network for a message: palloc'd, null-terminated, in
+ * the database's encoding.  Characters that the encoding lacks become "?",
+ * control characters become spaces.
  */
 char *
 rc_http_printable(const char *text, size_t len)

@@ -1,10 +1,9 @@
 /*-------------------------------------------------------------------------
  *
  * http_internal.h
- *	  What http.c, http_config.c, http_transfer.c, http_receive.c,
- *	  http_response.c and http_error.c share.
+ *	  Declarations shared by the files http*.c.
  *
- * The only header of ours that includes libcurl's; no other file may include
+ * It is the only header that includes libcurl's; no other file may include
  * it.
  *
  *-------------------------------------------------------------------------
@@ -34,7 +33,7 @@
 #define RC_HTTP_MIN_SPEED	100 /* bytes a second; slower counts as a hang */
 #define RC_HTTP_MAX_SOCKETS 16
 
-/* A socket that curl wants to be told about. */
+/* A socket that libcurl waits for. */
 typedef struct RcHttpSocket
 {
 	curl_socket_t fd;
@@ -42,9 +41,9 @@ typedef struct RcHttpSocket
 } RcHttpSocket;
 
 /*
- * One easy handle in one multi handle, and at most one request.  The struct
- * is palloc'd; curl's objects and the buffer are not, and are released by the
- * context's reset callback at the latest.
+ * One easy handle in one multi handle, with at most one request.  The struct
+ * is palloc'd; libcurl's objects and the buffer are malloc'd, and freed by
+ * the context's reset callback at the latest.
  */
 struct RcHttp
 {
@@ -55,30 +54,30 @@ struct RcHttp
 	CURL	   *easy;
 	char		error[CURL_ERROR_SIZE];
 
-	/* of the configuration file */
+	/* from the configuration file */
 	char	   *api_key;		/* NULL: none */
-	List	   *key_hosts;		/* where it may go, see http_config.c */
+	List	   *key_hosts;		/* where it may be sent; see http_config.c */
 	bool		proxied;
 
 	/* the request */
 	char		url[1024];		/* for messages: no user, password, query */
-	struct curl_slist *headers; /* of ours; NULL: none */
+	struct curl_slist *headers; /* that we send; NULL: none */
 	bool		active;			/* the easy handle is in the multi handle */
 	bool		connected;
 	bool		headers_done;
-	bool		ended;			/* result is set, libcurl has no more */
-	bool		done;			/* and we have none either */
+	bool		ended;			/* result is set, libcurl has no more bytes */
+	bool		done;			/* ended, and all bytes are decompressed */
 	bool		stalled;		/* ended because the server was too slow */
 	bool		no_memory;
-	bool		cut;			/* the body ended too early, but libcurl saw
-								 * nothing wrong */
+	bool		cut;			/* the body was truncated, undetected by
+								 * libcurl */
 	CURLcode	result;
 	int			status;
-	bool		chunked;		/* the end of the body is marked */
-	char		encoding[32];	/* of its content; "" if none */
-	RcGunzip   *gunzip;			/* decompresses it; NULL: it is plain */
-	int64		bytes;			/* of the body, decompressed */
-	int64		lines;			/* handed out */
+	bool		chunked;		/* chunked body, whose end is marked */
+	char		encoding[32];	/* Content-Encoding; "" if none */
+	RcGunzip   *gunzip;			/* NULL if the body is not compressed */
+	int64		bytes;			/* received of the body, decompressed */
+	int64		lines;			/* returned by rc_http_read_line() */
 	RcHttpResponse response;
 
 	/* what to wait for */
@@ -88,18 +87,21 @@ struct RcHttp
 	double		timer_due;		/* on the clock of http_now() */
 	bool		paused;
 
-	/* how slow the server is; only time spent waiting for it counts */
+	/*
+	 * for check_speed(), in ms; only time spent waiting for the server counts
+	 */
 	double		silent_ms;		/* since the last byte */
 	double		window_ms;
 	int64		window_bytes;
 
-	/* the body's bytes from start to end are unread; malloc'd */
+	/* bytes of the body, malloc'd; those from start to end are unread */
 	char	   *buffer;
 	size_t		capacity;
 	size_t		start;
 	size_t		end;
-	size_t		scanned;		/* of the unread bytes, without a newline */
-	bool		half_line;		/* the line handed out last had no end */
+	size_t		scanned;		/* of the unread bytes, known to have no
+								 * newline */
+	bool		half_line;		/* the line returned last had no end */
 	size_t		limit;			/* unread bytes that pause curl now */
 };
 
@@ -126,9 +128,9 @@ struct RcHttp
 	} while (0)
 
 /*
- * Every call that may start a thread (libcurl's resolver) stands between
+ * Each call that may start a thread (libcurl's resolver) must be made between
  * these two, so that the thread never runs a signal handler of PostgreSQL.
- * No ereport() between them.
+ * No ereport() between them: signals would stay blocked.
  */
 static inline void
 rc_http_block_signals(sigset_t *save)

@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * http_receive.c
- *	  Takes what libcurl receives: the headers that say how the body is
- *	  framed and encoded, and its bytes, decompressed, into the buffer.
+ *	  Stores what libcurl receives: headers about the body's framing and
+ *	  encoding, and the body's bytes, decompressed, in the buffer.
  *
  * Callbacks must not call palloc, ereport or anything else of PostgreSQL that
- * may throw; they copy and set flags.
+ * may throw; they copy bytes and set flags.
  *
  *-------------------------------------------------------------------------
  */
@@ -23,8 +23,8 @@ static bool make_room(RcHttp *http, size_t len);
 static void count_bytes(RcHttp *http, size_t len);
 
 /*
- * CURLOPT_HEADERFUNCTION: see where the answer's headers end.  An answer 1xx
- * comes before the real one.
+ * CURLOPT_HEADERFUNCTION: find the end of the response's headers.  A response
+ * 1xx precedes the real one.
  */
 size_t
 rc_http_on_header(char *data, size_t size, size_t n, void *arg)
@@ -54,7 +54,7 @@ rc_http_on_header(char *data, size_t size, size_t n, void *arg)
 }
 
 /*
- * Note what a header says of the body: how its end is marked, and how it is
+ * Store from a header how the end of the body is marked, and how it is
  * encoded.
  */
 static void
@@ -68,7 +68,7 @@ read_framing(RcHttp *http, const char *header, size_t len)
 						sizeof(value)) &&
 			 value[0] != '\0' && pg_strcasecmp(value, "identity") != 0)
 	{
-		/* twice encoded is not what was asked for, either */
+		/* two encodings were not requested, either */
 		if (http->encoding[0] != '\0')
 			strlcpy(http->encoding, "several", sizeof(http->encoding));
 		else
@@ -77,7 +77,8 @@ read_framing(RcHttp *http, const char *header, size_t len)
 }
 
 /*
- * Copy the value of a header, white space cut off, if it has this name.
+ * Copy the value of a header, without white space around it, if it has this
+ * name.
  */
 static bool
 read_field(const char *header, size_t len, const char *name, char *value,
@@ -99,8 +100,8 @@ read_field(const char *header, size_t len, const char *name, char *value,
 }
 
 /*
- * CURLOPT_WRITEFUNCTION: keep the bytes, or stop libcurl while enough of them
- * are unread.  libcurl then hands the same bytes over again later.
+ * CURLOPT_WRITEFUNCTION: store the bytes, or pause libcurl while enough of
+ * them are unread.  After a pause libcurl passes the same bytes again.
  */
 size_t
 rc_http_on_body(char *data, size_t size, size_t n, void *arg)
@@ -128,8 +129,8 @@ rc_http_on_body(char *data, size_t size, size_t n, void *arg)
 }
 
 /*
- * The same for a body that is compressed: as much of it as there is room for
- * is decompressed now.
+ * The same for a compressed body: decompress as much of it as there is room
+ * for.
  */
 static size_t
 take_compressed(RcHttp *http, const char *data, size_t len)
@@ -146,8 +147,8 @@ take_compressed(RcHttp *http, const char *data, size_t len)
 }
 
 /*
- * Decompress what is pending, up to the limit.  False when it is no gzip, or
- * there is no memory; then nothing is pending any more.
+ * Decompress pending input, up to the limit.  Returns false if it is not
+ * valid gzip, or without memory; then nothing is pending any more.
  */
 bool
 rc_http_decompress(RcHttp *http)
@@ -172,7 +173,7 @@ rc_http_decompress(RcHttp *http)
 	return true;
 }
 
-/* Is there more in what libcurl has given us than is in the buffer? */
+/* Has libcurl passed bytes that are not decompressed yet? */
 bool
 rc_http_pending(RcHttp *http)
 {
@@ -180,7 +181,7 @@ rc_http_pending(RcHttp *http)
 }
 
 /*
- * Make room for len more bytes and a null byte; false if there is no memory.
+ * Make room for len more bytes and a null byte; returns false without memory.
  */
 static bool
 make_room(RcHttp *http, size_t len)
@@ -211,7 +212,7 @@ make_room(RcHttp *http, size_t len)
 }
 
 /*
- * Note that the server has sent something.
+ * Count received bytes, for check_speed().
  */
 static void
 count_bytes(RcHttp *http, size_t len)

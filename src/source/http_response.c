@@ -1,10 +1,9 @@
 /*-------------------------------------------------------------------------
  *
  * http_response.c
- *	  What an HTTP answer's headers say, and where it sends us.
+ *	  Reads the headers of an HTTP response, and its redirect.
  *
- * It must not show what may be secret: of URLs, the user, the password and
- * the query are left out.
+ * It must not show secrets: user, password and query of a URL are left out.
  *
  *-------------------------------------------------------------------------
  */
@@ -23,7 +22,7 @@ static bool has_credentials(const char *url);
 static bool same_part(CURLU *a, CURLU *b, CURLUPart part);
 
 /*
- * Fill http->response from the headers of the last answer.
+ * Fill http->response from the headers of the last response.
  */
 void
 rc_http_read_headers(RcHttp *http)
@@ -43,7 +42,7 @@ rc_http_read_headers(RcHttp *http)
 }
 
 /*
- * The value of a header of the last answer, valid until the next call; NULL
+ * The value of a header of the last response, valid until the next call; NULL
  * if there is none.
  */
 static const char *
@@ -77,10 +76,10 @@ header_number(RcHttp *http, const char *name)
 }
 
 /*
- * Read a point in time as HTTP headers and the API write it: a date of HTTP
- * ("Wed, 12 Aug 2026 00:00:00 GMT"), an ISO time with "T" or a space (UTC
- * when it names no zone), seconds since 1970 (from 10^9 on), or seconds from
- * now.  Returns 0 for NULL and for what cannot be read; throws nothing.
+ * Parse a time of an HTTP header or of the API: an HTTP date ("Wed, 12 Aug
+ * 2026 00:00:00 GMT"), an ISO time with "T" or a space (UTC if it has no
+ * zone), seconds since 1970 (from 10^9 on), or seconds from now.  Returns 0
+ * for NULL and for other texts; throws nothing.
  */
 TimestampTz
 rc_http_parse_time(const char *text)
@@ -112,11 +111,11 @@ rc_http_parse_time(const char *text)
 }
 
 /*
- * Refuse an answer whose body is encoded in a way that was not asked for: its
- * bytes would be taken for lines.
+ * Reject a response whose body has an encoding that was not requested:
+ * compressed bytes would be read as lines.  A response with an error status
+ * is accepted, since its status is reported.
  *
- * Errors: 08P01.  What is no success is not refused, since its status says
- * enough.
+ * Errors: 08P01.
  */
 void
 rc_http_check_encoding(RcHttp *http)
@@ -132,9 +131,9 @@ rc_http_check_encoding(RcHttp *http)
 }
 
 /*
- * Keep a URL for messages, without user, password, query and fragment.
+ * Store a URL for messages, without user, password, query and fragment.
  *
- * Errors: 22023 when it is no URL.
+ * Errors: 22023 if it is not a URL.
  */
 void
 rc_http_show_url(RcHttp *http, const char *url)
@@ -164,11 +163,11 @@ rc_http_show_url(RcHttp *http, const char *url)
 }
 
 /*
- * Where an answer sends us, palloc'd; NULL if it does not.
+ * The target of a redirect, palloc'd; NULL if the response is none.
  *
- * Errors: 38000 when it is another scheme, host or port than url's, or names a
- * user: which hosts the server talks to, and as whom, is the administrator's
- * decision.
+ * Errors: 38000 if its scheme, host or port differs from url's, or it
+ * contains a user: to which hosts the server connects, and as which user, is
+ * the administrator's decision.
  */
 char *
 rc_http_redirect(RcHttp *http, const char *url)
@@ -222,7 +221,7 @@ same_origin(const char *a, const char *b)
 }
 
 /*
- * Does a URL name a user?
+ * Does a URL contain a user?
  */
 static bool
 has_credentials(const char *url)

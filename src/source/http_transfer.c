@@ -1,14 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * http_transfer.c
- *	  Moves a request on: waits for libcurl's sockets and timer with the
- *	  process latch.  What it receives goes to http_receive.c.
+ *	  Runs a transfer: waits for libcurl's sockets and timer together with
+ *	  the process latch.
  *
- * libcurl never waits: it is told through curl_multi_socket_action() what has
- * become ready, and so every wait here can be interrupted.
- *
- * Callbacks must not call palloc, ereport or anything else of PostgreSQL that
- * may throw; they copy and set flags.
+ * Received bytes go to http_receive.c. libcurl itself never waits:
+ * curl_multi_socket_action() passes ready sockets to it, so every wait is
+ * here and can be interrupted.  Callbacks must not call palloc, ereport or
+ * anything else of PostgreSQL that may throw; they copy and set flags.
  *
  *-------------------------------------------------------------------------
  */
@@ -22,7 +21,7 @@
 
 #include "latch_wait.h"
 
-#define MAX_WAIT_MS		1000	/* to look whether the server is too slow */
+#define MAX_WAIT_MS		1000	/* until check_speed() is called again */
 #define RACE_WAIT_MS	20		/* while curl tries several connections */
 
 static double http_now(void);
@@ -42,7 +41,7 @@ static void set_headers(RcHttp *http, const char *url);
 static void check_speed(RcHttp *http);
 
 /*
- * Tell libcurl our callbacks.
+ * Register libcurl's callbacks.
  */
 void
 rc_http_set_callbacks(RcHttp *http)
@@ -62,7 +61,7 @@ rc_http_set_callbacks(RcHttp *http)
 }
 
 /*
- * Begin a request; rc_http_pump() moves it on.  None may be under way.
+ * Start a request, which rc_http_pump() continues.  None may be in progress.
  */
 void
 rc_http_start(RcHttp *http, const char *url)
@@ -101,8 +100,8 @@ rc_http_start(RcHttp *http, const char *url)
 }
 
 /*
- * Send the API key, if it may go where this request goes, and else nothing of
- * ours.
+ * Send the API key if the host of this request may get it; else send no
+ * header of ours, not even that of the last request.
  */
 static void
 set_headers(RcHttp *http, const char *url)
@@ -127,10 +126,10 @@ set_headers(RcHttp *http, const char *url)
 }
 
 /*
- * Do one step: decompress more of what we hold, or take what libcurl holds
- * back, or serve its timer, or wait for its sockets (a second at most) and
- * serve them.  When http->done gets set, http->result says how the transfer
- * ended.
+ * Do one step of the transfer: decompress pending input, or resume a paused
+ * transfer, or serve libcurl's timer, or wait for its sockets (a second at
+ * most) and serve them.  Once http->done is set, http->result has the result
+ * of the transfer.
  */
 void
 rc_http_pump(RcHttp *http)
@@ -138,7 +137,7 @@ rc_http_pump(RcHttp *http)
 	Assert(!IsTransactionState());
 	CHECK_FOR_INTERRUPTS();
 
-	/* nothing was ever asked, or the request was finished */
+	/* there is no request, or it was finished */
 	if (!http->active)
 	{
 		http->done = true;
@@ -152,7 +151,7 @@ rc_http_pump(RcHttp *http)
 						 CURLE_BAD_CONTENT_ENCODING);
 	}
 	else if (http->ended)
-		 /* nothing more will come */ ;
+		 /* no more bytes will be received */ ;
 	else if (http->paused)
 		resume(http);
 	else if (http->timer_set && http->timer_due <= http_now())
@@ -177,7 +176,7 @@ rc_http_pump(RcHttp *http)
 }
 
 /*
- * Milliseconds on a clock that nobody sets.
+ * Milliseconds of a monotonic clock.
  */
 static double
 http_now(void)
@@ -189,7 +188,7 @@ http_now(void)
 }
 
 /*
- * CURLMOPT_SOCKETFUNCTION: remember what to wait for.
+ * CURLMOPT_SOCKETFUNCTION: store what to wait for.
  */
 static int
 on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *socket_arg)
@@ -219,7 +218,7 @@ on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *socket_arg)
 }
 
 /*
- * CURLMOPT_TIMERFUNCTION: remember when to call at the latest.
+ * CURLMOPT_TIMERFUNCTION: store when libcurl must be called at the latest.
  */
 static int
 on_timer(CURLM *multi, long timeout_ms, void *arg)
@@ -233,7 +232,7 @@ on_timer(CURLM *multi, long timeout_ms, void *arg)
 }
 
 /*
- * CURLOPT_PREREQFUNCTION: the connection stands, the request goes out.
+ * CURLOPT_PREREQFUNCTION: connected, the request is sent next.
  */
 static int
 on_connected(void *arg, char *server_ip, char *client_ip, int server_port,
@@ -246,8 +245,8 @@ on_connected(void *arg, char *server_ip, char *client_ip, int server_port,
 }
 
 /*
- * Let a paused transfer go on; libcurl calls rc_http_on_body() from here with
- * what it has kept.
+ * Resume a paused transfer; libcurl calls rc_http_on_body() from here with
+ * the bytes that it has kept.
  */
 static void
 resume(RcHttp *http)
@@ -264,9 +263,9 @@ resume(RcHttp *http)
 }
 
 /*
- * Wait for one of libcurl's sockets, its timer or the latch, and tell libcurl
- * about the sockets.  There is one, except while it tries several addresses of
- * a host; then the others are looked at every RACE_WAIT_MS.
+ * Wait for one of libcurl's sockets, its timer or the latch, and let libcurl
+ * serve its sockets.  There is one socket, except while libcurl tries several
+ * addresses of a host; then the others are polled every RACE_WAIT_MS.
  */
 static void
 wait_and_act(RcHttp *http)
@@ -277,7 +276,7 @@ wait_and_act(RcHttp *http)
 	double		waited;
 	int			events;
 
-	/* libcurl changes its list while it is told */
+	/* libcurl changes its list while it serves sockets */
 	memcpy(sockets, http->sockets, sizeof(sockets));
 	if (nsockets == 0)
 		events = wait_for(http, PGINVALID_SOCKET, 0);
@@ -294,7 +293,7 @@ wait_and_act(RcHttp *http)
 	if (events != 0)
 		act(http, sockets[0].fd, events);
 	for (int i = 1; i < nsockets; i++)
-		act(http, sockets[i].fd, 0);	/* 0: libcurl looks itself */
+		act(http, sockets[i].fd, 0);	/* 0: libcurl polls the socket itself */
 }
 
 /*
@@ -346,7 +345,7 @@ wait_for(RcHttp *http, curl_socket_t fd, int what)
 }
 
 /*
- * Tell libcurl that a socket is ready or that time has passed.
+ * Let libcurl serve a socket that is ready, or its timer.
  */
 static void
 act(RcHttp *http, curl_socket_t fd, int events)
@@ -366,7 +365,7 @@ act(RcHttp *http, curl_socket_t fd, int events)
 }
 
 /*
- * See whether the transfer has ended.
+ * Check whether the transfer has ended.
  */
 static void
 collect_result(RcHttp *http)
@@ -381,7 +380,7 @@ collect_result(RcHttp *http)
 	}
 }
 
-/* Nothing more comes from libcurl; the first reason counts. */
+/* Store the result of the transfer; the first one counts. */
 static void
 end_transfer(RcHttp *http, CURLcode result)
 {
@@ -392,9 +391,9 @@ end_transfer(RcHttp *http, CURLcode result)
 }
 
 /*
- * End a transfer whose server sends nothing, or next to nothing, for
- * rc_http_timeout seconds.  libcurl's own LOW_SPEED_TIME is not used: it also
- * counts the time in which the reader does not ask for more.
+ * End a transfer whose server has sent less than RC_HTTP_MIN_SPEED for
+ * rc_http_timeout seconds. libcurl's LOW_SPEED_TIME cannot be used: it also
+ * counts the time in which the transfer is paused.
  */
 static void
 check_speed(RcHttp *http)

@@ -17,7 +17,7 @@
 static bool parse_zone(const char *text, int *seconds);
 
 /*
- * Read "2026-08-12 00:00:00+00:00" and its like; 0 if it is none.
+ * Parse "2026-08-12 00:00:00+00:00" and similar forms; 0 for other texts.
  * timestamptz_in() would throw, and depends on settings.
  */
 TimestampTz

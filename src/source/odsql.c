@@ -1,9 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * odsql.c
- *	  Text of ODSQL, the Explore API's query language, and of URLs.
+ *	  Writes conditions in ODSQL, the Explore API's query language, and
+ *	  URLs.
  *
- * It must not let a value become more than a value: what cannot be written
+ * A value must not be able to change the query: one that cannot be quoted
  * safely is an ERROR.
  *
  *-------------------------------------------------------------------------
@@ -25,7 +26,7 @@ static void check_value(const char *value, const char *allowed,
 static bool is_keyword(const char *word);
 
 /*
- * The condition of a range, palloc'd; NULL: everything.
+ * The condition for a range, palloc'd; NULL if all records match.
  *
  * Errors: those of condition() and field_name().
  */
@@ -49,7 +50,7 @@ rc_odsql_where(const RcReadRange *range)
 }
 
 /*
- * The order of a range, palloc'd; NULL: any.
+ * The order of a range, palloc'd; NULL if there is none.
  *
  * Errors: those of field_name().
  */
@@ -65,11 +66,11 @@ rc_odsql_order(const RcReadRange *range)
 }
 
 /*
- * Write a comparison such as "date_publication >= date'2026-04-17T08:02:00Z'":
- * palloc'd.  value is text as the API writes it.
+ * Write a comparison such as "date_publication >=
+ * date'2026-04-17T08:02:00Z'": palloc'd. value is text as the API writes it.
  *
- * Errors: 22023 for a value that is none of its kind, or a name that cannot
- * be quoted; 42703 for RC_FIELD_MISSING.
+ * Errors: 22023 for a value that is not of its kind, or a name that cannot be
+ * quoted; 42703 for RC_FIELD_MISSING.
  */
 static char *
 condition(const char *field, RcFieldKind kind, const char *op,
@@ -103,8 +104,8 @@ condition(const char *field, RcFieldKind kind, const char *op,
 }
 
 /*
- * "(a) and (b)", palloc'd.  Either may be NULL or empty, and is then left
- * out; NULL when both are.
+ * "(a) and (b)", palloc'd.  One that is NULL or empty is left out; NULL if
+ * both are.
  */
 static char *
 both(const char *a, const char *b)
@@ -120,8 +121,8 @@ both(const char *a, const char *b)
 }
 
 /*
- * A field's name as ODSQL wants it, palloc'd: in back-quotes when it is a
- * keyword or anything but letters, digits and underscores.
+ * Quote a field's name for ODSQL, palloc'd: in back-quotes if it is a keyword
+ * or contains anything but letters, digits and underscores.
  *
  * Source: Opendatasoft's description of the query language, "Literals".
  *
@@ -170,9 +171,9 @@ rc_url_encode(const char *text)
 }
 
 /*
- * Append a text value.  ODSQL takes both kinds of quotes, so one that does
- * not occur in the value is used, as far as there is one; the other and
- * backslashes are escaped by a backslash.
+ * Append a text value as a literal.  ODSQL accepts both kinds of quotes, so
+ * one that does not occur in the value is used if possible; quotes of that
+ * kind and backslashes are escaped by a backslash.
  */
 static void
 append_text(StringInfo buf, const char *value)
@@ -191,7 +192,7 @@ append_text(StringInfo buf, const char *value)
 }
 
 /*
- * Refuse a value with other than the allowed characters, or with none.
+ * Reject a value that is empty or contains other characters than the allowed.
  */
 static void
 check_value(const char *value, const char *allowed, const char *kind)
@@ -203,7 +204,7 @@ check_value(const char *value, const char *allowed, const char *kind)
 }
 
 /*
- * Words that mean something else to ODSQL than a field's name.
+ * Keywords of ODSQL, which cannot be a field's name without quotes.
  */
 static bool
 is_keyword(const char *word)

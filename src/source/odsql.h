@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * odsql.h
- *	  Text of ODSQL, the query language of Explore APIs, and of URLs.
+ *	  Writing ODSQL, the query language of Explore APIs, and URLs.
  *
  *-------------------------------------------------------------------------
  */

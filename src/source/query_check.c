@@ -1,11 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * query_check.c
- *	  What a source may ask an Explore API for: its filter and the names of
- *	  its fields.
+ *	  Checks the filter of a source and the names of its fields.
  *
- * Whether the dataset has such fields, and what a filter means, the API says
- * when it is asked.  Here is refused what could never be asked for.
+ * Only what no request can contain is rejected here.  Whether the dataset has
+ * such fields, and whether a filter is valid, the API reports at the request.
  *
  *-------------------------------------------------------------------------
  */
@@ -14,12 +13,12 @@
 #include "source/odsql.h"
 #include "source/query_check.h"
 
-/* Bytes of a name, and of a filter as it stands in a URL. */
+/* Maximal bytes of a name, and of a percent-encoded filter. */
 #define MAX_FIELD	255
 #define MAX_FILTER	16000
 
 /*
- * Refuse a filter that no server would take; NULL is none.
+ * Reject a filter that no server accepts; NULL means none.
  *
  * Errors: 22023.
  */
@@ -39,8 +38,8 @@ rc_filter_check(const char *source, const char *filter)
 }
 
 /*
- * Refuse a name that no query can hold; NULL is none.  "column" is where it
- * stands.
+ * Reject a name that no query can contain; NULL means none.  "column" is the
+ * column of rappel_conso.source that it is from, for messages.
  *
  * Errors: 22023.
  */

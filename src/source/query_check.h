@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * query_check.h
- *	  What the filter of a source, and the names of its fields, may be.
+ *	  Checking the filter of a source and the names of its fields.
  *
  *-------------------------------------------------------------------------
  */

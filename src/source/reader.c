@@ -1,9 +1,9 @@
 /*-------------------------------------------------------------------------
  *
  * reader.c
- *	  The kinds of API that a source can read.
+ *	  The table of the kinds of API that a source can read.
  *
- * It must not know more of one than its name.
+ * It must not depend on how any of them works.
  *
  *-------------------------------------------------------------------------
  */
@@ -12,7 +12,7 @@
 #include "source/explore.h"
 #include "source/reader.h"
 
-/* That of all sources: they do not name one yet. */
+/* Used by all sources, since a source cannot choose one yet. */
 #define DEFAULT_CLASS	"explore"
 
 static const RcReaderClass *const classes[] = {
@@ -36,7 +36,7 @@ rc_reader_open(const char *source, const char *url, const char *dataset,
 	return reader;
 }
 
-/* Let go of what the reader holds; NULL is accepted. */
+/* Release the reader's resources; NULL is accepted. */
 void
 rc_reader_close(RcReader *reader)
 {

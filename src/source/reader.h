@@ -1,12 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * reader.h
- *	  Reading a dataset of some kind of API: what the worker asks for, and
- *	  what each kind has to provide.
+ *	  Reading a dataset: the interface that each kind of API has to provide
+ *	  to the worker.
  *
- * All but rc_reader_open() and rc_reader_close() wait for the network: no
- * transaction may be open.  Text is UTF-8, and what is returned palloc'd in
- * the current context, unless it says otherwise.
+ * All functions but rc_reader_open() and rc_reader_close() wait for the
+ * network: no transaction may be open.  Text is UTF-8.  Results are palloc'd
+ * in the current context, unless the function's comment says otherwise.
  *
  *-------------------------------------------------------------------------
  */
@@ -15,74 +15,75 @@
 
 #include "record.h"
 
-/* What an API knows of a dataset. */
+/* An API's description of a dataset. */
 typedef struct RcDatasetInfo
 {
 	char	   *data_processed; /* differs after each change of its data;
-								 * NULL: it does not say */
-	int64		records_count;	/* -1: it does not say */
+								 * NULL: unknown */
+	int64		records_count;	/* -1: unknown */
 } RcDatasetInfo;
 
-/* What is to be read of a dataset: all of it where everything is NULL. */
+/* Which records of a dataset to read; all of them if each pointer is NULL. */
 typedef struct RcReadRange
 {
-	const char *filter;			/* in the API's own language */
-	const char *cursor_field;	/* records come in its order */
-	const char *key_field;		/* and in that of this one, where it is equal */
+	const char *filter;			/* in the API's query language */
+	const char *cursor_field;	/* records are sorted by it */
+	const char *key_field;		/* and by this one where it is equal */
 	RcFieldKind kind;			/* of the cursor field */
-	const char *from;			/* its least value */
-	const char *to;				/* and what it must be below */
-	bool		with_nulls;		/* what has no cursor comes, too */
+	const char *from;			/* least value, included */
+	const char *to;				/* greatest value, excluded */
+	bool		with_nulls;		/* include records without a cursor */
 } RcReadRange;
 
 typedef struct RcReader RcReader;
 
 /*
- * A kind of API.  A new one is a file of its own with such a struct, and a row
- * of the table in reader.c.
+ * A kind of API.  To add one, write a file with such a struct and add it to
+ * the table in reader.c.
  */
 typedef struct RcReaderClass
 {
 	const char *name;
 
 	/*
-	 * A reader in the current memory context, which releases it with
-	 * everything that it holds.  "source" is for messages; an API key that
-	 * the configuration gives no host goes to that of key_url, NULL: to none.
+	 * Create a reader in the current memory context, whose reset releases its
+	 * resources.  "source" is for messages.  An API key for which the
+	 * configuration file names no host is sent to that of key_url (NULL: to
+	 * none).
 	 */
 	RcReader   *(*open) (const char *source, const char *url,
 						 const char *dataset, const char *key_url);
 	void		(*describe) (RcReader *reader, RcDatasetInfo *info);
 
-	/* RC_FIELD_MISSING: the dataset has no such field */
+	/* RC_FIELD_MISSING if the dataset has no such field */
 	RcFieldKind (*field_kind) (RcReader *reader, const char *field);
 
-	/* how many records are in the range now; -1: it cannot tell */
+	/* the number of records in the range; -1: unknown */
 	int64		(*count) (RcReader *reader, const RcReadRange *range);
 	void		(*start) (RcReader *reader, const RcReadRange *range);
 
 	/*
-	 * The next line of the range, which holds one record: null-terminated
-	 * after len bytes, unchecked, valid until the next call.  False at the
-	 * clean end.
+	 * The next line of the range, which contains one record: null-terminated
+	 * after len bytes, unchecked, valid until the next call.  Returns false
+	 * at the end of a complete response.
 	 */
 	bool		(*next) (RcReader *reader, char **line, size_t *len);
 
-	/* may that line be half of one, since the answer was cut unnoticed? */
+	/* can the last line be truncated? see rc_http_half_line() */
 	bool		(*half_line) (const RcReader *reader);
 
 	/*
-	 * What the last answer, which may have been a refusal, said of our quota,
-	 * and when the API may be asked again; 0: it did not say.
+	 * The quota that the last response, or error, has reported; and when the
+	 * next request is allowed (0: not reported).
 	 */
 	void		(*quota) (const RcReader *reader, RcQuota *quota,
 						  TimestampTz *retry_at);
 
-	/* never throws; may be called again */
+	/* must not throw; may be called twice */
 	void		(*close) (RcReader *reader);
 } RcReaderClass;
 
-/* First member of the reader of each class. */
+/* The first member of each class's own struct. */
 struct RcReader
 {
 	const RcReaderClass *class;

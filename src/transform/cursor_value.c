@@ -1,11 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * cursor_value.c
- *	  The text of a cursor field: whether it is what its kind says, and which
- *	  of two is the greater.
+ *	  Checks and compares values of a cursor field, as text.
  *
- * It must not take what an API could not be asked for again: a value that is
- * none of its kind must not become the cursor.
+ * A value that is not of its kind must not become the cursor: it could not be
+ * used in a condition of the next request.
  *
  *-------------------------------------------------------------------------
  */
@@ -14,7 +13,7 @@
 #include "transform/cursor_value.h"
 #include "transform/recall.h"
 
-/* Whether a text is a value of the kind, so that it can be compared. */
+/* Is this text a value of the kind, so that it can be compared? */
 bool
 rc_cursor_is_value(RcFieldKind kind, const char *text)
 {
@@ -36,8 +35,8 @@ rc_cursor_is_value(RcFieldKind kind, const char *text)
 }
 
 /*
- * Compare two values of the kind.  Times of one dataset are written in one
- * form of ISO 8601, so their text compares as they do.
+ * Compare two values of the kind.  All times of a dataset have the same form
+ * of ISO 8601, so they are compared as text.
  */
 int
 rc_cursor_compare(RcFieldKind kind, const char *a, const char *b)
@@ -50,13 +49,14 @@ rc_cursor_compare(RcFieldKind kind, const char *a, const char *b)
 		return (x > y) - (x < y);
 	}
 	if (kind == RC_FIELD_TEXT)
-		return 0;				/* the API's collation is its own */
+		return 0;				/* the order depends on the API's collation */
 	return strcmp(a, b);
 }
 
 /*
- * A value of the kind RC_FIELD_TIME as an ISO time in UTC: palloc'd.  The
- * server's input would read one without a zone by the setting TimeZone.
+ * Convert a value of the kind RC_FIELD_TIME to an ISO time in UTC, palloc'd.
+ * timestamptz_in() cannot be used: it depends on TimeZone for a value without
+ * a zone.
  *
  * Errors: 22007.
  */

@@ -1,15 +1,17 @@
 /*-------------------------------------------------------------------------
  *
  * fold.c
- *	  Folding text to ASCII: what the Python package Unidecode makes of it,
- *	  for Latin, Greek and Cyrillic letters, punctuation, currency signs and
- *	  forms of numbers.  Letters, marks, numbers and punctuation that have no
- *	  such form stay as they are, so that text in other scripts is not lost;
- *	  symbols that have none, and what is invisible, become nothing.
+ *	  Folds text to ASCII: Latin, Greek and Cyrillic letters, punctuation,
+ *	  currency signs and forms of numbers, as the Python package Unidecode
+ *	  does.
+ *
+ * Other letters, marks, numbers and punctuation are kept, so that text in
+ * other scripts is not lost; other symbols and invisible characters are
+ * removed.
  *
  * The result must depend on the text alone, never on a locale or a setting:
- * the SQL function is immutable and gets indexed.  So a change of the table
- * asks for a REINDEX in the release notes.
+ * the SQL function is immutable and used in indexes.  A change of the table
+ * needs a REINDEX, which the release notes have to ask for.
  *
  *-------------------------------------------------------------------------
  */
@@ -20,23 +22,22 @@
 #include "transform/fold.h"
 #include "transform/fold_table.h"
 
-/* From here on there are tags and characters for private use. */
+/* From here on there are only tags and private-use characters. */
 #define FOLD_PLANE_OF_TAGS	0xE0000
 
 static const char *fold_char(const unsigned char *s, int len);
 static size_t fold_ascii_run(const char *s, size_t len);
 
 /*
- * Fold UTF-8 text of len bytes.
- *
- * Returns a palloc'd, null-terminated string; its length goes to *out_len
- * where out_len is given.  Bytes that are no UTF-8 become nothing; the caller
- * checks the encoding if it matters.  Raises only out-of-memory errors.
+ * Fold UTF-8 text of len bytes.  Returns a palloc'd, null-terminated string;
+ * its length is stored in *out_len unless that is NULL.  Bytes that are not
+ * UTF-8 are removed: a caller for which that matters must check the encoding.
+ * Raises only out-of-memory errors.
  */
 char *
 rc_fold_utf8(const char *str, size_t len, size_t *out_len)
 {
-	/* few characters grow: one more than the text is nearly always enough */
+	/* few characters become longer, so this is nearly always enough */
 	size_t		room = len + 16;
 	char	   *out = palloc(room + 1);
 	size_t		used = 0;
@@ -98,7 +99,7 @@ fold_ascii_run(const char *s, size_t len)
 	return n;
 }
 
-/* Look up one character that is not ASCII; NULL if it stays as it is. */
+/* Look up a non-ASCII character; NULL if it is kept. */
 static const char *
 fold_char(const unsigned char *s, int len)
 {

@@ -14,7 +14,7 @@
 #define FOLD_LIMIT 0x1FC00
 #define FOLD_KEEP 0				/* the character itself */
 
-/* results, each ended by a null byte; the first stands for FOLD_KEEP */
+/* results, each ended by a null byte; the first one is FOLD_KEEP */
 static const char fold_pool[] =
 "\000\000 \000!\000C/\000PS\000$\?\000Y=\000|\000SS\000\"\000(c)\000"
 "a\000<<\000(r)\000-\000deg\000+-\0002\0003\000'\000u\000P\000*\000"

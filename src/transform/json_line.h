@@ -1,10 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * json_line.h
- *	  A line that is JSON, as json_scan.c sees it: its outermost members, and
- *	  what json_text.c reads and writes of them.
+ *	  A line that is JSON: its outermost members, as found by json_scan.c,
+ *	  and the functions of json_text.c that read and write them.
  *
- * All text in here is UTF-8, whatever the encoding of the database.
+ * All text is UTF-8, whatever the encoding of the database.
  *
  *-------------------------------------------------------------------------
  */
@@ -17,14 +17,15 @@
 #include "mb/pg_wchar.h"
 
 /*
- * The deepest nesting that a line may have: as deep as cJSON follows, so that
- * both transforms take the same lines.
+ * The deepest nesting of a line: cJSON's limit, so that both transforms
+ * accept the same lines.
  */
 #define RC_JSON_MAX_DEPTH	1000
 
 /*
- * One member of the outermost object (or element of the outermost array), as
- * it is written in the text: escapes are kept, nothing is null-terminated.
+ * One member of the outermost object, or element of the outermost array.  The
+ * pointers are into the line: escapes are not resolved, and nothing is
+ * null-terminated.
  */
 typedef struct RcJsonMember
 {
@@ -37,8 +38,8 @@ typedef struct RcJsonMember
 typedef struct RcJsonMembers
 {
 	char		kind;			/* first byte of the outermost value */
-	char	   *flaw;			/* what text in PostgreSQL cannot hold; or
-								 * NULL */
+	char	   *flaw;			/* first thing that PostgreSQL's text cannot
+								 * store; or NULL */
 	int			n;
 	RcJsonMember *member;		/* in the order of the text */
 } RcJsonMembers;

@@ -1,16 +1,15 @@
 /*-------------------------------------------------------------------------
  *
  * json_scan.c
- *	  One pass over a JSON text that says whether it is strictly JSON, and
- *	  where its outermost members stand.
+ *	  Checks in one pass that a text is strictly JSON, and finds its
+ *	  outermost members.
  *
- * cJSON, which builds the tree of a recall, takes texts that are no JSON (a
- * raw control character, "01"), cuts a string at \u0000 and keeps numbers as
- * doubles.  So the line is checked here first, and numbers are taken from
- * their places in the line.  The server's own parser could check it too, but
- * names come out of it in the server's encoding.
- *
- * It must not recurse, nor raise an error for what a line contains.
+ * cJSON, which parses a recall, accepts invalid JSON (a raw control
+ * character, "01"), cuts a string at \u0000 and stores numbers as doubles.
+ * So the line is checked here first, and numbers are copied from the line.
+ * The server's own parser is not used, since it converts names to the
+ * database's encoding.  Nothing here may recurse, nor raise an error for the
+ * content of a line.
  *
  *-------------------------------------------------------------------------
  */
@@ -48,12 +47,12 @@ static void begin_member(JsonScan *scan, const char *name, int name_len);
 static void end_member(JsonScan *scan);
 
 /*
- * Check that str is one JSON value that text in PostgreSQL can hold, and find
- * its outermost members.
+ * Check that str is one JSON value, and find its outermost members. str must
+ * be valid UTF-8 and must live as long as *out, which points into it.
  *
- * str must be valid UTF-8 and must live as long as *out, which points into
- * it.  Returns NULL, or the error as a palloc'd or static text; positions
- * count bytes from 1.  The grammar is that of RFC 8259.
+ * Returns NULL, or the error as a palloc'd or static text, with a position in
+ * bytes from 1.  The grammar is that of RFC 8259.  What PostgreSQL's text
+ * cannot store is not an error; see RcJsonMembers.flaw.
  */
 const char *
 rc_json_scan(const char *str, size_t len, RcJsonMembers *out)
@@ -116,7 +115,10 @@ scan_value(JsonScan *scan)
 	return true;
 }
 
-/* Enter an object or array, up to its first value, or over an empty one. */
+/*
+ * Enter an object or array: move to its first value, or behind it if it is
+ * empty.
+ */
 static bool
 scan_open(JsonScan *scan, bool *is_empty)
 {
@@ -142,8 +144,8 @@ scan_open(JsonScan *scan, bool *is_empty)
 }
 
 /*
- * Go on after a value: over the ends of what it closes, to the next value or
- * to the end of the outermost one.
+ * Continue after a value: leave the objects and arrays that end here, then
+ * move to the next value or to the end of the outermost one.
  */
 static bool
 scan_after_value(JsonScan *scan, bool *another)
@@ -172,7 +174,7 @@ scan_after_value(JsonScan *scan, bool *another)
 	return true;
 }
 
-/* Scan a string, a number or one of the three words. */
+/* Scan a string, a number, or true, false or null. */
 static bool
 scan_scalar(JsonScan *scan)
 {
@@ -280,7 +282,7 @@ scan_escape(JsonScan *scan)
 	return true;
 }
 
-/* What JSON allows, but text in PostgreSQL does not; the first one counts. */
+/* Store the first thing that JSON allows but PostgreSQL's text does not. */
 static void
 note_flaw(JsonScan *scan, char *flaw)
 {
@@ -336,7 +338,7 @@ skip_space(JsonScan *scan)
 		scan->at++;
 }
 
-/* Set the error for a text that is no JSON from here on; returns false. */
+/* Set the error for invalid JSON at this position; returns false. */
 static bool
 invalid(JsonScan *scan)
 {
@@ -365,7 +367,7 @@ begin_member(JsonScan *scan, const char *name, int name_len)
 	out->n++;
 }
 
-/* Note where the value of the latest member ends; it has just been scanned. */
+/* Store the end of the latest member's value, which has just been scanned. */
 static void
 end_member(JsonScan *scan)
 {

@@ -3,7 +3,7 @@
  * json_sink.c
  *	  Writes the fields of a record as a JSON object.
  *
- * It must not change a number, nor anything else that is JSON already.
+ * Numbers and other JSON values must be copied digit by digit, not parsed.
  *
  *-------------------------------------------------------------------------
  */
@@ -24,7 +24,7 @@ rc_json_sink_begin(RcJsonSink *sink, size_t room)
 	appendStringInfoChar(&sink->out, '{');
 }
 
-/* The object is then in sink->out. */
+/* End the object, which is in sink->out. */
 void
 rc_json_sink_end(RcJsonSink *sink)
 {

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * json_sink.h
- *	  A sink that makes a JSON object of the fields of a record.
+ *	  A sink that writes the fields of a record as a JSON object.
  *
  *-------------------------------------------------------------------------
  */

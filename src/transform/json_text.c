@@ -1,10 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * json_text.c
- *	  Reading and writing single pieces of a JSON text that json_scan.c has
- *	  passed: a member by its name, the text of a scalar, a string.
+ *	  Reads single parts of a JSON text that json_scan.c has checked (a
+ *	  member by its name, a scalar as text), and writes strings.
  *
- * It must keep the digits of a number as they are written.
+ * It must keep the digits of a number as they are in the line.
  *
  *-------------------------------------------------------------------------
  */
@@ -66,10 +66,10 @@ rc_json_member(const RcJsonMembers *members, const char *name)
 }
 
 /*
- * The text that stands between two quotes, escapes resolved: palloc'd,
+ * The text between two quotes with its escapes resolved: palloc'd,
  * null-terminated UTF-8.
  *
- * The string must have passed rc_json_scan.
+ * rc_json_scan() must have checked the string.
  */
 static char *
 read_string(const char *value, int len)
@@ -89,7 +89,10 @@ read_string(const char *value, int len)
 	return str;
 }
 
-/* What an escape stands for, from behind its backslash; returns its end. */
+/*
+ * Append the character of an escape, given from behind its backslash, to *to;
+ * returns the end of the escape.
+ */
 static const char *
 copy_escape(const char *escape, const char *end, char **to)
 {
@@ -133,8 +136,8 @@ copy_escape(const char *escape, const char *end, char **to)
 }
 
 /*
- * The text of a string, or of a number or word as it is written; palloc'd.
- * NULL for null, an object and an array.
+ * The text of a string, or of a number, true or false as it is in the line;
+ * palloc'd.  NULL for null, an object and an array.
  */
 char *
 rc_json_scalar(const char *value, int len)
@@ -155,7 +158,7 @@ rc_json_scalar(const char *value, int len)
 /*
  * Append str as a JSON string, quotes included.
  *
- * The text may be in any encoding whose ASCII bytes are ASCII.
+ * The text can be in any encoding in which ASCII bytes are ASCII characters.
  */
 void
 rc_json_write_string(StringInfo out, const char *str, size_t len)

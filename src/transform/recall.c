@@ -1,15 +1,17 @@
 /*-------------------------------------------------------------------------
  *
  * recall.c
- *	  A recall of the RappelConso dataset, V1 or V2, to one shape: the columns
+ *	  Converts a recall of the RappelConso datasets V1 and V2 to the columns
  *	  of rappel_conso_table.
  *
- * Both shapes were read off real records of the datasets "rappelconso0" (V1)
- * and "rappelconso-v2-gtin-espaces" (V2).  A value that cannot be brought to
- * its column's type travels on so that the stream makes a dead letter of the
- * record: as it came where the type is sure to refuse it, else behind words
- * that no type but text takes.  This file must never make a null of it, nor
- * refuse the record, nor leave it to the type to guess.
+ * Both forms were taken from real records of the datasets "rappelconso0" (V1)
+ * and "rappelconso-v2-gtin-espaces" (V2).
+ *
+ * A value that cannot be converted to its column's type must not become null,
+ * reject the record here, or be left to the type's input function, which
+ * might accept it by guessing.  It is written so that the stream's statement
+ * fails on it and the record becomes a dead letter: unchanged if the type is
+ * sure to reject it, else behind a text that every type but text rejects.
  *
  *-------------------------------------------------------------------------
  */
@@ -29,7 +31,7 @@ struct Column
 	void		(*write) (RcRecall *recall, const Column *column);
 	RcRecallField field;
 	bool		fold;			/* subject to accent folding */
-	RcRecallField second;		/* merged with the first, or RC_NO_FIELD */
+	RcRecallField second;		/* appended to the first, or RC_NO_FIELD */
 };
 
 static const char *parse_line(const char *line, size_t len, cJSON **tree);
@@ -102,13 +104,13 @@ static const Column columns[] = {
 };
 
 /*
- * RcTransform.convert: hand on the columns of a recall.
+ * RcTransform.convert: write the columns of a recall to the sink.
  *
- * The shape is V2 if the record has a numero_fiche, V1 if it has a
- * reference_fiche; that field, in capitals (ASCII letters), is the key.  All
- * columns are there, in a fixed order.  Times are in UTC.
+ * It is V2 if the record has a numero_fiche, V1 if it has a reference_fiche;
+ * that field, in upper case (ASCII letters), is the key.  All columns are
+ * written, in a fixed order.  Times are in UTC.
  *
- * Raises ERRCODE_OUT_OF_MEMORY only; the tree of cJSON is freed then too.
+ * Raises only ERRCODE_OUT_OF_MEMORY; cJSON's tree is freed in that case, too.
  */
 const char *
 rc_recall_convert(const char *line, size_t len, const RcJsonMembers *members,
@@ -153,7 +155,7 @@ rc_recall_convert(const char *line, size_t len, const RcJsonMembers *members,
 }
 
 /*
- * Bring a reference to the form that it has as a key, in place.
+ * Convert a reference to the form that it has as a key, in place.
  */
 void
 rc_recall_key(char *key)
@@ -163,8 +165,8 @@ rc_recall_key(char *key)
 }
 
 /*
- * Build the tree of a line that rc_json_scan has passed.  cJSON can still
- * fail for want of memory, and for numbers longer than its buffer.
+ * Parse a line that rc_json_scan() has checked. cJSON can still fail without
+ * memory, and for numbers longer than its buffer.
  */
 static const char *
 parse_line(const char *line, size_t len, cJSON **tree)
@@ -195,7 +197,7 @@ write_recall(RcRecall *recall, const cJSON *tree, const RcJsonMembers *members)
 		columns[i].write(recall, &columns[i]);
 }
 
-/* Hand on what a column holds. */
+/* Write a column's value to the sink. */
 static void
 put(RcRecall *recall, const Column *column, RcFieldKind kind,
 	const char *bytes, size_t len)
@@ -209,7 +211,7 @@ put_null(RcRecall *recall, const Column *column)
 	put(recall, column, RC_FIELD_MISSING, NULL, 0);
 }
 
-/* Write a field as it came. */
+/* Write a field unchanged. */
 static void
 write_raw(RcRecall *recall, const Column *column, RcRecallField field)
 {
@@ -218,9 +220,10 @@ write_raw(RcRecall *recall, const Column *column, RcRecallField field)
 }
 
 /*
- * Write a field that is not what its column takes: its text, or its JSON,
- * behind words that the server's input of the column's type refuses.  Without
- * them it would make something of "today" or "0x10", by settings or version.
+ * Write a field that is not of its column's type: its text, or its JSON,
+ * behind a text that the type's input function rejects.  Without that the
+ * input function would accept "today" or "0x10", depending on settings or
+ * version.
  */
 static void
 write_unread(RcRecall *recall, const Column *column, RcRecallField field,
@@ -238,7 +241,10 @@ write_unread(RcRecall *recall, const Column *column, RcRecallField field,
 	put(recall, column, RC_FIELD_TEXT, recall->str.data, recall->str.len);
 }
 
-/* Write a field that is no date; one that the server names so as it came. */
+/*
+ * Write a field that is not a date; one that the server is sure to reject is
+ * written unchanged.
+ */
 static void
 write_no_date(RcRecall *recall, const Column *column, RcRecallField field)
 {
@@ -250,7 +256,7 @@ write_no_date(RcRecall *recall, const Column *column, RcRecallField field)
 		write_unread(recall, column, field, NO_DATE);
 }
 
-/* Write a text, folded if its column is; null if nothing is left of it. */
+/* Write a text, folded if its column is; null if it is then empty. */
 static void
 write_folded(RcRecall *recall, const Column *column, const char *str,
 			 size_t len)
@@ -267,7 +273,7 @@ write_folded(RcRecall *recall, const Column *column, const char *str,
 		pfree(folded);
 }
 
-/* Write a field as the date that read makes of it. */
+/* Write a field as the date that "read" parses. */
 static void
 write_date_of(RcRecall *recall, const Column *column,
 			  bool (*read) (const char *, char *))
@@ -344,8 +350,8 @@ write_date(RcRecall *recall, const Column *column)
 }
 
 /*
- * Column writer: start or end of the sale.  V1 has both in one text; one that
- * cannot be read travels in both columns.
+ * Column writer: start or end of the sale.  V1 has both in one text; if it
+ * cannot be parsed it is written to both columns.
  */
 static void
 write_period(RcRecall *recall, const Column *column)
@@ -374,9 +380,8 @@ write_period(RcRecall *recall, const Column *column)
 }
 
 /*
- * Column writer: an integer.  A number keeps its digits as they are written,
- * and so do those of a string; whether they are too many is for the column's
- * type to say.
+ * Column writer: an integer.  The digits of a number or string are copied;
+ * the column's type rejects one that is too large.
  */
 static void
 write_integer(RcRecall *recall, const Column *column)
@@ -419,8 +424,9 @@ write_gtin(RcRecall *recall, const Column *column)
 
 /*
  * The version of a recall, as a text whose bytes sort as versions do:
- * numero_de_version, date_de_publication, rappelguid, null least.  NULL if
- * one of them is not what its column takes: then nobody knows.
+ * numero_de_version, date_de_publication, rappelguid, with null as the least.
+ * NULL if one of them is not of its column's type: the version is then
+ * unknown.
  */
 static char *
 version_of(const RcRecall *recall)

@@ -1,10 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * recall.h
- *	  A recall: what the files that bring one to its columns share.
+ *	  Declarations shared by the files recall*.c, which convert a recall to
+ *	  its columns.
  *
- * No file outside src/transform may include it.  All text in here is UTF-8,
- * whatever the encoding of the database.
+ * No file outside src/transform may include it.  All text is UTF-8, whatever
+ * the encoding of the database.
  *
  *-------------------------------------------------------------------------
  */

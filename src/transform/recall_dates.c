@@ -1,15 +1,17 @@
 /*-------------------------------------------------------------------------
  *
  * recall_dates.c
- *	  Dates and times of a recall, as the V1 and V2 datasets write them, to
+ *	  Parses dates and times of the V1 and V2 datasets, and writes them in
  *	  ISO 8601: "2021-09-29", "mercredi 29 septembre 2021", "29/09/2021",
  *	  "Du 19/03/2020 au 29/07/2021".
  *
- * Only dates of the calendar are taken, from year 1 to 9999; a typo such as
- * year 2323 is one of them and is kept.  A weekday is not compared with its
- * date.  It must depend on no clock, time zone or locale, and must not guess:
- * a text of another form is none, and nobody else may read it: the server's
- * own input takes "today", and "01/02/26" by its DateStyle.
+ * Only existing dates of the years 1 to 9999 are accepted.  A typo such as
+ * year 2323 is such a date and is kept.  A weekday is not compared with its
+ * date.
+ *
+ * Nothing here may depend on a clock, time zone or locale, or guess: a text
+ * of another form is not a date.  It must not be left to the server's input
+ * function, which accepts "today", and "01/02/26" by DateStyle.
  *
  *-------------------------------------------------------------------------
  */
@@ -28,9 +30,9 @@ typedef struct Date
 
 typedef struct Time
 {
-	int			minute;			/* of the day, in UTC: may be below 0 */
+	int			minute;			/* of the day, in UTC; can be negative */
 	int			second;
-	char		fraction[16];	/* with its point; "" if there is none */
+	char		fraction[16];	/* with its decimal point; "" if there is none */
 } Time;
 
 static char *simplify(const char *str);
@@ -50,10 +52,9 @@ static bool date_exists(const Date *date);
 static void write_date(const Date *date, char *iso);
 
 /*
- * Write the date in str as YYYY-MM-DD into iso (RC_DATE_ROOM bytes).
- *
- * Of an ISO timestamp it is the date as written, as the server's date type
- * takes it.  Returns false, and leaves iso alone, if str is no date.
+ * Write the date in str as YYYY-MM-DD into iso (RC_DATE_ROOM bytes).  For an
+ * ISO timestamp that is its date part, as the server's date type reads it.
+ * Returns false, and leaves iso unchanged, if str is not a date.
  */
 bool
 rc_recall_date(const char *str, char *iso)
@@ -72,7 +73,7 @@ rc_recall_date(const char *str, char *iso)
  * bytes).
  *
  * A date without a time is midnight; a time without a zone is in UTC.
- * Returns false, and leaves iso alone, if str is no date or timestamp.
+ * Returns false, and leaves iso unchanged, if str is not a date or timestamp.
  */
 bool
 rc_recall_timestamp(const char *str, char *iso)
@@ -100,9 +101,10 @@ rc_recall_timestamp(const char *str, char *iso)
 }
 
 /*
- * Is str written as an ISO date or timestamp, of a day that no calendar has?
+ * Has str the form of an ISO date or timestamp, but of a day that does not
+ * exist?
  *
- * Such a text is refused by the server whatever its settings.
+ * The server rejects such a text whatever its settings.
  */
 bool
 rc_recall_no_date(const char *str)
@@ -115,11 +117,9 @@ rc_recall_no_date(const char *str)
 }
 
 /*
- * Write start and end of a sale period as V1 writes it into from and to
- * (RC_DATE_ROOM bytes each); "" for one that it does not give.
- *
- * The forms are "Du .. au ..", "Depuis le .." and "Jusqu'au ..".  Returns
- * false if str has another one.
+ * Write start and end of a sale period of V1 into from and to (RC_DATE_ROOM
+ * bytes each); "" for one that is not given.  The forms are "Du .. au ..",
+ * "Depuis le .." and "Jusqu'au ..".  Returns false if str has another form.
  */
 bool
 rc_recall_period(const char *str, char *from, char *to)
@@ -162,9 +162,9 @@ rc_recall_period(const char *str, char *from, char *to)
 }
 
 /*
- * Make a palloc'd copy of str that is easy to read: ASCII, small letters,
- * one space between words, none at the ends.  What has no place in a date
- * stays, and ends its reading.
+ * Make a palloc'd copy of str that is easy to parse: ASCII, lower case, one
+ * space between words, none at the ends.  Characters that no date contains
+ * are kept, so that parsing fails there.
  */
 static char *
 simplify(const char *str)
@@ -201,9 +201,9 @@ simplify(const char *str)
 }
 
 /*
- * What stands for a character that French dates are written with beside ASCII;
- * NULL for another one.  Folding accents would take more for a date than is
- * one: digits of other scripts, and letters that it leaves out.
+ * The ASCII form of a non-ASCII character that occurs in French dates; NULL
+ * for another one. rc_fold_utf8() is not used, since it would make dates of
+ * other texts: it converts digits of other scripts and removes characters.
  */
 static const char *
 simplify_character(const char *from, int len)
@@ -227,8 +227,8 @@ simplify_character(const char *from, int len)
 }
 
 /*
- * Read a whole text as a date, or as an ISO date with a time; without one it
- * is midnight.
+ * Parse a whole text as a date, or as an ISO date with a time.  A date
+ * without a time is midnight.
  */
 static bool
 read_date_and_time(const char *str, Date *date, Time *time)
@@ -247,7 +247,9 @@ read_date_and_time(const char *str, Date *date, Time *time)
 	return ok;
 }
 
-/* Read "2021-09-29", of whatever calendar; *at moves only if there is one. */
+/*
+ * Parse "2021-09-29", which need not exist; *at moves only if there is one.
+ */
 static bool
 read_iso_date(const char **at, Date *date)
 {
@@ -261,7 +263,7 @@ read_iso_date(const char **at, Date *date)
 	return true;
 }
 
-/* Read "29/09/2021" or a date in French; *at moves only if there is one. */
+/* Parse "29/09/2021" or a date in French; *at moves only if there is one. */
 static bool
 read_date(const char **at, Date *date)
 {
@@ -281,7 +283,7 @@ read_date(const char **at, Date *date)
 	return true;
 }
 
-/* Read "[mercredi ]29 septembre 2021"; the first of a month is "1er". */
+/* Parse "[mercredi ]29 septembre 2021"; the first of a month is "1er". */
 static bool
 read_french_date(const char **at, Date *date)
 {
@@ -304,7 +306,7 @@ read_french_date(const char **at, Date *date)
 	return date->month > 0 && read_number(at, 4, 4, &date->year);
 }
 
-/* Read "T12:54[:40[.5]][zone]"; a space may stand for the T. */
+/* Parse "T12:54[:40[.5]][zone]"; a space is accepted instead of the T. */
 static bool
 read_time(const char **at, Time *time)
 {
@@ -328,8 +330,8 @@ read_time(const char **at, Time *time)
 }
 
 /*
- * Read a fraction of a second, if there is one, without the zeros at its end.
- * Of more digits than any clock has the first ones count.
+ * Parse a fraction of a second, if there is one, without the zeros at its
+ * end.  Digits beyond the size of "fraction" are ignored.
  */
 static bool
 read_fraction(const char **at, char *fraction)
@@ -352,7 +354,7 @@ read_fraction(const char **at, char *fraction)
 	return true;
 }
 
-/* Read "Z", "+02:00", "+0200", "+02" or nothing, as minutes before UTC. */
+/* Parse "Z", "+02:00", "+0200", "+02" or nothing, as minutes east of UTC. */
 static bool
 read_zone(const char **at, int *minutes)
 {
@@ -375,7 +377,7 @@ read_zone(const char **at, int *minutes)
 	return hour < 16 && minute < 60;
 }
 
-/* Read a number of so many digits. */
+/* Parse a number of min_digits to max_digits digits. */
 static bool
 read_number(const char **at, int min_digits, int max_digits, int *number)
 {
@@ -390,7 +392,7 @@ read_number(const char **at, int min_digits, int max_digits, int *number)
 	return true;
 }
 
-/* Read exactly this text. */
+/* Skip this text, if it comes next. */
 static bool
 read_word(const char **at, const char *word)
 {
@@ -402,7 +404,7 @@ read_word(const char **at, const char *word)
 	return true;
 }
 
-/* Read one of these texts; returns its place among them, or -1. */
+/* Skip one of these texts, if it comes next; returns its index, or -1. */
 static int
 read_one_of(const char **at, const char *const *words, int n)
 {
@@ -414,7 +416,7 @@ read_one_of(const char **at, const char *const *words, int n)
 	return -1;
 }
 
-/* Does the calendar have this date? */
+/* Does this date exist? */
 static bool
 date_exists(const Date *date)
 {

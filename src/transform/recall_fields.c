@@ -1,12 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * recall_fields.c
- *	  The fields of a recall as they come: their names in V1 and V2, and
- *	  where they stand in a record.
+ *	  The fields of a recall: their names in V1 and V2, and finding and
+ *	  reading them in a record.
  *
- * The names were read off real records of the datasets "rappelconso0" (V1)
- * and "rappelconso-v2-gtin-espaces" (V2).  It must not judge a value beyond
- * whether it can be a text.
+ * The names were taken from real records of the datasets "rappelconso0" (V1)
+ * and "rappelconso-v2-gtin-espaces" (V2).  A value must not be interpreted
+ * here, except whether it is a text.
  *
  *-------------------------------------------------------------------------
  */
@@ -14,7 +14,7 @@
 
 #include "transform/recall_fields.h"
 
-/* What each field is called in either shape; NULL if it has none. */
+/* The name of each field in V1 and V2; NULL if there is no such field. */
 static const struct
 {
 	const char *name[2];
@@ -79,7 +79,7 @@ static bool append_elements(StringInfo str, const RcJsonMember *raw,
 							char separator, bool is_list);
 
 /*
- * Tell V1 from V2 by the name of the reference.
+ * Distinguish V1 and V2 by the name of the reference.
  *
  * Sets *error (palloc'd) if the record has neither.
  */
@@ -98,7 +98,7 @@ rc_recall_shape(const RcJsonMembers *members, const char **error)
 }
 
 /*
- * What a field is called in this shape; NULL if it has none of the kind.
+ * The name of a field in V1 or V2; NULL if there is no such field.
  */
 const char *
 rc_recall_field_name(RcRecallField field, RcRecallShape shape)
@@ -107,11 +107,12 @@ rc_recall_field_name(RcRecallField field, RcRecallShape shape)
 }
 
 /*
- * Find our fields among the children of the tree.
+ * Find the fields of RcRecallField among the children of the tree, which have
+ * the same order as members.
  *
- * These stand in the order of the members.  Of several with one name the last
- * counts, as for jsonb.  Records have their fields in the order of ours, or
- * nearly; so the search goes on from the field found last.
+ * The last of several with one name counts, as for jsonb.  Records have their
+ * fields in nearly the order of RcRecallField, so each search starts behind
+ * the field found last.
  */
 void
 rc_recall_collect(RcRecall *recall, const cJSON *tree,
@@ -138,10 +139,9 @@ rc_recall_collect(RcRecall *recall, const cJSON *tree,
 }
 
 /*
- * Bring the identification to text, for its own column and for gtin.
- *
- * Sets has_identification to false if it is no text.  A V1 text keeps its
- * marks; an array has its elements joined by one space.
+ * Convert the identification to text, for its own column and for gtin.  Sets
+ * has_identification to false if it is not a text.  A V1 text keeps its
+ * marks; the elements of an array are joined by one space.
  */
 void
 rc_recall_read_identification(RcRecall *recall)
@@ -167,9 +167,9 @@ rc_recall_read_identification(RcRecall *recall)
 }
 
 /*
- * Append the elements of an array, each with its line breaks as LF, and the
- * separator between them; null and empty ones are left out.  Returns false if
- * one is no text.
+ * Append the elements of an array, with line breaks as LF, and the separator
+ * between them.  Null and empty ones are skipped.  Returns false if one is
+ * not a text.
  */
 static bool
 append_elements(StringInfo str, const RcJsonMember *raw, char separator,
@@ -203,13 +203,14 @@ append_elements(StringInfo str, const RcJsonMember *raw, char separator,
 }
 
 /*
- * Append the text of a field, its line breaks as LF; nothing if it is absent,
- * null or empty.
+ * Append the text of a field, with line breaks as LF; nothing if it is
+ * absent, null or empty.
  *
- * Fields that are lists have come as one text with "|" between the items, and
- * the identification has turned into an array one day: any other may, too, and
- * has its elements on lines of their own, as the items of a list.  Returns
- * false if the field is an object, or an array that holds more than texts.
+ * A field that is a list is one text with "|" between the items.  The
+ * identification has been changed to an array at the API one day, and any
+ * other field might be, too: the elements of an array are appended one per
+ * line, as the items of a list.  Returns false if the field is an object, or
+ * an array that contains anything but texts.
  */
 bool
 rc_recall_append_text(const RcRecall *recall, RcRecallField field,
@@ -228,10 +229,10 @@ rc_recall_append_text(const RcRecall *recall, RcRecallField field,
 }
 
 /*
- * The text of a field: NULL if it is absent, null or empty, or if it is an
- * object or array; *fits is false for these two.
+ * The text of a field; NULL if it is absent, null or empty, or an object or
+ * array, for which *fits is set to false.
  *
- * The text is the tree's, or palloc'd.
+ * The text belongs to the tree, or is palloc'd.
  */
 const char *
 rc_recall_field_text(const RcRecall *recall, RcRecallField field, bool *fits)

@@ -1,10 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * recall_fields.h
- *	  The fields of a recall as they come, in either shape: what recall.c
- *	  writes its columns from.
+ *	  The fields of a recall of V1 or V2, from which recall.c writes its
+ *	  columns.
  *
- * Nothing but recall.c and recall_fields.c includes it.
+ * No other file than recall.c and recall_fields.c may include it.
  *
  *-------------------------------------------------------------------------
  */
@@ -16,7 +16,7 @@
 #include "transform/recall.h"
 
 /*
- * The fields of a record that we read, in about the order of both shapes.
+ * The fields that are read, in nearly the order in which V1 and V2 have them.
  */
 typedef enum RcRecallField
 {
@@ -41,7 +41,7 @@ typedef enum RcRecallShape
 	RC_RECALL_V2
 } RcRecallShape;
 
-/* A recall on its way from a line to a record. */
+/* A recall that is being converted. */
 typedef struct RcRecall
 {
 	RcRecallShape shape;
@@ -49,9 +49,9 @@ typedef struct RcRecall
 	const cJSON *item[RC_RECALL_NFIELDS];	/* NULL if absent */
 	const RcJsonMember *raw[RC_RECALL_NFIELDS]; /* the same, as written */
 	char	   *key;
-	bool		has_identification; /* brought to text in identification */
+	bool		has_identification; /* identification is converted to text */
 	StringInfoData identification;
-	StringInfoData str;			/* the text at hand */
+	StringInfoData str;			/* work area for one text */
 	RcFieldSink *sink;
 } RcRecall;
 

@@ -4,11 +4,10 @@
  *	  The rules for texts of a recall: line breaks and lists, the
  *	  identification of products, the GTINs in it.
  *
- * The marks were found in the data itself: V2 writes a line break as "¤" and
- * separates items of a list by "|"; an identification is made of groups
- * "GTIN$lot$kind of date$from$to" joined by "|".
- *
- * It must know nothing of JSON trees; texts come in null-terminated UTF-8.
+ * The marks were found in the data: V2 writes a line break as "¤" and
+ * separates items of a list by "|"; an identification consists of groups
+ * "GTIN$lot$kind of date$from$to" joined by "|".  Nothing here may use JSON
+ * trees; texts are null-terminated UTF-8.
  *
  *-------------------------------------------------------------------------
  */
@@ -19,7 +18,8 @@
 /* One GTIN found in a text. */
 typedef struct Gtin
 {
-	uint64		code;			/* its digits, with a 1 before them */
+	uint64		code;			/* its digits with a 1 in front, to keep
+								 * leading zeros */
 	const char *at;
 	int			len;
 } Gtin;
@@ -32,15 +32,14 @@ static int	compare_gtin_place(const void *a, const void *b);
 /*
  * Append str with its line breaks as LF.
  *
- * A line break is "¤", CRLF or a lone CR; in a list "|" too, which separates
- * its items.
+ * A line break is "¤", CRLF or a single CR; in a list also "|".
  */
 void
 rc_recall_lines(StringInfo out, const char *str, bool is_list)
 {
 	while (*str != '\0')
 	{
-		/* C2 A4 is "¤"; C2 begins other characters too, taken as they are */
+		/* C2 A4 is "¤"; other characters that begin with C2 are copied */
 		size_t		run = strcspn(str, is_list ? "\r\xC2|" : "\r\xC2");
 
 		appendBinaryStringInfo(out, str, run);
@@ -60,10 +59,10 @@ rc_recall_lines(StringInfo out, const char *str, bool is_list)
 }
 
 /*
- * Bring the marks of an identification to plain text, in place.
+ * Convert the marks of an identification to plain text, in place.
  *
- * "|" becomes LF and "$" a space; runs of spaces become one, and spaces at
- * the ends of a line nothing.  So the two forms that the API has had, one
+ * "|" becomes LF and "$" a space; several spaces become one, and spaces at
+ * the ends of a line are removed.  So both forms that the API has had, one
  * string and an array of its parts, give the same text.
  */
 void
@@ -100,7 +99,7 @@ rc_recall_identification(StringInfo str)
  * Append the GTINs in str as a JSON array of strings, in their order and
  * without repeats; nothing if there is none.
  *
- * A GTIN is a maximal run of 8, 12, 13 or 14 digits whose check digit holds
+ * A GTIN is a maximal run of 8, 12, 13 or 14 digits with a valid check digit
  * (GS1 General Specifications, "Check digit calculations").
  */
 void
@@ -169,9 +168,8 @@ find_gtins(const char *str, Gtin **gtins)
 }
 
 /*
- * Is this run of digits a GTIN?  From the right, the check digit apart,
- * digits count three times and once in turn; with it the sum is a multiple
- * of ten.
+ * Is this run of digits a GTIN?  The sum of all digits, with weights 1, 3, 1,
+ * .. from the right, must be a multiple of ten.
  */
 static bool
 gtin_is_valid(const char *digits, int len)
@@ -185,7 +183,7 @@ gtin_is_valid(const char *digits, int len)
 	return sum % 10 == 0;
 }
 
-/* Order equal codes together, the first place of each first. */
+/* Sort by code, then by position in the text. */
 static int
 compare_gtin_code(const void *a, const void *b)
 {
@@ -197,7 +195,7 @@ compare_gtin_code(const void *a, const void *b)
 	return compare_gtin_place(a, b);
 }
 
-/* Order by the place in the text. */
+/* Sort by position in the text. */
 static int
 compare_gtin_place(const void *a, const void *b)
 {

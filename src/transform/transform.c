@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * transform.c
- *	  A line of a source to a record: its value, its key, its cursor.
+ *	  Converts a line of a source to a record: its value, key and cursor.
  *
- * What is wrong with a line is returned as text, for the source's dead
- * letters; it must never end the run, so nothing about a line's contents is
- * raised as an error.
+ * An invalid line must not end the run, so no error may be raised for the
+ * content of a line: the problem is returned as text, for the source's dead
+ * letters.
  *
  *-------------------------------------------------------------------------
  */
@@ -17,7 +17,7 @@
 #include "transform/json_sink.h"
 #include "transform/recall.h"
 
-/* What a source can name in its column "transform". */
+/* The values of column "transform" of rappel_conso.source. */
 static const RcTransform transforms[] = {
 	{.name = "none"},
 	{.name = "recall",.key = rc_recall_key,.convert = rc_recall_convert},
@@ -32,7 +32,8 @@ static const char *make_value(const char *line, size_t len,
 							  RcTransformed *result);
 
 /*
- * The transform of that name.
+ * The transform of that name.  Errors: XX000 if there is none, which the
+ * check of rappel_conso.source prevents.
  */
 const RcTransform *
 rc_transform_find(const char *name)
@@ -47,20 +48,19 @@ rc_transform_find(const char *name)
 }
 
 /*
- * Make a record of one line of a source.
+ * Convert one line of a source to a record.
  *
- * Returns NULL when *out is filled, else why the line cannot become a record
- * (palloc'd or static); *out is then all but empty.  Everything in *out is
- * palloc'd in the current context, UTF-8, and null-terminated beside
+ * Returns NULL after *out was filled; else why the line cannot become a
+ * record (palloc'd or static).  Then only out->object is set if the line is a
+ * JSON object, and out->key if it can be read.  Everything in *out is
+ * palloc'd in the current context, UTF-8, and null-terminated in addition to
  * value_len.
  *
- * Where the transform converts nothing the value is the line without the white
- * space at its end, and the key the text of the key field; a number keeps its
- * digits as they are written.  For recalls see rc_recall_convert: the key is
- * then the reference of the recall.  The cursor is the text of the cursor
- * field as the source has it; NULL if it is absent, null or empty, or if it
- * is an object or array.  Of a line that is a JSON object, but no record,
- * out->object is set, and the key if it can be read.
+ * If the transform converts nothing, the value is the line without the white
+ * space at its end, and the key is the text of the key field; a number keeps
+ * its digits.  For recalls see rc_recall_convert(): the key is then the
+ * reference of the recall.  The cursor is the text of the cursor field in the
+ * line; NULL if that is absent, null, empty, an object or an array.
  *
  * Raises only out-of-memory errors.
  */
@@ -102,14 +102,14 @@ rc_transform(const char *line, size_t len, const RcTransformOptions *options,
 	return NULL;
 }
 
-/* Check that the line is one JSON object that PostgreSQL can hold. */
+/* Check that the line is one JSON object that PostgreSQL can store. */
 static const char *
 check_line(const char *line, size_t len, RcJsonMembers *members)
 {
 	const char *error;
 	int			valid;
 
-	/* room for the null byte, and for escapes of the written record */
+	/* leaves room for escapes in the written record, and the null byte */
 	if (len >= MaxAllocSize / 8)
 		return psprintf("line of %zu bytes is too long", len);
 	valid = pg_encoding_verifymbstr(PG_UTF8, line, len);
@@ -134,7 +134,7 @@ read_cursor(const RcJsonMembers *members, const char *field)
 	return cursor != NULL && cursor[0] != '\0' ? cursor : NULL;
 }
 
-/* The value: the line itself, or what the transform makes of it. */
+/* The value: the line itself, or the result of the transform. */
 static const char *
 make_value(const char *line, size_t len, const RcJsonMembers *members,
 		   const RcTransformOptions *options, RcTransformed *result)
@@ -162,7 +162,7 @@ make_value(const char *line, size_t len, const RcJsonMembers *members,
 /*
  * Read the text of a key field into *key (palloc'd).
  *
- * Returns NULL, or what is wrong with the field.
+ * Returns NULL, or what is wrong with the field (palloc'd).
  */
 const char *
 rc_transform_key(const RcJsonMembers *members, const char *field, char **key)

@@ -1,9 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * transform.h
- *	  A line of a source to a record, and what a transform has to provide.
+ *	  Converting a line of a source to a record, and the interface that a
+ *	  transform has to provide.
  *
- * All text in here is UTF-8, whatever the encoding of the database.
+ * All text is UTF-8, whatever the encoding of the database.
  *
  *-------------------------------------------------------------------------
  */
@@ -30,14 +31,14 @@ typedef struct RcTransformed
 	char	   *key;			/* NULL only without a key_field */
 	char	   *cursor;			/* text of the cursor field; NULL if null */
 	char	   *version;		/* sorts as versions do; NULL: not known */
-	bool		object;			/* the line is a JSON object, if no record */
+	bool		object;			/* a line without a record is a JSON object */
 } RcTransformed;
 
 /*
- * Where the fields of a record go, in their order.  "name" is that of a column,
- * without a quote or backslash; "bytes" are a text, a time in ISO 8601, or a
- * number or any other JSON as it is written; nothing of a field that is
- * missing.
+ * Receives the fields of a record, in their order.  "name" is that of a
+ * column, without a quote or backslash.  "bytes" is a text, a time in ISO
+ * 8601, or a number or any other JSON as it is in the line; unused for a
+ * missing field.
  */
 typedef struct RcFieldSink RcFieldSink;
 
@@ -48,21 +49,21 @@ struct RcFieldSink
 };
 
 /*
- * A transform: a row of the table in transform.c, and the check of a source's
- * row (source_check() in the install script), which knows their names, too.
+ * A transform.  To add one, add it to the table in transform.c and its name
+ * to source_check() in the install script.
  */
 struct RcTransform
 {
 	const char *name;
 
-	/* brings a key to the form that it has as one, in place; NULL: it has it */
+	/* normalizes a key in place; NULL: a key is used unchanged */
 	void		(*key) (char *key);
 
 	/*
-	 * Hands the fields that it makes of a line to the sink, and sets key and
-	 * version of *out.  members are those of the line, which is one JSON
-	 * object.  Returns NULL, or why the line is no record (palloc'd or
-	 * static).  NULL: the line is the value.
+	 * Writes the fields of a record to the sink, and sets key and version of
+	 * *out. members are those of the line, which is one JSON object.  Returns
+	 * NULL, or why the line cannot become a record (palloc'd or static). NULL
+	 * for a transform that uses the line as the value.
 	 */
 	const char *(*convert) (const char *line, size_t len,
 							const RcJsonMembers *members,
