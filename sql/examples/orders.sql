@@ -19,7 +19,7 @@
 
 BEGIN;
 
--- What is looked up: ordinary tables, joined in the statement.
+-- Lookup tables: ordinary tables, joined in the statement.
 
 CREATE TABLE customers (
   customer_id text PRIMARY KEY,
@@ -53,8 +53,8 @@ INSERT INTO payment_methods VALUES
   ('P2', 'cash');
 
 -- The state of the orders.  A deleted line stays as a row until it expires:
--- else an older event that comes once more (a dead letter that is retried)
--- would bring the line back.
+-- else an older event that is applied later (a retried dead letter) would
+-- restore the line.
 
 CREATE TABLE order_state (
   order_id text,
@@ -71,27 +71,28 @@ CREATE TABLE order_state (
 );
 CREATE INDEX ON order_state (changed_at);
 
--- A line is of no interest 90 seconds after its last change.  That is a
--- predicate, so it holds to the second; the DELETE below only takes away what
--- is not seen any more.
+-- A line expires 90 seconds after its last change.  The view's predicate makes
+-- that exact to the second; the DELETE below only removes rows that are not
+-- visible any more.
 
 CREATE VIEW current_orders AS
   SELECT order_id, line, customer_id, payment_method_id, product_id, quantity, unit_price, changed_at
     FROM order_state
    WHERE NOT deleted AND changed_at > now() - interval '90 seconds';
 
--- change: the event without its envelope.  Tombstones (value null) are left
--- out, since the delete that comes before each has said it all.
--- newest: the last change of each line in this batch, which may hold many.
--- stored: the state; an event that is older than what is known changes
+-- change: the event without its envelope.  Tombstones (value null) are
+-- skipped, since each follows a delete event of its key.
+-- newest: the last change of each line in this batch, which can have many.
+-- stored: writes the state; an event that is older than the stored one changes
 -- nothing.
--- basket: the orders that have changed, as they are now.  What "stored" writes
--- is not to be seen in the table before the end of the statement, so its rows
--- come from there, and the other lines from the table.
+-- basket: the orders that have changed, with all their lines.  Rows that
+-- "stored" writes are not visible in the table before the end of the
+-- statement, so they are read from "stored", and the other lines from the
+-- table.
 --
--- An event that lacks something (no order_id, a quantity that is no number)
--- becomes a dead letter.  workers stays 1: the lines of an order lie in several
--- partitions, and two workers would not see each other's lines in time.
+-- An invalid event (no order_id, a quantity that is not a number) becomes a
+-- dead letter.  workers must stay 1: the lines of an order are in several
+-- partitions, and two workers would not see each other's uncommitted lines.
 
 INSERT INTO rappel_conso.stream (name, topics, output_topic, statement)
 VALUES ('orders', '{shop.public.order_details}', 'order_suggestions', $$
@@ -149,7 +150,7 @@ SELECT b.order_id AS key,
   JOIN customers c ON c.customer_id = b.customer_id AND c.level = 'diamond'
   JOIN payment_methods m ON m.payment_method_id = b.payment_method_id
  CROSS JOIN LATERAL (
-        -- what goes with the order, and is not in it
+        -- products that match the order and are not in it
         SELECT g.name, g.price
           FROM products o
           JOIN products g ON g.product_id = o.goes_with
@@ -160,7 +161,7 @@ $$);
 
 COMMIT;
 
--- What has expired goes once a minute, where pg_cron is there to do it.
+-- Expired lines are deleted once a minute, if pg_cron is installed.
 
 DO $$
 BEGIN

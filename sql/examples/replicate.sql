@@ -1,6 +1,6 @@
 -- replicate.sql
---     A copy of a table elsewhere, kept by its change events: a Debezium topic
---     applied to a table, insert, update and delete by key.
+--     A copy of a table of another database, kept up to date by its change
+--     events: a Debezium topic applied to a table, by key.
 --
 -- Topic "shop.public.order_details" holds what Debezium publishes of
 --
@@ -9,19 +9,20 @@
 --
 -- with the schema envelope ({"schema": .., "payload": ..}, in key and value)
 -- or without.  decimal.handling.mode is "string", so numeric columns come as
--- texts and keep every digit; timestamptz columns come as ISO texts.  To run it:
+-- texts and keep every digit; timestamptz columns come as ISO texts.  To run
+-- it:
 --
 --     psql -v ON_ERROR_STOP=1 -f replicate.sql
 
 BEGIN;
 
--- Each row keeps the place of the event that it came from, and a deleted row
--- stays, marked as such.  Both are for events that come late: a record that
--- failed goes to rappel_conso.dead_letter while the records after it are
--- applied, and rc_retry() applies it days later at its original place.  By then
--- its key may have had a newer event; the place tells.  Were deleted rows
--- removed, nothing could tell that a retried insert is older than the delete,
--- and the row would come back to life.
+-- Each row stores the partition and offset of the event that it is from, and a
+-- deleted row is only marked.  Both are needed for events that arrive late: a
+-- record that failed goes to rappel_conso.dead_letter while the records after
+-- it are applied, and rc_retry() applies it, with its original offset, days
+-- later. If its key has had a newer event by then, the greater offset shows
+-- it.  If deleted rows were removed, a retried insert could not be recognized
+-- as older than the delete, and would restore the row.
 
 CREATE TABLE order_details_replica (
   order_id text,
@@ -40,7 +41,7 @@ CREATE TABLE order_details_replica (
   PRIMARY KEY (order_id, line)
 );
 
--- The table as it is at its origin.
+-- The table as it is in the other database.
 
 CREATE VIEW order_details AS
   SELECT order_id, line, customer_id, payment_method_id, product_id, quantity, unit_price, ordered_at, note
@@ -48,15 +49,16 @@ CREATE VIEW order_details AS
    WHERE NOT deleted;
 
 -- change: key and event without their envelopes.  A tombstone (value null) is
--- a delete, too: where the topic is compacted it may be all that is left.
+-- a delete, too: in a compacted topic it can be all that is left.
 --
--- A batch may hold a key many times; only the last one counts, and ON CONFLICT
--- could not update one row twice.  All events of a key lie in one partition, so
--- the greatest offset is the last.  A change of the key comes as the delete of
--- the old one and the create of the new one, and needs nothing of its own.
+-- A batch can contain a key many times; only its last event is applied, since
+-- ON CONFLICT cannot update a row twice.  All events of a key are in one
+-- partition, so the one with the greatest offset is the last.  A change of the
+-- key is a delete of the old key and a create of the new one, which needs no
+-- extra case.
 --
--- Another partition than before means that the topic was given more of them:
--- then the event is taken as the newer one.
+-- If a key's partition differs from the stored one, partitions were added to
+-- the topic, and the event is the newer one.
 
 INSERT INTO rappel_conso.stream (name, topics, statement)
 VALUES ('replicate', '{shop.public.order_details}', $$

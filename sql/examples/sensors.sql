@@ -31,19 +31,19 @@ CREATE TABLE raw_sensors_data (
 );
 CREATE INDEX ON raw_sensors_data (sensor_id, "timestamp");
 
--- The table's row type is the type of the values: the columns message_id,
--- sensor_id, message and "timestamp" stand in records in place of "value",
--- decoded from the keys of the JSON object.  A message that does not fit (no
--- JSON, a sensor_id that is no number, no message_id) becomes a row of
+-- The table's row type is the type of the values: records has the columns
+-- message_id, sensor_id, message and "timestamp" instead of "value", decoded
+-- from the keys of the JSON object.  A message that does not fit (not JSON, a
+-- sensor_id that is not a number, no message_id) becomes a row of
 -- rappel_conso.dead_letter; the others of its batch are stored.
 --
--- A producer that does not know whether a message arrived sends it again.
--- The primary key drops such repeats, and since an alert is made of a row that
--- was really stored, there is one alert for each message_id, too.
+-- A producer that does not know whether a message arrived sends it again.  The
+-- primary key drops such duplicates, and since only rows that were inserted
+-- make an alert, there is one alert for each message_id, too.
 --
--- The alerts are what the statement returns.  They are committed together with
--- the rows, and published after that.  Kafka gets each at least once: one that
--- was sent twice has the same header rappel_conso-id.
+-- The alerts are the rows that the statement returns.  They are committed
+-- together with the readings, and published after that, each at least once:
+-- the copies of one that was sent twice have the same header rappel_conso-id.
 
 INSERT INTO rappel_conso.stream (name, topics, value_type, output_topic, statement)
 VALUES ('sensors', '{sensors}', 'raw_sensors_data', 'alerts', $$

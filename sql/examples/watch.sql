@@ -3,23 +3,24 @@
 --     message for each recall that concerns one of them, in the commit in which
 --     the recall arrives, changes or is withdrawn.
 --
--- The message goes to topic "recall_alerts", through the outbox, and its
--- reference to whoever has said LISTEN recall_alerts.  A recall that is read
--- once more and has not changed is not announced again.  Without Kafka (nothing
--- in rappel_conso.kafka_brokers) take out the line with rc_publish: messages
--- would wait in rappel_conso.outbox.
+-- The message is published to topic "recall_alerts" through the outbox, and
+-- its reference is sent to sessions that have executed LISTEN recall_alerts.
+-- A recall that has not changed is not announced again.  Without Kafka
+-- (rappel_conso.kafka_brokers is empty) remove the line with rc_publish:
+-- messages would stay in rappel_conso.outbox.
 --
--- To be run by the owner of rappel_conso_table, after the first run has made
--- that table (so what is known already is not announced).  An owner who is not
--- superuser needs rc_publish and rc_fold granted, and the topic in
--- rappel_conso.topic_grant.
+-- To be run by the owner of rappel_conso_table, after the first run has
+-- created that table (so that the recalls of that run are not announced).  An
+-- owner that is not a superuser needs EXECUTE on rc_publish and rc_fold, and a
+-- row for the topic in rappel_conso.topic_grant.
 --
 --     psql -v ON_ERROR_STOP=1 -f watch.sql
 
 BEGIN;
 
--- One thing in each row.  Words are those of a web search: all of them must
--- occur, "or" and quotes and a minus sign are understood.
+-- One product or search in each row.  Words are a query of
+-- websearch_to_tsquery(): all of them must occur, and "or", quotes and a minus
+-- sign have their usual meaning.
 
 CREATE TABLE watched (
   id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -35,8 +36,8 @@ INSERT INTO watched (brand, words, gtin, note) VALUES
   (NULL, 'fromage "lait cru"', NULL, 'cheese counter'),
   (NULL, NULL, '3012345678902', 'aisle 7');
 
--- What of it a recall concerns.  Upper and lower case, accents and leading
--- zeros of a GTIN make no difference.
+-- The ids of the rows that a recall concerns.  Upper and lower case, accents
+-- and leading zeros of a GTIN are ignored.
 
 CREATE FUNCTION watched_by(recall rappel_conso_table) RETURNS integer[]
 LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
@@ -50,8 +51,8 @@ LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
       OR lpad(w.gtin, 14, '0') IN (SELECT lpad(g, 14, '0') FROM unnest(recall.gtin) g)
 $$;
 
--- Streams run with their own search_path, so the function keeps the one that
--- it is made with.
+-- Streams run with their own search_path, so the function sets the one that it
+-- is created with.
 
 CREATE FUNCTION announce_recalls() RETURNS trigger
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
@@ -94,7 +95,7 @@ CREATE TRIGGER announce_changed AFTER UPDATE ON rappel_conso_table
 
 COMMIT;
 
--- What is known already:
+-- To list the recalls that were stored before:
 --
 --     SELECT r.reference_fiche, r.libelle, w.note
 --       FROM rappel_conso_table r, watched w

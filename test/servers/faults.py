@@ -11,7 +11,7 @@
 #   on        meta, count, records, export or any (default any)
 #   dataset   only requests for this one (default: all)
 #   skip      leave that many matching requests alone first (default 0)
-#   times     then meet that many (default 1; 0 for ever)
+#   times     then meet that many (default 1; 0 forever)
 #   lines     k: for faults inside an export, after that many lines (default 0)
 #
 # kinds and what they take besides:

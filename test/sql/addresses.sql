@@ -1,6 +1,6 @@
 --
--- What a source may ask for and where, and what may stand in the list of
--- brokers: hosts, ports, names of fields, lengths (V17).
+-- Checks of a source's url, dataset, filter and field names, and of the list of
+-- brokers: hosts, ports, lengths (V17).
 --
 \set SHOW_CONTEXT never
 CREATE EXTENSION rappel_conso;

@@ -360,7 +360,7 @@ DELETE FROM rappel_conso.source RETURNING name;
 SELECT name, owner FROM rappel_conso.stream;
 RESET ROLE;
 SELECT name, owner FROM rappel_conso.stream WHERE name = 'mine';
--- It is planned as the owner, whoever stores it.
+-- It is planned as the owner, not as the role that stores it.
 CREATE FUNCTION planned_as() RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$
 BEGIN
   RAISE NOTICE 'planned as %', current_user;

@@ -1,6 +1,6 @@
 --
--- rc_republish, rc_retry: a dead letter that cannot be put back or tried again,
--- whatever somebody has made of its row, keeps no other one.
+-- rc_republish, rc_retry: a dead letter that cannot be republished or retried,
+-- because of what users have changed in its row or around it, blocks no other one.
 --
 \set SHOW_CONTEXT never
 CREATE EXTENSION rappel_conso;
@@ -27,7 +27,7 @@ SELECT * FROM rc_republish(id => 5);
 DELETE FROM rappel_conso.outbox;
 DELETE FROM rappel_conso.dead_letter;
 
--- D2: no topic; what a trigger or a constraint of somebody's refuses, or raises as it is put back
+-- D2: no topic; a trigger or a constraint of a user rejects it, or raises an error
 SELECT bury('b', NULL, 'b', 'c', 'd', 'b');
 ALTER TABLE rappel_conso.outbox ADD CONSTRAINT not_c CHECK (topic <> 'c');
 CREATE FUNCTION refuse_d() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -358,7 +358,7 @@ is($node->sql("SELECT finished_at >= to_timestamp($reset) FROM rappel_conso.task
 run_source();
 is($node->table_digest, $digest, '429: every record is there once');
 
-# What is left of a quota is known whatever becomes of the run.
+# What is left of a quota is known whether the run succeeds or fails.
 sub quota
 {
 	return $node->sql(q{

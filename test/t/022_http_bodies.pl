@@ -32,7 +32,7 @@ sub start_over_from
 	return;
 }
 
-# Whatever becomes of it.
+# It may fail.
 sub run_once
 {
 	my ($arguments) = @_;

@@ -70,7 +70,7 @@ sub published
 	return;
 }
 
-# The worker's client is opened anew, while its process lives on.
+# The worker opens a new client; the process stays the same.
 sub pid { return $node->sql(q{SELECT rappel_conso.worker_pid('stream', 's')}); }
 
 # ---- another user in the file, while all is well ----
@@ -86,7 +86,7 @@ is($node->sql(q{SELECT state FROM rc_sync_now()}), 'success', 'C7: a run');
 $kafka->acl('add', 'app', 'all', 'topic', '*');
 my $pid = pid();
 
-# ---- a typo, mended ----
+# ---- a typo, fixed ----
 
 $kafka->write_config($file, { %app, 'sasl.password' => 'typo' });
 wait_waiting('SASL authentication error');

@@ -153,7 +153,7 @@ like( $node->sql(q{
 	qr/^2D000\|.*\b0\b.*"who".*\b0\b.*invalid transaction termination\|0\|1$/, 'V1: waits for proof, with nothing done');
 $node->sql(q{UPDATE rappel_conso.stream SET paused = true WHERE name = 'finish'});
 
-# The lock that a statement lets go is taken back: there is one worker still.
+# The lock that a statement releases is taken again: there is one worker still.
 $kafka->produce_many('unlock', [ map { [ 'k', '"escape"' ] } 1 .. 3 ]);
 $node->wait_applied('e_unlock', 6);
 is( $node->sql(q{

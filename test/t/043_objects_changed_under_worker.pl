@@ -2,7 +2,7 @@
 #     What a stream does when something is taken from under its worker (type,
 #     schema, role, rights, partitions), when it deadlocks with a user, and
 #     when very many records in a row are poison: it says so, loses nothing,
-#     and goes on when the cause is mended.
+#     and resumes when the cause is fixed.
 
 use strict;
 use warnings FATAL => 'all';

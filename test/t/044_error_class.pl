@@ -163,7 +163,7 @@ foreach my $size (1, 1000)
 	}
 }
 
-# ---- a fault that is mended while records are being tried ----
+# ---- a fault that is fixed while records are being tried ----
 
 $node->sql('CREATE SEQUENCE calls; CREATE SEQUENCE more_calls');
 $node->sql(stream_with_trigger('mended', q{IF n >= 500 AND nextval('calls') <= 250 THEN RAISE EXCEPTION 'no' USING ERRCODE = '39001'; END IF;}, topics => "'{half}'")

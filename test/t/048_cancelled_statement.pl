@@ -39,7 +39,7 @@ sub wait_endless
 	return;
 }
 
-# Do it, and see that the statement ends; where it is not started anew.
+# Do it, and see that the statement ends and is not started again.
 sub ends_by
 {
 	my ($name, $sql, $what) = @_;

@@ -123,7 +123,7 @@ foreach my $statement ('INSERT INTO log VALUES (1)', 'SELECT 1', 'INSERT INTO lo
 		qr/^22023: .*"no".*\brecords\b/, "V13: refused when stored: $statement");
 }
 
-# a statement that setup mends, and then it can be seen that it reads nothing
+# a statement that is valid only after setup; then it is found to read no records
 $node->sql(q{INSERT INTO rappel_conso.stream (name, topics, setup, statement) VALUES
 	('later', '{in}', 'CREATE TABLE IF NOT EXISTS later (n int)', 'INSERT INTO later SELECT 1'),
 	('well', '{in}', 'CREATE TABLE IF NOT EXISTS well (n int)', 'INSERT INTO well SELECT 1 FROM records')});

@@ -259,7 +259,7 @@ is($other->{out}, $one->{out}, 'and the other one the same row');
 is($node->sql('SELECT count(*) FROM rappel_conso.run') - $runs,
 	1, 'there was one run');
 
-# a failure that no retry mends
+# a failure that is permanent
 ($one, $other) = two_callers();
 $api->control(
 	faults => [ { fault => 'status', on => 'count', status => 404 } ],

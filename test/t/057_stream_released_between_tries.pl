@@ -1,5 +1,5 @@
 # 057_stream_released_between_tries.pl
-#     A run that does a stream's work lets go of the stream while it waits for
+#     A run that does a stream's work releases the stream while it waits for
 #     its next try, and others can do the work meanwhile.
 
 use strict;

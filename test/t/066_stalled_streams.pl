@@ -70,7 +70,7 @@ is($node->sql("SELECT sum(next_offset) FROM rappel_conso.stream_offset WHERE str
 $node->becomes_true('V10: who looks does not stay', "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'rappel_conso watermarks')");
 
 #
-# C7: who waits for a stream that was mended
+# C7: waiting for a stream whose cause of failure was fixed
 #
 
 $call->finish;
@@ -78,7 +78,7 @@ like("$call->{sqlstate}: $call->{message}", qr/^55000: .*"slow".*: the disk is f
 	'D13: rc_sync_now() ends with the error of a stream that waits');
 ok($call->{hint}, 'and says what becomes of the records');
 
-# the stream has failed before, and its cause is mended: that is not repeated
+# the stream has failed before, and its cause is fixed: that is not repeated
 $node->sql(q{CREATE FUNCTION cured() RETURNS boolean LANGUAGE sql AS 'SELECT true';
 	UPDATE rappel_conso.stream SET statement = 'INSERT INTO public.slow SELECT key, value FROM records WHERE public.cured()' WHERE name = 'slow';
 	ALTER FUNCTION cured() RENAME TO hidden});

@@ -1,6 +1,6 @@
 # 090_example_sensors.pl
 #     The example sensors.sql as it is: readings into a table, hot ones to
-#     another topic, with repeated and spoilt messages among them.
+#     another topic, with repeated and invalid messages among them.
 
 use strict;
 use warnings FATAL => 'all';

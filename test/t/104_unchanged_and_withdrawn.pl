@@ -1,8 +1,7 @@
 # 104_unchanged_and_withdrawn.pl
-#     What is remembered of records, and what becomes of those that vanish, in
-#     direct mode: nothing is handed on twice, nothing is lost, and a record is
-#     withdrawn when two full passes an hour apart have missed it, but not when
-#     a portal has a bad day.
+#     Change detection and deleted records in direct mode: no record is applied
+#     twice, none is lost, and a record is withdrawn when two full scans an hour
+#     apart have missed it, but not when a portal returns wrong results once.
 #
 # Time passes by moving what the state says of it.
 
@@ -75,7 +74,7 @@ sub bring_all_back
 	return;
 }
 
-# ---- what is read again is not handed on again ----
+# ---- an unchanged record is not sent again ----
 
 is(synced(), success($all, inserted => $all), 'the first sync');
 $stored = stored_and_remembered();

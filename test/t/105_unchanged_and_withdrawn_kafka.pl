@@ -1,5 +1,5 @@
 # 105_unchanged_and_withdrawn_kafka.pl
-#     What is remembered of records, and what becomes of those that vanish,
+#     Change detection and deleted records,
 #     with Kafka in the middle: what is not published again, what a tombstone
 #     looks like and does, and that whoever reads the topic from its start gets
 #     the same table.

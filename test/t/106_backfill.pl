@@ -6,7 +6,7 @@
 #
 # Each source but the built-in one has a dataset, a stream and a table of its
 # own name, so that runs of several go side by side.  The table counts how often
-# each record was handed on.
+# each record was sent.
 
 use strict;
 use warnings FATAL => 'all';

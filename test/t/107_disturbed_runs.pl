@@ -5,7 +5,7 @@
 #     Nothing may be lost, and the next run must be right.
 #
 # Each source but the built-in one has a stream and a table of its own name; the
-# table counts how often each record was handed on.
+# table counts how often each record was sent.
 
 use strict;
 use warnings FATAL => 'all';
@@ -75,7 +75,7 @@ sub in_the_middle
 	return end_of($call);
 }
 
-# Rows of the table of a source, and how often they were handed on at most.
+# Rows of the table of a source, and how often each was sent at most.
 sub table { return $node->sql("SELECT count(*), max(times) FROM $_[0]"); }
 
 #
@@ -90,7 +90,7 @@ my $filter = q{filter = 'numero_version > 1'};
 $node->sql(q{CREATE ROLE cook LOGIN; INSERT INTO rappel_conso.topic_grant VALUES ('cook', '*', true, true)});
 
 # Each: its name, the change; what the run says, and what the next one says;
-# then the rows of the table, and how often they were handed on.
+# then the rows of the table, and how often they were sent.
 my $few = 55;          # of the sample, that the filter selects
 my $late = 33;         # of them, after the first batch
 foreach my $case (

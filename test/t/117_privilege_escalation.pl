@@ -568,7 +568,7 @@ foreach my $sql (q{UPDATE rappel_conso_table SET libelle = 'x', updated_at = clo
 	gained_nothing('history that was swapped', bitten());
 }
 
-# ---- by what becomes of her role ----
+# ---- by changes of her role ----
 
 $node->sql(q{REASSIGN OWNED BY mallory TO alice});
 $node->sql(q{ALTER TABLE evil.t OWNER TO mallory; ALTER SCHEMA evil OWNER TO mallory; ALTER FUNCTION evil.bite(text) OWNER TO mallory});

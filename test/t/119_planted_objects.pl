@@ -32,7 +32,7 @@ $node->sql(q{
 	GRANT USAGE ON SCHEMA evil TO PUBLIC});
 
 # What is planted says in the server's log that it ran, since that outlives
-# whatever becomes of the transaction.
+# a rollback.
 $node->sql(<<~EOC);
 	SET ROLE mallory;
 	SET search_path = pg_catalog;

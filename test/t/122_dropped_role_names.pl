@@ -1,7 +1,7 @@
 # 122_dropped_role_names.pl
 #     What a dropped role has left in runs, dead letters and the outbox stays
 #     nobody's, whoever takes its name and however often these rows are updated
-#     (R3), also where updates compute generated columns anew.
+#     (R3), also where updates recompute generated columns.
 
 use strict;
 use warnings FATAL => 'all';

@@ -406,7 +406,7 @@ sub new_database
 }
 
 # A source with a stream and a table of its name.  The table has key, value and
-# how often the record was handed on.  What is given besides the stream's
+# how often the record was sent.  What is given besides the stream's
 # batch_size is SQL for the source's columns.
 #
 #     make_source(name, api => $api, batch_size => n, dataset => "'..'", ..)
