@@ -62,7 +62,7 @@ rc_consumer_has_more(RcKafka *kafka)
  *
  * Errors: 42704 if a topic or partition does not exist, 42501 if the Kafka
  * user has no right to read it, XX001 for a message that cannot be decoded;
- * others by rc_kafka_errcode(). librdkafka reports each error only once, so
+ * others by rc_kafka_errcode().  librdkafka reports each error only once, so
  * the caller must call rc_consumer_assign() with its own offsets before it
  * fetches again.
  */

@@ -44,7 +44,7 @@ static void restore_signals(const sigset_t *saved);
 static void close_at_exit(int code, Datum arg);
 
 /*
- * Start a client. client_id is its name in the brokers' logs and quotas;
+ * Start a client.  client_id is its name in the brokers' logs and quotas;
  * group_id is the consumer group that rc_consumer_commit() writes to (NULL:
  * the client id; ignored for a producer).  Does not wait for a broker.
  *

@@ -73,7 +73,7 @@ static const Property producer_properties[] = {
  * fetch.wait.max.ms, and other requests to it wait behind that fetch.
  *
  * max.poll.interval.ms has no effect without a subscription; a day is a
- * precaution. session.timeout.ms is used only as the time that a commit waits
+ * precaution.  session.timeout.ms is used only as the time that a commit waits
  * for the group's coordinator, and that closing the client waits for that
  * commit (rdkafka_cgrp.c, rd_kafka_cgrp_defer_offset_commit): with the
  * default a process would be blocked for 45 s on a new cluster.

@@ -58,7 +58,7 @@ static void report_state(RcKafka *kafka);
 static bool broker_usable(RcKafka *kafka);
 
 /*
- * Register the callbacks for log lines and errors. log_cb() is called in this
+ * Register the callbacks for log lines and errors.  log_cb() is called in this
  * thread because of log.queue (kafka_config.c) and rd_kafka_set_log_queue()
  * (kafka_client.c).
  */
@@ -106,7 +106,7 @@ add_line(int level, const char *what, const char *text)
 }
 
 /*
- * librdkafka's callback for errors of the client as a whole. librdkafka
+ * librdkafka's callback for errors of the client as a whole.  librdkafka
  * recovers from transport errors by itself, so only their text is stored.  An
  * error of a topic (it does not exist, or the Kafka user has no right to read
  * it) arrives here, too (rd_kafka_toppar_enq_error), and is stored for

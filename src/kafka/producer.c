@@ -132,7 +132,7 @@ rc_producer_send(RcKafka *kafka, const RcRecord *record, uint64 tag)
 
 /*
  * Wait until every record sent so far has its delivery report, at most for
- * timeout_ms. *refused is set to a List of RcRefused, palloc'd in the current
+ * timeout_ms.  *refused is set to a List of RcRefused, palloc'd in the current
  * context: the records that Kafka has rejected permanently.  All others are
  * stored on all in-sync replicas.
  *

@@ -65,7 +65,7 @@ error_code(RcHttp *http)
 }
 
 /*
- * The text of the error, mostly libcurl's. *is_private is set if it contains
+ * The text of the error, mostly libcurl's.  *is_private is set if it contains
  * a value of the configuration file, which only the server's log may show.
  */
 static char *

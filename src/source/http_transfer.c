@@ -4,7 +4,7 @@
  *	  Runs a transfer: waits for libcurl's sockets and timer together with
  *	  the process latch.
  *
- * Received bytes go to http_receive.c. libcurl itself never waits:
+ * Received bytes go to http_receive.c.  libcurl itself never waits:
  * curl_multi_socket_action() passes ready sockets to it, so every wait is
  * here and can be interrupted.  Callbacks must not call palloc, ereport or
  * anything else of PostgreSQL that may throw; they copy and set flags.
@@ -392,7 +392,7 @@ end_transfer(RcHttp *http, CURLcode result)
 
 /*
  * End a transfer whose server has sent less than RC_HTTP_MIN_SPEED for
- * rc_http_timeout seconds. libcurl's LOW_SPEED_TIME cannot be used: it also
+ * rc_http_timeout seconds.  libcurl's LOW_SPEED_TIME cannot be used: it also
  * counts the time in which the transfer is paused.
  */
 static void

@@ -67,7 +67,7 @@ rc_odsql_order(const RcReadRange *range)
 
 /*
  * Write a comparison such as "date_publication >=
- * date'2026-04-17T08:02:00Z'": palloc'd. value is text as the API writes it.
+ * date'2026-04-17T08:02:00Z'": palloc'd.  value is text as the API writes it.
  *
  * Errors: 22023 for a value that is not of its kind, or a name that cannot be
  * quoted; 42703 for RC_FIELD_MISSING.

@@ -47,7 +47,7 @@ static void begin_member(JsonScan *scan, const char *name, int name_len);
 static void end_member(JsonScan *scan);
 
 /*
- * Check that str is one JSON value, and find its outermost members. str must
+ * Check that str is one JSON value, and find its outermost members.  str must
  * be valid UTF-8 and must live as long as *out, which points into it.
  *
  * Returns NULL, or the error as a palloc'd or static text, with a position in

@@ -165,7 +165,7 @@ rc_recall_key(char *key)
 }
 
 /*
- * Parse a line that rc_json_scan() has checked. cJSON can still fail without
+ * Parse a line that rc_json_scan() has checked.  cJSON can still fail without
  * memory, and for numbers longer than its buffer.
  */
 static const char *

@@ -202,7 +202,7 @@ simplify(const char *str)
 
 /*
  * The ASCII form of a non-ASCII character that occurs in French dates; NULL
- * for another one. rc_fold_utf8() is not used, since it would make dates of
+ * for another one.  rc_fold_utf8() is not used, since it would make dates of
  * other texts: it converts digits of other scripts and removes characters.
  */
 static const char *
