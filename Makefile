@@ -113,6 +113,7 @@ valgrind:
 
 ## make indent        formats the C files with pg_bsd_indent
 ## make lint          shows what it would change, and fails if there is any, or
+##                    if a page has a dead link or an example without a mark,
 ##                    if tests repeat each other's helpers, if a file of src
 ##                    knows what its room must not (test/layers), if an old name is
 ##                    back, or if META.json and the like differ from the control
@@ -121,6 +122,8 @@ indent:
 	@test/indent
 lint: all
 	@test/helpers
+	@test/docs --self-check
+	@test/docs
 	@test/layers --self-check
 	@test/layers
 	@tools/rename --check
