@@ -104,6 +104,11 @@ matrix:
 ##                    install script changes what it makes
 catalog:
 	@test/catalog --self-check
+## make check-docs    runs the examples of the documentation, and checks its links
+check-docs:
+	@test/docs --self-check
+	@test/docs
+	@TESTS="140_documentation 141_documentation" test/run
 ## make bench         runs the benchmarks
 bench:
 	@test/bench/run
@@ -132,4 +137,4 @@ lint: all
 	@test/indent --check
 
 .PHONY: help deps test-deps test-all demo demo-kafka demo-psql demo-stop demo-clean \
-	test matrix catalog bench valgrind indent lint
+	test matrix catalog check-docs bench valgrind indent lint
