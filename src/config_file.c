@@ -104,7 +104,7 @@ check_config_file(const char *setting, int fd)
 	if (!S_ISREG(st.st_mode))
 		ereport(ERROR,
 				(errcode(ERRCODE_CONFIG_FILE_ERROR),
-				 errmsg("what \"%s\" names is not a regular file", setting)));
+				 errmsg("the file that \"%s\" names is not a regular file", setting)));
 	if (st.st_uid != geteuid() && st.st_uid != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_CONFIG_FILE_ERROR),
@@ -136,7 +136,7 @@ parse_config_line(char *text, int number, const char *setting)
 	if (equals == NULL || equals == text)
 		ereport(ERROR,
 				(errcode(ERRCODE_CONFIG_FILE_ERROR),
-				 errmsg("line %d of the file that \"%s\" names is not of the form key = value",
+				 errmsg("syntax error in line %d of the file that \"%s\" names: expected key = value",
 						number, setting)));
 	*equals = '\0';
 

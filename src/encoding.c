@@ -39,12 +39,12 @@ rc_to_utf8(const char *text, const char *what)
 	if (utf8 == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_CHARACTER_NOT_IN_REPERTOIRE),
-				 errmsg("%s cannot be written in UTF-8", what),
+				 errmsg("could not convert %s to UTF-8", what),
 				 encoding == PG_SQL_ASCII ?
-				 errdetail("The encoding of the database is SQL_ASCII, so the bytes go as they are, and these are not UTF-8.") :
-				 errdetail("It holds a character of encoding %s that has no equivalent.",
+				 errdetail("The encoding of the database is SQL_ASCII, so the bytes are used as they are, and they are not valid UTF-8.") :
+				 errdetail("It contains a character of encoding %s that has no equivalent in UTF-8.",
 						   GetDatabaseEncodingName()),
-				 errhint("Store it anew, in characters that UTF-8 has.")));
+				 errhint("Store the value again with characters that can be represented in UTF-8.")));
 	return utf8;
 }
 

@@ -41,7 +41,7 @@ extern int	rc_keep_history;	/* days; 0 keeps nothing */
 extern int	rc_workers_per_owner;	/* 0: half of max_worker_processes */
 
 #define RC_BROKERS_HINT \
-	"Use host:port, separated by commas; an address of IPv6 is [::1]:port."
+	"Use host:port, separated by commas; an IPv6 address is written as [::1]:port."
 
 extern void rc_settings_define(void);
 extern char *rc_wrong_broker(const char *brokers);

@@ -38,12 +38,12 @@ void
 rc_settings_define(void)
 {
 	define_string("rappel_conso.databases",
-				  "Lists the databases in which workers start with the server.",
+				  "Lists the databases whose workers start with the server.",
 				  "Needs rappel_conso in shared_preload_libraries.",
 				  &rc_databases, GUC_LIST_INPUT);
 	DefineCustomStringVariable("rappel_conso.kafka_brokers",
-							   "Sets the bootstrap list of the Kafka cluster, as host:port,...",
-							   "Empty means direct mode: sources feed their streams without Kafka.",
+							   "Sets the bootstrap servers of the Kafka cluster, as host:port, separated by commas.",
+							   "Empty means direct mode: a source applies its records to its stream without Kafka.",
 							   &rc_kafka_brokers, "", PGC_SIGHUP, 0,
 							   check_brokers, NULL, NULL);
 	define_string("rappel_conso.kafka_config_file",
@@ -58,15 +58,15 @@ rc_settings_define(void)
 				  &rc_user_agent, 0);
 
 	DefineCustomIntVariable("rappel_conso.http_timeout",
-							"Sets how long a connection or a byte of an HTTP answer is waited for.",
+							"Sets the time to wait for an HTTP connection or the next byte of an answer.",
 							NULL, &rc_http_timeout, 30, 1, 3600, PGC_SIGHUP,
 							GUC_UNIT_S, NULL, NULL, NULL);
 	DefineCustomIntVariable("rappel_conso.keep_history",
-							"Sets for how many days ended runs and resolved dead letters are kept.",
+							"Sets the number of days that finished runs and resolved dead letters are kept.",
 							NULL, &rc_keep_history, 30, 0, 36500, PGC_SIGHUP,
 							0, NULL, NULL, NULL);
 	DefineCustomIntVariable("rappel_conso.workers_per_owner",
-							"Sets how many workers one role may have in a database, streams and runs together.",
+							"Sets the number of workers that one role can have in a database, for streams and runs together.",
 							"0 means half of max_worker_processes.  Superusers have no limit.",
 							&rc_workers_per_owner, 0, 0, 10000, PGC_SIGHUP,
 							0, NULL, NULL, NULL);
@@ -88,7 +88,7 @@ check_brokers(char **newval, void **extra, GucSource source)
 
 	if (wrong == NULL)
 		return true;
-	GUC_check_errdetail("\"%s\" is not a host, or host and port.", wrong);
+	GUC_check_errdetail("\"%s\" is neither a host nor a host and port.", wrong);
 	GUC_check_errhint("%s", RC_BROKERS_HINT);
 	return false;
 }

@@ -11,11 +11,11 @@
 -- Nothing here may make an object in the extension's own schema.
 
 -- Every object is made by its full name.  Names inside expressions are looked
--- up in pg_catalog only: in the target schema somebody may have put a function
+-- up in pg_catalog only: another role may have put a function
 -- or an operator whose arguments fit better.
 SET LOCAL search_path = pg_catalog, pg_temp;
 
--- Whoever may create functions beside ours can add one that fits a call better.
+-- A role that can create functions beside ours can add one that fits a call better.
 DO $$
 DECLARE
   others text;
@@ -30,9 +30,9 @@ BEGIN
                                    THEN (SELECT d.datdba FROM pg_database d WHERE d.datname = current_database()) ELSE g.role END
            WHERE n.oid = '@extschema@'::regnamespace AND r.rolsuper IS NOT TRUE) w;
   IF others IS NOT NULL THEN
-    RAISE WARNING 'roles that are not superusers may create objects in the schema of extension "rappel_conso"'
-      USING DETAIL = format('In schema %s these may: %s. A function that one of them adds can make a call of ours ambiguous, or take its place.', '@extschema@', others),
-            HINT = 'REVOKE CREATE ON SCHEMA, or create the extension in a schema of its own.';
+    RAISE WARNING 'roles without superuser can create objects in the schema of extension "rappel_conso"'
+      USING DETAIL = format('These roles have CREATE on schema %s: %s. A function that one of them adds can make calls of the extension''s functions ambiguous, or replace them.', '@extschema@', others),
+            HINT = 'Use REVOKE CREATE ON SCHEMA, or create the extension in a schema of its own.';
   END IF;
 END
 $$;
@@ -41,7 +41,7 @@ CREATE SCHEMA rappel_conso;
 COMMENT ON SCHEMA rappel_conso IS 'definitions and state of the pipelines of rappel_conso';
 
 -- It is immutable only as a row is stored: the generated columns that use it
--- keep which role the name meant then, and a restore computes them anew.
+-- keep which role the name meant then, and a restore computes them again.
 CREATE FUNCTION rappel_conso.role_oid(name) RETURNS oid
 AS 'MODULE_PATHNAME', 'rc_role_oid' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION rappel_conso.role_oid(name) IS 'OID of the role that has a name now; null if there is none';

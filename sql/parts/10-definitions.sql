@@ -2,8 +2,8 @@
 --     Tables that users write: streams and sources; and which role a name in
 --     them means.
 --
--- What happens to a row that is stored stands in 40-guards, who may store it in
--- 80-privileges, and the rows that come built in stand in 90-builtin.
+-- What happens to a row that is stored is in 40-guards, who may store it in
+-- 80-privileges, and the built-in rows are in 90-builtin.
 
 CREATE TABLE rappel_conso.stream (
   name text PRIMARY KEY
@@ -28,22 +28,22 @@ CREATE TABLE rappel_conso.stream (
   owner name NOT NULL DEFAULT current_user,
   search_path text
 );
-COMMENT ON TABLE rappel_conso.stream IS 'streams: topics and the SQL statement that is applied to each batch of their records';
+COMMENT ON TABLE rappel_conso.stream IS 'definitions of streams: topics, and the SQL statement that is applied to each batch of their records';
 COMMENT ON COLUMN rappel_conso.stream.name IS 'name of the stream, the key';
 COMMENT ON COLUMN rappel_conso.stream.topics IS 'Kafka topics that are consumed';
 COMMENT ON COLUMN rappel_conso.stream.statement IS 'one SQL command over the relation "records"';
 COMMENT ON COLUMN rappel_conso.stream.setup IS 'SQL run as the owner before consuming starts';
-COMMENT ON COLUMN rappel_conso.stream.value_type IS 'type of a record''s value: jsonb, text, bytea, or a row type whose columns stand in place of "value"';
+COMMENT ON COLUMN rappel_conso.stream.value_type IS 'type of a record''s value: jsonb, text, bytea, or a composite type whose columns replace "value" in the relation "records"';
 COMMENT ON COLUMN rappel_conso.stream.key_type IS 'type of a record''s key: text or bytea';
 COMMENT ON COLUMN rappel_conso.stream.output_topic IS 'topic that the rows returned by the statement go to';
 COMMENT ON COLUMN rappel_conso.stream.start_at IS 'where a partition without offset starts: earliest, latest or a timestamp, which is stored in UTC';
-COMMENT ON COLUMN rappel_conso.stream.batch_size IS 'greatest number of records in one transaction';
+COMMENT ON COLUMN rappel_conso.stream.batch_size IS 'maximum number of records in one transaction';
 COMMENT ON COLUMN rappel_conso.stream.workers IS 'number of worker processes that share the partitions';
-COMMENT ON COLUMN rappel_conso.stream.on_error IS 'what a record that fails alone does: dead_letter, or stop the stream';
-COMMENT ON COLUMN rappel_conso.stream.stop_after IS 'number of failed records in a row that stops the stream';
-COMMENT ON COLUMN rappel_conso.stream.paused IS 'true: nothing is consumed';
-COMMENT ON COLUMN rappel_conso.stream.owner IS 'name of the role that the statement runs as; it gives no right to another role that takes the name later';
-COMMENT ON COLUMN rappel_conso.stream.search_path IS 'search_path of the statement; null: that of whoever stores it';
+COMMENT ON COLUMN rappel_conso.stream.on_error IS 'what happens when a single record fails: dead_letter (it becomes a dead letter) or stop (the stream stops)';
+COMMENT ON COLUMN rappel_conso.stream.stop_after IS 'number of consecutive failed records that stops the stream';
+COMMENT ON COLUMN rappel_conso.stream.paused IS 'true: the stream consumes nothing';
+COMMENT ON COLUMN rappel_conso.stream.owner IS 'name of the role that the statement runs as; a role that is later created with the same name gets no rights from it';
+COMMENT ON COLUMN rappel_conso.stream.search_path IS 'search_path of the statement; null: replaced by that of the session that stores the row';
 
 CREATE TABLE rappel_conso.source (
   name text PRIMARY KEY
@@ -70,26 +70,26 @@ CREATE TABLE rappel_conso.source (
   paused boolean NOT NULL DEFAULT false,
   owner name NOT NULL DEFAULT current_user
 );
-COMMENT ON TABLE rappel_conso.source IS 'sources: Explore API datasets whose records are polled';
+COMMENT ON TABLE rappel_conso.source IS 'definitions of sources: datasets of an Explore API that are polled for records';
 COMMENT ON COLUMN rappel_conso.source.name IS 'name of the source, the key';
-COMMENT ON COLUMN rappel_conso.source.url IS 'base of the Explore API, up to and with /api/explore/v2.1';
+COMMENT ON COLUMN rappel_conso.source.url IS 'base URL of the Explore API, up to and including /api/explore/v2.1';
 COMMENT ON COLUMN rappel_conso.source.dataset IS 'identifier of the dataset';
 COMMENT ON COLUMN rappel_conso.source.filter IS 'ODSQL condition that limits the records; null: all';
 COMMENT ON COLUMN rappel_conso.source.key_field IS 'field that identifies a record and becomes its key';
-COMMENT ON COLUMN rappel_conso.source.cursor_field IS 'field that rises with new records; null: everything is read each time';
-COMMENT ON COLUMN rappel_conso.source."overlap" IS 'how far before the cursor each run starts to read';
-COMMENT ON COLUMN rappel_conso.source.full_interval IS 'after this time a run reads everything again';
-COMMENT ON COLUMN rappel_conso.source.transform IS 'recall: bring records to the shape of rappel_conso_table; none: as they come';
+COMMENT ON COLUMN rappel_conso.source.cursor_field IS 'field whose value increases with new records; null: every run reads all records';
+COMMENT ON COLUMN rappel_conso.source."overlap" IS 'how far before the cursor each run starts reading';
+COMMENT ON COLUMN rappel_conso.source.full_interval IS 'time after which a run does a full scan';
+COMMENT ON COLUMN rappel_conso.source.transform IS 'recall: convert records to the columns of rappel_conso_table; none: publish them as they are';
 COMMENT ON COLUMN rappel_conso.source.fold_accents IS 'with transform recall: fold the text columns to ASCII';
 COMMENT ON COLUMN rappel_conso.source.topic IS 'Kafka topic that records are published to';
 COMMENT ON COLUMN rappel_conso.source.partitions IS 'partitions of the topic when the extension creates it';
 COMMENT ON COLUMN rappel_conso.source.replication IS 'replication factor of the topic when the extension creates it; -1: the broker''s default';
-COMMENT ON COLUMN rappel_conso.source.stream IS 'the source''s own stream: fed by it in direct mode, awaited by the task load';
+COMMENT ON COLUMN rappel_conso.source.stream IS 'stream that applies the source''s records: in direct mode within the run, with Kafka in its own worker, for which the task load waits';
 COMMENT ON COLUMN rappel_conso.source.poll_interval IS 'how often the scheduler runs the source; null: only on demand';
-COMMENT ON COLUMN rappel_conso.source.retries IS 'how often a failed task is tried again';
-COMMENT ON COLUMN rappel_conso.source.retry_delay IS 'wait before the first retry; doubled for each further one, at most 10 minutes';
-COMMENT ON COLUMN rappel_conso.source.paused IS 'true: the scheduler does not poll it; rc_sync_now() and rc_trigger() work';
-COMMENT ON COLUMN rappel_conso.source.owner IS 'name of the role that the source''s runs connect as; it gives no right to another role that takes the name later';
+COMMENT ON COLUMN rappel_conso.source.retries IS 'how many times a failed task is retried';
+COMMENT ON COLUMN rappel_conso.source.retry_delay IS 'delay before the first retry; doubled for each further one, up to 10 minutes';
+COMMENT ON COLUMN rappel_conso.source.paused IS 'true: the scheduler does not poll the source; rc_sync_now() and rc_trigger() still run it';
+COMMENT ON COLUMN rappel_conso.source.owner IS 'name of the role that the source''s runs connect as; a role that is later created with the same name gets no rights from it';
 
 CREATE INDEX source_stream_idx ON rappel_conso.source (stream);
 
@@ -97,12 +97,12 @@ CREATE TABLE rappel_conso.known_role (
   name name PRIMARY KEY,
   oid oid NOT NULL
 );
-COMMENT ON TABLE rappel_conso.known_role IS 'which role a name meant when it was stored as an owner or in a grant; not dumped: in another cluster the names are looked up anew';
+COMMENT ON TABLE rappel_conso.known_role IS 'OID of the role that each name denoted when it was stored as an owner or in a grant; not dumped: another cluster looks the names up again';
 COMMENT ON COLUMN rappel_conso.known_role.name IS 'name of the role';
 COMMENT ON COLUMN rappel_conso.known_role.oid IS 'OID of the role; 0: there was none. A name whose role has another OID now gives no right';
 
 CREATE TABLE rappel_conso.known_name (
   name name PRIMARY KEY
 );
-COMMENT ON TABLE rappel_conso.known_name IS 'names in known_role; a dump has those whose role was dropped or renamed, so that they mean nobody where it is restored either';
+COMMENT ON TABLE rappel_conso.known_name IS 'names in known_role; those whose role was dropped or renamed are dumped, so that they denote no role after a restore either';
 COMMENT ON COLUMN rappel_conso.known_name.name IS 'name of the role';

@@ -22,24 +22,24 @@ CREATE TABLE rappel_conso.source_state (
   quota_reset_at timestamptz,
   PRIMARY KEY (source, destination)
 );
-COMMENT ON TABLE rappel_conso.source_state IS 'how far each source has been read for each destination';
+COMMENT ON TABLE rappel_conso.source_state IS 'position of each source in its dataset, for each destination';
 COMMENT ON COLUMN rappel_conso.source_state.source IS 'name of the source';
 COMMENT ON COLUMN rappel_conso.source_state.destination IS 'direct, or Kafka cluster id and topic';
-COMMENT ON COLUMN rappel_conso.source_state.epoch IS 'raised when the definition changes; a run that started before can no longer move the cursor';
-COMMENT ON COLUMN rappel_conso.source_state.cursor_value IS 'greatest value of the cursor field among the records that are safe';
+COMMENT ON COLUMN rappel_conso.source_state.epoch IS 'incremented when the definition changes; a run that started before can no longer move the cursor';
+COMMENT ON COLUMN rappel_conso.source_state.cursor_value IS 'greatest value of the cursor field among the records that are committed or confirmed by Kafka';
 COMMENT ON COLUMN rappel_conso.source_state.next_offset IS 'number of the source''s next record in direct mode';
 COMMENT ON COLUMN rappel_conso.source_state.complete IS 'false until everything up to data_processed has been read';
-COMMENT ON COLUMN rappel_conso.source_state.data_processed IS 'the dataset''s own time of its last change, as last read completely';
-COMMENT ON COLUMN rappel_conso.source_state.records_count IS 'the dataset''s number of records, as last read completely';
-COMMENT ON COLUMN rappel_conso.source_state.full_at IS 'when everything was last read';
-COMMENT ON COLUMN rappel_conso.source_state.surplus IS 'what the dataset counts beyond the records remembered, such as keys that occur twice, after the last full pass; another number makes a run read everything';
-COMMENT ON COLUMN rappel_conso.source_state.missing_refused IS 'true: more records were missing than may vanish at once, and the runs fail until they are back or full_sync is asked for';
-COMMENT ON COLUMN rappel_conso.source_state.missing_accepted IS 'number of missing records that full_sync has accepted';
-COMMENT ON COLUMN rappel_conso.source_state.record_timestamp IS 'timestamp of the last record handed on; none after it is earlier';
-COMMENT ON COLUMN rappel_conso.source_state.checked_at IS 'when the API was last asked with success';
-COMMENT ON COLUMN rappel_conso.source_state.quota_limit IS 'calls that the API allows, as it last said';
-COMMENT ON COLUMN rappel_conso.source_state.quota_remaining IS 'calls that were left then; under a tenth, polls come four times less often';
-COMMENT ON COLUMN rappel_conso.source_state.quota_reset_at IS 'when the count begins anew';
+COMMENT ON COLUMN rappel_conso.source_state.data_processed IS 'time of the dataset''s last change, as the API reported it at the last complete read';
+COMMENT ON COLUMN rappel_conso.source_state.records_count IS 'number of records in the dataset at the last complete read';
+COMMENT ON COLUMN rappel_conso.source_state.full_at IS 'when the last full scan ended';
+COMMENT ON COLUMN rappel_conso.source_state.surplus IS 'difference of the dataset''s record count and the known records after the last full scan, such as keys that occur twice; another difference makes a run do a full scan';
+COMMENT ON COLUMN rappel_conso.source_state.missing_refused IS 'true: more records were missing than are withdrawn at once; runs fail until the records are back or a full sync is requested';
+COMMENT ON COLUMN rappel_conso.source_state.missing_accepted IS 'number of missing records that a full sync has accepted';
+COMMENT ON COLUMN rappel_conso.source_state.record_timestamp IS 'timestamp of the last record that was sent; timestamps never decrease';
+COMMENT ON COLUMN rappel_conso.source_state.checked_at IS 'when the API last answered successfully';
+COMMENT ON COLUMN rappel_conso.source_state.quota_limit IS 'number of requests that the API allows, as it last reported';
+COMMENT ON COLUMN rappel_conso.source_state.quota_remaining IS 'number of requests that were left then; below a tenth, the source is polled four times less often';
+COMMENT ON COLUMN rappel_conso.source_state.quota_reset_at IS 'when the quota is reset';
 
 CREATE TABLE rappel_conso.source_record (
   source text NOT NULL,
@@ -55,21 +55,21 @@ CREATE TABLE rappel_conso.source_record (
 );
 CREATE INDEX source_record_missed_idx ON rappel_conso.source_record (source, destination, missed_at)
   WHERE missed_at IS NOT NULL;
-COMMENT ON TABLE rappel_conso.source_record IS 'what is remembered of each record that a source has handed on, so that it is not handed on again';
+COMMENT ON TABLE rappel_conso.source_record IS 'hash of each record that a source has sent, so that an unchanged record is not sent again';
 COMMENT ON COLUMN rappel_conso.source_record.source IS 'name of the source';
 COMMENT ON COLUMN rappel_conso.source_record.destination IS 'direct, or Kafka cluster id and topic';
 COMMENT ON COLUMN rappel_conso.source_record.key IS 'key of the record, as published';
-COMMENT ON COLUMN rappel_conso.source_record.hash IS 'hash of its value, as published; null while another one, or its withdrawal, is being published';
-COMMENT ON COLUMN rappel_conso.source_record.version IS 'version of the recall, as bytes that sort as versions do; an older one is not published after it';
-COMMENT ON COLUMN rappel_conso.source_record.run IS 'run that handed it on';
-COMMENT ON COLUMN rappel_conso.source_record.missed_at IS 'when a full pass first missed it; null: it is there';
+COMMENT ON COLUMN rappel_conso.source_record.hash IS 'hash of its value, as sent; null while a change or its withdrawal is being sent';
+COMMENT ON COLUMN rappel_conso.source_record.version IS 'version of the recall, as bytes that sort as versions do; an older version is not sent after it';
+COMMENT ON COLUMN rappel_conso.source_record.run IS 'run that sent it';
+COMMENT ON COLUMN rappel_conso.source_record.missed_at IS 'when a full scan first missed it; null: it is present';
 
 CREATE TABLE rappel_conso.source_wait (
   source text PRIMARY KEY REFERENCES rappel_conso.source (name) ON UPDATE CASCADE ON DELETE CASCADE,
   reason text NOT NULL,
   since timestamptz NOT NULL DEFAULT clock_timestamp()
 );
-COMMENT ON TABLE rappel_conso.source_wait IS 'sources that are due but whose run cannot start';
+COMMENT ON TABLE rappel_conso.source_wait IS 'sources that are due but cannot run, with the reason';
 COMMENT ON COLUMN rappel_conso.source_wait.source IS 'name of the source';
 COMMENT ON COLUMN rappel_conso.source_wait.reason IS 'why it cannot start';
-COMMENT ON COLUMN rappel_conso.source_wait.since IS 'since when';
+COMMENT ON COLUMN rappel_conso.source_wait.since IS 'since when it has waited';

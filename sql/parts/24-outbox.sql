@@ -21,19 +21,19 @@ CREATE TABLE rappel_conso.outbox (
 );
 CREATE INDEX outbox_topic_idx ON rappel_conso.outbox (topic, id);
 CREATE UNIQUE INDEX outbox_dead_letter_idx ON rappel_conso.outbox (dead_letter) WHERE dead_letter IS NOT NULL;
-COMMENT ON TABLE rappel_conso.outbox IS 'messages that wait to be published; deleted when Kafka has confirmed them';
+COMMENT ON TABLE rappel_conso.outbox IS 'messages waiting to be published to Kafka; deleted once Kafka has confirmed them';
 COMMENT ON SEQUENCE rappel_conso.outbox_id_seq IS 'numbers of messages';
 COMMENT ON COLUMN rappel_conso.outbox.id IS 'number of the message: the messages of a topic are published in this order';
-COMMENT ON COLUMN rappel_conso.outbox.message_id IS 'identifier that travels as header rappel_conso-id, to drop repeats by';
-COMMENT ON COLUMN rappel_conso.outbox.topic IS 'topic that it goes to';
+COMMENT ON COLUMN rappel_conso.outbox.message_id IS 'identifier, sent as header rappel_conso-id so that consumers can drop duplicates';
+COMMENT ON COLUMN rappel_conso.outbox.topic IS 'topic that the message is published to';
 COMMENT ON COLUMN rappel_conso.outbox.key IS 'key of the message';
 COMMENT ON COLUMN rappel_conso.outbox.value IS 'value of the message';
 COMMENT ON COLUMN rappel_conso.outbox.headers IS 'headers of the message, in the form of records.headers';
 COMMENT ON COLUMN rappel_conso.outbox.origin IS 'stream that emitted it, or rc_publish';
 COMMENT ON COLUMN rappel_conso.outbox.owner IS 'name of the role that emitted it';
-COMMENT ON COLUMN rappel_conso.outbox.owner_oid IS 'OID of that role when the message was emitted: who takes the name later does not see it';
+COMMENT ON COLUMN rappel_conso.outbox.owner_oid IS 'OID of that role when the message was emitted; a later role of the same name does not see the message';
 COMMENT ON COLUMN rappel_conso.outbox.created_at IS 'when it was emitted';
-COMMENT ON COLUMN rappel_conso.outbox.dead_letter IS 'dead letter that rc_republish() has put back, which is resolved when Kafka has confirmed the message';
+COMMENT ON COLUMN rappel_conso.outbox.dead_letter IS 'dead letter that rc_republish() put back into the outbox; it is resolved once Kafka has confirmed the message';
 
 CREATE TABLE rappel_conso.outbox_topic (
   topic text COLLATE pg_catalog."C" PRIMARY KEY,
@@ -45,14 +45,14 @@ CREATE TABLE rappel_conso.outbox_topic (
   hint text,
   last_error_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
-COMMENT ON TABLE rappel_conso.outbox_topic IS 'topics whose messages wait in the outbox, and why; those of other topics are published meanwhile';
+COMMENT ON TABLE rappel_conso.outbox_topic IS 'topics whose messages are held back, with the reason; messages of other topics are published meanwhile';
 COMMENT ON COLUMN rappel_conso.outbox_topic.topic IS 'name of the topic';
-COMMENT ON COLUMN rappel_conso.outbox_topic.failures IS 'failures in a row';
-COMMENT ON COLUMN rappel_conso.outbox_topic.waits_since IS 'when it failed first';
-COMMENT ON COLUMN rappel_conso.outbox_topic.retry_at IS 'when it is tried again';
+COMMENT ON COLUMN rappel_conso.outbox_topic.failures IS 'number of consecutive failures';
+COMMENT ON COLUMN rappel_conso.outbox_topic.waits_since IS 'when it first failed';
+COMMENT ON COLUMN rappel_conso.outbox_topic.retry_at IS 'when it is retried';
 COMMENT ON COLUMN rappel_conso.outbox_topic.sqlstate IS 'SQLSTATE of the newest error';
 COMMENT ON COLUMN rappel_conso.outbox_topic.error IS 'message of the newest error';
-COMMENT ON COLUMN rappel_conso.outbox_topic.hint IS 'what can be done about it';
+COMMENT ON COLUMN rappel_conso.outbox_topic.hint IS 'hint of the newest error';
 COMMENT ON COLUMN rappel_conso.outbox_topic.last_error_at IS 'when the newest error happened';
 
 CREATE TABLE rappel_conso.outbox_state (
@@ -61,9 +61,9 @@ CREATE TABLE rappel_conso.outbox_state (
   error text,
   last_error_at timestamptz
 );
-COMMENT ON TABLE rappel_conso.outbox_state IS 'what the publisher last said';
-COMMENT ON COLUMN rappel_conso.outbox_state.one IS 'always true: there is one row at most';
-COMMENT ON COLUMN rappel_conso.outbox_state.state IS 'running, or waiting for the brokers: all messages wait';
+COMMENT ON TABLE rappel_conso.outbox_state IS 'state of the publisher, as it last reported it';
+COMMENT ON COLUMN rappel_conso.outbox_state.one IS 'always true: the table has at most one row';
+COMMENT ON COLUMN rappel_conso.outbox_state.state IS 'running, or waiting (for the brokers, with all messages)';
 COMMENT ON COLUMN rappel_conso.outbox_state.error IS 'message of the newest error';
 COMMENT ON COLUMN rappel_conso.outbox_state.last_error_at IS 'when it happened';
 
@@ -75,8 +75,8 @@ CREATE TABLE rappel_conso.topic_grant (
   can_write boolean NOT NULL DEFAULT false,
   PRIMARY KEY (role, topic)
 );
-COMMENT ON TABLE rappel_conso.topic_grant IS 'which topics a role that is not superuser may read and write';
-COMMENT ON COLUMN rappel_conso.topic_grant.role IS 'name of the role, or of one that it is a member of; it gives no right to another role that takes the name later';
-COMMENT ON COLUMN rappel_conso.topic_grant.topic IS 'name of the topic; * stands for any characters';
-COMMENT ON COLUMN rappel_conso.topic_grant.can_read IS 'streams of the role may consume it';
-COMMENT ON COLUMN rappel_conso.topic_grant.can_write IS 'streams of the role and rc_publish() may write to it';
+COMMENT ON TABLE rappel_conso.topic_grant IS 'topics that a role without superuser is allowed to read and write';
+COMMENT ON COLUMN rappel_conso.topic_grant.role IS 'name of the role; its members have the grant, too, but not a role that is later created with the same name';
+COMMENT ON COLUMN rappel_conso.topic_grant.topic IS 'name of the topic; * matches any characters';
+COMMENT ON COLUMN rappel_conso.topic_grant.can_read IS 'whether streams of the role can consume the topic';
+COMMENT ON COLUMN rappel_conso.topic_grant.can_write IS 'whether streams of the role and rc_publish() can write to the topic';

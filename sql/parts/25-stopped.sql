@@ -6,6 +6,6 @@ CREATE TABLE rappel_conso.stopped (
   one boolean PRIMARY KEY DEFAULT true CONSTRAINT stopped_one_check CHECK (one),
   stopped_at timestamptz NOT NULL
 );
-COMMENT ON TABLE rappel_conso.stopped IS 'holds a row after rc_stop(): preloaded workers stay away until rc_start() or a restart of the server';
-COMMENT ON COLUMN rappel_conso.stopped.one IS 'always true: there is one row at most';
+COMMENT ON TABLE rappel_conso.stopped IS 'has a row after rc_stop(): the launcher does not start workers until rc_start() or a restart of the server';
+COMMENT ON COLUMN rappel_conso.stopped.one IS 'always true: the table has at most one row';
 COMMENT ON COLUMN rappel_conso.stopped.stopped_at IS 'when rc_stop() was called';

@@ -2,7 +2,7 @@
 --     Triggers: what is checked when a definition is stored, and what becomes of
 --     the state when it changes.
 --
--- Whoever may store a definition fires them, so what is written for him is
+-- Each role that stores a definition fires them, so what is written for it is
 -- written by functions in C or with SECURITY DEFINER, and by its full name.
 
 -- Of both tables, before the checks of either.
@@ -41,14 +41,14 @@ BEGIN
   RETURN NEW;
 END
 $$;
-COMMENT ON FUNCTION rappel_conso.builtin_kept() IS 'keeps the built-in source and stream, and lets restored ones update them';
+COMMENT ON FUNCTION rappel_conso.builtin_kept() IS 'protects the built-in source and stream; restored rows update them';
 
 CREATE TRIGGER b_builtin_kept BEFORE INSERT OR UPDATE OR DELETE ON rappel_conso.stream
   FOR EACH ROW EXECUTE FUNCTION rappel_conso.builtin_kept();
-COMMENT ON TRIGGER b_builtin_kept ON rappel_conso.stream IS 'keeps the built-in stream, and lets a restored one update it';
+COMMENT ON TRIGGER b_builtin_kept ON rappel_conso.stream IS 'protects the built-in stream; a restored row updates it';
 CREATE TRIGGER b_builtin_kept BEFORE INSERT OR UPDATE OR DELETE ON rappel_conso.source
   FOR EACH ROW EXECUTE FUNCTION rappel_conso.builtin_kept();
-COMMENT ON TRIGGER b_builtin_kept ON rappel_conso.source IS 'keeps the built-in source, and lets a restored one update it';
+COMMENT ON TRIGGER b_builtin_kept ON rappel_conso.source IS 'protects the built-in source; a restored row updates it';
 
 CREATE FUNCTION rappel_conso.source_check() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -61,32 +61,32 @@ BEGIN
       USING ERRCODE = 'invalid_parameter_value';
   END IF;
   IF NEW.transform = 'recall' AND NEW.key_field IS NULL THEN
-    RAISE EXCEPTION 'source "%" needs a key_field', NEW.name
-      USING ERRCODE = 'not_null_violation', HINT = 'It is numero_fiche in V2 datasets and reference_fiche in V1 archives.';
+    RAISE EXCEPTION 'key_field of source "%" must not be null', NEW.name
+      USING ERRCODE = 'not_null_violation', HINT = 'Use numero_fiche for V2 datasets and reference_fiche for V1 archives.';
   END IF;
   IF NEW.topic !~ '^[A-Za-z0-9._-]{1,249}$' OR NEW.topic IN ('.', '..') THEN
-    RAISE EXCEPTION 'topic of source "%" is not a name that Kafka allows: "%"', NEW.name, NEW.topic
+    RAISE EXCEPTION 'topic of source "%" is not a valid Kafka topic name: "%"', NEW.name, NEW.topic
       USING ERRCODE = 'invalid_name', HINT = 'Use up to 249 letters, digits, dots, underscores and hyphens.';
   END IF;
   IF NEW."overlap" < '0' OR NEW.full_interval <= '0' OR NEW.retry_delay < '0' OR NEW.poll_interval < '1 second' THEN
     RAISE EXCEPTION 'an interval of source "%" is too short', NEW.name
       USING ERRCODE = 'invalid_parameter_value',
-            HINT = 'overlap and retry_delay must not be negative, full_interval must be positive, poll_interval at least one second.';
+            HINT = 'Columns overlap and retry_delay must not be negative, full_interval must be positive, and poll_interval must be at least one second.';
   END IF;
   FOR checked IN
     SELECT c.name, c.value FROM (VALUES ('overlap', NEW."overlap"), ('full_interval', NEW.full_interval),
                                         ('poll_interval', NEW.poll_interval), ('retry_delay', NEW.retry_delay)) c (name, value)
   LOOP
     IF checked.value > longest THEN
-      RAISE EXCEPTION '% of source "%" is too long', checked.name, NEW.name
+      RAISE EXCEPTION 'column "%" of source "%" is too long', checked.name, NEW.name
         USING ERRCODE = 'invalid_parameter_value', HINT = 'Use at most 1000 years.';
     END IF;
     -- intervals compare as if months had 30 days; a time to which months, days
     -- and seconds are added can leave the calendar on the way to a short sum
     IF LEAST(extract(year FROM checked.value), extract(month FROM checked.value), extract(day FROM checked.value),
              extract(hour FROM checked.value), extract(minute FROM checked.value), extract(microseconds FROM checked.value)) < 0 THEN
-      RAISE EXCEPTION '% of source "%" has a negative part', checked.name, NEW.name
-        USING ERRCODE = 'invalid_parameter_value', HINT = 'Write its months, days and time without a sign.';
+      RAISE EXCEPTION 'column "%" of source "%" has a negative part', checked.name, NEW.name
+        USING ERRCODE = 'invalid_parameter_value', HINT = 'Use months, days and time without a sign.';
     END IF;
   END LOOP;
 
@@ -103,11 +103,11 @@ COMMENT ON TRIGGER source_check ON rappel_conso.source IS 'checks a source';
 -- stored while triggers were disabled.
 CREATE FUNCTION rappel_conso.source_address() RETURNS trigger
 AS 'MODULE_PATHNAME', 'rc_source_address' LANGUAGE C;
-COMMENT ON FUNCTION rappel_conso.source_address() IS 'checks what a source asks for, and where';
+COMMENT ON FUNCTION rappel_conso.source_address() IS 'checks url, dataset, filter and fields of a source';
 
 CREATE TRIGGER source_address BEFORE INSERT OR UPDATE OF url, dataset, filter, key_field, cursor_field ON rappel_conso.source
   FOR EACH ROW EXECUTE FUNCTION rappel_conso.source_address();
-COMMENT ON TRIGGER source_address ON rappel_conso.source IS 'checks what a source asks for, and where';
+COMMENT ON TRIGGER source_address ON rappel_conso.source IS 'checks url, dataset, filter and fields of a source';
 
 CREATE FUNCTION rappel_conso.forget(source text, destination text DEFAULT NULL) RETURNS void
 LANGUAGE sql SET search_path = pg_catalog, pg_temp
@@ -118,7 +118,7 @@ BEGIN ATOMIC
    WHERE s.source = $1 AND s.destination = COALESCE($2, s.destination);
   DELETE FROM rappel_conso.source_record r WHERE r.source = $1 AND r.destination = COALESCE($2, r.destination);
 END;
-COMMENT ON FUNCTION rappel_conso.forget(text, text) IS 'resets the cursor and what is remembered of the records of a source, for one destination or all';
+COMMENT ON FUNCTION rappel_conso.forget(text, text) IS 'resets the cursor and the known records of a source, for one destination or all';
 
 -- Restored rows are copied: what is copied into a definition is taken as it is,
 -- since pg_restore with several jobs copies these tables in any order.
@@ -127,7 +127,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   IF TG_RELID <> 'rappel_conso.source'::regclass OR TG_LEVEL <> 'ROW' THEN
     RAISE EXCEPTION 'trigger "%" of table "%" cannot execute function "%"', TG_NAME, TG_TABLE_NAME, 'source_changed'
-      USING ERRCODE = 'trigger_protocol_violated', DETAIL = 'The function is for the extension''s own triggers.', HINT = 'Drop the trigger.';
+      USING ERRCODE = 'trigger_protocol_violated', DETAIL = 'Only the extension''s own triggers can use the function.', HINT = 'Drop the trigger.';
   END IF;
   IF EXISTS (SELECT FROM pg_stat_progress_copy c WHERE c.pid = pg_backend_pid() AND c.relid = TG_RELID) THEN
     RETURN NULL;
@@ -163,7 +163,7 @@ BEGIN
   RETURN NULL;
 END
 $$;
-COMMENT ON FUNCTION rappel_conso.source_changed() IS 'forgets what was read when that changes, and cares for runs of a source that is deleted, renamed or given away';
+COMMENT ON FUNCTION rappel_conso.source_changed() IS 'resets the state of a source whose definition changes, and updates the runs of a source that is deleted, renamed or given to another owner';
 
 CREATE TRIGGER source_changed AFTER UPDATE ON rappel_conso.source
   FOR EACH ROW
@@ -171,56 +171,56 @@ CREATE TRIGGER source_changed AFTER UPDATE ON rappel_conso.source
         IS DISTINCT FROM
         (OLD.url, OLD.dataset, OLD.filter, OLD.key_field, OLD.cursor_field, OLD.transform, OLD.fold_accents))
   EXECUTE FUNCTION rappel_conso.source_changed();
-COMMENT ON TRIGGER source_changed ON rappel_conso.source IS 'forgets cursor and records when what is read changes';
+COMMENT ON TRIGGER source_changed ON rappel_conso.source IS 'resets cursor and known records when the definition changes';
 
 CREATE TRIGGER source_deleted AFTER DELETE ON rappel_conso.source
   FOR EACH ROW EXECUTE FUNCTION rappel_conso.source_changed();
-COMMENT ON TRIGGER source_deleted ON rappel_conso.source IS 'withdraws what is queued of a source that goes';
+COMMENT ON TRIGGER source_deleted ON rappel_conso.source IS 'cancels queued runs of a source that is deleted';
 
 CREATE TRIGGER source_renamed AFTER UPDATE OF name, owner ON rappel_conso.source
   FOR EACH ROW EXECUTE FUNCTION rappel_conso.source_changed();
-COMMENT ON TRIGGER source_renamed ON rappel_conso.source IS 'takes runs and dead letters of the source to its new name or owner';
+COMMENT ON TRIGGER source_renamed ON rappel_conso.source IS 'moves runs and dead letters of the source to its new name or owner';
 
 CREATE TRIGGER source_fed AFTER UPDATE OF stream ON rappel_conso.source
   FOR EACH ROW WHEN (OLD.stream IS NOT NULL AND NEW.stream IS DISTINCT FROM OLD.stream)
   EXECUTE FUNCTION rappel_conso.source_changed();
-COMMENT ON TRIGGER source_fed ON rappel_conso.source IS 'forgets what another stream was given in direct mode';
+COMMENT ON TRIGGER source_fed ON rappel_conso.source IS 'resets the state of direct mode when the stream changes';
 
 CREATE FUNCTION rappel_conso.source_stream() RETURNS trigger
 AS 'MODULE_PATHNAME', 'rc_source_stream' LANGUAGE C;
-COMMENT ON FUNCTION rappel_conso.source_stream() IS 'checks that the stream of a source exists, and that the caller may act for its owner';
+COMMENT ON FUNCTION rappel_conso.source_stream() IS 'checks that the stream of a source exists and belongs to a role that the caller can act for';
 
 CREATE TRIGGER source_stream AFTER INSERT OR UPDATE OF stream ON rappel_conso.source
   FOR EACH ROW WHEN (NEW.stream IS NOT NULL) EXECUTE FUNCTION rappel_conso.source_stream();
-COMMENT ON TRIGGER source_stream ON rappel_conso.source IS 'checks source_stream_fkey, but for restored rows, and that the stream is not another role''s';
+COMMENT ON TRIGGER source_stream ON rappel_conso.source IS 'checks source_stream_fkey, except for restored rows, and that the stream belongs to the same role';
 
 CREATE FUNCTION rappel_conso.stream_deleted() RETURNS trigger
 AS 'MODULE_PATHNAME', 'rc_stream_deleted' LANGUAGE C;
-COMMENT ON FUNCTION rappel_conso.stream_deleted() IS 'takes a stream that is deleted from the sources of other roles';
+COMMENT ON FUNCTION rappel_conso.stream_deleted() IS 'sets the stream of other roles'' sources to null when it is deleted';
 
 CREATE TRIGGER b_stream_deleted BEFORE DELETE ON rappel_conso.stream
   FOR EACH ROW EXECUTE FUNCTION rappel_conso.stream_deleted();
-COMMENT ON TRIGGER b_stream_deleted ON rappel_conso.stream IS 'takes a stream that is deleted from the sources of other roles';
+COMMENT ON TRIGGER b_stream_deleted ON rappel_conso.stream IS 'sets the stream of other roles'' sources to null when it is deleted';
 
 CREATE FUNCTION rappel_conso.role_check() RETURNS trigger
 AS 'MODULE_PATHNAME', 'rc_role_check' LANGUAGE C;
-COMMENT ON FUNCTION rappel_conso.role_check() IS 'checks that the caller may name this role, and notes which one is meant';
+COMMENT ON FUNCTION rappel_conso.role_check() IS 'checks that the caller is allowed to name this role, and records its OID';
 
 CREATE TRIGGER b_role_check BEFORE INSERT OR UPDATE OF owner ON rappel_conso.stream
   FOR EACH ROW EXECUTE FUNCTION rappel_conso.role_check('owner', 'name');
-COMMENT ON TRIGGER b_role_check ON rappel_conso.stream IS 'checks that the caller may name this role, and notes which one is meant';
+COMMENT ON TRIGGER b_role_check ON rappel_conso.stream IS 'checks that the caller is allowed to name this role, and records its OID';
 CREATE TRIGGER source_role BEFORE INSERT OR UPDATE OF owner ON rappel_conso.source
   FOR EACH ROW EXECUTE FUNCTION rappel_conso.role_check('owner', 'name');
-COMMENT ON TRIGGER source_role ON rappel_conso.source IS 'checks that the caller may name this role, and notes which one is meant';
+COMMENT ON TRIGGER source_role ON rappel_conso.source IS 'checks that the caller is allowed to name this role, and records its OID';
 CREATE FUNCTION rappel_conso.source_topic_check() RETURNS trigger
 AS 'MODULE_PATHNAME', 'rc_source_topic_check' LANGUAGE C;
-COMMENT ON FUNCTION rappel_conso.source_topic_check() IS 'checks that the owner may write to the topic, where Kafka is used';
+COMMENT ON FUNCTION rappel_conso.source_topic_check() IS 'checks that the owner is allowed to write to the topic, if Kafka is used';
 CREATE TRIGGER source_topic BEFORE INSERT OR UPDATE OF topic, owner ON rappel_conso.source
   FOR EACH ROW EXECUTE FUNCTION rappel_conso.source_topic_check();
-COMMENT ON TRIGGER source_topic ON rappel_conso.source IS 'checks that the owner may write to the topic, where Kafka is used';
+COMMENT ON TRIGGER source_topic ON rappel_conso.source IS 'checks that the owner is allowed to write to the topic, if Kafka is used';
 CREATE TRIGGER topic_grant_role BEFORE INSERT OR UPDATE OF role ON rappel_conso.topic_grant
   FOR EACH ROW EXECUTE FUNCTION rappel_conso.role_check('role', 'topic');
-COMMENT ON TRIGGER topic_grant_role ON rappel_conso.topic_grant IS 'notes which role is meant';
+COMMENT ON TRIGGER topic_grant_role ON rappel_conso.topic_grant IS 'records the OID of the role';
 
 CREATE FUNCTION rappel_conso.name_known() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -228,70 +228,70 @@ BEGIN
   IF TG_TABLE_NAME = 'known_role' THEN
     INSERT INTO rappel_conso.known_name (name) VALUES (NEW.name) ON CONFLICT DO NOTHING;
   ELSIF pg_trigger_depth() = 1 THEN
-    -- not by the above, so from a dump; a definition of it may have come first
+    -- not by the above, so from a dump; a definition of it may have been restored first
     INSERT INTO rappel_conso.known_role AS k (name, oid) VALUES (NEW.name, 0) ON CONFLICT (name) DO UPDATE SET oid = 0;
     RETURN NULL;
   END IF;
   RETURN NEW;
 END
 $$;
-COMMENT ON FUNCTION rappel_conso.name_known() IS 'keeps known_name; a name in it that comes from a dump means nobody';
+COMMENT ON FUNCTION rappel_conso.name_known() IS 'maintains known_name; a name restored from a dump denotes no role';
 CREATE TRIGGER name_known AFTER INSERT ON rappel_conso.known_role
   FOR EACH ROW EXECUTE FUNCTION rappel_conso.name_known();
-COMMENT ON TRIGGER name_known ON rappel_conso.known_role IS 'keeps known_name';
+COMMENT ON TRIGGER name_known ON rappel_conso.known_role IS 'maintains known_name';
 CREATE TRIGGER restored BEFORE INSERT ON rappel_conso.known_name
   FOR EACH ROW EXECUTE FUNCTION rappel_conso.name_known();
-COMMENT ON TRIGGER restored ON rappel_conso.known_name IS 'a name that comes from a dump means nobody';
+COMMENT ON TRIGGER restored ON rappel_conso.known_name IS 'makes a name restored from a dump denote no role';
 
--- Where somebody has put a trigger before updates, each of them computes
--- generated columns anew, and the name may be another role's by then.
+-- With a trigger before updates, each update computes
+-- generated columns again, and the name may be another role's by then.
 CREATE FUNCTION rappel_conso.owner_kept() RETURNS trigger
 AS 'MODULE_PATHNAME', 'rc_owner_kept' LANGUAGE C;
-COMMENT ON FUNCTION rappel_conso.owner_kept() IS 'keeps what a dropped role has left from a role that takes its name later: it becomes nobody''s';
+COMMENT ON FUNCTION rappel_conso.owner_kept() IS 'protects rows of a dropped role from a later role of the same name: they get no owner';
 
 CREATE TRIGGER owner_kept AFTER UPDATE ON rappel_conso.run
   FOR EACH ROW WHEN (NEW.owner = OLD.owner AND NEW.owner_oid IS DISTINCT FROM OLD.owner_oid)
   EXECUTE FUNCTION rappel_conso.owner_kept();
-COMMENT ON TRIGGER owner_kept ON rappel_conso.run IS 'keeps what a dropped role has left from a role that takes its name later';
+COMMENT ON TRIGGER owner_kept ON rappel_conso.run IS 'protects rows of a dropped role from a later role of the same name';
 CREATE TRIGGER owner_kept AFTER UPDATE ON rappel_conso.dead_letter
   FOR EACH ROW WHEN (NEW.owner = OLD.owner AND NEW.owner_oid IS DISTINCT FROM OLD.owner_oid)
   EXECUTE FUNCTION rappel_conso.owner_kept();
-COMMENT ON TRIGGER owner_kept ON rappel_conso.dead_letter IS 'keeps what a dropped role has left from a role that takes its name later';
+COMMENT ON TRIGGER owner_kept ON rappel_conso.dead_letter IS 'protects rows of a dropped role from a later role of the same name';
 CREATE TRIGGER owner_kept AFTER UPDATE ON rappel_conso.outbox
   FOR EACH ROW WHEN (NEW.owner = OLD.owner AND NEW.owner_oid IS DISTINCT FROM OLD.owner_oid)
   EXECUTE FUNCTION rappel_conso.owner_kept();
-COMMENT ON TRIGGER owner_kept ON rappel_conso.outbox IS 'keeps what a dropped role has left from a role that takes its name later';
+COMMENT ON TRIGGER owner_kept ON rappel_conso.outbox IS 'protects rows of a dropped role from a later role of the same name';
 
 CREATE FUNCTION rappel_conso.owner_known() RETURNS trigger
 AS 'MODULE_PATHNAME', 'rc_owner_known' LANGUAGE C;
-COMMENT ON FUNCTION rappel_conso.owner_known() IS 'keeps what a dropped role has left from a role that takes its name later';
+COMMENT ON FUNCTION rappel_conso.owner_known() IS 'protects rows of a dropped role from a later role of the same name';
 
 CREATE TRIGGER a_owner_known BEFORE UPDATE OR DELETE ON rappel_conso.stream
   FOR EACH ROW EXECUTE FUNCTION rappel_conso.owner_known();
-COMMENT ON TRIGGER a_owner_known ON rappel_conso.stream IS 'keeps what a dropped role has left from a role that takes its name later';
+COMMENT ON TRIGGER a_owner_known ON rappel_conso.stream IS 'protects rows of a dropped role from a later role of the same name';
 CREATE TRIGGER a_owner_known BEFORE UPDATE OR DELETE ON rappel_conso.source
   FOR EACH ROW EXECUTE FUNCTION rappel_conso.owner_known();
-COMMENT ON TRIGGER a_owner_known ON rappel_conso.source IS 'keeps what a dropped role has left from a role that takes its name later';
+COMMENT ON TRIGGER a_owner_known ON rappel_conso.source IS 'protects rows of a dropped role from a later role of the same name';
 
 CREATE FUNCTION rappel_conso.topic_grant_changed() RETURNS trigger
 AS 'MODULE_PATHNAME', 'rc_topic_grant_changed' LANGUAGE C;
-COMMENT ON FUNCTION rappel_conso.topic_grant_changed() IS 'has all stream workers look whether they may still read and write their topics, and tries those again that might not';
+COMMENT ON FUNCTION rappel_conso.topic_grant_changed() IS 'makes all stream workers check their topic grants again, and retries streams that had failed for lack of one';
 
 CREATE TRIGGER wake AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON rappel_conso.topic_grant
   FOR EACH STATEMENT EXECUTE FUNCTION rappel_conso.topic_grant_changed();
-COMMENT ON TRIGGER wake ON rappel_conso.topic_grant IS 'has all stream workers look whether they may still read and write their topics';
+COMMENT ON TRIGGER wake ON rappel_conso.topic_grant IS 'makes all stream workers check their topic grants again';
 
 CREATE FUNCTION rappel_conso.stream_check() RETURNS trigger
 AS 'MODULE_PATHNAME', 'rc_stream_check' LANGUAGE C;
-COMMENT ON FUNCTION rappel_conso.stream_check() IS 'checks a stream, its statement included';
+COMMENT ON FUNCTION rappel_conso.stream_check() IS 'checks a stream, including its statement';
 
 CREATE TRIGGER b_stream_check BEFORE INSERT OR UPDATE ON rappel_conso.stream
   FOR EACH ROW EXECUTE FUNCTION rappel_conso.stream_check();
-COMMENT ON TRIGGER b_stream_check ON rappel_conso.stream IS 'checks a stream, its statement included';
+COMMENT ON TRIGGER b_stream_check ON rappel_conso.stream IS 'checks a stream, including its statement';
 
 -- A dump would write the OID of such a type, which may be another type where
--- it is restored.  What somebody has locked is left to the scheduler's next
--- round: nobody waits for the owner of a stream to drop his own type.
+-- it is restored.  A row that is locked is left to the scheduler's next
+-- round: DROP TYPE must not wait for the owner of a stream.
 CREATE FUNCTION rappel_conso.settle_types() RETURNS void
 LANGUAGE sql SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
@@ -300,7 +300,7 @@ BEGIN ATOMIC
                      WHERE g.value_type <> 0::oid AND NOT EXISTS (SELECT FROM pg_type t WHERE t.oid = g.value_type)
                      LIMIT 1000 FOR NO KEY UPDATE SKIP LOCKED);
 END;
-COMMENT ON FUNCTION rappel_conso.settle_types() IS 'takes a value_type that does not exist any more out of streams, of 1000 at most';
+COMMENT ON FUNCTION rappel_conso.settle_types() IS 'resets the value_type of streams, at most 1000, whose type no longer exists';
 
 CREATE FUNCTION rappel_conso.type_dropped() RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '100 ms' AS $$
@@ -313,22 +313,22 @@ BEGIN
     PERFORM rappel_conso.settle_types();
   END IF;
 EXCEPTION WHEN lock_not_available OR serialization_failure OR deadlock_detected THEN
-  -- nobody's DROP depends on who uses our tables: the scheduler does it later
+  -- a DROP must not depend on who uses our tables: the scheduler does it later
   NULL;
 END
 $$;
-COMMENT ON FUNCTION rappel_conso.type_dropped() IS 'takes the value_type out of streams when it is dropped';
+COMMENT ON FUNCTION rappel_conso.type_dropped() IS 'resets the value_type of streams when the type is dropped';
 
 CREATE EVENT TRIGGER rappel_conso_type_dropped ON sql_drop EXECUTE FUNCTION rappel_conso.type_dropped();
 ALTER EVENT TRIGGER rappel_conso_type_dropped ENABLE ALWAYS;
-COMMENT ON EVENT TRIGGER rappel_conso_type_dropped IS 'takes the value_type out of streams when it is dropped';
+COMMENT ON EVENT TRIGGER rappel_conso_type_dropped IS 'resets the value_type of streams when the type is dropped';
 
 CREATE FUNCTION rappel_conso.stream_changed() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   IF TG_RELID <> 'rappel_conso.stream'::regclass OR TG_LEVEL <> 'ROW' THEN
     RAISE EXCEPTION 'trigger "%" of table "%" cannot execute function "%"', TG_NAME, TG_TABLE_NAME, 'stream_changed'
-      USING ERRCODE = 'trigger_protocol_violated', DETAIL = 'The function is for the extension''s own triggers.', HINT = 'Drop the trigger.';
+      USING ERRCODE = 'trigger_protocol_violated', DETAIL = 'Only the extension''s own triggers can use the function.', HINT = 'Drop the trigger.';
   END IF;
   IF EXISTS (SELECT FROM pg_stat_progress_copy c WHERE c.pid = pg_backend_pid() AND c.relid = TG_RELID) THEN
     RETURN NULL;
@@ -344,22 +344,22 @@ BEGIN
   RETURN NULL;
 END
 $$;
-COMMENT ON FUNCTION rappel_conso.stream_changed() IS 'raises the epoch, so that no batch of the old definition can commit';
+COMMENT ON FUNCTION rappel_conso.stream_changed() IS 'increments the epoch, so that no batch of the old definition can commit';
 
 CREATE TRIGGER stream_changed AFTER UPDATE ON rappel_conso.stream
   FOR EACH ROW EXECUTE FUNCTION rappel_conso.stream_changed();
-COMMENT ON TRIGGER stream_changed ON rappel_conso.stream IS 'raises the epoch, so that no batch of the old definition can commit';
+COMMENT ON TRIGGER stream_changed ON rappel_conso.stream IS 'increments the epoch, so that no batch of the old definition can commit';
 
 CREATE FUNCTION rappel_conso.definition_changed() RETURNS trigger
 AS 'MODULE_PATHNAME', 'rc_definition_changed' LANGUAGE C;
-COMMENT ON FUNCTION rappel_conso.definition_changed() IS 'wakes the workers that a changed definition concerns';
+COMMENT ON FUNCTION rappel_conso.definition_changed() IS 'wakes the workers that use the changed definition';
 
 CREATE TRIGGER wake AFTER INSERT OR UPDATE OR DELETE ON rappel_conso.stream
   FOR EACH ROW EXECUTE FUNCTION rappel_conso.definition_changed();
-COMMENT ON TRIGGER wake ON rappel_conso.stream IS 'wakes the workers that a changed definition concerns';
+COMMENT ON TRIGGER wake ON rappel_conso.stream IS 'wakes the workers that use the changed definition';
 CREATE TRIGGER wake AFTER INSERT OR UPDATE OR DELETE ON rappel_conso.source
   FOR EACH ROW EXECUTE FUNCTION rappel_conso.definition_changed();
-COMMENT ON TRIGGER wake ON rappel_conso.source IS 'wakes the workers that a changed definition concerns';
+COMMENT ON TRIGGER wake ON rappel_conso.source IS 'wakes the workers that use the changed definition';
 
 -- Workers, and functions of ours that roles call, write these tables with a
 -- superuser's rights.  A trigger runs with those, and what a foreign key does
@@ -383,13 +383,13 @@ BEGIN
   IF FOUND THEN
     RAISE EXCEPTION 'must be superuser to create % "%" on table %', made.what, made.name, made.relation
       USING ERRCODE = 'insufficient_privilege',
-            DETAIL = 'The extension writes this table with the rights of a superuser, and triggers would run with those.';
+            DETAIL = 'The extension writes to this table with superuser privileges, and triggers would run with them.';
   END IF;
 END
 $$;
-COMMENT ON FUNCTION rappel_conso.trigger_check() IS 'refuses triggers on tables of schema rappel_conso, and foreign keys to them, that are not made by a superuser';
+COMMENT ON FUNCTION rappel_conso.trigger_check() IS 'rejects triggers on tables of schema rappel_conso, and foreign keys to them, unless a superuser creates them';
 
 CREATE EVENT TRIGGER rappel_conso_trigger_check ON ddl_command_end
   WHEN TAG IN ('CREATE TRIGGER', 'CREATE TABLE', 'ALTER TABLE', 'CREATE SCHEMA')
   EXECUTE FUNCTION rappel_conso.trigger_check();
-COMMENT ON EVENT TRIGGER rappel_conso_trigger_check IS 'refuses triggers on tables of schema rappel_conso, and foreign keys to them, that are not made by a superuser';
+COMMENT ON EVENT TRIGGER rappel_conso_trigger_check IS 'rejects triggers on tables of schema rappel_conso, and foreign keys to them, unless a superuser creates them';

@@ -6,12 +6,12 @@ CREATE FUNCTION @extschema@.rc_sync_now(
   OUT run_id bigint, OUT state text, OUT fetched bigint, OUT published bigint, OUT inserted bigint,
   OUT updated bigint, OUT unchanged bigint, OUT dead bigint, OUT duration interval)
 AS 'MODULE_PATHNAME', 'rc_sync_now' LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION @extschema@.rc_sync_now(text, boolean) IS 'runs a source now and waits for the end of the run';
+COMMENT ON FUNCTION @extschema@.rc_sync_now(text, boolean) IS 'runs a source now, waits for the run to end and returns its counts';
 
 CREATE FUNCTION @extschema@.rc_trigger(source text DEFAULT 'rappel_conso', full_sync boolean DEFAULT false)
 RETURNS bigint
 AS 'MODULE_PATHNAME', 'rc_trigger' LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION @extschema@.rc_trigger(text, boolean) IS 'asks for a run of a source and returns its id; takes effect at commit';
+COMMENT ON FUNCTION @extschema@.rc_trigger(text, boolean) IS 'requests a run of a source and returns its id; takes effect at commit';
 
 CREATE FUNCTION rappel_conso.reads(source text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -20,7 +20,7 @@ BEGIN ATOMIC
                  COALESCE(current_setting('rappel_conso.kafka_brokers', true), ''))::text, 0)::text
     FROM rappel_conso.source s WHERE s.name = $1;
 END;
-COMMENT ON FUNCTION rappel_conso.reads(text) IS 'hash of what a source reads and where it goes: it differs when windows have to be read again';
+COMMENT ON FUNCTION rappel_conso.reads(text) IS 'hash of what a source reads and where it sends it; when it changes, windows are read again';
 
 CREATE FUNCTION rappel_conso.backfill(source text, "from" timestamptz, "to" timestamptz, every interval)
 RETURNS bigint LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -36,22 +36,22 @@ BEGIN
   END IF;
   IF "from" < '0001-01-01 00:00:00+00' THEN
     RAISE EXCEPTION 'a backfill cannot begin before the year 1'
-      USING ERRCODE = 'invalid_parameter_value', DETAIL = format('It would begin at %s.', "from");
+      USING ERRCODE = 'invalid_parameter_value', DETAIL = format('The start is %s.', "from");
   END IF;
   IF "from" > clock_timestamp() THEN
     RAISE EXCEPTION 'cannot backfill the future'
-      USING ERRCODE = 'invalid_parameter_value', DETAIL = format('It would begin at %s.', "from");
+      USING ERRCODE = 'invalid_parameter_value', DETAIL = format('The start is %s.', "from");
   END IF;
   IF "from" >= "to" THEN
     RAISE EXCEPTION 'the start of a backfill must be before its end'
-      USING ERRCODE = 'invalid_parameter_value', DETAIL = format('It would go from %s to %s.', "from", "to");
+      USING ERRCODE = 'invalid_parameter_value', DETAIL = format('The start is %s, the end is %s.', "from", "to");
   END IF;
   IF every > '10000 years' THEN
-    RAISE EXCEPTION 'a window of a backfill is out of range: %', every
-      USING ERRCODE = 'invalid_parameter_value', HINT = 'One window as long as the backfill is enough.';
+    RAISE EXCEPTION 'window length of a backfill is out of range: %', every
+      USING ERRCODE = 'invalid_parameter_value', HINT = 'Use a window that is not longer than the backfill.';
   END IF;
   IF every < '1 second' OR "from" + every < "from" + interval '1 second' OR date_trunc('second', every) <> every THEN
-    RAISE EXCEPTION 'a window of a backfill must be some whole seconds long, not %', every
+    RAISE EXCEPTION 'window length of a backfill must be a positive number of whole seconds, not %', every
       USING ERRCODE = 'invalid_parameter_value';
   END IF;
 
@@ -65,15 +65,15 @@ BEGIN
       EXIT WHEN "from" + every * n >= "to";
       starts[n + 1] := "from" + every * n;
       IF starts[n + 1] <= starts[n] THEN
-        RAISE EXCEPTION 'windows of % do not follow one another', every
-          USING ERRCODE = 'invalid_parameter_value', DETAIL = format('One would begin at %s.', starts[n + 1]);
+        RAISE EXCEPTION 'windows of length % overlap', every
+          USING ERRCODE = 'invalid_parameter_value', DETAIL = format('One of them starts at %s.', starts[n + 1]);
       END IF;
     EXCEPTION WHEN datetime_field_overflow OR interval_field_overflow THEN
       EXIT;
     END;
   END LOOP;
   IF cardinality(starts) > most THEN
-    RAISE EXCEPTION 'a backfill must have at most % windows', most
+    RAISE EXCEPTION 'backfill has too many windows, at most % are allowed', most
       USING ERRCODE = 'program_limit_exceeded', HINT = 'Use longer windows.';
   END IF;
 
@@ -112,19 +112,19 @@ BEGIN
   RETURN new_run;
 END
 $$;
-COMMENT ON FUNCTION rappel_conso.backfill(text, timestamptz, timestamptz, interval) IS 'what rc_backfill() does once it has checked its caller';
+COMMENT ON FUNCTION rappel_conso.backfill(text, timestamptz, timestamptz, interval) IS 'implementation of rc_backfill(), after its caller was checked';
 
 CREATE FUNCTION @extschema@.rc_backfill(source text, "from" timestamptz, "to" timestamptz, every interval DEFAULT '1 month')
 RETURNS bigint
 AS 'MODULE_PATHNAME', 'rc_backfill' LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION @extschema@.rc_backfill(text, timestamptz, timestamptz, interval) IS 'asks for a run that reads a source window by window, and returns its id';
+COMMENT ON FUNCTION @extschema@.rc_backfill(text, timestamptz, timestamptz, interval) IS 'requests a run that reads a source window by window, and returns its id';
 
 CREATE FUNCTION @extschema@.rc_wait(run bigint, timeout interval DEFAULT NULL,
   OUT run_id bigint, OUT state text, OUT fetched bigint, OUT published bigint, OUT inserted bigint,
   OUT updated bigint, OUT unchanged bigint, OUT dead bigint, OUT duration interval)
 AS 'MODULE_PATHNAME', 'rc_wait' LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION @extschema@.rc_wait(bigint, interval) IS 'waits for the end of a run';
+COMMENT ON FUNCTION @extschema@.rc_wait(bigint, interval) IS 'waits for a run to end and returns its counts';
 
 CREATE FUNCTION @extschema@.rc_cancel(run_id bigint) RETURNS boolean
 AS 'MODULE_PATHNAME', 'rc_cancel' LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION @extschema@.rc_cancel(bigint) IS 'cancels a run that is queued or under way';
+COMMENT ON FUNCTION @extschema@.rc_cancel(bigint) IS 'cancels a run that is queued or running; false if it had ended';

@@ -13,7 +13,7 @@ BEGIN
   RETURN (SELECT t.error_detail FROM rappel_conso.stream_state t WHERE t.stream = error_detail.stream);
 END
 $$;
-COMMENT ON FUNCTION rappel_conso.error_detail(text) IS 'detail of a stream''s newest error, for those who may read it: it can hold a record''s values';
+COMMENT ON FUNCTION rappel_conso.error_detail(text) IS 'detail of a stream''s newest error, which can contain values of a record, for roles that are allowed to see it';
 
 CREATE FUNCTION @extschema@.rc_status(
   OUT component text, OUT name text, OUT state text, OUT detail text, OUT lag bigint,
@@ -145,4 +145,4 @@ BEGIN ATOMIC
                     FROM rappel_conso.outbox o WHERE o.topic = t.topic) m ON m.n > 0
    WHERE w.brokers <> '';
 END;
-COMMENT ON FUNCTION @extschema@.rc_status() IS 'one row for each part: what it does, how far it is, what failed last';
+COMMENT ON FUNCTION @extschema@.rc_status() IS 'one row for each part of the pipelines: state, progress and newest error';

@@ -11,7 +11,7 @@ CREATE FUNCTION @extschema@.rc_fold(text) RETURNS text
 AS 'MODULE_PATHNAME', 'rc_fold' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION @extschema@.rc_fold(text) IS 'text folded to ASCII';
 
--- Whoever may create something in the schema could put a view, or a table with
+-- A role that can create objects in the schema could put a view, or a table with
 -- code of his own, where ours is missing, and the stream's owner could put code
 -- into ours.  So src/session/recall_functions.c looks whose the tables are, and calls
 -- the second of each pair below with the rights that it may have.  Since those
@@ -19,7 +19,7 @@ COMMENT ON FUNCTION @extschema@.rc_fold(text) IS 'text folded to ASCII';
 -- pg_catalog.
 CREATE FUNCTION @extschema@.rc_own_table(name text) RETURNS regclass
 AS 'MODULE_PATHNAME', 'rc_own_table' LANGUAGE C STABLE STRICT PARALLEL UNSAFE;
-COMMENT ON FUNCTION @extschema@.rc_own_table(text) IS 'rappel_conso_table or rappel_conso_history, if it is a table of the stream''s owner or of a superuser; null if it is missing';
+COMMENT ON FUNCTION @extschema@.rc_own_table(text) IS 'the table rappel_conso_table or rappel_conso_history, if it belongs to the stream''s owner or a superuser; null if it does not exist';
 
 DO $do$
 DECLARE
@@ -67,7 +67,7 @@ BEGIN
   since := LEAST((SELECT min(t.updated_at) FROM @extschema@.rappel_conso_table t),
                  (SELECT min(h.valid_from) FROM @extschema@.rappel_conso_history h));
   IF since IS NULL THEN
-    RAISE NOTICE 'no recall is known yet' USING HINT = 'SELECT * FROM rc_sync_now() reads them.';
+    RAISE NOTICE 'no recalls are known yet' USING HINT = 'Load them with SELECT * FROM rc_sync_now().';
   ELSIF at < since THEN
     RAISE NOTICE 'recalls are known only since %', to_char(since, 'YYYY-MM-DD HH24:MI:SS.USOF');
   END IF;
@@ -77,4 +77,4 @@ $f$);
 END
 $do$;
 COMMENT ON FUNCTION @extschema@.rc_recalls_at(timestamptz) IS 'rappel_conso_table as it was known at that time';
-COMMENT ON FUNCTION rappel_conso.recalls_at_as_owner(timestamptz) IS 'what rc_recalls_at() does, with the rights of the tables'' owner';
+COMMENT ON FUNCTION rappel_conso.recalls_at_as_owner(timestamptz) IS 'implementation of rc_recalls_at(), with the privileges of the tables'' owner';

@@ -41,11 +41,11 @@ BEGIN
            GROUP BY c.weight) g);
 END
 $$;
-COMMENT ON FUNCTION rappel_conso.search_vector() IS 'expression for the words of a row of rappel_conso_table, as rc_search() compares them';
+COMMENT ON FUNCTION rappel_conso.search_vector() IS 'expression for the tsvector of a row of rappel_conso_table that rc_search() compares';
 
 CREATE FUNCTION @extschema@.rc_search_index() RETURNS boolean
 AS 'MODULE_PATHNAME', 'rc_search_index' LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION @extschema@.rc_search_index() IS 'adds to rappel_conso_table the column and index that make rc_search() fast; false if they are there';
+COMMENT ON FUNCTION @extschema@.rc_search_index() IS 'adds the column and index to rappel_conso_table that make rc_search() fast; false if they exist';
 
 CREATE FUNCTION rappel_conso.search_index_as_owner(vector text) RETURNS boolean
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
@@ -58,11 +58,11 @@ BEGIN
   EXECUTE format('ALTER TABLE %s ADD COLUMN mots tsvector GENERATED ALWAYS AS (%s) STORED',
                  '@extschema@.rappel_conso_table', vector);
   CREATE INDEX ON @extschema@.rappel_conso_table USING gin (mots) WITH (fastupdate = off);
-  COMMENT ON COLUMN @extschema@.rappel_conso_table.mots IS 'words that rc_search() finds the row by';
+  COMMENT ON COLUMN @extschema@.rappel_conso_table.mots IS 'words of the row, for rc_search()';
   RETURN true;
 END
 $$;
-COMMENT ON FUNCTION rappel_conso.search_index_as_owner(text) IS 'what rc_search_index() does, with the rights of the table''s owner; vector is the expression for the words of a row';
+COMMENT ON FUNCTION rappel_conso.search_index_as_owner(text) IS 'implementation of rc_search_index(), with the privileges of the table''s owner; vector is the expression for the words of a row';
 
 CREATE FUNCTION @extschema@.rc_search(query text,
   OUT reference_fiche text, OUT date_de_publication timestamptz, OUT nom_de_la_marque_du_produit text,
@@ -70,7 +70,7 @@ CREATE FUNCTION @extschema@.rc_search(query text,
   OUT motif_du_rappel text, OUT lien_vers_la_fiche_rappel text, OUT rank real)
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'rc_search' LANGUAGE C STABLE STRICT PARALLEL UNSAFE ROWS 100;
-COMMENT ON FUNCTION @extschema@.rc_search(text) IS 'recalls by words, best first: of the 500 newest that match and are not withdrawn; for GTINs: WHERE gtin @> ARRAY[...]';
+COMMENT ON FUNCTION @extschema@.rc_search(text) IS 'full-text search of recalls, best matches first, among the 500 newest that match and are not withdrawn; for a GTIN use WHERE gtin @> ARRAY[...]';
 
 CREATE FUNCTION rappel_conso.search_as_owner(words tsquery, vector text) RETURNS SETOF record
 LANGUAGE plpgsql STABLE STRICT PARALLEL UNSAFE ROWS 100 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
@@ -96,7 +96,7 @@ BEGIN
                   WHERE a.attrelid = '@extschema@.rappel_conso_table'::regclass AND a.attname = 'mots'
                     AND a.atttypid = 'tsvector'::regtype) THEN
     RAISE NOTICE 'rc_search() reads the whole table'
-      USING HINT = 'SELECT rc_search_index() makes an index for it.';
+      USING HINT = 'Create an index for it with SELECT rc_search_index().';
     RETURN QUERY EXECUTE format(
       'SELECT reference_fiche, date_de_publication, nom_de_la_marque_du_produit, noms_des_modeles_ou_references,
               libelle, categorie_de_produit, motif_du_rappel, lien_vers_la_fiche_rappel, ts_rank(mots, $1)
@@ -146,4 +146,4 @@ BEGIN
    ORDER BY 9 DESC, 2 DESC NULLS LAST, 1;
 END
 $$;
-COMMENT ON FUNCTION rappel_conso.search_as_owner(tsquery, text) IS 'what rc_search() does, with the rights of the table''s owner; vector is the expression for the words of a row';
+COMMENT ON FUNCTION rappel_conso.search_as_owner(tsquery, text) IS 'implementation of rc_search(), with the privileges of the table''s owner; vector is the expression for the words of a row';

@@ -8,7 +8,7 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN replace(replace(replace(replace(replace(
          translate(COALESCE($1, ''), convert_from(decode('01020304050607080b0c0d0e0f101112131415161718191a1b1c1d1e1f7f', 'hex'), 'UTF8'), repeat(' ', 30)),
          '&', '&amp;'), '<', '&lt;'), '>', '&gt;'), '"', '&quot;'), '''', '&#39;');
-COMMENT ON FUNCTION rappel_conso.html(text) IS 'text for a page: what HTML would take for its own is escaped';
+COMMENT ON FUNCTION rappel_conso.html(text) IS 'text with HTML''s special characters escaped';
 
 CREATE FUNCTION rappel_conso.html_time(timestamptz) RETURNS text
 LANGUAGE sql STABLE PARALLEL SAFE
@@ -38,7 +38,7 @@ BEGIN ATOMIC
                      WHEN state = 'upstream_failed' THEN '&#8593;'
                      ELSE '&#8211;' END);
 END;
-COMMENT ON FUNCTION rappel_conso.html_state(text, text) IS 'a state for a page: a sign in the colour of its kind';
+COMMENT ON FUNCTION rappel_conso.html_state(text, text) IS 'a state for a page, as a coloured sign';
 
 CREATE FUNCTION rappel_conso.report_style() RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -114,7 +114,7 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION rappel_conso.report_parts() IS 'the parts of rc_report()';
 
--- A backfill has a task for each window: one row stands for them all.
+-- A backfill has a task for each window: one row sums them up.
 CREATE FUNCTION rappel_conso.report_grid(source text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET row_security = on SET datestyle = iso SET intervalstyle = postgres
 BEGIN ATOMIC
@@ -193,7 +193,7 @@ COMMENT ON FUNCTION rappel_conso.report_runs() IS 'the runs of rc_report()';
 
 CREATE FUNCTION rappel_conso.recalls(OUT date_de_publication timestamptz, OUT categorie_de_produit text) RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'rc_read_recalls' LANGUAGE C STABLE PARALLEL UNSAFE ROWS 20000;
-COMMENT ON FUNCTION rappel_conso.recalls() IS 'two columns of rappel_conso_table, read without a query, so that nothing is run that its owner has put there';
+COMMENT ON FUNCTION rappel_conso.recalls() IS 'two columns of rappel_conso_table, read without a query so that no code of the table''s owner runs';
 
 CREATE FUNCTION rappel_conso.recalls_by_day(OUT day date, OUT n bigint) RETURNS SETOF record
 LANGUAGE sql STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
@@ -206,7 +206,7 @@ BEGIN ATOMIC
    WHERE r.at >= ((SELECT max(m.at) FROM recall m) AT TIME ZONE 'UTC')::date::timestamp AT TIME ZONE 'UTC' - interval '59 days'
    GROUP BY 1;
 END;
-COMMENT ON FUNCTION rappel_conso.recalls_by_day() IS 'the number of recalls of each day (UTC) that has some, of the last 60 days that the table knows';
+COMMENT ON FUNCTION rappel_conso.recalls_by_day() IS 'number of recalls per day (UTC), for days that have any, of the last 60 days in the table';
 
 CREATE FUNCTION rappel_conso.recalls_by_category(OUT category text, OUT n bigint, OUT categories bigint) RETURNS SETOF record
 LANGUAGE sql STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
@@ -215,7 +215,7 @@ BEGIN ATOMIC
     FROM rappel_conso.recalls() r
    GROUP BY r.categorie_de_produit ORDER BY 2 DESC, 1 LIMIT 12;
 END;
-COMMENT ON FUNCTION rappel_conso.recalls_by_category() IS 'the number of recalls of each of the 12 most frequent categories, and how many categories there are';
+COMMENT ON FUNCTION rappel_conso.recalls_by_category() IS 'number of recalls in each of the 12 most frequent categories, and the number of categories';
 
 CREATE FUNCTION rappel_conso.report_days() RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET datestyle = iso
@@ -284,7 +284,7 @@ BEGIN
   RETURN format('<section id="recalls"><h2>Recalls</h2>%s</section>', charts);
 END
 $$;
-COMMENT ON FUNCTION rappel_conso.report_recalls() IS 'the charts of rc_report(): nothing where there is no table, or it may not be read; why, where it is not ours';
+COMMENT ON FUNCTION rappel_conso.report_recalls() IS 'the charts of rc_report(): nothing if the table is missing or must not be read; the reason if it has another owner';
 
 CREATE FUNCTION rappel_conso.report_lag() RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET row_security = on

@@ -32,6 +32,8 @@ DECLARE
   me CONSTANT pg_catalog.oid := (SELECT oid FROM pg_catalog.pg_roles WHERE rolname OPERATOR(pg_catalog.=) current_user);
   holder pg_catalog.oid;
   holder_of_table pg_catalog.oid;
+  made pg_catalog.regclass[] := '{}';
+  comment record;
 BEGIN
   SELECT relowner INTO holder_of_table FROM pg_catalog.pg_class
    WHERE oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass('@extschema@.rappel_conso_table')::pg_catalog.oid;
@@ -45,19 +47,19 @@ BEGIN
         RETURN NEW;
       END IF;
       IF pg_catalog.to_regclass('@extschema@.rappel_conso_history') IS NULL THEN
-        -- of a class that is never one record's fault: the stream begins anew, and its setup makes the table
+        -- of a class that is never one record's fault: the stream starts again, and its setup creates the table
         RAISE EXCEPTION 'table "rappel_conso_history" is missing'
           USING ERRCODE = 'undefined_file',
-                HINT = 'The next run or start of the stream makes it. To keep no history: ALTER TABLE rappel_conso_table DISABLE TRIGGER keep_superseded, DISABLE TRIGGER keep_deleted.';
+                HINT = 'The next run or start of the stream creates it. To keep no history, use ALTER TABLE rappel_conso_table DISABLE TRIGGER keep_superseded, DISABLE TRIGGER keep_deleted.';
       END IF;
-      -- somebody may have put another there since setup looked
+      -- another role may have put another table there since setup looked
       LOCK TABLE ONLY @extschema@.rappel_conso_history IN ROW EXCLUSIVE MODE;
       IF NOT EXISTS (SELECT FROM pg_catalog.pg_class h JOIN pg_catalog.pg_class t ON t.oid = TG_RELID JOIN pg_catalog.pg_roles r ON r.oid = h.relowner
                       WHERE h.oid = pg_catalog.to_regclass('@extschema@.rappel_conso_history') AND h.relkind IN ('r', 'p')
                         AND (h.relowner = t.relowner OR r.rolsuper)) THEN
         RAISE EXCEPTION '"rappel_conso_history" is not a table of the owner of table "%"', TG_TABLE_NAME
           USING ERRCODE = 'insufficient_privilege',
-                HINT = 'Rename it, or give it to that role.';
+                HINT = 'Rename it, or make that role its owner.';
       END IF;
       INSERT INTO @extschema@.rappel_conso_history (
       $setup$, list.names, $setup$, first_seen_at, updated_at, withdrawn_at, valid_from, valid_to)
@@ -67,10 +69,10 @@ BEGIN
       RETURN NULL;
     END
     $history$;
-    COMMENT ON FUNCTION @extschema@.rappel_conso_keep_history() IS 'keeps the old row in rappel_conso_history, and the times of a row in order';
+    COMMENT ON FUNCTION @extschema@.rappel_conso_keep_history() IS 'stores the old row in rappel_conso_history, and keeps a row''s timestamps in order';
   END IF;
 
-  -- what stands there under our names must be ours: it will run, or be written, with our rights
+  -- what exists there under our names must be ours: it will run, or be written, with our rights
   SELECT o.owner INTO holder
     FROM (SELECT relowner FROM pg_catalog.pg_class
            WHERE oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass('@extschema@.rappel_conso_history')::pg_catalog.oid
@@ -81,7 +83,7 @@ BEGIN
   IF FOUND THEN
     RAISE EXCEPTION 'rappel_conso_history or rappel_conso_keep_history() belongs to role "%", not to the owner of the stream', pg_catalog.pg_get_userbyid(holder)
       USING ERRCODE = 'insufficient_privilege',
-            HINT = 'Rename it, or give it to the owner of the stream.';
+            HINT = 'Rename it, or make the owner of the stream its owner.';
   END IF;
 
   IF holder_of_table IS NULL THEN
@@ -94,10 +96,10 @@ BEGIN
     CREATE INDEX ON @extschema@.rappel_conso_table (date_de_publication);
     CREATE INDEX ON @extschema@.rappel_conso_table USING gin (gtin);
     COMMENT ON TABLE @extschema@.rappel_conso_table IS 'French product recalls, one row per fiche; filled by the stream rappel_conso';
-    COMMENT ON COLUMN @extschema@.rappel_conso_table.gtin IS 'GTINs found in identification_des_produits, their check digits verified';
     COMMENT ON COLUMN @extschema@.rappel_conso_table.first_seen_at IS 'when the row was inserted';
     COMMENT ON COLUMN @extschema@.rappel_conso_table.updated_at IS 'when the row was last inserted or updated';
-    COMMENT ON COLUMN @extschema@.rappel_conso_table.withdrawn_at IS 'when it was found that the fiche had vanished from the dataset; null: it is there';
+    COMMENT ON COLUMN @extschema@.rappel_conso_table.withdrawn_at IS 'when the fiche was found to be deleted from the dataset; null: it is present';
+    made := pg_catalog.array_append(made, '@extschema@.rappel_conso_table'::pg_catalog.regclass);
 
     CREATE TRIGGER keep_order BEFORE UPDATE ON @extschema@.rappel_conso_table
       FOR EACH ROW WHEN (NEW.updated_at < OLD.updated_at)
@@ -110,7 +112,7 @@ BEGIN
   ELSIF holder_of_table OPERATOR(pg_catalog.<>) me THEN
     RAISE EXCEPTION 'table "rappel_conso_table" belongs to role "%", not to the owner of the stream', pg_catalog.pg_get_userbyid(holder_of_table)
       USING ERRCODE = 'insufficient_privilege',
-            HINT = 'Rename that table, or give it to the owner of the stream.';
+            HINT = 'Rename that table, or make the owner of the stream its owner.';
   END IF;
 
   -- with the table, and again wherever it is missing and rows are to be kept
@@ -131,9 +133,21 @@ BEGIN
                                                              WHERE r.attrelid OPERATOR(pg_catalog.=) 'rappel_conso.recall'::pg_catalog.regclass::pg_catalog.oid)));
     CREATE INDEX ON @extschema@.rappel_conso_history (reference_fiche, valid_from);
     COMMENT ON TABLE @extschema@.rappel_conso_history IS 'superseded rows of rappel_conso_table, with the time they were valid';
-    COMMENT ON COLUMN @extschema@.rappel_conso_history.valid_from IS 'when the row came into rappel_conso_table';
-    COMMENT ON COLUMN @extschema@.rappel_conso_history.valid_to IS 'when another took its place, or it was deleted';
+    COMMENT ON COLUMN @extschema@.rappel_conso_history.valid_from IS 'since when the row was in rappel_conso_table';
+    COMMENT ON COLUMN @extschema@.rappel_conso_history.valid_to IS 'when the row was replaced or deleted';
+    made := pg_catalog.array_append(made, '@extschema@.rappel_conso_history'::pg_catalog.regclass);
   END IF;
+
+  -- what was made just now has the comments of the type that its rows are decoded from
+  FOR comment IN
+    SELECT t.made, a.attname, pg_catalog.col_description(r.attrelid, r.attnum) AS text
+      FROM pg_catalog.unnest(made) t (made)
+      JOIN pg_catalog.pg_attribute a ON a.attrelid OPERATOR(pg_catalog.=) t.made::pg_catalog.oid AND a.attnum OPERATOR(pg_catalog.>) 0
+      JOIN pg_catalog.pg_attribute r ON r.attname OPERATOR(pg_catalog.=) a.attname
+     WHERE r.attrelid OPERATOR(pg_catalog.=) 'rappel_conso.recall'::pg_catalog.regclass::pg_catalog.oid
+  LOOP
+    EXECUTE pg_catalog.format('COMMENT ON COLUMN %s.%I IS %L', comment.made, comment.attname, comment.text);
+  END LOOP;
 END
 $do$
 $setup$),

@@ -3,7 +3,7 @@
 --
 -- A table of state that is not named here is empty after a restore.
 
--- It does not tell pg_restore which of these tables to fill first.  So rows do
+-- It does not say to pg_restore which of these tables to fill first.  So rows do
 -- not look for what they refer to; deletes and renames cascade as ever.
 DO $$
 DECLARE

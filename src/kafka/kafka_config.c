@@ -178,7 +178,7 @@ rc_config_build(RcKafka *kafka, const char *client_id, const char *group_id)
 	if (rc_kafka_brokers == NULL || rc_kafka_brokers[0] == '\0')
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("no Kafka broker is set"),
+				 errmsg("no Kafka brokers are configured"),
 				 errhint("Set \"%s\".", "rappel_conso.kafka_brokers")));
 	wrong = rc_wrong_broker(rc_kafka_brokers);
 	if (wrong != NULL)
@@ -186,7 +186,7 @@ rc_config_build(RcKafka *kafka, const char *client_id, const char *group_id)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("invalid list of brokers in \"%s\"",
 						"rappel_conso.kafka_brokers"),
-				 errdetail("\"%s\" is not a host, or host and port.", wrong),
+				 errdetail("\"%s\" is neither a host nor a host and port.", wrong),
 				 errhint("%s", RC_BROKERS_HINT)));
 
 	conf = rd_kafka_conf_new();
@@ -264,9 +264,9 @@ set_from_file(rd_kafka_conf_t *conf, RcKafka *kafka, List *lines)
 		if (key_in(line->key, refused_keys))
 			ereport(ERROR,
 					(errcode(ERRCODE_CONFIG_FILE_ERROR),
-					 errmsg("the property in line %d of the file that \"%s\" names cannot be set there",
+					 errmsg("the property in line %d of the file that \"%s\" names cannot be changed",
 							line->line, CONFIG_FILE_SETTING),
-					 errdetail("The extension depends on its own value of this property."),
+					 errdetail("The extension sets this property itself."),
 					 errdetail_log("The property is \"%s\".", line->key),
 					 errhint("Remove the line.")));
 		if (key_in(line->key, kafka->kind == RC_KAFKA_PRODUCER ?
@@ -280,7 +280,7 @@ set_from_file(rd_kafka_conf_t *conf, RcKafka *kafka, List *lines)
 							line->line, CONFIG_FILE_SETTING),
 					 errdetail_log("The property is \"%s\": %s.", line->key,
 								   error_text),
-					 errhint("The server log names the property and what is wrong with it.")));
+					 errhint("See the server log for the property and the cause.")));
 		if (key_in(line->key, file_keys))
 		{
 			rc_files_add(kafka->files, line->value);
@@ -306,7 +306,7 @@ check_file(const RcConfigLine *line)
 					line->line, CONFIG_FILE_SETTING),
 			 errdetail_log("The property \"%s\" names file \"%s\".",
 						   line->key, line->value),
-			 errhint("The server log names the file.")));
+			 errhint("See the server log for the name of that file.")));
 }
 
 static bool

@@ -196,7 +196,7 @@ report_line(const ReportLine *line)
 	ereport(LOG,
 			(errmsg("Kafka client: %s", line->text),
 			 dropped > 0 ?
-			 errdetail("Lines left out before this one: " UINT64_FORMAT ".",
+			 errdetail("Earlier messages that were suppressed: " UINT64_FORMAT ".",
 					   dropped) : 0));
 }
 
@@ -278,7 +278,7 @@ rc_kafka_mark_up(RcKafka *kafka)
 	kafka->down = false;
 	if (kafka->down_reported && report_allowed())
 		ereport(LOG,
-				(errmsg("Kafka brokers \"%s\" can be reached again",
+				(errmsg("connection to the Kafka brokers \"%s\" was restored",
 						rc_kafka_brokers)));
 }
 

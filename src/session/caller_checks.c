@@ -133,7 +133,7 @@ rc_caller_check_owner(Oid owner, const char *owner_name, const char *what,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("owner \"%s\" of %s \"%s\" is not permitted to log in",
 						owner_name, what, name),
-				 errhint("Workers connect as the owner: give it LOGIN, or make another role the owner.")));
+				 errhint("Workers connect as the owner: grant it LOGIN, or make another role the owner.")));
 }
 
 /* The stream, if it exists and the caller may use it. */
@@ -162,6 +162,6 @@ rc_check_committed(TransactionId xmin, const char *what, const char *name)
 				(errcode(ERRCODE_OBJECT_IN_USE),
 				 errmsg("%s \"%s\" was changed by this transaction", what,
 						name),
-				 errdetail("The run happens in another process, which cannot see the change yet."),
+				 errdetail("The work is done in another process, which cannot see the change yet."),
 				 errhint("Commit first, then call the function.")));
 }

@@ -44,9 +44,10 @@ rc_publish(PG_FUNCTION_ARGS)
 	if (!rc_topic_allowed(GetUserId(), topic, true))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("role \"%s\" may not write topic \"%s\"",
-						GetUserNameFromId(GetUserId(), false), topic),
-				 errhint("A superuser can allow it with a row of rappel_conso.topic_grant.")));
+				 errmsg("permission denied for topic \"%s\"", topic),
+				 errdetail("Role \"%s\" has no grant to write to it.",
+						   GetUserNameFromId(GetUserId(), false)),
+				 errhint("A superuser can grant it with a row in rappel_conso.topic_grant.")));
 
 	rc_message_check(fcinfo->args[2], fcinfo->args[1], fcinfo->args[3]);
 	uuid = rc_outbox_add(topic, fcinfo->args[2], fcinfo->args[1],

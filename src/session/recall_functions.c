@@ -120,8 +120,8 @@ rc_recalls_at(PG_FUNCTION_ARGS)
 	if (!lock_table(&tables, RC_HISTORY_TABLE))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("there is no history of recalls"),
-				 errhint("The next run makes it, where the triggers keep_superseded and keep_deleted of rappel_conso_table are enabled.")));
+				 errmsg("table of the history of recalls does not exist"),
+				 errhint("The next run creates it if the triggers keep_superseded and keep_deleted of rappel_conso_table are enabled.")));
 	args[0] = PG_GETARG_DATUM(0);
 	return call_as_reader(fcinfo, &tables, lengthof(types), types, args);
 }
@@ -173,7 +173,7 @@ lock_recalls(Tables *tables)
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("table \"%s\" does not exist yet",
 						RC_RECALLS_TABLE),
-				 errhint("The first run makes it: SELECT * FROM rc_sync_now().")));
+				 errhint("The first run creates it: SELECT * FROM rc_sync_now().")));
 }
 
 /* Lock one of the tables; false if there is none. */
@@ -215,8 +215,8 @@ check_caller(Oid oid, Oid reader)
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("table \"%s\" cannot be read for role \"%s\": it has row-level security",
 						name, GetUserNameFromId(caller, false)),
-				 errdetail("It would be read with the rights of the stream's owner, who may see other rows."),
-				 errhint("Give the stream and its tables to a superuser, or disable row-level security.")));
+				 errdetail("The function reads it with the privileges of the stream's owner, to whom other rows may be visible."),
+				 errhint("Make a superuser the owner of the stream and its tables, or disable row-level security.")));
 }
 
 /*
@@ -260,7 +260,7 @@ search_words(text * query)
 	if (characters > MAX_CHARACTERS)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("query of rc_search() has %d characters, its limit is %d",
+				 errmsg("query of rc_search() is too long: %d characters, at most %d are allowed",
 						characters, MAX_CHARACTERS),
 				 errhint("Search for fewer words.")));
 	french = get_ts_config_oid(list_make2(makeString("pg_catalog"),
@@ -276,7 +276,7 @@ search_words(text * query)
 	if (n > MAX_WORDS)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("query of rc_search() has %d words, its limit is %d", n,
+				 errmsg("query of rc_search() has too many words: %d, at most %d are allowed", n,
 						MAX_WORDS),
 				 errhint("Search for fewer words.")));
 	return TSQueryGetDatum(words);

@@ -66,7 +66,7 @@ rc_recall_scan(FunctionCallInfo fcinfo, Oid table)
 	if (check_enable_rls(table, GetUserId(), true) == RLS_ENABLED)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("table \"%s\" is not counted for role \"%s\": it has row-level security",
+				 errmsg("cannot count the rows of table \"%s\" for role \"%s\": the table has row-level security",
 						get_rel_name(table),
 						GetUserNameFromId(GetUserId(), false))));
 
@@ -135,7 +135,7 @@ read_rows(Relation table, ReturnSetInfo *set)
 		if (TupleDescAttr(RelationGetDescr(table), numbers[i] - 1)->attgenerated == 'v')
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("column \"%s\" of table \"%s\" is not stored",
+					 errmsg("column \"%s\" of table \"%s\" is not a stored column",
 							columns[i].name, RelationGetRelationName(table))));
 	}
 	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))

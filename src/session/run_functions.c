@@ -111,9 +111,9 @@ warn_of_queue(int64 run)
 	rc_wake_at_commit(RC_WORKER_SCHEDULER, "", 0);
 	if (!rc_worker_alive(RC_WORKER_SCHEDULER, "", 0))
 		ereport(WARNING,
-				(errmsg("run %lld is queued, but no scheduler runs",
+				(errmsg("run %lld is queued, but the scheduler is not running",
 						(long long) run),
-				 errhint("rc_start() starts it.")));
+				 errhint("Call rc_start().")));
 }
 
 /* rc_backfill(source, from, to, every): the id of the queued run. */
@@ -173,7 +173,7 @@ rc_wait(PG_FUNCTION_ARGS)
 			ereport(ERROR,
 					(errcode(ERRCODE_QUERY_CANCELED),
 					 errmsg("run %lld did not end in time", (long long) run),
-					 errdetail("It goes on; only the wait for it has ended.")));
+					 errdetail("The run continues; only waiting for it has ended.")));
 		rc_wait_latch(POLL_INTERVAL_MS, RC_WAIT_RUN);
 		MemoryContextReset(poll_context);
 	}
@@ -196,7 +196,6 @@ prepare_wait(RcWorkerRequest *request, int64 run)
 
 	request->kind = RC_WORKER_RUN;
 	strlcpy(request->args.name, row->source, sizeof(request->args.name));
-	request->what = psprintf("run worker of source \"%s\"", row->source);
 	request->stream = source ? source->stream : NULL;
 }
 
@@ -257,7 +256,7 @@ raise_missing_run(int64 run)
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_OBJECT),
 			 errmsg("run %lld does not exist", (long long) run),
-			 errhint("A run that was triggered exists for others when the transaction has committed; old runs are removed after rappel_conso.keep_history days.")));
+			 errhint("A run that another transaction has requested becomes visible when it commits; old runs are removed after rappel_conso.keep_history days.")));
 }
 
 /* Whether the caller may ask for a run of the source. */
@@ -307,7 +306,7 @@ load_own_run(int64 run)
 	if (!own)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("run %lld is of an earlier source \"%s\" that belonged to another role",
+				 errmsg("run %lld belongs to an earlier source \"%s\" of another owner",
 						(long long) run, row->source)));
 	return row;
 }
@@ -322,7 +321,7 @@ check_committed(int64 run)
 		TransactionIdIsCurrentTransactionId(xmin))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),
-				 errmsg("run %lld was asked for by this transaction",
+				 errmsg("run %lld was requested by this transaction",
 						(long long) run),
 				 errhint("Commit first, then call rc_wait().")));
 }
@@ -345,8 +344,8 @@ check_alive(int64 run)
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_CRASH_SHUTDOWN),
-			 errmsg("the process ended before the run did"),
-			 errhint("The next run goes on from the last commit; see the server log for the cause.")));
+			 errmsg("the process of the run ended unexpectedly"),
+			 errhint("See the server log for the cause. The next run resumes from the last commit.")));
 }
 
 /*

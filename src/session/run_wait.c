@@ -58,7 +58,6 @@ rc_sync(const char *name, bool full_sync)
 	request.args.role = source->owner;
 	request.args.full_sync = full_sync;
 	strlcpy(request.args.name, name, sizeof(request.args.name));
-	request.what = psprintf("run worker of source \"%s\"", name);
 	request.stream = source->stream;
 	for (;;)
 	{
@@ -126,7 +125,7 @@ join(RcWorkerRequest *request, int64 *run)
 			break;
 		if (!reported)
 			ereport(NOTICE,
-					(errmsg("waiting for the run of source \"%s\" that is under way",
+					(errmsg("waiting for the run of source \"%s\" that is in progress",
 							source)));
 		reported = true;
 		rc_wait_latch(JOIN_INTERVAL, RC_WAIT_RUN);
@@ -157,7 +156,7 @@ rc_sync_outcome(int64 run)
 				(errcode(ERRCODE_CONNECTION_FAILURE),
 				 errmsg("run %lld of source \"%s\" ended unexpectedly",
 						(long long) run, outcome->source),
-				 errhint("See the server log for the cause; the next run goes on from the last commit.")));
+				 errhint("See the server log for the cause. The next run resumes from the last commit.")));
 	ereport(ERROR,
 			(errcode(rc_sqlstate(outcome->sqlstate)),
 			 errmsg("%s", outcome->error),

@@ -30,7 +30,7 @@ PG_FUNCTION_INFO_V1(rc_drain);
 #define PARTITION_DIGITS	9
 #define OFFSET_DIGITS		18
 
-#define ACCEPTED	"earliest, latest, a timestamp, or [topic:]partition:offset[,..]."
+#define ACCEPTED	"Use earliest, latest, a timestamp, or [topic:]partition:offset[,..]."
 
 static bool read_places(const char *to, const RcStream *stream,
 						RcSeekOffsets *places);
@@ -55,7 +55,7 @@ rc_seek(PG_FUNCTION_ARGS)
 	if (read_places(to, stream, &places))
 		rc_stream_seek_offsets(name, &places);
 	else
-		rc_stream_seek(name, rc_time_place(to, "cannot seek to", ACCEPTED));
+		rc_stream_seek(name, rc_time_place(to, name, ACCEPTED));
 	rc_wake_at_commit(RC_WORKER_SCHEDULER, "", 0);
 	rc_cancel_stream(name, stream->workers);
 	PG_RETURN_VOID();
@@ -156,7 +156,6 @@ rc_retry(PG_FUNCTION_ARGS)
 			rc_dead_letter_missing(name, request.args.id);
 	}
 	strlcpy(request.args.name, name, sizeof(request.args.name));
-	request.what = psprintf("retry of stream \"%s\"", name);
 	rc_worker_request(&request);
 	if (request.busy)
 		ereport(ERROR,
@@ -182,7 +181,6 @@ rc_drain(PG_FUNCTION_ARGS)
 	request.kind = RC_WORKER_DRAIN;
 	request.args.role = stream->owner;
 	strlcpy(request.args.name, name, sizeof(request.args.name));
-	request.what = psprintf("drain of stream \"%s\"", name);
 	request.stream = name;
 	if (!PG_ARGISNULL(1))
 		request.deadline = rc_deadline(PG_GETARG_DATUM(1), "rc_drain()");

@@ -91,7 +91,7 @@ rc_stop(PG_FUNCTION_ARGS)
 	}
 	if (pids != NIL)
 		ereport(WARNING,
-				(errmsg("%d workers have not ended yet", list_length(pids))));
+				(errmsg("%d workers are still running", list_length(pids))));
 	PG_RETURN_INT32(ended);
 }
 
@@ -107,8 +107,8 @@ rc_worker_pid(PG_FUNCTION_ARGS)
 	if (!rc_worker_kind_find(kind, &worker))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("kind of worker \"%s\" does not exist", kind),
-				 errhint("The kinds are %s.", rc_worker_kind_names())));
+				 errmsg("unrecognized kind of worker: \"%s\"", kind),
+				 errhint("Available kinds are %s.", rc_worker_kind_names())));
 
 	pid = rc_lock_holder(MyDatabaseId, worker, name, PG_GETARG_INT32(2));
 	if (pid == 0)

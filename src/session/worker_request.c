@@ -60,11 +60,12 @@ static void rethrow(StringInfo message, StartedWorker *started);
 static void cancel_worker(dsm_segment *segment, Datum arg);
 static void check_deadline(const RcWorkerRequest *request);
 static List *add_pid(List *pids, int pid);
+static const char *title(const RcWorkerRequest *request);
 
 /*
  * Start call->kind and wait for its end: then either call->busy, or
  * call->ended with its values.  The worker's error is raised as ours; so is
- * that it ended without a word, that there is no slot for it, that the
+ * that it ended without an answer, that there is no slot for it, that the
  * deadline has passed, or that it waits for a lock which this session holds.
  * In each of these cases, and when the caller is cancelled or terminated, the
  * worker is cancelled.
@@ -146,6 +147,13 @@ launch_one(RcWorkerKind kind, const RcWorkerArgs *args,
 	return launched;
 }
 
+/* The name of the worker in messages, as in the server log. */
+static const char *
+title(const RcWorkerRequest *request)
+{
+	return rc_worker_title(request->kind, request->args.name);
+}
+
 /* Launch the worker, and have it cancelled when the segment goes. */
 static StartedWorker *
 launch(const RcWorkerRequest *request, dsm_segment *segment)
@@ -163,8 +171,8 @@ launch(const RcWorkerRequest *request, dsm_segment *segment)
 		pfree(started);
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
-				 errmsg("could not start the %s", request->what),
-				 full ? errdetail("Its owner's limit is reached: %s.",
+				 errmsg("could not start background worker \"%s\"", title(request)),
+				 full ? errdetail("The owner's limit is reached: %s.",
 								  rc_share_message(GetUserNameFromId(args.role, false))) : 0,
 				 full ? errhint("Call the function again when one of them has ended.") :
 				 errhint("You may need to increase max_worker_processes.")));
@@ -195,8 +203,8 @@ receive(shm_mq_handle *queue, StartedWorker *started, RcWorkerRequest *request)
 				return true;
 			ereport(ERROR,
 					(errcode(ERRCODE_CONNECTION_FAILURE),
-					 errmsg("the %s ended unexpectedly", request->what),
-					 errhint("See the server log for the cause; nothing that was committed is lost.")));
+					 errmsg("background worker \"%s\" ended unexpectedly", title(request)),
+					 errhint("See the server log for the cause. Nothing that was committed is lost.")));
 		}
 		initStringInfo(&message);
 		appendBinaryStringInfo(&message, data, size);
@@ -269,8 +277,8 @@ check_deadline(const RcWorkerRequest *request)
 	if (request->deadline != 0 && GetCurrentTimestamp() >= request->deadline)
 		ereport(ERROR,
 				(errcode(ERRCODE_QUERY_CANCELED),
-				 errmsg("the %s did not end in time", request->what),
-				 errdetail("It was cancelled; what it had committed stays.")));
+				 errmsg("background worker \"%s\" did not end in time", title(request)),
+				 errdetail("It was cancelled. What it had committed is kept.")));
 }
 
 /*
@@ -302,16 +310,16 @@ rc_worker_request_check_blocked(RcWorkerRequest *request)
 	if (blocked)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),
-				 errmsg("the %s waits for a lock that this session holds",
-						request->what),
+				 errmsg("background worker \"%s\" waits for a lock that this session holds",
+						title(request)),
 				 errhint("Commit or roll back first, then call the function again.")));
 	if (prepared && !request->reported_prepared)
 	{
 		request->reported_prepared = true;
 		ereport(NOTICE,
-				(errmsg("the %s waits for a lock that a prepared transaction holds",
-						request->what),
-				 errhint("The prepared transactions are the rows of pg_prepared_xacts: COMMIT PREPARED or ROLLBACK PREPARED ends one.")));
+				(errmsg("background worker \"%s\" waits for a lock that a prepared transaction holds",
+						title(request)),
+				 errhint("End it with COMMIT PREPARED or ROLLBACK PREPARED. View pg_prepared_xacts lists the prepared transactions.")));
 	}
 }
 

@@ -14,7 +14,6 @@ typedef struct RcWorkerRequest
 {
 	RcWorkerKind kind;
 	RcWorkerArgs args;
-	const char *what;			/* for messages: run worker of source "x" */
 	const char *stream;			/* whose workers the caller may block; NULL */
 	TimestampTz deadline;		/* 0: none */
 	pid_t		worker;			/* process that was started; 0: none */

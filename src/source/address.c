@@ -53,12 +53,12 @@ rc_address_check(const char *source, const char *url, const char *dataset)
 	if (host == NULL || !rc_is_host(host, len))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("url of source \"%s\" is not an HTTP address: \"%s\"",
+				 errmsg("url of source \"%s\" is not a valid HTTP URL: \"%s\"",
 						source, url),
 				 host == NULL ? 0 :
-				 errdetail("\"%.*s\" is not a host, or host and port.",
+				 errdetail("\"%.*s\" is neither a host nor a host and port.",
 						   (int) len, host),
-				 errhint("An Explore API's base looks like %s.", API_BASE)));
+				 errhint("The base URL of an Explore API looks like %s.", API_BASE)));
 	check_path(source, host + len);
 
 	check_length(source, "dataset", dataset, MAX_DATASET);
@@ -66,7 +66,7 @@ rc_address_check(const char *source, const char *url, const char *dataset)
 		dataset[strspn(dataset, ".")] == '\0')
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("dataset of source \"%s\" is not an identifier: \"%s\"",
+				 errmsg("dataset of source \"%s\" is not a valid identifier: \"%s\"",
 						source, dataset),
 				 errhint("Use letters, digits, hyphens and underscores, as in the address of the dataset's page.")));
 }
@@ -79,9 +79,9 @@ check_length(const char *source, const char *column, const char *value,
 	if (strlen(value) > most)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("%s of source \"%s\" is too long", column, source),
-				 errdetail("It may have %zu bytes.", most),
-				 errhint("An Explore API's base looks like %s, and a dataset's identifier is one word.",
+				 errmsg("column \"%s\" of source \"%s\" is too long", column, source),
+				 errdetail("The limit is %zu bytes.", most),
+				 errhint("The base URL of an Explore API looks like %s; the identifier of a dataset is one word.",
 						 API_BASE)));
 }
 
@@ -114,7 +114,7 @@ refuse_secrets(const char *source, const char *url)
 		(host == NULL || !rc_is_host(host, len)))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("url of source \"%s\" holds a user name or a password",
+				 errmsg("url of source \"%s\" contains a user name or a password",
 						source),
 				 errhint("Credentials belong in the file that \"%s\" names.",
 						 "rappel_conso.http_config_file")));
@@ -122,9 +122,9 @@ refuse_secrets(const char *source, const char *url)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 *strpbrk(url, "?#") == '?' ?
-				 errmsg("url of source \"%s\" has a query string", source) :
-				 errmsg("url of source \"%s\" has a fragment", source),
-				 errhint("An Explore API's base looks like %s; conditions belong in the column filter.",
+				 errmsg("url of source \"%s\" contains a query string", source) :
+				 errmsg("url of source \"%s\" contains a fragment", source),
+				 errhint("The base URL of an Explore API looks like %s; conditions belong in the column filter.",
 						 API_BASE)));
 }
 
@@ -143,11 +143,11 @@ check_characters(const char *source, const char *url)
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 (unsigned char) *bad <= ' ' || *bad == 0x7f ?
-			 errmsg("url of source \"%s\" holds a blank or a control character",
+			 errmsg("url of source \"%s\" contains a blank or a control character",
 					source) :
-			 errmsg("url of source \"%s\" holds the character \"%.*s\"",
+			 errmsg("url of source \"%s\" contains the character \"%.*s\"",
 					source, len, bad),
-			 errhint("Percent-encodings are not taken; write the name of a host in ASCII.  An Explore API's base looks like %s.",
+			 errhint("Percent-encoding is not supported; write the host name in ASCII. The base URL of an Explore API looks like %s.",
 					 API_BASE)));
 }
 
@@ -166,9 +166,9 @@ check_path(const char *source, const char *path)
 			(len > 0 && len <= 2 && strspn(path, ".") == len))
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("url of source \"%s\" has the part \"%.*s\" in its path",
+					 errmsg("url of source \"%s\" contains \"%.*s\" in its path",
 							source, (int) len, path),
-					 errhint("An Explore API's base looks like %s.", API_BASE)));
+					 errhint("The base URL of an Explore API looks like %s.", API_BASE)));
 		path += len;
 	}
 }

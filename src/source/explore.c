@@ -100,7 +100,7 @@ explore_count(RcReader *reader, const RcReadRange *range)
 	if (count < 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROTOCOL_VIOLATION),
-				 errmsg("the API did not say how many records dataset \"%s\" has",
+				 errmsg("the API returned no record count for dataset \"%s\"",
 						explore->dataset),
 				 errdetail("The answer to \"%s\" has no \"total_count\".",
 						   explore->path)));
@@ -315,10 +315,10 @@ raise_interruption(RcExplore *explore, const char *error_text, size_t len)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_CONNECTION_FAILURE),
-			 errmsg("the API broke off the export of dataset \"%s\": %s",
+			 errmsg("the API ended the export of dataset \"%s\" early: %s",
 					explore->dataset, rc_explore_clip(error_text, len, 500)),
-			 errdetail_plural("%lld line of \"%s\" had come.",
-							  "%lld lines of \"%s\" had come.",
+			 errdetail_plural("%lld line of \"%s\" was received.",
+							  "%lld lines of \"%s\" were received.",
 							  explore->lines,
 							  (long long) explore->lines, explore->path)));
 	pg_unreachable();

@@ -87,7 +87,7 @@ rc_explore_raise_body(RcExplore *explore, const char *body, size_t len)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_PROTOCOL_VIOLATION),
-			 errmsg("the API answered for dataset \"%s\" with something else than JSON",
+			 errmsg("the API's answer for dataset \"%s\" is not JSON",
 					explore->dataset),
 			 errdetail("The answer to \"%s\" of content type \"%s\" begins: %s",
 					   explore->path,
@@ -235,7 +235,7 @@ raise_client_error(RcExplore *explore, const RcApiError *error)
 	if (error->status == 400)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("the API refused the request for dataset \"%s\": %s",
+				 errmsg("the API rejected the request for dataset \"%s\": %s",
 						explore->dataset, error->error_text),
 				 errdetail("The answer to \"%s\" had HTTP status %d.",
 						   explore->path, error->status),
@@ -261,11 +261,11 @@ raise_denied(RcExplore *explore, const RcApiError *error)
 	if (error->status == 403 && !error->json)
 		ereport(ERROR,
 				(errcode(ERRCODE_SQLSERVER_REJECTED_ESTABLISHMENT_OF_SQLCONNECTION),
-				 errmsg("a firewall refused the request for dataset \"%s\"",
+				 errmsg("a firewall rejected the request for dataset \"%s\"",
 						explore->dataset),
 				 errdetail("The answer to \"%s\" had HTTP status %d and a page that is not the API's: %s",
 						   explore->path, error->status, error->error_text),
-				 errhint("Some firewalls refuse clients by their name; check the setting \"%s\".",
+				 errhint("Some firewalls reject requests by their User-Agent header; check the setting \"%s\".",
 						 "rappel_conso.user_agent")));
 	if (error->status == 401 || error->status == 403)
 		ereport(ERROR,
@@ -279,7 +279,7 @@ raise_denied(RcExplore *explore, const RcApiError *error)
 	if (error->status == 407)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("the proxy refused the request for dataset \"%s\"",
+				 errmsg("the proxy rejected the request for dataset \"%s\"",
 						explore->dataset),
 				 errdetail("The answer to \"%s\" had HTTP status %d.",
 						   explore->path, error->status),
@@ -297,7 +297,7 @@ raise_quota(RcExplore *explore, const RcApiError *error)
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-			 errmsg("the API's quota is used up, it refused the request for dataset \"%s\"",
+			 errmsg("the API rejected the request for dataset \"%s\": its quota is used up",
 					explore->dataset),
 			 explore->retry_at != 0 ?
 			 errdetail("The quota is reset at %s. The answer to \"%s\" had HTTP status %d: %s",

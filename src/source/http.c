@@ -218,7 +218,7 @@ rc_http_read_all(RcHttp *http, size_t limit, size_t *len)
 	if (RC_HTTP_UNREAD(http) > limit)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("the answer to \"%s\" is longer than %zu bytes",
+				 errmsg("the answer of \"%s\" is longer than %zu bytes",
 						http->url, limit)));
 	if (http->result != CURLE_OK)
 		rc_http_raise(http);

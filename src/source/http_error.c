@@ -132,7 +132,7 @@ rc_http_raise(RcHttp *http)
 			 errmsg("could not read from \"%s\": %s", http->url, reason) :
 			 errmsg("could not connect to \"%s\": %s", http->url, reason),
 			 http->headers_done ?
-			 errdetail("%lld bytes and %lld whole lines of the answer had come.",
+			 errdetail("%lld bytes and %lld complete lines of the answer were received.",
 					   (long long) http->bytes, (long long) http->lines) : 0,
 			 is_private && http->error[0] != '\0' ?
 			 errdetail_log("%s", rc_http_printable(http->error,

@@ -125,7 +125,7 @@ rc_http_check_encoding(RcHttp *http)
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_PROTOCOL_VIOLATION),
-			 errmsg("could not read from \"%s\": the answer has the content encoding \"%s\", which was not asked for",
+			 errmsg("could not read from \"%s\": the answer has the content encoding \"%s\", which was not requested",
 					http->url, rc_http_printable(http->encoding,
 												 strlen(http->encoding)))));
 }

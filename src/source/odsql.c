@@ -85,7 +85,7 @@ condition(const char *field, RcFieldKind kind, const char *op,
 		case RC_FIELD_MISSING:
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_COLUMN),
-					 errmsg("the dataset has no field \"%s\"", field)));
+					 errmsg("field \"%s\" does not exist in the dataset", field)));
 			break;
 		case RC_FIELD_TIME:
 			check_value(value, "0123456789-:.+TZ ", "time");

@@ -33,7 +33,7 @@ rc_filter_check(const char *source, const char *filter)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("filter of source \"%s\" is too long", source),
-				 errdetail("As a part of a URL it may have %d bytes.", MAX_FILTER),
+				 errdetail("Encoded as a part of a URL, it is limited to %d bytes.", MAX_FILTER),
 				 errhint("Use a shorter condition, or several sources.")));
 }
 
@@ -46,7 +46,7 @@ rc_filter_check(const char *source, const char *filter)
 void
 rc_field_check(const char *source, const char *column, const char *field)
 {
-	static const char *const hint = "Use the name of one field of the dataset, as the API lists it, without back-quotes.";
+	static const char *const hint = "Use the name of one field of the dataset as the API lists it, without back-quotes.";
 	const char *p;
 
 	if (field == NULL)
@@ -54,8 +54,8 @@ rc_field_check(const char *source, const char *column, const char *field)
 	if (strlen(field) > MAX_FIELD)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("%s of source \"%s\" is too long", column, source),
-				 errdetail("It may have %d bytes.", MAX_FIELD),
+				 errmsg("column \"%s\" of source \"%s\" is too long", column, source),
+				 errdetail("The limit is %d bytes.", MAX_FIELD),
 				 errhint("%s", hint)));
 	for (p = field; *p != '\0'; p++)
 	{
@@ -65,7 +65,7 @@ rc_field_check(const char *source, const char *column, const char *field)
 	if (*p != '\0' || p == field)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("%s of source \"%s\" is not a field's name: \"%s\"",
+				 errmsg("column \"%s\" of source \"%s\" is not a field name: \"%s\"",
 						column, source, field),
 				 errhint("%s", hint)));
 }

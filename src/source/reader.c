@@ -52,6 +52,6 @@ find_class(const char *name)
 		if (strcmp(classes[i]->name, name) == 0)
 			return classes[i];
 	}
-	elog(ERROR, "unrecognized kind of API \"%s\"", name);
+	elog(ERROR, "unrecognized kind of API: \"%s\"", name);
 	return NULL;				/* keep compiler quiet */
 }

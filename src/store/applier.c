@@ -112,21 +112,21 @@ rc_applier_check(RcApplier *applier, bool at_end, bool sought)
 				 errdetail("The first one is at offset %lld of topic \"%s\", partition %d.",
 						   (long long) record->offset, record->topic,
 						   record->partition),
-				 errhint("Something is wrong with stream \"%s\" rather than with its records.",
+				 errhint("The cause is probably stream \"%s\" rather than its records.",
 						 stream)));
 	ereport(ERROR,
 			(errcode(applier->tail_code),
 			 errmsg("record at offset %lld of topic \"%s\", partition %d failed: %s",
 					(long long) record->offset, record->topic,
 					record->partition, error),
-			 errdetail("It is tried again with the records that come after it: if one of them can be applied, it becomes a dead letter."),
+			 errdetail("It is retried together with the records after it; if one of those can be applied, it becomes a dead letter."),
 			 sought ?
-			 errhint("SELECT rc_seek('%s', '%s%d:%lld') passes over it.",
+			 errhint("SELECT rc_seek('%s', '%s%d:%lld') skips it.",
 					 stream,
 					 list_length(applier->stream->topics) > 1 ?
 					 psprintf("%s:", record->topic) : "",
 					 record->partition, (long long) record->offset + 1) :
-			 errhint("Mend what stream \"%s\" needs, or wait for a newer record.",
+			 errhint("Fix the cause, or wait for a newer record of stream \"%s\".",
 					 stream)));
 }
 

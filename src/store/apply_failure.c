@@ -74,7 +74,7 @@ check_limits(RcBatch *batch, const RcFailure *failure)
 			 errdetail("The last one is at offset %lld of topic \"%s\", partition %d.",
 					   (long long) record->offset, record->topic,
 					   record->partition),
-			 errhint("Something is wrong with stream \"%s\" rather than with its records.  Its column stop_after sets the limit.",
+			 errhint("The cause is probably stream \"%s\" rather than its records. Its column stop_after sets the limit.",
 					 stream->name)));
 }
 

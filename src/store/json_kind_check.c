@@ -115,10 +115,10 @@ refuse(const RcJsonType *type, JsonTokenType kind, const JsonPath *path)
 	append_path(&way, path);
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
-			 errmsg("cannot put a JSON %s into type %s in column \"%s\"",
+			 errmsg("cannot convert JSON %s to type %s of column \"%s\"",
 					kinds[kind], format_type_be(type->type), column->name),
-			 path != column ? errdetail("It is at %s.", way.data) : 0,
-			 errhint("Send a string that the type reads, or use a column of type jsonb or text.")));
+			 path != column ? errdetail("The value is at %s.", way.data) : 0,
+			 errhint("Send a string in the type's input format, or use a column of type jsonb or text.")));
 }
 
 /* Such as tags[2].name; indexes count from 1, as in SQL. */

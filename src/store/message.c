@@ -64,7 +64,7 @@ rc_message_check(NullableDatum key, NullableDatum value, NullableDatum headers)
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg_internal("%s", problem),
 				 size.headers > RC_MAX_HEADERS ?
-				 errdetail("Headers count as text, and a name counts for each value of its array.") : 0));
+				 errdetail("Headers are counted as text, with the name repeated for each value of an array.") : 0));
 }
 
 /*
@@ -161,7 +161,7 @@ headers_size(Datum headers, int64 enough)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("headers of a message must be a JSON object"),
-				 errhint("Pass an object of names and values, such as {\"kind\": \"order\"}.")));
+				 errhint("Pass an object with names and values, such as {\"kind\": \"order\"}.")));
 
 	while (count.size <= enough &&
 		   (token = JsonbIteratorNext(&iterator, &value, false)) != WJB_DONE)

@@ -265,14 +265,14 @@ check_same_role(TriggerData *data, const char *role_name, Oid role,
 	if (others > 0 && !superuser())
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("name \"%s\" is still used by what an earlier role of this name has left",
+				 errmsg("role name \"%s\" is still used by rows that belong to a dropped role of this name",
 						role_name),
-				 errdetail("It is in %lld other rows of rappel_conso.stream, source, topic_grant, dead_letter and outbox.",
+				 errdetail("%lld other rows of rappel_conso.stream, source, topic_grant, dead_letter and outbox name it.",
 						   (long long) others),
-				 errhint("A superuser must delete these rows, or set the owner or the grant again.")));
+				 errhint("Ask a superuser to delete these rows, or to set their owner or role again.")));
 	if (others > 0)
 		ereport(NOTICE,
-				(errmsg("%lld other rows of rappel_conso.stream, source, topic_grant, dead_letter and outbox now mean the role \"%s\" of today, too",
+				(errmsg("%lld other rows of rappel_conso.stream, source, topic_grant, dead_letter and outbox now belong to the present role \"%s\", too",
 						(long long) others, role_name)));
 	rc_role_remember(role_name, role);
 }

@@ -101,7 +101,7 @@ look_at_table(const RangeVar *relation, Oid oid, Oid old_oid, void *arg)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("\"%s\" is not a table", relation->relname),
-				 errhint("Rename what stands there; the next run makes the table.")));
+				 errhint("Rename the existing relation; the next run creates the table.")));
 	check_owner(class->relowner, look->stream_owner, relation->relname);
 	if (look->alter && !has_privs_of_role(GetUserId(), class->relowner))
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, relation->relname);
@@ -119,7 +119,7 @@ check_owner(Oid owner, Oid stream_owner, const char *name)
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 			 errmsg("table \"%s\" belongs to role \"%s\", not to the owner of the stream",
 					name, GetUserNameFromId(owner, false)),
-			 errhint("Rename that table, or give it to the owner of the stream.")));
+			 errhint("Rename that table, or make the owner of the stream its owner.")));
 }
 
 /* The extension's schema, which holds these tables. */

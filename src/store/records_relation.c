@@ -81,9 +81,9 @@ rc_decoder_make(const RcStream *stream)
 	if (!SearchSysCacheExists1(TYPEOID, ObjectIdGetDatum(stream->value_type)))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("value type of stream \"%s\" does not exist any more",
+				 errmsg("value type of stream \"%s\" no longer exists",
 						stream->name),
-				 errhint("Set the stream's column value_type.")));
+				 errhint("Set the stream's column value_type to an existing type.")));
 	check_usage(stream->value_type);
 	if (get_typtype(stream->value_type) == TYPTYPE_COMPOSITE)
 		row = row_desc(decoder);
@@ -171,9 +171,9 @@ copy_value_columns(TupleDesc to, TupleDesc from)
 			if (strcmp(NameStr(attribute->attname), taken[k]) == 0)
 				ereport(ERROR,
 						(errcode(ERRCODE_DUPLICATE_COLUMN),
-						 errmsg("column \"%s\" of the value type has the name of a column of records",
+						 errmsg("column name \"%s\" of the value type conflicts with a column of relation \"records\"",
 								taken[k]),
-						 errhint("Use a composite type with another name for it.")));
+						 errhint("Use a composite type with another column name.")));
 		}
 		TupleDescInitEntry(to, at, NameStr(attribute->attname),
 						   attribute->atttypid, attribute->atttypmod, 0);

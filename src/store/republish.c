@@ -171,10 +171,10 @@ report_topics(const char *topic)
 		rc_query_end(&scope);
 	}
 	ereport(NOTICE,
-			(errmsg("no dead letter of the outbox is for topic \"%s\"", topic),
+			(errmsg("no dead letter of the outbox exists for topic \"%s\"", topic),
 			 topics != NULL ?
-			 errhint("There are some for: %s.", topics) :
-			 errhint("There is none for any topic.")));
+			 errhint("Topics that have dead letters: %s.", topics) :
+			 errhint("No topic has any.")));
 }
 
 /* Owners of matching dead letters whose rights the caller has. */

@@ -41,19 +41,18 @@ static void refuse_number(const char *text, const char *what,
  * becomes ISO 8601 in UTC, in the current context.  Times before 1970, which
  * no Kafka record has, become "earliest", and infinity "latest".
  *
- * Anything else raises ERRCODE_INVALID_PARAMETER_VALUE.  Its message is "what"
- * followed by the text; "accepted" is the rest of a hint that begins with
- * "Use".
+ * Anything else raises ERRCODE_INVALID_PARAMETER_VALUE for that stream;
+ * "accepted" is the sentence of the hint that names what is accepted.
  */
 char *
-rc_time_place(const char *text, const char *what, const char *accepted)
+rc_time_place(const char *text, const char *stream, const char *accepted)
 {
 	TimestampTz time;
 
 	if (strcmp(text, "earliest") == 0 || strcmp(text, "latest") == 0)
 		return pstrdup(text);
-	refuse_number(text, what, accepted);
-	time = read_time(text, what, accepted);
+	refuse_number(text, stream, accepted);
+	time = read_time(text, stream, accepted);
 	if (TIMESTAMP_IS_NOEND(time))
 		return pstrdup("latest");
 	if (TIMESTAMP_IS_NOBEGIN(time) || time < rc_from_kafka_time(0))
@@ -80,7 +79,7 @@ iso(TimestampTz time)
 }
 
 static TimestampTz
-read_time(const char *text, const char *what, const char *accepted)
+read_time(const char *text, const char *stream, const char *accepted)
 {
 	MemoryContext context = CurrentMemoryContext;
 	TimestampTz time = 0;
@@ -108,9 +107,9 @@ read_time(const char *text, const char *what, const char *accepted)
 		FlushErrorState();
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("%s \"%s\"", what, text),
+				 errmsg("invalid position \"%s\" for stream \"%s\"", text, stream),
 				 errdetail_internal("%s.", error->message),
-				 errhint("Use %s", accepted)));
+				 errhint("%s", accepted)));
 	}
 	PG_END_TRY();
 	return time;
@@ -121,7 +120,7 @@ read_time(const char *text, const char *what, const char *accepted)
  * October 15 of the year 176722, and 101231 as the last day of 2010.
  */
 static void
-refuse_number(const char *text, const char *what, const char *accepted)
+refuse_number(const char *text, const char *stream, const char *accepted)
 {
 	const char *number = text + strspn(text, " \t\n\v\f\r");
 	size_t		digits = strspn(number, "0123456789");
@@ -140,10 +139,10 @@ refuse_number(const char *text, const char *what, const char *accepted)
 		seconds /= 1000;
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("%s \"%s\"", what, text),
+			 errmsg("invalid position \"%s\" for stream \"%s\"", text, stream),
 			 digits < SECONDS_FROM || digits > MILLIS_TO ?
-			 errhint("Use %s", accepted) :
-			 errhint("If this is a number of %s since 1970, write \"%s\".  Use %s",
+			 errhint("%s", accepted) :
+			 errhint("If this is a number of %s since 1970, write \"%s\". %s",
 					 digits > SECONDS_TO ? "milliseconds" : "seconds",
 					 iso(time_t_to_timestamptz((pg_time_t) seconds)), accepted)));
 }

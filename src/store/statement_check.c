@@ -82,10 +82,10 @@ rc_statement_check(const RcStream *stream)
 	foreach(lc, facts.unlogged)
 		ereport(WARNING,
 				(errcode(ERRCODE_WARNING),
-				 errmsg("table \"%s\", which stream \"%s\" writes, is unlogged",
+				 errmsg("table \"%s\", which stream \"%s\" writes to, is unlogged",
 						get_rel_name(lfirst_oid(lc)), stream->name),
-				 errdetail("A crash of the server, or the promotion of a standby, empties it, and the stream's offsets stay."),
-				 errhint("Use ALTER TABLE .. SET LOGGED, or rc_seek() after that.")));
+				 errdetail("A crash of the server or the promotion of a standby empties the table, but not the stream's offsets."),
+				 errhint("Use ALTER TABLE .. SET LOGGED, or call rc_seek() after such an event.")));
 }
 
 /*
@@ -100,7 +100,7 @@ plan_or_wait_for_setup(const RcStream *stream, RcStatementFacts *facts)
 		return;
 	rc_statement_check_command(stream);
 	ereport(NOTICE,
-			(errmsg("statement of stream \"%s\" is checked when its setup has run",
+			(errmsg("statement of stream \"%s\" will be checked after its setup has run",
 					stream->name)));
 }
 
@@ -138,10 +138,10 @@ rc_statement_require_records(const RcStream *stream,
 	if (facts->planned && !facts->reads_records)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("statement of stream \"%s\" does not read records",
+				 errmsg("statement of stream \"%s\" does not read relation \"records\"",
 						stream->name),
-				 errdetail("Its offsets would move over records that nothing was done with."),
-				 errhint("Name the relation records, without a schema, in FROM or USING.")));
+				 errdetail("Its offsets would advance past records that nothing has used."),
+				 errhint("Use the relation records, without a schema, in FROM or USING.")));
 }
 
 /*
@@ -240,7 +240,7 @@ check_commands(List *commands, const char *name)
 	if (list_length(commands) != 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_SYNTAX_ERROR),
-				 errmsg("statement of stream \"%s\" must be one command, not %d",
+				 errmsg("statement of stream \"%s\" must be a single command, not %d",
 						name, list_length(commands)),
 				 errhint("Use data-modifying CTEs to do several things with one batch.")));
 	command = linitial_node(RawStmt, commands)->stmt;

@@ -68,7 +68,7 @@ rc_statement_check_owner(const RcStream *stream)
 	if (GetSessionUserId() != stream->owner || GetUserId() != stream->owner)
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-				 errmsg("stream \"%s\" was given to another role meanwhile",
+				 errmsg("stream \"%s\" was given to another owner concurrently",
 						stream->name),
 				 errhint("Call the function again.")));
 }
@@ -94,7 +94,7 @@ note_begun(const RcStream *stream)
 static void
 report_emptied(const RcStream *stream, const char *tables)
 {
-	char	   *detail = psprintf("unlogged table %s was emptied by a crash or a promotion: what had been applied before is not in it",
+	char	   *detail = psprintf("unlogged table %s was emptied by a crash or a promotion; it lacks the rows that were applied before",
 								  tables);
 
 	rc_stream_state_set(stream->name, "running", detail);
@@ -118,7 +118,7 @@ run_setup(const RcStream *stream)
 		if (SPI_execute(stream->setup, false, 0) < 0)
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("setup of stream \"%s\" has a command that cannot run there",
+					 errmsg("setup of stream \"%s\" contains a command that cannot run in it",
 							stream->name)));
 		SPI_finish();
 		rc_user_sql_fire_deferred();

@@ -208,9 +208,9 @@ check_topics(const Row *row, const char *name)
 	{
 		if (strcmp(TextDatumGetCString(topics[i]), output) == 0)
 			ereport(WARNING,
-					(errmsg("stream \"%s\" reads topic \"%s\", which it writes to",
+					(errmsg("stream \"%s\" reads topic \"%s\", which it also writes to",
 							name, output),
-					 errhint("What it writes comes back to it, without end unless its statement leaves some of it out.")));
+					 errhint("It will read its own output, endlessly unless its statement filters some of it.")));
 	}
 	if (output != NULL)
 		rc_check_topic(output, psprintf("stream \"%s\"", name));
@@ -276,7 +276,7 @@ rc_check_topic(const char *topic, const char *name)
 		strspn(topic, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") != len)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_NAME),
-				 errmsg("topic of %s is not a name that Kafka allows: \"%s\"",
+				 errmsg("topic of %s is not a valid Kafka topic name: \"%s\"",
 						name, topic),
 				 errhint("Use up to 249 letters, digits, dots, underscores and hyphens.")));
 }
@@ -289,9 +289,7 @@ settle_start(Row *row, const char *name)
 
 	if (start == NULL)
 		return;
-	start = rc_time_place(start,
-						  psprintf("stream \"%s\" cannot start at", name),
-						  "earliest, latest or a timestamp.");
+	start = rc_time_place(start, name, "Use earliest, latest or a timestamp.");
 	row_set(row, "start_at", CStringGetTextDatum(start));
 }
 
@@ -364,8 +362,8 @@ refuse_type(Oid type, const char *name, int elevel)
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("value_type of stream \"%s\" cannot be the temporary type %s",
 						name, format_type_be(type)),
-				 errdetail("The stream's workers do not see it, and it is gone when the session ends."),
-				 errhint("Use jsonb, text, bytea, or a table or composite type that is not temporary.")));
+				 errdetail("A temporary type is not visible to the stream's workers and is dropped when the session ends."),
+				 errhint("Use jsonb, text, bytea, or a permanent table or composite type.")));
 	else if (rc_value_format(type) != NULL)
 		return false;
 	else

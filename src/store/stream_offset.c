@@ -221,9 +221,9 @@ fence_failed(const char *stream, const RcOffset *from)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-			 errmsg("offset of stream \"%s\" in topic \"%s\", partition %d was moved by another process",
+			 errmsg("offset of stream \"%s\" in topic \"%s\", partition %d was changed by another process",
 					stream, from->topic, from->partition),
-			 errdetail("The batch began at offset %lld.",
+			 errdetail("The batch started at offset %lld.",
 					   (long long) from->next_offset)));
 }
 

@@ -75,20 +75,28 @@ rc_check_grants(Oid owner, const char *owner_name, List *topics,
 {
 	ListCell   *lc;
 	const char *missing = NULL;
+	bool		write = false;
 
 	foreach(lc, topics)
 	{
 		if (!rc_topic_allowed(owner, (const char *) lfirst(lc), false))
-			missing = psprintf("read topic \"%s\"", (char *) lfirst(lc));
+			missing = (const char *) lfirst(lc);
 	}
 	if (output_topic != NULL && !rc_topic_allowed(owner, output_topic, true))
-		missing = psprintf("write topic \"%s\"", output_topic);
+	{
+		missing = output_topic;
+		write = true;
+	}
 	if (missing != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("owner \"%s\" of stream \"%s\" may not %s",
-						owner_name, name, missing),
-				 errhint("A superuser can allow it with a row of rappel_conso.topic_grant.")));
+				 errmsg("permission denied for topic \"%s\"", missing),
+				 write ?
+				 errdetail("Role \"%s\", the owner of stream \"%s\", has no grant to write to it.",
+						   owner_name, name) :
+				 errdetail("Role \"%s\", the owner of stream \"%s\", has no grant to read it.",
+						   owner_name, name),
+				 errhint("A superuser can grant it with a row in rappel_conso.topic_grant.")));
 }
 
 /* The same check for the topic that a source publishes to. */
@@ -99,7 +107,8 @@ rc_check_source_grant(Oid owner, const char *owner_name, const char *topic,
 	if (!rc_topic_allowed(owner, topic, true))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("owner \"%s\" of source \"%s\" may not write topic \"%s\"",
-						owner_name, name, topic),
-				 errhint("A superuser can allow it with a row of rappel_conso.topic_grant.")));
+				 errmsg("permission denied for topic \"%s\"", topic),
+				 errdetail("Role \"%s\", the owner of source \"%s\", has no grant to write to it.",
+						   owner_name, name),
+				 errhint("A superuser can grant it with a row in rappel_conso.topic_grant.")));
 }

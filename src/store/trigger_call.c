@@ -47,7 +47,7 @@ rc_trigger_call(FunctionCallInfo fcinfo, bool row, int commands, int nargs,
 						data->tg_trigger->tgname,
 						RelationGetRelationName(data->tg_relation),
 						get_func_name(fcinfo->flinfo->fn_oid)),
-				 errdetail("The function is for the extension's own triggers."),
+				 errdetail("Only the extension's own triggers can use the function."),
 				 errhint("Drop the trigger.")));
 	return data;
 }

@@ -167,7 +167,7 @@ explain_cancel(const RcStream *stream, ErrorData *error)
 	error->sqlerrcode = ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
 	error->message = psprintf("stream \"%s\" was changed while its statement ran",
 							  stream->name);
-	error->detail = pstrdup("The statement was canceled; what was stored before stays.");
+	error->detail = pstrdup("The statement was canceled; what was committed before is kept.");
 	return true;
 }
 

@@ -232,11 +232,11 @@ refuse_bytes(const char *part, const char *bytes, int len)
 	}
 	ereport(ERROR,
 			(errcode(ERRCODE_CHARACTER_NOT_IN_REPERTOIRE),
-			 errmsg("%s of the record is not UTF-8", part),
+			 errmsg("%s of the record is not valid UTF-8", part),
 			 errdetail_internal("%s", detail.data),
 			 registry ?
-			 errhint("Let the producer write without a registry, or set the stream's %s_type to bytea.",
+			 errhint("Configure the producer not to use a schema registry, or set the stream's %s_type to bytea.",
 					 part) :
-			 errhint("Let the producer write UTF-8, or set the stream's %s_type to bytea.",
+			 errhint("Configure the producer to write UTF-8, or set the stream's %s_type to bytea.",
 					 part)));
 }

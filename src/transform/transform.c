@@ -43,7 +43,7 @@ rc_transform_find(const char *name)
 		if (strcmp(transforms[i].name, name) == 0)
 			return &transforms[i];
 	}
-	elog(ERROR, "unrecognized transform \"%s\"", name);
+	elog(ERROR, "unrecognized transform: \"%s\"", name);
 	return NULL;				/* keep compiler quiet */
 }
 

@@ -33,14 +33,14 @@ direct_check(const RcDestination *destination)
 	if (run->stream == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("source \"%s\" has no stream", run->source->name),
-				 errhint("In direct mode a source feeds the stream named in its column \"stream\".")));
+				 errmsg("source \"%s\" has no stream to load in direct mode", run->source->name),
+				 errhint("Set the source's column \"stream\", or configure Kafka brokers.")));
 	if (run->stream->owner != run->source->owner)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("source \"%s\" and stream \"%s\" have different owners",
 						run->source->name, run->stream->name),
-				 errhint("In direct mode one process reads and writes: give both to one role.")));
+				 errhint("In direct mode one process does the work of both: make one role the owner of both.")));
 }
 
 /* Check grants, run the stream's setup, and open its statement. */
@@ -95,10 +95,10 @@ check_stream(RcRun *run)
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("stream \"%s\" changed while source \"%s\" was read",
+			 errmsg("stream \"%s\" was changed while source \"%s\" was being read",
 					run->stream->name, run->source->name),
-			 errdetail("What was stored before stays."),
-			 errhint("The next run goes on from there.")));
+			 errdetail("Rows that were committed before are kept."),
+			 errhint("The next run resumes from there.")));
 }
 
 /* Undecided records (see rc_apply()) are kept for the next batch. */

@@ -55,7 +55,7 @@ topic_open(RcDestination *destination)
 	rc_transaction_commit();
 	wake_streams(run);
 	ereport(NOTICE,
-			(errmsg("topic \"%s\" was made anew: source \"%s\" publishes everything",
+			(errmsg("topic \"%s\" was re-created: source \"%s\" publishes all records again",
 					run->source->topic, run->source->name)));
 }
 
@@ -172,7 +172,7 @@ topic_send(RcDestination *destination, RcSending *sending)
 	{
 		RcRefused  *message = (RcRefused *) lfirst(lc);
 
-		message->error = psprintf("Kafka refused the record: %s",
+		message->error = psprintf("Kafka rejected the record: %s",
 								  message->error);
 	}
 	MemoryContextSwitchTo(run->context);

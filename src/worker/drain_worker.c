@@ -72,7 +72,7 @@ check_can_drain(RcStream *stream)
 	if (rc_kafka_brokers[0] == '\0')
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("there is no Kafka to drain stream \"%s\" from",
+				 errmsg("cannot drain stream \"%s\" in direct mode",
 						stream->name),
 				 errhint("Set rappel_conso.kafka_brokers.")));
 	rc_transaction_begin();
@@ -151,7 +151,7 @@ check_still_read(const char *name, List *end_offsets)
 	if (stream == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("stream \"%s\" does not exist any more", name)));
+				 errmsg("stream \"%s\" no longer exists", name)));
 	foreach(lc, end_offsets)
 	{
 		const RcEndOffset *end = (const RcEndOffset *) lfirst(lc);
@@ -159,9 +159,9 @@ check_still_read(const char *name, List *end_offsets)
 		if (!rc_stream_reads(stream, end->topic))
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("stream \"%s\" does not read topic \"%s\" any more",
+					 errmsg("stream \"%s\" no longer reads topic \"%s\"",
 							name, end->topic),
-					 errhint("Call rc_drain() again for the topics that it reads now.")));
+					 errhint("Call rc_drain() again to drain the present topics of the stream.")));
 	}
 }
 

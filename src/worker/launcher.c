@@ -208,7 +208,7 @@ look_after(const char *name)
 	{
 		ereport(LOG,
 				(errcode(ERRCODE_UNDEFINED_DATABASE),
-				 errmsg("database \"%s\" of rappel_conso.databases does not exist",
+				 errmsg("database \"%s\" in rappel_conso.databases does not exist",
 						name)));
 		database->missing_reported = true;
 	}

@@ -185,5 +185,5 @@ decide(RcOutTopic *topic, const RcAnswer *answer, const char *error,
 					hint : NULL);
 	else
 		rc_out_refuse(topic, answer->sqlstate,
-					  psprintf("Kafka refused the message: %s", error));
+					  psprintf("Kafka rejected the message: %s", error));
 }

@@ -95,7 +95,7 @@ decide(RcOutTopic *topic, int batch_limit)
 	if (nrefused == 1 && ntaken == 0 && topic->later_error == NULL)
 	{
 		rc_out_dead(refused, refused->sqlstate,
-					psprintf("Kafka refused the message: %s", refused->error));
+					psprintf("Kafka rejected the message: %s", refused->error));
 		ndecided++;
 	}
 	if (nrefused > 0)

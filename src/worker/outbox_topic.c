@@ -163,7 +163,7 @@ rc_out_wait(RcOutTopic *topic, int sqlstate, const char *error,
 	if (topic->error == NULL || strcmp(topic->error, error) != 0)
 		ereport(LOG,
 				(errcode(sqlstate),
-				 errmsg("messages for topic \"%s\" wait: %s", topic->name,
+				 errmsg("messages for topic \"%s\" are waiting: %s", topic->name,
 						error),
 				 hint ? errhint("%s", hint) : 0));
 	keep_text(&topic->error, error);
@@ -265,7 +265,7 @@ rc_out_answer(const RcAnswer *answer)
 			break;
 		case RC_KAFKA_TOPIC_REFUSED:
 			rc_out_dead(sent, answer->sqlstate,
-						psprintf("Kafka refused the message: %s", answer->error));
+						psprintf("Kafka rejected the message: %s", answer->error));
 			break;
 		case RC_KAFKA_LATER:
 			rc_out_later(topic, answer->sqlstate, answer->error);

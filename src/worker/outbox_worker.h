@@ -34,7 +34,7 @@
 	"Grant WRITE and DESCRIBE on the topic to the Kafka user of this server."
 
 #define RC_DAMAGE_HINT \
-	"See the server's log. Once what is damaged is repaired, restored or deleted, the messages are sent."
+	"See the server log. The messages are sent once the damaged data has been repaired, restored or deleted."
 
 typedef enum RcTopicPhase
 {

@@ -40,7 +40,7 @@ rc_queue_attach(dsm_handle handle)
 	if (segment == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("the backend that asked for this worker has gone")));
+				 errmsg("the backend that requested this worker has exited")));
 	dsm_pin_mapping(segment);
 	queue = (shm_mq *) dsm_segment_address(segment);
 	shm_mq_set_sender(queue, MyProc);

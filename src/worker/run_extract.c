@@ -237,7 +237,7 @@ nothing_new(RcScan *scan, const RcDatasetInfo *info)
 	rc_source_checked(run->source, run->destination->id);
 	rc_transaction_commit();
 	ereport(NOTICE,
-			(errmsg("source \"%s\" has nothing new since %s",
+			(errmsg("source \"%s\" has not changed since %s",
 					run->source->name, info->data_processed)));
 	return true;
 }
@@ -361,8 +361,8 @@ field_kind(RcRun *run, const char *utf8, const char *field, const char *column)
 	if (kind == RC_FIELD_MISSING)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_COLUMN),
-				 errmsg("dataset \"%s\" has no field \"%s\"",
-						run->source->dataset, field),
+				 errmsg("field \"%s\" does not exist in dataset \"%s\"",
+						field, run->source->dataset),
 				 errhint("Check the column %s of source \"%s\".",
 						 column, run->source->name)));
 	return kind;

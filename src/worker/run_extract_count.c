@@ -36,7 +36,7 @@ rc_scan_count_differs(RcScan *scan, const RcDatasetInfo *info)
 	if (all - known == scan->state->count_difference)
 		return false;
 	ereport(NOTICE,
-			(errmsg("source \"%s\" has %lld records, of which %lld are known: everything is read",
+			(errmsg("record count of source \"%s\" is %lld, %lld records are known: starting a full scan",
 					run->source->name, (long long) all, (long long) known)));
 	return true;
 }
@@ -101,8 +101,8 @@ rc_scan_check_count(RcScan *scan, const RcReadRange *range)
 	rc_transaction_commit();
 	ereport(ERROR,
 			(errcode(ERRCODE_CONNECTION_FAILURE),
-			 errmsg("dataset \"%s\" gave %lld records where its count says %lld",
+			 errmsg("dataset \"%s\" returned %lld records, but its count is %lld",
 					run->source->dataset, (long long) scan->received,
 					(long long) least),
-			 errdetail("What came is stored; the rest is missing.")));
+			 errdetail("The records that were received are stored; the others are missing.")));
 }

@@ -59,9 +59,9 @@ rc_topic_load(RcDestination *destination)
 	if (topic->anew)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("topic \"%s\" was made anew, and stream \"%s\" stands in the old one",
+				 errmsg("topic \"%s\" was re-created, but stream \"%s\" still has offsets of the old topic",
 						run->source->topic, run->stream->name),
-				 errdetail("Everything is published in it again; nothing of that is applied yet."),
+				 errdetail("All records are published to the new topic; none of them is applied yet."),
 				 errhint("SELECT rc_seek('%s', 'earliest').",
 						 run->stream->name)));
 	add_left_behind(topic);
@@ -158,7 +158,7 @@ check_stream(RcRun *run, bool worked, Wait *wait)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg(stream ? "stream \"%s\" is paused" :
-						"stream \"%s\" does not exist any more",
+						"stream \"%s\" no longer exists",
 						run->stream->name)));
 	check_topics(run, stream);
 	scheduled = rc_worker_alive(RC_WORKER_SCHEDULER, "", 0);
@@ -231,17 +231,17 @@ raise_stream_error(RcRun *run, const RcStream *stream, const Wait *wait)
 		ereport(ERROR,
 				(errcode(wait->sqlstate),
 				 wait->failed ? errmsg("stream \"%s\" has failed", stream->name) :
-				 errmsg("stream \"%s\" waits and does not go on", stream->name),
-				 errhint("Its owner sees the error in rappel_conso.stream_state.")));
+				 errmsg("stream \"%s\" is waiting and makes no progress", stream->name),
+				 errhint("The stream's owner can see the error in rappel_conso.stream_state.")));
 	ereport(ERROR,
 			(errcode(wait->sqlstate),
 			 wait->failed ? errmsg("stream \"%s\" has failed: %s", stream->name,
 								   wait->error_text) :
-			 errmsg("stream \"%s\" waits and does not go on: %s", stream->name,
+			 errmsg("stream \"%s\" is waiting and makes no progress: %s", stream->name,
 					wait->error_text),
 			 wait->detail ? errdetail_internal("%s", wait->detail) : 0,
 			 wait->hint ? errhint("%s", wait->hint) :
-			 errhint("What is published is applied when it goes on; see rc_status().")));
+			 errhint("The published records will be applied when the stream resumes; see rc_status().")));
 }
 
 /* Raise an error unless the stream reads the source's topic. */
@@ -272,8 +272,8 @@ raise_no_worker(RcRun *run)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("no worker of stream \"%s\" runs", run->stream->name),
-			 errdetail("The run cannot do its work, since source \"%s\" has another owner.",
+			 errmsg("no worker of stream \"%s\" is running", run->stream->name),
+			 errdetail("The run cannot apply the records itself, because source \"%s\" has another owner.",
 					   run->source->name),
 			 errhint("Call rc_start().")));
 }

@@ -63,10 +63,10 @@ rc_run_task(RcRun *run, const char *name, RcTaskFunction function)
 		at = next_try(run, attempt, not_before);
 		rc_run_set_task(run, name, "up_for_retry", attempt, at, error);
 		ereport(NOTICE,
-				(errmsg("task \"%s\" failed at try %d of %d: %s", name,
-						attempt, run->source->retries + 1, error->message),
+				(errmsg("attempt %d of %d of task \"%s\" failed: %s", attempt,
+						run->source->retries + 1, name, error->message),
 				 error->detail ? errdetail_internal("%s", error->detail) : 0,
-				 errhint("It is tried again at %s.", timestamptz_to_str(at))));
+				 errhint("The next attempt is at %s.", timestamptz_to_str(at))));
 		FreeErrorData(error);
 		wait_until(run, at);
 	}

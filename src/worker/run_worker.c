@@ -135,7 +135,7 @@ load_run(const RcWorkerArgs *args)
 	if (run->source->owner != GetSessionUserId())
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-				 errmsg("source \"%s\" was given to another role meanwhile",
+				 errmsg("source \"%s\" was given to another owner concurrently",
 						run->source->name),
 				 errhint("Call the function again.")));
 	if (run->source->stream)

@@ -120,7 +120,7 @@ stop_if_array(RcScan *scan, const char *line, size_t len)
 			(errcode(ERRCODE_PROTOCOL_VIOLATION),
 			 errmsg("the export of dataset \"%s\" is a JSON array over several lines",
 					scan->run->source->dataset),
-			 errhint("An export has one object in each line.  Check the url of source \"%s\".",
+			 errhint("An export has one JSON object per line. Check the url of source \"%s\".",
 					 scan->run->source->name)));
 }
 
@@ -151,14 +151,14 @@ stop_if_too_many(RcScan *scan, const RcTransformed *made, const char *error)
 			(errcode(made->object ?
 					 ERRCODE_INVALID_TEXT_REPRESENTATION :
 					 ERRCODE_PROTOCOL_VIOLATION),
-			 errmsg("%d lines in a row of dataset \"%s\" became no record, the last one with: %s",
+			 errmsg("%d consecutive lines of dataset \"%s\" could not be converted to records, the last one with: %s",
 					limit, scan->run->source->dataset, error),
-			 errdetail("The last one is line %lld of the export.",
+			 errdetail("That is line %lld of the export.",
 					   (long long) scan->received),
 			 stream ?
-			 errhint("Something is wrong with the dataset, or with source \"%s\", rather than with single lines.  The column stop_after of stream \"%s\" sets the limit.",
+			 errhint("The cause is probably the dataset or source \"%s\" rather than single lines. Column stop_after of stream \"%s\" sets the limit.",
 					 scan->run->source->name, stream->name) :
-			 errhint("Something is wrong with the dataset, or with source \"%s\", rather than with single lines.",
+			 errhint("The cause is probably the dataset or source \"%s\" rather than single lines.",
 					 scan->run->source->name)));
 }
 
@@ -175,9 +175,9 @@ rc_bad_lines_check(RcScan *scan)
 			(errcode(ERRCODE_PROTOCOL_VIOLATION),
 			 errmsg("no line of the export of dataset \"%s\" is a JSON object",
 					scan->run->source->dataset),
-			 errdetail_plural("%lld line had come.", "%lld lines had come.",
+			 errdetail_plural("%lld line was received.", "%lld lines were received.",
 							  scan->received, (long long) scan->received),
-			 errhint("An export has one object in each line.  Check the url of source \"%s\".",
+			 errhint("An export has one JSON object per line. Check the url of source \"%s\".",
 					 scan->run->source->name)));
 }
 

@@ -81,10 +81,10 @@ raise_half_line(RcScan *scan)
 	rc_scan_flush(scan, false);
 	ereport(ERROR,
 			(errcode(ERRCODE_CONNECTION_FAILURE),
-			 errmsg("the export of dataset \"%s\" was cut in its last line",
+			 errmsg("the export of dataset \"%s\" was truncated in its last line",
 					scan->run->source->dataset),
-			 errdetail_plural("%lld whole line had come.",
-							  "%lld whole lines had come.",
+			 errdetail_plural("%lld complete line was received.",
+							  "%lld complete lines were received.",
 							  scan->received - 1,
 							  (long long) scan->received - 1)));
 }

@@ -60,7 +60,7 @@ rc_scan_withdraw(RcScan *scan)
 
 	if (run->scan_state.unreadable > 0)
 		ereport(NOTICE,
-				(errmsg("source \"%s\": no record is looked for that may have vanished",
+				(errmsg("skipped detection of deleted records for source \"%s\"",
 						source->name),
 				 errdetail_plural("%lld line of dataset \"%s\" could not be read.",
 								  "%lld lines of dataset \"%s\" could not be read.",
@@ -138,13 +138,13 @@ rc_run_check_missing(RcRun *run)
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("dataset \"%s\" misses %lld of %lld records",
-					run->source->dataset, (long long) run->missing.n,
-					(long long) run->missing.known),
+			 errmsg("%lld of %lld records are missing from dataset \"%s\"",
+					(long long) run->missing.n, (long long) run->missing.known,
+					run->source->dataset),
 			 run->missing.n > run->missing.limit ?
-			 errdetail("At most %lld may vanish at once.  What is new is stored; nothing was withdrawn.",
+			 errdetail("At most %lld records are withdrawn at once. New records are stored; no record was withdrawn.",
 					   (long long) run->missing.limit) :
-			 errdetail("Not all of them may vanish at once.  Nothing was withdrawn."),
-			 errhint("If they have gone for good, a full sync accepts it: SELECT * FROM rc_sync_now('%s', full_sync => true).",
+			 errdetail("All records are never withdrawn at once. No record was withdrawn."),
+			 errhint("If these records were deleted at the source, accept it with SELECT * FROM rc_sync_now('%s', full_sync => true).",
 					 run->source->name)));
 }

@@ -113,7 +113,7 @@ round_of_work(void)
 		rc_transaction_commit();
 		rc_cancel_all();
 		ereport(LOG,
-				(errmsg("rappel_conso scheduler leaves: the extension is gone, or has another version than the library")));
+				(errmsg("rappel_conso scheduler is shutting down: the extension was dropped, or its version differs from the library's")));
 		proc_exit(0);
 	}
 	rc_transaction_commit();
@@ -197,7 +197,7 @@ rc_round_recover(void)
 		rc_transaction_begin();
 		ereport(LOG,
 				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-				 errmsg("rappel_conso scheduler waits: %s",
+				 errmsg("rappel_conso scheduler is waiting: %s",
 						rc_lock_message(error))));
 		rc_transaction_commit();
 	}

@@ -17,7 +17,7 @@
 #define SLOT_INTERVAL		100
 
 #define NO_SLOT \
-	"no free worker slot; max_worker_processes may have to be increased"
+	"no free worker slot; you may need to increase max_worker_processes"
 
 /* Slots and shares as seen in this round. */
 typedef struct Round
@@ -211,7 +211,7 @@ start_stream(Round *round, const RcStart *what)
 	if (round->free_slots < 0)
 		round->free_slots = count_free_slots();
 	if (round->free_slots == 1)
-		report_waiting(what, "the last free worker slot is kept for runs; max_worker_processes may have to be increased");
+		report_waiting(what, "the last free worker slot is reserved for runs; you may need to increase max_worker_processes");
 	else if (share->limited &&
 			 rc_share_used(share) + share->wanted >= rc_share_most())
 		report_waiting(what, rc_share_message(what->owner_name));
@@ -263,7 +263,7 @@ refuse_owner(const RcStart *what)
 		error.message = stream ?
 			"the owner of the stream is not permitted to log in" :
 			"the owner of the source is not permitted to log in";
-		error.hint = "Workers connect as the owner: give it LOGIN, or make another role the owner.";
+		error.hint = "Workers connect as the owner: grant it LOGIN, or make another role the owner.";
 	}
 	if (error.message != NULL && stream)
 		rc_stream_fail(what->name, &error);

@@ -141,7 +141,7 @@ wait_for_topic(RcConsumption *c)
 static void
 report_table_made(const RcStream *stream)
 {
-	static const char detail[] = "a table was missing and was made anew: what had been applied before is not in it";
+	static const char detail[] = "a table was missing and was re-created; it lacks the rows that were applied before";
 	ListCell   *lc;
 	bool		applied = false;
 

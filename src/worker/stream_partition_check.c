@@ -25,7 +25,7 @@ rc_partitions_check_cluster(RcConsumption *c, const RcOffset *offset)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("offsets of stream \"%s\" belong to another Kafka cluster",
 						c->stream->name),
-				 errdetail("Topic \"%s\" was read on cluster \"%s\"; this is cluster \"%s\".",
+				 errdetail("Topic \"%s\" was read from cluster \"%s\"; the present one is cluster \"%s\".",
 						   offset->topic, offset->cluster_id, c->cluster_id),
 				 errhint("SELECT rc_seek('%s', 'earliest') reads the topic of this cluster from its beginning.",
 						 c->stream->name)));
@@ -50,9 +50,9 @@ rc_partitions_verify(RcConsumption *c, RcRecord *records, int n)
 			records[k].timestamp_ms != offset->last_timestamp_ms)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("topic \"%s\" is not the one that stream \"%s\" knew",
+					 errmsg("topic \"%s\" was re-created after stream \"%s\" last read it",
 							offset->topic, c->stream->name),
-					 errdetail("The record at offset %lld of partition %d has another timestamp than when it was applied: the topic was deleted and made again.",
+					 errdetail("The record at offset %lld of partition %d has another timestamp than when it was applied.",
 							   (long long) records[k].offset,
 							   offset->partition),
 					 errhint("SELECT rc_seek('%s', 'earliest') reads the new topic from its beginning.",
@@ -94,7 +94,7 @@ recover_one(RcConsumption *c, int i)
 	if (offset->next_offset > high)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("topic \"%s\" is not the one that stream \"%s\" knew",
+				 errmsg("topic \"%s\" was re-created after stream \"%s\" last read it",
 						offset->topic, c->stream->name),
 				 errdetail("The next record of partition %d should be at offset %lld, but it ends at %lld.",
 						   offset->partition,
@@ -102,7 +102,7 @@ recover_one(RcConsumption *c, int i)
 				 offset->next_offset == offset->last_offset + 1 ?
 				 errhint("SELECT rc_seek('%s', 'earliest') reads the new topic from its beginning.",
 						 c->stream->name) :
-				 errhint("If rc_seek() was given an offset beyond the end, SELECT rc_seek('%s', 'latest') goes to the end; if the topic was made again, 'earliest' reads it from its beginning.",
+				 errhint("If rc_seek() was given an offset beyond the end, SELECT rc_seek('%s', 'latest') goes to the end; if the topic was re-created, 'earliest' reads it from its beginning.",
 						 c->stream->name)));
 	if (offset->next_offset < low)
 		skip_gap(c, i, low);

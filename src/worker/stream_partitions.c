@@ -345,7 +345,7 @@ rc_partitions_find(RcConsumption *c, const RcRecord *record)
 			strcmp(c->offsets[i].topic, record->topic) == 0)
 			return i;
 	}
-	elog(ERROR, "record of topic \"%s\", partition %d was not asked for",
+	elog(ERROR, "record of topic \"%s\", partition %d was not requested",
 		 record->topic, record->partition);
 	return -1;					/* keep compiler quiet */
 }

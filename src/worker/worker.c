@@ -59,16 +59,6 @@ static char database_name[NAMEDATALEN];
 #define MAPPED_BYTES	(1024 * 1024)
 
 /*
- * Title of a worker: that of its kind, and the name of its source or stream.
- */
-static const char *
-named_title(const RcWorkerKindInfo *info, const RcWorkerArgs *args)
-{
-	return info->per_name ? psprintf("%s %s", info->title, args->name) :
-		info->title;
-}
-
-/*
  * Start a dynamic worker; false if there is no free slot.  "handle" may be
  * NULL; else it is allocated in the current context, and this process's latch
  * is set when the worker starts and ends.
@@ -91,7 +81,7 @@ rc_worker_launch(RcWorkerKind kind, const RcWorkerArgs *args,
 			sizeof(worker.bgw_library_name));
 	strlcpy(worker.bgw_function_name, info->entry_point,
 			sizeof(worker.bgw_function_name));
-	strlcpy(worker.bgw_name, named_title(info, args),
+	strlcpy(worker.bgw_name, rc_worker_title(kind, args->name),
 			sizeof(worker.bgw_name));
 	strlcpy(worker.bgw_type,
 			info->name_in_type ? worker.bgw_name : info->title,
@@ -217,7 +207,7 @@ void
 rc_worker_connect(const RcWorkerArgs *args, RcWorkerKind kind)
 {
 	const RcWorkerKindInfo *info = rc_worker_kind(kind);
-	const char *title = named_title(info, args);
+	const char *title = rc_worker_title(kind, args->name);
 
 	if (info->numbered)
 		title = psprintf("%s %d", title, args->number);

@@ -139,7 +139,7 @@ lose(Child *child, ErrorData *error, List *lost)
 	{
 		error = palloc0(sizeof(ErrorData));
 		error->sqlerrcode = ERRCODE_CONNECTION_FAILURE;
-		error->message = "the worker ended before it was connected to the database";
+		error->message = "the worker ended before it had connected to the database";
 		error->hint = "See the server log for the cause.";
 	}
 	entry = palloc0(sizeof(RcLostChild));
@@ -298,7 +298,7 @@ rc_children_make_room(const RcShare *share)
 	if (leaving == 0)
 		return false;
 	ereport(LOG,
-			(errmsg("stream worker with PID %d gives its slot to a run",
+			(errmsg("stream worker with PID %d was stopped to free a slot for a run",
 					leaving),
 			 errhint("You may need to increase max_worker_processes.")));
 	return kill(leaving, SIGTERM) == 0;

@@ -84,6 +84,18 @@ rc_worker_kind(RcWorkerKind kind)
 	return &kinds[kind];
 }
 
+/*
+ * The title of a kind's process, with the name of the source or stream that it
+ * is for, if it is for one; else "name" is not used.
+ */
+const char *
+rc_worker_title(RcWorkerKind kind, const char *name)
+{
+	const RcWorkerKindInfo *info = rc_worker_kind(kind);
+
+	return info->per_name ? psprintf("%s %s", info->title, name) : info->title;
+}
+
 /* The kind that worker_pid() accepts by that name; false if there is none. */
 bool
 rc_worker_kind_find(const char *name, RcWorkerKind *kind)

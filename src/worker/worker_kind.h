@@ -44,6 +44,7 @@ typedef struct RcWorkerKindInfo
 } RcWorkerKindInfo;
 
 extern const RcWorkerKindInfo *rc_worker_kind(RcWorkerKind kind);
+extern const char *rc_worker_title(RcWorkerKind kind, const char *name);
 extern bool rc_worker_kind_find(const char *name, RcWorkerKind *kind);
 extern char *rc_worker_kind_names(void);
 

@@ -129,8 +129,8 @@ keep_locks(void)
 			case LOCKACQUIRE_NOT_AVAIL:
 				ereport(FATAL,
 						(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-						 errmsg("another process has taken over the work of this worker"),
-						 errdetail("A statement has released the worker's lock, as pg_advisory_unlock_all() does."),
+						 errmsg("the lock of this worker was taken by another process"),
+						 errdetail("A statement released the worker's lock, as pg_advisory_unlock_all() does."),
 						 errhint("Release advisory locks one by one.")));
 				break;
 			case LOCKACQUIRE_ALREADY_HELD:

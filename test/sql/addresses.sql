@@ -27,7 +27,7 @@ SELECT host, stored('url', 'https://' || host || '/api') FROM unnest(ARRAY[
   repeat(repeat('a', 62) || '.', 4), '127.0.0.1', '127.0.0.1.', '2130706433', '0x7f.1', '10.1', '3com.example',
   '[::1]', '[::1]:8080', '[2001:db8::1.2.3.4]', '[fe80::1]', 'localhost:00080', 'xn--rappel-5ya.example']) WITH ORDINALITY h (host, n) ORDER BY n;
 SELECT CASE WHEN length(host) > 70 THEN left(host, 20) || '..' ELSE host END AS host,
-       stored('url', 'https://' || host || '/api') LIKE '22023; "' || host || '" is not a host, or host and port.' AS refused
+       stored('url', 'https://' || host || '/api') LIKE '22023; "' || host || '" %' AS refused
   FROM unnest(ARRAY[
   '-', '.', '..', 'a..b', '.a', 'a..', '-a', 'a-', 'a.-b', 'a-.b', '_-', repeat('a', 64), repeat(repeat('a', 62) || '.', 4) || 'aa',
   '256.0.0.1', '1.2.3.4.5', '1.2.3.256', 'a.1', '4294967296', '0x', 'a.0xff', '[::1', '[::1]]', '[:::]', '[.]', '[1]', '[::1:]', '[g::]',
