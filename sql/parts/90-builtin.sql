@@ -33,6 +33,7 @@ DECLARE
   holder pg_catalog.oid;
   holder_of_table pg_catalog.oid;
   made pg_catalog.regclass[] := '{}';
+  relation pg_catalog.regclass;
   comment record;
 BEGIN
   SELECT relowner INTO holder_of_table FROM pg_catalog.pg_class
@@ -138,15 +139,18 @@ BEGIN
     made := pg_catalog.array_append(made, '@extschema@.rappel_conso_history'::pg_catalog.regclass);
   END IF;
 
-  -- what was made just now has the comments of the type that its rows are decoded from
-  FOR comment IN
-    SELECT t.made, a.attname, pg_catalog.col_description(r.attrelid, r.attnum) AS text
-      FROM pg_catalog.unnest(made) t (made)
-      JOIN pg_catalog.pg_attribute a ON a.attrelid OPERATOR(pg_catalog.=) t.made::pg_catalog.oid AND a.attnum OPERATOR(pg_catalog.>) 0
-      JOIN pg_catalog.pg_attribute r ON r.attname OPERATOR(pg_catalog.=) a.attname
-     WHERE r.attrelid OPERATOR(pg_catalog.=) 'rappel_conso.recall'::pg_catalog.regclass::pg_catalog.oid
-  LOOP
-    EXECUTE pg_catalog.format('COMMENT ON COLUMN %s.%I IS %L', comment.made, comment.attname, comment.text);
+  -- what was made just now: the table has the comments of the type that its rows are decoded from, the history those of the table
+  FOREACH relation IN ARRAY made LOOP
+    FOR comment IN
+      SELECT a.attname, pg_catalog.col_description(o.attrelid, o.attnum) AS text
+        FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_attribute o ON o.attname OPERATOR(pg_catalog.=) a.attname
+       WHERE a.attrelid OPERATOR(pg_catalog.=) relation::pg_catalog.oid AND a.attnum OPERATOR(pg_catalog.>) 0
+         AND o.attrelid OPERATOR(pg_catalog.=) CASE WHEN relation::pg_catalog.oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass('@extschema@.rappel_conso_table')::pg_catalog.oid
+                                                    THEN 'rappel_conso.recall' ELSE '@extschema@.rappel_conso_table' END::pg_catalog.regclass::pg_catalog.oid
+         AND pg_catalog.col_description(a.attrelid, a.attnum) IS NULL
+    LOOP
+      EXECUTE pg_catalog.format('COMMENT ON COLUMN %s.%I IS %L', relation, comment.attname, comment.text);
+    END LOOP;
   END LOOP;
 END
 $do$

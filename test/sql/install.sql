@@ -31,11 +31,15 @@ WITH member AS (
 ), relation AS (
   SELECT c.oid, c.relkind FROM pg_class c JOIN member m ON m.classid = 'pg_class'::regclass AND m.objid = c.oid
    WHERE c.relkind IN ('r', 'v', 'S')
+  UNION ALL
+  SELECT c.oid, c.relkind FROM pg_type t JOIN pg_class c ON c.oid = t.typrelid
+    JOIN member m ON m.classid = 'pg_type'::regclass AND m.objid = t.oid
+   WHERE c.relkind = 'c'
 ), object AS (
-  SELECT 'pg_class'::regclass AS class, r.oid AS id, 0 AS sub FROM relation r
+  SELECT 'pg_class'::regclass AS class, r.oid AS id, 0 AS sub FROM relation r WHERE r.relkind <> 'c'
   UNION ALL
   SELECT 'pg_class'::regclass, a.attrelid, a.attnum FROM pg_attribute a JOIN relation r ON r.oid = a.attrelid
-   WHERE r.relkind IN ('r', 'v') AND a.attnum > 0 AND NOT a.attisdropped
+   WHERE r.relkind IN ('r', 'v', 'c') AND a.attnum > 0 AND NOT a.attisdropped
   UNION ALL
   SELECT 'pg_proc'::regclass, m.objid, 0 FROM member m WHERE m.classid = 'pg_proc'::regclass
   UNION ALL

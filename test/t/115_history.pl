@@ -43,6 +43,11 @@ my $columns = q{
 my $made = $node->sql($columns);
 like($made, qr/^reference_fiche text t, date_de_publication .* f, .*withdrawn_at timestamp with time zone f, valid_from .* t .*, valid_to .* t /,
 	'the history has the columns of the table');
+is($node->sql(q{
+	SELECT string_agg(attrelid::regclass || '.' || attname, ' ') FROM pg_attribute
+	 WHERE attrelid IN ('rappel_conso_table'::regclass, 'rappel_conso_history'::regclass) AND attnum > 0
+	   AND NOT attisdropped AND col_description(attrelid, attnum) IS NULL}),
+	'', 'each column of both tables has a comment');
 $node->sql(q{SELECT rc_search_index(); ALTER TABLE rappel_conso_table ADD COLUMN note text NOT NULL DEFAULT 'mine'});
 change_recall('as ever');
 is(history(), $node->sql(q{SELECT libelle FROM rappel_conso_history}), 'its old row is kept');
