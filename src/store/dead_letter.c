@@ -11,6 +11,7 @@
  */
 #include "store/dead_letter.h"
 
+#include "access/detoast.h"
 #include "catalog/pg_type.h"
 #include "utils/elog.h"
 #include "utils/timestamp.h"
@@ -26,6 +27,9 @@
 	" record_timestamp = $7, headers = $10, sqlstate = $11, message = $12," \
 	" detail = $13, context = $15, owner = $16, attempts = attempts + 1"
 
+/* Limit of the bytes read by one call of rc_dead_letters(), but for a single row. */
+#define MOST_BYTES		(8 * 1024 * 1024)
+
 /*
  * Excludes dead letters of an earlier stream, source or role of the same name.
  */
@@ -34,6 +38,7 @@
 
 static bool same_place(RcParams *params);
 static bool same_bytes(RcParams *params);
+static int64 bytes_of(int row, int column);
 
 /*
  * Add a record to rappel_conso.dead_letter.  "origin" is source, stream or
@@ -111,9 +116,10 @@ same_bytes(RcParams *params)
 
 /*
  * The next unresolved dead letters of a stream that belong to its owner, in
- * the order in which they were added: at most "limit" with an id greater than
- * "after", or only "id" when it is not 0.  Allocated in the current context;
- * the rows are locked until the end of the transaction.
+ * the order in which they were added: at most "limit", and at most MOST_BYTES
+ * if they are more than one, with an id greater than "after", or only "id" when
+ * it is not 0.  Allocated in the current context; the rows are locked until the
+ * end of the transaction.
  */
 RcDeadLetter *
 rc_dead_letters(const RcStream *stream, int64 id, int64 after, int limit, int *n)
@@ -121,6 +127,7 @@ rc_dead_letters(const RcStream *stream, int64 id, int64 after, int limit, int *n
 	RcQueryScope scope;
 	RcParams	params = {0};
 	RcDeadLetter *letters;
+	int64		bytes = 0;
 
 	rc_param_text(&params, stream->name);
 	rc_param_int8_or_null(&params, id, id <= 0);
@@ -141,6 +148,13 @@ rc_dead_letters(const RcStream *stream, int64 id, int64 after, int limit, int *n
 	{
 		RcRecord   *record = &letters[i].record;
 
+		for (int column = 6; column <= 8; column++)
+			bytes += bytes_of(i, column);
+		if (i > 0 && bytes > MOST_BYTES)
+		{
+			*n = i;
+			break;
+		}
 		memset(&letters[i], 0, sizeof(RcDeadLetter));
 		letters[i].id = rc_column_int8(i, 1, 0);
 		record->topic = rc_column_text(i, 2);
@@ -153,6 +167,15 @@ rc_dead_letters(const RcStream *stream, int64 id, int64 after, int limit, int *n
 	}
 	rc_query_end(&scope);
 	return letters;
+}
+
+/* Size of a column's value in bytes, found without detoasting it. */
+static int64
+bytes_of(int row, int column)
+{
+	NullableDatum value = rc_column_any(row, column);
+
+	return value.isnull ? 0 : (int64) toast_raw_datum_size(value.value);
 }
 
 /* A dead letter was retried and failed with this error. */
