@@ -15,6 +15,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+static bool is_of_records(const RcScan *scan, const char *line, size_t len);
 pg_noreturn static void raise_half_line(RcScan *scan);
 static void init_record(RcScan *scan, RcRecord *record);
 static void note_cursor(RcScan *scan, const char *cursor);
@@ -45,7 +46,8 @@ rc_scan_add_line(RcScan *scan, const char *line, size_t len, bool may_be_half)
 	batch->bytes += len;
 	MemoryContextSwitchTo(run->batch_context);
 	error = rc_transform(line, len, &options, &made);
-	if (error != NULL && may_be_half && !made.object)
+	if (error != NULL && may_be_half && !made.object &&
+		is_of_records(scan, line, len))
 		raise_half_line(scan);
 	if (error != NULL)
 	{
@@ -66,6 +68,23 @@ rc_scan_add_line(RcScan *scan, const char *line, size_t len, bool may_be_half)
 		note_cursor(scan, made.cursor);
 	batch->cursors[batch->n++] = batch->cursor;
 	MemoryContextSwitchTo(run->context);
+}
+
+/*
+ * Whether a line that is no record may be a truncated one: either it begins
+ * like an object, or an earlier line of the export was one.  If not, as in a
+ * JSON array or CSV, the response is no export at all.
+ */
+static bool
+is_of_records(const RcScan *scan, const char *line, size_t len)
+{
+	while (len > 0 && isspace((unsigned char) *line))
+	{
+		line++;
+		len--;
+	}
+	return (len > 0 && line[0] == '{') ||
+		scan->unreadable + 1 < scan->received;
 }
 
 /*

@@ -219,6 +219,16 @@ foreach my $fault (['array'], [ 'garbage_line', text => join("\n", map { "line $
 	is(count_dead(), 0, "V6: $fault->[0]: there is no dead letter");
 }
 
+# Without a line break at its end an answer may be cut, but this is not what was asked for.
+foreach my $lines ([ '[{"numero_fiche": "2026-03-0001"}, {"numero_fiche": "2026-03-0002"}]' ], [ 'numero_fiche;libelle', '2026-03-0001;chose' ], [' "no"'])
+{
+	start_over_from(@$lines);
+	$api->fault('short', on => 'export', lines => $#$lines, bytes => -1, times => 0);
+	run_once();
+	like($node->newest_error, qr/^08P01: .*"$data".*JSON/, "V6: without a line break at its end: $lines->[-1]");
+	is(count_dead(), 0, 'V6: there is no dead letter');
+}
+
 # As many in a row as the stream's stop_after, whatever the batches are.
 $node->sql('UPDATE rappel_conso.source SET cursor_field = NULL');
 foreach my $batch_size (1, 2, 10000)
