@@ -64,7 +64,7 @@ typedef struct RcRefused
 /*
  * The greatest timestamp of a record that PostgreSQL can represent, in
  * milliseconds since 1970.  A record with a greater one (nanoseconds by
- * mistake, say) counts as having none.
+ * mistake, say) counts as having none, and so does one from before 1970.
  */
 #define RC_MAX_KAFKA_TIME \
 	(END_TIMESTAMP / INT64CONST(1000) + \

@@ -214,9 +214,9 @@ take_from_buffer(RcConsumer *consumer, RcAssigned *assigned,
 	record->partition = message->partition;
 	record->offset = message->offset;
 	record->timestamp_ms = rd_kafka_message_timestamp(message, &type);
-	if (type == RD_KAFKA_TIMESTAMP_NOT_AVAILABLE)
-		record->timestamp_ms = -1;
-	if (record->timestamp_ms > RC_MAX_KAFKA_TIME)
+	/* compared with the stored one, see rc_partitions_verify() */
+	if (type == RD_KAFKA_TIMESTAMP_NOT_AVAILABLE ||
+		record->timestamp_ms < 0 || record->timestamp_ms > RC_MAX_KAFKA_TIME)
 		record->timestamp_ms = -1;
 	record->key = message->key;
 	record->key_len = message->key ? (int) message->key_len : -1;

@@ -93,6 +93,7 @@ extern int	rc_partitions_find(RcConsumption *c, const RcRecord *record);
 /* stream_partition_check.c */
 extern void rc_partitions_check_cluster(RcConsumption *c,
 										const RcOffset *offset);
+extern bool rc_partitions_verifiable(const RcOffset *offset, int64 low);
 extern int	rc_partitions_verify(RcConsumption *c, RcRecord *records, int n);
 extern void rc_partitions_recover(RcConsumption *c);
 

@@ -32,6 +32,17 @@ rc_partitions_check_cluster(RcConsumption *c, const RcOffset *offset)
 }
 
 /*
+ * Whether the last record applied may still exist in a partition whose first
+ * offset is "low".
+ */
+bool
+rc_partitions_verifiable(const RcOffset *offset, int64 low)
+{
+	return offset->last_offset >= low &&
+		offset->last_offset < offset->next_offset;
+}
+
+/*
  * Remove from the records those that were applied before, and were read again
  * only to verify that the topic is the same.  Returns the number of records
  * left.  The record to verify may be missing, because it was compacted.
@@ -90,7 +101,9 @@ recover_one(RcConsumption *c, int i)
 
 	rc_consumer_watermarks(c->kafka, offset->topic, offset->partition,
 						   &low, &high, RC_CONSUME_TIMEOUT_MS(c));
-	c->verify[i] = false;
+
+	/* the offset may exist by now, in another topic of that name */
+	c->verify[i] = rc_partitions_verifiable(offset, low);
 	if (offset->next_offset > high)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

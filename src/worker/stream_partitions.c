@@ -59,8 +59,7 @@ rc_partitions_assign(RcConsumption *c)
 	for (int i = 0; i < c->n; i++)
 	{
 		rc_partitions_check_cluster(c, &c->offsets[i]);
-		c->verify[i] = c->offsets[i].last_offset >= 0 &&
-			c->offsets[i].last_offset < c->offsets[i].next_offset;
+		c->verify[i] = rc_partitions_verifiable(&c->offsets[i], 0);
 	}
 	if (c->number >= 0)
 		note_start(c);

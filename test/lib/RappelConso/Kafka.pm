@@ -227,6 +227,19 @@ sub produce_texts
 		[ map { [ 'k', "value $_" ] } 1 .. $count ]);
 }
 
+# Values with timestamps: [partition, ms since 1970, value] each.
+sub produce_at
+{
+	my ($self, $topic, @messages) = @_;
+	my $err = '';
+
+	local $ENV{PYTHONDONTWRITEBYTECODE} = 1;
+	IPC::Run::run([ "$RappelConso::top/test/servers/produce_at.py", $self->open_brokers, $topic, map { "$_->[0]:$_->[1]=$_->[2]" } @messages ],
+		'<', \undef, '2>', \$err)
+	  or die "test/servers/produce_at.py failed:\n$err";
+	return;
+}
+
 # All messages of a topic, as hashes: key, payload (undef if null), headers (a
 # list of names and values), partition, offset, ts.
 sub consume
