@@ -30,8 +30,8 @@ typedef struct RcReadRange
 	const char *cursor_field;	/* records are sorted by it */
 	const char *key_field;		/* and by this one where it is equal */
 	RcFieldKind kind;			/* of the cursor field */
-	const char *from;			/* least value, included */
-	const char *to;				/* greatest value, excluded */
+	const char *from;			/* lower bound, included */
+	const char *to;				/* upper bound, excluded */
 	bool		with_nulls;		/* include records without a cursor */
 } RcReadRange;
 
