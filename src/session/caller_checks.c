@@ -1,9 +1,9 @@
 /*-------------------------------------------------------------------------
  *
  * caller_checks.c
- *	  What the functions ask of whoever calls them: arguments that say
- *	  something, rights on what they name, and nothing that only the caller's
- *	  transaction can see.
+ *	  Checks that the SQL-callable functions share: no NULL arguments,
+ *	  privileges on the object named, and no definition that is not
+ *	  committed yet.
  *
  * They raise an error or do nothing.
  *
@@ -23,11 +23,12 @@
 #include "store/known_role.h"
 #include "worker/worker.h"
 
-/* The longest wait that somebody may ask for. */
+/* The longest timeout that a function accepts. */
 #define MAX_TIMEOUT_YEARS	10000
 
 /*
- * An argument that says nothing: a job that passes it would seem to succeed.
+ * Reject NULL: a scheduled job that passes it would otherwise appear to
+ * succeed.
  */
 void
 rc_caller_check_null(FunctionCallInfo fcinfo, int arg, const char *name)
@@ -38,7 +39,7 @@ rc_caller_check_null(FunctionCallInfo fcinfo, int arg, const char *name)
 				 errmsg("%s must not be null", name)));
 }
 
-/* When a wait ends, from how long it may last at most. */
+/* The time at which a wait of "timeout" (an interval) ends. */
 TimestampTz
 rc_deadline(Datum timeout, const char *function)
 {
@@ -60,7 +61,7 @@ rc_deadline(Datum timeout, const char *function)
 												   timeout));
 }
 
-/* Whether the caller sees all streams, sources and runs, whosever they are. */
+/* Does the caller see the streams, sources and runs of all owners? */
 bool
 rc_caller_sees_all(void)
 {
@@ -68,8 +69,9 @@ rc_caller_sees_all(void)
 }
 
 /*
- * A stream or source ("what") that does not exist, or that the caller may not
- * know of: the words are the same.
+ * Raise the error for a stream or source ("what") that does not exist.  It is
+ * also raised for one that the caller must not know of, so that the error
+ * does not reveal that it exists.
  */
 void
 rc_caller_raise_missing(const char *what, const char *name)
@@ -81,7 +83,7 @@ rc_caller_raise_missing(const char *what, const char *name)
 	pg_unreachable();
 }
 
-/* The stream, which must exist; errors: 42704. */
+/* Load a stream.  Errors: 42704 if there is none of that name. */
 RcStream *
 rc_stream_get(const char *name)
 {
@@ -92,7 +94,7 @@ rc_stream_get(const char *name)
 	return stream;
 }
 
-/* The source, likewise. */
+/* Load a source.  Errors: 42704 if there is none of that name. */
 RcSource *
 rc_source_get(const char *name)
 {
@@ -103,7 +105,11 @@ rc_source_get(const char *name)
 	return source;
 }
 
-/* Whether the caller may ask for what is done as the owner. */
+/*
+ * Check that the caller has the privileges of the owner.
+ *
+ * Errors: 42501; 42704 if the caller must not know of the object.
+ */
 void
 rc_caller_check_member(Oid owner, const char *owner_name, const char *what,
 					   const char *name)
@@ -119,7 +125,10 @@ rc_caller_check_member(Oid owner, const char *owner_name, const char *what,
 }
 
 /*
- * Whether a worker can work as the owner, and the caller may ask for it.
+ * Check that a worker can connect as the owner, and that the caller has the
+ * owner's privileges.
+ *
+ * Errors: as rc_caller_check_member(); 55000 if the owner lacks LOGIN.
  */
 void
 rc_caller_check_owner(Oid owner, const char *owner_name, const char *what,
@@ -136,7 +145,7 @@ rc_caller_check_owner(Oid owner, const char *owner_name, const char *what,
 				 errhint("Workers connect as the owner: grant it LOGIN, or make another role the owner.")));
 }
 
-/* The stream, if it exists and the caller may use it. */
+/* Load a stream, and check that the caller has its owner's privileges. */
 RcStream *
 rc_caller_stream(const char *name, const char *function)
 {
@@ -150,8 +159,8 @@ rc_caller_stream(const char *name, const char *function)
 }
 
 /*
- * A row that this transaction has made or changed, no worker can see.  xmin
- * is that of the row, as far as there is one.
+ * Reject a row that this transaction has inserted or changed, since no worker
+ * could see it.  xmin is that of the row, or invalid if there is no row.
  */
 void
 rc_check_committed(TransactionId xmin, const char *what, const char *name)

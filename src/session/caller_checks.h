@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * caller_checks.h
- *	  What the functions ask of whoever calls them.
+ *	  Checks that the SQL-callable functions share.
  *
  *-------------------------------------------------------------------------
  */

@@ -1,12 +1,14 @@
 /*-------------------------------------------------------------------------
  *
  * definition_triggers.c
- *	  Triggers of streams, sources and grants that look at columns of the row
- *	  alone, or wake and cancel whom a change concerns.
+ *	  Triggers of streams, sources and grants that check columns of the new
+ *	  row alone, or that wake or cancel the workers that a change affects.
  *
- * What guards a row by looking at others is in src/store (stream_check.c,
- * source_stream.c, owner_check.c).  A C symbol that a released install script
- * names is never removed.
+ * Triggers that compare a row with other rows are in src/store
+ * (stream_check.c, source_stream.c, owner_check.c).
+ *
+ * A C symbol that a released install script names must never be removed:
+ * databases with that version of the extension still reference it.
  *
  *-------------------------------------------------------------------------
  */
@@ -34,8 +36,9 @@ PG_FUNCTION_INFO_V1(rc_source_address);
 static void cancel_users(const char *name, int workers);
 
 /*
- * Trigger function: AFTER INSERT OR UPDATE OR DELETE on the definitions.
- * Wakes whom it concerns when the change is committed.
+ * Trigger function: AFTER INSERT OR UPDATE OR DELETE on stream and source.
+ * At commit it wakes the scheduler and cancels what runs by the old
+ * definition of a stream.
  */
 Datum
 rc_definition_changed(PG_FUNCTION_ARGS)
@@ -62,9 +65,9 @@ rc_definition_changed(PG_FUNCTION_ARGS)
 }
 
 /*
- * When this is committed, whoever runs a statement of the stream is cancelled:
- * its workers, or who works in their place, a retry, and runs that feed it in
- * direct mode.
+ * At commit, cancel all processes that run the stream's statement: its
+ * workers (or a run or drain in their place), a retry, and runs that feed it
+ * in direct mode.
  */
 static void
 cancel_users(const char *name, int workers)
@@ -79,8 +82,8 @@ cancel_users(const char *name, int workers)
 
 /*
  * Trigger function: AFTER any change of rappel_conso.topic_grant, for each
- * statement.  Workers look at their grants when they are woken; a stream that
- * has failed for want of one is tried again at once.
+ * statement.  Workers read their grants when they are woken; a stream that
+ * has failed because of a missing grant is retried at once.
  */
 Datum
 rc_topic_grant_changed(PG_FUNCTION_ARGS)
@@ -100,9 +103,9 @@ rc_topic_grant_changed(PG_FUNCTION_ARGS)
 }
 
 /*
- * Trigger function: BEFORE INSERT OR UPDATE OF what a source asks for, and
- * where, ON rappel_conso.source.  The columns' own NOT NULL says what it has
- * to.
+ * Trigger function: BEFORE INSERT OR UPDATE on the columns of
+ * rappel_conso.source that make a request's URL.  A NULL is left to the
+ * columns' NOT NULL.
  */
 Datum
 rc_source_address(PG_FUNCTION_ARGS)
@@ -123,7 +126,7 @@ rc_source_address(PG_FUNCTION_ARGS)
 	url = SPI_getvalue(row, desc, SPI_fnumber(desc, "url"));
 	dataset = SPI_getvalue(row, desc, SPI_fnumber(desc, "dataset"));
 	if (name == NULL || url == NULL || dataset == NULL)
-		return PointerGetDatum(row);	/* the table's own check says it */
+		return PointerGetDatum(row);	/* violates NOT NULL */
 	rc_address_check(name, url, dataset);
 	for (int i = 0; i < lengthof(columns); i++)
 	{

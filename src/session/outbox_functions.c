@@ -4,9 +4,10 @@
  *	  rc_publish() and rc_republish(): messages into the outbox, in the
  *	  caller's transaction.
  *
- * They need no network: src/worker/outbox_worker.c sends what has been
- * committed.  A C symbol that a released install script names is never
- * removed.
+ * They must not use the network: src/worker/outbox_worker.c sends what has
+ * been committed.
+ *
+ * A C symbol that a released install script names must never be removed.
  *
  *-------------------------------------------------------------------------
  */
@@ -28,9 +29,9 @@ PG_FUNCTION_INFO_V1(rc_publish);
 PG_FUNCTION_INFO_V1(rc_republish);
 
 /*
- * rc_publish(topic, value, key, headers): a message into the outbox, in the
- * caller's transaction; returns its uuid.  Value and key are bytes here: the
- * SQL functions over text and jsonb convert.
+ * rc_publish(topic, value, key, headers): insert a message into the outbox;
+ * returns its uuid.  Value and key are bytea here; the SQL functions for text
+ * and jsonb convert.
  */
 Datum
 rc_publish(PG_FUNCTION_ARGS)

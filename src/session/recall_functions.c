@@ -1,19 +1,21 @@
 /*-------------------------------------------------------------------------
  *
  * recall_functions.c
- *	  The SQL-callable functions that read the tables of recalls: whose table
- *	  that is, whether the caller may read it, and with whose rights it is
- *	  read.  What they read is in the install script: rc_search() calls
- *	  rappel_conso.search_as_owner(), and so on.  And rc_fold(), by which they
- *	  search.
+ *	  The SQL-callable functions that read the table of recalls and its
+ *	  history, and rc_fold(), which their search uses.
  *
- * To plan a query is enough to run functions that a table's owner has put into
- * its indexes and constraints.  So a table that belongs to somebody who is
- * neither the caller nor a superuser is read as its owner, in the way in which
- * REINDEX works on it; what the caller may see is checked before that, here.
- * What rc_report() counts is read without a query (recall_scan.c): the page is
- * for superusers and monitors, who must get it whatever that owner does.
- * Nothing must be read under these names before that.
+ * This file decides which table is read, whether the caller may read it, and
+ * with whose privileges.  The queries are in the install script: rc_search()
+ * calls rappel_conso.search_as_owner(), and so on.
+ *
+ * Planning a query can already run functions that the table's owner has put
+ * into its indexes and constraints.  So a table whose owner is neither the
+ * caller nor a superuser is read as its owner in a security-restricted
+ * operation, as REINDEX does, after the caller's privileges on it have been
+ * checked here.  No code may read the table by its name before that.
+ *
+ * rc_report() counts rows without a query (recall_scan.c): it is for
+ * superusers and monitors, and that owner must not be able to make it fail.
  *
  *-------------------------------------------------------------------------
  */
@@ -46,20 +48,20 @@ PG_FUNCTION_INFO_V1(rc_read_recalls);
 PG_FUNCTION_INFO_V1(rc_own_table);
 PG_FUNCTION_INFO_V1(rc_fold);
 
-/* More arguments no function has that runs as the owner. */
+/* The most arguments of a function ("*_as_owner") that runs as the owner. */
 #define MOST_ARGS	2
 
-/* What rc_search() takes: more would keep it busy for minutes. */
+/* Limits of rc_search()'s query: a longer one would take minutes. */
 #define MAX_CHARACTERS	10000
 #define MAX_WORDS		300
 
 /* The tables of one call. */
 typedef struct Tables
 {
-	List	   *oids;			/* locked */
-	Oid			stream_owner;	/* InvalidOid: nobody */
-	Oid			reader;			/* whose rights they are read with */
-	bool		alter;			/* it is changed, not read */
+	List	   *oids;			/* OIDs of tables, which are locked */
+	Oid			stream_owner;	/* InvalidOid: there is no stream */
+	Oid			reader;			/* whose privileges they are read with */
+	bool		alter;			/* the tables are altered, not read */
 } Tables;
 
 static void begin(Tables *tables, bool alter);
@@ -75,8 +77,8 @@ static Datum search_vector(void);
 static Datum search_words(text * query);
 
 /*
- * rc_search(query): the words are made with the caller's rights, the rows read
- * with the owner's.  Strict.
+ * rc_search(query): the query is parsed as the caller, the rows are read as
+ * the owner.  Strict.
  */
 Datum
 rc_search(PG_FUNCTION_ARGS)
@@ -92,7 +94,7 @@ rc_search(PG_FUNCTION_ARGS)
 	return call_as_reader(fcinfo, &tables, lengthof(types), types, args);
 }
 
-/* rc_search_index(): true if it was made, false if it was there. */
+/* rc_search_index(): true if the index was created, false if it existed. */
 Datum
 rc_search_index(PG_FUNCTION_ARGS)
 {
@@ -106,7 +108,7 @@ rc_search_index(PG_FUNCTION_ARGS)
 	return call_as_reader(fcinfo, &tables, lengthof(types), types, args);
 }
 
-/* rc_recalls_at(at): the table as it was, which needs its history. */
+/* rc_recalls_at(at): the table as it was at that time, by its history. */
 Datum
 rc_recalls_at(PG_FUNCTION_ARGS)
 {
@@ -126,7 +128,7 @@ rc_recalls_at(PG_FUNCTION_ARGS)
 	return call_as_reader(fcinfo, &tables, lengthof(types), types, args);
 }
 
-/* rappel_conso.recalls(): what rc_report() counts. */
+/* rappel_conso.recalls(): the rows that rc_report() counts. */
 Datum
 rc_read_recalls(PG_FUNCTION_ARGS)
 {
@@ -139,7 +141,7 @@ rc_read_recalls(PG_FUNCTION_ARGS)
 }
 
 /*
- * rc_own_table(name): the table that the functions above read under a name;
+ * rc_own_table(name): the table that the functions above read by that name;
  * null if there is none.
  */
 Datum
@@ -197,7 +199,8 @@ lock_table(Tables *tables, const char *name)
 }
 
 /*
- * Whether the caller may see whatever the reader, who reads for him, does.
+ * Check that the caller may see all that "reader", as whom the table is read,
+ * sees.
  */
 static void
 check_caller(Oid oid, Oid reader)
@@ -220,8 +223,8 @@ check_caller(Oid oid, Oid reader)
 }
 
 /*
- * A function of schema rappel_conso, where only superusers make some, and
- * which the caller need not be allowed to use.
+ * Look up a function of schema rappel_conso.  Only superusers can create
+ * functions there, and the caller needs no USAGE on the schema.
  */
 static Oid
 own_function(const char *name, int nargs, const Oid *types)
@@ -237,7 +240,7 @@ own_function(const char *name, int nargs, const Oid *types)
 	return oid;
 }
 
-/* The expression for the words of a row: a text. */
+/* The SQL expression for the tsvector of a row, as text. */
 static Datum
 search_vector(void)
 {
@@ -245,7 +248,7 @@ search_vector(void)
 }
 
 /*
- * The words of a query, as a tsquery.  Errors: 54000.
+ * Parse a search query to a tsquery.  Errors: 54000 if it is too long.
  */
 static Datum
 search_words(text * query)
@@ -283,9 +286,9 @@ search_words(text * query)
 }
 
 /*
- * Call the function that does the work of this one, with the rights of whoever
- * is to read the tables.  A set is returned in the way it does it: as a
- * tuplestore.
+ * Call this function's "*_as_owner" function as tables->reader, and return
+ * its result.  A set is returned as a tuplestore, since rows returned one by
+ * one would be computed after the switch of user has ended.
  */
 static Datum
 call_as_reader(FunctionCallInfo fcinfo, const Tables *tables, int nargs,
@@ -337,7 +340,7 @@ call_as_reader(FunctionCallInfo fcinfo, const Tables *tables, int nargs,
 	return result;
 }
 
-/* Have a set returned as a tuplestore. */
+/* Let the called function return a set as a tuplestore.  Errors: 0A000. */
 static void
 want_tuplestore(Node *resultinfo, const char *function)
 {
@@ -353,10 +356,11 @@ want_tuplestore(Node *resultinfo, const char *function)
 }
 
 /*
- * Call what runs code of the table's owner.  The errors that a caller's WHEN
- * OTHERS leaves alone are for a cancel of his own, and for his own assertions:
- * what that code says of the kind becomes 38000.  A real cancel comes from
- * ProcessInterrupts(), which no RAISE can claim to be.
+ * Call a function that can run code of the table's owner.  PL/pgSQL's WHEN
+ * OTHERS does not catch query_canceled and assert_failure, so that code could
+ * abort a caller that catches all errors: its errors of these kinds become
+ * 38000.  A real cancel is raised in ProcessInterrupts(), a function name
+ * that RAISE cannot set.
  */
 static Datum
 invoke_foreign(FunctionCallInfo call)
@@ -392,8 +396,7 @@ invoke_foreign(FunctionCallInfo call)
 /*
  * rc_fold(text): text folded to ASCII.  Immutable and strict.
  *
- * In a database that is SQL_ASCII the text is taken as UTF-8; if it is not,
- * the error is ERRCODE_CHARACTER_NOT_IN_REPERTOIRE.
+ * Errors: 22021 in a SQL_ASCII database for bytes that are not UTF-8.
  */
 Datum
 rc_fold(PG_FUNCTION_ARGS)

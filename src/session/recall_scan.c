@@ -1,14 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * recall_scan.c
- *	  What rc_report() counts of the recalls: the table's rows, read without
- *	  a query.
+ *	  Reads the rows of recalls that rc_report() counts, without a query.
  *
- * Its owner may have put functions into its indexes, constraints, policies
- * and generated columns, which a query would run, with the rights of whoever
- * plans it: they could end the page with an error that nobody catches, or
- * never return.  Nothing of the kind must run here: no planner, no expression,
- * no function of a type.
+ * The table's owner can put functions into its indexes, constraints, policies
+ * and generated columns.  A query would run them with the privileges of the
+ * role that calls rc_report(), and they could raise an error or never return.
+ * So nothing here may call the planner, evaluate an expression or call a
+ * function of a type.
  *
  *-------------------------------------------------------------------------
  */
@@ -39,7 +38,7 @@ typedef struct Column
 	Oid			type;			/* or a domain over it */
 } Column;
 
-/* As the functions that come here return them. */
+/* In the order in which the SQL function returns them. */
 static const Column columns[COLUMNS] = {
 	{"date_de_publication", TIMESTAMPTZOID},
 	{"categorie_de_produit", TEXTOID}
@@ -50,11 +49,13 @@ static void read_table(Oid oid, ReturnSetInfo *set);
 static void read_rows(Relation table, ReturnSetInfo *set);
 
 /*
- * Return those columns of a table and of its partitions, which is locked, as
- * the set of a function.
+ * Return the columns of a locked table and of its partitions, as the result
+ * set of fcinfo.
  *
- * Errors: 42501, 42703, 42804 of a column; 42501 where policies would have to
- * be applied; 42809 of what cannot be read in this way.
+ * Errors: 42501 without the privilege on a column, or if row-level security
+ * applies to the caller; 42703 if a column is missing; 42804 if it has
+ * another type; 42809 for a partition that is not a table; 0A000 for a
+ * virtual generated column.
  */
 void
 rc_recall_scan(FunctionCallInfo fcinfo, Oid table)
@@ -106,7 +107,7 @@ read_table(Oid oid, ReturnSetInfo *set)
 
 	if (table->rd_rel->relkind == RELKIND_RELATION)
 	{
-		/* as a query does, leave out temporary children of other sessions */
+		/* as a query does, skip temporary children of other sessions */
 		if (!RELATION_IS_OTHER_TEMP(table))
 			read_rows(table, set);
 	}

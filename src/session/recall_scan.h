@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * recall_scan.h
- *	  A table of recalls read without a query.
+ *	  Reading the table of recalls without a query.
  *
  *-------------------------------------------------------------------------
  */

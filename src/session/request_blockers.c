@@ -1,12 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * request_blockers.c
- *	  Whether a process that this one waits for waits, in the end, for us.
+ *	  Detects that a process that this one waits for is waiting for this
+ *	  one.
  *
- * A caller that waits for a worker does so by its latch, where the server's
- * deadlock detector does not see it.  So who waits for a worker of ours says
- * so by a lock that nobody else wants, a mark; and who waits follows locks
- * and marks from the worker on.
+ * A backend waits for a worker by its latch, which the server's deadlock
+ * detector does not see.  So each backend that waits for a worker takes a
+ * lock that no other process requests, a mark of what it waits for; and it
+ * searches for a cycle by following locks and marks from that worker on.
  *
  *-------------------------------------------------------------------------
  */
@@ -20,7 +21,7 @@
 
 #include "worker/worker.h"
 
-/* So many processes are followed: more in one chain are never seen. */
+/* How many processes are followed; a cycle of more is not detected. */
 #define MAX_FOLLOWED		200
 
 static List *blockers_of(int pid);
@@ -28,10 +29,9 @@ static List *waited_for(int pid, LockData *locks);
 static List *add_holders(List *pids, const LOCKTAG *mark, LockData *locks);
 
 /*
- * Whether one of the processes waits for a lock that this session holds, or
- * for a process that does, or for a worker that does, and so on.  *prepared
- * is set when one of them waits for a prepared transaction, which belongs to
- * no process.
+ * Does one of the processes wait, directly or through other processes, for a
+ * lock that this session holds?  *prepared is set if one of them waits for a
+ * prepared transaction, which no process owns.
  */
 bool
 rc_waits_for_us(List *pids, bool *prepared)
@@ -59,7 +59,10 @@ rc_waits_for_us(List *pids, bool *prepared)
 	return found;
 }
 
-/* Who holds, or asks before it for, a lock that the process waits for. */
+/*
+ * The processes that hold a lock that the process waits for, or are ahead of
+ * it in the lock's queue.
+ */
 static List *
 blockers_of(int pid)
 {
@@ -73,7 +76,7 @@ blockers_of(int pid)
 	return pids;
 }
 
-/* The workers that a process has said it waits for. */
+/* The workers that a process waits for, by its marks. */
 static List *
 waited_for(int pid, LockData *locks)
 {

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * request_blockers.h
- *	  Who waits for whom.
+ *	  Detecting a wait for a process that is waiting for this session.
  *
  *-------------------------------------------------------------------------
  */

@@ -1,11 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * run_functions.c
- *	  SQL-callable functions over runs: run a source now, or ask for a run,
- *	  wait for it, cancel it.
+ *	  SQL-callable functions for runs: run a source now, queue a run, wait
+ *	  for it, cancel it.
  *
- * Asking is a row of rappel_conso.run in state "queued", so it happens at
- * commit or not at all; the scheduler starts what it finds there.
+ * A request is a row of rappel_conso.run in state "queued", so it takes
+ * effect at commit or not at all; the scheduler starts the runs that it finds
+ * there.
  *
  *-------------------------------------------------------------------------
  */
@@ -39,10 +40,10 @@ PG_FUNCTION_INFO_V1(rc_backfill);
 PG_FUNCTION_INFO_V1(rc_wait);
 PG_FUNCTION_INFO_V1(rc_cancel);
 
-/* How often rc_wait looks, in ms. */
+/* How often rc_wait() polls the run's state, in ms. */
 #define POLL_INTERVAL_MS	100
 
-/* And how often it tells of progress. */
+/* How often it reports progress, in ms. */
 #define REPORT_INTERVAL_MS	1000
 
 static Datum run_row(FunctionCallInfo fcinfo, int64 run);
@@ -71,7 +72,7 @@ rc_sync_now(PG_FUNCTION_ARGS)
 	return run_row(fcinfo, rc_sync(source, PG_GETARG_BOOL(1)));
 }
 
-/* A run's row as it was committed last, whatever the isolation level. */
+/* A run's row with all that is committed, whatever the isolation level. */
 static Datum
 run_row(FunctionCallInfo fcinfo, int64 run)
 {
@@ -104,7 +105,7 @@ rc_trigger(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64(run);
 }
 
-/* Wake the scheduler at commit, or say that there is none. */
+/* Wake the scheduler at commit, or warn that none is running. */
 static void
 warn_of_queue(int64 run)
 {
@@ -139,7 +140,10 @@ rc_backfill(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64(run);
 }
 
-/* rc_wait(run_id, timeout): its row as of rc_sync_now(), or its error. */
+/*
+ * rc_wait(run_id, timeout): returns the row that rc_sync_now() would, or
+ * raises the run's error.
+ */
 Datum
 rc_wait(PG_FUNCTION_ARGS)
 {
@@ -187,7 +191,7 @@ rc_wait(PG_FUNCTION_ARGS)
 	return run_row(fcinfo, run);
 }
 
-/* What rc_worker_request_check_blocked() has to know of the run's worker. */
+/* Fill in what rc_worker_request_check_blocked() needs. */
 static void
 prepare_wait(RcWorkerRequest *request, int64 run)
 {
@@ -199,7 +203,10 @@ prepare_wait(RcWorkerRequest *request, int64 run)
 	request->stream = source ? source->stream : NULL;
 }
 
-/* rc_cancel(run_id): true when it was told to end, or will not begin. */
+/*
+ * rc_cancel(run_id): true if the run was cancelled before it began, or its
+ * worker was signalled.
+ */
 Datum
 rc_cancel(PG_FUNCTION_ARGS)
 {
@@ -216,8 +223,8 @@ rc_cancel(PG_FUNCTION_ARGS)
 		PG_RETURN_BOOL(true);
 
 	/*
-	 * By the number of the run: the worker of the source may be that of the
-	 * next run by now, or the scheduler, which ends what is dead.
+	 * Find the process by the run's id: the worker of the source may be that
+	 * of the next run by now, or the scheduler, which marks crashed runs.
 	 */
 	pid = rc_lock_holder(MyDatabaseId, RC_WORKER_RUN_ID,
 						 psprintf("%lld", (long long) run), 0);
@@ -238,7 +245,7 @@ check_not_ended(int64 run)
 				 errdetail("Its state is %s.", row->state)));
 }
 
-/* The newest state of a run, whatever the isolation level. */
+/* Load a run with all that is committed, whatever the isolation level. */
 static RcRunRow *
 load_run(int64 run)
 {
@@ -249,7 +256,10 @@ load_run(int64 run)
 	return row;
 }
 
-/* The same words where there is none, and where the caller may not know. */
+/*
+ * The same error for a run that does not exist and one that the caller must
+ * not know of.
+ */
 static void
 raise_missing_run(int64 run)
 {
@@ -259,7 +269,7 @@ raise_missing_run(int64 run)
 			 errhint("A run that another transaction has requested becomes visible when it commits; old runs are removed after rappel_conso.keep_history days.")));
 }
 
-/* Whether the caller may ask for a run of the source. */
+/* Check that the caller may request a run of the source. */
 static void
 check_source(const char *name)
 {
@@ -269,9 +279,10 @@ check_source(const char *name)
 }
 
 /*
- * Keep the source until the transaction ends: a run of it may not stay queued
- * when it is deleted or renamed meanwhile, nor be begun for another one that
- * has the name then.  What is still queued for an earlier one goes.
+ * Lock the source's row until the transaction ends.  Else the source could be
+ * deleted or renamed meanwhile, and the run would stay queued, or begin for
+ * another source that gets the name.  Runs still queued for an earlier source
+ * of the name are cancelled.
  */
 static void
 keep_source(const char *name)
@@ -283,8 +294,9 @@ keep_source(const char *name)
 }
 
 /*
- * A run that the caller may use: that of its source, and not of an earlier
- * source of the name, which another role had.
+ * Load a run that the caller may wait for or cancel: one of a source whose
+ * owner's privileges it has, not of an earlier source of that name with
+ * another owner.
  */
 static RcRunRow *
 load_own_run(int64 run)
@@ -311,7 +323,10 @@ load_own_run(int64 run)
 	return row;
 }
 
-/* What this transaction has asked for cannot begin before it commits. */
+/*
+ * Reject a run that this transaction has queued: it cannot begin before the
+ * commit, so the wait would never end.
+ */
 static void
 check_committed(int64 run)
 {
@@ -327,9 +342,11 @@ check_committed(int64 run)
 }
 
 /*
- * A run that says so while nobody runs it, before and after its locks were
- * looked at, is dead, whether or not somebody has written that down yet.  The
- * lock of its number stays when the source is renamed.
+ * Raise an error if the run's worker has crashed: its state is "running",
+ * both before and after the check that no worker holds the lock of the source
+ * or of the run's id.  Its row can still say "running" then, since the
+ * scheduler marks crashed runs only later.  The lock by id is needed because
+ * the source can have been renamed.
  */
 static void
 check_alive(int64 run)
@@ -349,8 +366,8 @@ check_alive(int64 run)
 }
 
 /*
- * Say how far a run is, if it has come further than "reported"; returns how far
- * that is.
+ * Report the progress of a run as a NOTICE, if it is greater than "reported";
+ * returns the progress (records and windows done).
  */
 static int64
 report_progress(int64 run, int64 reported)

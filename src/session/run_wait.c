@@ -1,9 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * run_wait.c
- *	  The backend's side of a run that somebody waits for: rc_sync_now().
+ *	  The caller's side of rc_sync_now(): starts a run of a source and waits
+ *	  for it.
  *
- * Whoever comes while a run of the source is under way waits for that one.
+ * If a run of the source is in progress it waits for that run instead: a
+ * source can have only one.
  *
  *-------------------------------------------------------------------------
  */
@@ -21,7 +23,7 @@
 #include "store/run_request.h"
 #include "store/source_table.h"
 
-/* How long to wait between two looks, in ms. */
+/* How often the worker and the run are checked, in ms. */
 #define POLL_INTERVAL_MS	1000
 #define JOIN_INTERVAL	100
 
@@ -31,11 +33,11 @@ static bool join(RcWorkerRequest *request, int64 *run);
 
 /*
  * Run the source and wait for the end; returns the run's id, whose row can be
- * read by rc_run_tuple().  Raises the run's error when it fails.
+ * read by rc_run_tuple().
  *
- * Errors, where it cannot work from here: 25006 in a read-only transaction or
- * during recovery, 42704 for a source that does not exist, 42501 for one of
- * another role, 55006 where this transaction has changed it.
+ * Errors: that of a failed run; 25006 in a read-only transaction or during
+ * recovery, 42704 if the source does not exist, 42501 if the caller lacks its
+ * owner's privileges, 55006 if this transaction has changed it.
  */
 int64
 rc_sync(const char *name, bool full_sync)
@@ -71,7 +73,10 @@ rc_sync(const char *name, bool full_sync)
 	}
 }
 
-/* Whether the caller may run the source, and does not stand in its way. */
+/*
+ * Check that the caller may run the source, and that this transaction has not
+ * changed a definition that the run's worker has to read.
+ */
 static void
 check_caller(const RcSource *source)
 {
@@ -85,7 +90,7 @@ check_caller(const RcSource *source)
 }
 
 /*
- * Start a run worker and wait; false when another process was quicker.
+ * Start a run worker and wait; false if another run has begun before it.
  */
 static bool
 start_and_wait(RcWorkerRequest *request, int64 *run)
@@ -97,9 +102,9 @@ start_and_wait(RcWorkerRequest *request, int64 *run)
 }
 
 /*
- * Wait for the run that is under way; false when it was cancelled, ended
- * before it had a row, did less than is asked for, or was of an earlier source
- * of that name: then the caller has to start its own.
+ * Wait for the run in progress.  Returns false if the caller has to start a
+ * run of its own: that run was cancelled, ended before it had a row, did less
+ * than was requested, or was of an earlier source of that name.
  */
 static bool
 join(RcWorkerRequest *request, int64 *run)
@@ -111,7 +116,7 @@ join(RcWorkerRequest *request, int64 *run)
 	int			holder = rc_lock_holder(MyDatabaseId, RC_WORKER_RUN, source, 0);
 	int			now;
 
-	/* the scheduler holds the lock while it marks a run that is dead */
+	/* the scheduler holds the lock while it marks a crashed run */
 	if (holder == rc_lock_holder(MyDatabaseId, RC_WORKER_SCHEDULER, "", 0))
 	{
 		rc_wait_latch(JOIN_INTERVAL, RC_WAIT_RUN);
@@ -120,7 +125,7 @@ join(RcWorkerRequest *request, int64 *run)
 	rc_lock_mark(RC_WORKER_RUN, source, false);
 	while ((now = rc_lock_holder(MyDatabaseId, RC_WORKER_RUN, source, 0)) != 0)
 	{
-		/* the next run may follow at once, and another that one */
+		/* the next run can begin at once, and another after it */
 		if (now != holder)
 			break;
 		if (!reported)
@@ -139,8 +144,8 @@ join(RcWorkerRequest *request, int64 *run)
 }
 
 /*
- * What became of a run that has ended: true for success, false when it was
- * cancelled; its error is raised as ours.
+ * The outcome of a run that has ended: true for success, false if it was
+ * cancelled.  The error of a failed run is raised.
  */
 bool
 rc_sync_outcome(int64 run)

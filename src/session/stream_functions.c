@@ -1,12 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * stream_functions.c
- *	  SQL-callable functions over streams: rc_seek(), rc_retry(), rc_drain().
+ *	  SQL-callable functions for streams: rc_seek(), rc_retry(), rc_drain().
  *
- * rc_seek() needs no network: where a stream is sent to is read from the
- * caller's text in the caller's settings, and written down so that it means
- * the same to every process; a worker finds the offset that a time stands for.
- * The others start a worker and wait for it.
+ * rc_seek() must not use the network.  It parses a timestamp with the
+ * caller's settings (TimeZone, DateStyle) and stores it in a form that does
+ * not depend on them; a worker looks up its offset.  The others start a
+ * worker and wait for it.
  *
  *-------------------------------------------------------------------------
  */
@@ -26,25 +26,25 @@ PG_FUNCTION_INFO_V1(rc_seek);
 PG_FUNCTION_INFO_V1(rc_retry);
 PG_FUNCTION_INFO_V1(rc_drain);
 
-/* More digits no partition and no offset has. */
+/* The most digits of a partition and of an offset. */
 #define PARTITION_DIGITS	9
 #define OFFSET_DIGITS		18
 
 #define ACCEPTED	"Use earliest, latest, a timestamp, or [topic:]partition:offset[,..]."
 
-static bool read_places(const char *to, const RcStream *stream,
-						RcSeekOffsets *places);
-static bool read_place(char *part, const RcStream *stream, RcSeekOffsets *places);
+static bool read_offsets(const char *to, const RcStream *stream,
+						 RcSeekOffsets *offsets);
+static bool read_offset(char *part, const RcStream *stream, RcSeekOffsets *offsets);
 static bool read_number(const char *text, int most_digits, int64 *number);
 
-/* rc_seek(stream, "to"): the offsets move at commit. */
+/* rc_seek(stream, "to"): takes effect at commit. */
 Datum
 rc_seek(PG_FUNCTION_ARGS)
 {
 	char	   *name;
 	char	   *to;
 	RcStream   *stream;
-	RcSeekOffsets places = {0};
+	RcSeekOffsets offsets = {0};
 
 	rc_caller_check_null(fcinfo, 0, "stream");
 	rc_caller_check_null(fcinfo, 1, "to");
@@ -52,8 +52,8 @@ rc_seek(PG_FUNCTION_ARGS)
 	to = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	stream = rc_caller_stream(name, "rc_seek()");
 
-	if (read_places(to, stream, &places))
-		rc_stream_seek_offsets(name, &places);
+	if (read_offsets(to, stream, &offsets))
+		rc_stream_seek_offsets(name, &offsets);
 	else
 		rc_stream_seek(name, rc_time_place(to, name, ACCEPTED));
 	rc_wake_at_commit(RC_WORKER_SCHEDULER, "", 0);
@@ -62,28 +62,29 @@ rc_seek(PG_FUNCTION_ARGS)
 }
 
 /*
- * Whether the text is [topic:]partition:offset,..; a topic that the stream
- * does not read is none: 2026-01-02T03:04:05 is a time.
+ * Parse [topic:]partition:offset,..; returns false if the text has another
+ * form, or names a topic that the stream does not read (2026-01-02T03:04:05
+ * is a time).
  */
 static bool
-read_places(const char *to, const RcStream *stream, RcSeekOffsets *places)
+read_offsets(const char *to, const RcStream *stream, RcSeekOffsets *offsets)
 {
 	char	   *part = pstrdup(to);
 	int			most = 1;
 
 	for (const char *p = to; *p != '\0'; p++)
 		most += *p == ',' ? 1 : 0;
-	places->topics = palloc(sizeof(Datum) * most);
-	places->no_topic = palloc(sizeof(bool) * most);
-	places->partitions = palloc(sizeof(Datum) * most);
-	places->offsets = palloc(sizeof(Datum) * most);
+	offsets->topics = palloc(sizeof(Datum) * most);
+	offsets->no_topic = palloc(sizeof(bool) * most);
+	offsets->partitions = palloc(sizeof(Datum) * most);
+	offsets->offsets = palloc(sizeof(Datum) * most);
 	while (part != NULL)
 	{
 		char	   *comma = strchr(part, ',');
 
 		if (comma != NULL)
 			*comma = '\0';
-		if (!read_place(part, stream, places))
+		if (!read_offset(part, stream, offsets))
 			return false;
 		part = comma == NULL ? NULL : comma + 1;
 	}
@@ -91,13 +92,13 @@ read_places(const char *to, const RcStream *stream, RcSeekOffsets *places)
 }
 
 static bool
-read_place(char *part, const RcStream *stream, RcSeekOffsets *places)
+read_offset(char *part, const RcStream *stream, RcSeekOffsets *offsets)
 {
 	char	   *offset = strrchr(part, ':');
 	char	   *partition;
 	char	   *topic = NULL;
 	int64		numbers[2];
-	int			n = places->n;
+	int			n = offsets->n;
 
 	if (offset == NULL)
 		return false;
@@ -115,11 +116,11 @@ read_place(char *part, const RcStream *stream, RcSeekOffsets *places)
 	if (!read_number(partition, PARTITION_DIGITS, &numbers[0]) ||
 		!read_number(offset, OFFSET_DIGITS, &numbers[1]))
 		return false;
-	places->no_topic[n] = topic == NULL;
-	places->topics[n] = topic ? CStringGetTextDatum(topic) : (Datum) 0;
-	places->partitions[n] = Int32GetDatum((int32) numbers[0]);
-	places->offsets[n] = Int64GetDatum(numbers[1]);
-	places->n++;
+	offsets->no_topic[n] = topic == NULL;
+	offsets->topics[n] = topic ? CStringGetTextDatum(topic) : (Datum) 0;
+	offsets->partitions[n] = Int32GetDatum((int32) numbers[0]);
+	offsets->offsets[n] = Int64GetDatum(numbers[1]);
+	offsets->n++;
 	return true;
 }
 
@@ -165,7 +166,7 @@ rc_retry(PG_FUNCTION_ARGS)
 	return rc_worker_reply_row(fcinfo, request.values, 3);
 }
 
-/* rc_drain(stream, timeout): the counts. */
+/* rc_drain(stream, timeout): returns the counts. */
 Datum
 rc_drain(PG_FUNCTION_ARGS)
 {

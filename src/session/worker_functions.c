@@ -1,10 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * worker_functions.c
- *	  SQL-callable functions over processes: start and stop them, and which of
- *	  them run.
+ *	  SQL-callable functions for worker processes: start, stop and find
+ *	  them.
  *
- * A C symbol that a released install script names is never removed.
+ * A C symbol that a released install script names must never be removed.
  *
  *-------------------------------------------------------------------------
  */
@@ -27,13 +27,16 @@ PG_FUNCTION_INFO_V1(rc_worker_pid);
 PG_FUNCTION_INFO_V1(rc_library_version);
 PG_FUNCTION_INFO_V1(rc_is_preloaded);
 
-/* How long rc_start and rc_stop wait for workers, in steps of 20 ms. */
+/*
+ * How long rc_start() and rc_stop() wait for workers, in steps of
+ * STOP_INTERVAL.
+ */
 #define WORKER_WAIT_STEPS	500
 
-/* How often they are looked for, in ms. */
+/* How often they poll, in ms. */
 #define STOP_INTERVAL		20
 
-/* rc_start(): true if the scheduler was started, false if it ran. */
+/* rc_start(): true if the scheduler was started, false if it was running. */
 Datum
 rc_start(PG_FUNCTION_ARGS)
 {
@@ -58,7 +61,7 @@ rc_start(PG_FUNCTION_ARGS)
 				 errmsg("could not start the scheduler"),
 				 errhint("More details may be available in the server log.")));
 
-	/* Until it holds its lock nobody else knows of it. */
+	/* Until it holds its lock no other process can see that it runs. */
 	for (int i = 0; i < WORKER_WAIT_STEPS; i++)
 	{
 		if (rc_worker_alive(RC_WORKER_SCHEDULER, "", 0) ||
@@ -69,7 +72,9 @@ rc_start(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL(true);
 }
 
-/* rc_stop(): ends all workers of this database; returns how many there were. */
+/*
+ * rc_stop(): terminates all workers of this database; returns their number.
+ */
 Datum
 rc_stop(PG_FUNCTION_ARGS)
 {
