@@ -51,6 +51,7 @@ typedef struct RcRecord
 	int			value_len;
 	RcHeader   *headers;
 	int			nheaders;
+	bool		headers_lost;	/* has headers, but they could not be read */
 } RcRecord;
 
 /* A record that was rejected permanently: sending it again cannot succeed. */

@@ -238,11 +238,13 @@ fill_headers(RcConsumer *consumer, const rd_kafka_message_t *message,
 			 RcRecord *record)
 {
 	rd_kafka_headers_t *headers;
+	rd_kafka_resp_err_t err = rd_kafka_message_headers(message, &headers);
 
 	record->headers = NULL;
 	record->nheaders = 0;
-	if (rd_kafka_message_headers(message, &headers) !=
-		RD_KAFKA_RESP_ERR_NO_ERROR)
+	record->headers_lost = err != RD_KAFKA_RESP_ERR_NO_ERROR &&
+		err != RD_KAFKA_RESP_ERR__NOENT;
+	if (err)
 		return;
 	record->nheaders = (int) rd_kafka_header_cnt(headers);
 	if (record->nheaders == 0)

@@ -307,6 +307,11 @@ put_headers(RcDecoder *decoder, const RcRecord *record, Datum *value,
 {
 	StringInfoData seen;
 
+	if (record->headers_lost)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_BINARY_REPRESENTATION),
+				 errmsg("headers of the record cannot be read"),
+				 errdetail("Kafka's client takes no more than 100000 headers of a record, and none that are damaged.  rc_retry() applies the record without them.")));
 	*isnull = (record->nheaders == 0);
 	if (*isnull)
 		return;

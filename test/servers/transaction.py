@@ -43,7 +43,8 @@ def producer(lib, brokers, name):
     """A producer; with a name, one of transactions."""
     conf = lib.rd_kafka_conf_new()
     words = ctypes.create_string_buffer(512)
-    properties = {"bootstrap.servers": brokers, "linger.ms": "0"}
+    properties = {"bootstrap.servers": brokers, "linger.ms": "0",
+                  "message.max.bytes": "10000000"}
     if name is not None:
         properties["transactional.id"] = name
     for key, value in properties.items():

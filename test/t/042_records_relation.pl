@@ -222,4 +222,16 @@ is($node->sql('SELECT a, b FROM grown_table ORDER BY b NULLS FIRST'),
 	"1|\n|five\n1|four\n|six\n1|three\n1|two", 'altered table as row type: all rows are there');
 is($node->sql(q{SELECT count(*) FROM rappel_conso.dead_letter WHERE name IN ('growing', 'of_table')}), '0', 'and no dead letters');
 
+# ---- more headers than Kafka's client can read ----
+
+$kafka->create_topic('many', config => { 'max.message.bytes' => 10_000_000 });
+$kafka->produce_at('many', map { [ 0, 1_700_000_000_000, qq({"n": $_->[0]}), $_->[1] ] } ([ 1, 100_000 ], [ 2, 100_001 ], [ 3, 500_000 ], [ 4, 0 ]));
+$node->sql('CREATE TABLE many (n int, headers int)');
+$node->add_stream('many', statement => q{$$INSERT INTO many SELECT (value->>'n')::int, jsonb_array_length(headers->'h') FROM records$$});
+$node->wait_applied('many', 4);
+is($node->sql('SELECT n, headers FROM many ORDER BY n'), "1|100000\n4|", 'a record whose headers cannot be read is not applied as one without');
+is($node->sql(q{SELECT record_offset, sqlstate, message, headers, detail ~ '100000 .*rc_retry' FROM rappel_conso.dead_letter WHERE name = 'many' ORDER BY 1}),
+	join("\n", map { "$_|22P03|headers of the record cannot be read||t" } 1, 2), 'it is a dead letter that says so');
+is($node->sql(q{SET client_min_messages = warning; SELECT * FROM rc_retry('many')}), '2|2|0', 'which is applied without them where that is asked for');
+
 done_testing();

@@ -227,14 +227,15 @@ sub produce_texts
 		[ map { [ 'k', "value $_" ] } 1 .. $count ]);
 }
 
-# Values with timestamps: [partition, ms since 1970, value] each.
+# Values with timestamps: [partition, ms since 1970, value] each, and perhaps how
+# many headers "h" it has.
 sub produce_at
 {
 	my ($self, $topic, @messages) = @_;
 	my $err = '';
 
 	local $ENV{PYTHONDONTWRITEBYTECODE} = 1;
-	IPC::Run::run([ "$RappelConso::top/test/servers/produce_at.py", $self->open_brokers, $topic, map { "$_->[0]:$_->[1]=$_->[2]" } @messages ],
+	IPC::Run::run([ "$RappelConso::top/test/servers/produce_at.py", $self->open_brokers, $topic, map { join(':', @$_[ 0, 1 ], $_->[3] // ()) . "=$_->[2]" } @messages ],
 		'<', \undef, '2>', \$err)
 	  or die "test/servers/produce_at.py failed:\n$err";
 	return;
