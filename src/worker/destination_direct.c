@@ -33,7 +33,7 @@ direct_check(const RcDestination *destination)
 	if (run->stream == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("source \"%s\" has no stream to load in direct mode to load in direct mode", run->source->name),
+				 errmsg("source \"%s\" has no stream to load in direct mode", run->source->name),
 				 errhint("Set the source's column \"stream\", or configure Kafka brokers.")));
 	if (run->stream->owner != run->source->owner)
 		ereport(ERROR,
