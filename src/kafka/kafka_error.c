@@ -40,33 +40,33 @@ typedef struct Explanation
 /* Errors of a connection; the first match is used. */
 static const Explanation connection_error_text[] = {
 	{"current SASL state", NULL,
-	"the port does not ask for SASL", CHECK_PROTOCOL},
+	gettext_noop("the port does not ask for SASL"), CHECK_PROTOCOL},
 	{"mechanism handshake failed", NULL,
-	"the broker does not offer this SASL mechanism", CHECK_MECHANISM},
+	gettext_noop("the broker does not offer this SASL mechanism"), CHECK_MECHANISM},
 	{"SASL authentication error", NULL,
-	"the broker refused the user or the password", CHECK_LOGIN},
+	gettext_noop("the broker refused the user or the password"), CHECK_LOGIN},
 	{"alert bad certificate", NULL,
-	"the broker asks for a client certificate", CHECK_CLIENT_CERTIFICATE},
+	gettext_noop("the broker asks for a client certificate"), CHECK_CLIENT_CERTIFICATE},
 	{"alert certificate required", NULL,
-	"the broker asks for a client certificate", CHECK_CLIENT_CERTIFICATE},
+	gettext_noop("the broker asks for a client certificate"), CHECK_CLIENT_CERTIFICATE},
 	{"alert certificate", NULL,
-		"the broker does not accept the client certificate, which may have expired or be signed by an authority that it does not know",
+		gettext_noop("the broker does not accept the client certificate, which may have expired or be signed by an authority that it does not know"),
 	CHECK_CLIENT_CERTIFICATE},
 	{"alert unknown ca", NULL,
-		"the broker does not know the authority that signed the client certificate",
+		gettext_noop("the broker does not know the authority that signed the client certificate"),
 	CHECK_CLIENT_CERTIFICATE},
 	{"certificate verify failed", NULL,
-	"the certificate of the broker could not be verified", CHECK_CA},
+	gettext_noop("the certificate of the broker could not be verified"), CHECK_CA},
 	{"unexpected eof", "SSL_HANDSHAKE",
-	"the port does not seem to speak TLS", CHECK_PROTOCOL},
+	gettext_noop("the port does not seem to speak TLS"), CHECK_PROTOCOL},
 	{"unexpected eof", "SSL handshake",
-	"the port does not seem to speak TLS", CHECK_PROTOCOL},
+	gettext_noop("the port does not seem to speak TLS"), CHECK_PROTOCOL},
 	{"wrong version number", NULL,
-	"the port does not seem to speak TLS", CHECK_PROTOCOL},
+	gettext_noop("the port does not seem to speak TLS"), CHECK_PROTOCOL},
 	{"packet length too long", NULL,
-	"the port does not seem to speak TLS", CHECK_PROTOCOL},
+	gettext_noop("the port does not seem to speak TLS"), CHECK_PROTOCOL},
 	{"SSL", NULL,
-	"no TLS connection could be made", CHECK_PROTOCOL},
+	gettext_noop("no TLS connection could be made"), CHECK_PROTOCOL},
 	{NULL, NULL, NULL, NULL}
 };
 
@@ -76,16 +76,16 @@ static const Explanation connection_error_text[] = {
  */
 static const Explanation first_connection_error_text[] = {
 	{"are down", NULL,
-		"the connection was closed; the port may ask for TLS or SASL",
+		gettext_noop("the connection was closed; the port may ask for TLS or SASL"),
 	CHECK_PROTOCOL},
 	{"Disconnected", NULL,
-		"the connection was closed; the port may ask for TLS or SASL",
+		gettext_noop("the connection was closed; the port may ask for TLS or SASL"),
 	CHECK_PROTOCOL},
 	{"Broken pipe", NULL,
-		"the connection was closed; the port may ask for TLS or SASL",
+		gettext_noop("the connection was closed; the port may ask for TLS or SASL"),
 	CHECK_PROTOCOL},
 	{"reset by peer", NULL,
-		"the connection was closed; the port may ask for TLS or SASL",
+		gettext_noop("the connection was closed; the port may ask for TLS or SASL"),
 	CHECK_PROTOCOL},
 	{NULL, NULL, NULL, NULL}
 };
@@ -93,30 +93,30 @@ static const Explanation first_connection_error_text[] = {
 /* Errors of rd_kafka_new(). */
 static const Explanation start_words[] = {
 	{"key values mismatch", NULL,
-		"the key is not that of the client certificate",
+		gettext_noop("the key is not that of the client certificate"),
 	CHECK_CLIENT_CERTIFICATE},
 	{"no certificate assigned", NULL,
-		"there is a key, but no client certificate",
+		gettext_noop("there is a key, but no client certificate"),
 	CHECK_CLIENT_CERTIFICATE},
 	{"ssl.keystore.", NULL,
-		"the key store could not be read, and its password may be wrong or missing",
+		gettext_noop("the key store could not be read, and its password may be wrong or missing"),
 	"Check \"ssl.keystore.location\" and \"ssl.keystore.password\"" IN_FILE},
 	{"ssl.key.", NULL,
-		"the key could not be read, and its passphrase may be wrong or missing",
+		gettext_noop("the key could not be read, and its passphrase may be wrong or missing"),
 	"Check \"ssl.key.password\" and \"ssl.key.location\"" IN_FILE},
 	{"ssl.certificate.", NULL,
-		"the client certificate could not be read, and may not be in PEM format",
+		gettext_noop("the client certificate could not be read, and may not be in PEM format"),
 	CHECK_CLIENT_CERTIFICATE},
 	{"ssl.ca.", NULL,
-		"the certificate of the authority could not be read, and may not be in PEM format",
+		gettext_noop("the certificate of the authority could not be read, and may not be in PEM format"),
 	CHECK_CA},
 	{"sasl.kerberos.", NULL,
-		"SASL without \"sasl.mechanism\" is Kerberos (GSSAPI), which is not set up",
+		gettext_noop("SASL without \"sasl.mechanism\" is Kerberos (GSSAPI), which is not set up"),
 	CHECK_MECHANISM},
 	{"sasl.username", NULL,
-	"there is no user or no password", CHECK_LOGIN},
+	gettext_noop("there is no user or no password"), CHECK_LOGIN},
 	{"SASL mechanism", NULL,
-	"this librdkafka does not have the SASL mechanism", CHECK_MECHANISM},
+	gettext_noop("this librdkafka does not have the SASL mechanism"), CHECK_MECHANISM},
 	{NULL, NULL, NULL, NULL}
 };
 
@@ -129,22 +129,21 @@ typedef struct VerifyErrorText
 
 /* OpenSSL's codes for a rejected certificate (X509_V_ERR_..). */
 static const VerifyErrorText verify_error_text[] = {
-	{9, "the certificate of the broker is not valid yet",
+	{9, gettext_noop("the certificate of the broker is not valid yet"),
 	"Check the clocks of both machines."},
-	{10, "the certificate of the broker, or of its authority, has expired",
+	{10, gettext_noop("the certificate of the broker, or of its authority, has expired"),
 	"Renew the certificate of the broker."},
-	{12, "the list of revoked certificates has expired",
+	{12, gettext_noop("the list of revoked certificates has expired"),
 	"Check \"ssl.crl.location\"" IN_FILE},
-	{23, "the certificate of the broker has been revoked",
+	{23, gettext_noop("the certificate of the broker has been revoked"),
 	"Renew the certificate of the broker."},
-	{62, "the certificate of the broker is for another host name",
+	{62, gettext_noop("the certificate of the broker is for another host name"),
 	"Name the brokers in \"rappel_conso.kafka_brokers\", and in what they advertise, as their certificates do."},
-	{64, "the certificate of the broker is for another host, or another IP address",
+	{64, gettext_noop("the certificate of the broker is for another host, or another IP address"),
 	"Name the brokers in \"rappel_conso.kafka_brokers\", and in what they advertise, as their certificates do."}
 };
 
-static const char unknown_ca[] =
-"the certificate of the broker is signed by an unknown authority";
+static const char *const unknown_ca = gettext_noop("the certificate of the broker is signed by an unknown authority");
 
 static const Explanation *find(const Explanation *list, const char *text);
 static const char *verify_text(int code);

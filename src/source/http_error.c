@@ -73,19 +73,19 @@ reason_of(RcHttp *http, bool *is_private)
 {
 	*is_private = false;
 	if (http->stalled && http->silent_ms >= rc_http_timeout * 1000.0)
-		return psprintf("the server sent nothing for %d seconds",
+		return psprintf(gettext_noop("the server sent nothing for %d seconds"),
 						rc_http_timeout);
 	if (http->stalled)
-		return psprintf("the server sent fewer than %d bytes per second for %d seconds",
+		return psprintf(gettext_noop("the server sent fewer than %d bytes per second for %d seconds"),
 						RC_HTTP_MIN_SPEED, rc_http_timeout);
 	if (http->no_memory)
-		return pstrdup("out of memory");
+		return pstrdup(gettext_noop("out of memory"));
 	if (http->cut)
-		return pstrdup("the compressed answer was cut");
+		return pstrdup(gettext_noop("the compressed answer was cut"));
 	if (http->result == CURLE_OK)
-		return pstrdup("the answer has no headers");
+		return pstrdup(gettext_noop("the answer has no headers"));
 	if (proxy_status(http) != 0)
-		return psprintf("the proxy answered with HTTP status %ld",
+		return psprintf(gettext_noop("the proxy answered with HTTP status %ld"),
 						proxy_status(http));
 	*is_private = http->result == CURLE_SSL_CACERT_BADFILE ||
 		(http->proxied && !http->connected);

@@ -278,5 +278,5 @@ report_repeats(RcBatch *batch)
 		return;
 	applier->reported = true;
 	rc_stream_state_set(applier->stream->name, "running",
-						"records of one batch change the same row, so they are applied in small groups, which is slow; hint: SELECT DISTINCT ON (key) .. FROM records ORDER BY key, record_offset DESC in the statement keeps the last one of each key");
+						gettext_noop("records of one batch change the same row, so they are applied in small groups, which is slow; hint: SELECT DISTINCT ON (key) .. FROM records ORDER BY key, record_offset DESC in the statement keeps the last one of each key"));
 }

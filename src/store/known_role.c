@@ -117,7 +117,7 @@ rc_role_lost(const char *role_name, const char *what, const char *name,
 {
 	memset(error, 0, sizeof(ErrorData));
 	error->sqlerrcode = ERRCODE_UNDEFINED_OBJECT;
-	error->message = psprintf("role \"%s\" was dropped or renamed", role_name);
+	error->message = psprintf(gettext_noop("role \"%s\" was dropped or renamed"), role_name);
 	error->detail = psprintf("It was the owner of %s \"%s\". A role that takes its name later has no right to it.",
 							 what, name);
 	error->hint = psprintf("UPDATE rappel_conso.%s SET owner = '...' WHERE name = '%s' gives it to a role that exists.",

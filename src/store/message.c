@@ -92,13 +92,13 @@ rc_message_too_large(const RcMessageSize *size)
 	int64		all = size->key + size->value + size->headers;
 
 	if (size->key > RC_MAX_KEY)
-		return psprintf("key of a message has %lld bytes, its limit is %d",
+		return psprintf(gettext_noop("key of a message has %lld bytes, its limit is %d"),
 						(long long) size->key, RC_MAX_KEY);
 	if (size->headers > RC_MAX_HEADERS)
-		return psprintf("headers of a message have %lld bytes, their limit is %d",
+		return psprintf(gettext_noop("headers of a message have %lld bytes, their limit is %d"),
 						(long long) size->headers, RC_MAX_HEADERS);
 	if (all > RC_MAX_MESSAGE)
-		return psprintf("key, value and headers of a message have %lld bytes, their limit is %d",
+		return psprintf(gettext_noop("key, value and headers of a message have %lld bytes, their limit is %d"),
 						(long long) all, RC_MAX_MESSAGE);
 	return NULL;
 }

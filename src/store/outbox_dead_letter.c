@@ -108,7 +108,7 @@ salvage_to_dead_letter(int64 id, int sqlstate, const char *message, bool bare)
 		to_dead_letters(&id, 1, sqlstate, message, bare, lost);
 	else
 		to_dead_letters(&id, 1, ERRCODE_DATA_CORRUPTED,
-						psprintf("%s (lost: %s)", message, names), true, lost);
+						psprintf(gettext_noop("%s (lost: %s)"), message, names), true, lost);
 }
 
 static void

@@ -25,6 +25,9 @@
 #include "store/query.h"
 #include "store/subtransaction.h"
 
+/* The problem of a message that cannot be read, with the error's message. */
+#define UNREADABLE	gettext_noop("could not read the message: %s")
+
 /* A message to be read in a subtransaction. */
 typedef struct Reading
 {
@@ -174,11 +177,10 @@ read_step(void *arg)
 static char *
 unreadable(const ErrorData *error)
 {
-	static const char *const words = "could not read the message: ";
-	Size		size = strlen(words) + strlen(error->message) + 1;
+	Size		size = strlen(UNREADABLE) + strlen(error->message) + 1;
 	char	   *problem = SPI_palloc(size);
 
-	snprintf(problem, size, "%s%s", words, error->message);
+	snprintf(problem, size, UNREADABLE, error->message);
 	return problem;
 }
 

@@ -20,7 +20,7 @@
 #include "store/source_table.h"
 #include "store/stream_table.h"
 
-#define SOURCE_GONE	"source \"%s\" was deleted or renamed while it was read"
+#define SOURCE_GONE	gettext_noop("source \"%s\" was deleted or renamed while it was read")
 
 static void param_cursor(RcParams *params, const char *cursor);
 static void check_owner(const RcSource *source);
@@ -370,7 +370,7 @@ rc_source_gone(const RcSource *source)
 	else if (now != NULL)
 	{
 		error->sqlerrcode = ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
-		error->message = psprintf("source \"%s\" was given to another role while it was read",
+		error->message = psprintf(gettext_noop("source \"%s\" was given to another role while it was read"),
 								  source->name);
 		error->hint = "Rows that were committed stay. The next run resumes from there.";
 	}

@@ -94,7 +94,7 @@ note_begun(const RcStream *stream)
 static void
 report_emptied(const RcStream *stream, const char *tables)
 {
-	char	   *detail = psprintf("unlogged table %s was emptied by a crash or a promotion; it lacks the rows that were applied before",
+	char	   *detail = psprintf(gettext_noop("unlogged table %s was emptied by a crash or a promotion; it lacks the rows that were applied before"),
 								  tables);
 
 	rc_stream_state_set(stream->name, "running", detail);

@@ -165,7 +165,7 @@ explain_cancel(const RcStream *stream, ErrorData *error)
 		rc_error_is_timeout(error))
 		return false;
 	error->sqlerrcode = ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
-	error->message = psprintf("stream \"%s\" was changed while its statement ran",
+	error->message = psprintf(gettext_noop("stream \"%s\" was changed while its statement ran"),
 							  stream->name);
 	error->detail = pstrdup("The statement was canceled; what was committed before is kept.");
 	return true;

@@ -20,13 +20,12 @@ char *
 rc_lock_message(const ErrorData *error)
 {
 	RcQueryScope scope;
-	char	   *error_text = NULL;
+	bool		granted = false;
+	char	   *table = NULL;
+	char	   *process = NULL;
 
 	rc_query_begin(&scope);
-	if (rc_query("SELECT pg_catalog.format(CASE WHEN l.granted"
-				 "  THEN 'table \"%s.%s\" is locked by process %s'"
-				 "  ELSE 'a lock on table \"%s.%s\" is waited for by process %s' END,"
-				 " n.nspname, c.relname, COALESCE(l.pid::text, '(prepared transaction)'))"
+	if (rc_query("SELECT l.granted, c.relname, COALESCE(l.pid::text, '(prepared transaction)')"
 				 " FROM pg_catalog.pg_locks l"
 				 " JOIN pg_catalog.pg_class c ON c.oid = l.relation"
 				 " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
@@ -40,9 +39,18 @@ rc_lock_message(const ErrorData *error)
 				 " ORDER BY l.granted DESC, l.mode = 'AccessExclusiveLock' DESC,"
 				 " c.relname LIMIT 1",
 				 NULL) == 1)
-		error_text = rc_column_text(0, 1);
+	{
+		granted = rc_column_bool(0, 1);
+		table = rc_column_text(0, 2);
+		process = rc_column_text(0, 3);
+	}
 	rc_query_end(&scope);
-	return error_text ? error_text : error->message;
+	if (table == NULL)
+		return error->message;
+	return psprintf(granted ?
+					gettext_noop("table \"rappel_conso.%s\" is locked by process %s") :
+					gettext_noop("a lock on table \"rappel_conso.%s\" is waited for by process %s"),
+					table, process);
 }
 
 /*

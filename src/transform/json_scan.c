@@ -126,7 +126,7 @@ scan_open(JsonScan *scan, bool *is_empty)
 
 	if (scan->depth >= RC_JSON_MAX_DEPTH)
 	{
-		scan->error = psprintf("JSON is nested deeper than %d levels",
+		scan->error = psprintf(gettext_noop("JSON is nested deeper than %d levels"),
 							   RC_JSON_MAX_DEPTH);
 		return false;
 	}
@@ -264,7 +264,7 @@ scan_escape(JsonScan *scan)
 	scan->at += 6;
 	if (code == 0)
 	{
-		note_flaw(scan, psprintf("escape \"\\u0000\" at byte %zu: text in PostgreSQL cannot hold it",
+		note_flaw(scan, psprintf(gettext_noop("escape \"\\u0000\" at byte %zu: text in PostgreSQL cannot hold it"),
 								 (size_t) (s - scan->start) + 1));
 		return true;
 	}
@@ -277,7 +277,7 @@ scan_escape(JsonScan *scan)
 		scan->at += 6;
 		return true;
 	}
-	note_flaw(scan, psprintf("escape \"%.6s\" at byte %zu is half of a surrogate pair",
+	note_flaw(scan, psprintf(gettext_noop("escape \"%.6s\" at byte %zu is half of a surrogate pair"),
 							 s, (size_t) (s - scan->start) + 1));
 	return true;
 }
@@ -343,9 +343,9 @@ static bool
 invalid(JsonScan *scan)
 {
 	if (scan->at >= scan->end)
-		scan->error = "invalid JSON: the input ended unexpectedly";
+		scan->error = gettext_noop("invalid JSON: the input ended unexpectedly");
 	else
-		scan->error = psprintf("invalid JSON at byte %zu",
+		scan->error = psprintf(gettext_noop("invalid JSON at byte %zu"),
 							   (size_t) (scan->at - scan->start) + 1);
 	return false;
 }

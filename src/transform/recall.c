@@ -179,7 +179,7 @@ parse_line(const char *line, size_t len, cJSON **tree)
 	if (end > line && end < line + len &&
 		strchr("0123456789+-.eE", end[-1]) != NULL &&
 		strchr("0123456789+-.eE", end[0]) != NULL)
-		return psprintf("number at byte %d is too long", (int) (end - line));
+		return psprintf(gettext_noop("number at byte %d is too long"), (int) (end - line));
 	ereport(ERROR,
 			(errcode(ERRCODE_OUT_OF_MEMORY),
 			 errmsg("out of memory"),

@@ -92,7 +92,7 @@ rc_recall_shape(const RcJsonMembers *members, const char **error)
 	if (rc_json_member(members, v2) != NULL)
 		return RC_RECALL_V2;
 	if (rc_json_member(members, v1) == NULL)
-		*error = psprintf("record has neither a field \"%s\" nor a field \"%s\"",
+		*error = psprintf(gettext_noop("record has neither a field \"%s\" nor a field \"%s\""),
 						  v2, v1);
 	return RC_RECALL_V1;
 }

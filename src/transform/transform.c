@@ -111,14 +111,14 @@ check_line(const char *line, size_t len, RcJsonMembers *members)
 
 	/* leaves room for escapes in the written record, and the null byte */
 	if (len >= MaxAllocSize / 8)
-		return psprintf("line of %zu bytes is too long", len);
+		return psprintf(gettext_noop("line of %zu bytes is too long"), len);
 	valid = pg_encoding_verifymbstr(PG_UTF8, line, len);
 	if (valid < (int) len)
-		return psprintf("invalid byte sequence for encoding \"UTF8\" at byte %d",
+		return psprintf(gettext_noop("invalid byte sequence for encoding \"UTF8\" at byte %d"),
 						valid + 1);
 	error = rc_json_scan(line, len, members);
 	if (error == NULL && members->kind != '{')
-		error = "JSON value is not an object";
+		error = gettext_noop("JSON value is not an object");
 	return error;
 }
 
@@ -170,22 +170,22 @@ rc_transform_key(const RcJsonMembers *members, const char *field, char **key)
 	const RcJsonMember *member = rc_json_member(members, field);
 
 	if (member == NULL)
-		return psprintf("key field \"%s\" is missing", field);
+		return psprintf(gettext_noop("key field \"%s\" is missing"), field);
 	switch (member->value[0])
 	{
 		case 'n':
-			return psprintf("key field \"%s\" is null", field);
+			return psprintf(gettext_noop("key field \"%s\" is null"), field);
 		case '{':
 		case '[':
 		case 't':
 		case 'f':
-			return psprintf("key field \"%s\" is neither a string nor a number",
+			return psprintf(gettext_noop("key field \"%s\" is neither a string nor a number"),
 							field);
 		default:
 			break;
 	}
 	*key = rc_json_scalar(member->value, member->value_len);
 	if ((*key)[0] == '\0')
-		return psprintf("key field \"%s\" is empty", field);
+		return psprintf(gettext_noop("key field \"%s\" is empty"), field);
 	return NULL;
 }

@@ -172,7 +172,7 @@ topic_send(RcDestination *destination, RcSending *sending)
 	{
 		RcRefused  *message = (RcRefused *) lfirst(lc);
 
-		message->error = psprintf("Kafka rejected the record: %s",
+		message->error = psprintf(gettext_noop("Kafka rejected the record: %s"),
 								  message->error);
 	}
 	MemoryContextSwitchTo(run->context);

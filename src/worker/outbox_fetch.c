@@ -195,7 +195,7 @@ read_alone(RcPublisher *publisher, RcOutTopic *topic, int limit,
 		rc_out_drop_batch(topic);
 		topic->alone = true;
 		rc_out_wait(topic, error->sqlerrcode,
-					psprintf("could not read its messages: %s",
+					psprintf(gettext_noop("could not read its messages: %s"),
 							 error->message), RC_DAMAGE_HINT);
 	}
 	PG_END_TRY();

@@ -102,7 +102,7 @@ look_up(RcPublisher *publisher, RcOutTopic *topic)
 		topic->phase = answer.partitions > 0 ? RC_TOPIC_READY : RC_TOPIC_MISSING;
 	else
 		decide(topic, &answer,
-			   psprintf("could not look up topic \"%s\": %s", topic->name,
+			   psprintf(gettext_noop("could not look up topic \"%s\": %s"), topic->name,
 						answer.error), RC_FORBIDDEN_HINT);
 }
 
@@ -153,7 +153,7 @@ rc_out_take_topics(RcPublisher *publisher)
 		}
 		else
 			decide(topic, answer,
-				   psprintf("could not create topic \"%s\": %s", topic->name,
+				   psprintf(gettext_noop("could not create topic \"%s\": %s"), topic->name,
 							answer->error), CREATE_HINT);
 	}
 	if (made != NIL)
@@ -185,5 +185,5 @@ decide(RcOutTopic *topic, const RcAnswer *answer, const char *error,
 					hint : NULL);
 	else
 		rc_out_refuse(topic, answer->sqlstate,
-					  psprintf("Kafka rejected the message: %s", error));
+					  psprintf(gettext_noop("Kafka rejected the message: %s"), error));
 }

@@ -102,7 +102,7 @@ hand_over(RcPublisher *publisher, RcOutTopic *topic, const RcMessage *message)
 		return false;
 	}
 	rc_out_dead(sent, answer.sqlstate,
-				psprintf("Kafka rejected the message: %s", answer.error));
+				psprintf(gettext_noop("Kafka rejected the message: %s"), answer.error));
 	return true;
 }
 

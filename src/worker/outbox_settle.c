@@ -95,7 +95,7 @@ decide(RcOutTopic *topic, int batch_limit)
 	if (nrefused == 1 && ntaken == 0 && topic->later_error == NULL)
 	{
 		rc_out_dead(refused, refused->sqlstate,
-					psprintf("Kafka rejected the message: %s", refused->error));
+					psprintf(gettext_noop("Kafka rejected the message: %s"), refused->error));
 		ndecided++;
 	}
 	if (nrefused > 0)
@@ -105,7 +105,7 @@ decide(RcOutTopic *topic, int batch_limit)
 
 	if (topic->later_error != NULL)
 		rc_out_wait(topic, topic->later_sqlstate,
-					psprintf("could not publish to topic \"%s\": %s",
+					psprintf(gettext_noop("could not publish to topic \"%s\": %s"),
 							 topic->name, topic->later_error),
 					topic->later_sqlstate == ERRCODE_INSUFFICIENT_PRIVILEGE ?
 					RC_FORBIDDEN_HINT : NULL);

@@ -265,7 +265,7 @@ rc_out_answer(const RcAnswer *answer)
 			break;
 		case RC_KAFKA_TOPIC_REFUSED:
 			rc_out_dead(sent, answer->sqlstate,
-						psprintf("Kafka rejected the message: %s", answer->error));
+						psprintf(gettext_noop("Kafka rejected the message: %s"), answer->error));
 			break;
 		case RC_KAFKA_LATER:
 			rc_out_later(topic, answer->sqlstate, answer->error);

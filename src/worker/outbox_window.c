@@ -97,11 +97,11 @@ rc_out_list_readable(const ErrorData *error)
 	note_topics(rc_outbox_topics_readable(WINDOW_TOPICS, &unreadable));
 	if (unreadable > 0)
 		note_damage(psprintf(unreadable == 1 ?
-							 "%d block of table \"rappel_conso.outbox\" cannot be read, and its messages are waiting: %s" :
-							 "%d blocks of table \"rappel_conso.outbox\" cannot be read, and their messages are waiting: %s",
+							 gettext_noop("%d block of table \"rappel_conso.outbox\" cannot be read, and its messages are waiting: %s") :
+							 gettext_noop("%d blocks of table \"rappel_conso.outbox\" cannot be read, and their messages are waiting: %s"),
 							 unreadable, error->message));
 	else
-		note_damage(psprintf("an index of table \"rappel_conso.outbox\" cannot be read: %s",
+		note_damage(psprintf(gettext_noop("an index of table \"rappel_conso.outbox\" cannot be read: %s"),
 							 error->message));
 }
 

@@ -310,7 +310,7 @@ close_aside(RcPublisher *publisher)
 	{
 		if (topic->nopen > 0 && topic->aside && connection_error == NULL)
 			rc_out_later(topic, ERRCODE_CONNECTION_FAILURE,
-						 "its messages were not confirmed in time");
+						 gettext_noop("its messages were not confirmed in time"));
 	}
 	rc_kafka_close(publisher->aside);
 	publisher->aside = NULL;

@@ -157,8 +157,9 @@ check_stream(RcRun *run, bool worked, Wait *wait)
 	if (stream == NULL || stream->paused)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg(stream ? "stream \"%s\" is paused" :
-						"stream \"%s\" no longer exists",
+				 stream ?
+				 errmsg("stream \"%s\" is paused", run->stream->name) :
+				 errmsg("stream \"%s\" no longer exists",
 						run->stream->name)));
 	check_topics(run, stream);
 	scheduled = rc_worker_alive(RC_WORKER_SCHEDULER, "", 0);

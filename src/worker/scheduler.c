@@ -250,7 +250,7 @@ settle_child(const RcLostChild *child)
 		rc_run_refuse(child->what.run, child->what.name, error);
 	else if (child->what.kind == RC_WORKER_RUN)
 		(void) rc_source_wait(child->what.name,
-							  psprintf("its worker could not connect: %s",
+							  psprintf(gettext_noop("its worker could not connect: %s"),
 									   error->message));
 }
 

@@ -17,7 +17,7 @@
 #define SLOT_INTERVAL		100
 
 #define NO_SLOT \
-	"no free worker slot; you may need to increase max_worker_processes"
+	gettext_noop("no free worker slot; you may need to increase max_worker_processes")
 
 /* Slots and shares as seen in this round. */
 typedef struct Round
@@ -211,7 +211,7 @@ start_stream(Round *round, const RcStart *what)
 	if (round->free_slots < 0)
 		round->free_slots = count_free_slots();
 	if (round->free_slots == 1)
-		report_waiting(what, "the last free worker slot is reserved for runs; you may need to increase max_worker_processes");
+		report_waiting(what, gettext_noop("the last free worker slot is reserved for runs; you may need to increase max_worker_processes"));
 	else if (share->limited &&
 			 rc_share_used(share) + share->wanted >= rc_share_most())
 		report_waiting(what, rc_share_message(what->owner_name));
@@ -261,8 +261,8 @@ refuse_owner(const RcStart *what)
 	{
 		error.sqlerrcode = ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
 		error.message = stream ?
-			"the owner of the stream is not permitted to log in" :
-			"the owner of the source is not permitted to log in";
+			gettext_noop("the owner of the stream is not permitted to log in") :
+			gettext_noop("the owner of the source is not permitted to log in");
 		error.hint = "Workers connect as the owner: grant it LOGIN, or make another role the owner.";
 	}
 	if (error.message != NULL && stream)

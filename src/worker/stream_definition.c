@@ -120,7 +120,7 @@ rc_consumption_open(RcStreamConsumer *consumer, const char *name, int number,
 static void
 wait_for_topic(RcConsumption *c)
 {
-	char	   *why = psprintf("topic \"%s\" does not exist",
+	char	   *why = psprintf(gettext_noop("topic \"%s\" does not exist"),
 							   (char *) linitial(c->stream->topics));
 
 	if (c->number < 0)
@@ -141,7 +141,7 @@ wait_for_topic(RcConsumption *c)
 static void
 report_table_made(const RcStream *stream)
 {
-	static const char detail[] = "a table was missing and was re-created; it lacks the rows that were applied before";
+	static const char *const detail = gettext_noop("a table was missing and was re-created; it lacks the rows that were applied before");
 	ListCell   *lc;
 	bool		applied = false;
 

@@ -129,7 +129,7 @@ static void
 skip_gap(RcConsumption *c, int i, int64 to)
 {
 	RcOffset   *offset = &c->offsets[i];
-	char	   *gap = psprintf("records %lld to %lld of topic \"%s\", partition %d were deleted before they were read",
+	char	   *gap = psprintf(gettext_noop("records %lld to %lld of topic \"%s\", partition %d were deleted before they were read"),
 							   (long long) offset->next_offset,
 							   (long long) to - 1, offset->topic,
 							   offset->partition);

@@ -139,7 +139,7 @@ lose(Child *child, ErrorData *error, List *lost)
 	{
 		error = palloc0(sizeof(ErrorData));
 		error->sqlerrcode = ERRCODE_CONNECTION_FAILURE;
-		error->message = "the worker ended before it had connected to the database";
+		error->message = gettext_noop("the worker ended before it had connected to the database");
 		error->hint = "See the server log for the cause.";
 	}
 	entry = palloc0(sizeof(RcLostChild));

@@ -65,7 +65,7 @@ rc_share_must_leave(const RcShare *share)
 char *
 rc_share_message(const char *owner_name)
 {
-	return psprintf("role \"%s\" has as many workers as rappel_conso.workers_per_owner allows: %d",
+	return psprintf(gettext_noop("role \"%s\" has as many workers as rappel_conso.workers_per_owner allows: %d"),
 					owner_name, rc_share_most());
 }
 
