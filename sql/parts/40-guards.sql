@@ -1,6 +1,6 @@
 -- 40-guards
---     Triggers: what is checked when a definition is stored, and what becomes of
---     the state when it changes.
+--     Triggers: what is checked when a definition is stored, and what changes in
+--     the state with it.
 --
 -- Each role that stores a definition fires them, so what is written for it is
 -- written by functions in C or with SECURITY DEFINER, and by its full name.

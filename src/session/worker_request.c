@@ -1,12 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * worker_request.c
- *	  The backend's side of a worker that somebody waits for: starts it,
- *	  passes on its notices and its error, and takes it along when the caller
- *	  ends.
+ *	  Starts a worker for a backend that waits for it, forwards the worker's
+ *	  notices and error, and cancels the worker when the caller ends.
  *
- * It waits inside the caller's transaction, so it must notice when the caller
- * stands in the worker's way.
+ * It waits inside the caller's transaction, whose locks can block the worker:
+ * it must detect that, or both would wait forever.
  *
  *-------------------------------------------------------------------------
  */
@@ -33,14 +32,19 @@
 
 #define QUEUE_SIZE		65536
 
-/* How long to wait between two looks for a lock of ours, in ms. */
+/*
+ * How often it is checked that the worker does not wait for this session, in
+ * ms.
+ */
 #define POLL_INTERVAL_MS	1000
 
-/* How long a worker slot is waited for, and between two tries, in ms. */
+/*
+ * How long to wait for a free worker slot, and between two attempts, in ms.
+ */
 #define SLOT_TIMEOUT_MS	5000
 #define SLOT_INTERVAL	50
 
-/* What is needed to end the worker when its caller ends. */
+/* What cancel_worker() needs when the caller ends. */
 typedef struct StartedWorker
 {
 	BackgroundWorkerHandle *handle;
@@ -63,12 +67,12 @@ static List *add_pid(List *pids, int pid);
 static const char *title(const RcWorkerRequest *request);
 
 /*
- * Start call->kind and wait for its end: then either call->busy, or
- * call->ended with its values.  The worker's error is raised as ours; so is
- * that it ended without an answer, that there is no slot for it, that the
- * deadline has passed, or that it waits for a lock which this session holds.
- * In each of these cases, and when the caller is cancelled or terminated, the
- * worker is cancelled.
+ * Start a worker of request->kind and wait for its end: then either
+ * request->busy is set, or request->ended and its values.  The worker's error
+ * is raised here.  Errors are also raised if the worker ends without a reply,
+ * there is no slot for it, the deadline passes, or it waits for a lock that
+ * this session holds.  In each of these cases, and when the caller is
+ * cancelled or terminated, the worker is cancelled.
  */
 void
 rc_worker_request(RcWorkerRequest *request)
@@ -101,10 +105,10 @@ rc_worker_request(RcWorkerRequest *request)
 }
 
 /*
- * Start the worker, in a slot that may have to be waited for: the scheduler
- * has a stream's worker leave, and those of parallel queries come and go.
- * False if there is none in time; "full" says that it was not for want of
- * slots, but since the owner has its share of them.
+ * Start the worker, and wait up to SLOT_TIMEOUT_MS for a free slot: the
+ * scheduler ends a stream's worker to make room, and parallel queries end.
+ * Returns false if there is none in time; *full is set if the reason is not a
+ * lack of slots but the owner's limit.
  */
 static bool
 find_slot(const RcWorkerRequest *request, const RcWorkerArgs *args,
@@ -147,14 +151,14 @@ launch_one(RcWorkerKind kind, const RcWorkerArgs *args,
 	return launched;
 }
 
-/* The name of the worker in messages, as in the server log. */
+/* The worker's name in messages, the same as in the server log. */
 static const char *
 title(const RcWorkerRequest *request)
 {
 	return rc_worker_title(request->kind, request->args.name);
 }
 
-/* Launch the worker, and have it cancelled when the segment goes. */
+/* Launch the worker; it is cancelled when the segment is detached. */
 static StartedWorker *
 launch(const RcWorkerRequest *request, dsm_segment *segment)
 {
@@ -182,7 +186,7 @@ launch(const RcWorkerRequest *request, dsm_segment *segment)
 }
 
 /*
- * Handle what is in the queue; true when the worker has ended.
+ * Process the messages in the queue; returns true if the worker has ended.
  */
 static bool
 receive(shm_mq_handle *queue, StartedWorker *started, RcWorkerRequest *request)
@@ -251,8 +255,8 @@ rethrow(StringInfo message, StartedWorker *started)
 }
 
 /*
- * The segment goes: at the end of the call, or with the caller's query or
- * process.  Then the worker that it started is cancelled.
+ * Callback for the detaching of the segment, at the end of the request or of
+ * the caller's query or process: cancel the worker.
  */
 static void
 cancel_worker(dsm_segment *segment, Datum arg)
@@ -282,8 +286,9 @@ check_deadline(const RcWorkerRequest *request)
 }
 
 /*
- * Look whether the worker, or a worker of the stream, waits for a lock that
- * this session holds, by way of others perhaps: it would wait for ever.
+ * Raise an error if the worker, or a worker of the stream, waits for a lock
+ * that this session holds, directly or through other processes: both would
+ * wait forever.
  */
 void
 rc_worker_request_check_blocked(RcWorkerRequest *request)
@@ -297,7 +302,7 @@ rc_worker_request_check_blocked(RcWorkerRequest *request)
 	bool		blocked;
 	bool		prepared;
 
-	/* ours may wait before it holds its lock: while it connects */
+	/* the worker can wait before it holds its own lock, while it connects */
 	pids = add_pid(pids, request->worker);
 	pids = add_pid(pids, rc_lock_holder(MyDatabaseId, request->kind,
 										request->args.name, 0));

@@ -14,13 +14,13 @@ typedef struct RcWorkerRequest
 {
 	RcWorkerKind kind;
 	RcWorkerArgs args;
-	const char *stream;			/* whose workers the caller may block; NULL */
+	const char *stream;			/* whose workers the caller can block; or NULL */
 	TimestampTz deadline;		/* 0: none */
-	pid_t		worker;			/* process that was started; 0: none */
-	bool		busy;			/* another process does it */
-	bool		ended;			/* values are there */
-	bool		reported_prepared;	/* that a prepared transaction is in its
-									 * way */
+	pid_t		worker;			/* the process that was started; 0: none */
+	bool		busy;			/* another process is doing this work */
+	bool		ended;			/* values are set */
+	bool		reported_prepared;	/* a blocking prepared transaction was
+									 * reported */
 	int64		values[RC_REPLY_VALUES];
 } RcWorkerRequest;
 

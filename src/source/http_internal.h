@@ -25,7 +25,7 @@
  * (7.85) and _QUICK_EXIT (7.87).
  */
 #if LIBCURL_VERSION_NUM < 0x075700
-#error "rappel_conso needs libcurl 7.87 or newer: without CURLOPT_QUICK_EXIT a worker that is told to end waits for a name to be resolved; see docs/install.md"
+#error "rappel_conso needs libcurl 7.87 or newer: without CURLOPT_QUICK_EXIT a worker that is terminated waits for a name to be resolved; see docs/install.md"
 #endif
 
 #define RC_HTTP_BUFFER		(256 * 1024)	/* unread bytes that pause curl */

@@ -61,9 +61,9 @@ struct RcTransform
 
 	/*
 	 * Writes the fields of a record to the sink, and sets key and version of
-	 * *out.  members are those of the line, which is one JSON object.
-	 * Returns NULL, or why the line cannot become a record (palloc'd or
-	 * static). NULL for a transform that uses the line as the value.
+	 * *out. members are those of the line, which is one JSON object.  Returns
+	 * NULL, or why the line cannot become a record (palloc'd or static).  A
+	 * transform that uses the line as the value has none.
 	 */
 	const char *(*convert) (const char *line, size_t len,
 							const RcJsonMembers *members,
