@@ -5,9 +5,10 @@
  *	  fields) the type has.
  *
  * The server passes any JSON scalar to the type's input function, which makes
- * the number 101231 a date in 2010.  Such surprises, listed in README.md, are
- * rejected before the server's conversion (json_kind_check.c).  Nothing else
- * may be rejected here, and nothing is converted.
+ * the number 101231 a date in 2010.  Such surprises, listed in
+ * docs/streams.md, are rejected before the server's conversion
+ * (json_kind_check.c).  Nothing else may be rejected here, and nothing is
+ * converted.
  *
  *-------------------------------------------------------------------------
  */

@@ -1,8 +1,8 @@
 # 046_typed_values.pl
 #     Typed records beside json_populate_record(): what a record's JSON becomes
 #     in the columns of a row type is what the server makes of the same text,
-#     or an error in both; where only ours is an error, README.md's list of
-#     kinds and types says so.  Values of each built-in type, of their arrays
+#     or an error in both; where only ours is an error, the list of
+#     kinds and types in docs/streams.md says so.  Values of each built-in type, of their arrays
 #     and of types made of them come from a seeded generator.
 #
 # RAPPEL_CONSO_SEED and RAPPEL_CONSO_VALUES say which values, and how many.
@@ -55,7 +55,7 @@ query_encoded(<<~'EOC');
 	CREATE TYPE reals AS RANGE (subtype = float8);
 	EOC
 
-# Our description of a type: what it takes of JSON by README.md's list, from
+# Our description of a type: what it takes of JSON by the list in docs/streams.md, from
 # its category, and its parts.
 my %node_of;
 
@@ -253,7 +253,7 @@ sub value_text
 	return space() . '{' . join(',', map { space() . string_text($_->[0]) . space() . ':' . value_text($_->[1]) } @$content) . space() . '}';
 }
 
-# ---- README.md's list ----
+# ---- the list in docs/streams.md ----
 
 # The last of equal keys, by key.
 sub last_of { return { map { $_->[0] => $_->[1] } @{ $_[0] } }; }

@@ -228,7 +228,7 @@ $api->control(touch => DATASET);
 $node->sql('SELECT rc_sync_now(full_sync => true)');
 
 #
-# As README has it written to a file, and in a browser
+# As docs/monitoring.md has it written to a file, and in a browser
 #
 my $file = "$PostgreSQL::Test::Utils::tmp_check/report.html";
 command_ok([ 'psql', '-XAtq', '-o', $file, '-c', 'SELECT rc_report()', '-d', $node->connstr('postgres') ], 'psql writes it to a file');
