@@ -27,7 +27,8 @@ BEGIN
   IF wrong.known = 0 THEN
     RAISE EXCEPTION 'partition % of stream "%" has no offset yet', wrong.partition, stream
       USING ERRCODE = 'undefined_object',
-            HINT = 'A partition gets its offset when a worker of the stream first reads it.';
+            DETAIL = 'A partition gets its offset when a worker of the stream first reads it.',
+            HINT = 'Let the stream run first, or seek to earliest, latest or a timestamp.';
   ELSIF wrong.times > 1 THEN
     RAISE EXCEPTION 'partition % is specified % times', wrong.partition, wrong.times
       USING ERRCODE = 'invalid_parameter_value', HINT = 'Specify one offset for each partition.';

@@ -79,7 +79,7 @@ rc_caller_raise_missing(const char *what, const char *name)
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_OBJECT),
 			 errmsg("%s \"%s\" does not exist", what, name),
-			 errhint("The %ss are the rows of rappel_conso.%s.", what, what)));
+			 errhint("Look for the name in table rappel_conso.%s.", what)));
 	pg_unreachable();
 }
 

@@ -48,7 +48,7 @@ rc_publish(PG_FUNCTION_ARGS)
 				 errmsg("permission denied for topic \"%s\"", topic),
 				 errdetail("Role \"%s\" has no grant to write to it.",
 						   GetUserNameFromId(GetUserId(), false)),
-				 errhint("A superuser can grant it with a row in rappel_conso.topic_grant.")));
+				 errhint("Ask a superuser to insert a row for it into rappel_conso.topic_grant.")));
 
 	rc_message_check(fcinfo->args[2], fcinfo->args[1], fcinfo->args[3]);
 	uuid = rc_outbox_add(topic, fcinfo->args[2], fcinfo->args[1],

@@ -123,7 +123,7 @@ rc_recalls_at(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("table of the history of recalls does not exist"),
-				 errhint("The next run creates it if the triggers keep_superseded and keep_deleted of rappel_conso_table are enabled.")));
+				 errhint("Enable the triggers keep_superseded and keep_deleted of rappel_conso_table; the next run then creates it.")));
 	args[0] = PG_GETARG_DATUM(0);
 	return call_as_reader(fcinfo, &tables, lengthof(types), types, args);
 }
@@ -175,7 +175,7 @@ lock_recalls(Tables *tables)
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("table \"%s\" does not exist yet",
 						RC_RECALLS_TABLE),
-				 errhint("The first run creates it: SELECT * FROM rc_sync_now().")));
+				 errhint("Create it with SELECT * FROM rc_sync_now().")));
 }
 
 /* Lock one of the tables; false if there is none. */

@@ -266,7 +266,7 @@ raise_missing_run(int64 run)
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_OBJECT),
 			 errmsg("run %lld does not exist", (long long) run),
-			 errhint("A run that another transaction has requested becomes visible when it commits; old runs are removed after rappel_conso.keep_history days.")));
+			 errdetail("A run that another transaction has requested becomes visible when it commits; old runs are removed after rappel_conso.keep_history days.")));
 }
 
 /* Check that the caller may request a run of the source. */

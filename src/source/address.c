@@ -58,7 +58,7 @@ rc_address_check(const char *source, const char *url, const char *dataset)
 				 host == NULL ? 0 :
 				 errdetail("\"%.*s\" is neither a host nor a host and port.",
 						   (int) len, host),
-				 errhint("The base URL of an Explore API looks like %s.", API_BASE)));
+				 errhint("Use the base URL of an Explore API, such as %s.", API_BASE)));
 	check_path(source, host + len);
 
 	check_length(source, "dataset", dataset, MAX_DATASET);
@@ -81,7 +81,7 @@ check_length(const char *source, const char *column, const char *value,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("column \"%s\" of source \"%s\" is too long", column, source),
 				 errdetail("The limit is %zu bytes.", most),
-				 errhint("The base URL of an Explore API looks like %s; the identifier of a dataset is one word.",
+				 errhint("Use the base URL of an Explore API, such as %s; the identifier of a dataset is one word.",
 						 API_BASE)));
 }
 
@@ -124,7 +124,7 @@ refuse_secrets(const char *source, const char *url)
 				 *strpbrk(url, "?#") == '?' ?
 				 errmsg("url of source \"%s\" contains a query string", source) :
 				 errmsg("url of source \"%s\" contains a fragment", source),
-				 errhint("The base URL of an Explore API looks like %s; conditions belong in the column filter.",
+				 errhint("Use the base URL of an Explore API, such as %s; conditions belong in the column filter.",
 						 API_BASE)));
 }
 
@@ -147,7 +147,7 @@ check_characters(const char *source, const char *url)
 					source) :
 			 errmsg("url of source \"%s\" contains the character \"%.*s\"",
 					source, len, bad),
-			 errhint("Percent-encoding is not supported; write the host name in ASCII. The base URL of an Explore API looks like %s.",
+			 errhint("Percent-encoding is not supported; write the host name in ASCII. Use the base URL of an Explore API, such as %s.",
 					 API_BASE)));
 }
 
@@ -168,7 +168,7 @@ check_path(const char *source, const char *path)
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("url of source \"%s\" contains \"%.*s\" in its path",
 							source, (int) len, path),
-					 errhint("The base URL of an Explore API looks like %s.", API_BASE)));
+					 errhint("Use the base URL of an Explore API, such as %s.", API_BASE)));
 		path += len;
 	}
 }

@@ -274,7 +274,7 @@ raise_denied(RcExplore *explore, const RcApiError *error)
 						explore->dataset, error->error_text),
 				 errdetail("The answer to \"%s\" had HTTP status %d.",
 						   explore->path, error->status),
-				 errhint("A key can be given as \"api_key\" in the file that \"%s\" names.",
+				 errhint("Add a key as \"api_key\" to the file that \"%s\" names.",
 						 "rappel_conso.http_config_file")));
 	if (error->status == 407)
 		ereport(ERROR,

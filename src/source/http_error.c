@@ -101,7 +101,7 @@ static const char *
 hint_of(RcHttp *http)
 {
 	if (http->result == CURLE_PEER_FAILED_VERIFICATION)
-		return "A file of trusted certificates can be given as \"ca_file\" in the file that \"rappel_conso.http_config_file\" names.";
+		return "Name a file of trusted certificates as \"ca_file\" in the file that \"rappel_conso.http_config_file\" names.";
 	if (http->result == CURLE_SSL_CACERT_BADFILE)
 		return "Check \"ca_file\" in the file that \"rappel_conso.http_config_file\" names.";
 	if (http->connected)

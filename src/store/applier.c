@@ -112,7 +112,7 @@ rc_applier_check(RcApplier *applier, bool at_end, bool sought)
 				 errdetail("The first one is at offset %lld of topic \"%s\", partition %d.",
 						   (long long) record->offset, record->topic,
 						   record->partition),
-				 errhint("The cause is probably stream \"%s\" rather than its records.",
+				 errhint("Check the statement of stream \"%s\", which probably fails for all records.",
 						 stream)));
 	ereport(ERROR,
 			(errcode(applier->tail_code),

@@ -74,7 +74,7 @@ check_limits(RcBatch *batch, const RcFailure *failure)
 			 errdetail("The last one is at offset %lld of topic \"%s\", partition %d.",
 					   (long long) record->offset, record->topic,
 					   record->partition),
-			 errhint("The cause is probably stream \"%s\" rather than its records. Its column stop_after sets the limit.",
+			 errhint("Check the statement of stream \"%s\"; if the records are at fault, raise its column stop_after.",
 					 stream->name)));
 }
 
@@ -92,7 +92,7 @@ stop_for_record(RcBatch *batch, const RcFailure *failure)
 					(long long) record->offset, record->topic,
 					record->partition, error->message),
 			 error->detail ? errdetail_internal("%s", error->detail) : 0,
-			 errhint("Stream \"%s\" has on_error = stop.",
+			 errhint("Stream \"%s\" has on_error = stop: fix the cause, or skip the record with rc_seek().",
 					 batch->applier->stream->name)));
 }
 

@@ -236,7 +236,7 @@ rc_dead_letter_missing(const char *stream, int64 id)
 			(errcode(ERRCODE_UNDEFINED_OBJECT),
 			 errmsg("stream \"%s\" has no dead letter %lld", stream,
 					(long long) id),
-			 errhint("Dead letters that can be retried are rows of rappel_conso.dead_letter with origin \"stream\", the stream's name, and no resolved_at.")));
+			 errhint("Look for it among the rows of rappel_conso.dead_letter with origin \"stream\", the stream's name, and no resolved_at.")));
 }
 
 /* Delete dead letters that were resolved more than "days" days ago. */

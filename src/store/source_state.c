@@ -372,7 +372,7 @@ rc_source_gone(const RcSource *source)
 		error->sqlerrcode = ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
 		error->message = psprintf(gettext_noop("source \"%s\" was given to another role while it was read"),
 								  source->name);
-		error->hint = "Rows that were committed stay. The next run resumes from there.";
+		error->detail = "Rows that were committed stay. The next run resumes from there.";
 	}
 	else
 	{

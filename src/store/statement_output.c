@@ -44,7 +44,7 @@ rc_output_check(TupleDesc desc, const char *stream)
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
 				 errmsg("statement of stream \"%s\" must return the columns key and value",
 						stream),
-				 errhint("Because output_topic is set, each row that the statement returns (SELECT or RETURNING) becomes a message with key, value and, optionally, headers of type jsonb.")));
+				 errhint("Return key, value and, optionally, headers of type jsonb with SELECT or RETURNING, or set output_topic to null.")));
 	headers = find_column(desc, "headers");
 	if (headers >= 0 && TupleDescAttr(desc, headers)->atttypid != JSONBOID)
 		ereport(ERROR,

@@ -210,7 +210,8 @@ check_topics(const Row *row, const char *name)
 			ereport(WARNING,
 					(errmsg("stream \"%s\" reads topic \"%s\", which it also writes to",
 							name, output),
-					 errhint("It will read its own output, endlessly unless its statement filters some of it.")));
+					 errdetail("It will read its own output, endlessly unless its statement filters some of it."),
+					 errhint("Use another output_topic, or filter the stream's own output in its statement.")));
 	}
 	if (output != NULL)
 		rc_check_topic(output, psprintf("stream \"%s\"", name));

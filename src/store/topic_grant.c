@@ -96,7 +96,7 @@ rc_check_grants(Oid owner, const char *owner_name, List *topics,
 						   owner_name, name) :
 				 errdetail("Role \"%s\", the owner of stream \"%s\", has no grant to read it.",
 						   owner_name, name),
-				 errhint("A superuser can grant it with a row in rappel_conso.topic_grant.")));
+				 errhint("Ask a superuser to insert a row for it into rappel_conso.topic_grant.")));
 }
 
 /* The same check for the topic that a source publishes to. */
@@ -110,5 +110,5 @@ rc_check_source_grant(Oid owner, const char *owner_name, const char *topic,
 				 errmsg("permission denied for topic \"%s\"", topic),
 				 errdetail("Role \"%s\", the owner of source \"%s\", has no grant to write to it.",
 						   owner_name, name),
-				 errhint("A superuser can grant it with a row in rappel_conso.topic_grant.")));
+				 errhint("Ask a superuser to insert a row for it into rappel_conso.topic_grant.")));
 }

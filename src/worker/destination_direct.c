@@ -97,8 +97,7 @@ check_stream(RcRun *run)
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("stream \"%s\" was changed while source \"%s\" was being read",
 					run->stream->name, run->source->name),
-			 errdetail("Rows that were committed before are kept."),
-			 errhint("The next run resumes from there.")));
+			 errdetail("Rows that were committed before are kept; the next run resumes from there.")));
 }
 
 /* Undecided records (see rc_apply()) are kept for the next batch. */

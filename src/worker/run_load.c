@@ -233,7 +233,7 @@ raise_stream_error(RcRun *run, const RcStream *stream, const Wait *wait)
 				(errcode(wait->sqlstate),
 				 wait->failed ? errmsg("stream \"%s\" has failed", stream->name) :
 				 errmsg("stream \"%s\" is waiting and makes no progress", stream->name),
-				 errhint("The stream's owner can see the error in rappel_conso.stream_state.")));
+				 errhint("Ask the stream's owner to look at the error in rappel_conso.stream_state.")));
 	ereport(ERROR,
 			(errcode(wait->sqlstate),
 			 wait->failed ? errmsg("stream \"%s\" has failed: %s", stream->name,
@@ -242,7 +242,7 @@ raise_stream_error(RcRun *run, const RcStream *stream, const Wait *wait)
 					wait->error_text),
 			 wait->detail ? errdetail_internal("%s", wait->detail) : 0,
 			 wait->hint ? errhint("%s", wait->hint) :
-			 errhint("The published records will be applied when the stream resumes; see rc_status().")));
+			 errhint("See rc_status() for what the stream waits for; it applies the published records when it resumes.")));
 }
 
 /* Raise an error unless the stream reads the source's topic. */

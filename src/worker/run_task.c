@@ -66,7 +66,7 @@ rc_run_task(RcRun *run, const char *name, RcTaskFunction function)
 				(errmsg("attempt %d of %d of task \"%s\" failed: %s", attempt,
 						run->source->retries + 1, name, error->message),
 				 error->detail ? errdetail_internal("%s", error->detail) : 0,
-				 errhint("The next attempt is at %s.", timestamptz_to_str(at))));
+				 errhint("Wait for the next attempt, which is at %s.", timestamptz_to_str(at))));
 		FreeErrorData(error);
 		wait_until(run, at);
 	}

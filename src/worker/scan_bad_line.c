@@ -156,9 +156,9 @@ stop_if_too_many(RcScan *scan, const RcTransformed *made, const char *error)
 			 errdetail("That is line %lld of the export.",
 					   (long long) scan->received),
 			 stream ?
-			 errhint("The cause is probably the dataset or source \"%s\" rather than single lines. Column stop_after of stream \"%s\" sets the limit.",
+			 errhint("Check source \"%s\" and its dataset; if single lines are at fault, raise column stop_after of stream \"%s\".",
 					 scan->run->source->name, stream->name) :
-			 errhint("The cause is probably the dataset or source \"%s\" rather than single lines.",
+			 errhint("Check source \"%s\" and its dataset.",
 					 scan->run->source->name)));
 }
 
