@@ -363,12 +363,17 @@ COMMENT ON TRIGGER wake ON rappel_conso.source IS 'wakes the workers that use th
 
 -- Workers, and functions of ours that roles call, write these tables with a
 -- superuser's rights.  A trigger runs with those, and what a foreign key does
--- in the table that it is of makes that one's triggers do so, too.
+-- in the table that it is of makes that one's triggers do so, too.  And they
+-- name the schema: were it renamed, somebody could make another one.
 CREATE FUNCTION rappel_conso.trigger_check() RETURNS event_trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   made record;
 BEGIN
+  IF to_regnamespace('rappel_conso') IS NULL THEN
+    RAISE EXCEPTION 'cannot rename schema "rappel_conso"'
+      USING ERRCODE = 'dependent_objects_still_exist', DETAIL = 'The extension names its tables with it.';
+  END IF;
   IF (SELECT u.rolsuper FROM pg_roles u WHERE u.rolname = current_user) THEN
     RETURN;
   END IF;
@@ -387,9 +392,9 @@ BEGIN
   END IF;
 END
 $$;
-COMMENT ON FUNCTION rappel_conso.trigger_check() IS 'rejects triggers on tables of schema rappel_conso, and foreign keys to them, unless a superuser creates them';
+COMMENT ON FUNCTION rappel_conso.trigger_check() IS 'rejects triggers on tables of schema rappel_conso, and foreign keys to them, unless a superuser creates them; and a new name for the schema';
 
 CREATE EVENT TRIGGER rappel_conso_trigger_check ON ddl_command_end
-  WHEN TAG IN ('CREATE TRIGGER', 'CREATE TABLE', 'ALTER TABLE', 'CREATE SCHEMA')
+  WHEN TAG IN ('CREATE TRIGGER', 'CREATE TABLE', 'ALTER TABLE', 'CREATE SCHEMA', 'ALTER SCHEMA')
   EXECUTE FUNCTION rappel_conso.trigger_check();
-COMMENT ON EVENT TRIGGER rappel_conso_trigger_check IS 'rejects triggers on tables of schema rappel_conso, and foreign keys to them, unless a superuser creates them';
+COMMENT ON EVENT TRIGGER rappel_conso_trigger_check IS 'rejects triggers on tables of schema rappel_conso, and foreign keys to them, unless a superuser creates them; and a new name for the schema';

@@ -8,29 +8,30 @@
  */
 #include "store/extension_state.h"
 
-#include "commands/extension.h"
-
 #include "store/query.h"
 
 /*
  * Whether the extension is installed in this database, at the version that
- * this library was compiled for.  After an upgrade a worker may still run the
- * old library until the server restarts; it must not touch tables that it does
- * not know.
+ * this library was compiled for.  If so, it cannot be dropped until the
+ * transaction ends.  After an upgrade a worker may still run the old library
+ * until the server restarts; it must not touch tables that it does not know.
  */
 bool
 rc_extension_present(void)
 {
+	RcQueryScope scope;
 	RcParams	params = {0};
-	uint64		rows;
+	bool		present;
 
-	if (!OidIsValid(get_extension_oid(RC_NAME, true)))
+	if (!rc_query_begin_if_there(&scope))
 		return false;
 	rc_param_text(&params, RC_NAME);
 	rc_param_text(&params, RC_VERSION);
-	rows = rc_execute("SELECT 1 FROM pg_catalog.pg_extension"
-					  " WHERE extname = $1::name AND extversion = $2", &params);
-	return rows == 1;
+	present = rc_query("SELECT 1 FROM pg_catalog.pg_extension"
+					   " WHERE extname = $1::name AND extversion = $2",
+					   &params) == 1;
+	rc_query_end(&scope);
+	return present;
 }
 
 /* The transaction that created or updated the extension. */

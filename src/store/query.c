@@ -11,11 +11,19 @@
  */
 #include "store/query.h"
 
+#include "catalog/dependency.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_authid.h"
+#include "catalog/pg_extension.h"
+#include "catalog/pg_namespace.h"
+#include "commands/extension.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/acl.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 
 /*
  * A saved plan.  The key is the address of the SQL, which is a string
@@ -59,7 +67,12 @@ static const PinnedSetting pinned_settings[] = {
 	{"xmloption", "content"}
 };
 
+static void begin(RcQueryScope *scope);
+static void switch_up(const RcQueryScope *scope);
 static void pin_settings(void);
+static bool lock_extension(void);
+static Oid	extension_of_schema(Oid schema);
+static void check_schema_owner(Oid schema);
 static SPIPlanPtr find_plan(const char *sql, RcParams *params);
 
 /*
@@ -72,14 +85,50 @@ static SPIPlanPtr find_plan(const char *sql, RcParams *params);
 void
 rc_query_begin(RcQueryScope *scope)
 {
+	if (!rc_query_begin_if_there(scope))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("extension \"%s\" does not exist", RC_NAME)));
+}
+
+/* The same; if there is no extension, returns false without beginning. */
+bool
+rc_query_begin_if_there(RcQueryScope *scope)
+{
+	begin(scope);
+	if (!lock_extension())
+	{
+		rc_query_end(scope);
+		return false;
+	}
+	switch_up(scope);
+	return true;
+}
+
+/* The same without a lock, for SQL that reads nothing but pg_catalog. */
+void
+rc_query_begin_catalog(RcQueryScope *scope)
+{
+	begin(scope);
+	switch_up(scope);
+}
+
+static void
+begin(RcQueryScope *scope)
+{
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	GetUserIdAndSecContext(&scope->user, &scope->sec_context);
+	scope->guc_level = NewGUCNestLevel();
+	pin_settings();
+}
+
+static void
+switch_up(const RcQueryScope *scope)
+{
 	SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID,
 						   scope->sec_context | SECURITY_LOCAL_USERID_CHANGE |
 						   SECURITY_NOFORCE_RLS);
-	scope->guc_level = NewGUCNestLevel();
-	pin_settings();
 }
 
 /* Set pinned_settings until rc_query_end(). */
@@ -105,6 +154,85 @@ pin_settings(void)
 								 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0,
 								 false);
 	}
+}
+
+/*
+ * Lock the extension until the end of the transaction, against DROP EXTENSION,
+ * and check that the schema of our tables belongs to it.  False: there is no
+ * extension.
+ *
+ * A worker can outlive the extension, and so can a query that calls one of our
+ * functions.  After DROP EXTENSION any role that may create schemas could create
+ * another one of this name, with views of its own in the place of our tables,
+ * and our SQL would run them as a superuser.
+ */
+static bool
+lock_extension(void)
+{
+	static Oid	known_schema = InvalidOid;
+	static Oid	known_extension = InvalidOid;
+
+	for (;;)
+	{
+		Oid			schema = get_namespace_oid(RC_SCHEMA, true);
+
+		if (!OidIsValid(schema))
+			return false;
+		if (schema != known_schema)
+		{
+			known_extension = extension_of_schema(schema);
+			known_schema = schema;
+		}
+		if (!OidIsValid(known_extension))
+		{
+			known_schema = InvalidOid;
+			return false;
+		}
+		LockDatabaseObject(ExtensionRelationId, known_extension, 0,
+						   AccessShareLock);
+
+		/* the lock has made us see a DROP that was committed meanwhile */
+		if (get_namespace_oid(RC_SCHEMA, true) == schema)
+		{
+			check_schema_owner(schema);
+			return true;
+		}
+		UnlockDatabaseObject(ExtensionRelationId, known_extension, 0,
+							 AccessShareLock);
+	}
+}
+
+/* InvalidOid if the schema does not belong to our extension. */
+static Oid
+extension_of_schema(Oid schema)
+{
+	Oid			extension = getExtensionOfObject(NamespaceRelationId, schema);
+
+	return extension == get_extension_oid(RC_NAME, true) ? extension :
+		InvalidOid;
+}
+
+/*
+ * The owner of the schema can replace what is in it, which we run as a
+ * superuser.  It can be changed by ALTER SCHEMA, and can lose SUPERUSER.
+ */
+static void
+check_schema_owner(Oid schema)
+{
+	HeapTuple	tuple = SearchSysCache1(NAMESPACEOID, ObjectIdGetDatum(schema));
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for schema %u", schema);
+	owner = ((Form_pg_namespace) GETSTRUCT(tuple))->nspowner;
+	ReleaseSysCache(tuple);
+	if (!superuser_arg(owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("schema \"%s\" belongs to role \"%s\", which is no superuser",
+						RC_SCHEMA, GetUserNameFromId(owner, false)),
+				 errdetail("What stands in it runs with the rights of a superuser."),
+				 errhint("Give the schema, its tables and functions to a superuser, or make that role one.")));
 }
 
 /*

@@ -41,6 +41,8 @@ typedef struct RcQueryScope
 extern int	rc_query_lock_timeout;
 
 extern void rc_query_begin(RcQueryScope *scope);
+extern bool rc_query_begin_if_there(RcQueryScope *scope);
+extern void rc_query_begin_catalog(RcQueryScope *scope);
 extern uint64 rc_query(const char *sql, RcParams *params);
 extern uint64 rc_query_latest(const char *sql, RcParams *params);
 extern void rc_query_end(RcQueryScope *scope);

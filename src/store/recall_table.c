@@ -129,7 +129,7 @@ extension_schema(void)
 	RcQueryScope scope;
 	char	   *name;
 
-	rc_query_begin(&scope);
+	rc_query_begin_catalog(&scope);
 	if (rc_query("SELECT n.nspname FROM pg_catalog.pg_extension e"
 				 " JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace"
 				 " WHERE e.extname = 'rappel_conso'", NULL) != 1)

@@ -11,10 +11,10 @@
 #include "store/query.h"
 
 /*
- * The process that holds, or waits for, a lock on a table of the extension,
- * after waiting for the lock has failed with this error; in the current
- * context.  Without such a process, the error's own message.  A waiting
- * process counts because later requests queue behind it.
+ * The process that holds, or waits for, a lock on a table of the extension or
+ * on the extension itself, after waiting for the lock has failed with this
+ * error; in the current context.  Without such a process, the error's own
+ * message.  A waiting process counts because later requests queue behind it.
  */
 char *
 rc_lock_message(const ErrorData *error)
@@ -24,16 +24,18 @@ rc_lock_message(const ErrorData *error)
 	char	   *table = NULL;
 	char	   *process = NULL;
 
-	rc_query_begin(&scope);
+	rc_query_begin_catalog(&scope);
 	if (rc_query("SELECT l.granted, c.relname, COALESCE(l.pid::text, '(prepared transaction)')"
 				 " FROM pg_catalog.pg_locks l"
-				 " JOIN pg_catalog.pg_class c ON c.oid = l.relation"
-				 " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
-				 " WHERE l.locktype = 'relation'"
+				 " LEFT JOIN pg_catalog.pg_class c ON c.oid = l.relation AND c.relkind = 'r'"
+				 " LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+				 " WHERE (n.nspname = 'rappel_conso'"
+				 "  OR (l.locktype = 'object' AND l.classid = 'pg_catalog.pg_extension'::regclass"
+				 "   AND l.objid = (SELECT e.oid FROM pg_catalog.pg_extension e"
+				 "    WHERE e.extname = 'rappel_conso')))"
 				 " AND l.pid IS DISTINCT FROM pg_catalog.pg_backend_pid()"
 				 " AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d"
 				 "  WHERE d.datname = pg_catalog.current_database())"
-				 " AND n.nspname = 'rappel_conso' AND c.relkind = 'r'"
 				 " AND l.mode IN ('AccessExclusiveLock', 'ExclusiveLock',"
 				 "  'ShareRowExclusiveLock', 'ShareLock', 'ShareUpdateExclusiveLock')"
 				 " ORDER BY l.granted DESC, l.mode = 'AccessExclusiveLock' DESC,"
@@ -45,8 +47,11 @@ rc_lock_message(const ErrorData *error)
 		process = rc_column_text(0, 3);
 	}
 	rc_query_end(&scope);
-	if (table == NULL)
+	if (process == NULL)
 		return error->message;
+	if (table == NULL)
+		return psprintf(gettext_noop("extension \"rappel_conso\" is locked by process %s"),
+						process);
 	return psprintf(granted ?
 					gettext_noop("table \"rappel_conso.%s\" is locked by process %s") :
 					gettext_noop("a lock on table \"rappel_conso.%s\" is waited for by process %s"),

@@ -73,7 +73,7 @@ schedule(RcWorkerArgs *args)
 		}
 		PG_CATCH();
 		{
-			(void) rc_worker_recover(rc_round_context, true);
+			(void) rc_round_recover();
 		}
 		PG_END_TRY();
 		rc_worker_wait(rc_next_round_ms);
