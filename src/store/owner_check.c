@@ -210,8 +210,10 @@ rc_owner_kept(PG_FUNCTION_ARGS)
 }
 
 /*
- * Whether the row comes from COPY, or from INSERTs of pg_dump --inserts, which
- * set all columns of a stream.
+ * Whether a superuser restores the row, by COPY or by the INSERTs of pg_dump
+ * --inserts, which set all columns of a stream.  Other roles do not restore.
+ * Row-level security does not bind all of them, and a row that names a role
+ * that does not exist would come to life when that role is created.
  */
 static bool
 is_restored(TriggerData *data)
@@ -219,9 +221,10 @@ is_restored(TriggerData *data)
 	TupleDesc	desc = RelationGetDescr(data->tg_relation);
 	int			column = SPI_fnumber(desc, "search_path");
 
-	return rc_is_restore(data->tg_relation) ||
-		(TRIGGER_FIRED_BY_INSERT(data->tg_event) && column > 0 &&
-		 SPI_getvalue(data->tg_trigtuple, desc, column) != NULL);
+	return superuser() &&
+		(rc_is_restore(data->tg_relation) ||
+		 (TRIGGER_FIRED_BY_INSERT(data->tg_event) && column > 0 &&
+		  SPI_getvalue(data->tg_trigtuple, desc, column) != NULL));
 }
 
 /*
@@ -231,7 +234,7 @@ is_restored(TriggerData *data)
 static bool
 from_dump(TriggerData *data)
 {
-	return is_restored(data) || !check_function_bodies;
+	return superuser() && (is_restored(data) || !check_function_bodies);
 }
 
 static void

@@ -94,11 +94,26 @@ foreach my $who ([ 'free', 'rappel_conso.stream', 'rappel_conso.source' ], [ 'th
 		"UPDATE $sources SET url = 'http://127.0.0.1:9/api/explore/v2.1' WHERE name = 'rappel_conso'",
 		"UPDATE $sources SET retries = 7 WHERE name = 'hers'",
 		"DELETE FROM $sources WHERE name = 'hers'",
-		"INSERT INTO $streams (name, topics, statement, owner) VALUES ('f', '{x}', $trap, '$root')")
+		"INSERT INTO $streams (name, topics, statement, owner) VALUES ('f', '{x}', $trap, '$root')",
+		"INSERT INTO $streams (name, topics, statement, owner, search_path) VALUES ('f', '{x}', $trap, 'late', 'eve')",
+		"SET check_function_bodies = off; INSERT INTO $streams (name, topics, statement, owner, search_path) VALUES ('f', '{x}', $trap, 'late', 'eve')",
+		"SET check_function_bodies = off; INSERT INTO $sources (name, dataset, owner) VALUES ('f', 'd', 'late')")
 	{
 		is($node->sqlstate_of($sql, role => $role), '42501', "R1: $role: $sql");
 	}
+
+	# nor does anything wait for a role of that name to be made
+	foreach my $sql (
+		"INSERT INTO $streams (name, topics, statement, owner, search_path) VALUES ('f', '{x}', $trap, 'ghost', 'eve')",
+		"SET check_function_bodies = off; INSERT INTO $streams (name, topics, statement, owner) VALUES ('f', '{x}', $trap, 'ghost')",
+		"SET check_function_bodies = off; INSERT INTO $sources (name, dataset, owner) VALUES ('f', 'd', 'ghost')",
+		$role eq 'free' ? ("COPY $streams (name, topics, statement, owner) FROM STDIN;\nf\t{x}\tSELECT FROM records\tghost\n\\.\n",
+			"COPY $sources (name, dataset, owner) FROM STDIN;\nf\td\tghost\n\\.\n") : ())
+	{
+		is($node->sqlstate_of($sql, role => $role), '42704', "R3: $role: $sql");
+	}
 }
+is($node->sql(q{SELECT count(*) FROM rappel_conso.known_role WHERE name = 'ghost'}), '0', 'R3: nothing is known of a role that is not there');
 is($node->sql('SELECT count(*) FROM rappel_conso.stream WHERE setup ~ $$SUPERUSER$$ OR batch_size = 7'), '0', 'R1: nothing of it is stored');
 
 # ---- trigger functions of ours on other tables ----
