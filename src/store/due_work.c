@@ -68,7 +68,8 @@ rc_due_work_runs(void)
  * that number is unknown it gets one, which finds out.  Workers are sorted so
  * that each stream gets its first worker before any gets a second, and roles
  * take turns, with at most most_per_owner workers each: a role with thousands
- * of streams must not make the others wait.
+ * of streams must not make the others wait.  Neither must a stream with very
+ * many topics, for each of which = ANY would search the index of offsets.
  */
 List *
 rc_due_work_streams(int most_per_owner)
@@ -88,7 +89,8 @@ rc_due_work_streams(int most_per_owner)
 				 " JOIN rappel_conso.known_role k ON k.name = s.owner"
 				 " CROSS JOIN LATERAL (SELECT COALESCE(max(o.partition) + 1, 1) AS n"
 				 "  FROM rappel_conso.stream_offset o"
-				 "  WHERE o.stream = s.name AND o.topic = ANY (s.topics)) p"
+				 "  WHERE s.workers > 1 AND o.stream = s.name"
+				 "  AND s.topics @> ARRAY[o.topic]) p"
 				 " CROSS JOIN LATERAL pg_catalog.generate_series(0, least(s.workers, p.n) - 1) AS w (number)"
 				 " LEFT JOIN rappel_conso.stream_state t ON t.stream = s.name"
 				 " WHERE NOT s.paused AND pg_catalog.cardinality(s.topics) > 0"
