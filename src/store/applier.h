@@ -102,6 +102,7 @@ extern void rc_user_sql_begin(const char *sql);
 extern void rc_user_sql_end(void);
 extern void rc_user_sql_search_path(const RcStream *stream);
 extern void rc_user_sql_fire_deferred(void);
+extern void rc_user_sql_finish(const RcStream *stream);
 extern bool rc_user_sql_explain(const RcStream *stream, const char *sql,
 								ErrorData *error);
 

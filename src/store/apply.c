@@ -87,6 +87,7 @@ rc_apply(RcApplier *applier, const RcRecord *records, RcPart *parts, int nparts)
 		try_next(&batch);
 	}
 	rc_batch_note_tail(&batch);
+	rc_user_sql_finish(applier->stream);
 	report_repeats(&batch);
 
 	left = rc_batch_decided(&batch);

@@ -46,6 +46,7 @@ rc_applier_setup(const RcStream *stream)
 	}
 	inspect_statement(stream, &facts);
 	rc_statement_require_records(stream, &facts);
+	rc_user_sql_finish(stream);
 	if (facts.emptied)
 		report_emptied(stream, facts.emptied);
 	note_begun(stream);

@@ -20,6 +20,7 @@
 #include "tcop/tcopprot.h"
 #include "utils/backend_status.h"
 #include "utils/guc.h"
+#include "utils/portal.h"
 
 #include "store/error_class.h"
 #include "store/stream_table.h"
@@ -139,6 +140,42 @@ rc_user_sql_fire_deferred(void)
 	statement->constraints = NIL;
 	statement->deferred = false;
 	AfterTriggerSetState(statement);
+}
+
+/*
+ * Leave no user SQL to the commit, where a change of the definition would not
+ * cancel it and our row locks would be held meanwhile: fire deferred triggers
+ * that have deferred themselves again, and close cursors WITH HOLD, whose
+ * queries the commit would run.  To be called outside of subtransactions, and
+ * before SQL of ours that locks rows.
+ */
+void
+rc_user_sql_finish(const RcStream *stream)
+{
+	MemoryContext context = CurrentMemoryContext;
+	int			level = NewGUCNestLevel();
+
+	rc_user_sql_search_path(stream);
+	PG_TRY();
+	{
+		rc_user_sql_begin(stream->statement);
+		AfterTriggerFireDeferred();
+		PortalHashTableDeleteAll();
+		rc_user_sql_end();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		rc_user_sql_end();
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		(void) rc_user_sql_explain(stream, stream->statement, error);
+		ReThrowError(error);
+	}
+	PG_END_TRY();
+	AtEOXact_GUC(false, level);
 }
 
 /*

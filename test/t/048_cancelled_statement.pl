@@ -106,14 +106,27 @@ $node->sql(q{
 	CREATE FUNCTION sleeps() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(1e6); RETURN NULL; END $$;
 	CREATE TABLE deferred (n int);
 	CREATE CONSTRAINT TRIGGER t AFTER INSERT ON deferred DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION sleeps();
+	CREATE FUNCTION again() RETURNS trigger LANGUAGE plpgsql AS $$
+	BEGIN
+	  IF NEW.n = 3 THEN PERFORM pg_sleep(1e6); END IF;
+	  SET CONSTRAINTS ALL DEFERRED;
+	  INSERT INTO again VALUES (NEW.n + 1);
+	  RETURN NULL;
+	END $$;
+	CREATE TABLE again (n int);
+	CREATE CONSTRAINT TRIGGER t AFTER INSERT ON again DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION again();
+	CREATE FUNCTION hold() RETURNS int LANGUAGE plpgsql AS $$
+	BEGIN EXECUTE 'DECLARE held CURSOR WITH HOLD FOR SELECT pg_sleep(1e6)'; RETURN 1; END $$;
+	CREATE TABLE held (n int);
 	CREATE FUNCTION naps(int) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(1e6); RETURN true; END $$;
 	CREATE DOMAIN nap AS int CHECK (naps(VALUE));
 	CREATE TYPE napping AS (n nap);
 	INSERT INTO rappel_conso.stream (name, topics, statement, setup, value_type) VALUES
 	  ('defers', '{endless}', 'INSERT INTO deferred SELECT 1 FROM records', NULL, 'jsonb'),
+	  ('defers_again', '{endless}', 'INSERT INTO again SELECT 1 FROM records LIMIT 1', NULL, 'jsonb'),
 	  ('decodes', '{endless}', 'SELECT n FROM records', NULL, 'napping'),
 	  ('prepares', '{endless}', 'SELECT 1 FROM records', 'SELECT pg_sleep(1e6)', 'jsonb')});
-foreach my $name ('defers', 'decodes', 'prepares')
+foreach my $name ('defers', 'defers_again', 'decodes', 'prepares')
 {
 	$node->wait_for("the sleep of $name", "SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND application_name ~ ' $name '");
 	is($node->sql("SELECT state FROM rappel_conso.stream_state WHERE stream = '$name'"), 'running', "D10: $name has a status");
@@ -121,6 +134,13 @@ foreach my $name ('defers', 'decodes', 'prepares')
 	$node->wait_for("the end of $name", "SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name ~ ' $name '");
 	pass("D10: $name, a pause ends it");
 }
+
+# Nothing of it runs at the commit, while rows of ours are locked.
+$node->sql(q{INSERT INTO rappel_conso.stream (name, topics, statement) VALUES ('holds', '{endless}', 'INSERT INTO held SELECT hold() FROM records LIMIT 1')});
+$node->wait_for('what holds a cursor', q{SELECT count(*) > 0 FROM held});
+pass('D10: a cursor WITH HOLD is not run at the commit');
+$node->sql(q{SET lock_timeout = '10s'; DELETE FROM rappel_conso.stream WHERE name = 'holds'});
+$node->wait_for('the end of holds', q{SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name ~ ' holds '});
 
 # ---- rc_retry(), rc_drain() and a run in direct mode ----
 
