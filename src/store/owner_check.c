@@ -213,7 +213,7 @@ rc_owner_kept(PG_FUNCTION_ARGS)
  * Whether a superuser restores the row, by COPY or by the INSERTs of pg_dump
  * --inserts, which set all columns of a stream.  Other roles do not restore.
  * Row-level security does not bind all of them, and a row that names a role
- * that does not exist would come to life when that role is created.
+ * that does not exist would take effect when that role is created.
  */
 static bool
 is_restored(TriggerData *data)

@@ -231,7 +231,7 @@ check_schema_owner(Oid schema)
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("schema \"%s\" belongs to role \"%s\", which is no superuser",
 						RC_SCHEMA, GetUserNameFromId(owner, false)),
-				 errdetail("What stands in it runs with the rights of a superuser."),
+				 errdetail("The extension runs what is in it as a superuser."),
 				 errhint("Give the schema, its tables and functions to a superuser, or make that role one.")));
 }
 
