@@ -122,7 +122,7 @@ rc_recalls_at(PG_FUNCTION_ARGS)
 	if (!lock_table(&tables, RC_HISTORY_TABLE))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("table of the history of recalls does not exist"),
+				 errmsg("table \"%s\" does not exist", RC_HISTORY_TABLE),
 				 errhint("Enable the triggers keep_superseded and keep_deleted of rappel_conso_table; the next run then creates it.")));
 	args[0] = PG_GETARG_DATUM(0);
 	return call_as_reader(fcinfo, &tables, lengthof(types), types, args);

@@ -220,7 +220,7 @@ foreach my $dbname (@restored)
 #
 $node->sql('SELECT rc_start()');
 $node->sql('CREATE TABLE churn AS SELECT generate_series(1, 1000) AS id');
-$api->fault('gate', on => 'export', lines => 100);
+$api->fault('gate', dataset => DATASET, on => 'export', lines => 100);
 my $run = $node->sql('SELECT rc_trigger(full_sync => true)');
 $api->wait_held;
 # the scheduler looks for work now and then, in a short transaction: it is seen
