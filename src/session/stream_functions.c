@@ -55,7 +55,7 @@ rc_seek(PG_FUNCTION_ARGS)
 	if (read_offsets(to, stream, &offsets))
 		rc_stream_seek_offsets(name, &offsets);
 	else
-		rc_stream_seek(name, rc_time_place(to, name, ACCEPTED));
+		rc_stream_seek(name, rc_start_position(to, name, ACCEPTED));
 	rc_wake_at_commit(RC_WORKER_SCHEDULER, "", 0);
 	rc_cancel_stream(name, stream->workers);
 	PG_RETURN_VOID();

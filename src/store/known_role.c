@@ -157,7 +157,7 @@ rc_role_known(const char *role_name, Oid *known)
 
 /* Store that the name means this role, or none if InvalidOid. */
 void
-rc_role_remember(const char *role_name, Oid role)
+rc_role_store(const char *role_name, Oid role)
 {
 	RcParams	params = {0};
 

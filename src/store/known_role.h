@@ -12,7 +12,7 @@
 
 extern Oid	rc_role_resolve(const char *role_name, Oid known, bool is_known);
 extern bool rc_role_known(const char *role_name, Oid *known);
-extern void rc_role_remember(const char *role_name, Oid role);
+extern void rc_role_store(const char *role_name, Oid role);
 extern uint64 rc_roles_fill(void);
 extern List *rc_role_owners(void);
 extern void rc_role_lost(const char *role_name, const char *what,

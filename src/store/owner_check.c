@@ -105,7 +105,7 @@ rc_role_check(PG_FUNCTION_ARGS)
 						table, name),
 				 errhint("Set the column \"%s\" to a role that exists.",
 						 data->tg_trigger->tgargs[0])));
-		rc_role_remember(role_name, InvalidOid);
+		rc_role_store(role_name, InvalidOid);
 		return PointerGetDatum(row);
 	}
 	if (strcmp(column, "owner") == 0)
@@ -277,7 +277,7 @@ check_same_role(TriggerData *data, const char *role_name, Oid role,
 		ereport(NOTICE,
 				(errmsg("%lld other rows of rappel_conso.stream, source, topic_grant, dead_letter and outbox now belong to the present role \"%s\", too",
 						(long long) others, role_name)));
-	rc_role_remember(role_name, role);
+	rc_role_store(role_name, role);
 }
 
 /* The number of rows with this name, without the one being changed. */

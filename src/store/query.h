@@ -52,7 +52,7 @@ extern TransactionId rc_query_xmin(const char *sql, RcParams *params);
 /* ---- query_param.c ---- */
 
 extern void rc_param_text(RcParams *params, const char *value);
-extern void rc_param_error_text(RcParams *params, const char *words);
+extern void rc_param_error_text(RcParams *params, const char *error_text);
 extern void rc_param_error(RcParams *params, const ErrorData *error);
 extern void rc_param_int4(RcParams *params, int32 value);
 extern void rc_param_int8(RcParams *params, int64 value);

@@ -25,16 +25,16 @@
 #include "store/query.h"
 #include "store/stream_table.h"
 
-/* Arguments and result of look_at_table(). */
-typedef struct Look
+/* Arguments and result of check_table(). */
+typedef struct TableCheck
 {
 	Oid			stream_owner;
 	bool		alter;
 	Oid			owner;
-} Look;
+} TableCheck;
 
-static void look_at_table(const RangeVar *relation, Oid oid, Oid old_oid,
-						  void *arg);
+static void check_table(const RangeVar *relation, Oid oid, Oid old_oid,
+						void *arg);
 static void check_owner(Oid owner, Oid stream_owner, const char *name);
 static char *extension_schema(void);
 
@@ -52,15 +52,15 @@ Oid
 rc_recall_table_lock(const char *name, Oid stream_owner, bool alter,
 					 Oid *owner)
 {
-	Look		look = {stream_owner, alter, InvalidOid};
+	TableCheck	check = {stream_owner, alter, InvalidOid};
 	Oid			oid;
 
 	oid = RangeVarGetRelidExtended(makeRangeVar(extension_schema(),
 												pstrdup(name), -1),
 								   alter ? ShareUpdateExclusiveLock :
 								   AccessShareLock,
-								   RVR_MISSING_OK, look_at_table, &look);
-	*owner = look.owner;
+								   RVR_MISSING_OK, check_table, &check);
+	*owner = check.owner;
 	return oid;
 }
 
@@ -84,9 +84,9 @@ rc_recall_table_check(const RcStream *stream)
  * the name has changed its meaning since.
  */
 static void
-look_at_table(const RangeVar *relation, Oid oid, Oid old_oid, void *arg)
+check_table(const RangeVar *relation, Oid oid, Oid old_oid, void *arg)
 {
-	Look	   *look = (Look *) arg;
+	TableCheck *check = (TableCheck *) arg;
 	HeapTuple	tuple;
 	Form_pg_class class;
 
@@ -102,10 +102,10 @@ look_at_table(const RangeVar *relation, Oid oid, Oid old_oid, void *arg)
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("\"%s\" is not a table", relation->relname),
 				 errhint("Rename the existing relation; the next run creates the table.")));
-	check_owner(class->relowner, look->stream_owner, relation->relname);
-	if (look->alter && !has_privs_of_role(GetUserId(), class->relowner))
+	check_owner(class->relowner, check->stream_owner, relation->relname);
+	if (check->alter && !has_privs_of_role(GetUserId(), class->relowner))
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, relation->relname);
-	look->owner = class->relowner;
+	check->owner = class->relowner;
 	ReleaseSysCache(tuple);
 }
 

@@ -284,7 +284,7 @@ static inline void
 decode(RcValueDecoder *part, const char *bytes, int len, Datum *values,
 	   bool *nulls)
 {
-	part->says_more = false;
+	part->has_context = false;
 	part->format->decode(part, bytes, len, values, nulls);
 }
 
@@ -293,7 +293,7 @@ name_part(void *arg)
 {
 	const RcValueDecoder *part = *(RcValueDecoder **) arg;
 
-	if (!part->says_more)
+	if (!part->has_context)
 		errcontext("%s of the record", part->part);
 }
 

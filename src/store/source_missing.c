@@ -61,7 +61,7 @@ rc_seen_add(RcSeen *seen, const RcRecord *records, int n)
 		Datum		key;
 		bool		isnull = false;
 
-		if (!rc_can_know(&records[i]))
+		if (!rc_is_trackable(&records[i]))
 			continue;
 		key = PointerGetDatum(cstring_to_text_with_len(records[i].key,
 													   records[i].key_len));

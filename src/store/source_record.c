@@ -26,7 +26,7 @@
 #define MAX_KEY_LEN		1024
 
 static void param_keys(RcParams *params, const RcRecord *records,
-					   const RcKnownRecord *memory, int n);
+					   const RcKnownRecord *states, int n);
 static void param_bytes(RcParams *params, const char *const *bytes,
 						const int *lens, int n);
 static void load_known(const RcSource *source, const char *destination,
@@ -36,18 +36,18 @@ static void compare(RcKnownRecord *now, const RcKnownRecord *before, RcSendPolic
 
 /*
  * Compare records, in order, with what is known of their keys;
- * memory[i].version is the version of records[i], or NULL.
+ * states[i].version is the version of records[i], or NULL.
  *
- * Sets memory[i].to_send if the record must be sent: it is new or differs, and
+ * Sets states[i].to_send if the record must be sent: it is new or differs, and
  * its version is not older than the known one.  With RC_SEND_EQUAL equal
  * records are sent as well; with RC_SEND_ALL also those that are older than
  * what another run than this has sent, since the dataset may have gone back to
- * an older version. memory[i].write is set if rc_known_records_store() has to
+ * an older version. states[i].write is set if rc_known_records_store() has to
  * store it.  Strings are allocated in the current context.
  */
 void
 rc_known_records_compare(const RcSource *source, const char *destination,
-						 const RcRecord *records, RcKnownRecord *memory, int n,
+						 const RcRecord *records, RcKnownRecord *states, int n,
 						 int64 run, RcSendPolicy mode)
 {
 	int		   *previous = palloc(sizeof(int) * n);
@@ -55,19 +55,19 @@ rc_known_records_compare(const RcSource *source, const char *destination,
 
 	for (int i = 0; i < n; i++)
 	{
-		memory[i].known = rc_can_know(&records[i]);
-		memory[i].run = run;
-		memory[i].hash = (int64) hash_bytes_extended((const unsigned char *) records[i].value,
+		states[i].known = rc_is_trackable(&records[i]);
+		states[i].run = run;
+		states[i].hash = (int64) hash_bytes_extended((const unsigned char *) records[i].value,
 													 records[i].value_len, 0);
 	}
 	load_known(source, destination, records, n, previous, stored);
 	for (int i = 0; i < n; i++)
 	{
-		if (!memory[i].known)
-			memory[i].to_send = true;
+		if (!states[i].known)
+			states[i].to_send = true;
 		else
-			compare(&memory[i],
-					previous[i] >= 0 ? &memory[previous[i]] : &stored[i],
+			compare(&states[i],
+					previous[i] >= 0 ? &states[previous[i]] : &stored[i],
 					mode);
 	}
 	pfree(previous);
@@ -160,7 +160,7 @@ compare(RcKnownRecord *now, const RcKnownRecord *before, RcSendPolicy mode)
  */
 void
 rc_known_records_mark_unconfirmed(const RcSource *source, const char *destination,
-								  const RcRecord *records, const RcKnownRecord *memory, int n,
+								  const RcRecord *records, const RcKnownRecord *states, int n,
 								  bool fresh_too)
 {
 	RcParams	params = {0};
@@ -168,7 +168,7 @@ rc_known_records_mark_unconfirmed(const RcSource *source, const char *destinatio
 	int			count = 0;
 
 	for (int i = 0; i < n; i++)
-		if (memory[i].changed || (fresh_too && memory[i].fresh))
+		if (states[i].changed || (fresh_too && states[i].fresh))
 			changed[count++] = records[i];
 	rc_param_source(&params, source, destination);
 	param_keys(&params, changed, NULL, count);
@@ -181,12 +181,12 @@ rc_known_records_mark_unconfirmed(const RcSource *source, const char *destinatio
 }
 
 /*
- * Store the records with memory[i].write set, the last one of each key, after
+ * Store the records with states[i].write set, the last one of each key, after
  * they have been sent.  They are no longer missing.
  */
 void
 rc_known_records_store(const RcSource *source, const char *destination,
-					   const RcRecord *records, const RcKnownRecord *memory, int n)
+					   const RcRecord *records, const RcKnownRecord *states, int n)
 {
 	RcParams	params = {0};
 	int64	   *hashes = palloc(sizeof(int64) * n);
@@ -197,16 +197,16 @@ rc_known_records_store(const RcSource *source, const char *destination,
 
 	for (int i = 0; i < n; i++)
 	{
-		hashes[i] = memory[i].hash;
-		runs[i] = memory[i].run;
-		versions[i] = memory[i].version;
+		hashes[i] = states[i].hash;
+		runs[i] = states[i].run;
+		versions[i] = states[i].version;
 		lens[i] = versions[i] ? (int) strlen(versions[i]) : -1;
-		writes += memory[i].write;
+		writes += states[i].write;
 	}
 	if (writes > 0)
 	{
 		rc_param_source(&params, source, destination);
-		param_keys(&params, records, memory, n);
+		param_keys(&params, records, states, n);
 		rc_param_ids(&params, hashes, n);
 		param_bytes(&params, versions, lens, n);
 		rc_param_ids(&params, runs, n);
@@ -289,17 +289,17 @@ rc_known_records_count(const RcSource *source, const char *destination,
 
 /* Whether a record can be tracked: it has a key that is not too long. */
 bool
-rc_can_know(const RcRecord *record)
+rc_is_trackable(const RcRecord *record)
 {
 	return record->key_len >= 0 && record->key_len <= MAX_KEY_LEN;
 }
 
 /*
  * Add the keys of records as an array of bytea, with nulls for those that
- * cannot be tracked or, if "memory" is not NULL, are not to be written.
+ * cannot be tracked or, if "states" is not NULL, are not to be written.
  */
 static void
-param_keys(RcParams *params, const RcRecord *records, const RcKnownRecord *memory,
+param_keys(RcParams *params, const RcRecord *records, const RcKnownRecord *states,
 		   int n)
 {
 	const char **keys = palloc(sizeof(char *) * n);
@@ -308,8 +308,8 @@ param_keys(RcParams *params, const RcRecord *records, const RcKnownRecord *memor
 	for (int i = 0; i < n; i++)
 	{
 		keys[i] = records[i].key;
-		lens[i] = (rc_can_know(&records[i]) &&
-				   (memory == NULL || memory[i].write)) ?
+		lens[i] = (rc_is_trackable(&records[i]) &&
+				   (states == NULL || states[i].write)) ?
 			records[i].key_len : -1;
 	}
 	param_bytes(params, keys, lens, n);

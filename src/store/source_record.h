@@ -42,18 +42,18 @@ typedef enum RcCountOf
 	RC_COUNT_MISSING			/* not found by the last full scan */
 } RcCountOf;
 
-extern bool rc_can_know(const RcRecord *record);
+extern bool rc_is_trackable(const RcRecord *record);
 extern void rc_known_records_compare(const RcSource *source,
 									 const char *destination,
-									 const RcRecord *records, RcKnownRecord *memory,
+									 const RcRecord *records, RcKnownRecord *states,
 									 int n, int64 run, RcSendPolicy mode);
 extern void rc_known_records_mark_unconfirmed(const RcSource *source,
 											  const char *destination,
 											  const RcRecord *records,
-											  const RcKnownRecord *memory, int n,
+											  const RcKnownRecord *states, int n,
 											  bool fresh_too);
 extern void rc_known_records_store(const RcSource *source, const char *destination,
-								   const RcRecord *records, const RcKnownRecord *memory,
+								   const RcRecord *records, const RcKnownRecord *states,
 								   int n);
 extern void rc_known_records_delete(const RcSource *source, const char *destination,
 									const RcRecord *records, int n);

@@ -45,7 +45,7 @@ static void refuse_number(const char *text, const char *what,
  * "accepted" is the sentence of the hint that names what is accepted.
  */
 char *
-rc_time_place(const char *text, const char *stream, const char *accepted)
+rc_start_position(const char *text, const char *stream, const char *accepted)
 {
 	TimestampTz time;
 

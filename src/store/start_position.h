@@ -10,7 +10,7 @@
 
 #include "rappel_conso.h"
 
-extern char *rc_time_place(const char *text, const char *what,
-						   const char *accepted);
+extern char *rc_start_position(const char *text, const char *what,
+							   const char *accepted);
 
 #endif							/* RC_START_POSITION_H */

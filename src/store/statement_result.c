@@ -20,7 +20,7 @@ struct RcResult
 	MemoryContext context;		/* holds the messages */
 	const RcStream *stream;
 	RcOutput   *output;			/* NULL: no output topic, or no rows returned */
-	bool		tells;			/* rows have the column "inserted" */
+	bool		has_inserted;	/* rows have the column "inserted" */
 	int64		inserted;		/* counted by that column */
 	int64		updated;
 	uint64		rows;			/* returned or changed */
@@ -61,7 +61,7 @@ start_up(DestReceiver *self, int operation, TupleDesc desc)
 {
 	RcResult   *result = (RcResult *) self;
 
-	result->tells = desc->natts == 1 &&
+	result->has_inserted = desc->natts == 1 &&
 		TupleDescAttr(desc, 0)->atttypid == BOOLOID &&
 		strcmp(NameStr(TupleDescAttr(desc, 0)->attname), "inserted") == 0;
 	if (result->stream->output_topic != NULL)
@@ -78,7 +78,7 @@ receive(TupleTableSlot *slot, DestReceiver *self)
 {
 	RcResult   *result = (RcResult *) self;
 
-	if (result->tells)
+	if (result->has_inserted)
 	{
 		bool		isnull;
 		bool		inserted = DatumGetBool(slot_getattr(slot, 1, &isnull));
@@ -118,7 +118,7 @@ rc_result_rows(RcResult *result, uint64 rows)
 void
 rc_result_finish(RcResult *result, RcCounts *counts)
 {
-	if (result->tells)
+	if (result->has_inserted)
 	{
 		counts->inserted += result->inserted;
 		counts->updated += result->updated;

@@ -15,7 +15,7 @@
 #include "utils/guc.h"
 
 /* lock_timeout, in ms, while finding out whether a table exists. */
-#define LOOK_LOCK_TIMEOUT	"10"
+#define INSPECT_LOCK_TIMEOUT	"10"
 
 static void run_setup(const RcStream *stream);
 static void note_begun(const RcStream *stream);
@@ -145,7 +145,7 @@ inspect_statement(const RcStream *stream, RcStatementFacts *facts)
 {
 	int			level = NewGUCNestLevel();
 
-	(void) set_config_option("lock_timeout", LOOK_LOCK_TIMEOUT, PGC_USERSET,
+	(void) set_config_option("lock_timeout", INSPECT_LOCK_TIMEOUT, PGC_USERSET,
 							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	PG_TRY();
 	{

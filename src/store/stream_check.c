@@ -290,7 +290,7 @@ settle_start(Row *row, const char *name)
 
 	if (start == NULL)
 		return;
-	start = rc_time_place(start, name, "Use earliest, latest or a timestamp.");
+	start = rc_start_position(start, name, "Use earliest, latest or a timestamp.");
 	row_set(row, "start_at", CStringGetTextDatum(start));
 }
 

@@ -299,15 +299,15 @@ rc_offsets_unwatched(int *n)
 
 /*
  * rc_seek(): move all partitions of a stream to "earliest", "latest" or a time
- * in the form of rc_time_place(), effective when committed.
+ * in the form of rc_start_position(), effective when committed.
  */
 void
-rc_stream_seek(const char *stream, const char *place)
+rc_stream_seek(const char *stream, const char *position)
 {
 	RcParams	params = {0};
 
 	rc_param_text(&params, stream);
-	rc_param_text(&params, place);
+	rc_param_text(&params, position);
 	rc_execute("SELECT rappel_conso.seek($1, $2)", &params);
 }
 

@@ -43,7 +43,7 @@ typedef struct RcSeekOffsets
 	Datum	   *offsets;		/* bigint */
 } RcSeekOffsets;
 
-extern void rc_stream_seek(const char *stream, const char *place);
+extern void rc_stream_seek(const char *stream, const char *position);
 extern void rc_stream_seek_offsets(const char *stream,
 								   const RcSeekOffsets *to);
 extern RcUnwatched *rc_offsets_unwatched(int *n);

@@ -155,11 +155,11 @@ rc_stream_retry(const char *stream)
  * that it waits for; NULL if neither.
  */
 RcStreamError *
-rc_stream_trouble(const char *stream, TimestampTz since)
+rc_stream_error(const char *stream, TimestampTz since)
 {
 	RcQueryScope scope;
 	RcParams	params = {0};
-	RcStreamError *trouble = palloc0(sizeof(RcStreamError));
+	RcStreamError *error = palloc0(sizeof(RcStreamError));
 	bool		found;
 
 	rc_param_text(&params, stream);
@@ -175,16 +175,16 @@ rc_stream_trouble(const char *stream, TimestampTz since)
 					 &params) == 1;
 	if (found)
 	{
-		trouble->failed = rc_column_bool(0, 5);
-		trouble->error_text = rc_column_text(0, 2);
-		trouble->detail = rc_column_text(0, 3);
-		trouble->hint = rc_column_text(0, 4);
-		trouble->sqlstate = trouble->failed ?
+		error->failed = rc_column_bool(0, 5);
+		error->error_text = rc_column_text(0, 2);
+		error->detail = rc_column_text(0, 3);
+		error->hint = rc_column_text(0, 4);
+		error->sqlstate = error->failed ?
 			rc_sqlstate(rc_column_text(0, 1)) :
 			ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
 	}
 	rc_query_end(&scope);
-	return found ? trouble : NULL;
+	return found ? error : NULL;
 }
 
 /*

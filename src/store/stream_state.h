@@ -38,8 +38,8 @@ extern void rc_stream_wait(const char *stream, const ErrorData *error);
 extern bool rc_stream_unproven(const char *stream);
 extern void rc_stream_fail(const char *stream, const ErrorData *error);
 extern bool rc_stream_retry(const char *stream);
-extern RcStreamError *rc_stream_trouble(const char *stream,
-										TimestampTz since);
+extern RcStreamError *rc_stream_error(const char *stream,
+									  TimestampTz since);
 extern void rc_stream_retry_all(void);
 extern void rc_stream_retry_denied(void);
 extern void rc_stream_postpone(const char *stream, const char *why);

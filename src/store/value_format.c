@@ -121,7 +121,7 @@ decode_row(RcValueDecoder *decoder, const char *bytes, int len,
 {
 	char	   *json = rc_value_text(decoder->part, bytes, &len, true);
 
-	decoder->says_more = true;	/* rc_row_decode() adds the column */
+	decoder->has_context = true;	/* rc_row_decode() adds the column */
 	rc_row_decode(((JsonRow *) decoder)->row, json, len, values, nulls);
 }
 

@@ -26,7 +26,7 @@ typedef struct RcValueDecoder
 {
 	const RcValueFormat *format;
 	const char *part;			/* "key" or "value", for errors */
-	bool		says_more;		/* errors have a context of their own */
+	bool		has_context;	/* errors have a context of their own */
 } RcValueDecoder;
 
 struct RcValueFormat

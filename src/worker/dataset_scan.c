@@ -27,7 +27,7 @@ static char *cursor_of(const RcBatch *batch, int n);
 static char *safe_cursor(RcScan *scan, int safe);
 static void choose_records(RcScan *scan);
 static void mark_unconfirmed(RcScan *scan);
-static void remember(RcScan *scan, int safe, List *refused);
+static void store_states(RcScan *scan, int safe, List *refused);
 
 /* Start an empty batch. */
 void
@@ -65,7 +65,7 @@ make_room(RcScan *scan, int from)
 	int			room = batch->max + kept;
 
 	batch->records = MemoryContextAllocZero(context, sizeof(RcRecord) * room);
-	batch->memory = MemoryContextAllocZero(context, sizeof(RcKnownRecord) * room);
+	batch->states = MemoryContextAllocZero(context, sizeof(RcKnownRecord) * room);
 	batch->cursors = MemoryContextAllocZero(context, sizeof(char *) * room);
 	batch->n = kept;
 	batch->nseen = kept;
@@ -74,9 +74,9 @@ make_room(RcScan *scan, int from)
 	memcpy(batch->records, old.records + from, sizeof(RcRecord) * kept);
 	memcpy(batch->cursors, old.cursors + from, sizeof(char *) * kept);
 	for (int i = 0; i < kept; i++)
-		batch->memory[i].version = old.memory[from + i].version;
+		batch->states[i].version = old.states[from + i].version;
 	pfree(old.records);
-	pfree(old.memory);
+	pfree(old.states);
 	pfree(old.cursors);
 }
 
@@ -106,7 +106,7 @@ rc_scan_flush(RcScan *scan, bool at_end)
 		batch->lines = 0;
 		batch->bytes = 0;
 		pfree(batch->to_send);
-		pfree(batch->place);
+		pfree(batch->source_index);
 		make_room(scan, done);
 		if (more)
 			break;
@@ -137,11 +137,11 @@ flush_some(RcScan *scan)
 	rc_transaction_begin();
 	rc_destination_commit(run->destination, &sending);
 	if (sending.safe < sending.n)
-		safe = batch->place[sending.safe];
+		safe = batch->source_index[sending.safe];
 	cursor = safe_cursor(scan, safe);
 	rc_source_advance(run->source, run->destination->id, scan->state, cursor,
 					  scan->state->next_offset + sending.safe);
-	remember(scan, safe, sending.refused);
+	store_states(scan, safe, sending.refused);
 	counts->dead += rc_bad_lines_to_dead_letters(scan, sending.refused);
 	counts->fetched = batch->lines;
 	counts->unchanged += safe - sending.safe;
@@ -149,7 +149,7 @@ flush_some(RcScan *scan)
 		counts->withdrawn = safe - list_length(sending.refused);
 	rc_run_add(run->id, run->task, NULL, counts);
 	rc_transaction_commit();
-	rc_bad_lines_buried(scan, sending.refused);
+	rc_bad_lines_committed(scan, sending.refused);
 
 	if (cursor)
 		scan->stored_cursor = MemoryContextStrdup(run->context, cursor);
@@ -203,12 +203,12 @@ choose_records(RcScan *scan)
 	MemoryContextSwitchTo(run->batch_context);
 	batch->n_to_send = 0;
 	batch->to_send = palloc(sizeof(RcRecord) * Max(batch->n, 1));
-	batch->place = palloc(sizeof(int) * Max(batch->n, 1));
+	batch->source_index = palloc(sizeof(int) * Max(batch->n, 1));
 	if (keyed && batch->n > 0)
 	{
 		rc_transaction_begin_in(run->batch_context);
 		rc_known_records_compare(run->source, run->destination->id,
-								 batch->records, batch->memory, batch->n,
+								 batch->records, batch->states, batch->n,
 								 run->id, mode);
 		if (run->scan_state.seen)
 			rc_seen_add(run->scan_state.seen, batch->records + batch->nseen,
@@ -229,9 +229,9 @@ choose_records(RcScan *scan)
 	}
 	for (int i = 0; i < batch->n; i++)
 	{
-		if (keyed && !batch->memory[i].to_send)
+		if (keyed && !batch->states[i].to_send)
 			continue;
-		batch->place[batch->n_to_send] = i;
+		batch->source_index[batch->n_to_send] = i;
 		batch->to_send[batch->n_to_send] = batch->records[i];
 		batch->to_send[batch->n_to_send].offset = scan->state->next_offset +
 			batch->n_to_send;
@@ -258,13 +258,13 @@ mark_unconfirmed(RcScan *scan)
 	if (!run->destination->class->ahead_of_commit)
 		return;
 	for (int i = 0; i < batch->n; i++)
-		any |= batch->memory[i].changed ||
-			(fresh_too && batch->memory[i].fresh);
+		any |= batch->states[i].changed ||
+			(fresh_too && batch->states[i].fresh);
 	if (!any)
 		return;
 	rc_source_fence(run->source, run->destination->id, scan->state);
 	rc_known_records_mark_unconfirmed(run->source, run->destination->id, batch->records,
-									  batch->memory, batch->n, fresh_too);
+									  batch->states, batch->n, fresh_too);
 }
 
 /*
@@ -272,7 +272,7 @@ mark_unconfirmed(RcScan *scan)
  * ones.
  */
 static void
-remember(RcScan *scan, int safe, List *refused)
+store_states(RcScan *scan, int safe, List *refused)
 {
 	RcRun	   *run = scan->run;
 	RcBatch    *batch = &scan->batch;
@@ -290,10 +290,10 @@ remember(RcScan *scan, int safe, List *refused)
 	{
 		RcRefused  *message = (RcRefused *) lfirst(lc);
 
-		batch->memory[batch->place[message->tag]].write = false;
+		batch->states[batch->source_index[message->tag]].write = false;
 	}
 	rc_known_records_store(run->source, run->destination->id, batch->records,
-						   batch->memory, safe);
+						   batch->states, safe);
 }
 
 void

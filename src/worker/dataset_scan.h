@@ -25,11 +25,11 @@ typedef struct RcBadLine
 typedef struct RcBatch
 {
 	RcRecord   *records;
-	RcKnownRecord *memory;		/* state of each record's key */
+	RcKnownRecord *states;		/* state of each record's key */
 	int			n;
 	int			max;
 	RcRecord   *to_send;		/* records to send */
-	int		   *place;			/* index in records of each of to_send */
+	int		   *source_index;	/* index in records of each of to_send */
 	int			n_to_send;
 	Size		bytes;
 	int			lines;
@@ -89,6 +89,6 @@ extern void rc_bad_line_add(RcScan *scan, const char *line, size_t len,
 extern void rc_bad_lines_check(RcScan *scan);
 extern void rc_bad_lines_drop(RcScan *scan);
 extern int	rc_bad_lines_to_dead_letters(RcScan *scan, List *refused);
-extern void rc_bad_lines_buried(RcScan *scan, List *refused);
+extern void rc_bad_lines_committed(RcScan *scan, List *refused);
 
 #endif							/* RC_DATASET_SCAN_H */

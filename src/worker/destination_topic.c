@@ -51,7 +51,7 @@ topic_open(RcDestination *destination)
 	rc_transaction_begin();
 	rc_source_forget(run->source, destination->id);
 	if (run->stream)
-		topic->anew = rc_offset_outdate(run->stream->name, run->source->topic);
+		topic->recreated = rc_offset_outdate(run->stream->name, run->source->topic);
 	rc_transaction_commit();
 	wake_streams(run);
 	ereport(NOTICE,

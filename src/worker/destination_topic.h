@@ -21,7 +21,7 @@ typedef struct RcTopicDestination
 	RcStreamConsumer *consumer; /* used by the load if no stream worker runs */
 
 	int			partitions;		/* of the topic; 0: the topic is missing */
-	bool		anew;			/* re-created; the stream has offsets of the
+	bool		recreated;		/* re-created; the stream has offsets of the
 								 * old one */
 	List	   *end_offsets;	/* List of RcEndOffset: what was published */
 } RcTopicDestination;

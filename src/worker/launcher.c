@@ -55,9 +55,9 @@ static List *databases = NIL;
 static bool start_asked = false;
 
 static void start_callback(XactEvent event, void *arg);
-static void look_after(const char *name);
+static void check_database(const char *name);
 static Oid	find_database(const char *name);
-static Database *remember(const char *name);
+static Database *find_entry(const char *name);
 static void start_scheduler(Database *database, Oid oid);
 
 /* Register the launcher; called while the library is preloaded. */
@@ -111,7 +111,7 @@ rc_launcher_main(Datum arg)
 							"rappel_conso.databases")));
 		else
 			foreach(lc, names)
-				look_after((const char *) lfirst(lc));
+				check_database((const char *) lfirst(lc));
 		MemoryContextSwitchTo(context);
 		rc_worker_wait(POLL_INTERVAL_MS);
 	}
@@ -174,10 +174,10 @@ start_callback(XactEvent event, void *arg)
 
 /* Start the scheduler of a database if it is not running. */
 static void
-look_after(const char *name)
+check_database(const char *name)
 {
 	MemoryContext context = CurrentMemoryContext;
-	Database   *database = remember(name);
+	Database   *database = find_entry(name);
 	pid_t		pid;
 	Oid			oid;
 
@@ -242,7 +242,7 @@ find_database(const char *name)
 }
 
 static Database *
-remember(const char *name)
+find_entry(const char *name)
 {
 	ListCell   *lc;
 	Database   *database;

@@ -251,7 +251,7 @@ raise_failed(RcPublisher *publisher)
 static void
 put_aside_stalled(RcPublisher *publisher)
 {
-	int			patience;
+	int			timeout_ms;
 	RcOutBytes	bytes;
 	RcOutTopic *topic;
 	bool		stalled = false;
@@ -259,11 +259,11 @@ put_aside_stalled(RcPublisher *publisher)
 	if (publisher->kafka == NULL || publisher->aside != NULL)
 		return;
 	rc_out_open_bytes(&bytes);
-	patience = bytes.all >= RC_OPEN_LIMIT || bytes.slow >= RC_SLOW_LIMIT ?
+	timeout_ms = bytes.all >= RC_OPEN_LIMIT || bytes.slow >= RC_SLOW_LIMIT ?
 		SHORT_TIMEOUT_MS : TIMEOUT_MS;
 	for (int i = 0; (topic = rc_out_topic_at(i)) != NULL; i++)
 	{
-		if (topic->nopen > 0 && rc_time_passed(topic->sent_at, patience))
+		if (topic->nopen > 0 && rc_time_passed(topic->sent_at, timeout_ms))
 			stalled = true;
 	}
 	if (!stalled && rc_out_count(RC_OUT_READY) <= TOPICS_LIMIT &&

@@ -24,7 +24,7 @@ typedef struct Wait
 {
 	TimestampTz began;
 	TimestampTz since;			/* last progress */
-	int64		place;			/* sum of its offsets then */
+	int64		offset_sum;		/* sum of its offsets then */
 	char	   *error_text;		/* what it waits for, as last reported; NULL:
 								 * nothing */
 	char	   *detail;
@@ -36,7 +36,7 @@ typedef struct Wait
 static void add_left_behind(RcTopicDestination *topic);
 static void wait_for_stream(RcTopicDestination *topic);
 static void check_stream(RcRun *run, bool worked, Wait *wait);
-static void hear_stream(RcRun *run, const RcStream *stream, Wait *wait);
+static void read_stream_state(RcRun *run, const RcStream *stream, Wait *wait);
 static void note_progress(const char *stream, Wait *wait);
 static void keep_text(MemoryContext context, char **kept, const char *text);
 pg_noreturn static void raise_stream_error(RcRun *run, const RcStream *stream,
@@ -56,7 +56,7 @@ rc_topic_load(RcDestination *destination)
 	RcTopicDestination *topic = (RcTopicDestination *) destination;
 	RcRun	   *run = destination->run;
 
-	if (topic->anew)
+	if (topic->recreated)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("topic \"%s\" was re-created, but stream \"%s\" still has offsets of the old topic",
@@ -172,7 +172,7 @@ check_stream(RcRun *run, bool worked, Wait *wait)
 			rc_wake_at_commit(RC_WORKER_SCHEDULER, "", 0);
 	}
 	note_progress(stream->name, wait);
-	hear_stream(run, stream, wait);
+	read_stream_state(run, stream, wait);
 	if (wait->error_text != NULL && rc_time_passed(wait->since, STREAM_TIMEOUT_MS))
 		raise_stream_error(run, stream, wait);
 }
@@ -182,13 +182,13 @@ static void
 note_progress(const char *stream, Wait *wait)
 {
 	ListCell   *lc;
-	int64		place = 0;
+	int64		offset_sum = 0;
 
 	foreach(lc, rc_offsets_load(stream))
-		place += ((RcOffset *) lfirst(lc))->next_offset;
-	if (place == wait->place)
+		offset_sum += ((RcOffset *) lfirst(lc))->next_offset;
+	if (offset_sum == wait->offset_sum)
 		return;
-	wait->place = place;
+	wait->offset_sum = offset_sum;
 	wait->since = GetCurrentTimestamp();
 	keep_text(NULL, &wait->error_text, NULL);
 }
@@ -199,17 +199,17 @@ note_progress(const char *stream, Wait *wait)
  * moment.
  */
 static void
-hear_stream(RcRun *run, const RcStream *stream, Wait *wait)
+read_stream_state(RcRun *run, const RcStream *stream, Wait *wait)
 {
-	RcStreamError *connection_error = rc_stream_trouble(stream->name, wait->began);
+	RcStreamError *error = rc_stream_error(stream->name, wait->began);
 
-	if (connection_error != NULL)
+	if (error != NULL)
 	{
-		wait->failed = connection_error->failed;
-		wait->sqlstate = connection_error->sqlstate;
-		keep_text(run->context, &wait->error_text, connection_error->error_text);
-		keep_text(run->context, &wait->detail, connection_error->detail);
-		keep_text(run->context, &wait->hint, connection_error->hint);
+		wait->failed = error->failed;
+		wait->sqlstate = error->sqlstate;
+		keep_text(run->context, &wait->error_text, error->error_text);
+		keep_text(run->context, &wait->detail, error->detail);
+		keep_text(run->context, &wait->hint, error->hint);
 	}
 	if (wait->failed)
 		raise_stream_error(run, stream, wait);

@@ -37,7 +37,7 @@ typedef struct RcScanState
 	int64		unreadable;		/* lines that are no JSON object, in all
 								 * attempts */
 	int			reading;		/* number of the export being read */
-	HTAB	   *buried;			/* dead lines, see scan_bad_line.c */
+	HTAB	   *dead_lines;		/* dead lines, see scan_bad_line.c */
 } RcScanState;
 
 /* Records missing from a full scan, if too many. */

@@ -24,31 +24,31 @@
  * Maximum number of different lines that are tracked; further ones become a
  * new dead letter in each attempt.
  */
-#define MAX_BURIED			100000
+#define MAX_LINES_KNOWN			100000
 
 /*
  * Two hashes of a line; equal for different lines only with negligible
  * probability.
  */
-typedef struct RcBuriedKey
+typedef struct RcLineKey
 {
 	uint64		a;
 	uint64		b;
-} RcBuriedKey;
+} RcLineKey;
 
 /* How often a line was read, and became a dead letter, in this task. */
-typedef struct RcBuried
+typedef struct RcLineCount
 {
-	RcBuriedKey key;
+	RcLineKey	key;
 	int			reading;		/* export that "seen" is about */
 	int			seen;
-	int			buried;
-} RcBuried;
+	int			written;
+} RcLineCount;
 
 static void stop_if_array(RcScan *scan, const char *line, size_t len);
 static void stop_if_too_many(RcScan *scan, const RcTransformed *made,
 							 const char *error);
-static RcBuried *find_buried(RcRun *run, const RcRecord *record);
+static RcLineCount *find_line_count(RcRun *run, const RcRecord *record);
 static bool to_dead_letters(RcScan *scan, const RcRecord *record, int sqlstate,
 							char *message, char *context);
 
@@ -58,13 +58,13 @@ rc_bad_lines_begin(RcRun *run)
 {
 	HASHCTL		control = {0};
 
-	if (run->scan_state.buried != NULL)
-		hash_destroy(run->scan_state.buried);
-	control.keysize = sizeof(RcBuriedKey);
-	control.entrysize = sizeof(RcBuried);
+	if (run->scan_state.dead_lines != NULL)
+		hash_destroy(run->scan_state.dead_lines);
+	control.keysize = sizeof(RcLineKey);
+	control.entrysize = sizeof(RcLineCount);
 	control.hcxt = run->context;
-	run->scan_state.buried = hash_create("rappel_conso dead lines", 64, &control,
-										 HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	run->scan_state.dead_lines = hash_create("rappel_conso dead lines", 64, &control,
+											 HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 }
 
 /*
@@ -229,26 +229,26 @@ rc_bad_lines_to_dead_letters(RcScan *scan, List *refused)
  * Called when the batch's dead letters are committed: count them as written.
  */
 void
-rc_bad_lines_buried(RcScan *scan, List *refused)
+rc_bad_lines_committed(RcScan *scan, List *refused)
 {
 	ListCell   *lc;
 
 	foreach(lc, refused)
 	{
 		RcRefused  *message = (RcRefused *) lfirst(lc);
-		RcBuried   *line = find_buried(scan->run,
-									   &scan->batch.to_send[message->tag]);
+		RcLineCount *line = find_line_count(scan->run,
+											&scan->batch.to_send[message->tag]);
 
 		if (line != NULL)
-			line->buried = Max(line->buried, line->seen);
+			line->written = Max(line->written, line->seen);
 	}
 	foreach(lc, scan->batch.bad)
 	{
-		RcBuried   *line = find_buried(scan->run,
-									   &((RcBadLine *) lfirst(lc))->record);
+		RcLineCount *line = find_line_count(scan->run,
+											&((RcBadLine *) lfirst(lc))->record);
 
 		if (line != NULL)
-			line->buried = Max(line->buried, line->seen);
+			line->written = Max(line->written, line->seen);
 	}
 }
 
@@ -261,7 +261,7 @@ to_dead_letters(RcScan *scan, const RcRecord *record, int sqlstate, char *messag
 				char *context)
 {
 	RcRun	   *run = scan->run;
-	RcBuried   *line = find_buried(run, record);
+	RcLineCount *line = find_line_count(run, record);
 	ErrorData	error = {0};
 
 	if (line != NULL)
@@ -272,7 +272,7 @@ to_dead_letters(RcScan *scan, const RcRecord *record, int sqlstate, char *messag
 			line->seen = 0;
 		}
 		line->seen++;
-		if (line->seen <= line->buried)
+		if (line->seen <= line->written)
 			return false;
 	}
 	error.sqlerrcode = sqlstate;
@@ -284,13 +284,13 @@ to_dead_letters(RcScan *scan, const RcRecord *record, int sqlstate, char *messag
 }
 
 /* The entry of a line; NULL if too many lines are tracked. */
-static RcBuried *
-find_buried(RcRun *run, const RcRecord *record)
+static RcLineCount *
+find_line_count(RcRun *run, const RcRecord *record)
 {
-	RcBuriedKey key;
-	RcBuried   *line;
+	RcLineKey	key;
+	RcLineCount *line;
 	bool		found;
-	bool		full = hash_get_num_entries(run->scan_state.buried) >= MAX_BURIED;
+	bool		full = hash_get_num_entries(run->scan_state.dead_lines) >= MAX_LINES_KNOWN;
 
 	memset(&key, 0, sizeof(key));
 	key.a = hash_bytes_extended((const unsigned char *) record->value,
@@ -300,12 +300,12 @@ find_buried(RcRun *run, const RcRecord *record)
 	if (record->key_len > 0)
 		key.b ^= hash_bytes_extended((const unsigned char *) record->key,
 									 record->key_len, 3);
-	line = hash_search(run->scan_state.buried, &key, full ? HASH_FIND : HASH_ENTER,
+	line = hash_search(run->scan_state.dead_lines, &key, full ? HASH_FIND : HASH_ENTER,
 					   &found);
 	if (!found && line != NULL)
 	{
 		line->reading = -1;
-		line->seen = line->buried = 0;
+		line->seen = line->written = 0;
 	}
 	return line;
 }

@@ -63,7 +63,7 @@ rc_scan_add_line(RcScan *scan, const char *line, size_t len, bool may_be_half)
 	record->key_len = made.key ? (int) strlen(made.key) : -1;
 	record->value = made.value;
 	record->value_len = made.value_len;
-	batch->memory[batch->n].version = made.version;
+	batch->states[batch->n].version = made.version;
 	if (made.cursor)
 		note_cursor(scan, made.cursor);
 	batch->cursors[batch->n++] = batch->cursor;

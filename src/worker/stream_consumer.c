@@ -27,7 +27,7 @@
 static void consume(RcConsumption *c, List *end_offsets, RcCounts *counts);
 static bool apply_fetched(RcConsumption *c, RcRecord *records, int n,
 						  RcCounts *counts, int *applied);
-static void rest(RcKafka *kafka, long timeout_ms);
+static void wait_after_error(RcKafka *kafka, long timeout_ms);
 static bool idle(RcConsumption *c, bool at_end);
 static bool passed(const RcConsumption *c, List *end_offsets);
 
@@ -169,7 +169,7 @@ rc_stream_pause(RcStreamConsumer *consumer, long timeout_ms)
 	if (rc_stream_undecided(consumer))
 		rc_proof_pause(consumer->kafka, timeout_ms);
 	else
-		rest(consumer->kafka, timeout_ms);
+		wait_after_error(consumer->kafka, timeout_ms);
 }
 
 /*
@@ -178,7 +178,7 @@ rc_stream_pause(RcStreamConsumer *consumer, long timeout_ms)
  * configuration.
  */
 static void
-rest(RcKafka *kafka, long timeout_ms)
+wait_after_error(RcKafka *kafka, long timeout_ms)
 {
 	TimestampTz start = GetCurrentTimestamp();
 	bool		away = kafka != NULL && rc_kafka_connection_error(kafka) != NULL;

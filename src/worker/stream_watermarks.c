@@ -25,19 +25,19 @@
 /* Time limit, in ms.  The remaining partitions come first the next time. */
 #define MOST_TIME		20000
 
-static void look(RcWorkerArgs *args);
-static void look_at_all(RcKafka *kafka);
-static void look_at(RcKafka *kafka, const RcUnwatched *at);
+static void read_once(RcWorkerArgs *args);
+static void read_all(RcKafka *kafka);
+static void read_partition(RcKafka *kafka, const RcUnwatched *at);
 
 /* Entry point of the watermarks worker. */
 void
 rc_watermarks_main(Datum arg)
 {
-	rc_worker_main(look);
+	rc_worker_main(read_once);
 }
 
 static void
-look(RcWorkerArgs *args)
+read_once(RcWorkerArgs *args)
 {
 	MemoryContext context;
 
@@ -55,8 +55,8 @@ look(RcWorkerArgs *args)
 	/* unreachable brokers are reported by the workers that need them */
 	PG_TRY();
 	{
-		look_at_all(rc_kafka_open(RC_KAFKA_CONSUMER,
-								  rc_client_id("watermarks"), NULL));
+		read_all(rc_kafka_open(RC_KAFKA_CONSUMER,
+							   rc_client_id("watermarks"), NULL));
 	}
 	PG_CATCH();
 	{
@@ -70,7 +70,7 @@ look(RcWorkerArgs *args)
 }
 
 static void
-look_at_all(RcKafka *kafka)
+read_all(RcKafka *kafka)
 {
 	MemoryContext context = CurrentMemoryContext;
 	TimestampTz began = GetCurrentTimestamp();
@@ -91,14 +91,14 @@ look_at_all(RcKafka *kafka)
 			partitions = rc_kafka_partition_count(kafka, topic, TIMEOUT_MS);
 		}
 		if (unwatched[i].offset.partition < partitions)
-			look_at(kafka, &unwatched[i]);
+			read_partition(kafka, &unwatched[i]);
 		MemoryContextSwitchTo(context);
 	}
 }
 
 /* Store the high watermark of a partition if it has changed. */
 static void
-look_at(RcKafka *kafka, const RcUnwatched *at)
+read_partition(RcKafka *kafka, const RcUnwatched *at)
 {
 	int64		low;
 	int64		high;

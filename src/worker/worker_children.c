@@ -50,8 +50,8 @@ typedef struct Child
 
 static List *children = NIL;
 
-static List *hear(Child *child, List *lost);
-static List *lose(Child *child, ErrorData *error, List *lost);
+static List *read_queue(Child *child, List *lost);
+static List *add_lost(Child *child, ErrorData *error, List *lost);
 static void forget_queue(Child *child);
 
 /*
@@ -74,11 +74,11 @@ rc_children_poll(long *next_round_ms)
 			BGWH_STOPPED;
 
 		if (child->segment != NULL)
-			lost = hear(child, lost);
+			lost = read_queue(child, lost);
 		if (!stopped)
 			continue;
 		if (child->segment != NULL)
-			lost = lose(child, NULL, lost);
+			lost = add_lost(child, NULL, lost);
 		if (!rc_time_passed(child->started_at, START_PAUSE))
 		{
 			*next_round_ms = Min(*next_round_ms, START_PAUSE);
@@ -93,7 +93,7 @@ rc_children_poll(long *next_round_ms)
 
 /* Read messages of a child that is not connected yet. */
 static List *
-hear(Child *child, List *lost)
+read_queue(Child *child, List *lost)
 {
 	Size		size;
 	void	   *data;
@@ -113,7 +113,7 @@ hear(Child *child, List *lost)
 			case 'E':
 				error = palloc0(sizeof(ErrorData));
 				pq_parse_errornotice(&message, error);
-				lost = lose(child, error, lost);
+				lost = add_lost(child, error, lost);
 				break;
 			default:
 				break;
@@ -127,7 +127,7 @@ hear(Child *child, List *lost)
  * exited without reporting one.
  */
 static List *
-lose(Child *child, ErrorData *error, List *lost)
+add_lost(Child *child, ErrorData *error, List *lost)
 {
 	RcLostChild *entry;
 
