@@ -383,7 +383,8 @@ scan_range(const RcScan *scan)
 	range.to = run->window ? run->window->to : NULL;
 
 	/*
-	 * records without a cursor come first: a resumed full scan has read them
+	 * a resumed full scan needs records without a cursor, too, which a
+	 * condition on the cursor alone would leave out
 	 */
 	range.with_nulls = run->scan_state.full;
 	return range;
