@@ -21,6 +21,9 @@
 /* Interval of polling the stream's offsets, in ms. */
 #define POLL_INTERVAL_MS	50
 
+/* Pause before a batch is retried whose offset another process held, in ms. */
+#define RETRY_PAUSE_MS	500
+
 /* Wake the stream's workers at every n-th poll. */
 #define WAKE_EVERY		10
 
@@ -29,6 +32,8 @@ static void check_can_drain(RcStream *stream);
 static List *current_ends(RcStream *stream);
 static void drain_to(RcStreamConsumer *consumer, RcStream *stream,
 					 List *end_offsets);
+static void consume_to(RcStreamConsumer *consumer, const RcStream *stream,
+					   List *end_offsets);
 static void check_still_read(const char *name, List *end_offsets);
 static void get_totals(RcStream *stream, RcCounts *counts);
 
@@ -103,7 +108,6 @@ drain_to(RcStreamConsumer *consumer, RcStream *stream, List *end_offsets)
 	MemoryContext poll_context = AllocSetContextCreate(context,
 													   "rappel_conso drain",
 													   ALLOCSET_DEFAULT_SIZES);
-	RcCounts	counts = {0};
 	int			polls = 0;
 
 	rc_lock_mark(RC_WORKER_STREAM, stream->name, true);
@@ -133,12 +137,42 @@ drain_to(RcStreamConsumer *consumer, RcStream *stream, List *end_offsets)
 			rc_worker_wait(POLL_INTERVAL_MS);
 		else
 		{
-			rc_stream_consume(consumer, stream->name, -1, end_offsets, true,
-							  &counts);
+			consume_to(consumer, stream, end_offsets);
 			MemoryContextSwitchTo(context);
 			rc_stream_unlock_all(stream);
 		}
 	}
+}
+
+/*
+ * Consume up to the end offsets.  Where another process has the row of an
+ * offset locked, as one that stores a watermark has for a moment, the batch is
+ * rolled back with 40001: then this returns after a pause, and the caller
+ * tries again, as a stream's own worker does.
+ */
+static void
+consume_to(RcStreamConsumer *consumer, const RcStream *stream,
+		   List *end_offsets)
+{
+	RcCounts	counts = {0};
+	ErrorData  *volatile error = NULL;
+
+	PG_TRY();
+	{
+		rc_stream_consume(consumer, stream->name, -1, end_offsets, true,
+						  &counts);
+	}
+	PG_CATCH();
+	{
+		error = rc_worker_recover(TopMemoryContext, false);
+	}
+	PG_END_TRY();
+	if (error == NULL)
+		return;
+	if (error->sqlerrcode != ERRCODE_T_R_SERIALIZATION_FAILURE)
+		ReThrowError(error);
+	FreeErrorData(error);
+	rc_worker_wait(RETRY_PAUSE_MS);
 }
 
 /* Raise an error if the stream was deleted, or no longer reads a topic. */
