@@ -13,14 +13,14 @@ DECLARE
 BEGIN
   IF TG_OP = 'DELETE' THEN
     IF OLD.name = 'rappel_conso' THEN
-      RAISE EXCEPTION 'cannot delete the built-in % "%"', TG_TABLE_NAME, OLD.name
+      RAISE EXCEPTION 'cannot delete built-in row "%" of table "%"', OLD.name, TG_TABLE_NAME
         USING ERRCODE = 'dependent_objects_still_exist', HINT = 'Set its column "paused" instead.';
     END IF;
     RETURN OLD;
   END IF;
   IF TG_OP = 'UPDATE' THEN
     IF OLD.name = 'rappel_conso' AND NEW.name <> OLD.name THEN
-      RAISE EXCEPTION 'cannot rename the built-in % "%"', TG_TABLE_NAME, OLD.name
+      RAISE EXCEPTION 'cannot rename built-in row "%" of table "%"', OLD.name, TG_TABLE_NAME
         USING ERRCODE = 'dependent_objects_still_exist';
     END IF;
     RETURN NEW;

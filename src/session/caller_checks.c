@@ -78,7 +78,9 @@ rc_caller_raise_missing(const char *what, const char *name)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_OBJECT),
-			 errmsg("%s \"%s\" does not exist", what, name),
+			 strcmp(what, "stream") == 0 ?
+			 errmsg("stream \"%s\" does not exist", name) :
+			 errmsg("source \"%s\" does not exist", name),
 			 errhint("Look for the name in table rappel_conso.%s.", what)));
 	pg_unreachable();
 }
@@ -120,8 +122,9 @@ rc_caller_check_member(Oid owner, const char *owner_name, const char *what,
 		rc_caller_raise_missing(what, name);
 	ereport(ERROR,
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-			 errmsg("must be member of role \"%s\" to use %s \"%s\"",
-					owner_name, what, name)));
+			 errmsg("must be member of role \"%s\"", owner_name),
+			 errdetail("It is the owner of row \"%s\" of table \"rappel_conso.%s\".",
+					   name, what)));
 }
 
 /*
@@ -140,8 +143,9 @@ rc_caller_check_owner(Oid owner, const char *owner_name, const char *what,
 	if (!rc_role_can_login(owner))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("owner \"%s\" of %s \"%s\" is not permitted to log in",
-						owner_name, what, name),
+				 errmsg("role \"%s\" is not permitted to log in", owner_name),
+				 errdetail("It is the owner of row \"%s\" of table \"rappel_conso.%s\".",
+						   name, what),
 				 errhint("Workers connect as the owner: grant it LOGIN, or make another role the owner.")));
 }
 
@@ -163,14 +167,14 @@ rc_caller_stream(const char *name, const char *function)
  * could see it.  xmin is that of the row, or invalid if there is no row.
  */
 void
-rc_check_committed(TransactionId xmin, const char *what, const char *name)
+rc_check_committed(TransactionId xmin, const char *table, const char *name)
 {
 	if (TransactionIdIsNormal(xmin) &&
 		TransactionIdIsCurrentTransactionId(xmin))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),
-				 errmsg("%s \"%s\" was changed by this transaction", what,
-						name),
+				 errmsg("row \"%s\" of table \"%s\" was changed by this transaction",
+						name, table),
 				 errdetail("The work is done in another process, which cannot see the change yet."),
 				 errhint("Commit first, then call the function.")));
 }

@@ -29,7 +29,7 @@ extern void rc_caller_check_member(Oid owner, const char *owner_name,
 extern void rc_caller_check_owner(Oid owner, const char *owner_name,
 								  const char *what, const char *name);
 extern RcStream *rc_caller_stream(const char *name, const char *function);
-extern void rc_check_committed(TransactionId xmin, const char *what,
+extern void rc_check_committed(TransactionId xmin, const char *table,
 							   const char *name);
 
 #endif							/* RC_CALLER_CHECKS_H */

@@ -82,10 +82,11 @@ check_caller(const RcSource *source)
 {
 	rc_caller_check_owner(source->owner, source->owner_name, "source",
 						  source->name);
-	rc_check_committed(rc_extension_xmin(), "extension", RC_NAME);
-	rc_check_committed(rc_source_xmin(source->name), "source", source->name);
+	rc_check_committed(rc_extension_xmin(), "pg_extension", RC_NAME);
+	rc_check_committed(rc_source_xmin(source->name), "rappel_conso.source",
+					   source->name);
 	if (source->stream)
-		rc_check_committed(rc_stream_xmin(source->stream), "stream",
+		rc_check_committed(rc_stream_xmin(source->stream), "rappel_conso.stream",
 						   source->stream);
 }
 

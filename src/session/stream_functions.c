@@ -146,7 +146,7 @@ rc_retry(PG_FUNCTION_ARGS)
 	rc_caller_check_null(fcinfo, 0, "stream");
 	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	stream = rc_caller_stream(name, "rc_retry()");
-	rc_check_committed(rc_stream_xmin(name), "stream", name);
+	rc_check_committed(rc_stream_xmin(name), "rappel_conso.stream", name);
 
 	request.kind = RC_WORKER_RETRY;
 	request.args.role = stream->owner;
@@ -177,7 +177,7 @@ rc_drain(PG_FUNCTION_ARGS)
 	rc_caller_check_null(fcinfo, 0, "stream");
 	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	stream = rc_caller_stream(name, "rc_drain()");
-	rc_check_committed(rc_stream_xmin(name), "stream", name);
+	rc_check_committed(rc_stream_xmin(name), "rappel_conso.stream", name);
 
 	request.kind = RC_WORKER_DRAIN;
 	request.args.role = stream->owner;

@@ -101,8 +101,9 @@ rc_role_check(PG_FUNCTION_ARGS)
 	{
 		ereport(is_restored(data) ? WARNING : ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("role \"%s\" of %s \"%s\" does not exist", role_name,
-						table, name),
+				 errmsg("role \"%s\" does not exist", role_name),
+				 errdetail("Row \"%s\" of table \"rappel_conso.%s\" names it.",
+						   name, table),
 				 errhint("Set the column \"%s\" to a role that exists.",
 						 data->tg_trigger->tgargs[0])));
 		rc_role_store(role_name, InvalidOid);
@@ -165,8 +166,9 @@ rc_owner_known(PG_FUNCTION_ARGS)
 	if (!rc_may_make_owner(GetUserId(), role))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("must be able to SET ROLE \"%s\" to change %s \"%s\"",
-						role_name, table, name)));
+				 errmsg("must be able to SET ROLE \"%s\"", role_name),
+				 errdetail("It is the owner of row \"%s\" of table \"rappel_conso.%s\".",
+						   name, table)));
 	return PointerGetDatum(rc_trigger_row(data));
 }
 
@@ -244,8 +246,9 @@ check_membership(Oid role, const char *role_name, const char *table,
 	if (!rc_may_make_owner(GetUserId(), role))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("must be able to SET ROLE \"%s\" to make it the owner of %s \"%s\"",
-						role_name, table, name)));
+				 errmsg("must be able to SET ROLE \"%s\"", role_name),
+				 errdetail("It would be the owner of row \"%s\" of table \"rappel_conso.%s\".",
+						   name, table)));
 }
 
 /*
