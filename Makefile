@@ -121,7 +121,8 @@ valgrind:
 ##                    if a page has a dead link or an example without a mark,
 ##                    if tests repeat each other's helpers, if a file of src
 ##                    knows what its room must not (test/layers), if an old name is
-##                    back, if docs/errors.md is not what tools/errors writes,
+##                    or a private word (test/words) is back, if docs/errors.md is
+##                    not what tools/errors writes,
 ##                    or if META.json and the like differ from the control
 ##                    file (test/release)
 indent:
@@ -133,6 +134,8 @@ lint: all
 	@test/layers --self-check
 	@test/layers
 	@tools/rename --check
+	@test/words --self-check
+	@test/words
 	@tools/errors --self-check
 	@tools/errors --check
 	@test/release --self-check

@@ -364,7 +364,7 @@ COMMENT ON TRIGGER wake ON rappel_conso.source IS 'wakes the workers that use th
 -- Workers, and functions of ours that roles call, write these tables with a
 -- superuser's rights.  A trigger runs with those, and what a foreign key does
 -- in the table that it is of makes that one's triggers do so, too.  And they
--- name the schema: were it renamed, somebody could make another one.
+-- name the schema: were it renamed, another role could create one.
 CREATE FUNCTION rappel_conso.trigger_check() RETURNS event_trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

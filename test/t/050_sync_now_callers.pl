@@ -372,7 +372,7 @@ $node->restart;
 my $crowded = $node->start_session('SELECT rc_sync_now()')->finish;
 is($crowded->{sqlstate}, '53000', 'no free worker slot: SQLSTATE');
 like($crowded->{message},
-	qr/"rappel_conso"/,
+	qr/ rappel_conso"/,
 	'the message');
 like($crowded->{hint}, qr/max_worker_processes/, 'and the hint');
 

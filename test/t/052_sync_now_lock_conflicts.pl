@@ -19,7 +19,7 @@ my $digest = $node->table_digest;
 
 # Both are errors 55006: of a worker that cannot go on, and of what it would
 # not see, for which none is started.
-my $in_way = '"rappel_conso"';
+my $in_way = '"rappel_conso run rappel_conso"';
 my $missing = '2024-01-0001';
 
 $node->sql('CREATE DATABASE fresh');

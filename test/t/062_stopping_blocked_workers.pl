@@ -175,7 +175,7 @@ foreach my $length (1, 2, 4)
 	open_gate($gate);
 	$us->finish;
 	is($us->{sqlstate}, '55006', "C3: a circle over $length other sessions is an error");
-	like($us->{message}, qr/"rappel_conso"/, 'that says which run');
+	like($us->{message}, qr/\brappel_conso"/, 'that says which run');
 	ok($us->{hint}, 'and what to do');
 	$_->finish foreach @chain;
 	$node->becomes_true('the worker has gone', $gone);

@@ -37,14 +37,14 @@ is($node->sql("SELECT count(*), min(epoch), max(epoch) FROM rappel_conso.stream_
 my %refused = (
 	'3:1,4:2,3:5' => qr/^22023: .*\b3\b.*\b2\b/,
 	'3:1,many:3:1' => qr/^22023: .*\b3\b.*\b2\b/,
-	"1:1,$PLACES:0" => qr/^42704: .*"many".*\b$PLACES\b/,
-	'999999999:0' => qr/^42704: .*"many".*\b999999999\b/,
+	"1:1,$PLACES:0" => qr/^42704: (?=.*"many").*\b$PLACES\b/,
+	'999999999:0' => qr/^42704: (?=.*"many").*\b999999999\b/,
 	map { $_ => qr/^22023: .*"\Q$_\E"/ }
 	  ('1000000000:0', '0:1000000000000000000', 'other:0:1', '0:1,,1:1', ' 0:1', '0:+1', ':0:1', '0:1,latest', 'EARLIEST', '2026-13-01'));
 like($node->error_of("SELECT rc_seek('many', '$_')"), $refused{$_}, "D6: \"$_\" is refused") foreach sort keys %refused;
 is($node->sql("SELECT count(*) FROM rappel_conso.stream_offset WHERE stream = 'many' AND (next_offset, epoch) = (partition + 1, 2)"),
 	$PLACES, 'and moves nothing');
-like($node->error_of("SELECT rc_seek('fresh', '0:1')"), qr/^42704: .*"fresh".*\b0\b/, 'a stream without offsets');
+like($node->error_of("SELECT rc_seek('fresh', '0:1')"), qr/^42704: (?=.*"fresh").*\b0\b/, 'a stream without offsets');
 
 $node->sql("INSERT INTO rappel_conso.stream_offset (stream, topic, partition, next_offset)
        SELECT 'two', topic, n, 0 FROM unnest(ARRAY['one', '2026-01-02T03']) topic, generate_series(0, 1) n");
@@ -126,8 +126,8 @@ foreach my $text (sort keys %hints)
 	my $start = $node->error_of("UPDATE rappel_conso.stream SET start_at = '$text' WHERE name = 'many'");
 	my $seek = $node->error_of("SELECT rc_seek('two', '$text')");
 
-	like($start, qr/^22023: .*"many".*"\Q$text\E"; (?!.*$place)/, qq{V9: start_at "$text"});
-	like($seek, qr/^22023: .*"\Q$text\E"; .*$place/, qq{V9: rc_seek() to "$text"});
+	like($start, qr/^22023: (?!.*$place)(?=.*"many").*"\Q$text\E"/, qq{V9: start_at "$text"});
+	like($seek, qr/^22023: (?=.*"two").*"\Q$text\E".*; .*$place/, qq{V9: rc_seek() to "$text"});
 	foreach my $error ($start, $seek)
 	{
 		$hints{$text}

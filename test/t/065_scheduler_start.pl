@@ -119,7 +119,7 @@ $node->becomes_true('D5: a source that is due says that it waits', "SELECT state
 like($node->sql("SELECT detail FROM rc_status() WHERE component = 'source'"),
 	qr/\b\d{4}-\d\d-\d\d\b.*\bmax_worker_processes\b/, 'D5: and for what');
 ok($node->wait_logged('53000', 'LOG', qr/"rappel_conso".*max_worker_processes/, $place), 'D5: and the log says it');
-like($node->error_of('SELECT rc_sync_now()'), qr/^53000: .*"rappel_conso"; .*max_worker_processes/, 'rc_sync_now() says so, too');
+like($node->error_of('SELECT rc_sync_now()'), qr/^53000: .*\brappel_conso"; .*max_worker_processes/, 'rc_sync_now() says so, too');
 is($node->times_logged('53000', 'LOG', qr/"rappel_conso".*max_worker_processes/, $place), 1, 'D5: once');
 $node->sql("UPDATE rappel_conso.source SET paused = true");
 $node->becomes_true('D5: what is not due any more does not wait', "SELECT state <> 'waiting' FROM rc_status() WHERE component = 'source'");

@@ -62,17 +62,17 @@ my @attacks = (
 
 	# topics
 	[ q{INSERT INTO rappel_conso.stream (name, topics, statement) VALUES ('evil', '{alice.in}', 'SELECT 1 FROM records')},
-		qr/^42501: .*"mallory".*"evil".*"alice\.in"/ ],
+		qr/^42501: (?=.*"mallory")(?=.*"evil").*"alice\.in"/ ],
 	[ q{UPDATE rappel_conso.stream SET topics = '{mallory.in, alice.in}' WHERE name = 'mallory'},
-		qr/^42501: .*"mallory".*"mallory".*"alice\.in"/ ],
+		qr/^42501: (?=.*"mallory")(?=.*"mallory").*"alice\.in"/ ],
 	[ q{UPDATE rappel_conso.stream SET output_topic = 'alice.in' WHERE name = 'mallory'},
-		qr/^42501: .*"mallory".*"mallory".*"alice\.in"/ ],
+		qr/^42501: (?=.*"mallory")(?=.*"mallory").*"alice\.in"/ ],
 	[ q{UPDATE rappel_conso.stream SET output_topic = 'shared.in' WHERE name = 'mallory'},
-		qr/^42501: .*"mallory".*"mallory".*"shared\.in"/ ],
-	[ q{SELECT rc_publish('alice.in', 'forged', 'k')}, qr/^42501: .*"mallory".*"alice\.in"/ ],
-	[ q{SELECT rc_publish('shared.in', 'forged', 'k')}, qr/^42501: .*"mallory".*"shared\.in"/ ],
-	[ q{SELECT rc_publish('mallory-in', 'forged', 'k')}, qr/^42501: .*"mallory".*"mallory-in"/ ],
-	[ q{SELECT rc_publish('x.mallory.in', 'forged', 'k')}, qr/^42501: .*"mallory".*"x\.mallory\.in"/ ],
+		qr/^42501: (?=.*"mallory")(?=.*"mallory").*"shared\.in"/ ],
+	[ q{SELECT rc_publish('alice.in', 'forged', 'k')}, qr/^42501: (?=.*"mallory").*"alice\.in"/ ],
+	[ q{SELECT rc_publish('shared.in', 'forged', 'k')}, qr/^42501: (?=.*"mallory").*"shared\.in"/ ],
+	[ q{SELECT rc_publish('mallory-in', 'forged', 'k')}, qr/^42501: (?=.*"mallory").*"mallory-in"/ ],
+	[ q{SELECT rc_publish('x.mallory.in', 'forged', 'k')}, qr/^42501: (?=.*"mallory").*"x\.mallory\.in"/ ],
 	[ q{INSERT INTO rappel_conso.topic_grant VALUES ('mallory', '*', true, true)}, "$denied table topic_grant" ],
 	[ q{SELECT * FROM rappel_conso.topic_grant}, "$denied table topic_grant" ],
 
@@ -91,10 +91,10 @@ my @attacks = (
 
 	# owners
 	[ q{INSERT INTO rappel_conso.stream (name, topics, owner, statement) VALUES ('evil', '{mallory.in}', 'alice', 'SELECT 1 FROM records')},
-		qr/^42501: .*"alice".*"evil"/ ],
-	[ q{UPDATE rappel_conso.stream SET owner = 'alice' WHERE name = 'mallory'}, qr/^42501: .*"alice".*"mallory"/ ],
+		qr/^42501: (?=.*"alice").*"evil"/ ],
+	[ q{UPDATE rappel_conso.stream SET owner = 'alice' WHERE name = 'mallory'}, qr/^42501: (?=.*"alice").*"mallory"/ ],
 	[ qq{UPDATE rappel_conso.stream SET owner = '$boss' WHERE name = 'mallory'},
-		qr/^42501: .*"$boss".*"mallory"/ ],
+		qr/^42501: (?=.*"$boss").*"mallory"/ ],
 
 	# built-ins
 	[ q{INSERT INTO rappel_conso.stream (name, topics, statement) VALUES ('rappel_conso', '{mallory.in}', 'SELECT 1 FROM records')},
@@ -134,7 +134,7 @@ $node->outcome_of(q{
 	CREATE FUNCTION mallory.trap() RETURNS void SECURITY DEFINER LANGUAGE sql AS 'SELECT public.rc_seek(''alice'', ''latest'')';
 	CREATE FUNCTION mallory.forge() RETURNS uuid SECURITY DEFINER LANGUAGE sql AS 'SELECT public.rc_publish(''alice.in'', ''x'', ''k'')'}, role => 'mallory', tags => 1);
 like($node->outcome_of('SELECT mallory.trap()', role => $boss, tags => 1), $unknown, 'a trap for a superuser: rc_seek()');
-like($node->outcome_of('SELECT mallory.forge()', role => $boss, tags => 1), qr/^42501: .*"mallory".*"alice\.in"/, 'a trap for a superuser: rc_publish()');
+like($node->outcome_of('SELECT mallory.forge()', role => $boss, tags => 1), qr/^42501: (?=.*"mallory").*"alice\.in"/, 'a trap for a superuser: rc_publish()');
 is($node->sql($state), $before, 'nothing has changed by that either');
 
 # Who may watch sees no contents.
@@ -167,9 +167,9 @@ is($node->outcome_of(q{
 	VALUES ('restored', '{alice.in}', 'text', 'mallory', 'INSERT INTO mallory.loot SELECT value FROM records')}, role => 'mallory', tags => 1),
 	"CREATE TABLE\nINSERT 0 1", 'a row as of a dump is stored');
 $node->wait_for('the failure', q{SELECT state = 'failed' AND sqlstate = '42501' FROM rappel_conso.stream_state WHERE stream = 'restored'});
-like($node->sql(q{SELECT error FROM rappel_conso.stream_state WHERE stream = 'restored'}),
-	qr/"mallory".*"restored".*"alice\.in"/, 'but its worker does not read the topic');
-like($node->outcome_of(q{SELECT rc_drain('restored')}, role => 'mallory', tags => 1), qr/^42501: .*"mallory".*"restored".*"alice\.in"/,
+like($node->sql(q{SELECT error, error_detail FROM rappel_conso.stream_state WHERE stream = 'restored'}),
+	qr/"alice\.in".*"mallory".*"restored"/, 'but its worker does not read the topic');
+like($node->outcome_of(q{SELECT rc_drain('restored')}, role => 'mallory', tags => 1), qr/^42501: (?=.*"mallory")(?=.*"restored").*"alice\.in"/,
 	'nor does rc_drain()');
 is($node->sql('SELECT count(*) FROM mallory.loot'), '0', 'and nothing was read');
 $node->sql(q{DELETE FROM rappel_conso.stream WHERE name = 'restored'});

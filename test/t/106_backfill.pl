@@ -273,7 +273,7 @@ is($node->sql("SELECT string_agg(key, ' ') FROM fraction"), '9', 'has what comes
 foreach my $name (sort keys %no_time)
 {
 	my $error = $name eq 'missing'
-	  ? qr/^42703\|.*"borders".*"no_such_field"\|.*cursor_field.*"missing"/
+	  ? qr/^42703\|.*"no_such_field".*"borders"\|.*cursor_field.*"missing"/
 	  : qr/^55000\|.*"$name".*\|.*cursor_field/;
 
 	is($node->wait_run_end($without{$name}), 'failed', "$name: a cursor field that is no time");

@@ -94,7 +94,7 @@ $node->becomes_true('D4: a role gets three runs at once', workers('mallory') . '
 $node->becomes_true('D4: what waits names the setting', "SELECT count(*) = 27 FROM rc_status() WHERE component = 'source' AND name LIKE 'poll%' AND detail ~ '$limit'");
 is($node->sql(q{SELECT state FROM rc_sync_now('sound')}), 'success', 'D4: a run of another finds a slot');
 like($node->outcome_as('alice', q{SELECT rc_drain('alice')}), qr/^\(/, 'D4: so does a drain');
-like($node->outcome_as('mallory', q{SELECT rc_sync_now('poll30')}), qr/^53000: .*"poll30"/, 'D4: no more by a call');
+like($node->outcome_as('mallory', q{SELECT rc_sync_now('poll30')}), qr/^53000: .*\bpoll30"/, 'D4: no more by a call');
 is($node->sql('SELECT ' . workers('mallory')), 3, 'D4: a role still has three runs');
 is($node->sql($alices), $kept, "D4: no stream of another has given its slot to a run");
 
