@@ -25,16 +25,16 @@ my $missing = '2024-01-0001';
 $node->sql('CREATE DATABASE fresh');
 $node->sql("DELETE FROM rappel_conso_table WHERE reference_fiche = '$missing'");
 foreach my $case (
-	[ "UPDATE rappel_conso.source SET retries = 1", 'source "rappel_conso"', 1 ],
+	[ "UPDATE rappel_conso.source SET retries = 1", '"rappel_conso".*"rappel_conso[.]source"', 1 ],
 	[
 		"SAVEPOINT a; UPDATE rappel_conso.source SET retries = 1; RELEASE a",
-		'source "rappel_conso"', 1
+		'"rappel_conso".*"rappel_conso[.]source"', 1
 	],
 	[
 		"UPDATE rappel_conso.stream SET batch_size = 7",
-		'stream "rappel_conso"', 1
+		'"rappel_conso".*"rappel_conso[.]stream"', 1
 	],
-	[ 'CREATE EXTENSION rappel_conso', 'extension "rappel_conso"', 1, 'fresh' ],
+	[ 'CREATE EXTENSION rappel_conso', '"rappel_conso".*"pg_extension"', 1, 'fresh' ],
 	[ 'LOCK TABLE rappel_conso_table', $in_way ],
 	[ 'TRUNCATE rappel_conso_table', $in_way ],
 	[
