@@ -41,7 +41,7 @@ COMMENT ON COLUMN rappel_conso.stream.batch_size IS 'maximum number of records i
 COMMENT ON COLUMN rappel_conso.stream.workers IS 'number of worker processes that share the partitions';
 COMMENT ON COLUMN rappel_conso.stream.on_error IS 'what happens when a single record fails: dead_letter (it becomes a dead letter) or stop (the stream stops)';
 COMMENT ON COLUMN rappel_conso.stream.stop_after IS 'number of consecutive failed records that stops the stream';
-COMMENT ON COLUMN rappel_conso.stream.paused IS 'true: the stream consumes nothing';
+COMMENT ON COLUMN rappel_conso.stream.paused IS 'true: the stream consumes nothing, except by rc_drain()';
 COMMENT ON COLUMN rappel_conso.stream.owner IS 'name of the role that the statement runs as; a role that is later created with the same name gets no rights from it';
 COMMENT ON COLUMN rappel_conso.stream.search_path IS 'search_path of the statement; null: replaced by that of the session that stores the row';
 
