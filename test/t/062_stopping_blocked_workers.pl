@@ -205,7 +205,7 @@ foreach my $length (1, 2, 4)
 
 	$node->sql("BEGIN; LOCK TABLE rappel_conso_table; PREPARE TRANSACTION 'p'");
 	$call = $node->start_session('SELECT * FROM rc_sync_now(full_sync => true)');
-	$call->wait_for(qr/NOTICE:  00000: .*"rappel_conso".*\nHINT:  .*\bpg_prepared_xacts\b/);
+	$call->wait_for(qr/NOTICE:  00000: .*\brappel_conso".*\nHINT:  .*\bpg_prepared_xacts\b/);
 	$node->sql("ROLLBACK PREPARED 'p'");
 	like($call->finish->{out}, qr/\|success\|/, 'C3: what a prepared transaction blocks goes on after it');
 }

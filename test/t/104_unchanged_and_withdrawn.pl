@@ -169,7 +169,7 @@ $api->vanish([ @many ]);
 $api->append([ $late[0] ]);
 misses_too_many(21, $all + 1, '21 of 301');
 is($node->sql(q{SELECT count(*) FROM rappel_conso_table WHERE reference_fiche = '2024-01-9910'}), 1, 'what is new is stored all the same');
-is( $node->sql(qq{SELECT state, last_error ~ '"${\DATASET}".*[^0-9]21[^0-9].*301' FROM rc_status() WHERE component = 'source'; SELECT missing_refused FROM rappel_conso.source_state}),
+is( $node->sql(qq{SELECT state, last_error ~ '\\m21\\M.*\\m301\\M.*"${\DATASET}"' FROM rc_status() WHERE component = 'source'; SELECT missing_refused FROM rappel_conso.source_state}),
 	"failed|t\nt", 'rc_status() says failed, and why');
 $node->pass_hours(2);
 misses_too_many(21, $all + 1, 'the next run, after the hour');

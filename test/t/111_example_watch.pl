@@ -188,7 +188,7 @@ is( $node->sql('SELECT string_agg(sqlstate || message, chr(10)) FROM rappel_cons
 # The query for what is known, and the way back, as the script tells them
 #
 my $text = slurp_file($SCRIPT);
-my ($known, $remove) = $text =~ /-- What is known already:\n(.*?)-- To remove it all:\n(.*)\z/s or die 'no comments';
+my ($known, $remove) = $text =~ /-- To list the recalls that were stored before:\n(.*?)-- To remove it all:\n(.*)\z/s or die 'no comments';
 s/^--//mg foreach $known, $remove;
 $known =~ s/;\s*$//;
 is($node->sql("SELECT count(DISTINCT reference_fiche) FROM ($known) x"), @announced + 3, 'what is known can be asked for');
