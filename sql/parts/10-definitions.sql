@@ -5,6 +5,15 @@
 -- What happens to a row that is stored is in 40-guards, who may store it in
 -- 80-privileges, and the built-in rows are in 90-builtin.
 
+-- The first table: see lock_extension() in src/store/query.c.
+CREATE TABLE rappel_conso.known_role (
+  name name PRIMARY KEY,
+  oid oid NOT NULL
+);
+COMMENT ON TABLE rappel_conso.known_role IS 'OID of the role that each name denoted when it was stored as an owner or in a grant; not dumped: another cluster looks the names up again';
+COMMENT ON COLUMN rappel_conso.known_role.name IS 'name of the role';
+COMMENT ON COLUMN rappel_conso.known_role.oid IS 'OID of the role; 0: there was none. A name whose role has another OID now gives no right';
+
 CREATE TABLE rappel_conso.stream (
   name text PRIMARY KEY
     CONSTRAINT stream_name_check CHECK (name OPERATOR(pg_catalog.~) '^[A-Za-z0-9_][A-Za-z0-9_.-]*$' AND octet_length(name) OPERATOR(pg_catalog.<=) 63),
@@ -92,14 +101,6 @@ COMMENT ON COLUMN rappel_conso.source.paused IS 'true: the scheduler does not po
 COMMENT ON COLUMN rappel_conso.source.owner IS 'name of the role that the source''s runs connect as; a role that is later created with the same name gets no rights from it';
 
 CREATE INDEX source_stream_idx ON rappel_conso.source (stream);
-
-CREATE TABLE rappel_conso.known_role (
-  name name PRIMARY KEY,
-  oid oid NOT NULL
-);
-COMMENT ON TABLE rappel_conso.known_role IS 'OID of the role that each name denoted when it was stored as an owner or in a grant; not dumped: another cluster looks the names up again';
-COMMENT ON COLUMN rappel_conso.known_role.name IS 'name of the role';
-COMMENT ON COLUMN rappel_conso.known_role.oid IS 'OID of the role; 0: there was none. A name whose role has another OID now gives no right';
 
 CREATE TABLE rappel_conso.known_name (
   name name PRIMARY KEY

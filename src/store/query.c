@@ -14,13 +14,13 @@
 #include "catalog/dependency.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_authid.h"
-#include "catalog/pg_extension.h"
 #include "catalog/pg_namespace.h"
 #include "commands/extension.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/guc.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
@@ -71,7 +71,7 @@ static void begin(RcQueryScope *scope);
 static void switch_up(const RcQueryScope *scope);
 static void pin_settings(void);
 static bool lock_extension(void);
-static Oid	extension_of_schema(Oid schema);
+static bool is_of_extension(Oid schema);
 static void check_schema_owner(Oid schema);
 static SPIPlanPtr find_plan(const char *sql, RcParams *params);
 
@@ -165,12 +165,19 @@ pin_settings(void)
  * functions.  After DROP EXTENSION any role that may create schemas could create
  * another one of this name, with views of its own in the place of our tables,
  * and our SQL would run them as a superuser.
+ *
+ * What is locked is a table, which DROP EXTENSION locks before it removes
+ * anything.  It locks the extension itself before it checks the caller's
+ * rights: with a lock on that, any role could make everybody wait behind its
+ * own DROP EXTENSION, for as long as some transaction has used ours.  The
+ * table is the first one of the install script, so that it is the first one
+ * that DROP EXTENSION waits for: no deadlock.
  */
 static bool
 lock_extension(void)
 {
 	static Oid	known_schema = InvalidOid;
-	static Oid	known_extension = InvalidOid;
+	static Oid	table = InvalidOid;
 
 	for (;;)
 	{
@@ -180,16 +187,16 @@ lock_extension(void)
 			return false;
 		if (schema != known_schema)
 		{
-			known_extension = extension_of_schema(schema);
+			table = is_of_extension(schema) ?
+				get_relname_relid("known_role", schema) : InvalidOid;
 			known_schema = schema;
 		}
-		if (!OidIsValid(known_extension))
+		if (!OidIsValid(table))
 		{
 			known_schema = InvalidOid;
 			return false;
 		}
-		LockDatabaseObject(ExtensionRelationId, known_extension, 0,
-						   AccessShareLock);
+		LockRelationOid(table, AccessShareLock);
 
 		/* the lock has made us see a DROP that was committed meanwhile */
 		if (get_namespace_oid(RC_SCHEMA, true) == schema)
@@ -197,19 +204,18 @@ lock_extension(void)
 			check_schema_owner(schema);
 			return true;
 		}
-		UnlockDatabaseObject(ExtensionRelationId, known_extension, 0,
-							 AccessShareLock);
+		UnlockRelationOid(table, AccessShareLock);
 	}
 }
 
-/* InvalidOid if the schema does not belong to our extension. */
-static Oid
-extension_of_schema(Oid schema)
+/* Whether the schema belongs to our extension. */
+static bool
+is_of_extension(Oid schema)
 {
 	Oid			extension = getExtensionOfObject(NamespaceRelationId, schema);
 
-	return extension == get_extension_oid(RC_NAME, true) ? extension :
-		InvalidOid;
+	return OidIsValid(extension) &&
+		extension == get_extension_oid(RC_NAME, true);
 }
 
 /*
