@@ -119,6 +119,12 @@ $kafka->produce_many('tasks', [ [ 'later', 'later' ] ]);
 like( $node->error_of(q{BEGIN; LOCK drained IN EXCLUSIVE MODE; SELECT rc_drain('tasks')}),
 	qr/^55006: .*\btasks\b/, 'a caller in its own way is told');
 like($node->error_of(q{SELECT rc_drain('nonsense')}), qr/^42704: .*"nonsense"/, 'an unknown stream');
+
+# A statement that always fails as one does whose offset is locked for a moment.
+$node->sql(q{
+	CREATE FUNCTION conflicts() RETURNS int LANGUAGE plpgsql AS $$ BEGIN RAISE 'always' USING ERRCODE = '40001'; END $$;
+	INSERT INTO rappel_conso.stream (name, topics, value_type, paused, statement) VALUES ('conflicts', '{tasks}', 'text', true, 'SELECT conflicts() FROM records')});
+like($node->error_of(q{SELECT rc_drain('conflicts', '5 min')}), qr/^40001: always/, 'D9: what is always a conflict is told, and not tried for ever');
 $node->sql(q{INSERT INTO rappel_conso.stream (name, topics, paused, statement) VALUES ('none', '{none}', true, 'SELECT 1 FROM records')});
 like($node->error_of(q{SELECT rc_drain('none')}), qr/^42704: .*"none"/, 'an unknown topic');
 is($node->sql(q{SELECT applied FROM rc_drain('tasks')}), '1', 'the stream is as it was');
