@@ -127,14 +127,7 @@ run_setup(const RcStream *stream)
 	}
 	PG_CATCH();
 	{
-		ErrorData  *error;
-
-		rc_user_sql_end();
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		(void) rc_user_sql_explain(stream, stream->setup, error);
-		ReThrowError(error);
+		rc_user_sql_rethrow(stream, stream->setup, context);
 	}
 	PG_END_TRY();
 }

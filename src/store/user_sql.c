@@ -143,6 +143,24 @@ rc_user_sql_fire_deferred(void)
 }
 
 /*
+ * In a PG_CATCH around a user's SQL: end it, and raise its error again as
+ * rc_user_sql_explain() adjusts it.  "context" is where that is built.
+ */
+void
+rc_user_sql_rethrow(const RcStream *stream, const char *sql,
+					MemoryContext context)
+{
+	ErrorData  *error;
+
+	rc_user_sql_end();
+	MemoryContextSwitchTo(context);
+	error = CopyErrorData();
+	FlushErrorState();
+	(void) rc_user_sql_explain(stream, sql, error);
+	ReThrowError(error);
+}
+
+/*
  * Leave no user SQL to the commit, where a change of the definition would not
  * cancel it and our row locks would be held meanwhile: fire deferred triggers
  * that have deferred themselves again, and close cursors WITH HOLD, whose
@@ -165,14 +183,7 @@ rc_user_sql_finish(const RcStream *stream)
 	}
 	PG_CATCH();
 	{
-		ErrorData  *error;
-
-		rc_user_sql_end();
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		(void) rc_user_sql_explain(stream, stream->statement, error);
-		ReThrowError(error);
+		rc_user_sql_rethrow(stream, stream->statement, context);
 	}
 	PG_END_TRY();
 	AtEOXact_GUC(false, level);
