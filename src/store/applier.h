@@ -103,8 +103,8 @@ extern void rc_user_sql_end(void);
 extern void rc_user_sql_search_path(const RcStream *stream);
 extern void rc_user_sql_fire_deferred(void);
 extern void rc_user_sql_finish(const RcStream *stream);
-extern void rc_user_sql_rethrow(const RcStream *stream, const char *sql,
-								MemoryContext context) pg_attribute_noreturn();
+pg_noreturn extern void rc_user_sql_rethrow(const RcStream *stream, const char *sql,
+											MemoryContext context);
 extern bool rc_user_sql_explain(const RcStream *stream, const char *sql,
 								ErrorData *error);
 
