@@ -19,8 +19,6 @@
 
 #include "record.h"
 
-#include <signal.h>
-
 #include "nodes/pg_list.h"
 
 /* ---- kafka_client.c, kafka_wait.c, kafka_log.c, kafka_topic.c ---- */
@@ -37,6 +35,7 @@ extern RcKafka *rc_kafka_open(RcKafkaKind kind, const char *client_id,
 							  const char *group_id);
 extern void rc_kafka_close(RcKafka *kafka);
 extern void rc_kafka_put_aside(RcKafka *kafka);
+extern void rc_kafka_stop_when(RcKafka *kafka, bool (*stop) (void));
 extern bool rc_kafka_wait(RcKafka *kafka, long timeout_ms);
 extern const char *rc_kafka_connection_error(RcKafka *kafka);
 extern bool rc_kafka_stale(RcKafka *kafka);
@@ -72,7 +71,7 @@ typedef struct RcAnswer
 } RcAnswer;
 
 extern void rc_kafka_look_up(RcKafka *kafka, const char *topic, int timeout_ms,
-							 volatile sig_atomic_t *stop, RcAnswer *answer);
+							 RcAnswer *answer);
 
 /* ---- kafka_topic_create.c ---- */
 

@@ -126,6 +126,16 @@ rc_kafka_put_aside(RcKafka *kafka)
 }
 
 /*
+ * Let requests that no broker responds to end early: once stop() returns true,
+ * none is sent again, and its error is raised as after the time limit.
+ */
+void
+rc_kafka_stop_when(RcKafka *kafka, bool (*stop) (void))
+{
+	kafka->stop = stop;
+}
+
+/*
  * Start librdkafka with all signals blocked, so that none of its threads can
  * ever run a signal handler of PostgreSQL's.  Then let each new event write
  * to the pipe, which wakes rc_kafka_wait().

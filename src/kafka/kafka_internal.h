@@ -58,6 +58,7 @@ struct RcKafka
 	MemoryContext context;
 	RcFiles    *files;			/* files and settings it was opened with */
 	TimestampTz opened_at;
+	bool		(*stop) (void); /* see rc_kafka_stop_when(); or NULL */
 	RcProducer *producer;		/* of RC_KAFKA_PRODUCER */
 	RcConsumer *consumer;		/* of RC_KAFKA_CONSUMER */
 

@@ -14,12 +14,6 @@
 /* Between two attempts. */
 #define PAUSE_MS	100
 
-/*
- * Limit of one blocking call of rc_kafka_look_up(), in ms: its caller can be
- * asked to stop.
- */
-#define LOOK_UP_SLICE	500
-
 /* How long a broker may wait for the other brokers to create the topic. */
 #define CREATE_WAIT_MS	10000
 
@@ -123,29 +117,26 @@ rc_kafka_partition_count(RcKafka *kafka, const char *topic, int timeout_ms)
 
 /*
  * The same, but an error of the topic itself is returned in *answer instead
- * of being raised or retried.  Stops waiting for brokers once *stop is true.
+ * of being raised or retried.
  *
  * Errors: 08006 if no broker responds.
  */
 void
 rc_kafka_look_up(RcKafka *kafka, const char *topic, int timeout_ms,
-				 volatile sig_atomic_t *stop, RcAnswer *answer)
+				 RcAnswer *answer)
 {
 	RcDeadline	deadline;
 	rd_kafka_resp_err_t err;
 
 	rc_deadline_start(&deadline, timeout_ms);
-	for (;;)
+	do
 	{
-		err = ask_about(kafka, topic,
-						Min(rc_deadline_slice(&deadline), LOOK_UP_SLICE),
-						answer);
+		err = ask_about(kafka, topic, rc_deadline_slice(&deadline), answer);
 		if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
 			return;
-		if (*stop || rc_deadline_left(&deadline) == 0)
-			break;
 		rc_kafka_pause(kafka, PAUSE_MS);
-	}
+	} while (rc_kafka_resend(kafka, &deadline));
+
 	rc_kafka_unreachable(kafka, err);
 }
 

@@ -4,11 +4,11 @@
  *	  Waits for events of a Kafka client, and limits the time of blocking
  *	  calls.
  *
- * Nothing may block in librdkafka for longer than a second: a blocked process
+ * Nothing may block in librdkafka for as long as a second: a blocked process
  * does not respond to a cancel, and all processes wait for it at a
  * ProcSignalBarrier.  Waits happen in WaitLatch; functions of librdkafka are
  * called with a timeout of 0 or, where its API has no asynchronous form, in
- * slices of a second at most.
+ * slices of SLICE_MAX_MS at most.
  *
  *-------------------------------------------------------------------------
  */
@@ -26,7 +26,7 @@
 
 /* Shortest and longest slice of a call that blocks in librdkafka. */
 #define SLICE_MIN_MS	300
-#define SLICE_MAX_MS	1000
+#define SLICE_MAX_MS	800
 
 /* After so long without a reachable broker the client is opened again. */
 #define REOPEN_AFTER_MS	30000
@@ -115,16 +115,18 @@ rc_kafka_stale(RcKafka *kafka)
 }
 
 /*
- * Should a failed request be sent again?  Not after the deadline, and not if
- * the client's settings or files have changed, since it has to be opened
- * again.  A consumer without a reachable broker also stops at a reload of the
+ * Should a failed request be sent again?  Not after the deadline, not if
+ * rc_kafka_stop_when() says so, and not if the client's settings or files have
+ * changed, since it has to be opened again.  A consumer without a reachable broker also stops at a reload of the
  * configuration.  A producer does not: its caller would count that as one of
  * a limited number of attempts.
  */
 bool
 rc_kafka_resend(RcKafka *kafka, const RcDeadline *deadline)
 {
-	if (rc_deadline_left(deadline) == 0 || rc_files_changed(kafka->files))
+	if (rc_deadline_left(deadline) == 0 ||
+		(kafka->stop != NULL && kafka->stop()) ||
+		rc_files_changed(kafka->files))
 		return false;
 	return !(ConfigReloadPending && kafka->down &&
 			 kafka->kind == RC_KAFKA_CONSUMER);

@@ -33,13 +33,13 @@ typedef struct HeadersCount
 	bool		first;			/* next value is the first of its container */
 	int			name_len;		/* of the current header's name */
 	int			nvalues;		/* of its array so far */
-}	HeadersCount;
+} HeadersCount;
 
 static int64 bytes_of(Datum value, bool isnull);
 static int64 headers_size(Datum headers, int64 enough);
-static void count_token(HeadersCount * count, JsonbIteratorToken token,
+static void count_token(HeadersCount *count, JsonbIteratorToken token,
 						JsonbValue *value);
-static void count_name(HeadersCount * count, JsonbIteratorToken token,
+static void count_name(HeadersCount *count, JsonbIteratorToken token,
 					   const JsonbValue *value);
 static int64 scalar_size(JsonbValue *value);
 static int64 string_size(const char *string, int len);
@@ -177,7 +177,7 @@ headers_size(Datum headers, int64 enough)
 
 /* Count one token of the text, and the comma before it. */
 static void
-count_token(HeadersCount * count, JsonbIteratorToken token, JsonbValue *value)
+count_token(HeadersCount *count, JsonbIteratorToken token, JsonbValue *value)
 {
 	switch (token)
 	{
@@ -210,7 +210,7 @@ count_token(HeadersCount * count, JsonbIteratorToken token, JsonbValue *value)
  * value that is a container has begun at depth 3.
  */
 static void
-count_name(HeadersCount * count, JsonbIteratorToken token,
+count_name(HeadersCount *count, JsonbIteratorToken token,
 		   const JsonbValue *value)
 {
 	bool		container = token == WJB_BEGIN_ARRAY ||

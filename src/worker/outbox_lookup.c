@@ -97,7 +97,7 @@ look_up(RcPublisher *publisher, RcOutTopic *topic)
 	publisher->lookups++;
 	rc_kafka_look_up(publisher->kafka, topic->name,
 					 rc_out_count(RC_OUT_OPEN) > 0 ? SHORT_TIMEOUT_MS : TIMEOUT_MS,
-					 &rc_out_ending, &answer);
+					 &answer);
 	if (answer.outcome == RC_KAFKA_DONE)
 		topic->phase = answer.partitions > 0 ? RC_TOPIC_READY : RC_TOPIC_MISSING;
 	else

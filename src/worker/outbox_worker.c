@@ -44,8 +44,8 @@
 #define LOOKUPS_LIMIT	2000
 
 /*
- * Interval of polling delivery reports, and how long they are waited for at
- * exit, in ms.
+ * Interval of polling delivery reports, and how long after SIGTERM they are
+ * waited for, in ms.
  */
 #define REPORT_WAIT		100
 #define END_TIMEOUT_MS	500
@@ -53,17 +53,19 @@
 /* lock_timeout: a session may hold a lock for hours. */
 #define LOCK_TIMEOUT	"1s"
 
-/* Set while batches are unsettled, and by SIGTERM. */
+/* Set while batches are unsettled, and by SIGTERM, with its time. */
 static volatile sig_atomic_t busy = false;
-volatile sig_atomic_t rc_out_ending = false;
+static volatile sig_atomic_t ending = false;
+static volatile TimestampTz ending_since;
 
 static void publish(RcWorkerArgs *args);
 static void end_softly(SIGNAL_ARGS);
+static bool is_ending(void);
 static bool publish_round(RcPublisher *publisher);
 static bool take_reports(RcPublisher *publisher);
 static bool take_answers(RcKafka *kafka);
 static bool settle(RcPublisher *publisher);
-static void wait_for_reports(RcPublisher *publisher);
+static void wait_for_reports(RcPublisher *publisher, TimestampTz start);
 static void raise_failed(RcPublisher *publisher);
 static void put_aside_stalled(RcPublisher *publisher);
 static void close_aside(RcPublisher *publisher);
@@ -128,14 +130,21 @@ end_softly(SIGNAL_ARGS)
 {
 	int			save_errno = errno;
 
-	if (busy && !rc_out_ending)
+	if (busy && !ending)
 	{
-		rc_out_ending = true;
+		ending_since = GetCurrentTimestamp();
+		ending = true;
 		SetLatch(MyLatch);
 	}
 	else
 		die(postgres_signal_arg);
 	errno = save_errno;
+}
+
+static bool
+is_ending(void)
+{
+	return ending;
 }
 
 /*
@@ -150,10 +159,10 @@ publish_round(RcPublisher *publisher)
 
 	retry_after_reload(publisher);
 	more = take_reports(publisher);
-	if (rc_out_ending)
-		wait_for_reports(publisher);
+	if (ending)
+		wait_for_reports(publisher, ending_since);
 	more |= settle(publisher);
-	if (rc_out_ending)
+	if (ending)
 		proc_exit(0);
 	if (publisher->kafka != NULL && rc_publish_failed(publisher->kafka))
 		raise_failed(publisher);
@@ -211,18 +220,16 @@ take_answers(RcKafka *kafka)
 static bool
 settle(RcPublisher *publisher)
 {
-	bool		any = rc_out_settle(publisher->batch_messages, rc_out_ending);
+	bool		any = rc_out_settle(publisher->batch_messages, ending);
 
 	busy = rc_out_count(RC_OUT_UNSETTLED) > 0;
 	return any;
 }
 
-/* Wait a short time for reports before the producer is closed. */
+/* Wait for reports, shortly after "start" at most. */
 static void
-wait_for_reports(RcPublisher *publisher)
+wait_for_reports(RcPublisher *publisher, TimestampTz start)
 {
-	TimestampTz start = GetCurrentTimestamp();
-
 	while (rc_out_count(RC_OUT_OPEN) > 0 &&
 		   !rc_time_passed(start, END_TIMEOUT_MS))
 	{
@@ -238,7 +245,7 @@ wait_for_reports(RcPublisher *publisher)
 static void
 raise_failed(RcPublisher *publisher)
 {
-	wait_for_reports(publisher);
+	wait_for_reports(publisher, GetCurrentTimestamp());
 	(void) settle(publisher);
 	rc_publish_raise(publisher->kafka);
 }
@@ -330,6 +337,7 @@ open_producer(RcPublisher *publisher)
 		return;
 	publisher->kafka = rc_kafka_open(RC_KAFKA_PRODUCER, rc_client_id("outbox"),
 									 NULL);
+	rc_kafka_stop_when(publisher->kafka, is_ending);
 	publisher->lookups = 0;
 	rc_publish_begin(publisher->kafka);
 	rc_publish_batch(publisher->kafka, &publisher->batch_messages,
@@ -359,9 +367,9 @@ recover(RcPublisher *publisher, const ErrorData *error)
 	static bool failed_at_end = false;
 	bool		reading = publisher->reading;
 
-	if (rc_out_ending && failed_at_end)
+	if (ending && failed_at_end)
 		proc_exit(0);
-	failed_at_end = rc_out_ending;
+	failed_at_end = ending;
 	publisher->one_by_one |= reading;
 	publisher->reading = false;
 	busy = rc_out_count(RC_OUT_UNSETTLED) > 0;
@@ -392,7 +400,7 @@ recover(RcPublisher *publisher, const ErrorData *error)
 static void
 wait_for_more(RcPublisher *publisher, long timeout_ms)
 {
-	if (rc_out_ending)
+	if (ending)
 		return;
 	if (timeout_ms > 0 && publisher->kafka != NULL &&
 		rc_out_count(RC_OUT_UNSETTLED) + rc_out_count(RC_OUT_MAKING) > 0)

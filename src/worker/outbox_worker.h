@@ -145,7 +145,6 @@ typedef enum RcOutCount
 /* ---- outbox_worker.c ---- */
 
 /* SIGTERM was received: exit when confirmed messages are settled. */
-extern volatile sig_atomic_t rc_out_ending;
 
 /* ---- outbox_topic.c ---- */
 

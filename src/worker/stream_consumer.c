@@ -36,7 +36,8 @@ static bool passed(const RcConsumption *c, List *end_offsets);
  * until these have been applied.  "number" -1 means all partitions;
  * even_paused, that a paused stream is consumed too.  Adds to *counts what was
  * applied; "fetched" is the number of records.  Raises errors of Kafka and
- * those of rc_apply(); committed batches are kept.
+ * those of rc_apply(); committed batches are kept.  A request to Kafka that
+ * was given up because the definition changed is no error.
  */
 void
 rc_stream_consume(RcStreamConsumer *consumer, const char *name, int number,
@@ -46,8 +47,19 @@ rc_stream_consume(RcStreamConsumer *consumer, const char *name, int number,
 
 	Assert(!IsTransactionState());
 	Assert(number >= 0 || end_offsets != NIL);
-	if (rc_consumption_open(consumer, name, number, even_paused))
-		consume(consumer->current, end_offsets, counts);
+	PG_TRY();
+	{
+		if (rc_consumption_open(consumer, name, number, even_paused))
+			consume(consumer->current, end_offsets, counts);
+	}
+	PG_CATCH();
+	{
+		if (geterrcode() != ERRCODE_CONNECTION_FAILURE ||
+			!rc_statement_changed())
+			PG_RE_THROW();
+		FreeErrorData(rc_worker_recover(caller, false));
+	}
+	PG_END_TRY();
 	MemoryContextSwitchTo(caller);
 }
 

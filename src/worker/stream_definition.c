@@ -172,6 +172,7 @@ open_kafka(RcStreamConsumer *consumer, const char *name, int number)
 	consumer->kafka = rc_kafka_open(RC_KAFKA_CONSUMER,
 									number < 0 ? group :
 									psprintf("%s.%d", group, number), group);
+	rc_kafka_stop_when(consumer->kafka, rc_statement_changed);
 }
 
 /*

@@ -130,6 +130,11 @@ sub kill { return $_[0]->script('kill', $_[0]->{dir}, $_[1]); }
 
 sub restart { return $_[0]->script('restart', $_[0]->{dir}, $_[1]); }
 
+# A broker that accepts connections and says nothing, until it is resumed.
+sub hang { return $_[0]->script('hang', $_[0]->{dir}, $_[1]); }
+
+sub resume { return $_[0]->script('resume', $_[0]->{dir}, $_[1]); }
+
 sub log { return $_[0]->slurp("broker-$_[1].log"); }
 
 # create_topic(name, partitions => 1, config => {..})
