@@ -23,6 +23,7 @@ void		_PG_init(void);
 void
 _PG_init(void)
 {
+	rc_library_versions_check();
 	rc_settings_define();
 	if (process_shared_preload_libraries_in_progress && !IsBinaryUpgrade)
 		rc_launcher_register();

@@ -4,8 +4,8 @@
  *	  Declarations that all folders of src share: settings, names,
  *	  encodings.
  *
- * It must not include a header of libcurl or librdkafka; only src/source and
- * src/kafka may.
+ * It must not include a header of libcurl or librdkafka; only src/source,
+ * src/kafka and library_versions.c may.
  *
  *-------------------------------------------------------------------------
  */
@@ -50,6 +50,9 @@ extern char *rc_wrong_broker(const char *brokers);
 extern char *rc_to_utf8(const char *text, const char *what);
 extern char *rc_from_utf8(const char *bytes, int len);
 extern char *rc_shown_utf8(const char *text);
+
+/* library_versions.c */
+extern void rc_library_versions_check(void);
 
 /* host.c */
 extern bool rc_is_host(const char *host, size_t len);

@@ -20,14 +20,6 @@
 #include "source/http.h"
 #include "utils/palloc.h"
 
-/*
- * The newest options in use: CURLOPT_PREREQFUNCTION (7.80), _PROTOCOLS_STR
- * (7.85) and _QUICK_EXIT (7.87).
- */
-#if LIBCURL_VERSION_NUM < 0x075700
-#error "rappel_conso needs libcurl 7.87 or newer: without CURLOPT_QUICK_EXIT a worker that is terminated waits for a name to be resolved; see docs/install.md"
-#endif
-
 #define RC_HTTP_BUFFER		(256 * 1024)	/* unread bytes that pause curl */
 #define RC_HTTP_MAX_LINE	(64 * 1024 * 1024)
 #define RC_HTTP_MIN_SPEED	100 /* bytes a second; slower counts as a hang */

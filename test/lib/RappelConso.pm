@@ -24,6 +24,7 @@ use warnings FATAL => 'all';
 use Cwd ();
 use Exporter 'import';
 use File::Basename ();
+use IPC::Run ();
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use RappelConso::Api;
@@ -33,7 +34,7 @@ use Test::More;
 
 our @EXPORT = qw(
   start_api start_kafka need_kafka new_node new_recall is_or_like data_file
-  sample_file DATASET
+  sample_file preload DATASET
 );
 
 # The dataset that the built-in source reads.
@@ -212,6 +213,30 @@ sub sample_file
 	my ($name) = @_;
 
 	return "$top/test/sample/$name";
+}
+
+=pod
+
+=item preload(name)
+
+Compiles test/preload/NAME.c; returns what to put into LD_PRELOAD, or undef where
+there is no compiler.
+
+=cut
+
+sub preload
+{
+	my ($name) = @_;
+	my $library = PostgreSQL::Test::Utils::tempdir($name) . "/$name.so";
+	my $err = '';
+
+	return $library
+	  if eval
+	{
+		IPC::Run::run([ $ENV{CC} || 'cc', '-shared', '-fPIC', '-o', $library, "$top/test/preload/$name.c", '-ldl' ], '2>', \$err);
+	};
+	note($err || $@);
+	return;
 }
 
 =pod
