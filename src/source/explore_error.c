@@ -31,6 +31,7 @@ static void read_error(RcExplore *explore, RcApiError *error);
 static char *member_text(const cJSON *object, const char *name);
 static char *plain_text(const char *body, size_t len);
 static size_t skip_element(const char *body, size_t len, const char *name);
+static const char *key_hint(RcHttpKey key);
 static void raise_client_error(RcExplore *explore, const RcApiError *error);
 static void raise_denied(RcExplore *explore, const RcApiError *error);
 static void raise_quota(RcExplore *explore, const RcApiError *error);
@@ -239,7 +240,9 @@ raise_client_error(RcExplore *explore, const RcApiError *error)
 						explore->dataset, error->error_text),
 				 errdetail("The answer to \"%s\" had HTTP status %d.",
 						   explore->path, error->status),
-				 errhint("Check the columns filter, key_field and cursor_field of the source.")));
+				 error->json ?
+				 errhint("Check the columns filter, key_field and cursor_field of the source.") :
+				 errhint("The answer is not that of an API. Check scheme, host and port in the url of the source.")));
 	if (error->status == 404 || error->status == 410)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
@@ -265,6 +268,9 @@ raise_denied(RcExplore *explore, const RcApiError *error)
 						explore->dataset),
 				 errdetail("The answer to \"%s\" had HTTP status %d and a page that is not the API's: %s",
 						   explore->path, error->status, error->error_text),
+				 explore->response.proxied ?
+				 errhint("It can be the proxy that does not allow this host: have it allowed, or name it as \"no_proxy\" in the file that \"%s\" names.",
+						 "rappel_conso.http_config_file") :
 				 errhint("Some firewalls reject requests by their User-Agent header; check the setting \"%s\".",
 						 "rappel_conso.user_agent")));
 	if (error->status == 401 || error->status == 403)
@@ -274,8 +280,7 @@ raise_denied(RcExplore *explore, const RcApiError *error)
 						explore->dataset, error->error_text),
 				 errdetail("The answer to \"%s\" had HTTP status %d.",
 						   explore->path, error->status),
-				 errhint("Add a key as \"api_key\" to the file that \"%s\" names.",
-						 "rappel_conso.http_config_file")));
+				 errhint("%s", key_hint(explore->response.key))));
 	if (error->status == 407)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
@@ -285,6 +290,24 @@ raise_denied(RcExplore *explore, const RcApiError *error)
 						   explore->path, error->status),
 				 errhint("Check \"proxy_user\" and \"proxy_password\" in the file that \"%s\" names.",
 						 "rappel_conso.http_config_file")));
+}
+
+/*
+ * What to do where the API denies access with, or without, the key.
+ */
+static const char *
+key_hint(RcHttpKey key)
+{
+	switch (key)
+	{
+		case RC_HTTP_KEY_NONE:
+			return "Add a key as \"api_key\" to the file that \"rappel_conso.http_config_file\" names.";
+		case RC_HTTP_KEY_WITHHELD:
+			return "The key was not sent to this host: name it as \"api_key.host\" in the file that \"rappel_conso.http_config_file\" names.";
+		case RC_HTTP_KEY_SENT:
+			return "The key was sent: check \"api_key\" in the file that \"rappel_conso.http_config_file\" names, and whether the key may read this dataset.";
+	}
+	return NULL;				/* not reached */
 }
 
 /*
@@ -324,5 +347,7 @@ raise_other(RcExplore *explore, const RcApiError *error)
 			 errmsg("the API answered with HTTP status %d for dataset \"%s\"",
 					error->status, explore->dataset),
 			 errdetail("The answer to \"%s\" was: %s",
-					   explore->path, error->error_text)));
+					   explore->path, error->error_text),
+			 explore->response.proxied && !error->json ?
+			 errhint("It can be the answer of the proxy, if it does not reach the host in the url of the source.") : 0));
 }

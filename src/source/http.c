@@ -375,7 +375,7 @@ release(void *arg)
  * HTTP/1.1, since one request at a time gains nothing from HTTP/2, whose
  * window lets libcurl 7.88 buffer 32 MB of a paused stream.  QUICK_EXIT,
  * since an aborted request would otherwise wait for the resolver's thread.  A
- * proxy is used only if the file configures one, and then for all hosts:
+ * proxy is used only if the file configures one (see rc_http_choose_proxy()):
  * environment variables of the server are ignored.  Compressed bodies are
  * decompressed by gunzip.c, which detects truncation.
  */
@@ -397,7 +397,6 @@ configure(RcHttp *http)
 	RC_HTTP_SETOPT(http, CURLOPT_HTTP_CONTENT_DECODING, 0L);
 	RC_HTTP_SETOPT(http, CURLOPT_TCP_KEEPALIVE, 1L);
 	RC_HTTP_SETOPT(http, CURLOPT_BUFFERSIZE, 32L * 1024);
-	RC_HTTP_SETOPT(http, CURLOPT_PROXY, "");
 	RC_HTTP_SETOPT(http, CURLOPT_NOPROXY, "");
 	RC_HTTP_SETOPT(http, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
 	RC_HTTP_SETOPT(http, CURLOPT_HEADEROPT, (long) CURLHEADER_SEPARATE);

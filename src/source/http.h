@@ -17,9 +17,19 @@
 
 typedef struct RcHttp RcHttp;
 
+/* What has become of the API key in a request. */
+typedef enum RcHttpKey
+{
+	RC_HTTP_KEY_NONE,			/* there is none */
+	RC_HTTP_KEY_WITHHELD,		/* it is not for this host */
+	RC_HTTP_KEY_SENT
+} RcHttpKey;
+
 typedef struct RcHttpResponse
 {
 	int			status;			/* HTTP status */
+	bool		proxied;		/* can be the answer of the proxy itself */
+	RcHttpKey	key;
 	char		content_type[128];	/* "" if none */
 	TimestampTz retry_at;		/* from Retry-After; 0 if none */
 	int64		ratelimit_limit;	/* X-RateLimit-*; -1 if none */

@@ -2,11 +2,13 @@
  *
  * http_config.c
  *	  Applies the file that rappel_conso.http_config_file names, and decides
- *	  to which hosts its API key is sent.
+ *	  to which hosts its API key is sent, and which are asked by its proxy.
  *
  * Roles that are not superusers can create sources, which name hosts: the key
  * must never be sent to a host that neither the file nor a superuser has
- * named.  No message may show a value of the file.
+ * named, and no host be asked directly that the file leaves to the proxy.  No
+ * message may show a value of the file, not even one of libcurl's: it gets no
+ * password within the address of the proxy, which it would show.
  *
  *-------------------------------------------------------------------------
  */
@@ -18,7 +20,7 @@
 #define SETTING		"rappel_conso.http_config_file"
 #define SEPARATORS	", \t"
 
-/* An origin to which the key may be sent; NULL matches any value. */
+/* An origin that the file names; NULL matches any value. */
 typedef struct Origin
 {
 	char	   *scheme;
@@ -27,11 +29,15 @@ typedef struct Origin
 } Origin;
 
 static void apply_line(RcHttp *http, const RcConfigLine *line);
-static void add_key_hosts(RcHttp *http, const RcConfigLine *line);
+static void set_ca_file(RcHttp *http, const char *path);
+static void set_proxy(RcHttp *http, const RcConfigLine *line);
+static bool is_proxy_scheme(const char *scheme);
+static List *read_origins(const RcConfigLine *line, List *origins);
 static Origin *read_origin(const char *text);
 static bool read_url(const char *url, Origin *origin, unsigned int port_flag);
 static char *url_part(CURLU *parts, CURLUPart part, unsigned int flags);
-static bool matches(const Origin *allowed, const Origin *origin);
+static bool is_listed(List *origins, const char *url);
+static bool matches(const Origin *listed, const Origin *origin);
 
 /*
  * Apply the file, if the setting names one.  Without a line api_key.host in
@@ -58,23 +64,22 @@ rc_http_read_config(RcHttp *http, const char *key_url)
 }
 
 /*
- * May the API key be sent with a request to this URL?  The URL is parsed by
- * libcurl, which sends the request, so that both see the same host.
+ * May the API key be sent with a request to this URL?
  */
 bool
 rc_http_key_allowed(RcHttp *http, const char *url)
 {
-	Origin		origin = {0};
-	ListCell   *cell;
+	return http->api_key != NULL && is_listed(http->key_hosts, url);
+}
 
-	if (http->api_key == NULL || !read_url(url, &origin, CURLU_DEFAULT_PORT))
-		return false;
-	foreach(cell, http->key_hosts)
-	{
-		if (matches(lfirst(cell), &origin))
-			return true;
-	}
-	return false;
+/*
+ * Choose whether the next request, to this URL, goes through the proxy.
+ */
+void
+rc_http_choose_proxy(RcHttp *http, const char *url)
+{
+	http->proxied = http->proxy != NULL && !is_listed(http->direct_hosts, url);
+	RC_HTTP_SETOPT(http, CURLOPT_PROXY, http->proxied ? http->proxy : "");
 }
 
 /* Apply one line of the file. */
@@ -82,35 +87,101 @@ static void
 apply_line(RcHttp *http, const RcConfigLine *line)
 {
 	if (strcmp(line->key, "api_key") == 0)
-		http->api_key = line->value;
+		http->api_key = line->value[0] != '\0' ? line->value : NULL;
 	else if (strcmp(line->key, "api_key.host") == 0)
-		add_key_hosts(http, line);
+		http->key_hosts = read_origins(line, http->key_hosts);
 	else if (strcmp(line->key, "proxy") == 0)
-	{
-		RC_HTTP_SETOPT(http, CURLOPT_PROXY, line->value);
-		http->proxied = line->value[0] != '\0';
-	}
+		set_proxy(http, line);
 	else if (strcmp(line->key, "proxy_user") == 0)
 		RC_HTTP_SETOPT(http, CURLOPT_PROXYUSERNAME, line->value);
 	else if (strcmp(line->key, "proxy_password") == 0)
 		RC_HTTP_SETOPT(http, CURLOPT_PROXYPASSWORD, line->value);
+	else if (strcmp(line->key, "no_proxy") == 0)
+		http->direct_hosts = read_origins(line, http->direct_hosts);
 	else if (strcmp(line->key, "ca_file") == 0)
-		RC_HTTP_SETOPT(http, CURLOPT_CAINFO, line->value);
+		set_ca_file(http, line->value);
 	else
 		ereport(ERROR,
 				(errcode(ERRCODE_CONFIG_FILE_ERROR),
 				 errmsg("unrecognized key in line %d of the file that \"%s\" names",
 						line->line, SETTING),
 				 errdetail_log("The key is \"%s\".", line->key),
-				 errhint("Keys are api_key, api_key.host, proxy, proxy_user, proxy_password and ca_file.")));
+				 errhint("Keys are api_key, api_key.host, proxy, proxy_user, proxy_password, no_proxy and ca_file.")));
 }
 
 /*
- * Read a list of hosts.  A malformed one is an error: it must not match more
- * hosts.
+ * Trust the authorities of this file, and no others: without the second option
+ * libcurl adds those of the system where they are in a folder, as on Debian,
+ * and not where they are in a file.
  */
 static void
-add_key_hosts(RcHttp *http, const RcConfigLine *line)
+set_ca_file(RcHttp *http, const char *path)
+{
+	RC_HTTP_SETOPT(http, CURLOPT_CAINFO, path);
+	RC_HTTP_SETOPT(http, CURLOPT_CAPATH, NULL);
+	RC_HTTP_SETOPT(http, CURLOPT_PROXY_CAINFO, path);
+	RC_HTTP_SETOPT(http, CURLOPT_PROXY_CAPATH, NULL);
+}
+
+/*
+ * Store the address of the proxy, read by the rules of libcurl.  A user and
+ * password in it count as proxy_user and proxy_password.
+ */
+static void
+set_proxy(RcHttp *http, const RcConfigLine *line)
+{
+	CURLU	   *parts = curl_url();
+	char	   *scheme = NULL;
+	char	   *user;
+	char	   *password;
+
+	http->proxy = NULL;
+	if (line->value[0] != '\0' && parts != NULL &&
+		curl_url_set(parts, CURLUPART_URL, line->value,
+					 CURLU_NON_SUPPORT_SCHEME | CURLU_GUESS_SCHEME) == CURLUE_OK)
+		scheme = url_part(parts, CURLUPART_SCHEME, 0);
+	user = url_part(parts, CURLUPART_USER, CURLU_URLDECODE);
+	password = url_part(parts, CURLUPART_PASSWORD, CURLU_URLDECODE);
+	if (scheme != NULL && is_proxy_scheme(scheme) &&
+		curl_url_set(parts, CURLUPART_USER, NULL, 0) == CURLUE_OK &&
+		curl_url_set(parts, CURLUPART_PASSWORD, NULL, 0) == CURLUE_OK)
+		http->proxy = url_part(parts, CURLUPART_URL, 0);
+	curl_url_cleanup(parts);
+
+	if (http->proxy == NULL && line->value[0] != '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIG_FILE_ERROR),
+				 errmsg("invalid \"%s\" in line %d of the file that \"%s\" names",
+						line->key, line->line, SETTING),
+				 errhint("Use http://host:port; user and password are proxy_user and proxy_password.")));
+	if (user != NULL)
+		RC_HTTP_SETOPT(http, CURLOPT_PROXYUSERNAME, user);
+	if (password != NULL)
+		RC_HTTP_SETOPT(http, CURLOPT_PROXYPASSWORD, password);
+}
+
+/* Does libcurl know proxies of this kind? */
+static bool
+is_proxy_scheme(const char *scheme)
+{
+	static const char *const known[] = {
+		"http", "https", "socks4", "socks4a", "socks5", "socks5h"
+	};
+
+	for (int i = 0; i < lengthof(known); i++)
+	{
+		if (pg_strcasecmp(scheme, known[i]) == 0)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Append a line's list of hosts to a list.  A malformed one is an error: it
+ * must not match more hosts, or fewer.
+ */
+static List *
+read_origins(const RcConfigLine *line, List *origins)
 {
 	char	   *list = pstrdup(line->value);
 	char	   *save = NULL;
@@ -123,14 +194,15 @@ add_key_hosts(RcHttp *http, const RcConfigLine *line)
 
 		if (origin == NULL)
 			break;
-		http->key_hosts = lappend(http->key_hosts, origin);
+		origins = lappend(origins, origin);
 	}
-	if (item != NULL || http->key_hosts == NIL)
+	if (item != NULL || origins == NIL)
 		ereport(ERROR,
 				(errcode(ERRCODE_CONFIG_FILE_ERROR),
-				 errmsg("invalid \"api_key.host\" in line %d of the file that \"%s\" names",
-						line->line, SETTING),
+				 errmsg("invalid \"%s\" in line %d of the file that \"%s\" names",
+						line->key, line->line, SETTING),
 				 errhint("Use host, host:port or https://host:port, separated by commas.")));
+	return origins;
 }
 
 /*
@@ -207,12 +279,31 @@ url_part(CURLU *parts, CURLUPart part, unsigned int flags)
 	return copy;
 }
 
-/* Is this one of the origins that are allowed? */
+/*
+ * Is this a URL of one of the origins?  It is parsed by libcurl, which sends
+ * the request, so that both see the same host.
+ */
 static bool
-matches(const Origin *allowed, const Origin *origin)
+is_listed(List *origins, const char *url)
 {
-	return (allowed->scheme == NULL ||
-			pg_strcasecmp(allowed->scheme, origin->scheme) == 0) &&
-		(allowed->port == NULL || strcmp(allowed->port, origin->port) == 0) &&
-		pg_strcasecmp(allowed->host, origin->host) == 0;
+	Origin		origin = {0};
+	ListCell   *cell;
+
+	if (origins == NIL || !read_url(url, &origin, CURLU_DEFAULT_PORT))
+		return false;
+	foreach(cell, origins)
+	{
+		if (matches(lfirst(cell), &origin))
+			return true;
+	}
+	return false;
+}
+
+static bool
+matches(const Origin *listed, const Origin *origin)
+{
+	return (listed->scheme == NULL ||
+			pg_strcasecmp(listed->scheme, origin->scheme) == 0) &&
+		(listed->port == NULL || strcmp(listed->port, origin->port) == 0) &&
+		pg_strcasecmp(listed->host, origin->host) == 0;
 }

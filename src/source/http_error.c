@@ -12,34 +12,21 @@
 
 #include "source/http_internal.h"
 
-static int	error_code(RcHttp *http);
-static long proxy_status(RcHttp *http);
-static char *reason_of(RcHttp *http, bool *is_private);
-static const char *hint_of(RcHttp *http);
-
-/*
- * The status with which a proxy has refused a tunnel; 0 if it has not.
- */
-static long
-proxy_status(RcHttp *http)
-{
-	long		status = 0;
-
-	if (http->connected || !http->proxied ||
-		curl_easy_getinfo(http->easy, CURLINFO_HTTP_CONNECTCODE,
-						  &status) != CURLE_OK || status < 300)
-		return 0;
-	return status;
-}
+static int	error_code(RcHttp *http, const RcHttpCause *cause);
+static char *reason_of(RcHttp *http, const RcHttpCause *cause,
+					   bool *is_private);
+static char *own_reason(RcHttp *http);
+static const char *hint_of(RcHttp *http, const RcHttpCause *cause);
+static const char *answer_hint(RcHttp *http);
 
 /*
  * The SQLSTATE of a failed transfer.
  */
 static int
-error_code(RcHttp *http)
+error_code(RcHttp *http, const RcHttpCause *cause)
 {
-	if (proxy_status(http) == 407)
-		return ERRCODE_INSUFFICIENT_PRIVILEGE;
+	if (cause->sqlstate != 0)
+		return cause->sqlstate;
 	switch (http->result)
 	{
 		case CURLE_URL_MALFORMAT:
@@ -65,13 +52,39 @@ error_code(RcHttp *http)
 }
 
 /*
- * The text of the error, mostly libcurl's.  *is_private is set if it contains
- * a value of the configuration file, which only the server's log may show.
+ * The text of the error: the cause if it is known, then libcurl's text.
+ * *is_private is set if the latter contains a value of the configuration file,
+ * which only the server's log may show.
  */
 static char *
-reason_of(RcHttp *http, bool *is_private)
+reason_of(RcHttp *http, const RcHttpCause *cause, bool *is_private)
 {
+	char	   *reason = own_reason(http);
+
 	*is_private = false;
+	if (reason != NULL)
+		return reason;
+	if (cause->complete)
+		return pstrdup(cause->error_text);
+
+	*is_private = http->result == CURLE_SSL_CACERT_BADFILE ||
+		cause->at_proxy;
+	if (http->error[0] != '\0' && !*is_private)
+		reason = rc_http_printable(http->error, strlen(http->error));
+	else
+		reason = pstrdup(curl_easy_strerror(http->result));
+	if (cause->error_text == NULL)
+		return reason;
+	return psprintf("%s: %s", cause->error_text, reason);
+}
+
+/*
+ * The text of an error that the extension has found itself; NULL if libcurl
+ * has.
+ */
+static char *
+own_reason(RcHttp *http)
+{
 	if (http->stalled && http->silent_ms >= rc_http_timeout * 1000.0)
 		return psprintf(gettext_noop("the server sent nothing for %d seconds"),
 						rc_http_timeout);
@@ -84,34 +97,41 @@ reason_of(RcHttp *http, bool *is_private)
 		return pstrdup(gettext_noop("the compressed answer was cut"));
 	if (http->result == CURLE_OK)
 		return pstrdup(gettext_noop("the answer has no headers"));
-	if (proxy_status(http) != 0)
-		return psprintf(gettext_noop("the proxy answered with HTTP status %ld"),
-						proxy_status(http));
-	*is_private = http->result == CURLE_SSL_CACERT_BADFILE ||
-		(http->proxied && !http->connected);
-	if (http->error[0] != '\0' && !*is_private)
-		return rc_http_printable(http->error, strlen(http->error));
-	return pstrdup(curl_easy_strerror(http->result));
+	return NULL;
 }
 
 /*
  * The hint for the error; NULL if it is transient.
  */
 static const char *
-hint_of(RcHttp *http)
+hint_of(RcHttp *http, const RcHttpCause *cause)
 {
-	if (http->result == CURLE_PEER_FAILED_VERIFICATION)
-		return "Name a file of trusted certificates as \"ca_file\" in the file that \"rappel_conso.http_config_file\" names.";
 	if (http->result == CURLE_SSL_CACERT_BADFILE)
 		return "Check \"ca_file\" in the file that \"rappel_conso.http_config_file\" names.";
+	if (cause->hint != NULL)
+		return cause->hint;
 	if (http->connected)
-		return NULL;
-	if (http->proxied)
-		return "Check \"proxy\", \"proxy_user\" and \"proxy_password\" in the file that \"rappel_conso.http_config_file\" names.";
+		return answer_hint(http);
 	if (http->result == CURLE_COULDNT_RESOLVE_HOST ||
 		http->result == CURLE_COULDNT_CONNECT ||
 		http->result == CURLE_OPERATION_TIMEDOUT)
 		return "Check the url of the source.  If this machine reaches other hosts only through a proxy, give it as \"proxy\", with \"proxy_user\" and \"proxy_password\" where it wants them, in the file that \"rappel_conso.http_config_file\" names; environment variables are not used.";
+	return NULL;
+}
+
+/*
+ * A port that asks for TLS ends a connection without it, or answers with bytes
+ * that are not HTTP.
+ */
+static const char *
+answer_hint(RcHttp *http)
+{
+	if (!http->headers_done && pg_strncasecmp(http->url, "http:", 5) == 0 &&
+		(http->result == CURLE_GOT_NOTHING ||
+		 http->result == CURLE_RECV_ERROR ||
+		 http->result == CURLE_UNSUPPORTED_PROTOCOL ||
+		 http->result == CURLE_WEIRD_SERVER_REPLY))
+		return "If the port asks for TLS, use \"https://\" in the url of the source.";
 	return NULL;
 }
 
@@ -122,12 +142,16 @@ hint_of(RcHttp *http)
 void
 rc_http_raise(RcHttp *http)
 {
+	RcHttpCause cause;
 	bool		is_private;
-	char	   *reason = reason_of(http, &is_private);
-	const char *hint = hint_of(http);
+	char	   *reason;
+	const char *hint;
 
+	rc_http_explain(http, &cause);
+	reason = reason_of(http, &cause, &is_private);
+	hint = hint_of(http, &cause);
 	ereport(ERROR,
-			(errcode(error_code(http)),
+			(errcode(error_code(http, &cause)),
 			 http->connected ?
 			 errmsg("could not read from \"%s\": %s", http->url, reason) :
 			 errmsg("could not connect to \"%s\": %s", http->url, reason),

@@ -49,11 +49,14 @@ struct RcHttp
 	/* from the configuration file */
 	char	   *api_key;		/* NULL: none */
 	List	   *key_hosts;		/* where it may be sent; see http_config.c */
-	bool		proxied;
+	char	   *proxy;			/* its address, without a password; or NULL */
+	List	   *direct_hosts;	/* asked without it */
 
 	/* the request */
 	char		url[1024];		/* for messages: no user, password, query */
 	struct curl_slist *headers; /* that we send; NULL: none */
+	bool		proxied;		/* goes through the proxy */
+	RcHttpKey	key;
 	bool		active;			/* the easy handle is in the multi handle */
 	bool		connected;
 	bool		headers_done;
@@ -96,6 +99,16 @@ struct RcHttp
 	bool		half_line;		/* the line returned last had no end */
 	size_t		limit;			/* unread bytes that pause curl now */
 };
+
+/* Why a transfer has failed, as far as it is known. */
+typedef struct RcHttpCause
+{
+	int			sqlstate;		/* 0: that of libcurl's result */
+	const char *error_text;		/* NULL if libcurl's says all that is known */
+	bool		complete;		/* libcurl's text adds nothing to it */
+	const char *hint;			/* NULL: none for this cause */
+	bool		at_proxy;		/* not connected to the server yet */
+} RcHttpCause;
 
 #define RC_HTTP_UNREAD(http) ((http)->end - (http)->start)
 
@@ -142,6 +155,7 @@ rc_http_restore_signals(const sigset_t *save)
 /* http_config.c */
 extern void rc_http_read_config(RcHttp *http, const char *key_url);
 extern bool rc_http_key_allowed(RcHttp *http, const char *url);
+extern void rc_http_choose_proxy(RcHttp *http, const char *url);
 
 /* http_transfer.c */
 extern void rc_http_set_callbacks(RcHttp *http);
@@ -153,6 +167,9 @@ extern size_t rc_http_on_header(char *data, size_t size, size_t n, void *arg);
 extern size_t rc_http_on_body(char *data, size_t size, size_t n, void *arg);
 extern bool rc_http_decompress(RcHttp *http);
 extern bool rc_http_pending(RcHttp *http);
+
+/* http_cause.c */
+extern void rc_http_explain(RcHttp *http, RcHttpCause *cause);
 
 /* http_error.c */
 pg_noreturn extern void rc_http_raise(RcHttp *http);

@@ -31,6 +31,9 @@ rc_http_read_headers(RcHttp *http)
 	const char *type = header(http, "Content-Type");
 
 	response->status = http->status;
+	response->proxied = http->proxied &&
+		pg_strncasecmp(http->url, "https:", 6) != 0;
+	response->key = http->key;
 	strlcpy(response->content_type, type != NULL ? type : "",
 			sizeof(response->content_type));
 	response->retry_at = rc_http_parse_time(header(http, "Retry-After"));

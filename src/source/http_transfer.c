@@ -85,6 +85,7 @@ rc_http_start(RcHttp *http, const char *url)
 	http->limit = RC_HTTP_BUFFER;
 
 	RC_HTTP_SETOPT(http, CURLOPT_URL, url);
+	rc_http_choose_proxy(http, url);
 	set_headers(http, url);
 	RC_HTTP_SETOPT(http, CURLOPT_CONNECTTIMEOUT, (long) rc_http_timeout);
 
@@ -108,6 +109,8 @@ set_headers(RcHttp *http, const char *url)
 {
 	struct curl_slist *list = NULL;
 
+	http->key = http->api_key != NULL ? RC_HTTP_KEY_WITHHELD :
+		RC_HTTP_KEY_NONE;
 	if (rc_http_key_allowed(http, url))
 	{
 		char	   *header = psprintf("Authorization: Apikey %s",
@@ -123,6 +126,8 @@ set_headers(RcHttp *http, const char *url)
 	curl_easy_setopt(http->easy, CURLOPT_HTTPHEADER, list);
 	curl_slist_free_all(http->headers);
 	http->headers = list;
+	if (list != NULL)
+		http->key = RC_HTTP_KEY_SENT;
 }
 
 /*

@@ -10,7 +10,10 @@
 # usage: explore_api.py [--port P] --dataset ID=FILE.jsonl[.gz] ... [options]
 #
 # It prints "PORT n" when it can be asked, and ends at SIGTERM, or at the end of
-# its standard input with --stdin-eof.  Endpoints under /api/explore/v2.1:
+# its standard input with --stdin-eof.  Each --listen HOST[=FILE] is one more
+# address that it answers at, by TLS if FILE is given, which holds certificate
+# and key and is read at each connection; their ports follow n.  Endpoints under
+# /api/explore/v2.1:
 #
 #   GET /catalog/datasets/ID                    metas, fields and their types
 #   GET /catalog/datasets/ID/records            where, order_by, select, limit,
@@ -45,6 +48,7 @@ import os
 import select
 import signal
 import socket
+import ssl
 import sys
 import threading
 import time
@@ -396,7 +400,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
                           headers)
 
     def gone(self):
-        """Whether the client has closed its side."""
+        """Whether the client has closed its side; with TLS, not known."""
+        if isinstance(self.connection, ssl.SSLSocket):
+            return False
         try:
             if not select.select([self.connection], [], [], 0)[0]:
                 return False
@@ -644,8 +650,24 @@ class Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 64
 
+    def __init__(self, host, port, certificate=None):
+        self.address_family = (socket.AF_INET6 if ":" in host
+                               else socket.AF_INET)
+        self.certificate = certificate
+        super().__init__((host, port), Handler)
+
+    def finish_request(self, request, client_address):
+        """Called in the thread of a connection."""
+        if self.certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(self.certificate)
+            request = context.wrap_socket(request, server_side=True)
+        super().finish_request(request, client_address)
+        if self.certificate:
+            request.close()
+
     def handle_error(self, request, client_address):
-        if not isinstance(sys.exc_info()[1], ConnectionError):
+        if not isinstance(sys.exc_info()[1], (ConnectionError, ssl.SSLError)):
             super().handle_error(request, client_address)
 
 
@@ -654,6 +676,8 @@ def main():
         description="a stand-in for the Explore API; see the head of the file")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--listen", action="append", default=[],
+                        metavar="HOST[=FILE]", help="one more address")
     parser.add_argument("--dataset", action="append", default=[],
                         metavar="ID=FILE")
     parser.add_argument("--fault", action="append", default=[],
@@ -667,14 +691,20 @@ def main():
 
     signal.signal(signal.SIGTERM, lambda *args: os._exit(0))
     Handler.site = Site(options)
-    server = Server((options.host, options.port), Handler)
+    server = Server(options.host, options.port)
+    ports = [server.server_port]
+    for address in options.listen:
+        host, _, certificate = address.partition("=")
+        other = Server(host, 0, certificate)
+        ports.append(other.server_port)
+        threading.Thread(target=other.serve_forever, daemon=True).start()
     if options.stdin_eof:
         def watch():
             while os.read(0, 4096):
                 pass
             os._exit(0)
         threading.Thread(target=watch, daemon=True).start()
-    print("PORT", server.server_port, flush=True)
+    print("PORT", *ports, flush=True)
     try:
         server.serve_forever()
     except KeyboardInterrupt:

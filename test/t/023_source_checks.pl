@@ -23,10 +23,9 @@ my $path = '/api/explore/v2.1';
 my $good = start_api();         # a superuser's source reads from it
 my $evil = start_api();         # the server of a role that may store sources
 my $node = new_node('main', api => $good, source => { retries => 0 });
-my $file = $node->data_dir . '/http.conf';
 my $port = $evil->port;
 
-$node->append_conf('postgresql.conf', "rappel_conso.http_config_file = '$file'");
+$node->append_conf('postgresql.conf', "rappel_conso.http_config_file = '" . $node->http_config_file . "'");
 $node->restart;
 $node->sql(q{
 	CREATE ROLE cook LOGIN;
@@ -41,25 +40,6 @@ $node->sql(qq{
 	VALUES ('own', '{own}', 'INSERT INTO kept SELECT key FROM records ON CONFLICT DO NOTHING');
 	INSERT INTO rappel_conso.source (name, url, dataset, key_field, cursor_field, stream, retries)
 	VALUES ('own', '${\$evil->url}', '${\DATASET}', 'numero_fiche', 'date_publication', 'own', 0)});
-
-# The configuration file, with these lines.
-sub configure
-{
-	my (@lines) = @_;
-
-	unlink($file);
-	append_to_file($file, join('', map { "$_\n" } @lines));
-	chmod(0600, $file) or die "$file: $!";
-	return;
-}
-
-sub set_url
-{
-	my ($url, $name) = @_;
-
-	$node->sql("UPDATE rappel_conso.source SET url = '$url' WHERE name = '" . ($name // 'own') . "'");
-	return;
-}
 
 # Run a source; its error as SQLSTATE, message, detail and hint, or ''.
 sub error_of_run
@@ -83,7 +63,7 @@ sub received
 #
 # R15: by default the key goes where a superuser's built-in source does
 #
-configure('api_key = s3cret');
+$node->configure_http('api_key = s3cret');
 is(error_of_run('rappel_conso'), '', 'R15: the built-in source is read');
 is(received($good), 'Apikey s3cret', 'R15: with the key');
 is(error_of_run('own'), '', q{R15: a role's source is read from its own server});
@@ -91,11 +71,11 @@ is(received($evil), 'nothing', 'R15: which receives nothing');
 is(received($good), 'no request', 'R15: and nobody else hears of it');
 foreach my $url ("http://localhost:$port$path", "http://127.0.0.1.:$port$path", "http://2130706433:$port$path")
 {
-	set_url($url);
+	$node->set_url('own', $url);
 	error_of_run('own');
 	unlike(received($evil), qr/s3cret/, "R15: nor by another name: $url");
 }
-set_url($good->url);
+$node->set_url('own', $good->url);
 error_of_run('own');
 is(received($good), 'Apikey s3cret', 'R15: a source of another that reads from the same place has the key');
 
@@ -111,7 +91,7 @@ $node->sql(q{
 $node->sql(qq{SET ROLE cook; UPDATE rappel_conso.source SET url = '${\$evil->url}' WHERE name = 'rappel_conso'});
 is(error_of_run('rappel_conso'), '', 'R15: the built-in source in the hands of another is read');
 is(received($evil), 'nothing', 'R15: the built-in source in the hands of another gets no key');
-set_url($evil->url);
+$node->set_url('own', $evil->url);
 error_of_run('own');
 is(received($evil), 'nothing', 'R15: and makes none go to where it leads');
 $node->sql(qq{
@@ -151,13 +131,13 @@ foreach my $case (
 {
 	my ($hosts, $url, $sent) = @$case;
 
-	configure('api_key = s3cret', "api_key.host = $hosts");
-	set_url($url);
+	$node->configure_http('api_key = s3cret', "api_key.host = $hosts");
+	$node->set_url('own', $url);
 	is(error_of_run('own'), '', "R15: api_key.host = $hosts: $url is read");
 	is(received($evil), $sent ? 'Apikey s3cret' : 'nothing', 'R15: ' . ($sent ? 'with the key' : 'without the key'));
 }
-configure('api_key.host = example.org', 'api_key = s3cret', 'api_key.host = localhost');
-set_url("http://localhost:$port$path");
+$node->configure_http('api_key.host = example.org', 'api_key = s3cret', 'api_key.host = localhost');
+$node->set_url('own', "http://localhost:$port$path");
 error_of_run('own');
 is(received($evil), 'Apikey s3cret', 'R15: several lines are one list');
 error_of_run('rappel_conso');
@@ -169,7 +149,7 @@ foreach my $hosts (
 	'localhost?', 'localhost#', 'localhost:', 'localhost:0', 'localhost:65536', 'localhost:x', 'ftp://localhost', 'http://',
 	'://localhost', '[::1', 'local\\host', 'localhost, *', 'ex%61mple.org')
 {
-	configure('api_key = s3cret', "api_key.host = $hosts");
+	$node->configure_http('api_key = s3cret', "api_key.host = $hosts");
 	like(
 		error_of_run('own'),
 		qr/^F0000: .*"api_key\.host".* 2 .*"rappel_conso\.http_config_file"/,
@@ -178,8 +158,8 @@ foreach my $hosts (
 }
 
 # Redirects lead nowhere else.
-configure('api_key = s3cret', "api_key.host = localhost:$other");
-set_url("http://localhost:$other$path");
+$node->configure_http('api_key = s3cret', "api_key.host = localhost:$other");
+$node->set_url('own', "http://localhost:$other$path");
 foreach my $location ("http://localhost:$port$path", "http://127.0.0.1:$port$path", "//localhost:$port$path",
 	"https://localhost:$other$path", "http://localhost.evil.example:$other$path", "http://localhost:$other\@127.0.0.1:$port/")
 {
@@ -201,25 +181,25 @@ is(received($good), 'Apikey s3cret', 'R15: with the key');
 #
 # A proxy: its credentials are for it alone, and the key is not for it
 #
-configure(
+$node->configure_http(
 	'api_key = s3cret', "api_key.host = https://data.economie.gouv.fr",
 	"proxy = http://127.0.0.1:$port", 'proxy_user = mole', 'proxy_password = hole');
 foreach my $url ("http://data.economie.gouv.fr$path", "http://127.0.0.1:$other$path", "http://api.invalid:8080$path")
 {
-	set_url($url);
+	$node->set_url('own', $url);
 	is(error_of_run('own'), '', "R15: $url is read by the proxy, whatever no_proxy says");
 	is(received($evil), 'Basic bW9sZTpob2xl', 'R15: which gets its own credentials only');
 	is(received($good), 'no request', 'R15: and nobody else is asked');
 }
-configure('api_key = s3cret', 'api_key.host = example.org', 'proxy_user = mole', 'proxy_password = hole');
-set_url($evil->url);
+$node->configure_http('api_key = s3cret', 'api_key.host = example.org', 'proxy_user = mole', 'proxy_password = hole');
+$node->set_url('own', $evil->url);
 is(error_of_run('own'), '', 'R15: without a proxy');
 is(received($evil), 'nothing', 'R15: nobody gets them');
 
 #
 # R9, V17: rows that were restored without a check are refused when they are used
 #
-configure();
+$node->configure_http();
 foreach my $case (
 	[ "http://user:pw\@127.0.0.1:$port$path", DATASET, 'url', '' ],
 	[ "http://user\@127.0.0.1:$port$path", DATASET, 'url', '' ],
@@ -258,25 +238,25 @@ is(error_of_run('own'), '', 'V17: and it can be set right');
 #
 foreach my $url ("http://127.0.0.1:$closed$path", "http://name.invalid$path")
 {
-	set_url($url);
+	$node->set_url('own', $url);
 	like(
 		error_of_run('own'),
 		qr/^08006: .*\n.*"proxy".* "rappel_conso\.http_config_file"/s,
 		"M5: $url: a hint at the proxy");
 }
-configure("proxy = http://127.0.0.1:$closed");
-set_url($evil->url);
+$node->configure_http("proxy = http://127.0.0.1:$closed");
+$node->set_url('own', $evil->url);
 $error = error_of_run('own');
-like($error, qr/^08006: .*\n.*"proxy".*"proxy_user".*"proxy_password"/s,
+like($error, qr/^08006: .*\n.*"proxy".* "rappel_conso\.http_config_file"/s,
 	'M5: a proxy that cannot be reached');
 unlike($error, qr/$closed/, 'M5: whose address is for the log alone');
-configure("proxy = http://name.invalid:3128");
+$node->configure_http("proxy = http://name.invalid:3128");
 $error = error_of_run('own');
 like($error, qr/^08006: .*\n.*"proxy"/s, 'M5: a proxy that is not found');
 unlike($error, qr/name\.invalid/, 'M5: whose name is for the log alone');
 # a tunnel for https, which our proxy does not know how to make
-configure("proxy = http://127.0.0.1:$port");
-set_url("https://data.economie.gouv.fr$path");
+$node->configure_http("proxy = http://127.0.0.1:$port");
+$node->set_url('own', "https://data.economie.gouv.fr$path");
 like(error_of_run('own'), qr/^08006: .* 501\n.*"proxy"/s,
 	'M5: a proxy that refuses');
 

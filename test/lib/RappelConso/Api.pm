@@ -32,8 +32,9 @@ sub start
 		(map { ('--dataset', "$_=$datasets->{$_}") } sort keys %$datasets),
 		@$options);
 	$port = readline($self->{out}) // '';
-	($self->{port}) = $port =~ /^PORT (\d+)$/
+	($self->{port}, my $others) = $port =~ /^PORT (\d+)((?: \d+)*)$/
 	  or BAIL_OUT('could not start the stand-in of the API');
+	$self->{others} = [ split(' ', $others) ];
 	$self->{http} = HTTP::Tiny->new(
 		timeout => $PostgreSQL::Test::Utils::timeout_default,
 		no_proxy => ['127.0.0.1']);
@@ -41,6 +42,9 @@ sub start
 }
 
 sub port { return $_[0]->{port}; }
+
+# The ports of the addresses that were given as --listen.
+sub other_ports { return @{ $_[0]->{others} }; }
 
 sub host_url { return 'http://127.0.0.1:' . $_[0]->{port}; }
 

@@ -434,6 +434,31 @@ sub make_source
 	return;
 }
 
+# The file for rappel_conso.http_config_file, and these lines in it, as a tool
+# that renews secrets writes it: by rename.
+sub http_config_file { return $_[0]->basedir . '/http.conf'; }
+
+sub configure_http
+{
+	my ($self, @lines) = @_;
+	my $file = $self->http_config_file;
+
+	PostgreSQL::Test::Utils::append_to_file("$file.new",
+		join('', map { "$_\n" } @lines));
+	chmod(0600, "$file.new") or die "$file: $!";
+	rename("$file.new", $file) or die "$file: $!";
+	return;
+}
+
+# Have a source read from another URL.
+sub set_url
+{
+	my ($self, $source, $url) = @_;
+
+	$self->sql("UPDATE rappel_conso.source SET url = '$url' WHERE name = '$source'");
+	return;
+}
+
 # Store a stream.  Columns are SQL; without topics it reads one of its name.
 sub add_stream
 {
