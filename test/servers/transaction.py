@@ -14,47 +14,31 @@
 import ctypes
 import sys
 
+import librdkafka
+from librdkafka import NUMBER, POINTER, SIZE, TEXT
+
 TIMEOUT = 60_000                # ms
 COPY = 2                        # RD_KAFKA_MSG_F_COPY
 
 
 def library():
-    lib = ctypes.CDLL("librdkafka.so.1")
-    pointer, text, number = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int
-    for name, result, *arguments in (
-            ("conf_new", pointer),
-            ("conf_set", number, pointer, text, text, text, ctypes.c_size_t),
-            ("new", pointer, number, pointer, text, ctypes.c_size_t),
-            ("topic_new", pointer, pointer, text, pointer),
-            ("produce", number, pointer, ctypes.c_int32, number, text,
-             ctypes.c_size_t, text, ctypes.c_size_t, pointer),
-            ("flush", number, pointer, number),
-            ("init_transactions", pointer, pointer, number),
-            ("begin_transaction", pointer, pointer),
-            ("commit_transaction", pointer, pointer, number),
-            ("abort_transaction", pointer, pointer, number),
-            ("error_string", text, pointer)):
-        function = getattr(lib, "rd_kafka_" + name)
-        function.restype, function.argtypes = result, arguments
-    return lib
+    return librdkafka.library(
+        ("topic_new", POINTER, POINTER, TEXT, POINTER),
+        ("produce", NUMBER, POINTER, ctypes.c_int32, NUMBER, TEXT, SIZE, TEXT,
+         SIZE, POINTER),
+        ("flush", NUMBER, POINTER, NUMBER),
+        ("init_transactions", POINTER, POINTER, NUMBER),
+        ("begin_transaction", POINTER, POINTER),
+        ("commit_transaction", POINTER, POINTER, NUMBER),
+        ("abort_transaction", POINTER, POINTER, NUMBER))
 
 
 def producer(lib, brokers, name):
     """A producer; with a name, one of transactions."""
-    conf = lib.rd_kafka_conf_new()
-    words = ctypes.create_string_buffer(512)
-    properties = {"bootstrap.servers": brokers, "linger.ms": "0",
-                  "message.max.bytes": "10000000"}
+    properties = {"linger_ms": "0", "message_max_bytes": "10000000"}
     if name is not None:
-        properties["transactional.id"] = name
-    for key, value in properties.items():
-        if lib.rd_kafka_conf_set(conf, key.encode(), value.encode(), words,
-                                 len(words)) != 0:
-            sys.exit(f"transaction: {words.value.decode()}")
-    client = lib.rd_kafka_new(0, conf, words, len(words))
-    if not client:
-        sys.exit(f"transaction: {words.value.decode()}")
-    return client
+        properties["transactional_id"] = name
+    return librdkafka.client(lib, librdkafka.PRODUCER, brokers, **properties)
 
 
 def main():

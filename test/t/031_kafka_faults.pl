@@ -176,16 +176,14 @@ $node->wait_applied($_, 5) foreach @names;
 # A topic that goes while its stream runs is noticed by itself.
 $node->sql(q{UPDATE rappel_conso.stream SET paused = true WHERE name IN ('trimmed', 'shorter', 'equal', 'longer', 'cluster')});
 $node->wait_for('the streams to pause', q{SELECT count(*) = 2 FROM pg_stat_activity WHERE backend_type = 'rappel_conso stream'});
-$kafka->tool('TopicCommand', '--delete', '--topic', 'shorter|equal|longer|live');
+$kafka->delete_topics('shorter', 'equal', 'longer', 'live');
 $node->wait_for('the topic to be missed', q{SELECT state = 'failed' AND sqlstate = '42704' OR state = 'waiting' FROM rappel_conso.stream_state WHERE stream = 'live'});
 foreach my $name (@names)
 {
 	$kafka->produce_many($name, [ map { [ 'k', $_ ] } @{ $topics{$name} } ]) if @{ $topics{$name} };
 }
 $kafka->produce_many('trimmed', [ map { [ 'k', "first $_" ] } 6 .. 15 ]);
-PostgreSQL::Test::Utils::append_to_file("$kafka->{dir}/trim.json",
-	'{"version": 1, "partitions": [{"topic": "trimmed", "partition": 0, "offset": 12}]}');
-$kafka->tool('DeleteRecordsCommand', '--offset-json-file', "$kafka->{dir}/trim.json");
+$kafka->trim_topic('trimmed', 0, 12);
 $kafka->produce_many('cluster', [ [ 'k', 'first 6' ] ]);
 $node->sql(q{UPDATE rappel_conso.stream_offset SET cluster_id = 'another' WHERE stream = 'cluster'});
 

@@ -127,7 +127,7 @@ $node->sql(q{
 $node->wait_applied('fewer', 30);
 $node->sql(q{UPDATE rappel_conso.stream SET paused = true WHERE name = 'fewer'});
 $node->wait_for('the stream to pause', q{SELECT rappel_conso.worker_pid('stream', 'fewer') IS NULL});
-$kafka->tool('TopicCommand', '--delete', '--topic', 'fewer');
+$kafka->delete_topics('fewer');
 $kafka->create_topic('fewer', partitions => 1);
 $kafka->produce_numbers('fewer', [101]);
 $node->sql(q{UPDATE rappel_conso.stream SET paused = false WHERE name = 'fewer'});

@@ -55,7 +55,7 @@ is($node->sql("SELECT count(*) FROM pg_stat_activity WHERE $streams"), 2, 'D4: t
 like($node->status_of('stream', name => 'wide'), qr/^running: \D*\b2\D+2\b/, 'D4: and rc_status() expects no others');
 
 # partitions that come later have a worker of their own
-$kafka->tool('TopicCommand', '--alter', '--topic', 'two', '--partitions', '4');
+$kafka->enlarge_topic('two', 4);
 $node->becomes_true('D4: two partitions more are two workers more', alive('wide') . ' = 4');
 $kafka->produce('two', 'k', "to $_", [], '-p', $_) foreach (2, 3);
 $node->becomes_true('which read them', "SELECT count(*) = 4 FROM seen WHERE stream = 'wide'");

@@ -28,8 +28,7 @@ sub publish_each
 
 $node->sql('UPDATE rappel_conso.stream SET paused = true; SELECT rc_start()');
 $kafka->create_topic('fine');
-$kafka->script('topic', $kafka->{dir}, 'stuck', '--partitions', 4, '--replication', 1);
-$kafka->script('topic', $kafka->{dir}, "stuck.$_", '--partitions', 4, '--replication', 1) foreach 1 .. 2;
+$kafka->create_topic($_, partitions => 4, replication => 1) foreach 'stuck', 'stuck.1', 'stuck.2';
 publish_each(0, 0, 'stuck', 'fine', 'stuck.1', 'stuck.2');
 $node->wait_published;
 $node->sql(q{CREATE FUNCTION noise() RETURNS bytea LANGUAGE sql AS

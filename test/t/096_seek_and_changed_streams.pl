@@ -181,7 +181,7 @@ foreach my $workers (3, 1, 2)
 	is($node->sql('SELECT count(*), count(DISTINCT n) FROM changed'), "$n|$n", "with $workers workers: each record is there once");
 }
 $node->wait_for('two workers', q{SELECT count(rappel_conso.worker_pid('stream', 'changed', i)) = 2 FROM generate_series(0, 5) i});
-$kafka->tool('TopicCommand', '--alter', '--topic', 'changed', '--partitions', '5');
+$kafka->enlarge_topic('changed', 5);
 $kafka->produce_many('changed', [ map { [ $_, $_ ] } $n + 10 * $_ - 9 .. $n + 10 * $_ ], '-p', $_ + 1) foreach 1 .. 3;
 $n += 30;
 $node->wait_for('the new partitions', "SELECT count(*) = $n FROM changed");

@@ -75,7 +75,7 @@ is($node->sql(q{SELECT * FROM rc_republish('b.x', (SELECT max(id) FROM rappel_co
 # ---- in the caller's transaction ----
 
 $node->sql(q{INSERT INTO rappel_conso.topic_grant VALUES ('alice', '*', false, true)});
-$kafka->tool('TopicCommand', '--delete', '--topic', 'a_x');
+$kafka->delete_topics('a_x');
 $node->sql(q{BEGIN; SELECT rc_republish(); ROLLBACK});
 is($node->sql('SELECT count(*) FROM rappel_conso.outbox'), 0, 'D2: rolled back it is undone');
 is(as_member('team', q{
@@ -94,7 +94,7 @@ is($node->sql(qq{SELECT * FROM rc_republish(NULL, $first)}), '0|0', 'D2: what is
 
 # ---- twice, and at once ----
 
-$kafka->tool('TopicCommand', '--delete', '--topic', 'b_x');
+$kafka->delete_topics('b_x');
 $kafka->kill(1);
 is(as_member('bob', 'SELECT * FROM rc_republish()') . ' ' . as_member('bob', 'SELECT * FROM rc_republish()'), '1|0 0|0',
 	'D2: what waits in the outbox is not put back again');

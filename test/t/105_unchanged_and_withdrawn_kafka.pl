@@ -212,7 +212,7 @@ foreach my $batch_size (10000, 1, 2, 3)
 
 # ---- another topic of the same name ----
 
-$kafka->tool('TopicCommand', '--delete', '--topic', 'rappel_conso');
+$kafka->delete_topics('rappel_conso');
 $kafka->produce('rappel_conso', 'stray', undef);
 like(sync_published(), qr/^failed $all /, 'a topic that was made anew: the run reads all, without news in the dataset');
 like($said, qr/NOTICE:  00000: topic "rappel_conso" .*source "rappel_conso"/, 'with a notice');

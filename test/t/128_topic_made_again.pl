@@ -21,7 +21,7 @@ sub make_again
 {
 	my ($topic) = @_;
 
-	$kafka->tool('TopicCommand', '--delete', '--topic', $topic);
+	$kafka->delete_topics($topic);
 	$kafka->create_topic($topic);
 	return;
 }
@@ -79,9 +79,7 @@ $node->sql('CREATE TABLE trimmed (n int)');
 $node->add_stream('trimmed', statement => q{'INSERT INTO trimmed SELECT (value->>''n'')::int FROM records'});
 $node->wait_applied('trimmed', 5);
 pause('trimmed');
-my $records = "$kafka->{dir}/records.json";
-append_to_file($records, '{"partitions": [{"topic": "trimmed", "partition": 0, "offset": 5}], "version": 1}');
-$kafka->tool('DeleteRecordsCommand', '--offset-json-file', $records);
+$kafka->trim_topic('trimmed', 0, 5);
 $kafka->produce_numbers('trimmed', [ 6 .. 8 ]);
 read_on('trimmed');
 $node->wait_applied('trimmed', 8);

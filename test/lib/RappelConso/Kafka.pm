@@ -137,7 +137,7 @@ sub resume { return $_[0]->script('resume', $_[0]->{dir}, $_[1]); }
 
 sub log { return $_[0]->slurp("broker-$_[1].log"); }
 
-# create_topic(name, partitions => 1, config => {..})
+# create_topic(name, partitions => 1, replication => n, config => {..})
 sub create_topic
 {
 	my ($self, $name, %args) = @_;
@@ -146,11 +146,35 @@ sub create_topic
 	$self->script(
 		'topic', $self->{dir}, $name,
 		'--partitions', $args{partitions} // 1,
+		(defined $args{replication} ? ('--replication', $args{replication}) : ()),
 		(map { ('--config', "$_=$config{$_}") } sort keys %config));
 	return;
 }
 
-# One of Kafka's own tools: tool('ConsumerGroupCommand', '--list').
+# More partitions for a topic, topics that go, and records that are deleted before
+# an offset of a partition.
+sub enlarge_topic
+{
+	my ($self, $topic, $partitions) = @_;
+
+	return $self->script('enlarge', $self->{dir}, $topic, $partitions);
+}
+
+sub delete_topics
+{
+	my ($self, @topics) = @_;
+
+	return $self->script('delete', $self->{dir}, @topics);
+}
+
+sub trim_topic
+{
+	my ($self, $topic, $partition, $offset) = @_;
+
+	return $self->script('trim', $self->{dir}, $topic, $partition, $offset);
+}
+
+# One of Kafka's own tools, each a JVM: tool('ConsumerGroupCommand', '--list').
 sub tool
 {
 	my ($self, @arguments) = @_;
