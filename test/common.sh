@@ -61,13 +61,13 @@ build_and_install()
 }
 
 # Print a path that the user can read and that holds what $1 holds: $1 itself,
-# or a copy of it at $2.
+# or a copy of it at $2, as old as it is.
 readable_copy()
 {
 	if as_user test -r "$1" && { [ ! -d "$1" ] || as_user test -x "$1"; }; then
 		echo "$1"
 	else
-		cp -RL "$1" "$2"
+		cp -RLp "$1" "$2"
 		chmod -R a+rX "$2"
 		echo "$2"
 	fi
