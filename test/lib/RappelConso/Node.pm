@@ -108,6 +108,31 @@ sub start_session
 
 # ---- waiting ----
 
+# What PostgreSQL::Test::Cluster does with a psql for each try, by one that stays:
+# most of what a try costs is its start and that of its backend.
+sub poll_query_until
+{
+	my ($self, $dbname, $query, $expected) = @_;
+	my $tries = 10 * $PostgreSQL::Test::Utils::timeout_default;
+	my ($session, $answer);
+
+	$expected //= 't';
+	while ($tries--)
+	{
+		$session = RappelConso::Session->start($self, '\set QUIET off', dbname => $dbname)
+		  unless $session && $session->is_open;
+		$answer = $session->ask($query);
+		if ($answer eq $expected)
+		{
+			$session->finish;
+			return 1;
+		}
+		Time::HiRes::usleep(100_000);
+	}
+	diag("waited in vain for '$expected' from:\n$query\nthe last answer is:\n$answer");
+	return 0;
+}
+
 # Wait until a query gives "t", or what is expected.
 sub wait_for
 {

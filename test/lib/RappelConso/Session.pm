@@ -42,6 +42,29 @@ sub wait_for
 	return 1;
 }
 
+# Whether it can take more SQL, and what a statement more prints there, with what
+# psql says of it.
+sub is_open { return $_[0]->{psql}->pumpable; }
+
+sub ask
+{
+	my ($self, $sql) = @_;
+	my $end = "end of the answer\n";
+	my $answer;
+
+	@$self{ 'out', 'err' } = ('', '');
+	$self->{sql} .= "$sql\n;\n\\echo $end\\warn $end";
+	until ($self->{out} =~ /^$end/m && $self->{err} =~ /^$end/m)
+	{
+		return "the session ended: $self->{err}"
+		  unless $self->is_open && eval { $self->{psql}->pump; 1 };
+	}
+	$answer = $self->{out} . $self->{err};
+	$answer =~ s/^$end//mg;
+	chomp $answer;
+	return $answer;
+}
+
 # Wait for its end.  Its output is then in out and err; its error, if there was
 # one, also in sqlstate, message, detail and hint.
 sub finish
