@@ -398,6 +398,36 @@ sub miscounted_runs
 
 # ---- making and changing it ----
 
+my $inits = 0;
+
+# PostgreSQL::Test::Cluster::init(), whose initdb is the copy of a folder that is
+# made once for all tests.  That is for the first server of a test: others would
+# have the same identifier as that one.
+sub init
+{
+	my ($self, %params) = @_;
+	my $run = \&PostgreSQL::Test::Utils::system_or_bail;
+
+	no warnings 'redefine';
+	local *PostgreSQL::Test::Utils::system_or_bail = sub {
+		my (@command) = @_;
+		my $data = $self->data_dir;
+
+		return $run->(@command) if $command[0] ne 'initdb' || $inits++;
+		my @options = grep { $_ ne $data } @command;
+		my $template = join('-', $PostgreSQL::Test::Utils::tmp_check . '/initdb',
+			Digest::MD5::md5_hex(join(' ', $self->pg_version, @options)));
+		unless (-d $template)
+		{
+			# whoever makes it at the same time makes the same
+			$run->(map { $_ eq $data ? "$template.$$" : $_ } @command);
+			rename("$template.$$", $template) or -d $template or die "$template: $!";
+		}
+		$run->('cp', '-Rp', $template, $data);
+	};
+	return $self->SUPER::init(%params);
+}
+
 # Create the extension and point its source at a stand-in of the API, in one
 # transaction so that no worker sees it half made.
 #
