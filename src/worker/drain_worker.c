@@ -24,7 +24,7 @@
 /* Pause before a batch is retried whose offset another process held, in ms. */
 #define RETRY_PAUSE_MS	500
 
-/* Number of times in a row that it is retried before the error is raised. */
+/* How often it is retried, if no batch is committed, until that is an error. */
 #define MAX_RETRIES		20
 
 /* Wake the stream's workers at every n-th poll. */
@@ -35,8 +35,8 @@ static void check_can_drain(RcStream *stream);
 static List *current_ends(RcStream *stream);
 static void drain_to(RcStreamConsumer *consumer, RcStream *stream,
 					 List *end_offsets);
-static bool consume_to(RcStreamConsumer *consumer, const RcStream *stream,
-					   List *end_offsets, int retries);
+static void consume_to(RcStreamConsumer *consumer, const RcStream *stream,
+					   List *end_offsets, int *retries);
 static void check_still_read(const char *name, List *end_offsets);
 static void get_totals(RcStream *stream, RcCounts *counts);
 
@@ -141,8 +141,7 @@ drain_to(RcStreamConsumer *consumer, RcStream *stream, List *end_offsets)
 			rc_worker_wait(POLL_INTERVAL_MS);
 		else
 		{
-			retries = consume_to(consumer, stream, end_offsets, retries) ?
-				0 : retries + 1;
+			consume_to(consumer, stream, end_offsets, &retries);
 			MemoryContextSwitchTo(context);
 			rc_stream_unlock_all(stream);
 		}
@@ -152,14 +151,15 @@ drain_to(RcStreamConsumer *consumer, RcStream *stream, List *end_offsets)
 /*
  * Consume up to the end offsets.  Where another process has the row of an
  * offset locked, as one that stores a watermark has for a moment, the batch is
- * rolled back with 40001: then this returns false after a pause, and the caller
- * tries again, as a stream's own worker does.  After MAX_RETRIES the error is
- * raised: a statement may always fail with it, and so does a stream that was
- * given to another owner.
+ * rolled back with 40001: then this returns after a pause, and the caller
+ * tries again, as a stream's own worker does.  After MAX_RETRIES without a
+ * batch that was applied the error is raised: a statement may always fail with
+ * it, and so does a stream that was given to another owner.  *retries counts
+ * them.
  */
-static bool
+static void
 consume_to(RcStreamConsumer *consumer, const RcStream *stream,
-		   List *end_offsets, int retries)
+		   List *end_offsets, int *retries)
 {
 	RcCounts	counts = {0};
 	ErrorData  *volatile error = NULL;
@@ -174,14 +174,15 @@ consume_to(RcStreamConsumer *consumer, const RcStream *stream,
 		error = rc_worker_recover(TopMemoryContext, false);
 	}
 	PG_END_TRY();
+	if (error == NULL || counts.fetched > 0)
+		*retries = 0;
 	if (error == NULL)
-		return true;
+		return;
 	if (error->sqlerrcode != ERRCODE_T_R_SERIALIZATION_FAILURE ||
-		retries >= MAX_RETRIES)
+		(*retries)++ >= MAX_RETRIES)
 		ReThrowError(error);
 	FreeErrorData(error);
 	rc_worker_wait(RETRY_PAUSE_MS);
-	return false;
 }
 
 /* Raise an error if the stream was deleted, or no longer reads a topic. */

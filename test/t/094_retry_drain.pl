@@ -125,6 +125,19 @@ $node->sql(q{
 	CREATE FUNCTION conflicts() RETURNS int LANGUAGE plpgsql AS $$ BEGIN RAISE 'always' USING ERRCODE = '40001'; END $$;
 	INSERT INTO rappel_conso.stream (name, topics, value_type, paused, statement) VALUES ('conflicts', '{tasks}', 'text', true, 'SELECT conflicts() FROM records')});
 like($node->error_of(q{SELECT rc_drain('conflicts', '5 min')}), qr/^40001: always/, 'D9: what is always a conflict is told, and not tried for ever');
+
+# One that fails so before each batch gets there.
+$kafka->produce_many('often', [ map { [ $_, $_ ] } 1 .. 23 ]);
+$node->sql(q{
+	CREATE SEQUENCE attempts;
+	CREATE FUNCTION every_other() RETURNS bool LANGUAGE plpgsql AS $$
+	BEGIN
+		IF nextval('attempts') % 2 = 1 THEN RAISE 'again' USING ERRCODE = '40001'; END IF;
+		RETURN true;
+	END $$;
+	INSERT INTO rappel_conso.stream (name, topics, value_type, batch_size, paused, statement) VALUES ('often', '{often}', 'text', 1, true,
+		'INSERT INTO drained SELECT topic, partition, record_offset, value FROM records WHERE every_other()')});
+is($node->sql(q{SELECT applied, inserted FROM rc_drain('often', '5 min')}), '23|23', 'D9: conflicts between batches that are applied do not end it');
 $node->sql(q{INSERT INTO rappel_conso.stream (name, topics, paused, statement) VALUES ('none', '{none}', true, 'SELECT 1 FROM records')});
 like($node->error_of(q{SELECT rc_drain('none')}), qr/^42704: .*"none"/, 'an unknown topic');
 is($node->sql(q{SELECT applied FROM rc_drain('tasks')}), '1', 'the stream is as it was');
