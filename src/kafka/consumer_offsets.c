@@ -11,6 +11,8 @@
  */
 #include "kafka/kafka_internal.h"
 
+#include "miscadmin.h"
+
 /* Between two attempts. */
 #define PAUSE_MS	100
 
@@ -103,6 +105,7 @@ ask_offset(RcKafka *kafka, const char *topic, int32 partition, int64 when,
 	return -1;
 }
 
+/* Ask once; processes interrupts, since there may be very many partitions. */
 static rd_kafka_resp_err_t
 ask_once(RcKafka *kafka, const char *topic, int32 partition, int64 *when,
 		 int timeout_ms)
@@ -110,6 +113,7 @@ ask_once(RcKafka *kafka, const char *topic, int32 partition, int64 *when,
 	rd_kafka_topic_partition_list_t *list;
 	rd_kafka_resp_err_t err;
 
+	CHECK_FOR_INTERRUPTS();
 	list = rd_kafka_topic_partition_list_new(1);
 	rd_kafka_topic_partition_list_add(list, topic, partition)->offset = *when;
 	err = rd_kafka_offsets_for_times(kafka->rk, list, timeout_ms);

@@ -11,6 +11,8 @@
  */
 #include "kafka/kafka_internal.h"
 
+#include "miscadmin.h"
+
 /* Between two attempts. */
 #define PAUSE_MS	100
 
@@ -142,15 +144,18 @@ rc_kafka_look_up(RcKafka *kafka, const char *topic, int timeout_ms,
 
 /*
  * Look up a topic once.  Returns an error if no broker responds in time; an
- * error of the topic itself is in *answer.
+ * error of the topic itself is in *answer.  Processes interrupts, since callers
+ * ask about many topics in a row.
  */
 static rd_kafka_resp_err_t
 ask_about(RcKafka *kafka, const char *topic, int timeout_ms, RcAnswer *answer)
 {
 	const struct rd_kafka_metadata *metadata;
-	rd_kafka_topic_t *rkt = rd_kafka_topic_new(kafka->rk, topic, NULL);
+	rd_kafka_topic_t *rkt;
 	rd_kafka_resp_err_t err;
 
+	CHECK_FOR_INTERRUPTS();
+	rkt = rd_kafka_topic_new(kafka->rk, topic, NULL);
 	memset(answer, 0, sizeof(RcAnswer));
 	answer->topic = topic;
 	if (rkt == NULL)

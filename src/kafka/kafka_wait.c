@@ -115,11 +115,11 @@ rc_kafka_stale(RcKafka *kafka)
 }
 
 /*
- * Should a failed request be sent again?  Not after the deadline, not if
- * rc_kafka_stop_when() says so, and not if the client's settings or files have
- * changed, since it has to be opened again.  A consumer without a reachable broker also stops at a reload of the
- * configuration.  A producer does not: its caller would count that as one of
- * a limited number of attempts.
+ * Should a failed request be sent again?  Not after the deadline, not if the
+ * function of rc_kafka_stop_when() says so, and not if the client's settings
+ * or files have changed, since it has to be opened again.  A consumer without
+ * a reachable broker also stops at a reload of the configuration.  A producer
+ * does not: its caller would count that as one of a limited number of attempts.
  */
 bool
 rc_kafka_resend(RcKafka *kafka, const RcDeadline *deadline)

@@ -142,10 +142,6 @@ typedef enum RcOutCount
 	RC_OUT_UNSETTLED			/* have a batch */
 } RcOutCount;
 
-/* ---- outbox_worker.c ---- */
-
-/* SIGTERM was received: exit when confirmed messages are settled. */
-
 /* ---- outbox_topic.c ---- */
 
 extern RcOutTopic *rc_out_topic(const char *name, bool create);

@@ -75,7 +75,10 @@ rc_partitions_verify(RcConsumption *c, RcRecord *records, int n)
 	return kept;
 }
 
-/* Handle partitions whose offset is out of range. */
+/*
+ * Handle partitions whose offset is out of range.  The others are found again
+ * later if the definition changes meanwhile.
+ */
 void
 rc_partitions_recover(RcConsumption *c)
 {
@@ -87,6 +90,8 @@ rc_partitions_recover(RcConsumption *c)
 			continue;
 		recover_one(c, i);
 		any = true;
+		if (rc_statement_changed())
+			break;
 	}
 	if (any)
 		rc_partitions_begin(c);

@@ -94,12 +94,15 @@ add_topics(RcConsumption *c)
 }
 
 /*
- * Choose our partitions among the known ones.  Returns false if rc_seek() was
- * called meanwhile: its epoch must not be used with the old offset.
+ * Choose our partitions among the known ones, which are sorted by topic.
+ * Returns false if the definition has changed, or rc_seek() was called
+ * meanwhile: its epoch must not be used with the old offset.
  */
 static bool
 choose_offsets(RcConsumption *c)
 {
+	const char *topic = "";
+	int			partitions = 0;
 	ListCell   *lc;
 
 	c->n = 0;
@@ -109,8 +112,17 @@ choose_offsets(RcConsumption *c)
 		RcOffset   *offset = (RcOffset *) lfirst(lc);
 
 		if (!rc_stream_reads(c->stream, offset->topic) ||
-			!is_ours(c, offset->partition) ||
-			offset->partition >= count_partitions(c, offset->topic))
+			!is_ours(c, offset->partition))
+			continue;
+		if (strcmp(offset->topic, topic) != 0)
+		{
+			topic = offset->topic;
+			partitions = count_partitions(c, topic);
+			c->stale |= rc_statement_changed();
+		}
+		if (c->stale)
+			break;
+		if (offset->partition >= partitions)
 			continue;
 		c->stale |= offset->seek_to != NULL;
 		c->offsets[c->n++] = *offset;
@@ -196,6 +208,13 @@ add_topic(RcConsumption *c, List *offsets, const char *topic)
 		else
 			starts[p] = -1;
 		any |= starts[p] >= 0;
+
+		/* none is stored then, and there may be very many */
+		if (rc_statement_changed())
+		{
+			any = false;
+			break;
+		}
 	}
 	if (any)
 		write_starts(c, offsets, topic, starts, n);
@@ -301,6 +320,9 @@ rc_partitions_changed(RcConsumption *c)
 		int			ours = 0;
 		int			assigned = 0;
 
+		/* the stream is opened again anyway, and there may be very many */
+		if (rc_statement_changed())
+			return true;
 		for (int p = 0; p < n; p++)
 			ours += is_ours(c, p) ? 1 : 0;
 		for (int i = 0; i < c->n; i++)
