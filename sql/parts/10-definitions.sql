@@ -35,7 +35,9 @@ CREATE TABLE rappel_conso.stream (
     CONSTRAINT stream_stop_after_check CHECK (stop_after OPERATOR(pg_catalog.>=) 1),
   paused boolean NOT NULL DEFAULT false,
   owner name NOT NULL DEFAULT current_user,
-  search_path text
+  search_path text,
+  group_id text
+    CONSTRAINT stream_group_id_check CHECK (octet_length(group_id) OPERATOR(pg_catalog.>=) 1 AND octet_length(group_id) OPERATOR(pg_catalog.<=) 249 AND group_id OPERATOR(pg_catalog.!~) '[[:cntrl:]]')
 );
 COMMENT ON TABLE rappel_conso.stream IS 'definitions of streams: topics, and the SQL statement that is applied to each batch of their records';
 COMMENT ON COLUMN rappel_conso.stream.name IS 'name of the stream, the key';
@@ -45,7 +47,7 @@ COMMENT ON COLUMN rappel_conso.stream.setup IS 'SQL run as the owner before cons
 COMMENT ON COLUMN rappel_conso.stream.value_type IS 'type of a record''s value: jsonb, text, bytea, or a composite type whose columns replace "value" in the relation "records"';
 COMMENT ON COLUMN rappel_conso.stream.key_type IS 'type of a record''s key: text or bytea';
 COMMENT ON COLUMN rappel_conso.stream.output_topic IS 'topic that the rows returned by the statement go to';
-COMMENT ON COLUMN rappel_conso.stream.start_at IS 'where a partition without offset starts: earliest, latest or a timestamp, which is stored in UTC';
+COMMENT ON COLUMN rappel_conso.stream.start_at IS 'where a partition without offset starts: earliest, latest, a timestamp, which is stored in UTC, or group:NAME, the offsets of that consumer group (to be set by a superuser)';
 COMMENT ON COLUMN rappel_conso.stream.batch_size IS 'maximum number of records in one transaction';
 COMMENT ON COLUMN rappel_conso.stream.workers IS 'number of worker processes that share the partitions';
 COMMENT ON COLUMN rappel_conso.stream.on_error IS 'what happens when a single record fails: dead_letter (it becomes a dead letter) or stop (the stream stops)';
@@ -53,6 +55,7 @@ COMMENT ON COLUMN rappel_conso.stream.stop_after IS 'number of consecutive faile
 COMMENT ON COLUMN rappel_conso.stream.paused IS 'true: the stream consumes nothing, except by rc_drain()';
 COMMENT ON COLUMN rappel_conso.stream.owner IS 'name of the role that the statement runs as; a role that is later created with the same name gets no rights from it';
 COMMENT ON COLUMN rappel_conso.stream.search_path IS 'search_path of the statement; null: replaced by that of the session that stores the row';
+COMMENT ON COLUMN rappel_conso.stream.group_id IS 'consumer group under which Kafka shows the offsets of the stream (to be set by a superuser); null: rappel_conso.<system identifier>.<database>.<stream>';
 
 CREATE TABLE rappel_conso.source (
   name text PRIMARY KEY
@@ -77,7 +80,8 @@ CREATE TABLE rappel_conso.source (
     CONSTRAINT source_retries_check CHECK (retries OPERATOR(pg_catalog.>=) 0 AND retries OPERATOR(pg_catalog.<=) 100),
   retry_delay interval NOT NULL DEFAULT '5 seconds',
   paused boolean NOT NULL DEFAULT false,
-  owner name NOT NULL DEFAULT current_user
+  owner name NOT NULL DEFAULT current_user,
+  topic_config text[]
 );
 COMMENT ON TABLE rappel_conso.source IS 'definitions of sources: datasets of an Explore API that are polled for records';
 COMMENT ON COLUMN rappel_conso.source.name IS 'name of the source, the key';
@@ -99,6 +103,7 @@ COMMENT ON COLUMN rappel_conso.source.retries IS 'how many times a failed task i
 COMMENT ON COLUMN rappel_conso.source.retry_delay IS 'delay before the first retry; doubled for each further one, up to 10 minutes';
 COMMENT ON COLUMN rappel_conso.source.paused IS 'true: the scheduler does not poll the source; rc_sync_now() and rc_trigger() still run it';
 COMMENT ON COLUMN rappel_conso.source.owner IS 'name of the role that the source''s runs connect as; a role that is later created with the same name gets no rights from it';
+COMMENT ON COLUMN rappel_conso.source.topic_config IS 'settings of the topic when the extension creates it, each as name=value, such as retention.ms=3600000; an existing topic is not changed';
 
 CREATE INDEX source_stream_idx ON rappel_conso.source (stream);
 

@@ -68,6 +68,24 @@ BEGIN
     RAISE EXCEPTION 'topic of source "%" is not a valid Kafka topic name: "%"', NEW.name, NEW.topic
       USING ERRCODE = 'invalid_name', HINT = 'Use up to 249 letters, digits, dots, underscores and hyphens.';
   END IF;
+  SELECT c.setting, c.setting !~ '^[A-Za-z0-9._-]+=[^[:cntrl:]]*$' OR c.setting IS NULL AS malformed INTO checked
+    FROM (SELECT s.setting, count(*) OVER (PARTITION BY split_part(s.setting, '=', 1)) AS times
+            FROM unnest(NEW.topic_config) s (setting)) c
+   WHERE c.times > 1 OR (c.setting ~ '^[A-Za-z0-9._-]+=[^[:cntrl:]]*$') IS NOT TRUE
+   ORDER BY malformed DESC, c.setting LIMIT 1;
+  IF checked.malformed THEN
+    RAISE EXCEPTION 'invalid setting % in topic_config of source "%"', COALESCE('"' || checked.setting || '"', 'null'), NEW.name
+      USING ERRCODE = 'invalid_parameter_value', HINT = 'Write each setting as name=value, for example retention.ms=3600000.';
+  ELSIF checked.malformed IS NOT NULL THEN
+    RAISE EXCEPTION 'topic_config of source "%" sets "%" more than once', NEW.name, split_part(checked.setting, '=', 1)
+      USING ERRCODE = 'invalid_parameter_value';
+  END IF;
+  IF NEW.key_field IS NOT NULL
+     AND EXISTS (SELECT FROM unnest(NEW.topic_config) s (setting) WHERE s.setting ~ '^cleanup[.]policy=' AND s.setting !~* 'compact') THEN
+    RAISE WARNING 'topic of source "%" will not be compacted', NEW.name
+      USING DETAIL = 'Its records have keys. Kafka deletes the newest version of a record with the others, when it is old, and a new consumer cannot read them all.',
+            HINT = 'Leave cleanup.policy out of topic_config, or set it to compact.';
+  END IF;
   IF NEW."overlap" < '0' OR NEW.full_interval <= '0' OR NEW.retry_delay < '0' OR NEW.poll_interval < '1 second' THEN
     RAISE EXCEPTION 'an interval of source "%" is too short', NEW.name
       USING ERRCODE = 'invalid_parameter_value',

@@ -1,22 +1,18 @@
 /*-------------------------------------------------------------------------
  *
  * consumer.c
- *	  The assignment of a consumer, its positions, and commits to the
- *	  consumer group; consumer_fetch.c returns the records.
+ *	  The assignment of a consumer, and its positions; consumer_fetch.c returns
+ *	  the records.
  *
  * The caller assigns partitions with offsets that it has stored in
- * PostgreSQL.  The group only shows them to Kafka's own tools, so an offset
- * must be committed when the caller says so and never be read from the group
- * or reset: records would be skipped or applied twice.
+ * PostgreSQL.  No offset may be reset here: records would be skipped or applied
+ * twice.
  *
  *-------------------------------------------------------------------------
  */
 #include "kafka/consumer_internal.h"
 
 #include "utils/memutils.h"
-
-/* After so long without a result, another commit can be sent. */
-#define COMMIT_LIMIT_MS	60000
 
 /*
  * How often, and how long each time, unassign() waits for events of a deleted
@@ -25,26 +21,10 @@
 #define UNASSIGN_ROUNDS		10
 #define UNASSIGN_WAIT_MS	30
 
-/* Interval of polling for the result of a commit. */
-#define COMMIT_PAUSE_MS	10
-
-static void commit_cb(rd_kafka_t *rk, rd_kafka_resp_err_t err,
-					  rd_kafka_topic_partition_list_t *offsets, void *opaque);
 static void unassign(RcKafka *kafka);
 static void empty_queue(rd_kafka_queue_t *queue, int timeout_ms);
 static void copy_assignment(RcConsumer *consumer,
 							const RcPartition *partitions, int n);
-static rd_kafka_topic_partition_list_t *make_list(const RcPartition *partitions,
-												  int n);
-
-/*
- * Register the callback for results of commits.
- */
-void
-rc_consumer_attach(rd_kafka_conf_t *conf)
-{
-	rd_kafka_conf_set_offset_commit_cb(conf, commit_cb);
-}
 
 void
 rc_consumer_begin(RcKafka *kafka)
@@ -134,7 +114,7 @@ rc_consumer_assign(RcKafka *kafka, const RcPartition *partitions, int n)
 
 	unassign(kafka);
 	copy_assignment(consumer, partitions, n);
-	list = make_list(partitions, n);
+	list = rc_consumer_list(partitions, n);
 	err = rd_kafka_assign(kafka->rk, n > 0 ? list : NULL);
 	rd_kafka_topic_partition_list_destroy(list);
 	for (int i = 0; i < n && !err; i++)
@@ -207,78 +187,9 @@ rc_consumer_position(RcKafka *kafka, int i)
 	return state;
 }
 
-/*
- * Commit offsets, each the next one to read, to the consumer group.  Does not
- * wait, and a failure is only logged (DEBUG1), since only Kafka's own tools
- * read them.  While one commit is in progress further ones are skipped: a
- * later commit contains their offsets.
- */
-void
-rc_consumer_commit(RcKafka *kafka, const RcPartition *partitions, int n)
-{
-	RcConsumer *consumer = kafka->consumer;
-	rd_kafka_topic_partition_list_t *list;
-
-	if (n <= 0 ||
-		(consumer->committing && rc_deadline_left(&consumer->commit_limit) > 0))
-		return;
-	list = make_list(partitions, n);
-	consumer->committing =
-		rd_kafka_commit(kafka->rk, list, 1) == RD_KAFKA_RESP_ERR_NO_ERROR;
-	rc_deadline_start(&consumer->commit_limit, COMMIT_LIMIT_MS);
-	rd_kafka_topic_partition_list_destroy(list);
-}
-
-/*
- * The same, and wait for the result for timeout_ms at most.  A failed commit
- * is retried, since the coordinator of a new group has to be found first,
- * unless the Kafka user has no right on the group.  Raises no error.
- */
-void
-rc_consumer_commit_wait(RcKafka *kafka, const RcPartition *partitions, int n,
-						int timeout_ms)
-{
-	RcConsumer *consumer = kafka->consumer;
-	RcDeadline	deadline;
-	bool		asked = false;
-
-	rc_deadline_start(&deadline, timeout_ms);
-	while (n > 0 && !consumer->no_group && rc_deadline_left(&deadline) > 0)
-	{
-		if (!consumer->committing)
-		{
-			if (asked && !consumer->refused)
-				return;
-			rc_consumer_commit(kafka, partitions, n);
-			asked = true;
-		}
-		rc_kafka_pause(kafka, COMMIT_PAUSE_MS);
-	}
-}
-
-/*
- * librdkafka's callback for the result of a commit.
- */
-static void
-commit_cb(rd_kafka_t *rk, rd_kafka_resp_err_t err,
-		  rd_kafka_topic_partition_list_t *offsets, void *opaque)
-{
-	RcKafka    *kafka = (RcKafka *) opaque;
-
-	if (!kafka->open)
-		return;
-	kafka->consumer->committing = false;
-	kafka->consumer->refused = (err != RD_KAFKA_RESP_ERR_NO_ERROR);
-	if (!err)
-		kafka->consumer->no_group = false;
-	else if (err == RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED)
-		kafka->consumer->no_group = true;
-	if (err)
-		rc_report_note("COMMIT", rd_kafka_err2str(err));
-}
-
-static rd_kafka_topic_partition_list_t *
-make_list(const RcPartition *partitions, int n)
+/* The partitions with their offsets; the caller destroys the list. */
+rd_kafka_topic_partition_list_t *
+rc_consumer_list(const RcPartition *partitions, int n)
 {
 	rd_kafka_topic_partition_list_t *list;
 

@@ -290,7 +290,7 @@ is_event(RcKafka *kafka, RcAssigned *assigned,
 				assigned->state.out_of_range = true;
 			return true;
 		case RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED:
-			kafka->consumer->no_group = true;
+			rc_consumer_group_denied(kafka);
 			rc_report_note("CONSUMER", rd_kafka_message_errstr(message));
 			return true;
 		default:

@@ -48,11 +48,14 @@ struct RcConsumer
 	int			taken_messages;
 	bool		committing;		/* a commit is in progress; cleared by the
 								 * callback */
-	bool		refused;		/* the last commit failed; set by the callback */
-	bool		no_group;		/* the Kafka user has no right on the group */
+	rd_kafka_resp_err_t commit_error;	/* of the last commit; set by the
+										 * callback */
 	RcDeadline	commit_limit;
 };
 
 extern void rc_consumer_drop_buffer(RcConsumer *consumer);
+extern void rc_consumer_group_denied(RcKafka *kafka);
+extern rd_kafka_topic_partition_list_t *rc_consumer_list(const RcPartition *partitions,
+														 int n);
 
 #endif							/* RC_CONSUMER_INTERNAL_H */

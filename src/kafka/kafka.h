@@ -21,7 +21,7 @@
 
 #include "nodes/pg_list.h"
 
-/* ---- kafka_client.c, kafka_wait.c, kafka_log.c, kafka_topic.c ---- */
+/* ---- kafka_client.c, kafka_wait.c, kafka_log.c, kafka_topic*.c ---- */
 
 typedef struct RcKafka RcKafka;
 
@@ -42,9 +42,23 @@ extern bool rc_kafka_stale(RcKafka *kafka);
 extern char *rc_kafka_cluster_id(RcKafka *kafka, int timeout_ms);
 extern int	rc_kafka_partition_count(RcKafka *kafka, const char *topic,
 									 int timeout_ms);
-extern void rc_kafka_create_topic(RcKafka *kafka, const char *topic,
-								  int partitions, int replication,
-								  bool compacted, int timeout_ms);
+
+/* A topic to create; -1 means the broker's default. */
+typedef struct RcNewTopic
+{
+	const char *name;
+	int			partitions;
+	int			replication;
+	bool		compacted;
+	List	   *settings;		/* of char *: name=value; they take precedence
+								 * over "compacted" */
+} RcNewTopic;
+
+extern void rc_kafka_create_topic(RcKafka *kafka, const RcNewTopic *topic,
+								  int timeout_ms);
+extern List *rc_kafka_topic_differences(RcKafka *kafka, const char *topic,
+										List *settings, int timeout_ms,
+										const char **error);
 
 /*
  * The outcome of sending a message, or of looking up or creating its topic.
@@ -72,8 +86,6 @@ typedef struct RcAnswer
 
 extern void rc_kafka_look_up(RcKafka *kafka, const char *topic, int timeout_ms,
 							 RcAnswer *answer);
-
-/* ---- kafka_topic_create.c ---- */
 
 extern void rc_kafka_make_topics(RcKafka *kafka, List *topics, int timeout_ms);
 extern List *rc_kafka_topics_made(RcKafka *kafka);
@@ -144,5 +156,12 @@ extern void rc_consumer_commit(RcKafka *kafka, const RcPartition *partitions,
 extern void rc_consumer_commit_wait(RcKafka *kafka,
 									const RcPartition *partitions, int n,
 									int timeout_ms);
+extern bool rc_consumer_group_in_use(const RcKafka *kafka);
+extern void rc_consumer_claim_group(RcKafka *kafka, const char *group,
+									const RcPartition *partitions, int n,
+									int timeout_ms);
+extern void rc_consumer_group_offsets(RcKafka *kafka, const char *group,
+									  const char *topic, int n,
+									  int64 *offsets, int timeout_ms);
 
 #endif							/* RC_KAFKA_H */

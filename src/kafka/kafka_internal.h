@@ -121,12 +121,17 @@ extern const char *rc_kafka_error_text(RcKafka *kafka, rd_kafka_resp_err_t err);
 extern void rc_kafka_unreachable(RcKafka *kafka, rd_kafka_resp_err_t err);
 extern int	rc_kafka_errcode(rd_kafka_resp_err_t err);
 
-/* kafka_topic.c */
-extern rd_kafka_NewTopic_t *rc_topic_describe(const char *topic,
-											  int partitions, int replication,
-											  bool compacted);
-extern rd_kafka_AdminOptions_t *rc_topic_options(RcKafka *kafka,
-												 int timeout_ms, void *opaque);
+/* kafka_admin.c */
+extern void *rc_admin_opaque(void);
+extern rd_kafka_AdminOptions_t *rc_admin_options(RcKafka *kafka,
+												 rd_kafka_admin_op_t operation,
+												 long timeout_ms, void *opaque);
+extern rd_kafka_event_t *rc_admin_wait(RcKafka *kafka, void *opaque,
+									   const RcDeadline *deadline);
+
+/* kafka_topic_settings.c */
+extern void rc_topic_settings(rd_kafka_NewTopic_t *new_topic,
+							  const RcNewTopic *topic);
 
 /* producer_publish.c */
 extern RcKafkaOutcome rc_outcome_of(rd_kafka_resp_err_t err);

@@ -72,6 +72,7 @@ extern void rc_param_ids(RcParams *params, const int64 *ids, int n);
 extern MemoryContext rc_query_result_context(void);
 extern List *rc_result_append(List *list, void *value);
 extern char *rc_column_text(int row, int column);
+extern List *rc_column_text_list(int row, int column);
 extern char *rc_column_bytes(int row, int column, int *len);
 extern RcHeader *rc_column_headers(int row, int column, int *n);
 extern NullableDatum rc_column_any(int row, int column);

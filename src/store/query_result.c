@@ -11,6 +11,8 @@
 #include "rappel_conso.h"
 
 #include "catalog/pg_type.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -55,6 +57,34 @@ rc_column_text(int row, int column)
 	copy = SPI_palloc(strlen(value) + 1);
 	strcpy(copy, value);
 	return copy;
+}
+
+/* A text[] column as a List of char *, in that context; nulls are left out. */
+List *
+rc_column_text_list(int row, int column)
+{
+	bool		isnull;
+	Datum		array = SPI_getbinval(SPI_tuptable->vals[row],
+									  SPI_tuptable->tupdesc, column, &isnull);
+	Datum	   *elements;
+	bool	   *nulls;
+	int			n;
+	List	   *list = NIL;
+	MemoryContext inner;
+
+	if (isnull)
+		return NIL;
+	deconstruct_array(DatumGetArrayTypeP(array), TEXTOID, -1, false,
+					  TYPALIGN_INT, &elements, &nulls, &n);
+
+	inner = MemoryContextSwitchTo(rc_query_result_context());
+	for (int i = 0; i < n; i++)
+	{
+		if (!nulls[i])
+			list = lappend(list, TextDatumGetCString(elements[i]));
+	}
+	MemoryContextSwitchTo(inner);
+	return list;
 }
 
 /*

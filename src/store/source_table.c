@@ -33,7 +33,7 @@ rc_source_load(const char *name)
 					" s.partitions, s.replication, s.stream,"
 					" s.retries,"
 					" (extract(epoch FROM s.retry_delay) * 1000)::int8,"
-					" s.owner, k.oid"
+					" s.owner, s.topic_config, k.oid"
 					" FROM rappel_conso.source s LEFT JOIN rappel_conso.known_role k"
 					" ON k.name = s.owner WHERE s.name = $1", &params);
 	if (rows == 1)
@@ -52,7 +52,8 @@ rc_source_load(const char *name)
 		source->retries = (int) rc_column_int8(0, 12, 0);
 		source->retry_delay_ms = rc_column_int8(0, 13, 0);
 		source->owner_name = rc_column_text(0, 14);
-		known = rc_column_int8(0, 15, -1);
+		source->topic_config = rc_column_text_list(0, 15);
+		known = rc_column_int8(0, 16, -1);
 	}
 	rc_query_end(&scope);
 	if (rows != 1)

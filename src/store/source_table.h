@@ -25,6 +25,7 @@ typedef struct RcSource
 	char	   *topic;
 	int			partitions;
 	int			replication;
+	List	   *topic_config;	/* of char *: name=value */
 	char	   *stream;			/* NULL if none */
 	int			retries;
 	int64		retry_delay_ms;

@@ -37,6 +37,19 @@ static void refuse_number(const char *text, const char *what,
 						  const char *accepted);
 
 /*
+ * The consumer group that start_at names, "group:NAME"; NULL if it is another
+ * position.
+ */
+const char *
+rc_start_group(const char *start_at)
+{
+	static const char prefix[] = "group:";
+
+	return strncmp(start_at, prefix, strlen(prefix)) == 0 ?
+		start_at + strlen(prefix) : NULL;
+}
+
+/*
  * Normalize a start position: "earliest", "latest" or a timestamp, which
  * becomes ISO 8601 in UTC, in the current context.  Times before 1970, which
  * no Kafka record has, become "earliest", and infinity "latest".

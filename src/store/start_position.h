@@ -10,6 +10,7 @@
 
 #include "rappel_conso.h"
 
+extern const char *rc_start_group(const char *start_at);
 extern char *rc_start_position(const char *text, const char *what,
 							   const char *accepted);
 

@@ -64,6 +64,8 @@ static Oid	row_owner(const Row *row);
 static void check_topics(const Row *row, const char *name);
 static void check_row_grants(const Row *row, const char *name);
 static void settle_start(Row *row, const char *name);
+static void check_group(const char *group, const char *column,
+						const char *name);
 static void settle_search_path(Row *row);
 static void settle_type(Row *row, const char *name, bool copied,
 						bool restored);
@@ -94,6 +96,9 @@ rc_stream_check(PG_FUNCTION_ARGS)
 		(!update && row_text(&new, "search_path") != NULL);
 	if (!update || changed(&old, &new, "start_at"))
 		settle_start(&new, name);
+	if ((!update || changed(&old, &new, "group_id")) &&
+		row_text(&new, "group_id") != NULL)
+		check_group(row_text(&new, "group_id"), "group_id", name);
 	if (!update || changed(&old, &new, "value_type"))
 		settle_type(&new, name, rc_is_restore(data->tg_relation),
 					restored || (update && !type_exists(row_oid(&old, "value_type"))));
@@ -290,8 +295,32 @@ settle_start(Row *row, const char *name)
 
 	if (start == NULL)
 		return;
-	start = rc_start_position(start, name, "Use earliest, latest or a timestamp.");
+	if (rc_start_group(start) != NULL)
+	{
+		check_group(rc_start_group(start), "start_at", name);
+		return;
+	}
+	start = rc_start_position(start, name, "Use earliest, latest, a timestamp or group:NAME.");
 	row_set(row, "start_at", CStringGetTextDatum(start));
+}
+
+/*
+ * A stream may use a consumer group only if a superuser says so: the Kafka user
+ * of the server may see and commit to groups of others.
+ */
+static void
+check_group(const char *group, const char *column, const char *name)
+{
+	if (group[0] == '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s of stream \"%s\" names no consumer group", column, name)));
+	if (!superuser())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to use consumer group \"%s\" in stream \"%s\"",
+						group, name),
+				 errhint("Ask a superuser to set %s.", column)));
 }
 
 /* Store the caller's search_path with a statement that has none. */

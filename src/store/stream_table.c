@@ -11,14 +11,8 @@
  */
 #include "store/stream_table.h"
 
-#include "catalog/pg_type.h"
-#include "utils/array.h"
-#include "utils/builtins.h"
-
 #include "store/known_role.h"
 #include "store/query.h"
-
-static List *column_text_list(int row, int column);
 
 /* Load a stream, in the current context; NULL if there is none. */
 RcStream *
@@ -36,12 +30,12 @@ rc_stream_load(const char *name)
 					" s.value_type::oid, s.key_type::oid, s.start_at,"
 					" s.batch_size, s.workers, s.on_error = 'stop',"
 					" s.stop_after, s.paused, s.owner, s.search_path, "
-					RC_ROW_VERSION("s") ", s.output_topic, k.oid"
+					RC_ROW_VERSION("s") ", s.output_topic, s.group_id, k.oid"
 					" FROM rappel_conso.stream s LEFT JOIN rappel_conso.known_role k"
 					" ON k.name = s.owner WHERE s.name = $1", &params);
 	if (rows == 1)
 	{
-		stream->topics = column_text_list(0, 1);
+		stream->topics = rc_column_text_list(0, 1);
 		stream->statement = rc_column_text(0, 2);
 		stream->setup = rc_column_text(0, 3);
 		stream->value_type = (Oid) rc_column_int8(0, 4, InvalidOid);
@@ -56,7 +50,8 @@ rc_stream_load(const char *name)
 		stream->search_path = rc_column_text(0, 13);
 		stream->version = rc_column_text(0, 14);
 		stream->output_topic = rc_column_text(0, 15);
-		known = rc_column_int8(0, 16, -1);
+		stream->group_id = rc_column_text(0, 16);
+		known = rc_column_int8(0, 17, -1);
 	}
 	rc_query_end(&scope);
 	if (rows != 1)
@@ -77,34 +72,6 @@ rc_stream_lock(const char *name)
 	rc_param_text(&params, name);
 	rc_execute("SELECT 1 FROM rappel_conso.stream WHERE name = $1 FOR SHARE",
 			   &params);
-}
-
-/* A text[] column as a list of strings, in the context of results. */
-static List *
-column_text_list(int row, int column)
-{
-	bool		isnull;
-	Datum		array = SPI_getbinval(SPI_tuptable->vals[row],
-									  SPI_tuptable->tupdesc, column, &isnull);
-	Datum	   *elements;
-	bool	   *nulls;
-	int			n;
-	List	   *list = NIL;
-	MemoryContext inner;
-
-	if (isnull)
-		return NIL;
-	deconstruct_array(DatumGetArrayTypeP(array), TEXTOID, -1, false,
-					  TYPALIGN_INT, &elements, &nulls, &n);
-
-	inner = MemoryContextSwitchTo(rc_query_result_context());
-	for (int i = 0; i < n; i++)
-	{
-		if (!nulls[i])
-			list = lappend(list, TextDatumGetCString(elements[i]));
-	}
-	MemoryContextSwitchTo(inner);
-	return list;
 }
 
 /*

@@ -22,6 +22,7 @@ typedef struct RcStream
 	Oid			key_type;
 	char	   *output_topic;	/* NULL if none */
 	char	   *start_at;
+	char	   *group_id;		/* NULL: the default */
 	int			batch_size;
 	int			workers;
 	bool		stop_on_error;	/* on_error = stop */

@@ -15,6 +15,10 @@
 /* Timeout of requests to Kafka, in ms; after it the task has failed. */
 #define TIMEOUT_MS	30000
 
+/* Timeout of looking up the topic's settings, which a run can do without. */
+#define SETTINGS_TIMEOUT_MS	5000
+
+static void check_settings(RcTopicDestination *topic);
 static bool make_topic(RcTopicDestination *topic);
 static bool can_hold(RcTopicDestination *topic);
 static bool knows_at_most(RcTopicDestination *topic, int64 most);
@@ -39,13 +43,17 @@ topic_open(RcDestination *destination)
 {
 	RcTopicDestination *topic = (RcTopicDestination *) destination;
 	RcRun	   *run = destination->run;
+	bool		made;
 
 	rc_transaction_begin();
 	rc_check_source_grant(run->source->owner, run->source->owner_name,
 						  run->source->topic, run->source->name);
 	rc_transaction_commit();
 	rc_topic_connect(topic);
-	if (make_topic(topic) ? knows_at_most(topic, 0) : can_hold(topic))
+	made = make_topic(topic);
+	if (run->source->topic_config != NIL)
+		check_settings(topic);
+	if (made ? knows_at_most(topic, 0) : can_hold(topic))
 		return;
 
 	rc_transaction_begin();
@@ -83,12 +91,16 @@ static bool
 make_topic(RcTopicDestination *topic)
 {
 	RcSource   *source = topic->base.run->source;
+	RcNewTopic	new_topic = {0};
 
 	if (topic->partitions > 0)
 		return false;
-	rc_kafka_create_topic(topic->producer, source->topic,
-						  source->partitions, source->replication,
-						  source->key_field != NULL, TIMEOUT_MS);
+	new_topic.name = source->topic;
+	new_topic.partitions = source->partitions;
+	new_topic.replication = source->replication;
+	new_topic.compacted = source->key_field != NULL;
+	new_topic.settings = source->topic_config;
+	rc_kafka_create_topic(topic->producer, &new_topic, TIMEOUT_MS);
 	topic->partitions = source->partitions;
 	ereport(NOTICE,
 			(errmsg_plural("created topic \"%s\" with %d partition",
@@ -97,6 +109,37 @@ make_topic(RcTopicDestination *topic)
 						   source->partitions)));
 	wake_streams(topic->base.run);
 	return true;
+}
+
+/* Warn if the topic has other settings than the source asks for. */
+static void
+check_settings(RcTopicDestination *topic)
+{
+	const RcSource *source = topic->base.run->source;
+	const char *error;
+	List	   *differences;
+	StringInfoData detail;
+	ListCell   *lc;
+
+	differences = rc_kafka_topic_differences(topic->producer, source->topic,
+											 source->topic_config,
+											 SETTINGS_TIMEOUT_MS, &error);
+	if (error != NULL)
+		ereport(NOTICE,
+				(errmsg("could not look up the settings of topic \"%s\": %s",
+						source->topic, error),
+				 errhint("Give the Kafka user the right to describe the topic's configuration, or set topic_config of the source to null.")));
+	if (differences == NIL)
+		return;
+	initStringInfo(&detail);
+	foreach(lc, differences)
+		appendStringInfo(&detail, "%s%s", detail.len > 0 ? " " : "",
+						 (const char *) lfirst(lc));
+	ereport(WARNING,
+			(errmsg("topic \"%s\" has other settings than topic_config of source \"%s\"",
+					source->topic, source->name),
+			 errdetail_internal("%s", detail.data),
+			 errhint("An existing topic is not changed: use Kafka's own tool, kafka-configs, or correct topic_config.")));
 }
 
 /* Wake streams that may be waiting for the topic. */

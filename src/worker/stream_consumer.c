@@ -29,6 +29,7 @@ static bool apply_fetched(RcConsumption *c, RcRecord *records, int n,
 						  RcCounts *counts, int *applied);
 static void wait_after_error(RcKafka *kafka, long timeout_ms);
 static bool idle(RcConsumption *c, bool at_end);
+static void report_group(RcConsumption *c);
 static bool passed(const RcConsumption *c, List *end_offsets);
 
 /*
@@ -228,6 +229,7 @@ idle(RcConsumption *c, bool at_end)
 		if (rc_kafka_stale(c->kafka))
 			return false;
 	}
+	report_group(c);
 	rc_partitions_observe(c, false);
 	if (rc_time_passed(c->polled_at, POLL_INTERVAL_MS))
 	{
@@ -252,6 +254,25 @@ idle(RcConsumption *c, bool at_end)
 			c->observed_at = 0;
 	}
 	return true;
+}
+
+/*
+ * Warn once if a consumer has joined the group that the stream names: its
+ * offsets there no longer change.
+ */
+static void
+report_group(RcConsumption *c)
+{
+	if (c->group_reported || c->stream->group_id == NULL ||
+		!rc_consumer_group_in_use(c->kafka))
+		return;
+	c->group_reported = true;
+	ereport(WARNING,
+			(errcode(ERRCODE_OBJECT_IN_USE),
+			 errmsg("stream \"%s\": consumer group \"%s\" has members", c->stream->name,
+					c->stream->group_id),
+			 errdetail("The stream continues, but Kafka does not show its offsets there."),
+			 errhint("Stop the consumers of that group, or use another group_id.")));
 }
 
 /*

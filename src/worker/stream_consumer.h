@@ -18,6 +18,12 @@
  */
 #define RC_CONSUME_TIMEOUT_MS(c)	((c)->number >= 0 ? 5000 : 30000)
 
+/*
+ * The longest consumer group: group_id has that limit, and the default is made
+ * of two names and a number.
+ */
+#define RC_GROUP_ID_MAX		249
+
 /* A batch ends at this many bytes, or at the stream's batch_size. */
 #define RC_CONSUME_BYTES	(8 * 1024 * 1024)
 
@@ -28,6 +34,7 @@
 struct RcStreamConsumer
 {
 	RcKafka    *kafka;			/* NULL: not open */
+	char		group[RC_GROUP_ID_MAX + 1]; /* its consumer group */
 	struct RcConsumption *current;	/* the open definition; NULL: none */
 	bool		proving;		/* there are undecided records, handled by
 								 * stream_proof.c; the partition of the first,
@@ -53,6 +60,7 @@ typedef struct RcConsumption
 	bool	   *verify;			/* read the last applied record again, to
 								 * verify it */
 	char	   *run_prefix;		/* of RC_HEADER_RUN for runs of this database */
+	bool		group_reported; /* that offsets are not shown any more */
 	bool		recovered;		/* a record was applied, or all is read */
 	bool		stale;			/* definition changed while it was opened */
 	TimestampTz polled_at;		/* last check of the definition */

@@ -21,7 +21,7 @@
 static void close_stream(RcStreamConsumer *consumer);
 static void wait_for_topic(RcConsumption *c);
 static void report_table_made(const RcStream *stream);
-static void open_kafka(RcStreamConsumer *consumer, const char *name,
+static void open_kafka(RcStreamConsumer *consumer, const RcStream *stream,
 					   int number);
 static bool definition_current(RcConsumption *c);
 static bool granted(RcConsumption *c);
@@ -99,7 +99,7 @@ rc_consumption_open(RcStreamConsumer *consumer, const char *name, int number,
 	rc_transaction_commit();
 	c->applier = rc_applier_open(c->stream);
 
-	open_kafka(consumer, name, number);
+	open_kafka(consumer, c->stream, number);
 	c->kafka = consumer->kafka;
 	if (!rc_partitions_assign(c) && !c->stale)
 	{
@@ -157,21 +157,26 @@ report_table_made(const RcStream *stream)
 					 stream->name)));
 }
 
-/* Open a consumer with the current settings and secrets, unless it is open. */
+/*
+ * Open a consumer with the current settings and secrets, in the stream's
+ * consumer group, unless it is open.
+ */
 static void
-open_kafka(RcStreamConsumer *consumer, const char *name, int number)
+open_kafka(RcStreamConsumer *consumer, const RcStream *stream, int number)
 {
-	char	   *group;
+	char	   *client = rc_client_id(stream->name);
+	const char *group = stream->group_id != NULL ? stream->group_id : client;
 
-	if (consumer->kafka != NULL && !rc_kafka_stale(consumer->kafka))
+	if (consumer->kafka != NULL && !rc_kafka_stale(consumer->kafka) &&
+		strcmp(consumer->group, group) == 0)
 		return;
 	if (consumer->kafka != NULL)
 		rc_kafka_close(consumer->kafka);
 	consumer->kafka = NULL;
-	group = rc_client_id(name);
+	strlcpy(consumer->group, group, sizeof(consumer->group));
 	consumer->kafka = rc_kafka_open(RC_KAFKA_CONSUMER,
-									number < 0 ? group :
-									psprintf("%s.%d", group, number), group);
+									number < 0 ? client :
+									psprintf("%s.%d", client, number), group);
 	rc_kafka_stop_when(consumer->kafka, rc_statement_changed);
 }
 

@@ -32,6 +32,7 @@ static void write_starts(RcConsumption *c, List *offsets, const char *topic,
 						 const int64 *starts, int n);
 static int64 resolve(RcConsumption *c, const char *topic, int partition,
 					 const char *where);
+static void claim_group(RcConsumption *c);
 static void note_start(RcConsumption *c);
 
 /*
@@ -63,6 +64,8 @@ rc_partitions_assign(RcConsumption *c)
 	}
 	if (c->number >= 0)
 		note_start(c);
+	if (c->stream->group_id != NULL)
+		claim_group(c);
 	rc_partitions_begin(c);
 	return true;
 }
@@ -130,6 +133,23 @@ choose_offsets(RcConsumption *c)
 	return !c->stale;
 }
 
+/* Show our offsets in the consumer group that the stream names. */
+static void
+claim_group(RcConsumption *c)
+{
+	RcPartition *stored = palloc0(sizeof(RcPartition) * Max(c->n, 1));
+
+	for (int i = 0; i < c->n; i++)
+	{
+		stored[i].topic = c->offsets[i].topic;
+		stored[i].partition = c->offsets[i].partition;
+		stored[i].offset = c->offsets[i].next_offset;
+	}
+	rc_consumer_claim_group(c->kafka, c->stream->group_id, stored, c->n,
+							RC_CONSUME_TIMEOUT_MS(c));
+	pfree(stored);
+}
+
 /* Store that the worker has started: rates are computed from then on. */
 static void
 note_start(RcConsumption *c)
@@ -193,16 +213,25 @@ add_topic(RcConsumption *c, List *offsets, const char *topic)
 	int			n = count_partitions(c, topic);
 	int64	   *starts = palloc(sizeof(int64) * (n + 1));
 	bool		known = count_known(offsets, topic) > 0;
+	const char *group = known ? NULL : rc_start_group(c->stream->start_at);
 	bool		any = false;
 
+	if (group != NULL && n > 0)
+		rc_consumer_group_offsets(c->kafka, group, topic, n, starts,
+								  RC_CONSUME_TIMEOUT_MS(c));
 	for (int p = 0; p < n; p++)
 	{
 		RcOffset   *offset = find_offset(offsets, topic, p);
 
-		/* a partition added later is read from its beginning */
-		if (offset == NULL)
-			starts[p] = resolve(c, topic, p,
-								known ? "earliest" : c->stream->start_at);
+		/*
+		 * A partition added later is read from its beginning, as is one in
+		 * which the group has no offset.
+		 */
+		if (offset == NULL && group != NULL && starts[p] >= 0)
+			any = true;
+		else if (offset == NULL)
+			starts[p] = resolve(c, topic, p, known || group != NULL ?
+								"earliest" : c->stream->start_at);
 		else if (offset->seek_to != NULL && is_ours(c, p))
 			starts[p] = resolve(c, topic, p, offset->seek_to);
 		else

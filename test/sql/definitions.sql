@@ -83,7 +83,12 @@ SELECT stream_with(c.name, c.setting) FROM (VALUES
   (22, 'on_error', 'panic'),
   (23, 'stop_after', '0'),
   (24, 'output_topic', 'else where'),
-  (25, 'owner', 'no_such_role')) c (at, name, setting) ORDER BY c.at;
+  (25, 'owner', 'no_such_role'),
+  (26, 'start_at', 'group:'),
+  (27, 'start_at', 'Group:app'),
+  (28, 'group_id', ''),
+  (29, 'group_id', repeat('g', 250)),
+  (30, 'group_id', E'a\tb')) c (at, name, setting) ORDER BY c.at;
 SELECT count(*) FROM rappel_conso.stream;
 
 -- The borders of what is allowed.
@@ -91,7 +96,8 @@ INSERT INTO rappel_conso.stream (name, topics, statement, value_type, key_type, 
 VALUES (repeat('n', 63), ARRAY[repeat('t', 249), 'A.b_c-9'], 'SELECT 1 FROM records', 'bytea', 'bytea', 'latest', 1, 1, 'stop', 1),
        ('9.b_c-d', '{t}', 'SELECT 1 FROM records', 'text', 'text', '2026-01-02 03:04:05+00', 100000, 64, 'dead_letter', 2147483647),
        ('_', '{t}', 'SELECT name FROM records', 'plate', 'text', 'earliest', 7, 2, 'dead_letter', 100);
-SELECT name, topics[1] = repeat('t', 249), start_at FROM rappel_conso.stream WHERE name <> 'rappel_conso' ORDER BY name COLLATE "C";
+UPDATE rappel_conso.stream SET start_at = 'group:the ''app''', group_id = repeat('g', 249) WHERE name = '_';
+SELECT name, topics[1] = repeat('t', 249), start_at, length(group_id) FROM rappel_conso.stream WHERE name <> 'rappel_conso' ORDER BY name COLLATE "C";
 DELETE FROM rappel_conso.stream WHERE name <> 'rappel_conso';
 
 --
@@ -127,7 +133,13 @@ SELECT source_with(c.name, c.setting) FROM (VALUES
   (27, 'overlap', '-1 mon +31 days'),
   (28, 'poll_interval', '2 days -23 hours'),
   (29, 'retry_delay', '-100000 days 2400001 hours'),
-  (30, 'overlap', '1 day -0.000001 s')) c (at, name, setting) ORDER BY c.at;
+  (30, 'overlap', '1 day -0.000001 s'),
+  (31, 'topic_config', '{retention.ms}'),
+  (32, 'topic_config', '{retention.ms=1,NULL}'),
+  (33, 'topic_config', '{=1}'),
+  (34, 'topic_config', '{"no such=1"}'),
+  (35, 'topic_config', E'{"retention.ms=1\n"}'),
+  (36, 'topic_config', '{a=1,b=2,a=3}')) c (at, name, setting) ORDER BY c.at;
 SELECT count(*) FROM rappel_conso.source;
 
 -- The address: no credentials, of which nothing is shown (R9), and nothing that
@@ -190,6 +202,11 @@ SELECT source_with('dataset', c.dataset) FROM (VALUES
   (17, 'a;b'), (18, 'a&b'), (19, 'a=b')) c (at, dataset) ORDER BY c.at;
 -- An update is no other way in, nor is COPY; other columns do not matter.
 INSERT INTO rappel_conso.source (name, dataset) VALUES ('good', 'a.b_c-d@e');
+-- A keyed source whose topic is not compacted.
+UPDATE rappel_conso.source SET topic_config = '{cleanup.policy=delete,retention.ms=1}' WHERE name = 'good';
+UPDATE rappel_conso.source SET key_field = 'k' WHERE name = 'good';
+UPDATE rappel_conso.source SET topic_config = '{"cleanup.policy=delete, Compact"}' WHERE name = 'good';
+UPDATE rappel_conso.source SET topic_config = '{retention.ms=}', key_field = NULL WHERE name = 'good';
 SELECT refused(c.command) FROM (VALUES
   (1, 'UPDATE rappel_conso.source SET url = ''https://user:pw@example.org/'' WHERE name = ''good'''),
   (2, 'UPDATE rappel_conso.source SET dataset = ''..'' WHERE name = ''good''')) c (at, command) ORDER BY c.at;
