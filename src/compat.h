@@ -57,15 +57,6 @@
 	makeJsonLexContextCstringLen(unconstify(char *, json), len, encoding, true)
 #endif
 
-/* 17: a background worker can connect as a role without LOGIN. */
-#if PG_VERSION_NUM >= 170000
-#define RC_CONNECT_FLAGS		BGWORKER_BYPASS_ROLELOGINCHECK
-#define RC_NEEDS_LOGIN			false
-#else
-#define RC_CONNECT_FLAGS		0
-#define RC_NEEDS_LOGIN			true
-#endif
-
 /* 16: object_aclcheck() replaces the functions for each kind of object. */
 #if PG_VERSION_NUM >= 160000
 #define rc_type_aclcheck(type, role) \

@@ -220,8 +220,7 @@ rc_worker_connect(const RcWorkerArgs *args, RcWorkerKind kind)
 	return_large_memory();
 	rc_in_worker = true;
 
-	BackgroundWorkerInitializeConnectionByOid(args->database, args->role,
-											  RC_CONNECT_FLAGS);
+	BackgroundWorkerInitializeConnectionByOid(args->database, args->role, 0);
 
 	StartTransactionCommand();
 	strlcpy(database_name, get_database_name(MyDatabaseId),
@@ -375,8 +374,7 @@ rc_worker_recover(MemoryContext keep, bool report)
 }
 
 /*
- * Whether a worker can connect as the role: before PostgreSQL 17 that requires
- * LOGIN.
+ * Whether a worker can connect as the role: that requires LOGIN.
  */
 bool
 rc_role_can_login(Oid role)
@@ -386,8 +384,7 @@ rc_role_can_login(Oid role)
 
 	if (!HeapTupleIsValid(tuple))
 		return false;
-	can = !RC_NEEDS_LOGIN ||
-		((Form_pg_authid) GETSTRUCT(tuple))->rolcanlogin;
+	can = ((Form_pg_authid) GETSTRUCT(tuple))->rolcanlogin;
 	ReleaseSysCache(tuple);
 	return can;
 }
