@@ -130,6 +130,17 @@ is( $node->sql("SELECT count(*) FROM rappel_conso.run WHERE state = 'failed' AND
 	like($call->finish->{out}, qr/\|success\|/, 'C2: the run ends as it was');
 }
 
+# while the scheduler cannot end
+{
+	$node->sql('SELECT rc_start()');
+	my $scheduler = $node->freeze_scheduler;
+	my $stop = $node->start_session('SELECT rc_stop() > 0');
+	$node->becomes_true('rc_stop() is seen to wait for the end of workers',
+		"SELECT count(*) = 1 FROM pg_stat_activity WHERE query ~ 'rc_stop' AND ${\$node->waits_in('WorkerEnd')}");
+	kill('CONT', $scheduler);
+	is($stop->finish->{out}, 't', 'which then have ended');
+}
+
 #
 # C1: a cancel while a task's state waits for a lock
 #

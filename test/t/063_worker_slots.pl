@@ -130,7 +130,12 @@ $node->safe_psql('second', 'CREATE EXTENSION rappel_conso; SELECT rc_start()');
 my $place = $node->log_position;
 $node->becomes_true('all slots are taken', "SELECT count(*) = 3 FROM pg_stat_activity WHERE $streams");
 my $workers = $node->sql("SELECT string_agg(pid::text, '|') FROM pg_stat_activity WHERE $streams");
-is($node->sql(q{SELECT state FROM rc_sync_now('free', full_sync => true)}), 'success', 'D4: a run that somebody waits for finds a slot then, too');
+# nobody makes room for a moment
+my $scheduler = $node->freeze_scheduler;
+my $call = $node->start_session(q{SELECT state FROM rc_sync_now('free', full_sync => true)});
+$node->becomes_true('it is seen to wait for a slot', "SELECT count(*) = 1 FROM pg_stat_activity WHERE query ~ 'rc_sync_now' AND ${\$node->waits_in('WorkerSlot')}");
+kill('CONT', $scheduler);
+is($call->finish->{out}, 'success', 'D4: a run that somebody waits for finds a slot then, too');
 is(scalar(grep { /\] LOG:  (?!background worker ").*\b(?:$workers)\b/ } split(/\n/, $node->log_since($place))), 1, 'which a stream has given it');
 $node->becomes_true('the other streams go on', "SELECT count(*) >= 2 FROM pg_stat_activity WHERE $streams");
 my $id = $node->sql(q{SELECT rc_trigger('free', full_sync => true)});

@@ -29,7 +29,7 @@ sub wait_asking
 
 	$node->wait_for("$kind $name to ask Kafka", qq{
 		SELECT count(*) = 1 FROM pg_stat_activity
-		WHERE pid = rappel_conso.worker_pid('$kind', '$name') AND wait_event_type = 'Extension'});
+		WHERE pid = rappel_conso.worker_pid('$kind', '$name') AND ${\$node->waits_in('Kafka')}});
 	return;
 }
 

@@ -154,6 +154,8 @@ $session = $node->background_psql('postgres', on_error_die => 1);
 $session->query_safe('SELECT pg_advisory_lock(7)');
 my $drain = $node->start_session(q{SELECT applied FROM rc_drain('held', '1 min')});
 $node->wait_for('the statement', "SELECT EXISTS ($drains AND wait_event = 'advisory')");
+$node->becomes_true('rc_drain() is seen to wait for its worker',
+	"SELECT count(*) = 1 FROM pg_stat_activity WHERE query ~ 'FROM rc_drain' AND ${\$node->waits_in('Reply')}");
 $session->query_safe(q{
 	BEGIN;
 	SELECT FROM rappel_conso.stream_offset WHERE stream = 'held' FOR UPDATE;

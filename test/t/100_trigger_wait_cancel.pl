@@ -230,7 +230,7 @@ sub meanwhile
 	$running = $node->sql("SELECT $first");
 	$api->wait_held;
 	my $call = $node->start_session("SELECT run_id FROM $then");
-	$node->wait_for('who waits', q{SELECT count(*) = 1 FROM pg_stat_activity WHERE query ~ '^SELECT run_id FROM' AND wait_event_type = 'Extension'});
+	$node->wait_for('who waits', "SELECT count(*) = 1 FROM pg_stat_activity WHERE query ~ '^SELECT run_id FROM' AND ${\$node->waits_in('Run')}");
 	$api->release;
 	$call->finish;
 	is($node->wait_run_end($running), 'success', "$first, and meanwhile $then");

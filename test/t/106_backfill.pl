@@ -124,6 +124,10 @@ $api->fault('gate', on => 'export', dataset => DATASET, skip => 3, lines => 1);
 $node->sql('SELECT rc_start()');
 $api->wait_held;
 is(windows(1), '3 success 1, 1 running 1, ' . ($MONTHS - 4) . ' queued 0', 'windows are read in turn');
+$node->becomes_true('its worker is seen to wait for the API',
+	"SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type LIKE 'rappel_conso run %' AND ${\$node->waits_in('Http')}");
+$node->becomes_true('and the scheduler for something to do',
+	"SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'rappel_conso scheduler' AND ${\$node->waits_in('Work')}");
 my $progress = "running|1 21 21 0 0 0 3 $MONTHS";
 is($node->sql($status), $progress, 'rc_status() tells how many are done');
 my $full = $node->sql('SELECT rc_trigger(full_sync => true)');
@@ -133,7 +137,7 @@ my $wait = $node->start_session("\\warn waiting\nSELECT run_id, state, fetched, 
 my $sync = $node->start_session('SELECT run_id, state, fetched, inserted FROM rc_sync_now()');
 $wait->wait_for(qr/waiting/);
 $sync->wait_for(qr/NOTICE:  00000: .*"rappel_conso"/);
-$node->wait_for('rc_wait()', "SELECT count(*) = 1 FROM pg_stat_activity WHERE query ~ 'rc_wait' AND wait_event_type = 'Extension'");
+$node->wait_for('rc_wait()', "SELECT count(*) = 1 FROM pg_stat_activity WHERE query ~ 'rc_wait' AND ${\$node->waits_in('Run')}");
 is($node->sql("SELECT string_agg(state, ' ' ORDER BY id) FROM rappel_conso.run WHERE source = 'rappel_conso'"), 'running queued queued', 'they wait for it');
 $api->release;
 is($wait->finish->{out}, "1|success|$RECORDS|$RECORDS", 'rc_wait() gives the row of the run');

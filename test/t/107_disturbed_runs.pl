@@ -216,7 +216,7 @@ is($node->sql("SELECT rc_cancel($run)"), 'f', 'there is nobody to cancel where t
 # Who waits for a queued run of a source that goes, and of one that is renamed
 $run = $node->sql("SELECT rc_trigger('leaving')");
 my $wait = $node->start_session("SELECT rc_wait($run, NULL)");
-$node->wait_for('rc_wait()', "SELECT count(*) = 1 FROM pg_stat_activity WHERE query ~ 'rc_wait.*NULL' AND wait_event_type = 'Extension'");
+$node->wait_for('rc_wait()', "SELECT count(*) = 1 FROM pg_stat_activity WHERE query ~ 'rc_wait.*NULL' AND ${\$node->waits_in('Run')}");
 like($node->error_of("SELECT rc_wait($run, '1000000 years')"), qr/^22008: .*\brc_wait\b/, 'a wait for longer than there is time is refused');
 $node->sql("DELETE FROM rappel_conso.source WHERE name = 'leaving'");
 $wait->finish;

@@ -133,6 +133,17 @@ sub poll_query_until
 	return 0;
 }
 
+# The condition that a row of pg_stat_activity waits for what the extension calls
+# "name": before PostgreSQL 17 all that waits in an extension is called the same.
+sub waits_in
+{
+	my ($self, $name) = @_;
+
+	$self->{wait_events} //= $self->sql(q{SELECT current_setting('server_version_num')::int >= 170000});
+	return "wait_event_type = 'Extension' AND wait_event = '"
+	  . ($self->{wait_events} eq 't' ? "RappelConso$name" : 'Extension') . "'";
+}
+
 # Wait until a query gives "t", or what is expected.
 sub wait_for
 {
@@ -616,6 +627,20 @@ sub kill_server
 	}
 	$self->start;
 	return;
+}
+
+# kill -STOP of the scheduler while it waits, so that it holds no lock; returns
+# its pid, for kill -CONT.
+sub freeze_scheduler
+{
+	my ($self) = @_;
+	my $waiting = "FROM pg_stat_activity WHERE backend_type = 'rappel_conso scheduler' AND datname = current_database()"
+	  . " AND ${\$self->waits_in('Work')}";
+
+	$self->wait_for('the scheduler to wait', "SELECT count(*) = 1 $waiting");
+	my $pid = $self->sql(q{SELECT rappel_conso.worker_pid('scheduler')});
+	kill('STOP', $pid) or die "scheduler $pid: $!";
+	return $pid;
 }
 
 # Where the server's log ends now, and what it has logged since such a place.
