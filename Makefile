@@ -92,14 +92,14 @@ demo-clean:
 ##                    own; TESTS="name .." runs only these TAP files
 test:
 	@test/run
-## make test-all      the same with the slow cases, then make matrix
-test-all:
-	@RAPPEL_CONSO_ALL=1 test/run
-	@test/matrix
-## make matrix        builds and runs some of them on PostgreSQL 16, 17 and 18;
-##                    MAJORS="16 .." and TESTS="name .." choose
+## make matrix        builds and runs all of them on PostgreSQL 15, 16, 17 and 18;
+##                    MAJORS="16 .." and TESTS="name .." choose;
+##                    MAJORS=--assert: on a server that has assertions
+## make test-all      the same with the slow cases
 matrix:
 	@test/matrix $(MAJORS) $(if $(TESTS),-- $(TESTS))
+test-all:
+	@RAPPEL_CONSO_ALL=1 test/matrix
 ## make catalog       checks test/catalog, which shows whether a change of the
 ##                    install script changes what it makes
 catalog:

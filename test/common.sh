@@ -43,10 +43,10 @@ as_user()
 }
 
 # Build, and install into the server that pg_config names; $1: flags of the
-# compiler beside the usual ones.
+# compiler beside the usual ones and those of COPT.
 build_and_install()
 {
-	copt=${1:-}
+	copt="${COPT:-} ${1:-}"
 	bindir=$("$PG_CONFIG" --bindir)
 	sudo=
 	if [ ! -w "$("$PG_CONFIG" --pkglibdir)" ] ||
