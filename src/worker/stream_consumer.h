@@ -91,12 +91,19 @@ extern void rc_proof_pause(RcKafka *kafka, long timeout_ms);
 
 /* stream_partitions.c */
 extern bool rc_partitions_assign(RcConsumption *c);
+extern int	rc_partitions_count(RcConsumption *c, const char *topic);
+extern bool rc_partitions_ours(const RcConsumption *c, int partition);
+extern int	rc_partitions_known(List *offsets, const char *topic);
+extern void rc_partitions_check_definition(RcConsumption *c);
 extern bool rc_partitions_changed(RcConsumption *c);
 extern void rc_partitions_begin(RcConsumption *c);
 extern void rc_partitions_commit(RcConsumption *c, int wait_ms);
 extern void rc_partitions_observe(RcConsumption *c, bool at_once);
 extern bool rc_partitions_at_end(RcConsumption *c);
 extern int	rc_partitions_find(RcConsumption *c, const RcRecord *record);
+
+/* stream_start_offsets.c */
+extern bool rc_start_offsets_store(RcConsumption *c);
 
 /* stream_partition_check.c */
 extern void rc_partitions_check_cluster(RcConsumption *c,

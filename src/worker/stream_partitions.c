@@ -1,37 +1,22 @@
 /*-------------------------------------------------------------------------
  *
  * stream_partitions.c
- *	  Which partitions a stream worker reads, and from where: offsets come
- *	  from rappel_conso.stream_offset, never from the consumer group.
+ *	  Which partitions a stream worker reads: offsets come from
+ *	  rappel_conso.stream_offset, never from the consumer group.
  *
- * No offset may be moved silently; offsets are checked in
- * stream_partition_check.c.
+ * No offset may be moved silently.  Where new partitions start is found out in
+ * stream_start_offsets.c; offsets are checked in stream_partition_check.c.
  *
  *-------------------------------------------------------------------------
  */
 #include "worker/stream_consumer.h"
 
-#include "access/xact.h"
-#include "utils/builtins.h"
-#include "utils/fmgrprotos.h"
-#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 /* Minimum interval of storing watermarks, in ms. */
 #define OBSERVE_INTERVAL	10000
 
-static void check_definition(RcConsumption *c);
-static int	count_partitions(RcConsumption *c, const char *topic);
-static int	count_known(List *offsets, const char *topic);
-static bool is_ours(RcConsumption *c, int partition);
-static RcOffset *find_offset(List *offsets, const char *topic, int partition);
-static bool add_topics(RcConsumption *c);
 static bool choose_offsets(RcConsumption *c);
-static bool add_topic(RcConsumption *c, List *offsets, const char *topic);
-static void write_starts(RcConsumption *c, List *offsets, const char *topic,
-						 const int64 *starts, int n);
-static int64 resolve(RcConsumption *c, const char *topic, int partition,
-					 const char *where);
 static void claim_group(RcConsumption *c);
 static void note_start(RcConsumption *c);
 
@@ -44,13 +29,13 @@ bool
 rc_partitions_assign(RcConsumption *c)
 {
 	c->cluster_id = rc_kafka_cluster_id(c->kafka, RC_CONSUME_TIMEOUT_MS(c));
-	if (!add_topics(c))
+	if (!rc_start_offsets_store(c))
 		return false;
 
-	/* load what add_topics() has stored, with the current epochs */
+	/* load what that has stored, with the current epochs */
 	rc_transaction_begin_in(c->context);
 	c->known = rc_offsets_load(c->stream->name);
-	check_definition(c);
+	rc_partitions_check_definition(c);
 	rc_transaction_commit();
 	if (c->stale || !choose_offsets(c))
 		return false;
@@ -68,32 +53,6 @@ rc_partitions_assign(RcConsumption *c)
 		claim_group(c);
 	rc_partitions_begin(c);
 	return true;
-}
-
-/*
- * Store the start of partitions of all topics.  Returns false if no topic
- * exists, or the definition has changed.
- */
-static bool
-add_topics(RcConsumption *c)
-{
-	List	   *offsets;
-	ListCell   *lc;
-	bool		exists = false;
-
-	rc_transaction_begin_in(c->context);
-	offsets = rc_offsets_load(c->stream->name);
-	rc_transaction_commit();
-	foreach(lc, c->stream->topics)
-	{
-		exists |= add_topic(c, offsets, (char *) lfirst(lc));
-
-		/* check each time: there may be very many topics */
-		c->stale = rc_statement_changed();
-		if (c->stale)
-			return false;
-	}
-	return exists;
 }
 
 /*
@@ -115,12 +74,12 @@ choose_offsets(RcConsumption *c)
 		RcOffset   *offset = (RcOffset *) lfirst(lc);
 
 		if (!rc_stream_reads(c->stream, offset->topic) ||
-			!is_ours(c, offset->partition))
+			!rc_partitions_ours(c, offset->partition))
 			continue;
 		if (strcmp(offset->topic, topic) != 0)
 		{
 			topic = offset->topic;
-			partitions = count_partitions(c, topic);
+			partitions = rc_partitions_count(c, topic);
 			c->stale |= rc_statement_changed();
 		}
 		if (c->stale)
@@ -165,8 +124,8 @@ note_start(RcConsumption *c)
  * called after the offsets have been read: an epoch of a newer definition
  * would let a batch of this one pass the fence.
  */
-static void
-check_definition(RcConsumption *c)
+void
+rc_partitions_check_definition(RcConsumption *c)
 {
 	RcStream   *now = rc_stream_load(c->stream->name);
 
@@ -174,141 +133,18 @@ check_definition(RcConsumption *c)
 		c->stale = true;
 }
 
-static int
-count_partitions(RcConsumption *c, const char *topic)
+/* How many partitions a topic has; 0: it does not exist. */
+int
+rc_partitions_count(RcConsumption *c, const char *topic)
 {
 	return rc_kafka_partition_count(c->kafka, topic, RC_CONSUME_TIMEOUT_MS(c));
 }
 
-static bool
-is_ours(RcConsumption *c, int partition)
+/* Whether this worker reads the partition. */
+bool
+rc_partitions_ours(const RcConsumption *c, int partition)
 {
 	return c->number < 0 || partition % c->stream->workers == c->number;
-}
-
-static RcOffset *
-find_offset(List *offsets, const char *topic, int partition)
-{
-	ListCell   *lc;
-
-	foreach(lc, offsets)
-	{
-		RcOffset   *offset = (RcOffset *) lfirst(lc);
-
-		if (offset->partition == partition &&
-			strcmp(offset->topic, topic) == 0)
-			return offset;
-	}
-	return NULL;
-}
-
-/*
- * Store where the partitions of a topic start, before the first fetch, so that
- * "latest" means the same after a crash.  Returns false if the topic does not
- * exist.
- */
-static bool
-add_topic(RcConsumption *c, List *offsets, const char *topic)
-{
-	int			n = count_partitions(c, topic);
-	int64	   *starts = palloc(sizeof(int64) * (n + 1));
-	bool		known = count_known(offsets, topic) > 0;
-	const char *group = known ? NULL : rc_start_group(c->stream->start_at);
-	bool		any = false;
-
-	if (group != NULL && n > 0)
-		rc_consumer_group_offsets(c->kafka, group, topic, n, starts,
-								  RC_CONSUME_TIMEOUT_MS(c));
-	for (int p = 0; p < n; p++)
-	{
-		RcOffset   *offset = find_offset(offsets, topic, p);
-
-		/*
-		 * A partition added later is read from its beginning, as is one in
-		 * which the group has no offset.
-		 */
-		if (offset == NULL && group != NULL && starts[p] >= 0)
-			any = true;
-		else if (offset == NULL)
-			starts[p] = resolve(c, topic, p, known || group != NULL ?
-								"earliest" : c->stream->start_at);
-		else if (offset->seek_to != NULL && is_ours(c, p))
-			starts[p] = resolve(c, topic, p, offset->seek_to);
-		else
-			starts[p] = -1;
-		any |= starts[p] >= 0;
-
-		/* none is stored then, and there may be very many */
-		if (rc_statement_changed())
-		{
-			any = false;
-			break;
-		}
-	}
-	if (any)
-		write_starts(c, offsets, topic, starts, n);
-	MemoryContextSwitchTo(c->context);
-	return n > 0;
-}
-
-/*
- * Store the starts of all new partitions of a topic, including those of other
- * workers, in one transaction: otherwise the rest would be taken for
- * partitions added later. starts[] is -1 for those that keep their offset.
- */
-static void
-write_starts(RcConsumption *c, List *offsets, const char *topic,
-			 const int64 *starts, int n)
-{
-	rc_transaction_begin_in(c->context);
-	rc_stream_lock(c->stream->name);
-	check_definition(c);
-	for (int p = 0; p < n && !c->stale; p++)
-	{
-		RcOffset   *offset = find_offset(offsets, topic, p);
-
-		if (starts[p] < 0)
-			continue;
-		if (offset != NULL)
-			rc_offset_seek(c->stream->name, offset, starts[p], c->cluster_id);
-		else
-		{
-			rc_offset_insert(c->stream->name, topic, p, starts[p],
-							 c->cluster_id);
-			/* another worker may have to be started for it */
-			rc_wake_at_commit(RC_WORKER_SCHEDULER, "", 0);
-		}
-	}
-
-	/* a crash must not lose it: "latest" would skip what is read now */
-	ForceSyncCommit();
-	rc_transaction_commit();
-}
-
-/* The offset that "earliest", "latest" or a timestamp means. */
-static int64
-resolve(RcConsumption *c, const char *topic, int partition, const char *where)
-{
-	TimestampTz time;
-
-	if (strcmp(where, "earliest") == 0)
-		return rc_consumer_resolve(c->kafka, topic, partition,
-								   RC_OFFSET_EARLIEST, 0,
-								   RC_CONSUME_TIMEOUT_MS(c));
-	if (strcmp(where, "latest") == 0)
-		return rc_consumer_resolve(c->kafka, topic, partition,
-								   RC_OFFSET_LATEST, 0, RC_CONSUME_TIMEOUT_MS(c));
-	time = DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in,
-												   CStringGetDatum(where),
-												   ObjectIdGetDatum(InvalidOid),
-												   Int32GetDatum(-1)));
-	/* librdkafka gives negative times another meaning */
-	if (TIMESTAMP_NOT_FINITE(time) || time < rc_from_kafka_time(0))
-		return resolve(c, topic, partition,
-					   TIMESTAMP_IS_NOEND(time) ? "latest" : "earliest");
-	return rc_consumer_resolve(c->kafka, topic, partition,
-							   RC_OFFSET_TIMESTAMP, rc_to_kafka_time(time),
-							   RC_CONSUME_TIMEOUT_MS(c));
 }
 
 /*
@@ -345,7 +181,7 @@ rc_partitions_changed(RcConsumption *c)
 	foreach(lc, c->stream->topics)
 	{
 		const char *topic = (const char *) lfirst(lc);
-		int			n = count_partitions(c, topic);
+		int			n = rc_partitions_count(c, topic);
 		int			ours = 0;
 		int			assigned = 0;
 
@@ -353,17 +189,18 @@ rc_partitions_changed(RcConsumption *c)
 		if (rc_statement_changed())
 			return true;
 		for (int p = 0; p < n; p++)
-			ours += is_ours(c, p) ? 1 : 0;
+			ours += rc_partitions_ours(c, p) ? 1 : 0;
 		for (int i = 0; i < c->n; i++)
 			assigned += strcmp(c->offsets[i].topic, topic) == 0 ? 1 : 0;
-		if (ours != assigned || (c->number == 0 && n > count_known(c->known, topic)))
+		if (ours != assigned || (c->number == 0 && n > rc_partitions_known(c->known, topic)))
 			return true;
 	}
 	return false;
 }
 
-static int
-count_known(List *offsets, const char *topic)
+/* How many partitions of a topic are among these RcOffsets. */
+int
+rc_partitions_known(List *offsets, const char *topic)
 {
 	int			known = 0;
 	ListCell   *lc;
