@@ -48,7 +48,7 @@ pass('D1: those of another topic do not');
 # comes through before those are tried once more.
 sub tries { return $node->sql(q{SELECT COALESCE(max(failures), 0) FROM rappel_conso.outbox_topic WHERE topic LIKE 'stuck._'}); }
 
-$node->sql(q{SELECT rc_publish(t, noise(), ('k' || n)::bytea) FROM generate_series(1, 8) n, unnest('{stuck.1,stuck.2}'::text[]) t});
+$node->sql(q{SELECT rc_publish(t, noise, ('k' || n)::bytea) FROM noise(), generate_series(1, 8) n, unnest('{stuck.1,stuck.2}'::text[]) t});
 my ($late, $round) = (0, 0);
 while ($round < 15 || tries() < 2)
 {

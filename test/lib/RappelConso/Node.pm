@@ -426,7 +426,7 @@ sub init
 
 		return $run->(@command) if $command[0] ne 'initdb' || $inits++;
 		my @options = grep { $_ ne $data } @command;
-		my $template = join('-', $PostgreSQL::Test::Utils::tmp_check . '/initdb',
+		my $template = join('-', "$RappelConso::top/tmp_check/initdb",
 			Digest::MD5::md5_hex(join(' ', $self->pg_version, @options)));
 		unless (-d $template)
 		{
