@@ -72,8 +72,10 @@ RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'rc_search' LANGUAGE C STABLE STRICT PARALLEL UNSAFE ROWS 100;
 COMMENT ON FUNCTION @extschema@.rc_search(text) IS 'full-text search of recalls, best matches first, among the 500 newest that match and are not withdrawn; for a GTIN use WHERE gtin @> ARRAY[...]';
 
+-- Where there is no index, enable_seqscan = off makes a cost of 10^10 of reading
+-- the table: far above that of a plan that is worth being compiled.
 CREATE FUNCTION rappel_conso.search_as_owner(words tsquery, vector text) RETURNS SETOF record
-LANGUAGE plpgsql STABLE STRICT PARALLEL UNSAFE ROWS 100 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+LANGUAGE plpgsql STABLE STRICT PARALLEL UNSAFE ROWS 100 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
 #variable_conflict use_variable
 DECLARE
   most CONSTANT integer := 500;
