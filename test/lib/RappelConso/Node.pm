@@ -109,11 +109,12 @@ sub start_session
 # ---- waiting ----
 
 # What PostgreSQL::Test::Cluster does with a psql for each try, by one that stays:
-# most of what a try costs is its start and that of its backend.
+# most of what a try costs is its start and that of its backend.  So it can try
+# twice as often.
 sub poll_query_until
 {
 	my ($self, $dbname, $query, $expected) = @_;
-	my $tries = 10 * $PostgreSQL::Test::Utils::timeout_default;
+	my $tries = 20 * $PostgreSQL::Test::Utils::timeout_default;
 	my ($session, $answer);
 
 	$expected //= 't';
@@ -127,7 +128,7 @@ sub poll_query_until
 			$session->finish;
 			return 1;
 		}
-		Time::HiRes::usleep(100_000);
+		Time::HiRes::usleep(50_000);
 	}
 	diag("waited in vain for '$expected' from:\n$query\nthe last answer is:\n$answer");
 	return 0;
@@ -590,6 +591,7 @@ sub set_hostile
 		'xmloption' => 'document',
 		'default_statistics_target' => '1',
 		'enable_seqscan' => 'off',
+		'jit' => 'off',    # a plan with a seqscan that is off is worth it
 		'enable_hashjoin' => 'off',
 		'join_collapse_limit' => '1',
 		'plan_cache_mode' => 'force_generic_plan',
