@@ -256,6 +256,8 @@ rc_explain_hint(RcKafka *kafka)
 {
 	if (kafka->last_error[0] != '\0' && kafka->last_hint != NULL)
 		return kafka->last_hint;
+	if (kafka->last_error[0] == '\0' && rc_address_hint(kafka) != NULL)
+		return rc_address_hint(kafka);
 	return "Check the setting \"rappel_conso.kafka_brokers\".";
 }
 

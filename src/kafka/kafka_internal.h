@@ -70,6 +70,8 @@ struct RcKafka
 	instr_time	down_since;
 	char		last_error[RC_KAFKA_ERRSTR_MAX];
 	const char *last_hint;		/* for last_error; or NULL */
+	char		address_error[RC_KAFKA_ERRSTR_MAX]; /* see kafka_address.c */
+	instr_time	address_failed;
 	rd_kafka_resp_err_t topic_code; /* why a topic cannot be read */
 	bool		topic_lost;		/* the same, until the next assignment */
 	char		topic_error[RC_KAFKA_ERRSTR_MAX];
@@ -105,6 +107,11 @@ extern rd_kafka_conf_t *rc_config_build(RcKafka *kafka,
 extern RcFiles *rc_files_note(MemoryContext context);
 extern void rc_files_add(RcFiles *files, const char *path);
 extern bool rc_files_changed(const RcFiles *files);
+
+/* kafka_address.c */
+extern bool rc_address_failed(RcKafka *kafka, const char *text);
+extern void rc_address_recall(RcKafka *kafka);
+extern const char *rc_address_hint(RcKafka *kafka);
 
 /* kafka_error.c */
 extern void rc_explain_attach(RcKafka *kafka, rd_kafka_conf_t *conf);

@@ -143,7 +143,7 @@ error_cb(rd_kafka_t *rk, int err, const char *reason, void *opaque)
 									sizeof(kafka->last_error));
 		kafka->last_hint = NULL;
 	}
-	else
+	else if (!rc_address_failed(kafka, reason))
 		rc_explain_connection(kafka, reason);
 }
 
@@ -273,6 +273,7 @@ rc_kafka_mark_up(RcKafka *kafka)
 	kafka->last_error[0] = '\0';
 	kafka->last_hint = NULL;
 	kafka->was_up = true;
+	rc_address_recall(kafka);
 	if (likely(!kafka->down))
 		return;
 	kafka->down = false;
@@ -312,6 +313,7 @@ rc_kafka_error_text(RcKafka *kafka, rd_kafka_resp_err_t err)
 	{
 		case RD_KAFKA_RESP_ERR__TIMED_OUT:
 		case RD_KAFKA_RESP_ERR__TRANSPORT:
+		case RD_KAFKA_RESP_ERR__RESOLVE:
 		case RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN:
 		case RD_KAFKA_RESP_ERR__FATAL:
 			if (kafka->last_error[0] != '\0')

@@ -357,12 +357,17 @@ rc_producer_fail(RcKafka *kafka, RcTopic *topic, rd_kafka_resp_err_t err)
 	char		error_text[RC_KAFKA_ERRSTR_MAX];
 	rd_kafka_resp_err_t fatal;
 	int64		outstanding = kafka->producer->outstanding;
+	const char *hint = NULL;
 
 	fatal = rd_kafka_fatal_error(kafka->rk, error_text, sizeof(error_text));
 	if (fatal)
 		err = fatal;
 	else
 		strlcpy(error_text, rc_kafka_error_text(kafka, err), sizeof(error_text));
+	if (rc_kafka_errcode(err) == ERRCODE_INSUFFICIENT_PRIVILEGE)
+		hint = "Give the Kafka user the right to write to the topic.";
+	else if (rc_kafka_errcode(err) == ERRCODE_CONNECTION_FAILURE)
+		hint = kafka->last_hint;
 	ereport(ERROR,
 			(errcode(rc_kafka_errcode(err)),
 			 errmsg("could not publish to topic \"%s\": %s",
@@ -372,6 +377,5 @@ rc_producer_fail(RcKafka *kafka, RcTopic *topic, rd_kafka_resp_err_t err)
 							  "%lld records have not been confirmed.",
 							  (unsigned long) outstanding,
 							  (long long) outstanding) : 0,
-			 rc_kafka_errcode(err) == ERRCODE_INSUFFICIENT_PRIVILEGE ?
-			 errhint("Give the Kafka user the right to write to the topic.") : 0));
+			 hint ? errhint("%s", hint) : 0));
 }

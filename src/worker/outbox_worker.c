@@ -293,6 +293,7 @@ static void
 close_aside(RcPublisher *publisher)
 {
 	const char *connection_error;
+	const char *address_error;
 	RcOutTopic *topic;
 	bool		any = false;
 	bool		hopeful = false;
@@ -313,11 +314,15 @@ close_aside(RcPublisher *publisher)
 	connection_error = rc_kafka_connection_error(publisher->aside);
 	if (connection_error != NULL)
 		connection_error = pstrdup(connection_error);
+	address_error = rc_kafka_address_error(publisher->aside);
 	for (int i = 0; (topic = rc_out_topic_at(i)) != NULL; i++)
 	{
 		if (topic->nopen > 0 && topic->aside && connection_error == NULL)
 			rc_out_later(topic, ERRCODE_CONNECTION_FAILURE,
-						 gettext_noop("its messages were not confirmed in time"));
+						 address_error == NULL ?
+						 gettext_noop("its messages were not confirmed in time") :
+						 psprintf(gettext_noop("its messages were not confirmed in time: %s"),
+								  address_error));
 	}
 	rc_kafka_close(publisher->aside);
 	publisher->aside = NULL;
