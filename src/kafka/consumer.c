@@ -12,6 +12,8 @@
  */
 #include "kafka/consumer_internal.h"
 
+#include <unistd.h>
+
 #include "utils/memutils.h"
 
 /*
@@ -21,10 +23,32 @@
 #define UNASSIGN_ROUNDS		10
 #define UNASSIGN_WAIT_MS	30
 
+static int	close_cb(int fd, void *opaque);
 static void unassign(RcKafka *kafka);
 static void empty_queue(rd_kafka_queue_t *queue, int timeout_ms);
 static void copy_assignment(RcConsumer *consumer,
 							const RcPartition *partitions, int n);
+
+/*
+ * Register the callback for closed connections.
+ */
+void
+rc_consumer_watch(RcKafka *kafka, rd_kafka_conf_t *conf)
+{
+	pg_atomic_init_u32(&kafka->closed, 0);
+	rd_kafka_conf_set_closesocket_cb(conf, close_cb);
+}
+
+/*
+ * librdkafka's callback to close a connection, called in a thread of
+ * librdkafka.
+ */
+static int
+close_cb(int fd, void *opaque)
+{
+	pg_atomic_fetch_add_u32(&((RcKafka *) opaque)->closed, 1);
+	return close(fd);
+}
 
 void
 rc_consumer_begin(RcKafka *kafka)
@@ -113,6 +137,8 @@ rc_consumer_assign(RcKafka *kafka, const RcPartition *partitions, int n)
 	rd_kafka_resp_err_t err;
 
 	unassign(kafka);
+	consumer->closed = pg_atomic_read_u32(&kafka->closed);
+	consumer->interrupted = false;
 	copy_assignment(consumer, partitions, n);
 	list = rc_consumer_list(partitions, n);
 	err = rd_kafka_assign(kafka->rk, n > 0 ? list : NULL);

@@ -26,7 +26,14 @@
 #define WAKE_MESSAGES	(RC_KAFKA_AHEAD_MESSAGES / 4)
 #define WAKE_QUEUE_EMPTY		32	/* divides both if the queue is empty */
 
+/*
+ * How often in a row an assignment may be interrupted before it has returned
+ * a record; see rc_consumer_interrupted().
+ */
+#define MAX_RESTARTS	3
+
 static rd_kafka_message_t *next_message(RcKafka *kafka, int want, Size room);
+static bool connection_closed(RcKafka *kafka);
 static RcAssigned *find_assigned(RcConsumer *consumer,
 								 const rd_kafka_message_t *message);
 static void take_from_buffer(RcConsumer *consumer, RcAssigned *assigned,
@@ -51,13 +58,27 @@ rc_consumer_has_more(RcKafka *kafka)
 }
 
 /*
+ * Has a connection to a broker been closed since the assignment?  Then
+ * rc_consumer_fetch() returns no records any more, and the caller must assign
+ * the partitions again, at a record that it can recognize: a broker may come
+ * back, or another one take over, with a log that was cut and has grown again
+ * beyond our offset.  (librdkafka 2.1 detects that by leader epochs.)
+ */
+bool
+rc_consumer_interrupted(RcKafka *kafka)
+{
+	return kafka->consumer->interrupted;
+}
+
+/*
  * Fetch the records available now, without waiting: at most "max" records
  * and, beyond the first, max_bytes of keys and values.  Records are in order
  * within a partition.  Returns their number; records returned by earlier
  * calls stay valid until rc_consumer_release().
  *
- * Two conditions are not errors: an offset that does not exist (see
- * out_of_range of rc_consumer_position()) and unreachable brokers (see
+ * Three conditions are not errors: an offset that does not exist (see
+ * out_of_range of rc_consumer_position()), an interrupted assignment (see
+ * rc_consumer_interrupted()) and unreachable brokers (see
  * rc_kafka_connection_error()).
  *
  * Errors: 42704 if a topic or partition does not exist, 42501 if the Kafka
@@ -136,8 +157,8 @@ rc_consumer_release(RcKafka *kafka)
 }
 
 /*
- * The next message, which stays in the buffer; NULL if there is none now.  No
- * more messages are taken from librdkafka's queue than fit into "room" bytes
+ * The next message, which stays in the buffer; NULL if there is none now, or
+ * the assignment was interrupted.  No more messages are taken from librdkafka's queue than fit into "room" bytes
  * by their average size, since librdkafka reads ahead further as soon as
  * messages have left its queue.
  */
@@ -160,7 +181,32 @@ next_message(RcKafka *kafka, int want, Size room)
 			return NULL;
 		consumer->buffer_end = (int) got;
 	}
-	return consumer->buffer[consumer->buffer_next];
+	return connection_closed(kafka) ? NULL :
+		consumer->buffer[consumer->buffer_next];
+}
+
+/*
+ * See rc_consumer_interrupted().  A message in the buffer can be of a new
+ * connection only if the count had changed before it was taken.  While a
+ * broker is down, each attempt to reach it counts, too, so the number of
+ * restarts is limited.
+ */
+static bool
+connection_closed(RcKafka *kafka)
+{
+	RcConsumer *consumer = kafka->consumer;
+	uint32		closed = pg_atomic_read_u32(&kafka->closed);
+
+	if (likely(closed == consumer->closed))
+		return false;
+	if (consumer->restarts < MAX_RESTARTS)
+	{
+		consumer->restarts += consumer->interrupted ? 0 : 1;
+		consumer->interrupted = true;
+		return true;
+	}
+	consumer->closed = closed;
+	return false;
 }
 
 /*
@@ -224,6 +270,7 @@ take_from_buffer(RcConsumer *consumer, RcAssigned *assigned,
 	record->value_len = message->payload ? (int) message->len : -1;
 	fill_headers(consumer, message, record);
 
+	consumer->restarts = 0;
 	consumer->buffer_next++;
 	consumer->returned[consumer->nreturned++] = message;
 	consumer->taken_messages++;

@@ -42,6 +42,11 @@ struct RcConsumer
 	int			nreturned;
 	int			returned_size;
 
+	uint32		closed;			/* connections closed before the assignment;
+								 * see rc_consumer_interrupted() */
+	bool		interrupted;	/* one has been closed since */
+	int			restarts;		/* assignments without a record, after that */
+
 	bool		queue_empty;	/* at the last poll */
 	Size		average;		/* moving average of a message's bytes */
 	Size		taken_bytes;	/* since wake_broker_thread() sent a request */

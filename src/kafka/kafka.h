@@ -145,6 +145,7 @@ extern void rc_consumer_assign(RcKafka *kafka, const RcPartition *partitions,
 extern const RcPartition *rc_consumer_position(RcKafka *kafka, int i);
 extern int	rc_consumer_fetch(RcKafka *kafka, RcRecord *records, int max,
 							  Size max_bytes);
+extern bool rc_consumer_interrupted(RcKafka *kafka);
 extern void rc_consumer_release(RcKafka *kafka);
 extern void rc_consumer_watermarks(RcKafka *kafka, const char *topic,
 								   int32 partition, int64 *low, int64 *high,

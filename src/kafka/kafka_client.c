@@ -153,7 +153,10 @@ start_client(RcKafka *kafka, const char *client_id, const char *group_id)
 	if (kafka->kind == RC_KAFKA_PRODUCER)
 		rc_producer_attach(conf);
 	else
+	{
 		rc_consumer_attach(conf);
+		rc_consumer_watch(kafka, conf);
+	}
 
 	block_signals(&saved);
 	kafka->rk = rd_kafka_new(kafka->kind == RC_KAFKA_PRODUCER ?

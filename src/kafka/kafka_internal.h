@@ -78,6 +78,7 @@ struct RcKafka
 
 	/* written by librdkafka's own threads */
 	pg_atomic_uint32 verify_code;	/* why a certificate was not accepted */
+	pg_atomic_uint32 closed;	/* connections that have been closed */
 };
 
 /*
@@ -151,6 +152,7 @@ extern void rc_producer_end(RcKafka *kafka);
 
 /* consumer.c */
 extern void rc_consumer_attach(rd_kafka_conf_t *conf);
+extern void rc_consumer_watch(RcKafka *kafka, rd_kafka_conf_t *conf);
 extern void rc_consumer_begin(RcKafka *kafka);
 extern void rc_consumer_end(RcKafka *kafka);
 

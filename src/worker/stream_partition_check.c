@@ -2,10 +2,11 @@
  *
  * stream_partition_check.c
  *	  Checks that a stream worker reads what was read before: detects another
- *	  cluster, a re-created topic, and records that were deleted.
+ *	  cluster, a re-created topic, a log that has lost its end, and records
+ *	  that were deleted.
  *
- * No offset may be moved silently: a gap is reported, and a re-created topic
- * stops the stream.
+ * No offset may be moved silently: a gap is reported, and a topic that is not
+ * the one that was read stops the stream.
  *
  *-------------------------------------------------------------------------
  */
@@ -14,6 +15,8 @@
 #include "utils/memutils.h"
 
 static void recover_one(RcConsumption *c, int i);
+pg_noreturn static void raise_beyond_end(RcConsumption *c,
+										 const RcOffset *offset, int64 high);
 static void skip_gap(RcConsumption *c, int i, int64 to);
 
 void
@@ -61,12 +64,12 @@ rc_partitions_verify(RcConsumption *c, RcRecord *records, int n)
 			records[k].timestamp_ms != offset->last_timestamp_ms)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("topic \"%s\" was re-created after stream \"%s\" last read it",
+					 errmsg("topic \"%s\" was re-created, or has lost records, after stream \"%s\" last read it",
 							offset->topic, c->stream->name),
 					 errdetail("The record at offset %lld of partition %d has another timestamp than when it was applied.",
 							   (long long) records[k].offset,
 							   offset->partition),
-					 errhint("SELECT rc_seek('%s', 'earliest') reads the new topic from its beginning.",
+					 errhint("If the topic was re-created, SELECT rc_seek('%s', 'earliest') reads the new one from its beginning. If a broker has lost records, call rc_seek() with a time before that: what was applied since is applied again.",
 							 c->stream->name)));
 		c->verify[i] = false;
 		if (records[k].offset >= offset->next_offset)
@@ -77,13 +80,16 @@ rc_partitions_verify(RcConsumption *c, RcRecord *records, int n)
 
 /*
  * Handle partitions whose offset is out of range.  The others are found again
- * later if the definition changes meanwhile.
+ * later if the definition changes meanwhile.  After the loss of a connection
+ * all are read from their last applied record, to verify them.
  */
 void
 rc_partitions_recover(RcConsumption *c)
 {
-	bool		any = false;
+	bool		any = rc_consumer_interrupted(c->kafka);
 
+	for (int i = 0; i < c->n && any; i++)
+		c->verify[i] = rc_partitions_verifiable(&c->offsets[i], 0);
 	for (int i = 0; i < c->n; i++)
 	{
 		if (!rc_consumer_position(c->kafka, i)->out_of_range)
@@ -110,20 +116,29 @@ recover_one(RcConsumption *c, int i)
 	/* the offset may exist by now, in another topic of that name */
 	c->verify[i] = rc_partitions_verifiable(offset, low);
 	if (offset->next_offset > high)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("topic \"%s\" was re-created after stream \"%s\" last read it",
-						offset->topic, c->stream->name),
-				 errdetail("The next record of partition %d should be at offset %lld, but it ends at %lld.",
-						   offset->partition,
-						   (long long) offset->next_offset, (long long) high),
-				 offset->next_offset == offset->last_offset + 1 ?
-				 errhint("SELECT rc_seek('%s', 'earliest') reads the new topic from its beginning.",
-						 c->stream->name) :
-				 errhint("If rc_seek() was given an offset beyond the end, SELECT rc_seek('%s', 'latest') goes to the end; if the topic was re-created, 'earliest' reads it from its beginning.",
-						 c->stream->name)));
+		raise_beyond_end(c, offset, high);
 	if (offset->next_offset < low)
 		skip_gap(c, i, low);
+}
+
+/*
+ * The topic ends before our offset: it was re-created, or a broker has lost
+ * its end, for example in a power failure.  Only the user knows which, and
+ * the remedies differ.
+ */
+static void
+raise_beyond_end(RcConsumption *c, const RcOffset *offset, int64 high)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("topic \"%s\" was re-created, or has lost records, after stream \"%s\" last read it",
+					offset->topic, c->stream->name),
+			 errdetail("The next record of partition %d should be at offset %lld, but it ends at %lld.",
+					   offset->partition,
+					   (long long) offset->next_offset, (long long) high),
+			 errhint("If the topic was re-created, SELECT rc_seek('%s', 'earliest') reads the new one from its beginning. If a broker has lost its last records, or rc_seek() was given an offset beyond the end, SELECT rc_seek('%s', '%s:%d:%lld') continues at the end.",
+					 c->stream->name, c->stream->name, offset->topic,
+					 offset->partition, (long long) high)));
 }
 
 /*

@@ -82,7 +82,8 @@ rc_proof_fetch(RcConsumption *c, RcRecord *records)
 		n += more;
 		if (more > 0)
 			continue;
-		if (rc_partitions_at_end(c) || rc_time_passed(start, PROOF_TIMEOUT_MS))
+		if (rc_partitions_at_end(c) || rc_consumer_interrupted(c->kafka) ||
+			rc_time_passed(start, PROOF_TIMEOUT_MS))
 			break;
 		(void) rc_kafka_wait(c->kafka, PROOF_TIMEOUT_MS / 10);
 	}
@@ -155,7 +156,8 @@ wait_for_more(RcKafka *kafka, long timeout_ms)
 		long		left;
 
 		rc_consumer_release(kafka);
-		if (rc_consumer_fetch(kafka, &record, 1, 1) > 0)
+		if (rc_consumer_fetch(kafka, &record, 1, 1) > 0 ||
+			rc_consumer_interrupted(kafka))
 			break;
 		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), end);
 		if (left <= 0 || !rc_kafka_wait(kafka, Min(left, timeout_ms)))
