@@ -40,6 +40,7 @@ extern bool rc_kafka_wait(RcKafka *kafka, long timeout_ms);
 extern const char *rc_kafka_connection_error(RcKafka *kafka);
 extern const char *rc_kafka_address_error(RcKafka *kafka);
 extern bool rc_kafka_stale(RcKafka *kafka);
+extern bool rc_kafka_throttled(RcKafka *kafka);
 extern char *rc_kafka_cluster_id(RcKafka *kafka, int timeout_ms);
 extern int	rc_kafka_partition_count(RcKafka *kafka, const char *topic,
 									 int timeout_ms);
@@ -80,6 +81,10 @@ typedef struct RcAnswer
 	const char *topic;
 	uint64		tag;
 	int			partitions;		/* of a topic; 0: it does not exist */
+	int			worst;			/* its partition without a leader, or with the
+								 * fewest replicas in sync */
+	int			in_sync;		/* of that partition; -1: no leader */
+	int			replicas;
 	RcKafkaOutcome outcome;
 	int			sqlstate;
 	const char *error;			/* NULL if there is none */
@@ -87,6 +92,11 @@ typedef struct RcAnswer
 
 extern void rc_kafka_look_up(RcKafka *kafka, const char *topic, int timeout_ms,
 							 RcAnswer *answer);
+extern char *rc_kafka_unconfirmed(RcKafka *kafka, const char *topic,
+								  int timeout_ms);
+
+#define RC_UNCONFIRMED_HINT \
+	"Each partition of the topic needs a leader at an address that this server reaches, and at least as many replicas in sync as the topic's min.insync.replicas says."
 
 extern void rc_kafka_make_topics(RcKafka *kafka, List *topics, int timeout_ms);
 extern List *rc_kafka_topics_made(RcKafka *kafka);

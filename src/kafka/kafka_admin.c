@@ -50,7 +50,7 @@ rc_admin_options(RcKafka *kafka, rd_kafka_admin_op_t operation, long timeout_ms,
  * if it is given up: see rc_kafka_resend().
  */
 rd_kafka_event_t *
-rc_admin_wait(RcKafka *kafka, void *opaque, const RcDeadline *deadline)
+rc_admin_wait(RcKafka *kafka, void *opaque, RcDeadline *deadline)
 {
 	for (;;)
 	{

@@ -68,6 +68,9 @@ struct RcKafka
 	bool		down_reported;	/* that was logged */
 	bool		was_up;			/* a broker has been reachable before */
 	instr_time	down_since;
+	instr_time	throttled_at;
+	int			throttle_ms;	/* brokers answer late since then; see
+								 * rc_kafka_throttled() */
 	char		last_error[RC_KAFKA_ERRSTR_MAX];
 	const char *last_hint;		/* for last_error; or NULL */
 	char		address_error[RC_KAFKA_ERRSTR_MAX]; /* see kafka_address.c */
@@ -94,7 +97,8 @@ typedef struct RcDeadline
 
 /* kafka_wait.c */
 extern void rc_kafka_pause(RcKafka *kafka, long timeout_ms);
-extern bool rc_kafka_resend(RcKafka *kafka, const RcDeadline *deadline);
+extern bool rc_kafka_resend(RcKafka *kafka, RcDeadline *deadline);
+extern bool rc_deadline_over(RcKafka *kafka, RcDeadline *deadline);
 extern void rc_deadline_start(RcDeadline *deadline, int timeout_ms);
 extern long rc_deadline_left(const RcDeadline *deadline);
 extern int	rc_deadline_slice(RcDeadline *deadline);
@@ -135,7 +139,7 @@ extern rd_kafka_AdminOptions_t *rc_admin_options(RcKafka *kafka,
 												 rd_kafka_admin_op_t operation,
 												 long timeout_ms, void *opaque);
 extern rd_kafka_event_t *rc_admin_wait(RcKafka *kafka, void *opaque,
-									   const RcDeadline *deadline);
+									   RcDeadline *deadline);
 
 /* kafka_topic_settings.c */
 extern void rc_topic_settings(rd_kafka_NewTopic_t *new_topic,

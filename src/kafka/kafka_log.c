@@ -29,6 +29,9 @@
 /* Brokers that are reachable again within this time cause no warning. */
 #define REPORT_DOWN_AFTER_MS	3000
 
+/* Time for the response that a broker gives after a throttle time. */
+#define THROTTLE_MARGIN_MS	5000
+
 /* Levels are those of syslog(3); this one and greater ones go to DEBUG1. */
 #define LEVEL_DEBUG		7
 
@@ -52,6 +55,8 @@ static void log_cb(const rd_kafka_t *rk, int level, const char *fac,
 static void add_line(int level, const char *what, const char *text);
 static void error_cb(rd_kafka_t *rk, int err, const char *reason,
 					 void *opaque);
+static void throttle_cb(rd_kafka_t *rk, const char *broker_name,
+						int32_t broker_id, int throttle_ms, void *opaque);
 static bool report_allowed(void);
 static void report_line(const ReportLine *line);
 static void report_state(RcKafka *kafka);
@@ -68,6 +73,7 @@ rc_report_attach(rd_kafka_conf_t *conf)
 	report_thread = pthread_self();
 	rd_kafka_conf_set_log_cb(conf, log_cb);
 	rd_kafka_conf_set_error_cb(conf, error_cb);
+	rd_kafka_conf_set_throttle_cb(conf, throttle_cb);
 }
 
 static void
@@ -145,6 +151,41 @@ error_cb(rd_kafka_t *rk, int err, const char *reason, void *opaque)
 	}
 	else if (!rc_address_failed(kafka, reason))
 		rc_explain_connection(kafka, reason);
+}
+
+/*
+ * librdkafka's callback for responses of a broker that reads nothing more from
+ * its connection for some time, because the client has exceeded a quota; with
+ * 0, of one that does no longer, but may have more requests to answer.
+ */
+static void
+throttle_cb(rd_kafka_t *rk, const char *broker_name, int32_t broker_id,
+			int throttle_ms, void *opaque)
+{
+	RcKafka    *kafka = (RcKafka *) opaque;
+
+	if (throttle_ms == 0)
+		return;
+	INSTR_TIME_SET_CURRENT(kafka->throttled_at);
+	kafka->throttle_ms = throttle_ms;
+}
+
+/*
+ * Does a broker let the client wait for a quota?  Then it responds late, which
+ * is no error.
+ */
+bool
+rc_kafka_throttled(RcKafka *kafka)
+{
+	instr_time	elapsed;
+
+	rd_kafka_poll(kafka->rk, 0);
+	if (likely(kafka->throttle_ms == 0))
+		return false;
+	INSTR_TIME_SET_CURRENT(elapsed);
+	INSTR_TIME_SUBTRACT(elapsed, kafka->throttled_at);
+	return INSTR_TIME_GET_MILLISEC(elapsed) <
+		(double) kafka->throttle_ms + THROTTLE_MARGIN_MS;
 }
 
 /*

@@ -17,6 +17,8 @@
 
 static rd_kafka_resp_err_t ask_about(RcKafka *kafka, const char *topic,
 									 int timeout_ms, RcAnswer *answer);
+static void note_worst(const struct rd_kafka_metadata_topic *topic,
+					   RcAnswer *answer);
 static void set_answer(RcAnswer *answer, rd_kafka_resp_err_t err);
 
 /*
@@ -160,6 +162,7 @@ ask_about(RcKafka *kafka, const char *topic, int timeout_ms, RcAnswer *answer)
 	{
 		err = metadata->topics[0].err;
 		answer->partitions = metadata->topics[0].partition_cnt;
+		note_worst(&metadata->topics[0], answer);
 		if (err == RD_KAFKA_RESP_ERR_NO_ERROR && answer->partitions == 0)
 			err = RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE;
 	}
@@ -172,6 +175,45 @@ ask_about(RcKafka *kafka, const char *topic, int timeout_ms, RcAnswer *answer)
 	}
 	set_answer(answer, err);
 	return RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
+/*
+ * Note the partition that has no leader, or the fewest replicas in sync.
+ */
+static void
+note_worst(const struct rd_kafka_metadata_topic *topic, RcAnswer *answer)
+{
+	for (int i = 0; i < topic->partition_cnt; i++)
+	{
+		const struct rd_kafka_metadata_partition *partition = &topic->partitions[i];
+		int			in_sync = partition->leader < 0 ? -1 : partition->isr_cnt;
+
+		if (i > 0 && in_sync >= answer->in_sync)
+			continue;
+		answer->worst = partition->id;
+		answer->in_sync = in_sync;
+		answer->replicas = partition->replica_cnt;
+	}
+}
+
+/*
+ * Why messages for a topic may not have been confirmed in time, palloc'd in
+ * the current context: librdkafka sends them again and again, and does not
+ * report the broker's answer.
+ */
+char *
+rc_kafka_unconfirmed(RcKafka *kafka, const char *topic, int timeout_ms)
+{
+	RcAnswer	answer;
+
+	if (ask_about(kafka, topic, timeout_ms, &answer) != RD_KAFKA_RESP_ERR_NO_ERROR ||
+		answer.partitions == 0)
+		return pstrdup(gettext_noop("its messages were not confirmed in time"));
+	if (answer.in_sync < 0)
+		return psprintf(gettext_noop("its messages were not confirmed in time, and partition %d has no leader"),
+						answer.worst);
+	return psprintf(gettext_noop("its messages were not confirmed in time; of partition %d, %d of %d replicas are in sync"),
+					answer.worst, answer.in_sync, answer.replicas);
 }
 
 static void

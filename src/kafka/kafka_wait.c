@@ -122,9 +122,9 @@ rc_kafka_stale(RcKafka *kafka)
  * does not: its caller would count that as one of a limited number of attempts.
  */
 bool
-rc_kafka_resend(RcKafka *kafka, const RcDeadline *deadline)
+rc_kafka_resend(RcKafka *kafka, RcDeadline *deadline)
 {
-	if (rc_deadline_left(deadline) == 0 ||
+	if (rc_deadline_over(kafka, deadline) ||
 		(kafka->stop != NULL && kafka->stop()) ||
 		rc_files_changed(kafka->files))
 		return false;
@@ -156,6 +156,21 @@ rc_deadline_left(const RcDeadline *deadline)
 	INSTR_TIME_SUBTRACT(elapsed, deadline->start);
 	left = deadline->timeout_ms - INSTR_TIME_GET_MILLISEC(elapsed);
 	return left > 0 ? (long) left + 1 : 0;
+}
+
+/*
+ * Is the time over?  It begins again where a broker lets the client wait for
+ * a quota: it answers then.
+ */
+bool
+rc_deadline_over(RcKafka *kafka, RcDeadline *deadline)
+{
+	if (rc_deadline_left(deadline) > 0)
+		return false;
+	if (!rc_kafka_throttled(kafka))
+		return true;
+	rc_deadline_start(deadline, deadline->timeout_ms);
+	return false;
 }
 
 /*

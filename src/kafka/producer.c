@@ -23,6 +23,9 @@
  */
 #define STALL_MS	60000
 
+/* How long to look for the cause of a missing report. */
+#define EXPLAIN_MS	800
+
 /* How long a push may block: time for the broker threads to wake up. */
 #define PUSH_MS		10
 
@@ -320,12 +323,11 @@ wait_for_room(RcKafka *kafka, RcTopic *topic)
 	rc_deadline_start(&deadline, STALL_MS);
 	do
 	{
-		long		left = rc_deadline_left(&deadline);
-
-		if (left == 0)
+		if (rc_deadline_over(kafka, &deadline))
 			rc_producer_fail(kafka, topic, RD_KAFKA_RESP_ERR__TIMED_OUT);
 		rc_producer_push(kafka);
-		rc_kafka_wait(kafka, Min(left, RC_PRODUCER_WAIT_MS));
+		rc_kafka_wait(kafka, Min(rc_deadline_left(&deadline),
+								 RC_PRODUCER_WAIT_MS));
 		rc_producer_check(kafka);
 	} while (producer->reports == before);
 }
@@ -362,11 +364,19 @@ rc_producer_fail(RcKafka *kafka, RcTopic *topic, rd_kafka_resp_err_t err)
 	fatal = rd_kafka_fatal_error(kafka->rk, error_text, sizeof(error_text));
 	if (fatal)
 		err = fatal;
+	else if (err == RD_KAFKA_RESP_ERR__TIMED_OUT && topic != NULL &&
+			 rc_kafka_connection_error(kafka) == NULL &&
+			 rc_kafka_address_error(kafka) == NULL)
+	{
+		hint = RC_UNCONFIRMED_HINT;
+		strlcpy(error_text, rc_kafka_unconfirmed(kafka, topic->name, EXPLAIN_MS),
+				sizeof(error_text));
+	}
 	else
 		strlcpy(error_text, rc_kafka_error_text(kafka, err), sizeof(error_text));
 	if (rc_kafka_errcode(err) == ERRCODE_INSUFFICIENT_PRIVILEGE)
 		hint = "Give the Kafka user the right to write to the topic.";
-	else if (rc_kafka_errcode(err) == ERRCODE_CONNECTION_FAILURE)
+	else if (rc_kafka_errcode(err) == ERRCODE_CONNECTION_FAILURE && hint == NULL)
 		hint = kafka->last_hint;
 	ereport(ERROR,
 			(errcode(rc_kafka_errcode(err)),

@@ -109,7 +109,7 @@ extern void rc_producer_fail(RcKafka *kafka, RcTopic *topic,
 							 rd_kafka_resp_err_t err);
 
 /* producer_settle.c */
-extern void rc_producer_settle(RcKafka *kafka, const RcDeadline *deadline);
+extern void rc_producer_settle(RcKafka *kafka, RcDeadline *deadline);
 
 /* producer_delivery.c */
 extern void rc_delivery_cb(rd_kafka_t *rk, const rd_kafka_message_t *message,

@@ -13,31 +13,35 @@
  */
 #include "kafka/producer_internal.h"
 
-static bool wait_for_reports(RcKafka *kafka, const RcDeadline *deadline);
+static bool wait_for_reports(RcKafka *kafka, RcDeadline *deadline);
 static void send_resend_list(RcKafka *kafka, int count);
 
 /*
  * Wait until every record has its delivery report.  Returns false at the
- * deadline.
+ * deadline, which is moved by each report: only where nothing comes, the
+ * broker has a problem.
  */
 static bool
-wait_for_reports(RcKafka *kafka, const RcDeadline *deadline)
+wait_for_reports(RcKafka *kafka, RcDeadline *deadline)
 {
 	RcProducer *producer = kafka->producer;
 
 	rd_kafka_poll(kafka->rk, 0);
 	while (producer->outstanding > 0)
 	{
-		long		left = rc_deadline_left(deadline);
+		uint64		before = producer->reports;
 
-		if (left == 0)
+		if (rc_deadline_over(kafka, deadline))
 			return false;
 		rc_producer_push(kafka);
 		if (producer->outstanding == 0)
 			break;
-		rc_kafka_wait(kafka, Min(left, RC_PRODUCER_WAIT_MS));
+		rc_kafka_wait(kafka, Min(rc_deadline_left(deadline),
+								 RC_PRODUCER_WAIT_MS));
 		if (producer->failed)
 			break;
+		if (producer->reports != before)
+			rc_deadline_start(deadline, deadline->timeout_ms);
 	}
 	return true;
 }
@@ -48,7 +52,7 @@ wait_for_reports(RcKafka *kafka, const RcDeadline *deadline)
  * record is in a batch of its own.
  */
 void
-rc_producer_settle(RcKafka *kafka, const RcDeadline *deadline)
+rc_producer_settle(RcKafka *kafka, RcDeadline *deadline)
 {
 	RcProducer *producer = kafka->producer;
 	int			count = 0;

@@ -108,7 +108,9 @@ decide(RcOutTopic *topic, int batch_limit)
 					psprintf(gettext_noop("could not publish to topic \"%s\": %s"),
 							 topic->name, topic->later_error),
 					topic->later_sqlstate == ERRCODE_INSUFFICIENT_PRIVILEGE ?
-					RC_FORBIDDEN_HINT : NULL);
+					RC_FORBIDDEN_HINT :
+					topic->later_sqlstate == ERRCODE_CONNECTION_FAILURE ?
+					RC_UNCONFIRMED_HINT : NULL);
 	else if (ntaken > 0)
 		rc_out_wait_over(topic);
 	topic->decided = true;

@@ -19,6 +19,9 @@
 #define MIN_BACKOFF		500
 #define MAX_BACKOFF		60000
 
+/* A first failure after so long is reported at once, in ms. */
+#define REPORT_AFTER	5000
+
 /* A batch in flight for longer than this counts as slow, in ms. */
 #define SLOW_AFTER		1000
 
@@ -144,8 +147,8 @@ rc_out_waits(const RcOutTopic *topic, TimestampTz now)
 
 /*
  * Make the topic wait for its next attempt, with exponential backoff.  A first
- * connection failure is not reported: a partition of a new topic has no leader
- * for a moment.
+ * connection failure is not reported unless it took long: a partition of a new
+ * topic has no leader for a moment.
  */
 void
 rc_out_wait(RcOutTopic *topic, int sqlstate, const char *error,
@@ -158,7 +161,8 @@ rc_out_wait(RcOutTopic *topic, int sqlstate, const char *error,
 	topic->retry_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 												  Min(backoff, MAX_BACKOFF));
 	if (topic->failures == 1 && sqlstate == ERRCODE_CONNECTION_FAILURE &&
-		!there_are_many)
+		!there_are_many &&
+		!(topic->nsent > 0 && rc_time_passed(topic->sent_at, REPORT_AFTER)))
 		return;
 	if (topic->error == NULL || strcmp(topic->error, error) != 0)
 		ereport(LOG,

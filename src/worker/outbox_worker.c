@@ -27,22 +27,6 @@
 #define MIN_BACKOFF		500
 #define MAX_BACKOFF		30000
 
-/* A batch in flight for longer than this is stalled, in ms. */
-#define TIMEOUT_MS		30000
-
-/* The same while the limit of bytes in flight is reached. */
-#define SHORT_TIMEOUT_MS	5000
-
-/* Time limit of other batches of a producer that has been replaced, in ms. */
-#define ASIDE_TIMEOUT_MS	2000
-
-/*
- * A producer is replaced when it knows this many topics, or has looked up this
- * many: librdkafka searches a list of them for each message.
- */
-#define TOPICS_LIMIT	1000
-#define LOOKUPS_LIMIT	2000
-
 /*
  * Interval of polling delivery reports, and how long after SIGTERM they are
  * waited for, in ms.
@@ -60,17 +44,12 @@ static volatile TimestampTz ending_since;
 
 static void publish(RcWorkerArgs *args);
 static void end_softly(SIGNAL_ARGS);
-static bool is_ending(void);
 static bool publish_round(RcPublisher *publisher);
 static bool take_reports(RcPublisher *publisher);
 static bool take_answers(RcKafka *kafka);
 static bool settle(RcPublisher *publisher);
 static void wait_for_reports(RcPublisher *publisher, TimestampTz start);
 static void raise_failed(RcPublisher *publisher);
-static void put_aside_stalled(RcPublisher *publisher);
-static void close_aside(RcPublisher *publisher);
-static void open_producer(RcPublisher *publisher);
-static void close_producer(RcPublisher *publisher);
 static void recover(RcPublisher *publisher, const ErrorData *error);
 static void wait_for_more(RcPublisher *publisher, long timeout_ms);
 static long next_wait(const RcPublisher *publisher);
@@ -141,8 +120,9 @@ end_softly(SIGNAL_ARGS)
 	errno = save_errno;
 }
 
-static bool
-is_ending(void)
+/* SIGTERM was received: exit when confirmed messages are settled. */
+bool
+rc_outbox_ending(void)
 {
 	return ending;
 }
@@ -166,8 +146,9 @@ publish_round(RcPublisher *publisher)
 		proc_exit(0);
 	if (publisher->kafka != NULL && rc_publish_failed(publisher->kafka))
 		raise_failed(publisher);
-	close_aside(publisher);
-	put_aside_stalled(publisher);
+	rc_out_close_aside(publisher);
+	rc_out_report_unconfirmed(publisher);
+	rc_out_put_aside_stalled(publisher);
 	if (rc_out_count(RC_OUT_OPEN) > 0 &&
 		publisher->retry_at > GetCurrentTimestamp())
 		return more;
@@ -177,7 +158,7 @@ publish_round(RcPublisher *publisher)
 	{
 		bool		used;
 
-		open_producer(publisher);
+		rc_out_open_producer(publisher);
 		busy = true;
 		used = rc_out_hand_over(publisher, messages) > 0;
 		busy = rc_out_count(RC_OUT_UNSETTLED) > 0;
@@ -251,116 +232,6 @@ raise_failed(RcPublisher *publisher)
 }
 
 /*
- * Replace the producer if a batch is stalled, it knows too many topics, or
- * settings or secrets have changed.  Messages of other topics then need not
- * wait; those in flight get their reports from the old producer.
- */
-static void
-put_aside_stalled(RcPublisher *publisher)
-{
-	int			timeout_ms;
-	RcOutBytes	bytes;
-	RcOutTopic *topic;
-	bool		stalled = false;
-
-	if (publisher->kafka == NULL || publisher->aside != NULL)
-		return;
-	rc_out_open_bytes(&bytes);
-	timeout_ms = bytes.all >= RC_OPEN_LIMIT || bytes.slow >= RC_SLOW_LIMIT ?
-		SHORT_TIMEOUT_MS : TIMEOUT_MS;
-	for (int i = 0; (topic = rc_out_topic_at(i)) != NULL; i++)
-	{
-		if (topic->nopen > 0 && rc_time_passed(topic->sent_at, timeout_ms))
-			stalled = true;
-	}
-	if (!stalled && rc_out_count(RC_OUT_READY) <= TOPICS_LIMIT &&
-		publisher->lookups <= LOOKUPS_LIMIT &&
-		!rc_kafka_stale(publisher->kafka))
-		return;
-	rc_kafka_put_aside(publisher->kafka);
-	publisher->aside = publisher->kafka;
-	publisher->aside_since = GetCurrentTimestamp();
-	publisher->kafka = NULL;
-	rc_out_put_aside();
-}
-
-/*
- * Close the replaced producer when it has only topics left that failed the
- * last time as well, or whose time is up.  Those topics wait for a retry.
- * Raises ERRCODE_CONNECTION_FAILURE if it could not reach the brokers.
- */
-static void
-close_aside(RcPublisher *publisher)
-{
-	const char *connection_error;
-	const char *address_error;
-	RcOutTopic *topic;
-	bool		any = false;
-	bool		hopeful = false;
-
-	if (publisher->aside == NULL)
-		return;
-	for (int i = 0; (topic = rc_out_topic_at(i)) != NULL; i++)
-	{
-		if (topic->nopen == 0 || !topic->aside)
-			continue;
-		any = true;
-		hopeful |= topic->failures == 0 &&
-			!rc_time_passed(topic->sent_at, SHORT_TIMEOUT_MS);
-	}
-	if (hopeful && !rc_publish_failed(publisher->aside) &&
-		!rc_time_passed(publisher->aside_since, ASIDE_TIMEOUT_MS))
-		return;
-	connection_error = rc_kafka_connection_error(publisher->aside);
-	if (connection_error != NULL)
-		connection_error = pstrdup(connection_error);
-	address_error = rc_kafka_address_error(publisher->aside);
-	for (int i = 0; (topic = rc_out_topic_at(i)) != NULL; i++)
-	{
-		if (topic->nopen > 0 && topic->aside && connection_error == NULL)
-			rc_out_later(topic, ERRCODE_CONNECTION_FAILURE,
-						 address_error == NULL ?
-						 gettext_noop("its messages were not confirmed in time") :
-						 psprintf(gettext_noop("its messages were not confirmed in time: %s"),
-								  address_error));
-	}
-	rc_kafka_close(publisher->aside);
-	publisher->aside = NULL;
-	rc_out_lost(true);
-	if (any && connection_error != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_CONNECTION_FAILURE),
-				 errmsg("could not reach the Kafka brokers \"%s\": %s",
-						rc_kafka_brokers, connection_error)));
-}
-
-/* Open a producer with the current settings. */
-static void
-open_producer(RcPublisher *publisher)
-{
-	if (publisher->kafka != NULL)
-		return;
-	publisher->kafka = rc_kafka_open(RC_KAFKA_PRODUCER, rc_client_id("outbox"),
-									 NULL);
-	rc_kafka_stop_when(publisher->kafka, is_ending);
-	publisher->lookups = 0;
-	rc_publish_begin(publisher->kafka);
-	rc_publish_batch(publisher->kafka, &publisher->batch_messages,
-					 &publisher->batch_bytes);
-	publisher->batch_messages = Min(publisher->batch_messages, RC_READ_LIMIT);
-}
-
-/* Close the producer; unconfirmed messages remain in the outbox. */
-static void
-close_producer(RcPublisher *publisher)
-{
-	if (publisher->kafka != NULL)
-		rc_kafka_close(publisher->kafka);
-	publisher->kafka = NULL;
-	rc_out_lost(false);
-}
-
-/*
  * After an error.  Batches in flight are kept unless the producer has failed.
  * A producer without any is closed, since settings may have changed.  An error
  * of reading does not concern the producer: the same messages are read again,
@@ -381,7 +252,7 @@ recover(RcPublisher *publisher, const ErrorData *error)
 	if (publisher->kafka != NULL &&
 		((rc_out_count(RC_OUT_OPEN) == 0 && !reading) ||
 		 rc_publish_failed(publisher->kafka)))
-		close_producer(publisher);
+		rc_out_close_producer(publisher);
 
 	publisher->backoff = Min(MAX_BACKOFF,
 							 Max(MIN_BACKOFF, publisher->backoff * 2));

@@ -142,6 +142,18 @@ typedef enum RcOutCount
 	RC_OUT_UNSETTLED			/* have a batch */
 } RcOutCount;
 
+/* ---- outbox_worker.c ---- */
+
+extern bool rc_outbox_ending(void);
+
+/* ---- outbox_producer.c ---- */
+
+extern void rc_out_open_producer(RcPublisher *publisher);
+extern void rc_out_close_producer(RcPublisher *publisher);
+extern void rc_out_report_unconfirmed(RcPublisher *publisher);
+extern void rc_out_put_aside_stalled(RcPublisher *publisher);
+extern void rc_out_close_aside(RcPublisher *publisher);
+
 /* ---- outbox_topic.c ---- */
 
 extern RcOutTopic *rc_out_topic(const char *name, bool create);
