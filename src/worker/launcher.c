@@ -90,6 +90,7 @@ rc_launcher_main(Datum arg)
 	pqsignal(SIGTERM, die);
 	rc_worker_log_shutdown();
 	BackgroundWorkerUnblockSignals();
+	rc_worker_override_settings();
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 	(void) rc_lock_take(RC_WORKER_LAUNCHER, "", 0);
 	context = AllocSetContextCreate(TopMemoryContext, "rappel_conso launcher",

@@ -134,9 +134,11 @@ return_large_memory(void)
  * Override settings of postgresql.conf, the database or the role that would
  * end a worker, or change the meaning of our own SQL.  Other settings of the
  * role apply to its statements.
+ *
+ * This must precede the connection, during which a timeout can expire already.
  */
-static void
-override_settings(void)
+void
+rc_worker_override_settings(void)
 {
 	static const struct
 	{
@@ -220,14 +222,13 @@ rc_worker_connect(const RcWorkerArgs *args, RcWorkerKind kind)
 	return_large_memory();
 	rc_in_worker = true;
 
+	rc_worker_override_settings();
 	BackgroundWorkerInitializeConnectionByOid(args->database, args->role, 0);
 
 	StartTransactionCommand();
 	strlcpy(database_name, get_database_name(MyDatabaseId),
 			sizeof(database_name));
 	CommitTransactionCommand();
-
-	override_settings();
 
 	/*
 	 * As in parallel workers: the waiting backend converts to the client's

@@ -46,6 +46,7 @@ extern bool rc_worker_launch(RcWorkerKind kind, const RcWorkerArgs *args,
 pg_noreturn extern void rc_worker_main(void (*work) (RcWorkerArgs *args));
 extern void rc_worker_connect(const RcWorkerArgs *args, RcWorkerKind kind);
 extern void rc_worker_log_shutdown(void);
+extern void rc_worker_override_settings(void);
 extern void rc_worker_wait(long timeout_ms);
 extern bool rc_time_passed(TimestampTz since, int ms);
 extern char *rc_client_id(const char *name);
