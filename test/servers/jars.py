@@ -26,7 +26,7 @@ FETCH_TRIES = 5
 LINK = "jars"                   # to CACHE, in the folder of each cluster
 CHECKPOINT = "bootstrap.checkpoint"
 OPTIONS = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto",
-           "-Djava.awt.headless=true"]
+           "-XX:-UsePerfData", "-Djava.awt.headless=true"]
 
 
 def fetch():

@@ -302,17 +302,17 @@ sub topics
 
 sub stop
 {
-	my ($self) = @_;
+	my ($self, @options) = @_;
 
 	return if $self->{stopped}++;
 	local ($?, $@);
-	eval { $self->script('stop', $self->{dir}); 1 } or diag($@);
+	eval { $self->script('stop', $self->{dir}, @options); 1 } or diag($@);
 	return;
 }
 
 END
 {
-	$_->stop foreach @running;
+	$_->stop('--now') foreach @running;
 }
 
 1;
