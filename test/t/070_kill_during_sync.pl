@@ -82,7 +82,7 @@ sub empty
 	return $node->sql('SELECT COALESCE(max(id), 0) FROM rappel_conso.run');
 }
 
-# Wait without a pause until a sync is so far; the processes to kill then, if
+# Wait, with hardly a pause, until a sync is so far; the processes to kill then, if
 # they are there: all of them for the postmaster.
 sub victims
 {
@@ -100,7 +100,7 @@ sub victims
 	return grep { /\d/ } split(/\n/, $node->sql(<<~EOC));
 		SET statement_timeout = '60s';
 		DO \$\$ BEGIN
-		  WHILE COALESCE(($progress), 0) < $least LOOP END LOOP;
+		  WHILE COALESCE(($progress), 0) < $least LOOP PERFORM pg_sleep(0.001); END LOOP;
 		END \$\$;
 		$victim;
 		EOC

@@ -81,7 +81,7 @@ sub produce_more
 	return;
 }
 
-# Let the stream go on, and wait without a pause until it is so far.  Returns the
+# Let the stream go on, and wait, with hardly a pause, until it is so far.  Returns the
 # process to kill, or those of the server, the messages applied and those that
 # wait in the outbox.
 sub go_on
@@ -104,6 +104,7 @@ sub go_on
 		  WHILE $pids IS NULL OR applied < $least OR waiting < $waiting AND applied < $produced LOOP
 		    SELECT count(*) INTO applied FROM seen;
 		    SELECT count(*) INTO waiting FROM rappel_conso.outbox;
+		    PERFORM pg_sleep(0.001);
 		  END LOOP;
 		END \$\$;
 		SELECT $pids, (SELECT count(*) FROM seen), (SELECT count(*) FROM rappel_conso.outbox);

@@ -22,6 +22,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use RappelConso;
 use Test::More;
+use Time::HiRes ();
 
 use constant {
 	KB => 1024,
@@ -153,11 +154,12 @@ sub peaks
 {
 	my ($kind, $names, $until) = @_;
 	my $limit = time() + $PostgreSQL::Test::Utils::timeout_default;
+	my $session = $node->start_session('');
 	my (%pids, %peaks);
 
 	for (;;)
 	{
-		my $done = $node->sql($until);
+		my $done = $session->ask($until);
 
 		foreach my $name (@$names)
 		{
@@ -166,10 +168,12 @@ sub peaks
 			$peaks{$name} = $size
 			  if defined $size && $size > ($peaks{$name} // 0);
 		}
-		return %peaks if $done eq 't';
-		die "waited in vain for: $until" if time() > $limit;
+		last if $done eq 't';
+		die "waited in vain for: $until\n$done" if time() > $limit;
+		Time::HiRes::usleep(10_000);
 	}
-	return;
+	$session->finish;
+	return %peaks;
 }
 
 sub is_below_limit
