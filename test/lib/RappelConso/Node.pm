@@ -427,8 +427,9 @@ sub init
 
 		return $run->(@command) if $command[0] ne 'initdb' || $inits++;
 		my @options = grep { $_ ne $data } @command;
-		my $template = join('-', "$RappelConso::top/tmp_check/initdb",
-			Digest::MD5::md5_hex(join(' ', $self->pg_version, @options)));
+		my ($folder) = grep { -w $_ } "$RappelConso::top/tmp_check",
+		  $PostgreSQL::Test::Utils::tmp_check;
+		my $template = join('-', "$folder/initdb", Digest::MD5::md5_hex(join(' ', $self->pg_version, @options)));
 		unless (-d $template)
 		{
 			# whoever makes it at the same time makes the same
