@@ -31,6 +31,8 @@ foreach my $whose ('ROLE ALL', $ENV{RAPPEL_CONSO_ALL} ? 'DATABASE postgres' : ()
 
 		mkdir("$dir/tmp_check") or die "$dir: $!";
 		local $ENV{TESTDIR} = $dir;
+		local $ENV{TESTDATADIR} = "$dir/tmp_check";
+		local $ENV{TESTLOGDIR} = "$dir/tmp_check/log";
 		local $ENV{RAPPEL_CONSO_HOSTILE} = $whose;
 		local $ENV{PERL5LIB} = join(':', @INC);
 		$child->{run} = IPC::Run::start([ $^X, "test/t/$name.pl" ], '<', \undef, '>&', \$child->{out});
