@@ -24,6 +24,9 @@
 
 #define DEFAULT_PORT	":9092"
 
+/* What librdkafka calls its connection to the coordinator of the group. */
+#define COORDINATOR		"GroupCoordinator: "
+
 static const char *const address_error = gettext_noop("a broker cannot be reached at the address that it advertises");
 static const char *const address_hint =
 "If the broker runs, let this server resolve and reach that address, or correct \"advertised.listeners\" of the broker: "
@@ -32,6 +35,7 @@ static const char *const silence_hint =
 "A broker has answered, but perhaps not at the address that it advertises: check that this server resolves and reaches "
 "what the brokers have as \"advertised.listeners\".";
 
+static const char *find_address(const char *text, size_t *len);
 static bool is_kept(RcKafka *kafka);
 static bool is_bootstrap(const char *address, size_t len);
 
@@ -39,22 +43,16 @@ static bool is_bootstrap(const char *address, size_t len);
  * If the text of an error says that no connection to an advertised address
  * could be made, store it in last_error, with the cause in front, and keep it.
  *
- * Such a text begins with "host:port/id: ", perhaps behind "protocol://"; the
- * id of an address of rappel_conso.kafka_brokers is no number until a broker
- * has advertised the same one.
+ * Errors of the connections to the addresses of rappel_conso.kafka_brokers are
+ * none, whether or not a broker advertises the same one.
  */
 bool
 rc_address_failed(RcKafka *kafka, const char *text)
 {
-	const char *scheme = strstr(text, "://");
-	const char *address = scheme != NULL ? scheme + 3 : text;
-	size_t		len = strcspn(address, "/ ");
-	size_t		digits = 0;
+	size_t		len;
+	const char *address = find_address(text, &len);
 
-	if (address[len] == '/')
-		digits = strspn(address + len + 1, "0123456789");
-	if (digits == 0 || strncmp(address + len + 1 + digits, ": ", 2) != 0 ||
-		strstr(text, "in state CONNECT") == NULL ||
+	if (address == NULL || strstr(text, "in state CONNECT") == NULL ||
 		is_bootstrap(address, len))
 		return false;
 
@@ -63,6 +61,34 @@ rc_address_failed(RcKafka *kafka, const char *text)
 	INSTR_TIME_SET_CURRENT(kafka->address_failed);
 	rc_address_recall(kafka);
 	return true;
+}
+
+/*
+ * The address in the text of an error, if it is one that a broker advertises:
+ * in "host:port/id: ..", where the id of another one is no number, and in
+ * "GroupCoordinator: host:port: ..".  "protocol://" can precede it.  NULL
+ * if there is none.
+ */
+static const char *
+find_address(const char *text, size_t *len)
+{
+	const char *coordinator = strstr(text, COORDINATOR);
+	const char *address = coordinator != NULL ?
+		coordinator + strlen(COORDINATOR) : text;
+	const char *scheme = strstr(address, "://");
+	size_t		digits;
+
+	if (scheme != NULL)
+		address = scheme + 3;
+	*len = strcspn(address, "/ ");
+	if (address[*len] == '/')
+	{
+		digits = strspn(address + *len + 1, "0123456789");
+		return digits > 0 && address[*len + 1 + digits] == ':' ? address : NULL;
+	}
+	if (coordinator == NULL || *len == 0 || address[--*len] != ':')
+		return NULL;
+	return address;
 }
 
 /*

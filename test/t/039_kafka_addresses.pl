@@ -51,7 +51,8 @@ sub use_brokers
 
 # ---- brokers that are not where they say ----
 
-my %words = (nohost => qr/nowhere\.invalid:\d+\/1: .*\bresolve\b/, noport => qr/127\.0\.0\.1:1\/1: .*\brefused\b/);
+my %words = (nohost => qr/(?:GroupCoordinator: )?nowhere\.invalid:\d+(?:\/1)?: .*\bresolve\b/,
+	noport => qr/(?:GroupCoordinator: )?127\.0\.0\.1:1(?:\/1)?: .*\brefused\b/);
 my %told;
 
 foreach my $listener (sort keys %node)
@@ -83,12 +84,12 @@ $node{$_}->sql(q{SELECT rc_start(); SELECT rc_publish('t', '"second"')}) foreach
 foreach my $listener (sort keys %node)
 {
 	$node{$listener}->becomes_true("$listener: the stream waits and says why",
-		q{EXISTS (SELECT FROM rappel_conso.stream_state WHERE stream = 's' AND state = 'waiting' AND detail ~ 'advertises.*/1: ')});
+		q{EXISTS (SELECT FROM rappel_conso.stream_state WHERE stream = 's' AND state = 'waiting' AND detail ~ 'advertises: ')});
 	next unless $ENV{RAPPEL_CONSO_ALL};
 
 	# after 30 s without an answer
 	$node{$listener}->becomes_true("$listener: the outbox waits and says why",
-		q{EXISTS (SELECT FROM rc_status() WHERE component IN ('outbox', 'topic') AND last_error ~ 'advertises.*/1: ')});
+		q{EXISTS (SELECT FROM rc_status() WHERE component IN ('outbox', 'topic') AND last_error ~ 'advertises: ')});
 }
 
 # ---- and are then ----
