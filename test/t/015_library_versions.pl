@@ -73,6 +73,30 @@ SKIP:
 }
 $node->stop;
 
+# ---- at the build ----
+
+# Compile the check with a header that says another version; returns what the
+# compiler says.
+sub compile_with
+{
+	my ($header, $macro, $value) = @_;
+	my $dir = PostgreSQL::Test::Utils::tempdir('headers');
+	my ($server) = run_command([ $ENV{PG_CONFIG} || 'pg_config', '--includedir-server' ]);
+	my $said = '';
+
+	mkdir("$dir/" . ($header =~ s{/.*}{}r)) or die "$dir: $!";
+	append_to_file("$dir/$header", "#include_next <$header>\n#undef $macro\n#define $macro $value\n");
+	IPC::Run::run([ $ENV{CC} || 'cc', '-fsyntax-only', '-DRC_VERSION="test"', "-I$dir", "-I$RappelConso::top/src", "-I$server", "$RappelConso::top/src/library_versions.c" ],
+		'>', \my $ignored, '2>', \$said);
+	return $said;
+}
+
+my ($curl, $cjson) = ([ 'curl/curl.h', 'LIBCURL_VERSION_NUM' ], [ 'cjson/cJSON.h', 'CJSON_VERSION_PATCH' ]);
+like(compile_with(@$curl, '0x0756ff'), qr/#error .*libcurl 7\.87 /, 'headers of an old libcurl');
+is(compile_with(@$curl, '0x075700'), '', 'headers of the oldest libcurl that is enough');
+like(compile_with(@$cjson, 14), qr/#error .*cJSON 1\.7\.15 /, 'headers of an old cJSON');
+is(compile_with(@$cjson, 15), '', 'headers of the oldest cJSON that is enough');
+
 # ---- preloaded ----
 
 $node->append_conf('postgresql.conf', "shared_preload_libraries = 'rappel_conso'");
