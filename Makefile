@@ -95,11 +95,13 @@ test:
 ## make matrix        builds and runs all of them on PostgreSQL 15, 16, 17 and 18;
 ##                    MAJORS="16 .." and TESTS="name .." choose;
 ##                    MAJORS=--assert: on a server that has assertions
-## make test-all      the same with the slow cases
+## make test-all      the same with the slow cases, and on the machine's own server
+##                    what concerns Kafka with a newer librdkafka
 matrix:
 	@test/matrix $(MAJORS) $(if $(TESTS),-- $(TESTS))
 test-all:
 	@RAPPEL_CONSO_ALL=1 test/matrix
+	@RAPPEL_CONSO_ALL=1 test/run --new-librdkafka 030 031 032 033 034 036 061 071 072 093 102
 ## make catalog       checks test/catalog, which shows whether a change of the
 ##                    install script changes what it makes
 catalog:
