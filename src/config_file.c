@@ -44,7 +44,8 @@ rc_config_file_read(const char *path, const char *setting)
 				(errcode(ERRCODE_CONFIG_FILE_ERROR),
 				 errmsg("could not open the file that \"%s\" names: %m",
 						setting),
-				 errdetail_log("The file is \"%s\".", path)));
+				 errdetail_log("The file is \"%s\".", path),
+				 errhint("See the server log for its path; the operating-system user of the server must be able to read it.")));
 	PG_TRY();
 	{
 		check_config_file(setting, fileno(file));
@@ -116,7 +117,8 @@ check_config_file(const char *setting, int fd)
 				(errcode(ERRCODE_CONFIG_FILE_ERROR),
 				 errmsg("the file that \"%s\" names has group or world access",
 						setting),
-				 errdetail("File must have permissions u=rw (0600) or less if owned by the database user, or permissions u=rw,g=r (0640) or less if owned by root.")));
+				 errdetail("File must have permissions u=rw (0600) or less if owned by the database user, or permissions u=rw,g=r (0640) or less if owned by root."),
+				 errhint("Set its permissions with chmod 0600.")));
 }
 
 /*

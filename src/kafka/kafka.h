@@ -39,6 +39,7 @@ extern void rc_kafka_stop_when(RcKafka *kafka, bool (*stop) (void));
 extern bool rc_kafka_wait(RcKafka *kafka, long timeout_ms);
 extern const char *rc_kafka_connection_error(RcKafka *kafka);
 extern const char *rc_kafka_address_error(RcKafka *kafka);
+extern const char *rc_kafka_connection_hint(RcKafka *kafka);
 extern bool rc_kafka_stale(RcKafka *kafka);
 extern bool rc_kafka_throttled(RcKafka *kafka);
 extern char *rc_kafka_cluster_id(RcKafka *kafka, int timeout_ms);

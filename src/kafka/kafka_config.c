@@ -106,7 +106,8 @@ static const char *const refused_keys[] = {
 	"delivery.report.only.error", "enable.auto.commit",
 	"enable.auto.offset.store", "enable.gapless.guarantee",
 	"enable.idempotence", "enable.partition.eof", "enabled_events",
-	"group.id", "group.instance.id", "interceptors",
+	"group.id", "group.instance.id", "group.protocol", "group.remote.assignor",
+	"interceptors",
 	"internal.termination.signal", "isolation.level", "linger.ms", "log.queue",
 	"metadata.broker.list", "msg_order_cmp", "offset.store.method",
 	"plugin.library.paths", "queue.buffering.max.ms", "queuing.strategy",
@@ -131,11 +132,13 @@ static const char *const consumer_keys[] = {
 	"auto.commit.interval.ms", "check.crcs", "consume.callback.max.messages",
 	"coordinator.query.interval.ms", "fetch.error.backoff.ms",
 	"fetch.max.bytes", "fetch.message.max.bytes", "fetch.min.bytes",
-	"fetch.wait.max.ms", "group.protocol.type", "heartbeat.interval.ms",
-	"max.partition.fetch.bytes", "max.poll.interval.ms",
+	"fetch.queue.backoff.ms", "fetch.wait.max.ms", "group.protocol.type",
+	"heartbeat.interval.ms", "max.partition.fetch.bytes",
+	"max.poll.interval.ms", "max.poll.records",
 	"offset.store.path", "offset.store.sync.interval.ms",
 	"partition.assignment.strategy", "queued.max.messages.kbytes",
-	"queued.min.messages", "session.timeout.ms", NULL
+	"queued.min.messages", "session.timeout.ms",
+	"share.acknowledgement.mode", NULL
 };
 
 /*
@@ -143,8 +146,12 @@ static const char *const consumer_keys[] = {
  * reads.
  */
 static const char *const file_keys[] = {
-	"sasl.kerberos.keytab", "ssl.ca.location", "ssl.certificate.location",
-	"ssl.crl.location", "ssl.key.location", "ssl.keystore.location", NULL
+	"https.ca.location", "sasl.kerberos.keytab",
+	"sasl.oauthbearer.assertion.file",
+	"sasl.oauthbearer.assertion.jwt.template.file",
+	"sasl.oauthbearer.assertion.private.key.file", "ssl.ca.location",
+	"ssl.certificate.location", "ssl.crl.location", "ssl.key.location",
+	"ssl.keystore.location", NULL
 };
 
 static List *read_file(void);
@@ -152,7 +159,13 @@ static void set_own(rd_kafka_conf_t *conf, const char *key,
 					const char *value);
 static void set_own_list(rd_kafka_conf_t *conf, const Property *properties);
 static void set_from_file(rd_kafka_conf_t *conf, RcKafka *kafka, List *lines);
+pg_noreturn static void refuse_line(const RcConfigLine *line,
+									rd_kafka_conf_res_t result,
+									const char *error_text);
 static void check_file(const RcConfigLine *line);
+static void check_tokens(RcKafka *kafka, rd_kafka_conf_t *conf);
+static bool conf_is(rd_kafka_conf_t *conf, const char *key,
+					const char *value);
 static bool key_in(const char *key, const char *const *keys);
 
 /*
@@ -164,7 +177,7 @@ static bool key_in(const char *key, const char *const *keys);
  *
  * Errors: 55000 if no broker is set, 22023 if the list of brokers is
  * malformed; F0000 for a line of the file that is refused here or by
- * librdkafka; and those of rc_config_file_read().
+ * librdkafka, or one that is missing; and those of rc_config_file_read().
  */
 rd_kafka_conf_t *
 rc_config_build(RcKafka *kafka, const char *client_id, const char *group_id)
@@ -203,6 +216,7 @@ rc_config_build(RcKafka *kafka, const char *client_id, const char *group_id)
 			set_own(conf, "group.id", group_id ? group_id : client_id);
 		}
 		set_from_file(conf, kafka, lines);
+		check_tokens(kafka, conf);
 	}
 	PG_CATCH();
 	{
@@ -260,6 +274,7 @@ set_from_file(rd_kafka_conf_t *conf, RcKafka *kafka, List *lines)
 	foreach(lc, lines)
 	{
 		RcConfigLine *line = (RcConfigLine *) lfirst(lc);
+		rd_kafka_conf_res_t result;
 
 		if (key_in(line->key, refused_keys))
 			ereport(ERROR,
@@ -272,21 +287,88 @@ set_from_file(rd_kafka_conf_t *conf, RcKafka *kafka, List *lines)
 		if (key_in(line->key, kafka->kind == RC_KAFKA_PRODUCER ?
 				   consumer_keys : producer_keys))
 			continue;
-		if (rd_kafka_conf_set(conf, line->key, line->value,
-							  error_text, sizeof(error_text)) != RD_KAFKA_CONF_OK)
-			ereport(ERROR,
-					(errcode(ERRCODE_CONFIG_FILE_ERROR),
-					 errmsg("could not use the property in line %d of the file that \"%s\" names",
-							line->line, CONFIG_FILE_SETTING),
-					 errdetail_log("The property is \"%s\": %s.", line->key,
-								   error_text),
-					 errhint("See the server log for the property and the cause.")));
+		result = rd_kafka_conf_set(conf, line->key, line->value,
+								   error_text, sizeof(error_text));
+		if (result != RD_KAFKA_CONF_OK)
+			refuse_line(line, result, error_text);
 		if (key_in(line->key, file_keys))
 		{
 			rc_files_add(kafka->files, line->value);
 			check_file(line);
 		}
 	}
+}
+
+/*
+ * Raise the error of a line that librdkafka does not accept.  What librdkafka
+ * says contains the key and maybe the value, so it is for the log only; who
+ * is to act has to know whether it is the line or the library that is wrong.
+ */
+static void
+refuse_line(const RcConfigLine *line, rd_kafka_conf_res_t result,
+			const char *error_text)
+{
+	bool		oidc = strstr(error_text, "OAuth/OIDC depends on") != NULL;
+
+	if (result == RD_KAFKA_CONF_UNKNOWN)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIG_FILE_ERROR),
+				 errmsg("librdkafka %s does not have the property in line %d of the file that \"%s\" names",
+						rd_kafka_version_str(), line->line, CONFIG_FILE_SETTING),
+				 errdetail_log("The property is \"%s\": %s.", line->key,
+							   error_text),
+				 errhint("Check its name in the server log, or use a newer librdkafka.")));
+	if (strstr(error_text, "not supported in this build") != NULL ||
+		strstr(error_text, "at build time") != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIG_FILE_ERROR),
+				 errmsg("librdkafka %s was built without what line %d of the file that \"%s\" names needs",
+						rd_kafka_version_str(), line->line, CONFIG_FILE_SETTING),
+				 errdetail_log("The property is \"%s\": %s.", line->key,
+							   error_text),
+				 errhint("%s", oidc ? RC_OIDC_HINT :
+						 "Use a librdkafka that is built with what the server log names.")));
+	ereport(ERROR,
+			(errcode(ERRCODE_CONFIG_FILE_ERROR),
+			 errmsg("could not use the property in line %d of the file that \"%s\" names",
+					line->line, CONFIG_FILE_SETTING),
+			 errdetail_log("The property is \"%s\": %s.", line->key,
+						   error_text),
+			 errhint("See the server log for the property and the cause.")));
+}
+
+/*
+ * Store whether the client logs in with tokens, and where from.  Refuse
+ * OAUTHBEARER without a source of tokens, which librdkafka does not: it would
+ * wait for one forever, without an error.
+ */
+static void
+check_tokens(RcKafka *kafka, rd_kafka_conf_t *conf)
+{
+	if (!conf_is(conf, "sasl.mechanisms", "OAUTHBEARER") ||
+		!(conf_is(conf, "security.protocol", "sasl_plaintext") ||
+		  conf_is(conf, "security.protocol", "sasl_ssl")))
+		return;
+	kafka->tokens = true;
+	kafka->oidc = conf_is(conf, "sasl.oauthbearer.method", "oidc");
+	if (kafka->oidc ||
+		conf_is(conf, "enable.sasl.oauthbearer.unsecure.jwt", "true"))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_CONFIG_FILE_ERROR),
+			 errmsg("could not start a Kafka client: there is no source of tokens for OAUTHBEARER"),
+			 errhint("Set \"sasl.oauthbearer.method\" to oidc, and the token endpoint, in the file that \"%s\" names.",
+					 CONFIG_FILE_SETTING)));
+}
+
+static bool
+conf_is(rd_kafka_conf_t *conf, const char *key, const char *value)
+{
+	char		found[64];
+	size_t		size = sizeof(found);
+
+	return rd_kafka_conf_get(conf, key, found, &size) == RD_KAFKA_CONF_OK &&
+		pg_strcasecmp(found, value) == 0;
 }
 
 /*

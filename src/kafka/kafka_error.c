@@ -28,6 +28,12 @@
 	"Check \"sasl.username\" and \"sasl.password\"" IN_FILE
 #define CHECK_MECHANISM \
 	"Check \"sasl.mechanism\"" IN_FILE
+#define CHECK_ENDPOINT \
+	"Check \"sasl.oauthbearer.token.endpoint.url\"" IN_FILE
+
+/* How librdkafka's texts begin when no token came, and none is there. */
+#define TOKEN_FAILED		"Failed to acquire SASL OAUTHBEARER token: "
+#define TOKEN_ABSENT		"there is no token available; last error: "
 
 typedef struct Explanation
 {
@@ -90,6 +96,50 @@ static const Explanation first_connection_error_text[] = {
 	{NULL, NULL, NULL, NULL}
 };
 
+/* The broker's refusal where the login is a token. */
+static const Explanation token_refused = {
+	NULL, NULL,
+	gettext_noop("the broker did not accept the token"),
+	"Check that the broker knows the keys of the token endpoint and expects the token's issuer and audience, and "
+	"\"sasl.oauthbearer.scope\"" IN_FILE
+};
+
+/* Why no token came from the token endpoint of OAUTHBEARER. */
+static const Explanation token_error_text[] = {
+	{"invalid_client", NULL,
+		gettext_noop("the token endpoint refused the client or its secret"),
+	"Check \"sasl.oauthbearer.client.id\" and \"sasl.oauthbearer.client.secret\"" IN_FILE},
+	{"unauthorized_client", NULL,
+		gettext_noop("the token endpoint refused the client or its secret"),
+	"Check \"sasl.oauthbearer.client.id\" and \"sasl.oauthbearer.client.secret\"" IN_FILE},
+	{"\"error\"", NULL,
+		gettext_noop("the token endpoint refused the request"),
+	"Check \"sasl.oauthbearer.scope\" and the other properties of \"sasl.oauthbearer\"" IN_FILE},
+	{"unexpired token", NULL,
+		gettext_noop("the token endpoint gave a token that has expired"),
+	"Check the clocks of the token endpoint and of this server."},
+	{"JWT", NULL,
+		gettext_noop("the token endpoint gave a token that cannot be used"),
+	"It must be a JWT with the claims \"exp\" and \"sub\"; check \"sasl.oauthbearer.scope\"" IN_FILE},
+	{"JSON", NULL,
+	gettext_noop("what the token endpoint gave is not a token"), CHECK_ENDPOINT},
+	{"trust anchors", NULL,
+		gettext_noop("there are no authorities to verify the certificate of the token endpoint with"),
+	"Set \"https.ca.location\"" IN_FILE},
+	{"certificate", NULL,
+		gettext_noop("the certificate of the token endpoint could not be verified"),
+		"Check \"https.ca.location\"" IN_FILE
+	" Before librdkafka 2.11 only the authorities of the operating system are trusted."},
+	{"connect", NULL,
+	gettext_noop("the token endpoint could not be reached"), CHECK_ENDPOINT},
+	{"resolve", NULL,
+	gettext_noop("the token endpoint could not be reached"), CHECK_ENDPOINT},
+	{"timed out", NULL,
+	gettext_noop("the token endpoint could not be reached"), CHECK_ENDPOINT},
+	{"", NULL,
+	gettext_noop("the token endpoint gave no token"), CHECK_ENDPOINT}
+};
+
 /* Errors of rd_kafka_new(). */
 static const Explanation start_words[] = {
 	{"key values mismatch", NULL,
@@ -115,6 +165,9 @@ static const Explanation start_words[] = {
 	CHECK_MECHANISM},
 	{"sasl.username", NULL,
 	gettext_noop("there is no user or no password"), CHECK_LOGIN},
+	{"is mandatory when", NULL,
+		gettext_noop("a property is missing"),
+	"Add it to the file that \"rappel_conso.kafka_config_file\" names."},
 	{"SASL mechanism", NULL,
 	gettext_noop("this librdkafka does not have the SASL mechanism"), CHECK_MECHANISM},
 	{NULL, NULL, NULL, NULL}
@@ -146,6 +199,8 @@ static const VerifyErrorText verify_error_text[] = {
 static const char *const unknown_ca = gettext_noop("the certificate of the broker is signed by an unknown authority");
 
 static const Explanation *find(const Explanation *list, const char *text);
+static const Explanation *find_connection(RcKafka *kafka, const char *text);
+static const char *token_cause(const char *text);
 static const char *verify_text(int code);
 static int	verify_index(int code);
 static const char *scram_hint(void);
@@ -208,14 +263,12 @@ verify_index(int code)
 void
 rc_explain_connection(RcKafka *kafka, const char *text)
 {
-	const Explanation *found = find(connection_error_text, text);
-	const char *error_text;
+	const Explanation *found = find_connection(kafka, text);
+	const char *error_text = found ? found->error_text : NULL;
+	bool		no_newer = found == &token_refused && kafka->token_error[0] != '\0';
 
-	if (found == NULL && !kafka->was_up)
-		found = find(first_connection_error_text, text);
 	kafka->last_hint = found ? found->hint : NULL;
-	error_text = found ? found->error_text : NULL;
-	if (found && strcmp(found->text, "certificate verify failed") == 0 &&
+	if (found && found->text && strcmp(found->text, "certificate verify failed") == 0 &&
 		pg_atomic_read_u32(&kafka->verify_code) != 0)
 	{
 		int			code = (int) pg_atomic_read_u32(&kafka->verify_code);
@@ -227,8 +280,52 @@ rc_explain_connection(RcKafka *kafka, const char *text)
 	if (strstr(text, "SASL mechanism SCRAM") != NULL &&
 		rd_kafka_version() < SCRAM_VERSION)
 		kafka->last_hint = scram_hint();
-	snprintf(kafka->last_error, sizeof(kafka->last_error), "%s%s%s",
-			 error_text ? error_text : "", error_text ? ": " : "", text);
+	snprintf(kafka->last_error, sizeof(kafka->last_error), "%s%s%s%s%s",
+			 error_text ? error_text : "", error_text ? ": " : "", text,
+			 no_newer ? "; no newer one came: " : "",
+			 no_newer ? kafka->token_error : "");
+}
+
+/*
+ * The explanation of an error of a connection, or NULL.  librdkafka says only
+ * once that no token comes, as long as the cause is the same, so that is kept
+ * for when the broker refuses the token that has expired meanwhile.
+ */
+static const Explanation *
+find_connection(RcKafka *kafka, const char *text)
+{
+	const char *cause = token_cause(text);
+	const Explanation *found;
+
+	if (cause != NULL)
+	{
+		strlcpy(kafka->token_error, cause, sizeof(kafka->token_error));
+		return find(token_error_text, cause);
+	}
+	found = find(connection_error_text, text);
+	if (found == NULL && !kafka->was_up)
+		found = find(first_connection_error_text, text);
+	if (found != NULL && kafka->tokens && strcmp(found->hint, CHECK_LOGIN) == 0)
+		found = &token_refused;
+	return found;
+}
+
+/*
+ * Why no token came, if that is what an error is about, else NULL.
+ */
+static const char *
+token_cause(const char *text)
+{
+	static const char *const beginnings[] = {TOKEN_FAILED, TOKEN_ABSENT};
+
+	for (int i = 0; i < lengthof(beginnings); i++)
+	{
+		const char *found = strstr(text, beginnings[i]);
+
+		if (found != NULL)
+			return found + strlen(beginnings[i]);
+	}
+	return NULL;
 }
 
 /*
@@ -249,15 +346,19 @@ scram_hint(void)
 }
 
 /*
- * The hint for the connection error in last_error.
+ * The hint for the connection error in last_error, which is what
+ * rc_kafka_connection_error() has returned.  Valid until the process ends.
  */
 const char *
-rc_explain_hint(RcKafka *kafka)
+rc_kafka_connection_hint(RcKafka *kafka)
 {
 	if (kafka->last_error[0] != '\0' && kafka->last_hint != NULL)
 		return kafka->last_hint;
 	if (kafka->last_error[0] == '\0' && rc_address_hint(kafka) != NULL)
 		return rc_address_hint(kafka);
+	/* librdkafka asks a busy endpoint again for a minute before it says so */
+	if (kafka->last_error[0] == '\0' && kafka->oidc && !kafka->was_up)
+		return CHECK_ENDPOINT;
 	return "Check the setting \"rappel_conso.kafka_brokers\".";
 }
 

@@ -58,6 +58,8 @@ struct RcKafka
 	MemoryContext context;
 	RcFiles    *files;			/* files and settings it was opened with */
 	TimestampTz opened_at;
+	bool		tokens;			/* logs in with tokens: OAUTHBEARER */
+	bool		oidc;			/* which come from a token endpoint */
 	bool		(*stop) (void); /* see rc_kafka_stop_when(); or NULL */
 	RcProducer *producer;		/* of RC_KAFKA_PRODUCER */
 	RcConsumer *consumer;		/* of RC_KAFKA_CONSUMER */
@@ -75,6 +77,8 @@ struct RcKafka
 	const char *last_hint;		/* for last_error; or NULL */
 	char		address_error[RC_KAFKA_ERRSTR_MAX]; /* see kafka_address.c */
 	instr_time	address_failed;
+	char		token_error[RC_KAFKA_ERRSTR_MAX];	/* why no token came the
+													 * last time */
 	rd_kafka_resp_err_t topic_code; /* why a topic cannot be read */
 	bool		topic_lost;		/* the same, until the next assignment */
 	char		topic_error[RC_KAFKA_ERRSTR_MAX];
@@ -104,6 +108,10 @@ extern long rc_deadline_left(const RcDeadline *deadline);
 extern int	rc_deadline_slice(RcDeadline *deadline);
 
 /* kafka_config.c */
+#define RC_OIDC_HINT \
+	"OAUTHBEARER with a token endpoint needs a librdkafka that is built with libcurl: that of Debian 13 is, that of Debian 12 is not. " \
+	"Put one into a folder that \"LD_LIBRARY_PATH\" of the server names, or use another \"sasl.mechanism\"."
+
 extern rd_kafka_conf_t *rc_config_build(RcKafka *kafka,
 										const char *client_id,
 										const char *group_id);
@@ -121,7 +129,6 @@ extern const char *rc_address_hint(RcKafka *kafka);
 /* kafka_error.c */
 extern void rc_explain_attach(RcKafka *kafka, rd_kafka_conf_t *conf);
 extern void rc_explain_connection(RcKafka *kafka, const char *text);
-extern const char *rc_explain_hint(RcKafka *kafka);
 pg_noreturn extern void rc_explain_start(const char *text);
 
 /* kafka_log.c */

@@ -57,6 +57,7 @@ static void error_cb(rd_kafka_t *rk, int err, const char *reason,
 					 void *opaque);
 static void throttle_cb(rd_kafka_t *rk, const char *broker_name,
 						int32_t broker_id, int throttle_ms, void *opaque);
+static void mark_down(RcKafka *kafka);
 static bool report_allowed(void);
 static void report_line(const ReportLine *line);
 static void report_state(RcKafka *kafka);
@@ -82,6 +83,9 @@ log_cb(const rd_kafka_t *rk, int level, const char *fac, const char *text)
 	/* the error contains the text of kafka_error.c's verify_cb(), too */
 	if (strcmp(fac, "SSLCERTVRFY") == 0)
 		level = LEVEL_DEBUG;
+	/* likewise, and here with the URL, which can contain a secret */
+	if (strcmp(fac, "OIDC") == 0 || strcmp(fac, "JWT") == 0)
+		return;
 	if (pthread_equal(pthread_self(), report_thread))
 		add_line(level, fac, text);
 }
@@ -134,15 +138,13 @@ error_cb(rd_kafka_t *rk, int err, const char *reason, void *opaque)
 	}
 	if (err == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN)
 	{
-		if (!kafka->down)
-		{
-			kafka->down = true;
-			kafka->down_reported = false;
-			INSTR_TIME_SET_CURRENT(kafka->down_since);
-		}
+		mark_down(kafka);
 		if (kafka->last_error[0] != '\0')
 			return;
 	}
+	/* without a token no connection is tried, so nothing else will say it */
+	if (err == RD_KAFKA_RESP_ERR__AUTHENTICATION && kafka->tokens)
+		mark_down(kafka);
 	if (err == RD_KAFKA_RESP_ERR__FATAL)
 	{
 		(void) rd_kafka_fatal_error(rk, kafka->last_error,
@@ -151,6 +153,16 @@ error_cb(rd_kafka_t *rk, int err, const char *reason, void *opaque)
 	}
 	else if (!rc_address_failed(kafka, reason))
 		rc_explain_connection(kafka, reason);
+}
+
+static void
+mark_down(RcKafka *kafka)
+{
+	if (kafka->down)
+		return;
+	kafka->down = true;
+	kafka->down_reported = false;
+	INSTR_TIME_SET_CURRENT(kafka->down_since);
 }
 
 /*
@@ -285,7 +297,7 @@ report_state(RcKafka *kafka)
 				(errcode(ERRCODE_CONNECTION_FAILURE),
 				 errmsg("could not reach the Kafka brokers \"%s\": %s",
 						rc_kafka_brokers, kafka->last_error),
-				 errhint("%s", rc_explain_hint(kafka))));
+				 errhint("%s", rc_kafka_connection_hint(kafka))));
 }
 
 /*
@@ -376,7 +388,7 @@ rc_kafka_unreachable(RcKafka *kafka, rd_kafka_resp_err_t err)
 			(errcode(ERRCODE_CONNECTION_FAILURE),
 			 errmsg("could not reach the Kafka brokers \"%s\": %s",
 					rc_kafka_brokers, rc_kafka_error_text(kafka, err)),
-			 errhint("%s", rc_explain_hint(kafka))));
+			 errhint("%s", rc_kafka_connection_hint(kafka))));
 }
 
 /*
