@@ -58,13 +58,17 @@ COMMENT ON COLUMN rappel_conso.outbox_topic.last_error_at IS 'when the newest er
 CREATE TABLE rappel_conso.outbox_state (
   one boolean PRIMARY KEY DEFAULT true CONSTRAINT outbox_state_one_check CHECK (one),
   state text NOT NULL,
+  sqlstate text,
   error text,
+  hint text,
   last_error_at timestamptz
 );
 COMMENT ON TABLE rappel_conso.outbox_state IS 'state of the publisher, as it last reported it';
 COMMENT ON COLUMN rappel_conso.outbox_state.one IS 'always true: the table has at most one row';
 COMMENT ON COLUMN rappel_conso.outbox_state.state IS 'running, or waiting (for the brokers, with all messages)';
+COMMENT ON COLUMN rappel_conso.outbox_state.sqlstate IS 'SQLSTATE of the newest error';
 COMMENT ON COLUMN rappel_conso.outbox_state.error IS 'message of the newest error';
+COMMENT ON COLUMN rappel_conso.outbox_state.hint IS 'hint of the newest error';
 COMMENT ON COLUMN rappel_conso.outbox_state.last_error_at IS 'when it happened';
 
 CREATE TABLE rappel_conso.topic_grant (

@@ -129,7 +129,7 @@ BEGIN ATOMIC
            || CASE WHEN w.brokers = '' OR o.topics = 0 THEN ''
                    WHEN o.topics = 1 THEN format('; topic "%s" waits', o.topic)
                    ELSE format('; %s topics wait', o.topics) END,
-         o.n, NULL AS last_success, (SELECT t.error FROM rappel_conso.outbox_state t),
+         o.n, NULL AS last_success, (SELECT t.error || COALESCE(chr(10) || 'HINT: ' || t.hint, '') FROM rappel_conso.outbox_state t),
          (SELECT t.last_error_at FROM rappel_conso.outbox_state t)
     FROM world w, (SELECT count(*) AS n, min(m.created_at) AS oldest, count(t.topic) AS waiting,
                           count(DISTINCT t.topic) AS topics, min(t.topic) AS topic

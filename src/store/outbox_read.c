@@ -218,22 +218,30 @@ rc_outbox_delete(const int64 *ids, int n)
 }
 
 /*
- * Store the state of the outbox worker: "running", or "waiting" with the
- * error.
+ * Store the state of the outbox worker: "running" or "waiting", with an error
+ * or, without one (error NULL), keeping the newest.
  */
 void
-rc_outbox_state_set(const char *state, const char *error)
+rc_outbox_state_set(const char *state, int sqlstate, const char *error,
+					const char *hint)
 {
 	RcParams	params = {0};
 
 	rc_param_text(&params, state);
+	rc_param_text(&params, error ? unpack_sql_state(sqlstate) : NULL);
 	rc_param_error_text(&params, error);
-	rc_execute("INSERT INTO rappel_conso.outbox_state AS t (state, error, last_error_at)"
-			   " VALUES ($1, $2, CASE WHEN $2 IS NOT NULL THEN pg_catalog.clock_timestamp() END)"
-			   " ON CONFLICT (one) DO UPDATE SET state = $1,"
-			   " error = COALESCE($2, t.error),"
-			   " last_error_at = COALESCE(EXCLUDED.last_error_at, t.last_error_at)"
-			   " WHERE t.state <> $1 OR $2 IS NOT NULL", &params);
+	rc_param_error_text(&params, hint);
+	if (error == NULL)
+		rc_execute("INSERT INTO rappel_conso.outbox_state AS t (state)"
+				   " VALUES ($1) ON CONFLICT (one) DO UPDATE SET state = $1"
+				   " WHERE t.state <> $1", &params);
+	else
+		rc_execute("INSERT INTO rappel_conso.outbox_state AS t"
+				   " (state, sqlstate, error, hint, last_error_at)"
+				   " VALUES ($1, $2, $3, $4, pg_catalog.clock_timestamp())"
+				   " ON CONFLICT (one) DO UPDATE SET state = $1,"
+				   " sqlstate = $2, error = $3, hint = $4,"
+				   " last_error_at = EXCLUDED.last_error_at", &params);
 }
 
 /*

@@ -45,7 +45,8 @@ typedef bool (*RcMessageTake) (void *arg, const RcMessage *message);
 extern List *rc_outbox_read(char **topics, int ntopics, int limit,
 							bool one_by_one, RcMessageTake take, void *arg);
 extern void rc_outbox_delete(const int64 *ids, int n);
-extern void rc_outbox_state_set(const char *state, const char *error);
+extern void rc_outbox_state_set(const char *state, int sqlstate,
+								const char *error, const char *hint);
 extern void rc_outbox_topic_waits(const char *topic, int failures,
 								  TimestampTz retry_at, int sqlstate,
 								  const char *error, const char *hint);

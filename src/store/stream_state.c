@@ -17,6 +17,12 @@
 /* Maximum wait of a failed stream, in seconds; $2 is the SQLSTATE. */
 #define MOST_SECONDS	"CASE WHEN $2 = 'F0000' THEN 30 ELSE 300 END"
 
+/* Of an error (rc_param_error()) in $2 and a detail in $7. */
+#define WAITING_FOR \
+	"state = 'waiting', detail = $7, failures = 0, retry_at = NULL," \
+	" last_error_at = pg_catalog.clock_timestamp(), sqlstate = $2," \
+	" error = $3, error_detail = $4, hint = $5, context = $6"
+
 /*
  * Set the state of a stream: "running" or "waiting", with a detail or NULL.
  * The last error is kept for rc_status().  The table of streams is read only
@@ -73,6 +79,43 @@ rc_stream_run(const char *stream, bool recovered)
 	rc_query_end(&scope);
 }
 
+/*
+ * Set a stream to waiting for what this error reports, with its detail.  As in
+ * rc_stream_state_set(), nothing is written if nothing has changed, and the
+ * table of streams is read only if there is no row yet.  The error of records
+ * without proof is kept, since rc_stream_unproven() needs it.
+ */
+void
+rc_stream_wait_for(const char *stream, const char *detail,
+				   const ErrorData *error)
+{
+	RcQueryScope scope;
+	RcParams	params = {0};
+
+	if (rc_stream_unproven(stream))
+	{
+		rc_stream_state_set(stream, "waiting", detail);
+		return;
+	}
+	rc_param_text(&params, stream);
+	rc_param_error(&params, error);
+	rc_param_error_text(&params, detail);
+	rc_query_begin(&scope);
+	if (rc_query("SELECT 1 FROM rappel_conso.stream_state WHERE stream = $1"
+				 " AND state = 'waiting' AND detail = $7 AND failures = 0"
+				 " AND sqlstate = $2 AND error = $3"
+				 " AND hint IS NOT DISTINCT FROM $5", &params) == 0 &&
+		rc_query("UPDATE rappel_conso.stream_state SET " WAITING_FOR
+				 " WHERE stream = $1", &params) == 0)
+		rc_query("INSERT INTO rappel_conso.stream_state (stream, state, detail,"
+				 " last_error_at, sqlstate, error, error_detail, hint, context)"
+				 " SELECT s.name, 'waiting', $7, pg_catalog.clock_timestamp(),"
+				 " $2, $3, $4, $5, $6"
+				 " FROM rappel_conso.stream s WHERE s.name = $1"
+				 " ON CONFLICT (stream) DO UPDATE SET " WAITING_FOR, &params);
+	rc_query_end(&scope);
+}
+
 /* A worker starts on the stream: insert its row if there is none. */
 void
 rc_stream_begin(const char *stream)
@@ -106,11 +149,7 @@ rc_stream_wait(const char *stream, const ErrorData *error)
 			   " SELECT s.name, 'waiting', $7, pg_catalog.clock_timestamp(),"
 			   " $2, $3, $4, $5, $6"
 			   " FROM rappel_conso.stream s WHERE s.name = $1"
-			   " ON CONFLICT (stream) DO UPDATE SET state = 'waiting',"
-			   " detail = $7, failures = 0, retry_at = NULL,"
-			   " last_error_at = EXCLUDED.last_error_at, sqlstate = $2,"
-			   " error = $3, error_detail = $4, hint = $5, context = $6",
-			   &params);
+			   " ON CONFLICT (stream) DO UPDATE SET " WAITING_FOR, &params);
 }
 
 /*

@@ -35,6 +35,8 @@ extern void rc_stream_state_set(const char *stream, const char *state,
 extern void rc_stream_begin(const char *stream);
 extern void rc_stream_run(const char *stream, bool recovered);
 extern void rc_stream_wait(const char *stream, const ErrorData *error);
+extern void rc_stream_wait_for(const char *stream, const char *detail,
+							   const ErrorData *error);
 extern bool rc_stream_unproven(const char *stream);
 extern void rc_stream_fail(const char *stream, const ErrorData *error);
 extern bool rc_stream_retry(const char *stream);

@@ -129,6 +129,7 @@ void
 rc_out_close_aside(RcPublisher *publisher)
 {
 	const char *connection_error;
+	const char *hint;
 	RcOutTopic *topic;
 	bool		any = false;
 	bool		hopeful = false;
@@ -148,6 +149,7 @@ rc_out_close_aside(RcPublisher *publisher)
 		!rc_time_passed(publisher->aside_since, ASIDE_TIMEOUT_MS))
 		return;
 	connection_error = rc_kafka_connection_error(publisher->aside);
+	hint = rc_kafka_connection_hint(publisher->aside);
 	if (connection_error != NULL)
 		connection_error = pstrdup(connection_error);
 	for (int i = 0; (topic = rc_out_topic_at(i)) != NULL; i++)
@@ -163,7 +165,8 @@ rc_out_close_aside(RcPublisher *publisher)
 		ereport(ERROR,
 				(errcode(ERRCODE_CONNECTION_FAILURE),
 				 errmsg("could not reach the Kafka brokers \"%s\": %s",
-						rc_kafka_brokers, connection_error)));
+						rc_kafka_brokers, connection_error),
+				 errhint("%s", hint)));
 }
 
 /* Open a producer with the current settings. */

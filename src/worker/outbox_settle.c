@@ -193,7 +193,7 @@ settle_range(int from, int to)
 		rc_outbox_delete(ids, n);
 	write_rows(from, to);
 	if (n > 0 && !reported_running)
-		rc_outbox_state_set("running", NULL);
+		rc_outbox_state_set("running", 0, NULL, NULL);
 	rc_transaction_commit();
 
 	reported_running |= n > 0;
@@ -297,7 +297,7 @@ settle_dead(RcOutTopic *topic)
 		rc_transaction_begin_in(context);
 		to_dead_letters_step(topic);
 		if (!reported_running)
-			rc_outbox_state_set("running", NULL);
+			rc_outbox_state_set("running", 0, NULL, NULL);
 		rc_transaction_commit();
 		reported_running = true;
 		if (topic->later_error == NULL)
@@ -366,7 +366,7 @@ end_batch(RcOutTopic *topic)
  * extension was dropped.
  */
 void
-rc_out_report_waiting(const char *error)
+rc_out_report_waiting(const ErrorData *error)
 {
 	MemoryContext context = CurrentMemoryContext;
 
@@ -374,6 +374,7 @@ rc_out_report_waiting(const char *error)
 	rc_transaction_begin_in(context);
 	if (!rc_extension_present())
 		proc_exit(0);
-	rc_outbox_state_set("waiting", error);
+	rc_outbox_state_set("waiting", error->sqlerrcode, error->message,
+						error->hint);
 	rc_transaction_commit();
 }

@@ -111,7 +111,8 @@ note_damage(const char *error_text)
 {
 	static char *noted = NULL;
 
-	rc_outbox_state_set("running", psprintf("%s\nHINT: %s", error_text, RC_DAMAGE_HINT));
+	rc_outbox_state_set("running", ERRCODE_DATA_CORRUPTED, error_text,
+						RC_DAMAGE_HINT);
 	if (noted != NULL && strcmp(noted, error_text) == 0)
 		return;
 	if (noted != NULL)

@@ -260,10 +260,7 @@ recover(RcPublisher *publisher, const ErrorData *error)
 													  publisher->backoff);
 	PG_TRY();
 	{
-		rc_out_report_waiting(error->sqlerrcode == ERRCODE_INSUFFICIENT_PRIVILEGE &&
-							  error->hint != NULL ?
-							  psprintf("%s\nHINT: %s", error->message, error->hint) :
-							  error->message);
+		rc_out_report_waiting(error);
 	}
 	PG_CATCH();
 	{

@@ -203,6 +203,6 @@ extern int	rc_out_hand_over(RcPublisher *publisher, List *messages);
 /* ---- outbox_settle.c ---- */
 
 extern bool rc_out_settle(int batch_limit, bool last);
-extern void rc_out_report_waiting(const char *error);
+extern void rc_out_report_waiting(const ErrorData *error);
 
 #endif							/* RC_OUTBOX_WORKER_H */

@@ -31,6 +31,7 @@ static void wait_after_error(RcKafka *kafka, long timeout_ms);
 static bool idle(RcConsumption *c, bool at_end);
 static void report_group(RcConsumption *c);
 static bool passed(const RcConsumption *c, List *end_offsets);
+static void wait_for_brokers(RcConsumption *c, const char *connection_error);
 
 /*
  * Consume a stream until its definition changes or, if end_offsets is not NIL,
@@ -301,13 +302,26 @@ passed(const RcConsumption *c, List *end_offsets)
 	return true;
 }
 
+/* Store that the stream waits for the brokers. */
+static void
+wait_for_brokers(RcConsumption *c, const char *connection_error)
+{
+	ErrorData	error = {0};
+
+	error.sqlerrcode = ERRCODE_CONNECTION_FAILURE;
+	error.message = psprintf(gettext_noop("could not reach the Kafka brokers \"%s\": %s"),
+							 rc_kafka_brokers, connection_error);
+	error.hint = pstrdup(rc_kafka_connection_hint(c->kafka));
+	rc_stream_wait_for(c->stream->name, connection_error, &error);
+}
+
 /* Store what the stream waits for; NULL: it is running. */
 void
 rc_consume_show(RcConsumption *c, const char *connection_error)
 {
 	rc_transaction_begin();
 	if (connection_error)
-		rc_stream_state_set(c->stream->name, "waiting", connection_error);
+		wait_for_brokers(c, connection_error);
 	else
 		rc_stream_run(c->stream->name, c->recovered);
 	rc_transaction_commit();

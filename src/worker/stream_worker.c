@@ -151,8 +151,8 @@ survive(const RcStreamConsumer *consumer, const char *name, ErrorData *error,
 	else if (!stale && rc_stream_undecided(consumer))
 		rc_stream_wait(name, error);
 	else if (!stale && error->sqlerrcode != ERRCODE_T_R_SERIALIZATION_FAILURE)
-		rc_stream_state_set(name, "waiting",
-							locked ? rc_lock_message(error) : error->message);
+		rc_stream_wait_for(name, locked ? rc_lock_message(error) : error->message,
+						   error);
 	rc_transaction_commit();
 	return again;
 }
