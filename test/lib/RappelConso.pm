@@ -1,8 +1,8 @@
 # RappelConso.pm
 #     What the TAP tests share: a stand-in for the Explore API, a real Kafka and
-#     servers with the extension.  RappelConso::Api, ::Kafka and ::Node are what
-#     it gives to a test, and say what can be done with them; so does ::Session,
-#     which is what a node gives.
+#     servers with the extension.  RappelConso::Api, ::Kafka, ::Tokens and ::Node
+#     are what it gives to a test, and say what can be done with them; so does
+#     ::Session, which is what a node gives.
 #
 # It must not sleep, and must leave no process behind when a test ends, however
 # it ends.
@@ -30,11 +30,13 @@ use PostgreSQL::Test::Utils;
 use RappelConso::Api;
 use RappelConso::Kafka;
 use RappelConso::Node;
+use RappelConso::Tokens;
 use Test::More;
 
 our @EXPORT = qw(
-  start_api start_kafka need_kafka new_node new_recall is_or_like data_file
-  sample_file preload DATASET
+  start_api start_kafka start_tokens need_kafka use_new_librdkafka
+  librdkafka_version new_node new_recall is_or_like data_file sample_file preload
+  DATASET
 );
 
 # The dataset that the built-in source reads.
@@ -96,8 +98,56 @@ sub need_kafka
 
 =pod
 
+=item use_new_librdkafka()
+
+Has all that the test starts use the librdkafka of test/servers/librdkafka, or
+skips the whole test where there is none.  To be called before the first test.
+
+=cut
+
+sub use_new_librdkafka
+{
+	my $folder = $ENV{RAPPEL_CONSO_LIBRDKAFKA} // '';
+
+	plan(skip_all =>
+		  'there is no newer librdkafka: see test/servers/librdkafka, and set RAPPEL_CONSO_LIBRDKAFKA')
+	  unless -e "$folder/librdkafka.so.1";
+	$ENV{LD_LIBRARY_PATH} = $folder;
+	return;
+}
+
+=pod
+
+=item librdkafka_version()
+
+Of the one that servers use: "2.0.2".
+
+=cut
+
+sub librdkafka_version
+{
+	my ($text) = `kcat -V 2>&1` =~ /librdkafka (\d+\.\d+\.\d+)/ or die 'kcat -V';
+
+	return $text;
+}
+
+=pod
+
+=item start_tokens()
+
+Starts test/servers/tokens.py; returns a RappelConso::Tokens.
+
+=cut
+
+sub start_tokens
+{
+	return RappelConso::Tokens->start;
+}
+
+=pod
+
 =item start_kafka(brokers => 1, plain => 0, scram => 0, tls => 0, mtls => 0,
-acls => 0, listeners => {name => 'word,..'}, properties => {..})
+acls => 0, listeners => {name => 'word,..'}, keys => url, properties => {..})
 
 Starts test/servers/kafka, whose head says what these mean, and waits until it
 answers.  Returns a RappelConso::Kafka.

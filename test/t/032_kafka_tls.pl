@@ -30,113 +30,48 @@ my @alien = $kafka->certificate('alien', cn => 'app', ca => 'stranger');
 
 # Brokers that take seconds to be given up are asked by three servers at a time.
 my @nodes = map {
-	new_node("node$_", api => $api, conf => "log_min_messages = debug1\n")
+	new_node("node$_", api => $api, preload => 1, conf => "log_min_messages = debug1\nmax_worker_processes = 20\n")
 } (1 .. 3);
 foreach my $node (@nodes)
 {
-	$node->append_conf('postgresql.conf', "rappel_conso.kafka_config_file = '"
-		  . $node->basedir . "/kafka.conf'\n");
 	$node->sql(q{
 		CREATE TABLE t (v text);
 		INSERT INTO rappel_conso.stream (name, topics, statement) VALUES ('s', '{t}', 'INSERT INTO t SELECT value FROM records')});
 }
 my ($node) = @nodes;
 
-# Have a server use a listener, with other properties than its own; undef drops
-# one.
-sub use_listener
-{
-	my ($node, $listener, %change) = @_;
-	my $brokers = delete $change{brokers} // $kafka->brokers($listener);
-	my %config = -e $kafka->config_file($listener) ? %{ $kafka->config($listener) } : ();
+# ---- what works ----
 
-	%config = (%config, %change);
-	delete @config{ grep { !defined $config{$_} } keys %config };
-	$kafka->write_config($node->basedir . '/kafka.conf', \%config);
-	$node->append_conf('postgresql.conf', "rappel_conso.kafka_brokers = '$brokers'\n");
-	$node->reload;
-	$node->wait_for('the reload', "SELECT current_setting('rappel_conso.kafka_brokers') = '$brokers'");
+my $sent = 0;
+
+# All servers apply a record, and their streams run.
+sub all_go_on
+{
+	my ($what, @nodes) = @_;
+
+	$kafka->produce('t', undef, '"' . ++$sent . '"');
+	$_->becomes_true("$what: a record is applied", qq{
+		EXISTS (SELECT FROM t WHERE v = '"$sent"') AND
+		(SELECT state FROM rappel_conso.stream_state WHERE stream = 's') = 'running'})
+	  foreach @nodes;
 	return;
 }
-
-# ---- what works ----
 
 foreach my $listener (undef, 'tls', 'mtls', 'both')
 {
-	my $name = $listener // 'client';
-
-	use_listener($node, $listener);
-	$kafka->produce('t', undef, qq{"$name"});
-	is($node->sql(q{SELECT applied FROM rc_drain('s', '60 s')}), 1, "$name: a record is applied");
+	$node->use_listener($kafka, $listener);
+	all_go_on($listener // 'a password without TLS', $node);
 }
 is($node->sql(q{SELECT state FROM rc_sync_now()}), 'success', 'a run, by TLS and with a password');
-is($node->sql(q{SELECT string_agg(v, ' ' ORDER BY v) FROM t}), '"both" "client" "mtls" "tls"', 'all of them');
-use_listener($node, 'stranger', 'enable.ssl.certificate.verification' => 'false');
-$kafka->produce('t', undef, '"unchecked"');
-is($node->sql(q{SELECT applied FROM rc_drain('s', '60 s')}), 1, 'a certificate that is not to be verified');
+$node->sql(q{SELECT rc_publish('out', 'null'::jsonb)});
+$node->becomes_true('the outbox', 'NOT EXISTS (SELECT FROM rappel_conso.outbox)');
+$node->use_listener($kafka, 'stranger', 'enable.ssl.certificate.verification' => 'false');
+all_go_on('a certificate that is not to be verified', $node);
 
-# ---- what a client cannot even begin with: at once ----
+# ---- what is wrong ----
 
-# What the message says before librdkafka's words tells causes apart: it is one
-# text for each cause.
-my %told;
-
-sub tells_cause
-{
-	my ($name, $cause, $message, $words) = @_;
-
-	like($message, $words, "M3: $name: message");
-	push @{ $told{ ($message =~ s/: $words.*//sr) =~ s/"127[^"]*"//r } }, $cause;
-	return;
-}
-
-# name, cause, listener, properties, librdkafka's words, what the hint names
-my @start = (
-	[ 'wrong passphrase', 'key', 'mtls', { 'ssl.key.password' => 'x' }, qr/ssl\.key\.location failed: /, qr/"ssl\.key\.password"/ ],
-	[ 'no passphrase', 'key', 'mtls', { 'ssl.key.password' => undef }, qr/ssl\.key\.location failed: /, qr/"ssl\.key\.password"/ ],
-	[ q{another certificate's key}, 'pair', 'mtls', { 'ssl.key.location' => $alien[1] }, qr/ssl\.key\.location failed: .*key values mismatch/, qr/"ssl\.certificate\.location".*"ssl\.key\.location"/ ],
-	[ 'key without certificate', 'no certificate', 'mtls', { 'ssl.certificate.location' => undef }, qr/Private key check failed: .*no certificate assigned/, qr/"ssl\.certificate\.location"/ ],
-	[ 'certificate that is none', 'certificate', 'mtls', { 'ssl.certificate.location' => '/etc/passwd' }, qr/ssl\.certificate\.location failed: /, qr/"ssl\.certificate\.location"/ ],
-	[ 'CA that is none', 'CA', 'tls', { 'ssl.ca.location' => '/etc/passwd' }, qr/ssl\.ca\.location failed: /, qr/"ssl\.ca\.location"/ ],
-	[ 'no mechanism', 'Kerberos', undef, { 'sasl.mechanism' => undef }, qr/Invalid sasl\.kerberos\./, qr/"sasl\.mechanism"/ ],
-	[ 'unknown mechanism', 'unknown mechanism', undef, { 'sasl.mechanism' => 'FOO' }, qr/Unsupported SASL mechanism: FOO/, qr/"sasl\.mechanism"/ ],
-	[ 'no password', 'no login', undef, { 'sasl.password' => undef }, qr/sasl\.username and sasl\.password must be set/, qr/"sasl\.password"/ ],
-	[ 'no user', 'no login', 'both', { 'sasl.username' => undef }, qr/sasl\.username and sasl\.password must be set/, qr/"sasl\.username"/ ]);
-
-sub drain_with
-{
-	my ($listener, $change) = @_;
-
-	use_listener($node, $listener, %$change);
-	return $node->start_session(q{SELECT rc_drain('s', '60 s')})->finish;
-}
-
-foreach my $case (@start)
-{
-	my ($name, $cause, $listener, $change, $words, $hint) = @$case;
-	my $session = drain_with($listener, $change);
-
-	is($session->{sqlstate}, 'F0000', "M3: $name: SQLSTATE");
-	tells_cause($name, $cause, $session->{message}, $words);
-	like($session->{hint} // '', $hint, "M3: $name: hint");
-	unlike($session->{err}, qr/etc.passwd/, "M3: $name: no path for whoever asks");
-}
-
-# The files are opened by the server, whose error this is.
-foreach my $property (qw(ssl.ca.location ssl.certificate.location ssl.key.location))
-{
-	my $at = $node->log_position;
-	my $session = drain_with('mtls', { $property => '/nowhere/secret.pem' });
-
-	is($session->{sqlstate}, 'F0000', "M3: missing file of $property: SQLSTATE");
-	like($session->{message}, qr/ \d .*"rappel_conso\.kafka_config_file".*: No such file or directory$/, "M3: missing file of $property: message");
-	unlike($session->{err}, qr/nowhere/, "M3: missing file of $property: no path for whoever asks");
-	ok($node->times_logged('F0000', 'DETAIL', qr{"\Q$property\E".*"/nowhere/secret\.pem"}, $at), "M3: missing file of $property: the log names the file");
-	isnt($session->{hint} // '', '', "M3: missing file of $property: which a hint says");
-}
-
-# ---- what a broker says, or does not say ----
-
+my $failed = 'failed F0000';
+my $waiting = 'waiting 08006';
 my %no_login = map { ("sasl.$_" => undef) } qw(mechanism username password);
 my %no_client = map { ("ssl.$_" => undef) } qw(certificate.location key.location key.password);
 my $closed = qr{\d+/\d+ brokers are down|\S+: (?:.*: )?(?:Disconnected|Broken pipe|.*reset by peer)};
@@ -145,14 +80,35 @@ my $client = qr/"ssl\.certificate\.location".*"ssl\.key\.location"/;
 my $login = qr/"sasl\.username".*"sasl\.password"/;
 my $refused = qr{\w+://\S+: SASL authentication error: };
 my $verified = qr{ssl://\S+: .*certificate verify failed};
-my $old_scram = rdkafka_version() lt '2.6.1';
+my $line = qr/ \d+ .*"rappel_conso\.kafka_config_file"/;
+my $version = librdkafka_version();
+my %oidc = (%no_login, 'sasl.mechanism' => 'OAUTHBEARER');
+my $unsupported = grep { /not supported in this build/ } `kcat -X sasl.oauthbearer.method=oidc -L -b 127.0.0.1:1 2>&1`;
 
-sub rdkafka_version
-{
-	my ($text) = `kcat -V 2>&1` =~ /librdkafka (\d+\.\d+\.\d+)/ or die 'kcat -V';
-
-	return $text;
-}
+# name, cause, listener, properties, words behind the cause, what the hint names
+my @start = (
+	[ 'wrong passphrase', 'key', 'mtls', { 'ssl.key.password' => 'x' }, qr/ssl\.key\.location failed: /, qr/"ssl\.key\.password"/ ],
+	[ 'no passphrase', 'key', 'mtls', { 'ssl.key.password' => undef }, qr/ssl\.key\.location failed: /, qr/"ssl\.key\.password"/ ],
+	[ q{another certificate's key}, 'pair', 'mtls', { 'ssl.key.location' => $alien[1] }, qr/ssl\.key\.location failed: .*key values mismatch/, qr/"ssl\.certificate\.location".*"ssl\.key\.location"/ ],
+	[ 'key without certificate', 'no certificate', 'mtls', { 'ssl.certificate.location' => undef }, qr/Private key check failed: .*no certificate assigned/, qr/"ssl\.certificate\.location"/ ],
+	[ 'certificate that is none', 'certificate', 'mtls', { 'ssl.certificate.location' => '/etc/passwd' }, qr/ssl\.certificate\.location failed: /, qr/"ssl\.certificate\.location"/ ],
+	[ 'CA that is none', 'CA', 'tls', { 'ssl.ca.location' => '/etc/passwd' }, qr/ssl\.ca\.location failed: /, qr/"ssl\.ca\.location"/ ],
+	[ 'no mechanism', 'Kerberos', undef, { 'sasl.mechanism' => undef }, qr/Invalid sasl\.kerberos\.|No provider for SASL mechanism GSSAPI/, qr/"sasl\.mechanism"/ ],
+	[ 'unknown mechanism', 'unknown mechanism', undef, { 'sasl.mechanism' => 'FOO' }, qr/Unsupported SASL mechanism: FOO/, qr/"sasl\.mechanism"/ ],
+	[ 'no password', 'no login', undef, { 'sasl.password' => undef }, qr/sasl\.username and sasl\.password must be set/, qr/"sasl\.password"/ ],
+	[ 'no user', 'no login', 'both', { 'sasl.username' => undef }, qr/sasl\.username and sasl\.password must be set/, qr/"sasl\.username"/ ],
+	[ 'OAUTHBEARER without a token endpoint', 'no tokens', undef, \%oidc, qr/OAUTHBEARER/, qr/"sasl\.oauthbearer\.method"/ ],
+	[ 'unknown property', 'property', 'tls', { 'no.such.property' => 1 }, $line, qr/librdkafka/, qr/"no\.such\.property"/ ],
+	[ 'wrong value', 'value', 'tls', { 'security.protocol' => 'foo' }, $line, qr/server log/, qr/"security\.protocol".*foo/ ],
+	[ 'property of ours', 'ours', 'tls', { 'group.id' => 'foo' }, $line, qr/./, qr/"group\.id"/ ],
+	[ 'line without =', 'syntax', 'tls', sub { append_to_file("$_[0]/kafka.conf", "foo\n") }, qr/ 3 .*"rappel_conso\.kafka_config_file"/, qr/^$/ ],
+	[ 'file that others can read', 'mode', 'tls', sub { chmod(0644, "$_[0]/kafka.conf") }, qr/"rappel_conso\.kafka_config_file" names has/, qr/\b0600\b/ ],
+	[ 'no such file', 'no file', 'tls', sub { unlink("$_[0]/kafka.conf") }, qr/"rappel_conso\.kafka_config_file".*: No such file or directory/, qr/server log/, qr/kafka\.conf/ ],
+	# files are opened by the server, whose error this is
+	(map { [ "missing file of $_", 'missing', 'mtls', { $_ => '/nowhere/secret.pem' }, qr/$line.*: No such file or directory/, qr/server log/, qr{"\Q$_\E".*"/nowhere/secret\.pem"} ] }
+		qw(ssl.ca.location ssl.certificate.location ssl.key.location)));
+push @start, [ 'OIDC that librdkafka lacks', 'build', 'both', { %oidc, 'sasl.oauthbearer.method' => 'oidc' }, $line, qr/\blibcurl\b.*"LD_LIBRARY_PATH".*"sasl\.mechanism"/, qr/"sasl\.oauthbearer\.method".*not supported in this build/ ]
+  if $unsupported;
 
 my @away = (
 	[ 'bad password', 'login', undef, { 'sasl.password' => 'x' }, qr/$refused.*Invalid username or password/, $login ],
@@ -176,65 +132,95 @@ my @away = (
 		{ 'sasl.mechanism' => 'OAUTHBEARER', 'enable.sasl.oauthbearer.unsecure.jwt' => 'true', 'sasl.oauthbearer.config' => 'principal=app', 'sasl.username' => undef, 'sasl.password' => undef },
 		qr{\w+://\S+: SASL OAUTHBEARER mechanism handshake failed: .*PLAIN}, qr/"sasl\.mechanism"/ ],
 	[ 'nobody there', 'nobody', undef, { brokers => '127.0.0.1:1' }, qr{\w+://\S+: Connect to .* failed: Connection refused}, qr/"rappel_conso\.kafka_brokers"/ ]);
-push @away, [ 'SCRAM', 'login', 'scram', {}, qr/$refused.*SCRAM/, qr/\blibrdkafka \Q${\rdkafka_version()}\E\b.*\bSCRAM\b.*\bKafka 3\.8\.1\b.*\b2\.6\.1\b.*$login/ ]
-  if $old_scram;
+push @away, [ 'SCRAM', 'login', 'scram', {}, qr/$refused.*SCRAM/, qr/\blibrdkafka \Q$version\E\b.*\bSCRAM\b.*\bKafka 3\.8\.1\b.*\b2\.6\.1\b.*$login/ ]
+  if version->parse($version) < version->parse('2.6.1');
 
-# The wait for brokers ends when the file is another one: so nothing here lasts
-# until they are given up.
-sub end_waits
+# What the message says before librdkafka's words tells causes apart: it is one
+# text for each cause.
+my %told;
+
+# Have each of the servers meet a case; then all is well again.
+sub meet
 {
-	foreach my $run (@_)
-	{
-		my ($node, $session, $case, $at) = @$run;
-		my ($name, $cause, undef, undef, $words, $hint) = @$case;
+	my ($state, $nodes, @cases) = @_;
+	my @at = map { $_->log_position } @$nodes;
 
-		$node->wait_logged('08006', 'WARNING', qr/"[\d.:]+"/, $at);
-		append_to_file($node->basedir . '/kafka.conf', "# another\n");
-		$session->finish;
-		is($session->{sqlstate}, '08006', "M3: $name: SQLSTATE");
-		tells_cause($name, $cause, $session->{message}, $words);
-		like($session->{hint} // '', $hint, "M3: $name: hint");
+	foreach my $i (0 .. $#cases)
+	{
+		my ($name, $cause, $listener, $change) = @{ $cases[$i] };
+		my $each = $nodes->[$i];
+
+		$each->use_listener($kafka, $listener, ref $change eq 'HASH' ? %$change : ());
+		next unless ref $change eq 'CODE';
+		$change->($each->basedir);
+		$each->reload;
 	}
+	foreach my $i (0 .. $#cases)
+	{
+		my ($name, $cause, undef, undef, $words, $hint, $logged) = @{ $cases[$i] };
+		my $told = $nodes->[$i]->is_told("M3: $name", 's', $state, $words, $hint);
+
+		unlike($told, qr{/etc/|/nowhere|\.pem|kafka\.conf}, "M3: $name: no path for whoever asks") if $state eq $failed;
+		ok($nodes->[$i]->times_logged('F0000', 'DETAIL', $logged, $at[$i]), "M3: $name: the log has it") if $logged;
+		push @{ $told{ ($told =~ s/(?:: )?$words.*//sr) =~ s/"127[^"]*"//r } }, $cause;
+	}
+	$_->use_listener($kafka, 'tls') foreach @$nodes;
+	all_go_on('C7: after it, ' . join(', ', map { $_->[0] } @cases), @$nodes);
 	return;
 }
 
-my @all_away = @away;
-while (my @round = splice(@away, 0, scalar(@nodes)))
+foreach my $kind ([ $failed, @start ], [ $waiting, @away ])
 {
-	my @runs;
+	my ($state, @cases) = @$kind;
 
-	foreach my $i (0 .. $#round)
+	while (my @round = splice(@cases, 0, scalar(@nodes)))
 	{
-		my $at = $nodes[$i]->log_position;
-
-		use_listener($nodes[$i], $round[$i][2], %{ $round[$i][3] });
-		push @runs, [ $nodes[$i], $nodes[$i]->start_session(q{SELECT rc_drain('s', '60 s')}), $round[$i], $at ];
+		meet($state, [ @nodes[ 0 .. $#round ] ], @round);
 	}
-	end_waits(@runs);
 }
-
 foreach my $text (sort keys %told)
 {
 	my %causes = map { $_ => 1 } @{ $told{$text} };
 
 	is(scalar(keys %causes), 1, "M3: one cause only is told so: $text");
 }
-my %causes = map { $_->[1] => 1 } @start, @all_away;
+my %causes = map { $_->[1] => 1 } @start, @away;
 is(scalar(keys %told), scalar(keys %causes), 'M3: and each of them in one way');
 
-if (!$old_scram)
-{
-	use_listener($node, 'scram');
-	is($node->sql(q{SELECT rc_drain('s', '60 s') IS NOT NULL}), 't', 'M4: SCRAM, where librdkafka can');
-}
+# ---- a run and the outbox say the same ----
+
+$node->use_listener($kafka, 'mtls', 'ssl.key.password' => 'x');
+my $session = $node->start_session(q{SELECT rc_sync_now()})->finish;
+
+is($session->{sqlstate}, 'F0000', 'M3: a run: SQLSTATE');
+like($session->{message}, qr/ssl\.key\.location failed: /, 'M3: a run: message');
+like($session->{hint} // '', qr/"ssl\.key\.password"/, 'M3: a run: hint');
+$node->sql(q{SELECT rc_publish('out', 'null'::jsonb)});
+$node->becomes_true('M3: the outbox: SQLSTATE, message, hint', q{
+	SELECT state = 'waiting' AND sqlstate = 'F0000' AND error ~ 'ssl[.]key[.]location failed' AND hint ~ '"ssl[.]key[.]password"' FROM rappel_conso.outbox_state});
+like($node->sql(q{SELECT last_error FROM rc_status() WHERE component IN ('outbox', 'stream') AND state IN ('failed', 'waiting')}),
+	qr/ssl\.key\.location failed.*\nHINT: .*"ssl\.key\.password"(?s:.*)ssl\.key\.location failed.*\nHINT: .*"ssl\.key\.password"/, 'M3: rc_status() has it of both');
+
+# A run waits for brokers for half a minute, or until the file is another one.
+my $at = $node->log_position;
+$node->use_listener($kafka, undef, 'sasl.password' => 'x');
+$node->sql(q{UPDATE rappel_conso.source SET retries = 0});
+$session = $node->start_session(q{SELECT rc_sync_now()});
+$node->wait_logged('08006', 'WARNING', qr/SASL authentication error/, $at);
+append_to_file($node->basedir . '/kafka.conf', "# another\n");
+$session->finish;
+is($session->{sqlstate}, '08006', 'M3: a run: SQLSTATE');
+like($session->{message}, $refused, 'M3: a run: message');
+like($session->{hint} // '', $login, 'M3: a run: hint');
+$node->use_listener($kafka, 'both');
+is($node->sql(q{SELECT state FROM rc_sync_now()}), 'success', 'C7: and succeeds when it is fixed');
+$node->becomes_true('C7: the outbox, too', 'NOT EXISTS (SELECT FROM rappel_conso.outbox)');
 
 # ---- no secret anywhere ----
 
 foreach my $each (@nodes)
 {
-	my $log = slurp_file($each->logfile);
-
-	unlike($log, qr/\Q$password\E|of the key|PRIVATE KEY/, 'no secret in the log of ' . $each->name);
+	unlike($each->all_shown, qr/\Q$password\E|of the key|PRIVATE KEY/, 'no secret in what ' . $each->name . ' shows, logs and dumps');
 }
 
 done_testing();

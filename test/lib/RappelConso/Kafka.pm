@@ -29,6 +29,7 @@ sub start
 		'start', $self->{dir},
 		'--brokers', $args{brokers} // 1,
 		(map { "--$_" } grep { $args{$_} } qw(plain scram tls mtls acls)),
+		(defined $args{keys} ? ('--keys', $args{keys}) : ()),
 		(map { ('--listener', "$_=$listeners{$_}") } sort keys %listeners),
 		(map { ('--property', "$_=$properties{$_}") } sort keys %properties));
 	return $self;

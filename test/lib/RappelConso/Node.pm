@@ -610,6 +610,56 @@ sub set_hostile
 	return;
 }
 
+# All that a server can show of its configuration, as one text: its log, settings,
+# activity, states and runs, and a dump.
+sub all_shown
+{
+	my ($self) = @_;
+	my @tables = qw(run task stream_state outbox_state outbox_topic dead_letter source_wait);
+	my ($dump) = PostgreSQL::Test::Utils::run_command([ 'pg_dump', '-h', $self->host, '-p', $self->port, 'postgres' ]);
+
+	return join("\n",
+		PostgreSQL::Test::Utils::slurp_file($self->logfile), $dump,
+		$self->sql('TABLE pg_stat_activity; TABLE pg_settings; TABLE pg_file_settings; SELECT * FROM rc_status(); SELECT * FROM rc_report();'
+			  . join('', map { "TABLE rappel_conso.$_;" } @tables)));
+}
+
+# Use a listener of a Kafka with other properties than its own; undef drops one,
+# and brokers are other brokers.  Returns when the server has taken it; workers
+# then look at once.
+sub use_listener
+{
+	my ($self, $kafka, $listener, %change) = @_;
+	my $brokers = delete $change{brokers} // $kafka->brokers($listener);
+	my $file = $self->basedir . '/kafka.conf';
+	my %config = -e $kafka->config_file($listener) ? %{ $kafka->config($listener) } : ();
+
+	%config = (%config, %change);
+	delete @config{ grep { !defined $config{$_} } keys %config };
+	$kafka->write_config($file, \%config);
+	$self->append_conf('postgresql.conf', "rappel_conso.kafka_brokers = '$brokers'\nrappel_conso.kafka_config_file = '$file'\n");
+	$self->reload;
+	$self->wait_for('the reload', "SELECT current_setting('rappel_conso.kafka_brokers') = '$brokers'");
+	return;
+}
+
+# The test that a stream comes to such a state, "waiting 08006" or "failed F0000",
+# by an error with these words and that hint; returns message, detail and hint.
+sub is_told
+{
+	my ($self, $name, $stream, $state, $words, $hint) = @_;
+	my $from = "FROM rappel_conso.stream_state WHERE stream = '$stream'";
+	my $pattern = $words =~ s/\(\?\^\w*:/(?:/gr =~ s/\\b/\\y/gr;
+	my $told;
+
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	$self->becomes_true("$name: $state",
+		"(SELECT concat_ws(' ', state, sqlstate) = '$state' AND error ~ \$words\$$pattern\$words\$ $from)");
+	$told = $self->sql("SELECT concat_ws(chr(10), error, error_detail, hint) $from");
+	like($self->sql("SELECT hint $from"), $hint, "$name: hint");
+	return $told;
+}
+
 # ---- processes ----
 
 # kill -9 of the server itself, and its start when the processes that it leaves,
