@@ -15,6 +15,7 @@
 
 #include <cjson/cJSON.h>
 #include <curl/curl.h>
+#include <librdkafka/rdkafka.h>
 
 /* A version in one number that can be compared. */
 #define VERSION(major, minor, patch) \
@@ -37,6 +38,16 @@
 #error "rappel_conso needs cJSON 1.7.15 or newer; see docs/install.md"
 #endif
 
+/*
+ * Properties and functions of 2.0.2 are in use, the oldest tried.  The last
+ * byte of its version says which pre-release it is.
+ */
+#define RDKAFKA_NEEDED	VERSION(2, 0, 2)
+#define RDKAFKA_BUILT	(RD_KAFKA_VERSION >> 8)
+#if RDKAFKA_BUILT < RDKAFKA_NEEDED
+#error "rappel_conso needs librdkafka 2.0.2 or newer; see docs/install.md"
+#endif
+
 static void check_library(const char *name, unsigned int needed,
 						  unsigned int built, const char *loaded_text);
 static unsigned int parse_version(const char *text);
@@ -53,6 +64,8 @@ rc_library_versions_check(void)
 	check_library("libcurl", CURL_NEEDED, LIBCURL_VERSION_NUM,
 				  curl_version_info(CURLVERSION_NOW)->version);
 	check_library("cJSON", CJSON_NEEDED, CJSON_BUILT, cJSON_Version());
+	check_library("librdkafka", RDKAFKA_NEEDED, RDKAFKA_BUILT,
+				  rd_kafka_version_str());
 }
 
 /*

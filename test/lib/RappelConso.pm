@@ -100,7 +100,7 @@ sub need_kafka
 
 =item use_new_librdkafka()
 
-Has all that the test starts use the librdkafka of test/servers/librdkafka, or
+Has all that the test starts use the librdkafka of test/servers/new_librdkafka, or
 skips the whole test where there is none.  To be called before the first test.
 
 =cut
@@ -110,7 +110,7 @@ sub use_new_librdkafka
 	my $folder = $ENV{RAPPEL_CONSO_LIBRDKAFKA} // '';
 
 	plan(skip_all =>
-		  'there is no newer librdkafka: see test/servers/librdkafka, and set RAPPEL_CONSO_LIBRDKAFKA')
+		  'there is no newer librdkafka: see test/servers/new_librdkafka, and set RAPPEL_CONSO_LIBRDKAFKA')
 	  unless -e "$folder/librdkafka.so.1";
 	$ENV{LD_LIBRARY_PATH} = $folder;
 	return;

@@ -15,6 +15,7 @@
 
 #include <cjson/cJSON.h>
 #include <curl/curl.h>
+#include <librdkafka/rdkafka.h>
 
 /*
  * The real function.  A library that the server has loaded by dlopen() is not
@@ -71,6 +72,15 @@ cJSON_Version(void)
 {
 	const char *version = version_of("cJSON");
 	const char *(*call) (void) = real("libcjson.so.1", "cJSON_Version");
+
+	return version != NULL ? version : call();
+}
+
+const char *
+rd_kafka_version_str(void)
+{
+	const char *version = version_of("librdkafka");
+	const char *(*call) (void) = real("librdkafka.so.1", "rd_kafka_version_str");
 
 	return version != NULL ? version : call();
 }

@@ -40,7 +40,7 @@ sub start_shimmed
 report();
 ok(start_shimmed(), 'a server with the shim');
 is($node->outcome_of(q{LOAD 'rappel_conso'}), '', 'libraries as they are');
-report(libcurl => '99.0.0-DEV', cJSON => '99.0.0');
+report(libcurl => '99.0.0-DEV', cJSON => '99.0.0', librdkafka => '10.0.0-RC1-dirty');
 is($node->outcome_of(q{LOAD 'rappel_conso'}), '', 'new libraries');
 
 my $built;
@@ -50,7 +50,9 @@ foreach my $case (
 	[ libcurl => 'unknown', '7.87.0' ],
 	[ cJSON => '1.7.14', '1.7.15' ],
 	[ cJSON => '1.6.20', '1.7.15' ],
-	[ cJSON => '0.9.99', '1.7.15' ])
+	[ cJSON => '0.9.99', '1.7.15' ],
+	[ librdkafka => '2.0.1', '2.0.2' ],
+	[ librdkafka => '1.9.2-PRE3', '2.0.2' ])
 {
 	my ($library, $version, $needed) = @$case;
 
