@@ -1,4 +1,4 @@
-# 035_kafka_new_librdkafka.pl
+# 029_kafka_new_librdkafka.pl
 #     What a newer librdkafka than Debian 12's can do: SCRAM, OAUTHBEARER with a
 #     token endpoint (OIDC), and the ordinary things (issue 13, parts 2 and 3).
 
