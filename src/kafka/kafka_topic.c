@@ -97,7 +97,9 @@ rc_kafka_partition_count(RcKafka *kafka, const char *topic, int timeout_ms)
 						 errmsg("could not look up topic \"%s\": %s", topic,
 								answer.error),
 						 answer.sqlstate == ERRCODE_INSUFFICIENT_PRIVILEGE ?
-						 errhint("Give the Kafka user the right to read the topic, or to write to it.") : 0));
+						 (kafka->kind == RC_KAFKA_CONSUMER ?
+						  errhint("Give the Kafka user the right to read the topic.") :
+						  errhint("Give the Kafka user the right to read the topic, or to write to it.")) : 0));
 		}
 		rc_kafka_pause(kafka, PAUSE_MS);
 	} while (rc_kafka_resend(kafka, &deadline));
