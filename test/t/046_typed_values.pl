@@ -84,7 +84,7 @@ my %samples = (
 	numeric => [ '12.50', '-0.001', 'NaN', '1e5', '999.994', 'Infinity' ], float4 => [ '1.5', '-Infinity', '1e30' ],
 	float8 => [ '1.5', 'NaN', '-0', '1e-300' ], money => [ '12.50', '-$1,000.00' ],
 	oid => [ '12', '4294967295' ], xid => ['7'], xid8 => ['7'], cid => ['7'], tid => ['(0,1)'],
-	regproc => [ 'pg_sleep', '1' ], regprocedure => [ 'now()', '1' ], regoper => ['!~~*'], regoperator => ['+(integer,integer)'],
+	regproc => [ 'pg_sleep', '1' ], regprocedure => [ 'pi()', '1' ], regoper => ['!~~*'], regoperator => ['+(integer,integer)'],
 	regclass => [ 'pg_class', '1259', '-' ], regtype => [ 'integer', '23' ], regrole => ['pg_monitor'],
 	regnamespace => ['pg_catalog'], regconfig => ['english'], regdictionary => ['simple'], regcollation => ['"C"'],
 	date => [ '2024-02-29', 'infinity', '20240101', '0044-03-15 BC' ], time => [ '10:00', '23:59:59.999999', '101112' ],
