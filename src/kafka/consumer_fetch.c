@@ -158,9 +158,9 @@ rc_consumer_release(RcKafka *kafka)
 
 /*
  * The next message, which stays in the buffer; NULL if there is none now, or
- * the assignment was interrupted.  No more messages are taken from librdkafka's queue than fit into "room" bytes
- * by their average size, since librdkafka reads ahead further as soon as
- * messages have left its queue.
+ * the assignment was interrupted.  No more messages are taken from
+ * librdkafka's queue than fit into "room" bytes by their average size, since
+ * librdkafka reads ahead further as soon as messages have left its queue.
  */
 static rd_kafka_message_t *
 next_message(RcKafka *kafka, int want, Size room)

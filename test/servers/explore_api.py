@@ -58,6 +58,7 @@ import zlib
 import dataset
 import faults
 import odsql
+import tls
 
 ROOT = "/api/explore/v2.1/catalog/datasets/"
 WINDOW = 10000                  # the most that offset + limit may be
@@ -646,7 +647,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(content)
 
 
-class Server(http.server.ThreadingHTTPServer):
+class Server(tls.MaybeTls, http.server.ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 64
 
@@ -655,16 +656,6 @@ class Server(http.server.ThreadingHTTPServer):
                                else socket.AF_INET)
         self.certificate = certificate
         super().__init__((host, port), Handler)
-
-    def finish_request(self, request, client_address):
-        """Called in the thread of a connection."""
-        if self.certificate:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(self.certificate)
-            request = context.wrap_socket(request, server_side=True)
-        super().finish_request(request, client_address)
-        if self.certificate:
-            request.close()
 
     def handle_error(self, request, client_address):
         if not isinstance(sys.exc_info()[1], (ConnectionError, ssl.SSLError)):

@@ -29,6 +29,8 @@ import ssl
 import threading
 import urllib.parse
 
+import tls
+
 PHRASES = {200: "Connection established", 400: "Bad request",
            403: "Forbidden", 407: "Proxy authentication required",
            502: "Bad gateway"}
@@ -123,19 +125,9 @@ class Handler(socketserver.StreamRequestHandler):
                 ends[end].sendall(data)
 
 
-class Server(socketserver.ThreadingTCPServer):
+class Server(tls.MaybeTls, socketserver.ThreadingTCPServer):
     daemon_threads = True
     allow_reuse_address = True
-    certificate = None          # set by main()
-
-    def finish_request(self, request, client_address):
-        if self.certificate:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(self.certificate)
-            request = context.wrap_socket(request, server_side=True)
-        super().finish_request(request, client_address)
-        if self.certificate:
-            request.close()
 
     def handle_error(self, request, client_address):
         pass                    # a client that goes away, or fails in TLS

@@ -34,7 +34,6 @@ import http.server
 import json
 import os
 import secrets
-import ssl
 import subprocess
 import sys
 import threading
@@ -42,6 +41,7 @@ import time
 import urllib.parse
 
 import certificates
+import tls
 
 HOST = "127.0.0.1"
 CLIENT = "app"
@@ -166,21 +166,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pass
 
 
-class Server(http.server.ThreadingHTTPServer):
+class Server(tls.MaybeTls, http.server.ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self, provider, certificate=None):
         super().__init__((HOST, 0), Handler)
         self.provider = provider
-        self.context = None
-        if certificate:
-            self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            self.context.load_cert_chain(certificate)
-
-    def finish_request(self, request, client_address):
-        if self.context:
-            request = self.context.wrap_socket(request, server_side=True)
-        super().finish_request(request, client_address)
+        self.certificate = certificate
 
     def handle_error(self, request, client_address):
         pass                    # a client that went away, or trusts us not
