@@ -112,8 +112,8 @@ use_topic('live', 3);
 is($node->sync, "success|$all|$all|$all|0|0|0", 'three partitions, two workers');
 is($node->table_digest, $digest, 'the same rows');
 is(offsets('live'), "$all|t|1|3", 'all offsets are kept');
-is( $node->sql(q{SELECT count(*), min(usename) = current_user FROM pg_stat_activity WHERE backend_type = 'rappel_conso stream'}),
-	'2|t', 'two stream workers run');
+$node->becomes_true('two stream workers run',
+	q{SELECT count(*) = 2 AND bool_and(usename = current_user) FROM pg_stat_activity WHERE backend_type = 'rappel_conso stream'});
 $node->wait_for('watermarks', qq{
 	SELECT sum(high_watermark) = $all AND sum(lag) = 0 AND count(*) = 3 FROM rappel_conso.lag WHERE topic = 'live'});
 is($node->sql(q{SELECT component, state, lag FROM rc_status() WHERE component IN ('scheduler', 'kafka', 'stream', 'source') ORDER BY 1}),
