@@ -103,6 +103,8 @@ class Bench:
     def start(self, brokers="", settings=""):
         if self.report.sampler:
             self.report.sampler.stop()
+        settings += "".join(f"\n{setting}" for setting in
+                            self.options.setting)
         self.world.server.start(brokers, settings)
         self.report.sampler = proc.Sampler(self.world.server.postmaster)
         self.report.sampler.start()
@@ -416,6 +418,9 @@ def parse():
                         help="of them in a second (%(default)s)")
     parser.add_argument("--idle-seconds", type=int, default=30,
                         help="(%(default)s)")
+    parser.add_argument("--setting", action="append", default=[],
+                        metavar="LINE", help="a line of postgresql.conf, such "
+                        "as \"rappel_conso.fast_paths = ''\"")
     parser.add_argument("--wait", action="store_true",
                         help="wait for Enter before all ends, to look around")
     for name in ("bindir", "data", "work"):
