@@ -282,7 +282,10 @@ check_deadline(const RcWorkerRequest *request)
 		ereport(ERROR,
 				(errcode(ERRCODE_QUERY_CANCELED),
 				 errmsg("background worker \"%s\" did not end in time", title(request)),
-				 errdetail("It was cancelled. What it had committed is kept.")));
+				 errdetail("It was cancelled. What it had committed is kept."),
+				 request->stream ?
+				 errhint("See in rc_status() what stream \"%s\" waits for.",
+						 request->stream) : 0));
 }
 
 /*

@@ -21,7 +21,8 @@ my $kafka = start_kafka(
 	properties => {
 		'broker.session.timeout.ms' => 1500,
 		'broker.heartbeat.interval.ms' => 300,
-		'unclean.leader.election.enable' => 'true'
+		'unclean.leader.election.enable' => 'true',
+		'auto.create.topics.enable' => 'false'
 	});
 my $node = new_node('main', kafka => $kafka, preload => 1, conf => "max_worker_processes = 30\n");
 my $published = 0;
@@ -103,6 +104,18 @@ note(scalar(@load) - $published * $keys . ' repeats in load, ' . (@echoed - @loa
 is($node->sql('SELECT count(*), count(DISTINCT n) FROM safe'), '100|100', 'min.insync.replicas: what waited has come once each');
 is(join(' ', map { $_->{payload} =~ /(\d+)/ } $kafka->consume('safe')), join(' ', 1 .. 100), 'in order');
 
+# ---- topics that the brokers do not make ----
+
+my $api = start_api();
+$node->make_source('made_by_source', api => $api, topic => q{'made_by_source'});
+is($node->sql(q{SELECT state FROM rc_sync_now('made_by_source')}), 'success', 'auto.create.topics.enable = false: a source makes its topic');
+$node->sql('CREATE TABLE made (n int)');
+$node->add_stream('made_by_outbox', statement => q{'INSERT INTO made SELECT (value->>''n'')::int FROM records'});
+$node->wait_state('made_by_outbox', 'waiting');
+$node->sql(q{SELECT rc_publish('made_by_outbox', '{"n": 1}')});
+$node->wait_applied('made_by_outbox', 1);
+is(join(' ', grep { /^made/ } sort keys %{ $kafka->topics }), 'made_by_outbox made_by_source', 'and the outbox its own, for which a stream has waited');
+
 # ---- a log that comes back shorter ----
 
 # The leaders of a topic's partitions.
@@ -166,7 +179,6 @@ SKIP:
 	$node->add_stream('elected', statement => q{'INSERT INTO elected SELECT (value->>''n'')::int FROM records'});
 	$node->wait_applied('elected', 5);
 	$kafka->create_topic('safe_source', config => { 'min.insync.replicas' => 2 });
-	my $api = start_api();
 	$node->make_source('safe_source', api => $api, topic => q{'safe_source'}, retries => 0);
 
 	# ---- why messages are not confirmed ----

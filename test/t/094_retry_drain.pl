@@ -110,7 +110,7 @@ foreach my $paused ('false', 'true')
 {
 	$node->sql("UPDATE rappel_conso.stream SET paused = $paused WHERE name = 'tasks'");
 	like( $node->error_of(q{SELECT rc_drain('tasks', '1 s')}),
-		qr/^57014: .*\btasks\b/, "a timeout ends it, paused: $paused");
+		qr/^57014: .*\btasks\b.*; .*rc_status\(\).*"tasks"/, "a timeout ends it, and tells where to look, paused: $paused");
 }
 $session->query_safe('COMMIT');
 $session->quit;
