@@ -16,6 +16,11 @@
 #error "rappel_conso needs PostgreSQL 15 or newer"
 #endif
 
+/* 16: the macros of varlena headers are no longer in postgres.h. */
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
 /* 16: the JSON parser's callbacks return an error code. */
 #if PG_VERSION_NUM >= 160000
 #define RC_JSON_RESULT			JsonParseErrorType

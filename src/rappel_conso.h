@@ -39,6 +39,15 @@ extern int	rc_http_timeout;	/* seconds; see settings.c */
 extern char *rc_user_agent;
 extern int	rc_keep_history;	/* days; 0 keeps nothing */
 extern int	rc_workers_per_owner;	/* 0: half of max_worker_processes */
+extern int	rc_fast_paths;		/* bits of RcFastPath */
+
+/* Parts of rappel_conso.fast_paths, in the order of settings.c. */
+typedef enum RcFastPath
+{
+	RC_FAST_ROWS = 1 << 0,		/* store/fast_row.c */
+	RC_FAST_SCALARS = 1 << 1,	/* store/fast_scalar.c */
+	RC_FAST_JSONB = 1 << 2		/* store/fast_jsonb_read.c */
+} RcFastPath;
 
 #define RC_BROKERS_HINT \
 	"Use host:port, separated by commas; an IPv6 address is written as [::1]:port."

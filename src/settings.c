@@ -22,6 +22,13 @@ int			rc_http_timeout = 30;
 char	   *rc_user_agent = NULL;
 int			rc_keep_history = 30;
 int			rc_workers_per_owner = 0;
+int			rc_fast_paths = 0;
+
+/* By rc_fast_paths; its bits are those of RC_FAST_ROWS and so on. */
+static const char *const fast_paths[] = {"rows", "scalars", "jsonb"};
+
+/* The setting as a text, of which rc_fast_paths is what it says. */
+static char *fast_path_list = NULL;
 
 /* Set at the end of rc_settings_define(); see check_brokers(). */
 static bool defined = false;
@@ -29,6 +36,9 @@ static bool defined = false;
 static void define_string(const char *name, const char *description,
 						  const char *detail, char **variable, int flags);
 static bool check_brokers(char **newval, void **extra, GucSource source);
+static bool check_fast_paths(char **newval, void **extra, GucSource source);
+static void assign_fast_paths(const char *newval, void *extra);
+static int	fast_path_bits(const char *list);
 
 /*
  * Define all settings.  Called from _PG_init(), which runs in each backend if
@@ -70,6 +80,16 @@ rc_settings_define(void)
 							"0 means half of max_worker_processes.  Superusers have no limit.",
 							&rc_workers_per_owner, 0, 0, 10000, PGC_SIGHUP,
 							0, NULL, NULL, NULL);
+
+	/* for comparing them with the server's functions */
+	DefineCustomStringVariable("rappel_conso.fast_paths",
+							   "Lists the own ways from JSON text to columns that are used.",
+							   "Whatever is not listed is done by the server's own functions, with the same result.",
+							   &fast_path_list, "rows, scalars, jsonb",
+							   PGC_SIGHUP,
+							   GUC_LIST_INPUT | GUC_NOT_IN_SAMPLE |
+							   GUC_SUPERUSER_ONLY,
+							   check_fast_paths, assign_fast_paths, NULL);
 
 	MarkGUCPrefixReserved(RC_NAME);
 	defined = true;
@@ -121,6 +141,45 @@ rc_wrong_broker(const char *brokers)
 			return item;
 	}
 	return found ? NULL : pstrdup(brokers);
+}
+
+static bool
+check_fast_paths(char **newval, void **extra, GucSource source)
+{
+	if (fast_path_bits(*newval) >= 0)
+		return true;
+	GUC_check_errdetail("The list may contain \"rows\", \"scalars\" and \"jsonb\".");
+	return false;
+}
+
+static void
+assign_fast_paths(const char *newval, void *extra)
+{
+	rc_fast_paths = Max(0, fast_path_bits(newval));
+}
+
+/* The bits of a list of fast paths; -1 if it has another name. */
+static int
+fast_path_bits(const char *list)
+{
+	const char *separators = ", ";
+	int			bits = 0;
+
+	for (const char *at = list + strspn(list, separators); *at != '\0';
+		 at += strspn(at, separators))
+	{
+		size_t		len = strcspn(at, separators);
+		int			i = 0;
+
+		while (i < lengthof(fast_paths) && (strlen(fast_paths[i]) != len ||
+											memcmp(fast_paths[i], at, len) != 0))
+			i++;
+		if (i == lengthof(fast_paths))
+			return -1;
+		bits |= 1 << i;
+		at += len;
+	}
+	return bits;
 }
 
 static void

@@ -192,7 +192,7 @@ rc_decoder_desc(RcDecoder *decoder)
 bool
 rc_decoder_current(RcDecoder *decoder)
 {
-	const RcValueDecoder *value = decoder->value;
+	RcValueDecoder *value = decoder->value;
 
 	if (decoder->row_identifier != 0 &&
 		(!SearchSysCacheExists1(TYPEOID, ObjectIdGetDatum(decoder->value_type)) ||

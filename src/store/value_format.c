@@ -18,6 +18,7 @@
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 
+#include "store/fast_path.h"
 #include "store/row_decoder.h"
 
 #define BYTE_ORDER_MARK		"\xEF\xBB\xBF"
@@ -32,13 +33,20 @@ typedef struct JsonRow
 	RcRowDecoder *row;
 } JsonRow;
 
+typedef struct JsonbValueDecoder
+{
+	RcValueDecoder base;
+	RcJsonbWriter *writer;
+} JsonbValueDecoder;
+
 static RcValueDecoder *open_scalar(TupleDesc row);
 static bool makes_row(Oid type);
 static RcValueDecoder *open_row(TupleDesc row);
-static bool row_current(const RcValueDecoder *decoder);
+static bool row_current(RcValueDecoder *decoder);
 static void decode_row(RcValueDecoder *decoder, const char *bytes, int len,
 					   Datum *values, bool *nulls);
 static bool makes_jsonb(Oid type);
+static RcValueDecoder *open_jsonb(TupleDesc row);
 static void decode_jsonb(RcValueDecoder *decoder, const char *bytes, int len,
 						 Datum *values, bool *nulls);
 static bool makes_text(Oid type);
@@ -51,7 +59,7 @@ static void refuse_bytes(const char *part, const char *bytes, int len);
 
 static const RcValueFormat formats[] = {
 	{"json row", true, makes_row, open_row, row_current, decode_row},
-	{"jsonb", false, makes_jsonb, open_scalar, NULL, decode_jsonb},
+	{"jsonb", false, makes_jsonb, open_jsonb, NULL, decode_jsonb},
 	{"text", false, makes_text, open_scalar, NULL, decode_text},
 	{"bytea", false, makes_bytea, open_scalar, NULL, decode_bytea}
 };
@@ -110,9 +118,9 @@ open_row(TupleDesc row)
 }
 
 static bool
-row_current(const RcValueDecoder *decoder)
+row_current(RcValueDecoder *decoder)
 {
-	return rc_row_decoder_current(((const JsonRow *) decoder)->row);
+	return rc_row_decoder_current(((JsonRow *) decoder)->row);
 }
 
 static void
@@ -133,13 +141,27 @@ makes_jsonb(Oid type)
 	return type == JSONBOID;
 }
 
+static RcValueDecoder *
+open_jsonb(TupleDesc row)
+{
+	JsonbValueDecoder *decoder = palloc0(sizeof(JsonbValueDecoder));
+
+	decoder->writer = rc_jsonb_writer_make();
+	return &decoder->base;
+}
+
 static void
 decode_jsonb(RcValueDecoder *decoder, const char *bytes, int len,
 			 Datum *values, bool *nulls)
 {
 	char	   *text = rc_value_text(decoder->part, bytes, &len, true);
-	char	   *json = pnstrdup(text, len);
+	char	   *json;
 
+	if ((rc_fast_paths & RC_FAST_JSONB) != 0 && rc_fast_jsonb_checked &&
+		rc_jsonb_fast(((JsonbValueDecoder *) decoder)->writer, text, len,
+					  &values[0]))
+		return;
+	json = pnstrdup(text, len);
 	values[0] = DirectFunctionCall1(jsonb_in, CStringGetDatum(json));
 	pfree(json);
 }

@@ -46,8 +46,11 @@ struct RcValueFormat
 	 */
 	RcValueDecoder *(*open) (TupleDesc row);
 
-	/* False if a type that it has looked up was altered since; NULL: never. */
-	bool		(*current) (const RcValueDecoder *decoder);
+	/*
+	 * Called before each batch: false if a type that it has looked up was
+	 * altered since.  NULL: never.
+	 */
+	bool		(*current) (RcValueDecoder *decoder);
 
 	/*
 	 * Decode all columns of one record, in the current context. nulls[] is

@@ -42,6 +42,7 @@
 #include "utils/timeout.h"
 
 #include "latch_wait.h"
+#include "store/fast_path.h"
 
 /* Whether SIGINT ends this worker, rather than just its current statement. */
 bool		rc_cancel_ends_worker = false;
@@ -228,6 +229,7 @@ rc_worker_connect(const RcWorkerArgs *args, RcWorkerKind kind)
 	StartTransactionCommand();
 	strlcpy(database_name, get_database_name(MyDatabaseId),
 			sizeof(database_name));
+	rc_fast_check();
 	CommitTransactionCommand();
 
 	/*

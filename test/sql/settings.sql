@@ -28,6 +28,7 @@ ALTER SYSTEM SET rappel_conso.http_timeout = '2h';
 ALTER SYSTEM SET rappel_conso.http_timeout = 'soon';
 ALTER SYSTEM SET rappel_conso.keep_history = -1;
 ALTER SYSTEM SET rappel_conso.keep_history = 36501;
+ALTER SYSTEM SET rappel_conso.fast_paths = 'rows, row';
 
 -- Who may see them.
 CREATE ROLE regress_rc_visitor;

@@ -1,0 +1,118 @@
+/*-------------------------------------------------------------------------
+ *
+ * row_columns.h
+ *	  What the parts of the row decoder share: row_decoder.c, row_parse.c and
+ *	  fast_row.c.  No other file may include it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef RC_ROW_COLUMNS_H
+#define RC_ROW_COLUMNS_H
+
+#include "store/fast_path.h"
+#include "store/json_kind.h"
+#include "store/json_populate.h"
+#include "store/row_decoder.h"
+
+/* How a column's value is converted. */
+typedef enum ColumnKind
+{
+	COLUMN_TEXT,				/* text or unlimited varchar: no input
+								 * function */
+	COLUMN_SCALAR,				/* by its input function */
+	COLUMN_ARRAY,				/* of scalars, each by its input function */
+	COLUMN_OTHER				/* by json_populate_record() */
+} ColumnKind;
+
+typedef struct RowColumn
+{
+	char	   *name;			/* NULL: dropped column */
+	int			name_len;
+	ColumnKind	kind;
+	RcFastType	fast;			/* of scalars */
+	RcJsonType *type;
+	bool		json;			/* json, jsonb or a domain over them */
+	bool		domain;			/* a domain, which may reject null */
+	FmgrInfo	input;			/* of the type, or of array elements */
+	Oid			ioparam;
+	int32		typmod;
+	RcPopulator *populator;		/* of arrays and other kinds */
+
+	/* of an array */
+	Oid			element;
+	RcJsonType *element_type;
+} RowColumn;
+
+/* A token other than a string, or a string without quotes and escapes. */
+typedef struct RowToken
+{
+	JsonTokenType kind;
+	char	   *text;
+} RowToken;
+
+/* The value read for a column, the last one of duplicate keys. */
+typedef struct RowValue
+{
+	RowToken	token;			/* kind JSON_TOKEN_INVALID: no value */
+	const char *start;			/* of the JSON */
+	int			len;
+	bool		made;			/* already, by a fast path */
+	bool		zulu;			/* a fast path was sure but for Z */
+	Datum		guess;			/* what it would have made */
+	bool		plain;			/* an array of scalars only */
+	int			first;			/* its first entry in "elements" */
+	int			nelements;
+} RowValue;
+
+struct RcRowDecoder
+{
+	int			natts;
+	RowColumn  *columns;
+	RowValue   *row;			/* by column */
+	RcJsonbWriter *jsonb;
+	bool		zulu;			/* Z has meant UTC in this batch */
+
+	/* while a record is decoded */
+	JsonLexContext *lex;
+	int			expected;		/* column to try first for the next key */
+	int			column;			/* of the current value; -1: none */
+	int			named;			/* column for errors; -1: the whole value */
+	RowToken   *elements;		/* of all arrays of scalars */
+	int			nelements;
+	int			room;
+};
+
+/* row_parse.c */
+extern void rc_row_parse(RcRowDecoder *decoder, const char *json, int len);
+extern void rc_row_add_element(RcRowDecoder *decoder, RowValue *value,
+							   char *token, JsonTokenType kind);
+
+/* fast_row.c */
+extern bool rc_row_scan(RcRowDecoder *decoder, const char *json, int len,
+						Datum *values);
+
+/*
+ * The column of a key, which need not be null-terminated; -1 if there is none.
+ * Keys mostly have the order of the columns: start after the last one found.
+ */
+static inline int
+rc_row_find_column(RcRowDecoder *decoder, const char *name, int len)
+{
+	for (int i = 0; i < decoder->natts; i++)
+	{
+		int			at = decoder->expected + i;
+
+		if (at >= decoder->natts)
+			at -= decoder->natts;
+		if (decoder->columns[at].name_len == len &&
+			decoder->columns[at].name != NULL &&
+			memcmp(decoder->columns[at].name, name, len) == 0)
+		{
+			decoder->expected = (at + 1 < decoder->natts) ? at + 1 : 0;
+			return at;
+		}
+	}
+	return -1;
+}
+
+#endif							/* RC_ROW_COLUMNS_H */
