@@ -16,6 +16,7 @@ use JSON::PP ();
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use RappelConso;
+use RappelConso::Random;
 use Test::More;
 
 my $seed = $ENV{RAPPEL_CONSO_SEED} // 46;
@@ -23,21 +24,13 @@ my $values = $ENV{RAPPEL_CONSO_VALUES} // 20_000;
 
 my $node = new_node('typed', conf => "max_worker_processes = 20\nautovacuum = off\n");
 
-sub query_encoded
-{
-	my ($sql) = @_;
-
-	utf8::encode($sql);
-	return $node->sql($sql);
-}
-
 # ---- the types ----
 
 # User-defined types of extensions, where the server has them.
-my @extensions = split(/\n/, query_encoded(q{
+my @extensions = split(/\n/, $node->sql_encoded(q{
 	SELECT name FROM pg_available_extensions WHERE name IN ('citext', 'cube', 'hstore', 'ltree') ORDER BY 1}));
-query_encoded(join(';', map { "CREATE EXTENSION $_" } @extensions)) if @extensions;
-query_encoded(<<~'EOC');
+$node->sql_encoded(join(';', map { "CREATE EXTENSION $_" } @extensions)) if @extensions;
+$node->sql_encoded(<<~'EOC');
 	CREATE TYPE mood AS ENUM ('1', 'true', 'fine', '{"a": 1}');
 	CREATE TYPE pair AS (i int, gone text, d date, t text, "Ju" json, tags text[]);
 	ALTER TYPE pair DROP ATTRIBUTE gone;
@@ -115,7 +108,7 @@ sub takes
 
 # [column, type, node], in the order of the row type.
 my @columns;
-foreach my $row (split(/\n/, query_encoded(q{
+foreach my $row (split(/\n/, $node->sql_encoded(q{
 	SELECT typname, typcategory, oid::regtype, NULLIF(typarray, 0)::regtype, get_element FROM (
 	  SELECT *, CASE WHEN typname IN ('int2vector', 'oidvector') THEN typelem::regtype END AS get_element FROM pg_type) t
 	WHERE typtype IN ('b', 'r', 'm') AND oid < 16384 AND typisdefined AND NOT (typcategory = 'A' AND get_element IS NULL)
@@ -129,7 +122,7 @@ foreach my $row (split(/\n/, query_encoded(q{
 	push @columns, [ "v_$name", $type, $node_of{$name} ];
 	push @columns, [ "a_$name", $array, array_node($node_of{$name}) ] if $array;
 }
-foreach my $row (split(/\n/, query_encoded(q{
+foreach my $row (split(/\n/, $node->sql_encoded(q{
 	SELECT t.typname, t.oid::regtype, b.typname, b.typcategory FROM pg_type t JOIN pg_type b ON b.oid = t.typbasetype
 	WHERE t.typtype = 'd' AND t.oid < 16384 ORDER BY t.oid})))
 {
@@ -175,10 +168,6 @@ push @columns, [ "x_$_", $_, scalar_node($everything, '1', 'a.b', '"a"=>"1"', '(
 my @numbers = qw(0 1 -1 2 12 -0 1.0 1.50 1e2 1E-3 101231 100000 32768 2147483648 9223372036854775808 20240229
   12345678901234567890123 0.1 1e400 -1e400 1e-400);
 my @words = ('x', '', 'null', 'abc', "\x{e9}", "a\nb", '"', '\\', '12', '1.5', '{1}', '(1)', '[]', "\x{1F600}", 'true');
-
-sub pick { return $_[ rand @_ ]; }
-
-sub chance { return rand() < $_[0]; }
 
 sub any_value
 {
@@ -227,19 +216,6 @@ sub value_for
 	return [ boolean => pick('true', 'false') ] if $type->{takes}{boolean} && chance(0.3);
 	return any_value(1) if $type->{takes}{object} && $type->{takes}{array} && chance(0.3);
 	return [ string => @{ $type->{samples} } && chance(0.92) ? pick(@{ $type->{samples} }) : pick(@words) ];
-}
-
-sub space { return chance(0.9) ? '' : pick(' ', "\n", "\t "); }
-
-sub string_text
-{
-	my ($text) = @_;
-	my $json = JSON::PP->new->allow_nonref->canonical;
-
-	$json->ascii(1) if chance(0.3);
-	$text = $json->encode($text);
-	$text =~ s/([a-z])(?=[^\\]*"$)/sprintf('\\u%04x', ord($1))/e if $text !~ /\\/ && chance(0.1);
-	return $text;
 }
 
 sub value_text
@@ -297,8 +273,8 @@ sub is_refused_value
 sub name { return '"' . ($_[0] =~ s/"/""/gr) . '"'; }
 
 my $names = join(', ', map { name($_->[0]) } @columns);
-query_encoded(join(', ', map { name($_->[0]) . " $_->[1]" } @columns) =~ s/(.*)/CREATE TYPE typed AS ($1)/sr);
-query_encoded(<<~"EOC");
+$node->sql_encoded(join(', ', map { name($_->[0]) . " $_->[1]" } @columns) =~ s/(.*)/CREATE TYPE typed AS ($1)/sr);
+$node->sql_encoded(<<~"EOC");
 	CREATE TABLE given (n int PRIMARY KEY, content text);
 	CREATE TABLE applied (n int PRIMARY KEY, content text);
 	CREATE TABLE expected (n int PRIMARY KEY, content text, sqlstate text, message text);
@@ -310,7 +286,7 @@ query_encoded(<<~"EOC");
 # A stream of a type, and a procedure for the same by the server's function.
 foreach my $type ([ typed => $names ], [ strict => 'id, pair, ids' ])
 {
-	query_encoded(<<~"EOC");
+	$node->sql_encoded(<<~"EOC");
 		INSERT INTO rappel_conso.stream (name, topics, value_type, stop_after, statement) VALUES ('$type->[0]', '{typed}', '$type->[0]', 2000000000, \$\$
 		  INSERT INTO applied SELECT record_offset, ROW($type->[1])::text FROM records \$\$);
 		CREATE PROCEDURE populate_$type->[0]() LANGUAGE plpgsql AS \$\$
@@ -349,7 +325,7 @@ sub compare
 		CALL populate_$type();
 		EOC
 	unlink $file;
-	return @{ JSON::PP->new->utf8->decode(query_encoded(q{
+	return @{ JSON::PP->new->utf8->decode($node->sql_encoded(q{
 		SELECT json_agg(json_build_object('ours', a.content, 'state', d.sqlstate, 'message', d.message, 'detail', d.detail,
 		  'context', d.context, 'theirs', e.content, 'their_state', e.sqlstate, 'their_message', e.message) ORDER BY g.n)
 		FROM given g LEFT JOIN applied a USING (n) JOIN expected e USING (n)

@@ -30,6 +30,15 @@ sub sql
 	return $self->safe_psql(delete $args{dbname} // 'postgres', $sql, %args);
 }
 
+# The same for SQL whose characters may be beyond ASCII.
+sub sql_encoded
+{
+	my ($self, $sql, %args) = @_;
+
+	utf8::encode($sql);
+	return $self->sql($sql, %args);
+}
+
 # Run SQL until its first error, as a role if one is given; returns what it
 # printed, and what psql said.  With tags, command tags are printed, too.
 sub attempt
