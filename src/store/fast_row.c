@@ -26,6 +26,10 @@ static bool scan_value(RcRowDecoder *decoder, RcScan *scan, int at,
 					   Datum *result);
 static bool scan_scalar(RcRowDecoder *decoder, RcScan *scan, char c,
 						RowColumn *column, RowValue *value, Datum *result);
+static bool make_scalar(RcRowDecoder *decoder, RowColumn *column,
+						RowValue *value, const RcScanned *scalar,
+						Datum *result);
+static bool make_text(const char *text, int len, Datum *result);
 static bool make_string(RcRowDecoder *decoder, RowColumn *column,
 						RowValue *value, const RcScanned *string,
 						Datum *result);
@@ -123,44 +127,51 @@ scan_scalar(RcRowDecoder *decoder, RcScan *scan, char c, RowColumn *column,
 			RowValue *value, Datum *result)
 {
 	RcScanned	scalar;
-	bool		fast = (rc_fast_paths & RC_FAST_SCALARS) != 0;
 
 	if (!rc_scan_scalar(scan, c, &scalar))
 		return false;
 	value->token.kind = scalar.kind;
 	if (scalar.kind == JSON_TOKEN_NULL)
 		return true;
-	if (column->kind == COLUMN_TEXT && !scalar.escaped)
-	{
-		*result = PointerGetDatum(cstring_to_text_with_len(scalar.text,
-														   scalar.len));
-		value->made = true;
-	}
-	else if (column->fast == RC_TYPE_JSONB)
+	if (column->fast == RC_TYPE_JSONB)
 	{
 		RcScan		again = {.at = value->start,.end = scan->at};
 
 		value->made = scan_jsonb(decoder, &again, result);
 	}
-	else if (!fast || column->fast == RC_TYPE_NONE)
-		;
-	else if (scalar.kind == JSON_TOKEN_STRING)
-		value->made = make_string(decoder, column, value, &scalar, result);
-	else if (column->fast == RC_TYPE_JSON)
-	{
-		*result = PointerGetDatum(cstring_to_text_with_len(scalar.text,
-														   scalar.len));
-		value->made = true;
-	}
-	else if (scalar.kind == JSON_TOKEN_NUMBER)
-		value->made = rc_fast_number(column->fast, &scalar, result);
-	else if (column->fast == RC_TYPE_BOOL)
-	{
-		*result = BoolGetDatum(scalar.kind == JSON_TOKEN_TRUE);
-		value->made = true;
-	}
+	else
+		value->made = make_scalar(decoder, column, value, &scalar, result);
 	if (!value->made)
 		value->token.text = token_text(&scalar);
+	return true;
+}
+
+/* Make the Datum of a scalar; false if no fast path is sure of it. */
+static bool
+make_scalar(RcRowDecoder *decoder, RowColumn *column, RowValue *value,
+			const RcScanned *scalar, Datum *result)
+{
+	bool		string = scalar->kind == JSON_TOKEN_STRING;
+
+	if (column->kind == COLUMN_TEXT)
+		return !scalar->escaped && make_text(scalar->text, scalar->len, result);
+	if ((rc_fast_paths & RC_FAST_SCALARS) == 0 || column->fast == RC_TYPE_NONE)
+		return false;
+	if (column->fast == RC_TYPE_JSON)
+		return !string && make_text(scalar->text, scalar->len, result);
+	if (string)
+		return make_string(decoder, column, value, scalar, result);
+	if (scalar->kind == JSON_TOKEN_NUMBER)
+		return rc_fast_number(column->fast, scalar, result);
+	*result = BoolGetDatum(scalar->kind == JSON_TOKEN_TRUE);
+	return column->fast == RC_TYPE_BOOL;
+}
+
+/* Make a text or json of a part of the record; it always can. */
+static bool
+make_text(const char *text, int len, Datum *result)
+{
+	*result = PointerGetDatum(cstring_to_text_with_len(text, len));
 	return true;
 }
 
@@ -205,11 +216,7 @@ scan_container(RcRowDecoder *decoder, RcScan *scan, RowColumn *column,
 	if (!rc_scan_skip(scan, 1))
 		return false;
 	if (column->fast == RC_TYPE_JSON && (rc_fast_paths & RC_FAST_SCALARS) != 0)
-	{
-		*result = PointerGetDatum(cstring_to_text_with_len(value->start,
-														   scan->at - value->start));
-		value->made = true;
-	}
+		value->made = make_text(value->start, scan->at - value->start, result);
 	return true;
 }
 
