@@ -9,9 +9,9 @@
  * value takes 16 bytes here, and what is larger than a worker should hold is
  * left to it as well.
  *
- * Measured (records of 150 bytes): jsonb_in() took 3.1 us of CPU for a record
- * and 1.8 us for an object of three numbers, both parts of this take 0.5 and
- * 0.3.
+ * Measured, both parts and fast_numeric.c: a jsonb stream of records of 150
+ * bytes from 0.42 to 0.61 of the speed of COPY in the same run, typed ones with
+ * an object of three numbers from 0.69 to 0.76.
  *
  *-------------------------------------------------------------------------
  */

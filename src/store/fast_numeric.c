@@ -7,8 +7,8 @@
  * since PostgreSQL 9.1: fast_check.c compares what is written here with
  * numeric_in().  Other numbers are left to that function.
  *
- * Measured (150-byte typed records with three numbers in a jsonb column):
- * numeric_in() took 0.44 us of CPU a record, this takes 0.05.
+ * Its gain is a part of that of fast_jsonb_read.c: of a jsonb_in() of three
+ * numbers, 1.8 us, numeric_in() takes 0.44.
  *
  *-------------------------------------------------------------------------
  */

@@ -9,8 +9,8 @@
  * otherwise.  Anything else is left to the type's input function: other
  * spellings, ranges, type modifiers, domains.
  *
- * Measured (typed records of 150 bytes): 3.4 us of CPU a record without, 2.4
- * with it, of which timestamptz_in() took 0.75.
+ * Measured with typed records of 150 bytes (an integer, a timestamptz) on top
+ * of fast_row.c: from 0.63 to 0.69 of the speed of COPY in the same run.
  *
  *-------------------------------------------------------------------------
  */
