@@ -111,9 +111,12 @@ check-docs:
 	@test/docs --self-check
 	@test/docs
 	@TESTS="140_documentation 141_documentation" test/run
-## make bench         runs the benchmarks
+## make bench         runs the benchmarks, 15 minutes; BENCH="sensors recalls
+##                    outbox latency search growth" picks parts (growth is not
+##                    among the usual ones); BENCH_BASE=REVISION compares with
+##                    that revision; BENCH_OPTIONS="--pairs 3 .."
 bench:
-	@test/bench/run
+	@test/bench/run $(if $(BENCH_BASE),--base $(BENCH_BASE)) $(BENCH_OPTIONS) $(BENCH)
 ## make valgrind      syncs and streams in a server under valgrind
 valgrind:
 	@test/valgrind

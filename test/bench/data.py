@@ -1,6 +1,6 @@
 # data.py
 #     Records for the benchmarks: recalls made many by varying their keys, and
-#     sensor messages.
+#     sensor messages, each kind with the file that COPY reads beside them.
 #
 # It must make the same bytes each time: ratios of two runs are compared.
 
@@ -9,18 +9,33 @@ import json
 import os
 import random
 
+import made_up
+
 SAMPLE = os.path.join(os.path.dirname(os.path.dirname(
     os.path.abspath(__file__))), "sample", "recalls.jsonl")
 RECORDED = "rappelconso_v2_espaces.jsonl.gz"
-RECORDED_ROWS = 10223
+MADE_UP = "made-up.jsonl"
+MADE_UP_ROWS = 10000
 SENSORS = 500
 SENSOR_SECONDS = 0.01
+SEED = 20260301
+BLOCK = 10000                   # lines that are written at once
 
 
 def recorded(folder):
-    """The file of recorded recalls, or the sample where it is absent."""
+    """The file of recorded recalls, or None."""
     path = os.path.join(folder, RECORDED)
-    return path if os.access(path, os.R_OK) else SAMPLE
+    return path if os.access(path, os.R_OK) else None
+
+
+def recalls(folder, work):
+    """A file of recalls: recorded ones, or some that are made up."""
+    path = recorded(folder)
+    if path is None:
+        path = os.path.join(work, MADE_UP)
+        if not os.path.exists(path):
+            made_up.write(path, MADE_UP_ROWS)
+    return path
 
 
 def lines_of(path):
@@ -36,11 +51,8 @@ def _copies(lines, count):
 
 def write_recalls(source, target, count):
     """A dataset of so many recalls as the API gives them."""
-    lines = lines_of(source)
-    if count == len(lines) and not source.endswith(".gz"):
-        return source
     with open(target, "wb") as file:
-        for line, copy in _copies(lines, count):
+        for line, copy in _copies(lines_of(source), count):
             if copy:
                 record = json.loads(line)
                 record["numero_fiche"] += f"-{copy}"
@@ -50,30 +62,59 @@ def write_recalls(source, target, count):
 
 
 def write_messages(source, target, count):
-    """So many messages, from a file of keys and values of a topic."""
+    """So many messages, from a file of keys and values of a topic.  Their keys
+    end otherwise than those of write_recalls(), whose copies may be in it."""
     with open(target, "wb") as file:
         for line, copy in _copies(lines_of(source), count):
             key, _, value = line.partition(b"\t")
             if copy:
-                new = key + b"-%d" % copy
+                new = key + b"/%d" % copy
                 value = value.replace(b'"' + key + b'"', b'"' + new + b'"', 1)
                 key = new
             file.write(key + b"\t" + value + b"\n")
 
 
-def write_sensors(target, count):
-    """Sensor messages of about 150 bytes, with the sensor as the key."""
-    dice = random.Random(20260301)
-    with open(target, "w", encoding="ascii") as file:
-        for at in range(count):
-            sensor = dice.randrange(SENSORS)
-            second = at * SENSOR_SECONDS
-            stamp = "2026-03-01T%02d:%02d:%06.3fZ" % (
-                second // 3600 % 24, second // 60 % 60, second % 60)
-            file.write(
-                f'{sensor}\t{{"message_id":"m-{at:012d}",'
-                f'"sensor_id":{sensor},'
-                f'"message":{{"temperature":{dice.uniform(-10, 45):.2f},'
-                f'"humidity":{dice.uniform(10, 95):.1f},'
-                f'"battery":{dice.uniform(2.9, 4.2):.3f}}},'
-                f'"timestamp":"{stamp}"}}\n')
+def _readings(dice, size):
+    """What a sensor has measured: so many bytes, by the number of its values."""
+    text = (f'"temperature":{dice.uniform(-10, 45):.2f},'
+            f'"humidity":{dice.uniform(10, 95):.1f},'
+            f'"battery":{dice.uniform(2.9, 4.2):.3f}')
+    if len(text) > size > 0:
+        return text.partition(",")[0]
+    parts = [text]
+    parts += [f'"value{n:05}":{dice.uniform(-1000, 1000):.3f}'
+              for n in range(max(0, size - len(text)) // 21)]
+    return ",".join(parts)
+
+
+def sensors(count, size=0, bad_every=None):
+    """(key, columns of a sensor message); about 150 bytes, or as many as size
+    says.  Of so many each, one lacks its sensor."""
+    dice = random.Random(SEED)
+    readings = size - 85 if size else 0
+    for at in range(count):
+        sensor = dice.randrange(SENSORS)
+        second = at * SENSOR_SECONDS
+        stamp = "2026-03-01T%02d:%02d:%06.3fZ" % (
+            second // 3600 % 24, second // 60 % 60, second % 60)
+        bad = bad_every and at % bad_every == bad_every // 2
+        yield sensor, (f"m-{at:012d}", "null" if bad else sensor,
+                       f"{{{_readings(dice, readings)}}}", stamp)
+
+
+def write_sensors(target, count, rows=None, **shape):
+    """Sensor messages with the sensor as the key; into the file rows, the same
+    for COPY: the same JSON, with its keys in the same order."""
+    lines, copied = [], []
+    with open(target, "w", encoding="ascii") as file, \
+            open(rows or os.devnull, "w", encoding="ascii") as other:
+        for at, (key, (number, sensor, message, stamp)) in enumerate(
+                sensors(count, **shape), 1):
+            lines.append(f'{key}\t{{"message_id":"{number}","sensor_id":'
+                         f'{sensor},"message":{message},'
+                         f'"timestamp":"{stamp}"}}\n')
+            copied.append(f"{number}\t{sensor}\t{message}\t{stamp}\n")
+            if at % BLOCK == 0 or at == count or len(message) > BLOCK:
+                file.write("".join(lines))
+                other.write("".join(copied))
+                lines, copied = [], []

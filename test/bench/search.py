@@ -277,6 +277,24 @@ def verdict(measured):
                           f"(required: below {LIMIT})")
 
 
+def run(bench):
+    """A row of the benchmarks' table."""
+    rows = bench.options.search_rows
+    bench.report.head(f"rc_search() over {rows} recalls")
+    bench.start(kafka=False, settings=SETTINGS)
+    session, lines = seed(bench.world, bench.recalls, "search")
+    measured = measure(session, lines, rows, say=bench.report.line)
+    table(measured, bench.report.line)
+    good, _ = verdict(measured)
+    marks = [percentile(measured["search"], share) * 1000
+             for share in (0.5, 0.99)]
+    bench.report.value(f"rc_search(), {rows} recalls",
+                       "p50 {:.0f} ms, p99 {:.1f} ms".format(*marks), "",
+                       f"p99 < {LIMIT} ms", good)
+    bench.take_memory()
+    session.close()
+
+
 def seed(world, source, name):
     """A database with the recalls of a file, and its lines."""
     lines = data.lines_of(source)
@@ -301,7 +319,8 @@ def main():
     world = World(options.bindir, options.work)
     try:
         world.server.start(settings=SETTINGS)
-        db, lines = seed(world, data.recorded(options.data), "search")
+        db, lines = seed(world, data.recalls(options.data,
+                                               world.folder), "search")
         measured = measure(db, lines, options.rows, options.years, print)
         table(measured, print)
         good, text = verdict(measured)

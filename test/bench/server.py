@@ -19,6 +19,7 @@ DATASET = "rappelconso-v2-gtin-espaces"
 WAIT_LIMIT = 600
 START_LIMIT = 120
 WAL_MB = 1500                   # written before anything is measured
+MESSAGE_BYTES = 4000000         # the largest message
 
 # As a server comes, but for what would make two runs differ.  WAL files are
 # kept, so that nobody has to fill new ones with zeros: see World.
@@ -66,10 +67,12 @@ class Session:
             lines.append(line)
         raise Failure(f"{sql}\n{''.join(lines)}")
 
-    def wait(self, sql, seconds=WAIT_LIMIT):
-        """Until a query says t."""
+    def wait(self, sql, seconds=WAIT_LIMIT, watch=None):
+        """Until a query says t; watch is called meanwhile."""
         limit = time.monotonic() + seconds
         while self.ask(sql) != "t":
+            if watch:
+                watch()
             if time.monotonic() > limit:
                 raise Failure(f"waited {seconds} s in vain for: {sql}\n" +
                               self.ask("SELECT * FROM rc_status()"))
@@ -217,7 +220,11 @@ class Kafka:
 
     def create_topic(self, name, partitions=1):
         self.script("topic", self.folder, name, "--partitions",
-                    str(partitions))
+                    str(partitions), "--config",
+                    f"max.message.bytes={MESSAGE_BYTES}")
+
+    def delete_topics(self, *names):
+        self.script("delete", self.folder, *names)
 
     def consume(self, topic, path):
         """All of a topic to a file: key, a tab, value on each line."""
@@ -233,6 +240,7 @@ class Kafka:
             subprocess.run(["kcat", "-b", self.brokers, "-q", "-P",
                             "-t", topic, "-K", "\t", "-z", "lz4",
                             "-X", "linger.ms=5",
+                            "-X", f"message.max.bytes={MESSAGE_BYTES}",
                             "-X", "enable.idempotence=true", *options],
                            check=True, stdin=file)
 
@@ -263,23 +271,26 @@ class Api:
 
 
 class World:
-    """All of it, and the end of it."""
+    """All of it, and the end of it; base: the programs of another server, to
+    compare with."""
 
-    def __init__(self, bindir, folder, under=()):
+    def __init__(self, bindir, folder, under=(), base=None):
         self.folder = folder
         self.server = Server(bindir, os.path.join(folder, "pg"), under)
+        self.base = base and Server(base, os.path.join(folder, "base"), under)
         self._kafka = None
         self.apis = []
 
     def write_wal(self):
         """Give the server files of WAL to use again, as a server has that has
         run for a while."""
-        self.server.start()
-        session = Session(self.server, "postgres")
-        session.ask("SELECT count(pg_logical_emit_message(false, 'bench', "
-                    f"repeat('x', 1000000))) FROM generate_series(1, {WAL_MB})"
-                    "; CHECKPOINT")
-        session.close()
+        for server in filter(None, (self.server, self.base)):
+            server.start()
+            session = Session(server, "postgres")
+            session.ask("SELECT count(pg_logical_emit_message(false, 'bench', "
+                        "repeat('x', 1000000))) FROM "
+                        f"generate_series(1, {WAL_MB}); CHECKPOINT")
+            session.close()
 
     @property
     def kafka(self):
@@ -301,6 +312,8 @@ class World:
         if self._kafka is not None:
             self._kafka.stop()
         self.server.stop()
+        if self.base:
+            self.base.stop()
 
     def drop_files(self, *names):
         for name in names:

@@ -198,8 +198,12 @@ def identification(chance, day):
     """What identifies a product: groups of GTIN, lot, kind, from, to."""
     if chance.one_in(8):
         return None
+    return products(chance, day, 1 + chance.below(3))
+
+
+def products(chance, day, count):
     groups = []
-    for _ in range(1 + chance.below(3)):
+    for _ in range(count):
         length = chance.of((13, 13, 13, 13, 8, 12, 14))
         number = gtin(chance, length, not chance.one_in(6))
         if chance.one_in(5):
@@ -215,12 +219,11 @@ def identification(chance, day):
     return groups or None
 
 
-def fiche(chance, number):
+def fiche(chance, number, day):
     """A recall, before it takes the shape of a dataset."""
-    category, sub, products, packs, risk = chance.of(RAYONS)
+    category, sub, names, packs, risk = chance.of(RAYONS)
     motif, risks, advice = RISQUES[risk]
-    day = publication(number)
-    product = chance.of(products)
+    product = chance.of(names)
     food = category == "Alimentation"
     begin = (day - datetime.timedelta(days=10 + chance.below(400))).date()
     end = (day - datetime.timedelta(days=chance.below(9))).date()
@@ -274,10 +277,10 @@ def fiche(chance, number):
     }
 
 
-def rapex(chance, number):
+def rapex(chance, number, day):
     """A recall that came from the European system: mostly nulls, entered
     later than the day that it bears."""
-    base = fiche(chance, number)
+    base = fiche(chance, number, day)
     day = base["day"] - datetime.timedelta(days=3 + chance.below(25))
     day = day.replace(hour=0, minute=0, second=0)
     kind = chance.of(("SR", "A12", "A11", "INFO"))
@@ -296,6 +299,11 @@ def rapex(chance, number):
         poster=f"{LINK}affichettePDF/{base['id']}/Rapex",
         page=f"{LINK}fiche/{base['id']}/Rapex")
     return base
+
+
+def make(chance, number, day):
+    maker = rapex if number % RAPEX_EVERY == 4 else fiche
+    return maker(chance, number, day)
 
 
 # ---- the shape of V2 ----
@@ -453,8 +461,8 @@ def write(name, records):
 
 def main():
     chance = Chance(20240102)
-    fiches = [rapex(chance, number) if number % RAPEX_EVERY == 4
-              else fiche(chance, number) for number in range(V2_RECALLS)]
+    fiches = [make(chance, number, publication(number))
+              for number in range(V2_RECALLS)]
     write("recalls.jsonl", [v2(base) for base in fiches])
     # V1 held a few RAPEX fiches twice: same day and version, another guid.
     older = [v1(base) for base in fiches[:V1_RECALLS]]

@@ -24,9 +24,11 @@ COPY = 2                        # RD_KAFKA_MSG_F_COPY
 def library():
     return librdkafka.library(
         ("topic_new", POINTER, POINTER, TEXT, POINTER),
+        ("topic_destroy", None, POINTER),
         ("produce", NUMBER, POINTER, ctypes.c_int32, NUMBER, TEXT, SIZE, TEXT,
          SIZE, POINTER),
         ("flush", NUMBER, POINTER, NUMBER),
+        ("destroy", None, POINTER),
         ("init_transactions", POINTER, POINTER, NUMBER),
         ("begin_transaction", POINTER, POINTER),
         ("commit_transaction", POINTER, POINTER, NUMBER),
