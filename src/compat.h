@@ -96,6 +96,23 @@
 #define rc_executor_run(query)	ExecutorRun(query, ForwardScanDirection, 0, true)
 #endif
 
+/* 16: a partition's conversion map is made at its first use. */
+#if PG_VERSION_NUM >= 160000
+#define rc_root_to_child_map(table, estate) \
+	ExecGetRootToChildMap(table, estate)
+#else
+#define rc_root_to_child_map(table, estate)	((table)->ri_RootToPartitionMap)
+#endif
+
+/* 16: ExecInsertIndexTuples() can leave out all but summaries. */
+#if PG_VERSION_NUM >= 160000
+#define rc_insert_index_tuples(table, slot, estate) \
+	ExecInsertIndexTuples(table, slot, estate, false, false, NULL, NIL, false)
+#else
+#define rc_insert_index_tuples(table, slot, estate) \
+	ExecInsertIndexTuples(table, slot, estate, false, false, NULL, NIL)
+#endif
+
 /* 18: pg_noreturn is written in front of the declaration. */
 #if PG_VERSION_NUM < 180000
 #define pg_noreturn				pg_attribute_noreturn()

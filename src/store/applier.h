@@ -37,6 +37,8 @@ typedef struct RcSizedPlan
 	SPIPlanPtr	plan;
 	uint64		uses;
 	uint64		replan_at;
+	int			checked;		/* generation of the plan that "many" is of */
+	bool		many;			/* multi_insert.c suits the statement */
 } RcSizedPlan;
 
 struct RcApplier

@@ -29,8 +29,13 @@
 #include "utils/snapmgr.h"
 #include "utils/timeout.h"
 
+#include "store/multi_insert.h"
+
 /* Batches of fewer records use the plan for small batches. */
 #define SMALL_BATCH		100
+
+/* So many records are worth the preparation of multi_insert.c. */
+#define MULTI_INSERT_ROWS	8
 
 /* Memory of a tuplestore before it spills, in kB; a batch has up to 8 MB. */
 #define STORE_KBYTES	(32 * 1024)
@@ -43,11 +48,13 @@ static void run_range(RcApplier *applier, const RcRecord *records, int n,
 					  RcCounts *counts);
 static void run_statement(RcApplier *applier, Tuplestorestate *store, int n,
 						  RcCounts *counts);
-static SPIPlanPtr get_plan(RcApplier *applier, int n);
-static void execute(RcApplier *applier, SPIPlanPtr plan,
+static RcSizedPlan *get_plan(RcApplier *applier, int n);
+static void execute(RcApplier *applier, RcSizedPlan *sized, int n,
 					QueryEnvironment *environment, RcResult *result);
+static bool suits_many(RcSizedPlan *sized, const CachedPlan *cached, int n);
 static uint64 execute_query(RcApplier *applier, PlannedStmt *statement,
-							QueryEnvironment *environment, DestReceiver *dest);
+							QueryEnvironment *environment, DestReceiver *dest,
+							bool *many);
 static void execute_utility(const RcStream *stream, PlannedStmt *statement,
 							QueryEnvironment *environment);
 
@@ -185,7 +192,7 @@ run_statement(RcApplier *applier, Tuplestorestate *store, int n,
 
 	if (StatementTimeout > 0)
 		enable_timeout_after(STATEMENT_TIMEOUT, StatementTimeout);
-	execute(applier, get_plan(applier, n), environment, result);
+	execute(applier, get_plan(applier, n), n, environment, result);
 	SPI_finish();
 
 	rc_user_sql_fire_deferred();
@@ -200,7 +207,7 @@ run_statement(RcApplier *applier, Tuplestorestate *store, int n,
  * plan, so there are two; and since tables grow without invalidating plans, a
  * plan is replaced now and then.
  */
-static SPIPlanPtr
+static RcSizedPlan *
 get_plan(RcApplier *applier, int n)
 {
 	RcSizedPlan *sized = (n < SMALL_BATCH) ? &applier->small : &applier->full;
@@ -229,7 +236,7 @@ get_plan(RcApplier *applier, int n)
 			sized->replan_at = 1;
 	}
 	sized->uses++;
-	return sized->plan;
+	return sized;
 }
 
 /*
@@ -238,14 +245,16 @@ get_plan(RcApplier *applier, int n)
  * executor/spi.c.
  */
 static void
-execute(RcApplier *applier, SPIPlanPtr plan, QueryEnvironment *environment,
-		RcResult *result)
+execute(RcApplier *applier, RcSizedPlan *sized, int n,
+		QueryEnvironment *environment, RcResult *result)
 {
-	CachedPlan *cached = SPI_plan_get_cached_plan(plan);
+	CachedPlan *cached = SPI_plan_get_cached_plan(sized->plan);
+	bool	   *many;
 	ListCell   *lc;
 
 	if (cached == NULL)
 		elog(ERROR, "the plan of a statement is not one of SPI_prepare()");
+	many = suits_many(sized, cached, n) ? &sized->many : NULL;
 	PushActiveSnapshot(GetTransactionSnapshot());
 	foreach(lc, cached->stmt_list)
 	{
@@ -260,7 +269,7 @@ execute(RcApplier *applier, SPIPlanPtr plan, QueryEnvironment *environment,
 			execute_utility(applier->stream, statement, environment);
 		else
 		{
-			rows = execute_query(applier, statement, environment, dest);
+			rows = execute_query(applier, statement, environment, dest, many);
 			if (statement->canSetTag)
 				rc_result_rows(result, rows);
 		}
@@ -270,10 +279,30 @@ execute(RcApplier *applier, SPIPlanPtr plan, QueryEnvironment *environment,
 	CommandCounterIncrement();
 }
 
-/* Returns the number of rows returned or changed. */
+/* Whether the rows of a statement over n records are inserted by many. */
+static bool
+suits_many(RcSizedPlan *sized, const CachedPlan *cached, int n)
+{
+	if (n < MULTI_INSERT_ROWS || (rc_fast_paths & RC_FAST_INSERTS) == 0)
+		return false;
+	if (sized->checked != cached->generation)
+	{
+		CachedPlanSource *source =
+			linitial(SPI_plan_get_plan_sources(sized->plan));
+
+		sized->many = rc_multi_insert_suits(source->query_list);
+		sized->checked = cached->generation;
+	}
+	return sized->many;
+}
+
+/*
+ * Returns the number of rows returned or changed.  "many" is NULL if rows must
+ * not be inserted by many.
+ */
 static uint64
 execute_query(RcApplier *applier, PlannedStmt *statement,
-			  QueryEnvironment *environment, DestReceiver *dest)
+			  QueryEnvironment *environment, DestReceiver *dest, bool *many)
 {
 	QueryDesc  *query;
 	uint64		rows;
@@ -284,6 +313,8 @@ execute_query(RcApplier *applier, PlannedStmt *statement,
 
 	/* checks privileges */
 	ExecutorStart(query, 0);
+	if (many != NULL)
+		rc_multi_insert_start(query, many);
 
 	/* from here on a record may be at fault */
 	applier->phase = RC_PHASE_EXECUTE;
