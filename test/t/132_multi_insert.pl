@@ -35,6 +35,9 @@ my %has = map { $_ => -e "$share/extension/$_.control" } 'pg_stat_statements', '
 $node->append_conf('postgresql.conf', "shared_preload_libraries = 'rappel_conso, pg_stat_statements'\n") if $has{pg_stat_statements};
 $node->append_conf('postgresql.conf', "compute_query_id = on\n");
 $node->restart;
+
+# That of a server from elsewhere may need a newer libpq than the machine has.
+$has{postgres_fdw} &&= $node->psql('postgres', q{LOAD 'postgres_fdw'}) == 0;
 $node->sql(<<~'EOC');
 	UPDATE rappel_conso.stream SET paused = true;
 	CREATE EXTENSION pg_walinspect;
