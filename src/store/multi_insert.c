@@ -39,7 +39,7 @@
 #define MAX_ROWS		1000
 #define MAX_BYTES		65535
 
-/* Slots are made again when there are more than so many, see insert_all(). */
+/* Slots are dropped when there are more than so many, see insert_all(). */
 #define MAX_SLOTS		(4 * MAX_ROWS)
 
 /* A table, and rows that are to be inserted into it. */
@@ -53,7 +53,7 @@ typedef struct Target
 	int			made;			/* number of slots that exist */
 	int			room;			/* length of the array */
 	int			used;
-}	Target;
+} Target;
 
 /* A row, in the order in which the plan returned it. */
 typedef struct Row
@@ -80,22 +80,22 @@ typedef struct MultiInsert
 	int			n;
 	Size		bytes;
 	int			made;			/* number of slots of all targets */
-}	MultiInsert;
+} MultiInsert;
 
-static void init_target(Target * target, ResultRelInfo * table, bool by_one);
-static TupleTableSlot *run(PlanState * state);
-static void insert(MultiInsert * multi, TupleTableSlot *row);
-static ResultRelInfo * route(MultiInsert * multi, TupleTableSlot *row);
-static Target * find_target(MultiInsert * multi, ResultRelInfo * table);
-static void insert_by_executor(MultiInsert * multi, TupleTableSlot *row);
-static TupleTableSlot *return_given(PlanState * state);
-static TupleTableSlot *next_slot(MultiInsert * multi, Target * target);
+static void init_target(Target *target, ResultRelInfo *table, bool by_one);
+static TupleTableSlot *run(PlanState *state);
+static void insert(MultiInsert *multi, TupleTableSlot *row);
+static ResultRelInfo *route(MultiInsert *multi, TupleTableSlot *row);
+static Target *find_target(MultiInsert *multi, ResultRelInfo *table);
+static void insert_by_executor(MultiInsert *multi, TupleTableSlot *row);
+static TupleTableSlot *return_given(PlanState *state);
+static TupleTableSlot *next_slot(MultiInsert *multi, Target *target);
 static void copy_values(TupleTableSlot *to, TupleTableSlot *from);
-static void check(MultiInsert * multi, Target * target, TupleTableSlot *slot);
+static void check(MultiInsert *multi, Target *target, TupleTableSlot *slot);
 static Size row_size(TupleTableSlot *slot);
-static void insert_all(MultiInsert * multi);
-static void index_and_trigger(MultiInsert * multi, const Row *row);
-static void drop_slots(MultiInsert * multi);
+static void insert_all(MultiInsert *multi);
+static void index_and_trigger(MultiInsert *multi, const Row *row);
+static void drop_slots(MultiInsert *multi);
 
 /*
  * Let a query that has been started insert its rows by many, if possible.
@@ -129,7 +129,7 @@ rc_multi_insert_start(QueryDesc *query, bool *suits)
 
 /* The table remembers its target, as it does in COPY. */
 static void
-init_target(Target * target, ResultRelInfo * table, bool by_one)
+init_target(Target *target, ResultRelInfo *table, bool by_one)
 {
 	Relation	relation = table->ri_RelationDesc;
 
@@ -159,7 +159,7 @@ init_target(Target * target, ResultRelInfo * table, bool by_one)
  * context.
  */
 static TupleTableSlot *
-run(PlanState * state)
+run(PlanState *state)
 {
 	ModifyTableState *node = castNode(ModifyTableState, state);
 	MultiInsert *multi = (MultiInsert *)
@@ -191,7 +191,7 @@ run(PlanState * state)
 }
 
 static void
-insert(MultiInsert * multi, TupleTableSlot *row)
+insert(MultiInsert *multi, TupleTableSlot *row)
 {
 	ResultRelInfo *table = multi->root.table;
 	Target	   *target = &multi->root;
@@ -237,7 +237,7 @@ insert(MultiInsert * multi, TupleTableSlot *row)
 
 /* The partition that a row is for. */
 static ResultRelInfo *
-route(MultiInsert * multi, TupleTableSlot *row)
+route(MultiInsert *multi, TupleTableSlot *row)
 {
 	return ExecFindPartition(multi->node, multi->root.table,
 							 multi->node->mt_partition_tuple_routing,
@@ -245,7 +245,7 @@ route(MultiInsert * multi, TupleTableSlot *row)
 }
 
 static Target *
-find_target(MultiInsert * multi, ResultRelInfo * table)
+find_target(MultiInsert *multi, ResultRelInfo *table)
 {
 	Target	   *target = (Target *) table->ri_CopyMultiInsertBuffer;
 
@@ -269,7 +269,7 @@ find_target(MultiInsert * multi, ResultRelInfo * table)
  * rows before, so they must be there.
  */
 static void
-insert_by_executor(MultiInsert * multi, TupleTableSlot *row)
+insert_by_executor(MultiInsert *multi, TupleTableSlot *row)
 {
 	ModifyTableState *node = multi->node;
 	PlanState  *plan = outerPlanState(node);
@@ -284,7 +284,7 @@ insert_by_executor(MultiInsert * multi, TupleTableSlot *row)
 
 /* ExecProcNode function of "source": returns the row once. */
 static TupleTableSlot *
-return_given(PlanState * state)
+return_given(PlanState *state)
 {
 	MultiInsert *multi = (MultiInsert *)
 		((char *) state - offsetof(MultiInsert, source));
@@ -296,7 +296,7 @@ return_given(PlanState * state)
 
 /* A slot of the target that has no row yet. */
 static TupleTableSlot *
-next_slot(MultiInsert * multi, Target * target)
+next_slot(MultiInsert *multi, Target *target)
 {
 	if (target->used < target->made)
 		return ExecClearTuple(target->slots[target->used]);
@@ -330,11 +330,11 @@ copy_values(TupleTableSlot *to, TupleTableSlot *from)
 
 /* Generated columns and constraints, in the order of ExecInsert(). */
 static void
-check(MultiInsert * multi, Target * target, TupleTableSlot *slot)
+check(MultiInsert *multi, Target *target, TupleTableSlot *slot)
 {
 	ResultRelInfo *table = target->table;
 	Relation	relation = table->ri_RelationDesc;
-	const		TupleConstr *constr = RelationGetDescr(relation)->constr;
+	const TupleConstr *constr = RelationGetDescr(relation)->constr;
 
 	slot->tts_tableOid = RelationGetRelid(relation);
 	if (constr != NULL && constr->has_generated_stored)
@@ -363,7 +363,7 @@ row_size(TupleTableSlot *slot)
  * other, but indexes and triggers see them in order.
  */
 static void
-insert_all(MultiInsert * multi)
+insert_all(MultiInsert *multi)
 {
 	EState	   *estate = multi->estate;
 	ListCell   *lc;
@@ -399,7 +399,7 @@ insert_all(MultiInsert * multi)
 }
 
 static void
-index_and_trigger(MultiInsert * multi, const Row *row)
+index_and_trigger(MultiInsert *multi, const Row *row)
 {
 	ResultRelInfo *table = row->target->table;
 	List	   *recheck = NIL;
@@ -413,7 +413,7 @@ index_and_trigger(MultiInsert * multi, const Row *row)
 }
 
 static void
-drop_slots(MultiInsert * multi)
+drop_slots(MultiInsert *multi)
 {
 	ListCell   *lc;
 

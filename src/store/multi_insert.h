@@ -17,7 +17,7 @@ extern void rc_multi_insert_start(QueryDesc *query, bool *suits);
 
 /* multi_insert_check.c */
 extern bool rc_multi_insert_suits(List *queries);
-extern bool rc_multi_insert_takes(const ModifyTableState * node);
-extern bool rc_multi_insert_takes_table(const ResultRelInfo * table);
+extern bool rc_multi_insert_takes(const ModifyTableState *node);
+extern bool rc_multi_insert_takes_table(const ResultRelInfo *table);
 
 #endif							/* RC_MULTI_INSERT_H */

@@ -27,7 +27,7 @@
 static bool checks_volatile_domain(Node *node, void *context);
 static bool is_volatile_domain(Oid type);
 static bool has_volatile_check(Relation relation);
-static bool has_volatile_condition(const TriggerDesc * triggers);
+static bool has_volatile_condition(const TriggerDesc *triggers);
 static bool has_shape(Relation relation, List *columns);
 
 /*
@@ -95,11 +95,11 @@ is_volatile_domain(Oid type)
  * statement as a whole.  Called when the table is locked.
  */
 bool
-rc_multi_insert_takes(const ModifyTableState * node)
+rc_multi_insert_takes(const ModifyTableState *node)
 {
-	const		ModifyTable *plan = castNode(ModifyTable, node->ps.plan);
-	const		ResultRelInfo *table = node->resultRelInfo;
-	const		TriggerDesc *triggers = table->ri_TrigDesc;
+	const ModifyTable *plan = castNode(ModifyTable, node->ps.plan);
+	const ResultRelInfo *table = node->resultRelInfo;
+	const TriggerDesc *triggers = table->ri_TrigDesc;
 	char		kind = table->ri_RelationDesc->rd_rel->relkind;
 
 	if (node->operation != CMD_INSERT || !node->canSetTag ||
@@ -124,9 +124,9 @@ rc_multi_insert_takes(const ModifyTableState * node)
 
 /* Whether rows can be inserted by many into this table or partition. */
 bool
-rc_multi_insert_takes_table(const ResultRelInfo * table)
+rc_multi_insert_takes_table(const ResultRelInfo *table)
 {
-	const		TriggerDesc *triggers = table->ri_TrigDesc;
+	const TriggerDesc *triggers = table->ri_TrigDesc;
 	Relation	relation = table->ri_RelationDesc;
 
 	if (relation->rd_rel->relkind != RELKIND_RELATION ||
@@ -144,7 +144,7 @@ rc_multi_insert_takes_table(const ResultRelInfo * table)
 static bool
 has_volatile_check(Relation relation)
 {
-	const		TupleConstr *constr = RelationGetDescr(relation)->constr;
+	const TupleConstr *constr = RelationGetDescr(relation)->constr;
 
 	for (int i = 0; constr != NULL && i < constr->num_check; i++)
 	{
@@ -156,7 +156,7 @@ has_volatile_check(Relation relation)
 
 /* WHEN of a trigger is looked at when the event is queued. */
 static bool
-has_volatile_condition(const TriggerDesc * triggers)
+has_volatile_condition(const TriggerDesc *triggers)
 {
 	for (int i = 0; i < triggers->numtriggers; i++)
 	{
