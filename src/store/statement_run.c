@@ -108,6 +108,8 @@ rc_statement_try(RcApplier *applier, const RcRecord *records, int n,
 	RcCounts	before = *counts;
 	ErrorData  *volatile error = NULL;
 
+	/* of triggers that a superuser has put on a table of ours */
+	rc_user_sql_fire_deferred();
 	BeginInternalSubTransaction(NULL);
 	PG_TRY();
 	{

@@ -14,7 +14,6 @@
 
 #include "commands/trigger.h"
 #include "miscadmin.h"
-#include "nodes/parsenodes.h"
 #include "pgstat.h"
 #include "storage/latch.h"
 #include "tcop/tcopprot.h"
@@ -129,17 +128,18 @@ rc_user_sql_search_path(const RcStream *stream)
 }
 
 /*
- * SET CONSTRAINTS ALL IMMEDIATE: before PostgreSQL 18 a deferred trigger would
- * fire as the role that commits, and its error would fail the whole batch.
+ * Fire triggers that are deferred, as a commit does: before PostgreSQL 18 that
+ * would fire them as the role that commits, and their errors would fail the
+ * whole batch.
+ *
+ * SET CONSTRAINTS ALL IMMEDIATE would hold for later statements of the same
+ * transaction, too.  In a subtransaction none may be pending from before it:
+ * what has fired is forgotten, and would be missed if it is rolled back.
  */
 void
 rc_user_sql_fire_deferred(void)
 {
-	ConstraintsSetStmt *statement = makeNode(ConstraintsSetStmt);
-
-	statement->constraints = NIL;
-	statement->deferred = false;
-	AfterTriggerSetState(statement);
+	AfterTriggerFireDeferred();
 }
 
 /*

@@ -266,12 +266,26 @@ my %refusals = (
 		sql => 'ALTER TABLE %s ADD UNIQUE (n) DEFERRABLE INITIALLY DEFERRED; INSERT INTO %s VALUES (6)',
 		dead => '6|23505|duplicate key value violates unique constraint "%s_n_key"|Key (n)=(6) already exists.'
 	},
+	# one that is deferred stays so for the ranges after the first one
+	deferred_parent => {
+		sql => q{
+			CREATE TABLE %s_parent (n int PRIMARY KEY);
+			ALTER TABLE %s ADD FOREIGN KEY (n) REFERENCES %s_parent DEFERRABLE INITIALLY DEFERRED, ADD CHECK (n <> 3);
+			CREATE FUNCTION f_%s() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO %s_parent VALUES (NEW.n); RETURN NULL; END $$;
+			CREATE TRIGGER t AFTER INSERT ON %s FOR EACH ROW EXECUTE FUNCTION f_%s()},
+		dead => '3|23514|new row for relation "%s" violates check constraint "%s_n_check"|Failing row contains (3).'
+	},
 	statement_timeout => {
 		sql => 'ALTER ROLE app IN DATABASE postgres SET statement_timeout = 400',
 		columns => { owner => "'app'" },
 		value => '(value->>$$n$$)::int FROM records WHERE value->>$$n$$ <> $$2$$ OR pg_sleep(60) IS NOT NULL',
 		dead => '2|57014|canceling statement due to statement timeout|'
 	});
+# A trigger of a dead letter may be deferred, too.
+$node->sql(q{
+	CREATE TABLE told (name text, n bigint);
+	CREATE FUNCTION tells() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN INSERT INTO public.told VALUES (NEW.name, NEW.record_offset); RETURN NULL; END $$;
+	CREATE CONSTRAINT TRIGGER tells AFTER INSERT ON rappel_conso.dead_letter DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION tells()});
 $setup = '';
 foreach my $name (sort keys %refusals)
 {
@@ -295,6 +309,9 @@ foreach my $name (sort keys %refusals)
 	is($node->sql("SELECT count(*), count(DISTINCT n) FROM $name"),
 		$name eq 'deferred_refuses' ? '10|10' : '9|9', "$name: the others are there");
 }
+is($node->sql(q{SELECT string_agg(name || ' ' || n, ', ' ORDER BY name) FROM told}), join(', ', map { "$_ " . $refusals{$_}{dead} =~ s/[|].*//r } sort keys %refusals),
+	'a trigger of dead letters fires once for each');
+$node->sql('DROP TRIGGER tells ON rappel_conso.dead_letter');
 
 # A timeout that stops the stream is no error that may pass.
 $node->sql(stream_sql('timeout_stops', topics => "'{ten}'", owner => "'app'", on_error => "'stop'",
