@@ -45,8 +45,10 @@ sub ends_by
 	my ($name, $sql, $what) = @_;
 	my ($pid) = $node->sql("SELECT pid FROM pg_stat_activity WHERE application_name ~ ' $name( |\$)'");
 
+	my $now = $node->sql('SELECT now()');
+
 	$node->sql($sql);
-	$node->wait_for("the end of $name", endless("pid = $pid AND query_start < '" . $node->sql('SELECT now()') . "'"), expected => '0');
+	$node->wait_for("the end of $name", endless("pid = $pid AND query_start < '$now'"), expected => '0');
 	pass("D10: $what ends the statement, which would not end");
 	is($node->sql(q{SELECT count(*) FROM rappel_conso.dead_letter}), '0', "D10: $what, no record is blamed");
 	return;
