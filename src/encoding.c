@@ -6,7 +6,8 @@
  *
  * The conversion function is looked up in the catalog, so callers must be in
  * a transaction.  Only rc_shown_utf8() starts one if there is none: error
- * texts of APIs and brokers arrive outside of transactions.
+ * texts of APIs arrive outside of transactions.  Those of brokers arrive in
+ * callbacks of a library, so rc_mask_invalid() only replaces bytes.
  *
  *-------------------------------------------------------------------------
  */
@@ -104,6 +105,32 @@ show(const char *text)
 		text += len;
 	}
 	return shown;
+}
+
+/*
+ * Make a text that was received, or cut, fit for an error message, in place:
+ * bytes that are not valid UTF-8 become "?", and in a database of another
+ * encoding all that are not ASCII.  Callbacks of libraries may call it: it
+ * neither allocates memory nor raises an error.
+ */
+void
+rc_mask_invalid(char *text)
+{
+	bool		utf8 = GetDatabaseEncoding() == PG_UTF8;
+
+	while (*text != '\0')
+	{
+		int			len = utf8 ? pg_utf_mblen((const unsigned char *) text) : 1;
+
+		if (IS_HIGHBIT_SET(*text) &&
+			(!utf8 || strnlen(text, len) < (size_t) len ||
+			 !pg_utf8_islegal((const unsigned char *) text, len)))
+		{
+			*text = '?';
+			len = 1;
+		}
+		text += len;
+	}
 }
 
 /* Returns NULL if the text cannot be converted. */

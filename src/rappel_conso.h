@@ -60,6 +60,7 @@ extern char *rc_wrong_broker(const char *brokers);
 extern char *rc_to_utf8(const char *text, const char *what);
 extern char *rc_from_utf8(const char *bytes, int len);
 extern char *rc_shown_utf8(const char *text);
+extern void rc_mask_invalid(char *text);
 
 /* library_versions.c */
 extern void rc_library_versions_check(void);

@@ -365,6 +365,7 @@ raise_error(RcAssigned *assigned, rd_kafka_message_t *message)
 	strlcpy(error_text, rd_kafka_message_errstr(message), sizeof(error_text));
 	strlcpy(topic, rd_kafka_topic_name(message->rkt), sizeof(topic));
 	rd_kafka_message_destroy(message);
+	rc_mask_invalid(error_text);
 	ereport(ERROR,
 			(errcode(code),
 			 errmsg("could not read partition %d of topic \"%s\": %s",

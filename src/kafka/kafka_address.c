@@ -17,8 +17,6 @@
  */
 #include "kafka/kafka_internal.h"
 
-#include "rappel_conso.h"
-
 /* librdkafka repeats an equal error of a broker after 30 s. */
 #define KEEP_MS			60000
 
@@ -58,6 +56,7 @@ rc_address_failed(RcKafka *kafka, const char *text)
 
 	snprintf(kafka->address_error, sizeof(kafka->address_error), "%s: %s",
 			 address_error, text);
+	rc_mask_invalid(kafka->address_error);
 	INSTR_TIME_SET_CURRENT(kafka->address_failed);
 	rc_address_recall(kafka);
 	return true;

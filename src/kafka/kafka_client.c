@@ -169,6 +169,7 @@ start_client(RcKafka *kafka, const char *client_id, const char *group_id)
 								RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE);
 
 		rd_kafka_conf_destroy(conf);
+		rc_mask_invalid(error_text);
 		if (!resource)
 			rc_explain_start(error_text);
 		ereport(ERROR,

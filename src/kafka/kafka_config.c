@@ -15,7 +15,6 @@
 #include <unistd.h>
 
 #include "config_file.h"
-#include "rappel_conso.h"
 
 #define CONFIG_FILE_SETTING		"rappel_conso.kafka_config_file"
 

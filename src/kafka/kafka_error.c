@@ -284,6 +284,7 @@ rc_explain_connection(RcKafka *kafka, const char *text)
 			 error_text ? error_text : "", error_text ? ": " : "", text,
 			 no_newer ? "; no newer one came: " : "",
 			 no_newer ? kafka->token_error : "");
+	rc_mask_invalid(kafka->last_error);
 }
 
 /*

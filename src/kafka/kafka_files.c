@@ -15,8 +15,6 @@
 
 #include <sys/stat.h>
 
-#include "rappel_conso.h"
-
 #if defined(__APPLE__)
 #define st_mtim st_mtimespec
 #define st_ctim st_ctimespec

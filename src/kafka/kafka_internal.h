@@ -17,6 +17,7 @@
 #include "compat.h"
 #include "port/atomics.h"
 #include "portability/instr_time.h"
+#include "rappel_conso.h"
 #include "utils/palloc.h"
 
 /*

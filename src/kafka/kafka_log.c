@@ -14,7 +14,6 @@
 
 #include <pthread.h>
 
-#include "rappel_conso.h"
 #include "utils/timestamp.h"
 
 /* Lines kept between two calls of rc_report_emit(); more are counted only. */
@@ -134,6 +133,7 @@ error_cb(rd_kafka_t *rk, int err, const char *reason, void *opaque)
 		kafka->topic_code = err;
 		kafka->topic_lost = true;
 		strlcpy(kafka->topic_error, reason, sizeof(kafka->topic_error));
+		rc_mask_invalid(kafka->topic_error);
 		return;
 	}
 	if (err == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN)
@@ -149,6 +149,7 @@ error_cb(rd_kafka_t *rk, int err, const char *reason, void *opaque)
 	{
 		(void) rd_kafka_fatal_error(rk, kafka->last_error,
 									sizeof(kafka->last_error));
+		rc_mask_invalid(kafka->last_error);
 		kafka->last_hint = NULL;
 	}
 	else if (!rc_address_failed(kafka, reason))

@@ -125,6 +125,7 @@ check_result(RcKafka *kafka, const char *topic, rd_kafka_event_t *event)
 				sizeof(error_text));
 	}
 	rd_kafka_event_destroy(event);
+	rc_mask_invalid(error_text);
 	check_answer(kafka, topic, err, error_text);
 }
 
@@ -237,8 +238,14 @@ take_answers(RcKafka *kafka, rd_kafka_event_t *event)
 			err = RD_KAFKA_RESP_ERR_NO_ERROR;
 		answer->outcome = rc_outcome_of(err);
 		answer->sqlstate = rc_kafka_errcode(err);
-		answer->error = err == RD_KAFKA_RESP_ERR_NO_ERROR ? NULL :
-			pstrdup(error_text != NULL ? error_text : rd_kafka_err2str(err));
+		if (err != RD_KAFKA_RESP_ERR_NO_ERROR)
+		{
+			char	   *copy = pstrdup(error_text != NULL ? error_text :
+									   rd_kafka_err2str(err));
+
+			rc_mask_invalid(copy);
+			answer->error = copy;
+		}
 		answers = lappend(answers, answer);
 	}
 	return answers;

@@ -153,15 +153,17 @@ compare(const rd_kafka_ConfigResource_t *resource, List *settings)
 		const char *wanted = setting + strlen(name) + 1;
 		bool		found;
 		const char *actual = actual_value(resource, name, &found);
+		char	   *difference;
 
 		if (!found)
-			differences = lappend(differences,
-								  psprintf("The broker knows no setting \"%s\".",
-										   name));
+			difference = psprintf("The broker knows no setting \"%s\".", name);
 		else if (actual != NULL && !same_value(actual, wanted))
-			differences = lappend(differences,
-								  psprintf("\"%s\" is \"%s\", not \"%s\".",
-										   name, actual, wanted));
+			difference = psprintf("\"%s\" is \"%s\", not \"%s\".",
+								  name, actual, wanted);
+		else
+			continue;
+		rc_mask_invalid(difference);
+		differences = lappend(differences, difference);
 	}
 	return differences;
 }

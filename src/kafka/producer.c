@@ -374,6 +374,7 @@ rc_producer_fail(RcKafka *kafka, RcTopic *topic, rd_kafka_resp_err_t err)
 	}
 	else
 		strlcpy(error_text, rc_kafka_error_text(kafka, err), sizeof(error_text));
+	rc_mask_invalid(error_text);
 	if (rc_kafka_errcode(err) == ERRCODE_INSUFFICIENT_PRIVILEGE)
 		hint = "Give the Kafka user the right to write to the topic.";
 	else if (rc_kafka_errcode(err) == ERRCODE_CONNECTION_FAILURE && hint == NULL)

@@ -152,6 +152,7 @@ rc_publish_raise(RcKafka *kafka)
 		ereport(ERROR,
 				(errcode(ERRCODE_OUT_OF_MEMORY),
 				 errmsg("out of memory")));
+	rc_mask_invalid(error_text);
 	ereport(ERROR,
 			(errcode(rc_kafka_errcode(err)),
 			 errmsg("could not publish to Kafka: %s", error_text),

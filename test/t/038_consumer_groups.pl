@@ -208,4 +208,12 @@ is($run->{sqlstate}, '22023', 'a value that the broker rejects: SQLSTATE');
 like($run->{message}, qr/"t_wrong".*retention\.ms/, "in the broker's words");
 like($run->{hint}, qr/topic_config/, 'and a hint');
 
+# They repeat the value, and are cut: somewhere within a character of two bytes.
+foreach my $n (0, 1)
+{
+	$node->sql("UPDATE rappel_conso.source SET topic_config = ARRAY['retention.ms=' || repeat('a', $n) || repeat(chr(233), 2000)] WHERE name = 'wrong'");
+	is($node->sqlstate_of(q{SELECT rc_sync_now('wrong')}), '22023', 'a long value that the broker rejects');
+}
+is($node->sql(q{SELECT count(*) FROM rappel_conso.run WHERE source = 'wrong' AND convert_from(convert_to(error, 'UTF8'), 'UTF8') <> ''}), '3', 'what is stored of the words is text');
+
 done_testing();
