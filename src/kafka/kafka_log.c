@@ -85,6 +85,9 @@ log_cb(const rd_kafka_t *rk, int level, const char *fac, const char *text)
 	/* likewise, and here with the URL, which can contain a secret */
 	if (strcmp(fac, "OIDC") == 0 || strcmp(fac, "JWT") == 0)
 		return;
+	/* so do the properties that "debug" shows; librdkafka hides only others */
+	if (strcmp(fac, "CONF") == 0 && strstr(text, "sasl.oauthbearer.") != NULL)
+		return;
 	if (pthread_equal(pthread_self(), report_thread))
 		add_line(level, fac, text);
 }

@@ -97,7 +97,8 @@ my @wrong = (
 	[ 'token without subject', 'token', 'oauth', { at_url($tokens->url('token/nameless')) }, qr/$none.*"sub"/, qr/"sub"/ ],
 	[ 'a page instead of a token', 'page', 'oauth', { at_url($tokens->url('token/html')) }, qr/$none.*not JSON/, $url ],
 	[ 'no such page', 'no token', 'oauth', { at_url($tokens->url('nowhere')) }, qr/${none}no such page/, $url ],
-	[ 'nobody at the endpoint', 'away', 'oauth', { at_url('http://127.0.0.1:1/token') }, qr/$none.*onnect/, $url ],
+	# and with what an administrator may turn on to find out why
+	[ 'nobody at the endpoint', 'away', 'oauth', { at_url('http://app:' . $tokens->secret . '@127.0.0.1:1/token'), debug => 'conf,security' }, qr/$none.*onnect/, $url ],
 	[ 'authority of another', 'authority', 'oauth', { at_url($tokens->url('token', 'https')), 'https.ca.location' => $kafka->config('oauth')->{'ssl.ca.location'} }, qr/$none.*certificate/, $authorities ],
 	[ 'a key that the broker does not know', 'refused', 'oauth', { at_url($tokens->url('token/foreign')) }, $refused, qr/\bbroker knows\b.*"sasl\.oauthbearer\.scope"/ ],
 	[ 'another audience', 'refused', 'oauth', { at_url($tokens->url('token/stranger')) }, $refused, qr/\baudience\b/ ],
