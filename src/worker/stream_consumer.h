@@ -67,6 +67,7 @@ typedef struct RcConsumption
 	TimestampTz observed_at;
 	bool		commit_again;	/* commit to the group again; see
 								 * rc_partitions_observe() */
+	TimestampTz shown_at;		/* last such commit */
 } RcConsumption;
 
 /* stream_definition.c */

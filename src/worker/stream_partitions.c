@@ -16,6 +16,13 @@
 /* Minimum interval of storing watermarks, in ms. */
 #define OBSERVE_INTERVAL	10000
 
+/*
+ * Interval of committing unchanged offsets to the consumer group, in ms: a
+ * broker forgets those of a group without members some time after their last
+ * commit (offsets.retention.minutes, a week by default).
+ */
+#define SHOW_INTERVAL		(60 * 60 * 1000)
+
 static bool choose_offsets(RcConsumption *c);
 static void claim_group(RcConsumption *c);
 static void note_start(RcConsumption *c);
@@ -51,6 +58,7 @@ rc_partitions_assign(RcConsumption *c)
 		note_start(c);
 	if (c->stream->group_id != NULL)
 		claim_group(c);
+	c->shown_at = GetCurrentTimestamp();
 	rc_partitions_begin(c);
 	return true;
 }
@@ -239,8 +247,8 @@ rc_partitions_find(RcConsumption *c, const RcRecord *record)
 
 /*
  * Commit the offsets to the consumer group again: when it was done first, the
- * group's coordinator may not have been known yet. wait_ms > 0 waits for the
- * response.
+ * group's coordinator may not have been known yet, or that is long ago.
+ * wait_ms > 0 waits for the response.
  */
 void
 rc_partitions_commit(RcConsumption *c, int wait_ms)
@@ -258,6 +266,7 @@ rc_partitions_commit(RcConsumption *c, int wait_ms)
 		rc_consumer_commit(c->kafka, done, c->n);
 	pfree(done);
 	c->commit_again = false;
+	c->shown_at = GetCurrentTimestamp();
 }
 
 /*
@@ -273,7 +282,7 @@ rc_partitions_observe(RcConsumption *c, bool at_once)
 	if (!at_once && !rc_time_passed(c->observed_at, OBSERVE_INTERVAL))
 		return;
 	c->observed_at = GetCurrentTimestamp();
-	if (c->commit_again)
+	if (c->commit_again || rc_time_passed(c->shown_at, SHOW_INTERVAL))
 		rc_partitions_commit(c, 0);
 	for (int i = 0; i < c->n; i++)
 	{
