@@ -27,7 +27,6 @@
 static void commit_cb(rd_kafka_t *rk, rd_kafka_resp_err_t err,
 					  rd_kafka_topic_partition_list_t *offsets, void *opaque);
 static bool in_use(rd_kafka_resp_err_t err);
-static bool group_refused(const RcConsumer *consumer);
 static void take_group_error(RcKafka *kafka);
 static rd_kafka_resp_err_t ask_offsets(RcKafka *kafka, const char *group,
 									   const char *topic, int n,
@@ -71,8 +70,7 @@ rc_consumer_commit(RcKafka *kafka, const RcPartition *partitions, int n)
 /*
  * The same, and wait for the result for timeout_ms at most.  A failed commit
  * is retried, since the coordinator of a new group has to be found first,
- * unless the Kafka user has no right on the group, or others are its members.
- * Raises no error.
+ * unless rc_consumer_group_refusal() has a reason.  Raises no error.
  */
 void
 rc_consumer_commit_wait(RcKafka *kafka, const RcPartition *partitions, int n,
@@ -81,10 +79,11 @@ rc_consumer_commit_wait(RcKafka *kafka, const RcPartition *partitions, int n,
 	RcConsumer *consumer = kafka->consumer;
 	RcDeadline	deadline;
 	bool		asked = false;
+	const char *error;
 
 	rc_deadline_start(&deadline, timeout_ms);
-	while (n > 0 && !group_refused(consumer) &&
-		   rc_kafka_resend(kafka, &deadline))
+	while (n > 0 && rc_kafka_resend(kafka, &deadline) &&
+		   rc_consumer_group_refusal(kafka, &error) == ERRCODE_SUCCESSFUL_COMPLETION)
 	{
 		if (!consumer->committing)
 		{
@@ -106,31 +105,34 @@ rc_consumer_commit_wait(RcKafka *kafka, const RcPartition *partitions, int n,
  * timeout_ms, nothing is known, and later commits are as good.
  *
  * Errors: 55006 if the group has members, 42501 if the Kafka user has no right
- * on it.
+ * on it, 42809 if it is not one of consumers, such as a share group.
  */
 void
 rc_consumer_claim_group(RcKafka *kafka, const char *group,
 						const RcPartition *partitions, int n, int timeout_ms)
 {
 	const char *error;
+	int			code;
 
 	rc_consumer_assign(kafka, NULL, 0);
 	kafka->consumer->commit_error = RD_KAFKA_RESP_ERR_NO_ERROR;
 	rc_consumer_commit_wait(kafka, partitions, n, timeout_ms);
-	if (!group_refused(kafka->consumer))
+	code = rc_consumer_group_refusal(kafka, &error);
+	if (code == ERRCODE_SUCCESSFUL_COMPLETION)
 		return;
-	error = rd_kafka_err2str(kafka->consumer->commit_error);
-	if (rc_consumer_group_in_use(kafka))
+	if (code == ERRCODE_OBJECT_IN_USE)
 		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_IN_USE),
+				(errcode(code),
 				 errmsg("consumer group \"%s\" has members", group),
 				 errdetail("Kafka rejects offsets of others: %s.", error),
 				 errhint("Stop the consumers of that group, or use another group_id.")));
 	ereport(ERROR,
-			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			(errcode(code),
 			 errmsg("could not commit offsets to consumer group \"%s\": %s",
 					group, error),
-			 errhint("Give the Kafka user the right to read the group.")));
+			 code == ERRCODE_INSUFFICIENT_PRIVILEGE ?
+			 errhint("Give the Kafka user the right to read the group.") :
+			 errhint("It may be a share group; use another group_id.")));
 }
 
 /*
@@ -157,11 +159,29 @@ rc_consumer_group_denied(RcKafka *kafka)
 	kafka->consumer->commit_error = RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED;
 }
 
-/* Whether the last commit was rejected because the group has members. */
-bool
-rc_consumer_group_in_use(const RcKafka *kafka)
+/*
+ * Why the last commit was rejected, if that does not pass by itself: 55006 if
+ * the group has members, 42501 if the Kafka user has no right on it, 42809 if
+ * no consumer can use it; else 00000.  *error is Kafka's text.
+ */
+int
+rc_consumer_group_refusal(const RcKafka *kafka, const char **error)
 {
-	return in_use(kafka->consumer->commit_error);
+	rd_kafka_resp_err_t err = kafka->consumer->commit_error;
+
+	*error = rd_kafka_err2str(err);
+	switch (err)
+	{
+		case RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED:
+			return ERRCODE_INSUFFICIENT_PRIVILEGE;
+		case RD_KAFKA_RESP_ERR_GROUP_ID_NOT_FOUND:
+			/* that of a consumer is made by its first commit */
+		case RD_KAFKA_RESP_ERR_INVALID_GROUP_ID:
+			return ERRCODE_WRONG_OBJECT_TYPE;
+		default:
+			return in_use(err) ? ERRCODE_OBJECT_IN_USE :
+				ERRCODE_SUCCESSFUL_COMPLETION;
+	}
 }
 
 /* Whether an error of a commit means that the group has members. */
@@ -178,14 +198,6 @@ in_use(rd_kafka_resp_err_t err)
 		default:
 			return false;
 	}
-}
-
-/* Whether the last commit failed for a reason that does not pass by itself. */
-static bool
-group_refused(const RcConsumer *consumer)
-{
-	return in_use(consumer->commit_error) ||
-		consumer->commit_error == RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED;
 }
 
 /*

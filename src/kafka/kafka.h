@@ -169,7 +169,8 @@ extern void rc_consumer_commit(RcKafka *kafka, const RcPartition *partitions,
 extern void rc_consumer_commit_wait(RcKafka *kafka,
 									const RcPartition *partitions, int n,
 									int timeout_ms);
-extern bool rc_consumer_group_in_use(const RcKafka *kafka);
+extern int	rc_consumer_group_refusal(const RcKafka *kafka,
+									  const char **error);
 extern void rc_consumer_claim_group(RcKafka *kafka, const char *group,
 									const RcPartition *partitions, int n,
 									int timeout_ms);

@@ -17,6 +17,8 @@
 #include "access/htup_details.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
+#include "common/string.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/array.h"
@@ -37,6 +39,9 @@
 
 PG_FUNCTION_INFO_V1(rc_stream_check);
 PG_FUNCTION_INFO_V1(rc_source_topic_check);
+
+/* The longest name of a consumer group, as stream_group_id_check has it. */
+#define GROUP_MAX	249
 
 /* A row of rappel_conso.stream, accessed by column name. */
 typedef struct Row
@@ -66,6 +71,7 @@ static void check_row_grants(const Row *row, const char *name);
 static void settle_start(Row *row, const char *name);
 static void check_group(const char *group, const char *column,
 						const char *name);
+static bool has_control(const char *text);
 static void settle_search_path(Row *row);
 static void settle_type(Row *row, const char *name, bool copied,
 						bool restored);
@@ -306,7 +312,9 @@ settle_start(Row *row, const char *name)
 
 /*
  * A stream may use a consumer group only if a superuser says so: the Kafka user
- * of the server may see and commit to groups of others.
+ * of the server may see and commit to groups of others.  Names of groups are
+ * not converted, so that of a database in another encoding would mean another
+ * group.
  */
 static void
 check_group(const char *group, const char *column, const char *name)
@@ -315,12 +323,31 @@ check_group(const char *group, const char *column, const char *name)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("%s of stream \"%s\" names no consumer group", column, name)));
+	if (strlen(group) > GROUP_MAX || has_control(group))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s of stream \"%s\" is not a valid name of a consumer group", column, name),
+				 errhint("Use up to %d bytes, without control characters.", GROUP_MAX)));
+	if (GetDatabaseEncoding() != PG_UTF8 && !pg_is_ascii(group))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("%s of stream \"%s\" has a character that is not ASCII", column, name),
+				 errdetail("The name of a consumer group is UTF-8, and the encoding of this database is %s.",
+						   GetDatabaseEncodingName())));
 	if (!superuser())
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied to use consumer group \"%s\" in stream \"%s\"",
 						group, name),
 				 errhint("Ask a superuser to set %s.", column)));
+}
+
+static bool
+has_control(const char *text)
+{
+	while (*text != '\0' && *text != '\177' && (unsigned char) *text >= ' ')
+		text++;
+	return *text != '\0';
 }
 
 /* Store the caller's search_path with a statement that has none. */

@@ -258,21 +258,31 @@ idle(RcConsumption *c, bool at_end)
 }
 
 /*
- * Warn once if a consumer has joined the group that the stream names: its
- * offsets there no longer change.
+ * Warn once if a consumer has joined the group that the stream names, or the
+ * Kafka user has lost its right on it: the offsets there no longer change.
  */
 static void
 report_group(RcConsumption *c)
 {
-	if (c->group_reported || c->stream->group_id == NULL ||
-		!rc_consumer_group_in_use(c->kafka))
+	const char *error;
+	int			code;
+
+	if (c->group_reported || c->stream->group_id == NULL)
+		return;
+	code = rc_consumer_group_refusal(c->kafka, &error);
+	if (code == ERRCODE_SUCCESSFUL_COMPLETION)
 		return;
 	c->group_reported = true;
 	ereport(WARNING,
-			(errcode(ERRCODE_OBJECT_IN_USE),
-			 errmsg("stream \"%s\": consumer group \"%s\" has members", c->stream->name,
-					c->stream->group_id),
+			(errcode(code),
+			 code == ERRCODE_OBJECT_IN_USE ?
+			 errmsg("stream \"%s\": consumer group \"%s\" has members",
+					c->stream->name, c->stream->group_id) :
+			 errmsg("stream \"%s\": could not commit offsets to consumer group \"%s\": %s",
+					c->stream->name, c->stream->group_id, error),
 			 errdetail("The stream continues, but Kafka does not show its offsets there."),
+			 code == ERRCODE_INSUFFICIENT_PRIVILEGE ?
+			 errhint("Give the Kafka user the right to read the group.") :
 			 errhint("Stop the consumers of that group, or use another group_id.")));
 }
 

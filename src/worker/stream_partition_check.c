@@ -136,7 +136,7 @@ raise_beyond_end(RcConsumption *c, const RcOffset *offset, int64 high)
 			 errdetail("The next record of partition %d should be at offset %lld, but it ends at %lld.",
 					   offset->partition,
 					   (long long) offset->next_offset, (long long) high),
-			 errhint("If the topic was re-created, SELECT rc_seek('%s', 'earliest') reads the new one from its beginning. If a broker has lost its last records, or rc_seek() was given an offset beyond the end, SELECT rc_seek('%s', '%s:%d:%lld') continues at the end.",
+			 errhint("If the topic was re-created, SELECT rc_seek('%s', 'earliest') reads the new one from its beginning. If a broker has lost its last records, or rc_seek() or a consumer group gave an offset beyond the end, SELECT rc_seek('%s', '%s:%d:%lld') continues at the end.",
 					 c->stream->name, c->stream->name, offset->topic,
 					 offset->partition, (long long) high)));
 }

@@ -22,6 +22,8 @@
 static bool add_topic(RcConsumption *c, List *offsets, const char *topic);
 static bool find_starts(RcConsumption *c, List *offsets, const char *topic,
 						int64 *starts, int n);
+static void take_over_group(RcConsumption *c, const char *group,
+							const char *topic, int64 *starts, int n);
 static RcOffset *find_offset(List *offsets, const char *topic, int partition);
 static void write_starts(RcConsumption *c, List *offsets, const char *topic,
 						 const int64 *starts, int n);
@@ -84,8 +86,13 @@ find_starts(RcConsumption *c, List *offsets, const char *topic,
 	bool		any = false;
 
 	if (group != NULL && n > 0)
+	{
 		rc_consumer_group_offsets(c->kafka, group, topic, n, starts,
 								  RC_CONSUME_TIMEOUT_MS(c));
+		if (c->stream->group_id != NULL &&
+			strcmp(c->stream->group_id, group) == 0)
+			take_over_group(c, group, topic, starts, n);
+	}
 	for (int p = 0; p < n; p++)
 	{
 		RcOffset   *offset = find_offset(offsets, topic, p);
@@ -111,6 +118,34 @@ find_starts(RcConsumption *c, List *offsets, const char *topic,
 			return false;
 	}
 	return any;
+}
+
+/*
+ * Do not begin at the offsets of a group that the stream is to continue while
+ * it has members: they continue from there, too, and their records would be
+ * applied twice.  To commit what was just read changes nothing, and Kafka
+ * rejects it then.
+ *
+ * Errors: those of rc_consumer_claim_group().
+ */
+static void
+take_over_group(RcConsumption *c, const char *group, const char *topic,
+				int64 *starts, int n)
+{
+	RcPartition *read = palloc0(sizeof(RcPartition) * n);
+	int			m = 0;
+
+	for (int p = 0; p < n; p++)
+	{
+		if (starts[p] < 0)
+			continue;
+		read[m].topic = unconstify(char *, topic);
+		read[m].partition = p;
+		read[m++].offset = starts[p];
+	}
+	rc_consumer_claim_group(c->kafka, group, read, m,
+							RC_CONSUME_TIMEOUT_MS(c));
+	pfree(read);
 }
 
 static RcOffset *

@@ -88,7 +88,9 @@ SELECT stream_with(c.name, c.setting) FROM (VALUES
   (27, 'start_at', 'Group:app'),
   (28, 'group_id', ''),
   (29, 'group_id', repeat('g', 250)),
-  (30, 'group_id', E'a\tb')) c (at, name, setting) ORDER BY c.at;
+  (30, 'group_id', E'a\tb'),
+  (31, 'start_at', 'group:' || repeat('g', 250)),
+  (32, 'start_at', E'group:a\nb')) c (at, name, setting) ORDER BY c.at;
 SELECT count(*) FROM rappel_conso.stream;
 
 -- The borders of what is allowed.

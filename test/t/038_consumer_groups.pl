@@ -122,14 +122,17 @@ $node->becomes_true('with it, it goes on', q{SELECT state = 'running' FROM rappe
 is(group_stands('app.shown'), '0:6 1:5 2:5', 'the offsets are shown in the group');
 is($node->sql(q{SELECT applied FROM rc_drain('shown', '60 s')}), '0', 'and are not read from it');
 
-# Somebody else becomes a member of a group.
+# Somebody else becomes a member of a group, and reads a topic.
+my $read;
+
 sub join_group
 {
-	my ($group) = @_;
-	my ($in, $out, $err) = ('', '', '');
-	my $member = IPC::Run::start([ 'kcat', '-b', $kafka->open_brokers, '-u', '-G', $group, 't_other' ],
-		'<', \$in, '>', \$out, '2>', \$err, IPC::Run::timeout($PostgreSQL::Test::Utils::timeout_default));
+	my ($group, $topic) = @_;
+	my ($in, $err) = ('', '');
+	my $member = IPC::Run::start([ 'kcat', '-b', $kafka->open_brokers, '-u', '-G', $group, $topic // 't_other' ],
+		'<', \$in, '>', \$read, '2>', \$err, IPC::Run::timeout($PostgreSQL::Test::Utils::timeout_default));
 
+	$read = '';
 	$member->pump until $err =~ /assigned/;
 	return $member;
 }
@@ -164,6 +167,41 @@ do
 } until $node->times_logged('55006', 'WARNING', qr/"intruder".*"app\.busy"/, $position);
 pass('a member that joins later does not stop the stream, which warns');
 $member->kill_kill;
+
+# Nor does a right that is taken away while it runs.
+$kafka->acl('remove', 'app', 'read', 'group', 'app', '--prefix');
+do
+{
+	$kafka->produce('t_in', 'k', "0-$next", undef, '-p', 0);
+	$node->wait_applied('shown', ++$next);
+} until $node->times_logged('42501', 'WARNING', qr/"shown".*"app\.shown".*uthorization failed/, $position);
+pass('a right that is taken away later does not stop the stream, which warns');
+$kafka->acl('add', 'app', 'read', 'group', 'app', '--prefix');
+
+# To take a group over: its members go on until they stop, the stream after that.
+set_group('app.old', 't_in,0,0', 't_in,1,5', 't_in,2,5');
+$member = join_group('app.old', 't_in');
+stream('heir', topics => "'{t_in}'", start_at => "'group:app.old'", group_id => "'app.old'");
+$node->wait_state('heir', 'waiting 55006');
+is($node->sql(q{SELECT count(*) FROM rappel_conso.stream_offset WHERE stream = 'heir'}), '0', 'nothing is begun while the group has members');
+$kafka->produce('t_in', 'k', "0-$next", undef, '-p', 0);
+$member->pump until $read =~ /^0-$next$/m;
+$member->kill_kill;
+$node->wait_state('heir', 'running');
+$kafka->produce('t_in', 'k', '0-heir', undef, '-p', 0);
+$node->wait_for('the record after it', q{SELECT count(*) > 0 FROM heir WHERE value = '0-heir'});
+is(values_of('heir'), '0-heir', 'a group is taken over where its members have ended');
+
+# A group that is none of consumers.  To make one takes long.
+if ($ENV{RAPPEL_CONSO_ALL})
+{
+	eval { $kafka->tool('consumer.ConsoleShareConsumer', '--topic', 't_other', '--group', 'app.share', '--timeout-ms', '5000') };
+	$node->sql(q{UPDATE rappel_conso.stream SET group_id = 'app.share' WHERE name = 'heir'});
+	$node->wait_state('heir', 'failed 42809');
+	pass('a share group is refused');
+	$node->sql(q{UPDATE rappel_conso.stream SET group_id = NULL WHERE name = 'heir'});
+	$node->wait_state('heir', 'running');
+}
 
 #
 # Both are a superuser's to set.
