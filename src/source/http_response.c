@@ -134,7 +134,8 @@ rc_http_check_encoding(RcHttp *http)
 }
 
 /*
- * Store a URL for messages, without user, password, query and fragment.
+ * Store a URL for messages, without user, password, query and fragment.  That
+ * of a redirect can have any bytes.
  *
  * Errors: 22023 if it is not a URL.
  */
@@ -157,6 +158,7 @@ rc_http_show_url(RcHttp *http, const char *url)
 		code = curl_url_get(parts, CURLUPART_URL, &shown, 0);
 	}
 	strlcpy(http->url, shown != NULL ? shown : "", sizeof(http->url));
+	rc_mask_invalid(http->url);
 	curl_free(shown);
 	curl_url_cleanup(parts);
 	if (code != CURLUE_OK)

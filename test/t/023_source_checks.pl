@@ -177,6 +177,10 @@ is(received($good), 'Apikey s3cret', 'R9: and sends none');
 $good->control(faults => [ { fault => 'redirect', on => 'meta', location => "$path/catalog/datasets/${\DATASET}?x" } ]);
 is(error_of_run('own'), '', 'R15: a redirect on the same host is followed');
 is(received($good), 'Apikey s3cret', 'R15: with the key');
+$good->control(faults => [ { fault => 'redirect', on => 'meta', times => 0, location => "http://localhost:$other$path/catalog/datasets/\xe9\xff" } ]);
+like(error_of_run('own'), qr/^38000: .*\b5\b/, 'a redirect to bytes that are no text is an error');
+is($node->sql(q{SELECT convert_from(convert_to(error, 'UTF8'), 'UTF8') <> '' FROM rappel_conso.run ORDER BY id DESC LIMIT 1}), 't', 'which is text');
+$good->control(faults => []);
 
 #
 # A proxy: its credentials are for it alone, and the key is not for it
