@@ -57,6 +57,10 @@ foreach my $database (sort keys %databases)
 	push @records, { $field => 'other', $key_field => 'other', ordre => 4 }, { $field => $word, ordre => 5 };
 	$api->control(replace => { dataset => "d_$database", records => [ map { decoded($_) } @records ] });
 
+	# the name of a consumer group is UTF-8 in Kafka, and is not converted
+	like(outcome_in($database, "INSERT INTO rappel_conso.stream (name, topics, statement, group_id) VALUES ('g', '{t}', 'SELECT key FROM records', '$word')"),
+		$encoding eq 'UTF8' ? qr/^$/ : qr/^0A000: group_id .*ASCII.*\Q$encoding\E/, "$encoding: a consumer group that is not ASCII");
+
 	# all that can be asked for is the same in the API
 	is(outcome_in($database, qq{
 		INSERT INTO rappel_conso.stream (name, topics, statement)
