@@ -24,7 +24,8 @@ REGRESS      = $(patsubst test/sql/%.sql,%,$(sort $(wildcard test/sql/*.sql)))
 REGRESS_OPTS = --inputdir=test
 TAP_TESTS    = 1
 PROVE_TESTS  = test/t/*.pl
-EXTRA_CLEAN  = src/.flags test/bench/__pycache__ test/lib/__pycache__ test/servers/__pycache__
+EXTRA_CLEAN  = src/.flags test/bench/__pycache__ test/lib/__pycache__ \
+	test/sample/__pycache__ test/servers/__pycache__
 
 # Makefile.global would say yes; bitcode of a worker is of no use.
 override with_llvm = no
@@ -117,6 +118,10 @@ check-docs:
 ##                    that revision; BENCH_OPTIONS="--pairs 3 .."
 bench:
 	@test/bench/run $(if $(BENCH_BASE),--base $(BENCH_BASE)) $(BENCH_OPTIONS) $(BENCH)
+## make bench-peers   the same topic into the same table by Kafka Connect and by a
+##                    consumer in Python; BENCH_OPTIONS="--rows 100000"
+bench-peers:
+	@test/bench/run --peers $(BENCH_OPTIONS)
 ## make valgrind      syncs and streams in a server under valgrind
 valgrind:
 	@test/valgrind
@@ -127,7 +132,8 @@ valgrind:
 ##                    if tests repeat each other's helpers, if a file of src
 ##                    knows what its room must not (test/layers), if an old name is
 ##                    or a private word (test/words) is back, if docs/errors.md is
-##                    not what tools/errors writes,
+##                    not what tools/errors writes, if data or the picture of
+##                    the benchmarks are not what they should be,
 ##                    or if META.json and the like differ from the control
 ##                    file (test/release)
 indent:
@@ -143,9 +149,12 @@ lint: all
 	@test/words
 	@tools/errors --self-check
 	@tools/errors --check
+	@test/bench/data.py --self-check
+	@test/bench/chart.py --self-check
+	@test/bench/chart.py --check docs/growth.csv docs/growth.svg
 	@test/release --self-check
 	@test/release
 	@test/indent --check
 
 .PHONY: help deps test-deps test-all demo demo-kafka demo-psql demo-stop demo-clean \
-	test matrix catalog check-docs bench valgrind indent lint
+	test matrix catalog check-docs bench bench-peers valgrind indent lint

@@ -44,7 +44,7 @@ SIZES = {"sensor-rows": (1000000, 20000, "sensor messages"),
          "idle-seconds": (30, 2, "how long a worker is watched"),
          "search-rows": (200000, 12000, "recalls to search in"),
          "growth-rows": (10000000, 40000, "sensor messages of the longest topic"),
-         "growth-bytes": (200 * MB, 2 * MB, "of the messages of each size")}
+         "growth-bytes": (50 * MB, 2 * MB, "of the messages of each size")}
 
 
 def parse():
@@ -54,12 +54,13 @@ def parse():
     parser.add_argument("parts", nargs="*", metavar="PART",
                         help=f"{', '.join(PARTS)}; by default "
                         f"{', '.join(USUAL)}")
-    parser.add_argument("--pairs", type=int,
+    parser.add_argument("--pairs", type=int, metavar="N",
                         help="how often each is measured (5)")
     parser.add_argument("--quick", action="store_true",
                         help="one pair, and few records: shows that it works")
     for name, (usual, _, words) in SIZES.items():
-        parser.add_argument(f"--{name}", type=int, help=f"{words} ({usual})")
+        parser.add_argument(f"--{name}", type=int, metavar="N",
+                            help=f"{words} ({usual})")
     parser.add_argument("--rate", type=int, default=100,
                         help="events a second (%(default)s)")
     parser.add_argument("--setting", action="append", default=[],

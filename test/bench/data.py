@@ -1,13 +1,19 @@
+#!/usr/bin/env python3
 # data.py
 #     Records for the benchmarks: recalls made many by varying their keys, and
 #     sensor messages, each kind with the file that COPY reads beside them.
 #
 # It must make the same bytes each time: ratios of two runs are compared.
+#
+# usage: data.py --self-check     makes a few of each kind, and demands that keys
+#                                 differ and that COPY reads what messages hold
 
 import gzip
 import json
 import os
 import random
+import sys
+import tempfile
 
 import made_up
 
@@ -118,3 +124,55 @@ def write_sensors(target, count, rows=None, **shape):
                 file.write("".join(lines))
                 other.write("".join(copied))
                 lines, copied = [], []
+
+
+# ---- self-check ----
+
+def check_recalls(folder):
+    """However often recalls are copied, their keys differ."""
+    source, dataset, seed, topic = (os.path.join(folder, name) for name in
+                                    ("source", "dataset", "seed", "topic"))
+    made_up.write(source, 30)
+    before = lines_of(source)
+    made_up.write(source, 30)
+    if lines_of(source) != before:
+        return "recalls are made up otherwise the second time"
+    write_recalls(source, dataset, 70)
+    with open(seed, "w", encoding="utf-8") as file:
+        for line in lines_of(dataset):
+            key = json.loads(line)["numero_fiche"]
+            file.write(f'{key}\t{{"reference_fiche": "{key}"}}\n')
+    write_messages(seed, topic, 300)
+    keys = [line.partition(b"\t")[0] for line in lines_of(topic)]
+    values = [json.loads(line.partition(b"\t")[2])["reference_fiche"].encode()
+              for line in lines_of(topic)]
+    if len(set(keys)) != 300 or keys != values:
+        return "recalls of a topic have one key twice, or another one inside"
+    return None
+
+
+def check_sensors(folder):
+    """COPY reads the texts that the messages hold; sizes are as asked for."""
+    messages, rows = (os.path.join(folder, name) for name in ("m", "rows"))
+    for size in (0, 100, 1000, 50000):
+        write_sensors(messages, 50, rows, size=size, bad_every=20)
+        for line, row in zip(lines_of(messages), lines_of(rows)):
+            value = line.partition(b"\t")[2].decode()
+            number, sensor, message, stamp = row.decode().split("\t")
+            if value != (f'{{"message_id":"{number}","sensor_id":{sensor},'
+                         f'"message":{message},"timestamp":"{stamp}"}}'):
+                return f"COPY reads another message than {value[:200]}"
+            json.loads(value)
+            if size and not size * 0.9 <= len(value) <= size * 1.25:
+                return f"a message of {size} bytes has {len(value)}"
+        bad = sum(b'"sensor_id":null' in line for line in lines_of(messages))
+        if bad != 2:
+            return f"of 50 messages, {bad} are bad, not 2"
+    return None
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] != ["--self-check"]:
+        sys.exit("usage: data.py --self-check")
+    with tempfile.TemporaryDirectory() as scratch:
+        sys.exit(check_recalls(scratch) or check_sensors(scratch))

@@ -15,7 +15,7 @@ DATABASE = "growth"
 FIRST_ROWS = 10000
 SIZES = (100, 1000, 10000, 100000, 1000000)     # bytes of a message
 PARTITIONS = (1, 10, 100, 1000)
-FLAT = 1.1                      # the most that the dearest point may cost
+FLAT = 1.1                      # the most that a point may be of one before it
 MEASURED_FROM = 100000          # rows: below, starting a worker is most of it
 HEAD = ("sweep", "at", "rows", "bytes", "us_per_row", "copy_us_per_row",
         "wall_seconds", "copy_wall_seconds", "rss_mb")
@@ -112,7 +112,12 @@ def records(sweep, most):
     required = f"flat within {FLAT - 1:.0%}"
     report.value(f"us/row, {points[0][0].rows} to {points[-1][0].rows} records",
                  f"{min(costs):.2f} to {max(costs):.2f} us", "", required,
-                 max(costs) <= FLAT * costs[0])
+                 growth(costs) <= FLAT)
     report.value("RssAnon, the same", f"{min(memory):.0f} to "
                  f"{max(memory):.0f} MB", "", required,
-                 max(memory) <= FLAT * memory[0])
+                 growth(memory) <= FLAT)
+
+
+def growth(values):
+    """The most that a value is of the least one before it."""
+    return max(value / min(values[:at + 1]) for at, value in enumerate(values))

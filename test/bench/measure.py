@@ -20,6 +20,7 @@ from report import Spent
 from server import Failure, Session
 
 MB = 1024 * 1024
+MANY = 1000000                  # messages, whose making is announced
 
 
 class Side:
@@ -151,6 +152,8 @@ class Bench:
 
     def sensors(self, topic, path, rows, copied=None, partitions=4, **shape):
         """A topic of sensor messages; path: the file that they are put into."""
+        if rows >= MANY:
+            self.report.line(f"writing {rows} messages to topic {topic}")
         data.write_sensors(path, rows, copied, **shape)
         self.world.kafka.create_topic(topic, partitions)
         self.world.kafka.produce(topic, path)
