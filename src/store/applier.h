@@ -88,7 +88,7 @@ struct RcApplier
 extern void rc_statement_prepare(RcApplier *applier);
 extern void rc_statement_forget(RcApplier *applier);
 extern ErrorData *rc_statement_try(RcApplier *applier,
-								   const RcRecord *records, int n,
+								   const RcRecord *records, int *n,
 								   bool probe, RcCounts *counts);
 
 /* statement_result.c */

@@ -133,9 +133,10 @@ static bool
 proven_again(RcBatch *batch)
 {
 	RcCounts	unused = {0};
+	int			n = 1;
 	ErrorData  *error = rc_statement_try(batch->applier,
 										 batch->records + batch->probed - 1,
-										 1, true, &unused);
+										 &n, true, &unused);
 
 	if (error == NULL)
 		rc_batch_settle(batch);
@@ -161,6 +162,7 @@ try_next(RcBatch *batch)
 {
 	RcApplier  *applier = batch->applier;
 	int			high = batch->part_end;
+	int			n;
 	bool		probe = batch->unconfirmed > 0;
 	ErrorData  *error;
 
@@ -176,11 +178,12 @@ try_next(RcBatch *batch)
 		high = Min(high, batch->at + applier->size);
 	if (batch->bad >= 0)
 		high = Min(high, batch->bad);
-	error = rc_statement_try(applier, batch->records + batch->at,
-							 high - batch->at, probe, &batch->part->counts);
+	n = high - batch->at;
+	error = rc_statement_try(applier, batch->records + batch->at, &n, probe,
+							 &batch->part->counts);
 	if (error != NULL)
 	{
-		range_failed(batch, high - batch->at, error);
+		range_failed(batch, n, error);
 		return;
 	}
 	if (probe)
@@ -188,7 +191,7 @@ try_next(RcBatch *batch)
 		try_failures_again(batch);
 		return;
 	}
-	batch->at = high;
+	batch->at += n;
 	applier->dead_in_row = 0;
 	rc_batch_settle(batch);
 	if (applier->size == 0 || ++applier->passed < PASSES_TO_DOUBLE)

@@ -150,7 +150,7 @@ jsonb_differs(RcJsonbWriter *writer, const char *text, int len)
 {
 	Datum		ours;
 
-	return !rc_jsonb_fast(writer, text, len, &ours) ||
+	return !rc_jsonb_fast(writer, text, len, CurrentMemoryContext, &ours) ||
 		differ(ours, DirectFunctionCall1(jsonb_in, CStringGetDatum(text)));
 }
 

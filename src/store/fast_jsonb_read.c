@@ -51,9 +51,13 @@ rc_jsonb_writer_make(void)
 	return writer;
 }
 
-/* Make jsonb of a whole text in the current context; false if not sure. */
+/*
+ * Make jsonb of a whole text in the context "results"; false if not sure.  The
+ * current context may be left with strings in it.
+ */
 bool
-rc_jsonb_fast(RcJsonbWriter *writer, const char *json, int len, Datum *value)
+rc_jsonb_fast(RcJsonbWriter *writer, const char *json, int len,
+			  MemoryContext results, Datum *value)
 {
 	RcScan		scan;
 
@@ -62,7 +66,7 @@ rc_jsonb_fast(RcJsonbWriter *writer, const char *json, int len, Datum *value)
 	(void) rc_scan_space(&scan);
 	if (scan.at < scan.end)
 		return false;
-	*value = rc_jsonb_write(writer);
+	*value = rc_jsonb_write(writer, results);
 	return true;
 }
 

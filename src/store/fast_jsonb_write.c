@@ -43,15 +43,16 @@ static int	sort_keys(const RcJsonNode **keys, int n);
 static int	compare_keys(const RcJsonNode *a, const RcJsonNode *b);
 static int	compare_nodes(const void *a, const void *b);
 
-/* Write what has been read, in the current context. */
+/* Write what has been read. */
 Datum
-rc_jsonb_write(RcJsonbWriter *writer)
+rc_jsonb_write(RcJsonbWriter *writer, MemoryContext results)
 {
 	const RcJsonNode *root = writer->nodes;
 	Size		size;
 
-	writer->start = writer->to = palloc_extended(writer->size,
-												 MCXT_ALLOC_HUGE);
+	writer->start = writer->to = MemoryContextAllocExtended(results,
+															writer->size,
+															MCXT_ALLOC_HUGE);
 	writer->to += VARHDRSZ;
 	if (root->kind == RC_NODE_OBJECT || root->kind == RC_NODE_ARRAY)
 		write_value(writer, root);

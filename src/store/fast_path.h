@@ -52,7 +52,7 @@ extern void rc_fast_check(void);
 /* fast_scalar.c */
 extern RcFastType rc_fast_type(Oid type, int32 typmod);
 extern bool rc_fast_number(RcFastType type, const RcScanned *number,
-						   Datum *value);
+						   MemoryContext results, Datum *value);
 extern RcSure rc_fast_string(RcFastType type, const RcScanned *string,
 							 Datum *value);
 
@@ -64,10 +64,10 @@ extern int	rc_numeric_write(char *to, const RcScanned *number);
 /* fast_jsonb_read.c */
 extern RcJsonbWriter *rc_jsonb_writer_make(void);
 extern bool rc_jsonb_fast(RcJsonbWriter *writer, const char *json, int len,
-						  Datum *value);
+						  MemoryContext results, Datum *value);
 extern bool rc_jsonb_read(RcJsonbWriter *writer, RcScan *scan);
 
 /* fast_jsonb_write.c */
-extern Datum rc_jsonb_write(RcJsonbWriter *writer);
+extern Datum rc_jsonb_write(RcJsonbWriter *writer, MemoryContext results);
 
 #endif							/* RC_FAST_PATH_H */

@@ -17,8 +17,6 @@
  */
 #include "store/row_columns.h"
 
-#include "utils/builtins.h"
-
 static bool scan_members(RcRowDecoder *decoder, RcScan *scan, Datum *values);
 static bool scan_key(RcRowDecoder *decoder, RcScan *scan, int *column);
 static bool scan_value(RcRowDecoder *decoder, RcScan *scan, int at,
@@ -28,7 +26,8 @@ static bool scan_scalar(RcRowDecoder *decoder, RcScan *scan, char c,
 static bool make_scalar(RcRowDecoder *decoder, RowColumn *column,
 						RowValue *value, const RcScanned *scalar,
 						Datum *result);
-static bool make_text(const char *text, int len, Datum *result);
+static bool make_text(RcRowDecoder *decoder, const char *bytes, int len,
+					  Datum *result);
 static bool make_string(RcRowDecoder *decoder, RowColumn *column,
 						RowValue *value, const RcScanned *string,
 						Datum *result);
@@ -153,24 +152,30 @@ make_scalar(RcRowDecoder *decoder, RowColumn *column, RowValue *value,
 	bool		string = scalar->kind == JSON_TOKEN_STRING;
 
 	if (column->kind == COLUMN_TEXT)
-		return !scalar->escaped && make_text(scalar->text, scalar->len, result);
+		return !scalar->escaped &&
+			make_text(decoder, scalar->text, scalar->len, result);
 	if ((rc_fast_paths & RC_FAST_SCALARS) == 0 || column->fast == RC_TYPE_NONE)
 		return false;
 	if (column->fast == RC_TYPE_JSON)
-		return !string && make_text(scalar->text, scalar->len, result);
+		return !string &&
+			make_text(decoder, scalar->text, scalar->len, result);
 	if (string)
 		return make_string(decoder, column, value, scalar, result);
 	if (scalar->kind == JSON_TOKEN_NUMBER)
-		return rc_fast_number(column->fast, scalar, result);
+		return rc_fast_number(column->fast, scalar, decoder->results, result);
 	*result = BoolGetDatum(scalar->kind == JSON_TOKEN_TRUE);
 	return column->fast == RC_TYPE_BOOL;
 }
 
 /* Make a text or json of a part of the record; it always can. */
 static bool
-make_text(const char *text, int len, Datum *result)
+make_text(RcRowDecoder *decoder, const char *bytes, int len, Datum *result)
 {
-	*result = PointerGetDatum(cstring_to_text_with_len(text, len));
+	text	   *made = MemoryContextAlloc(decoder->results, VARHDRSZ + len);
+
+	SET_VARSIZE(made, VARHDRSZ + len);
+	memcpy(VARDATA(made), bytes, len);
+	*result = PointerGetDatum(made);
 	return true;
 }
 
@@ -215,7 +220,8 @@ scan_container(RcRowDecoder *decoder, RcScan *scan, RowColumn *column,
 	if (!rc_scan_skip(scan, 1))
 		return false;
 	if (column->fast == RC_TYPE_JSON && (rc_fast_paths & RC_FAST_SCALARS) != 0)
-		value->made = make_text(value->start, scan->at - value->start, result);
+		value->made = make_text(decoder, value->start, scan->at - value->start,
+								result);
 	return true;
 }
 
@@ -263,7 +269,7 @@ scan_jsonb(RcRowDecoder *decoder, RcScan *scan, Datum *result)
 	if ((rc_fast_paths & RC_FAST_JSONB) == 0 || !rc_fast_jsonb_checked ||
 		!rc_jsonb_read(decoder->jsonb, scan))
 		return false;
-	*result = rc_jsonb_write(decoder->jsonb);
+	*result = rc_jsonb_write(decoder->jsonb, decoder->results);
 	return true;
 }
 

@@ -70,7 +70,8 @@ rc_fast_type(Oid type, int32 typmod)
 
 /* Make the Datum of a JSON number. */
 bool
-rc_fast_number(RcFastType type, const RcScanned *number, Datum *value)
+rc_fast_number(RcFastType type, const RcScanned *number,
+			   MemoryContext results, Datum *value)
 {
 	int64		whole;
 
@@ -81,7 +82,7 @@ rc_fast_number(RcFastType type, const RcScanned *number, Datum *value)
 		if (!rc_fast_numeric_checked || number->exponent ||
 			number->ndigits > RC_NUMERIC_DIGITS)
 			return false;
-		numeric = palloc(RC_NUMERIC_SIZE);
+		numeric = MemoryContextAlloc(results, RC_NUMERIC_SIZE);
 		*value = PointerGetDatum(numeric);
 		return rc_numeric_write(numeric, number) > 0;
 	}

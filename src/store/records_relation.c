@@ -1,8 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * records_relation.c
- *	  Fills the tuplestore that a stream's statement sees as the relation
- *	  "records".
+ *	  Decodes records to the rows that a stream's statement sees as the
+ *	  relation "records".
  *
  * Keys and values are decoded by their format (value_format.c).  No error may
  * be caught here: apply.c isolates the record.
@@ -16,6 +16,7 @@
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/datum.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/queryenvironment.h"
@@ -39,23 +40,22 @@ struct RcDecoder
 	RcValueDecoder *key;
 	RcValueDecoder *value;
 	int			value_columns;
-	Datum	   *values;
-	bool	   *nulls;
 	MemoryContext record_context;	/* reset for each record */
 
-	/* Datums kept because most records repeat those of the previous one */
-	char	   *topic;
+	/* the rows that are being added, and Datums that most of them share */
+	RcRows	   *rows;
+	const char *topic;			/* NULL: none */
 	Datum		topic_datum;
-	StringInfoData headers_seen;
+	StringInfoData headers_seen;	/* empty: none */
 	Datum		headers_datum;
-	MemoryContext cache_context;
 };
 
 static void check_usage(Oid type);
 static TupleDesc row_desc(RcDecoder *decoder);
 static void copy_value_columns(TupleDesc to, TupleDesc from);
 static Datum topic_datum(RcDecoder *decoder, const char *topic);
-static void put_key_and_value(RcDecoder *decoder, const RcRecord *record);
+static void put_key_and_value(RcDecoder *decoder, const RcRecord *record,
+							  Datum *values, bool *nulls);
 static inline void decode(RcValueDecoder *part, const char *bytes, int len,
 						  Datum *values, bool *nulls);
 static void name_part(void *arg);
@@ -106,14 +106,9 @@ rc_decoder_make(const RcStream *stream)
 	decoder->value = rc_value_decoder_open(stream->value_type, "value", row);
 
 	decoder->desc = desc;
-	decoder->values = palloc0(sizeof(Datum) * n);
-	decoder->nulls = palloc0(sizeof(bool) * n);
 	decoder->record_context =
 		AllocSetContextCreate(CurrentMemoryContext, "rappel_conso record",
 							  ALLOCSET_DEFAULT_SIZES);
-	decoder->cache_context =
-		AllocSetContextCreate(CurrentMemoryContext, "rappel_conso decoder",
-							  ALLOCSET_SMALL_SIZES);
 	initStringInfo(&decoder->headers_seen);
 	return decoder;
 }
@@ -203,33 +198,45 @@ rc_decoder_current(RcDecoder *decoder)
 	return value->format->current == NULL || value->format->current(value);
 }
 
+/* From here on records become rows of this list. */
+void
+rc_decoder_begin(RcDecoder *decoder, RcRows *rows)
+{
+	decoder->rows = rows;
+	decoder->key->results = decoder->value->results = rows->context;
+
+	/* what they point to may be freed */
+	decoder->topic = NULL;
+	resetStringInfo(&decoder->headers_seen);
+}
+
 /*
- * Decode one record and append it to the tuplestore.  Errors of class 22 for
- * bytes that are not valid text or JSON, or do not fit the type.
+ * Decode one record and add it to the rows.  Errors of class 22 for bytes that
+ * are not valid text or JSON, or do not fit the type.
  */
 void
-rc_decoder_put(RcDecoder *decoder, Tuplestorestate *store,
-			   const RcRecord *record)
+rc_decoder_put(RcDecoder *decoder, const RcRecord *record)
 {
-	Datum	   *values = decoder->values;
-	bool	   *nulls = decoder->nulls;
+	Datum	   *values;
+	bool	   *nulls;
 	int			headers = COLUMNS_BEFORE + decoder->value_columns;
 	MemoryContext old;
 
+	rc_rows_next(decoder->rows, &values, &nulls);
 	MemoryContextReset(decoder->record_context);
 	old = MemoryContextSwitchTo(decoder->record_context);
-	memset(nulls, false, sizeof(bool) * decoder->desc->natts);
 
 	values[0] = topic_datum(decoder, record->topic);
 	values[1] = Int32GetDatum(record->partition);
 	values[2] = Int64GetDatum(record->offset);
 	values[3] = TimestampTzGetDatum(rc_from_kafka_time(record->timestamp_ms));
 	nulls[3] = (record->timestamp_ms < 0);
-	put_key_and_value(decoder, record);
+	put_key_and_value(decoder, record, values + COLUMNS_BEFORE,
+					  nulls + COLUMNS_BEFORE);
 	put_headers(decoder, record, &values[headers], &nulls[headers]);
 
 	MemoryContextSwitchTo(old);
-	tuplestore_putvalues(store, decoder->desc, values, nulls);
+	decoder->rows->n++;
 
 	/* It may be several times as large as a large value: free it now. */
 	MemoryContextReset(decoder->record_context);
@@ -241,26 +248,20 @@ topic_datum(RcDecoder *decoder, const char *topic)
 {
 	MemoryContext old;
 
-	if (decoder->topic != NULL && strcmp(decoder->topic, topic) == 0)
+	if (decoder->topic != NULL &&
+		(decoder->topic == topic || strcmp(decoder->topic, topic) == 0))
 		return decoder->topic_datum;
-	old = MemoryContextSwitchTo(decoder->cache_context);
-	if (decoder->topic != NULL)
-	{
-		pfree(decoder->topic);
-		pfree(DatumGetPointer(decoder->topic_datum));
-		decoder->topic = NULL;
-	}
-	decoder->topic = pstrdup(topic);
+	old = MemoryContextSwitchTo(decoder->rows->context);
 	decoder->topic_datum = CStringGetTextDatum(topic);
+	decoder->topic = topic;
 	MemoryContextSwitchTo(old);
 	return decoder->topic_datum;
 }
 
 static void
-put_key_and_value(RcDecoder *decoder, const RcRecord *record)
+put_key_and_value(RcDecoder *decoder, const RcRecord *record, Datum *values,
+				  bool *nulls)
 {
-	Datum	   *values = decoder->values + COLUMNS_BEFORE;
-	bool	   *nulls = decoder->nulls + COLUMNS_BEFORE;
 	RcValueDecoder *part = decoder->key;
 	ErrorContextCallback callback;
 
@@ -332,14 +333,9 @@ put_headers(RcDecoder *decoder, const RcRecord *record, Datum *value,
 	{
 		Datum		jsonb = rc_headers_jsonb(record);
 
-		if (decoder->headers_datum != (Datum) 0)
-			pfree(DatumGetPointer(decoder->headers_datum));
-		decoder->headers_datum = (Datum) 0;
 		resetStringInfo(&decoder->headers_seen);
-
-		MemoryContextSwitchTo(decoder->cache_context);
-		decoder->headers_datum =
-			PointerGetDatum(PG_DETOAST_DATUM_COPY(jsonb));
+		MemoryContextSwitchTo(decoder->rows->context);
+		decoder->headers_datum = datumCopy(jsonb, false, -1);
 		MemoryContextSwitchTo(decoder->record_context);
 		appendBinaryStringInfo(&decoder->headers_seen, seen.data, seen.len);
 	}

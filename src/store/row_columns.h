@@ -30,6 +30,8 @@ typedef struct RowColumn
 	int			name_len;
 	ColumnKind	kind;
 	RcFastType	fast;			/* of scalars */
+	bool		byval;			/* of the type */
+	int16		typlen;
 	RcJsonType *type;
 	bool		json;			/* json, jsonb or a domain over them */
 	bool		domain;			/* a domain, which may reject null */
@@ -73,6 +75,7 @@ struct RcRowDecoder
 	bool		zulu;			/* Z has meant UTC in this batch */
 
 	/* while a record is decoded */
+	MemoryContext results;		/* of Datums; the current one is for the rest */
 	JsonLexContext *lex;
 	int			expected;		/* column to try first for the next key */
 	int			column;			/* of the current value; -1: none */

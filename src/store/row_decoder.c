@@ -19,6 +19,7 @@
 #include "catalog/pg_type.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/datum.h"
 #include "utils/json.h"
 #include "utils/lsyscache.h"
 
@@ -29,6 +30,8 @@ static Datum make_scalar(RowColumn *column, RowValue *value);
 static Datum make_array(RcRowDecoder *decoder, RowColumn *column,
 						RowValue *value);
 static void refuse_null(RowColumn *column);
+static Datum keep(RcRowDecoder *decoder, const RowColumn *column,
+				  Datum value);
 static void begin(RcRowDecoder *decoder);
 static void name_column(void *arg);
 
@@ -80,6 +83,8 @@ init_column(RowColumn *column, Form_pg_attribute attribute)
 	column->name = pstrdup(NameStr(attribute->attname));
 	column->name_len = strlen(column->name);
 	column->typmod = attribute->atttypmod;
+	column->byval = attribute->attbyval;
+	column->typlen = attribute->attlen;
 	column->fast = rc_fast_type(attribute->atttypid, column->typmod);
 	column->type = rc_json_type_make(attribute->atttypid);
 	column->domain = (base != attribute->atttypid);
@@ -120,14 +125,15 @@ init_column(RowColumn *column, Form_pg_attribute attribute)
  * Decode one object into "values" and "nulls", arrays with an entry for each
  * column.
  *
- * "json" is in the server's encoding and need not be null-terminated.  Results
- * are allocated in the current context.  Errors: class 22 if the text is not a
+ * "json" is in the server's encoding and need not be null-terminated.  Values
+ * are allocated in "results"; the current context is left with much else, and
+ * should be reset soon.  Errors: class 22 if the text is not a
  * JSON object or a value does not fit its column, which the error's context
  * names; and those of domain constraints.
  */
 void
 rc_row_decode(RcRowDecoder *decoder, const char *json, int len,
-			  Datum *values, bool *nulls)
+			  MemoryContext results, Datum *values, bool *nulls)
 {
 	ErrorContextCallback callback;
 
@@ -136,6 +142,7 @@ rc_row_decode(RcRowDecoder *decoder, const char *json, int len,
 	callback.previous = error_context_stack;
 	error_context_stack = &callback;
 
+	decoder->results = results;
 	begin(decoder);
 	if ((rc_fast_paths & RC_FAST_ROWS) == 0 ||
 		!rc_row_scan(decoder, json, len, values))
@@ -153,13 +160,24 @@ rc_row_decode(RcRowDecoder *decoder, const char *json, int len,
 					value->token.kind == JSON_TOKEN_NULL);
 		if (!nulls[i] && !value->made)
 		{
-			values[i] = make_value(decoder, column, value);
+			values[i] = keep(decoder, column,
+							 make_value(decoder, column, value));
 			decoder->zulu |= value->zulu && values[i] == value->guess;
 		}
 		else if (nulls[i] && column->domain)
 			refuse_null(column);
 	}
 	error_context_stack = callback.previous;
+}
+
+static Datum
+keep(RcRowDecoder *decoder, const RowColumn *column, Datum value)
+{
+	MemoryContext old = MemoryContextSwitchTo(decoder->results);
+
+	value = datumCopy(value, column->byval, column->typlen);
+	MemoryContextSwitchTo(old);
+	return value;
 }
 
 /* Forget the previous record, or what a scan that gave up has found. */

@@ -19,6 +19,6 @@ typedef struct RcRowDecoder RcRowDecoder;
 extern RcRowDecoder *rc_row_decoder_make(TupleDesc desc);
 extern bool rc_row_decoder_current(RcRowDecoder *decoder);
 extern void rc_row_decode(RcRowDecoder *decoder, const char *json, int len,
-						  Datum *values, bool *nulls);
+						  MemoryContext results, Datum *values, bool *nulls);
 
 #endif							/* RC_ROW_DECODER_H */

@@ -30,6 +30,7 @@
 #include "utils/timeout.h"
 
 #include "store/multi_insert.h"
+#include "store/record_scan.h"
 
 /* Batches of fewer records use the plan for small batches. */
 #define SMALL_BATCH		100
@@ -43,18 +44,26 @@
 /* A saved plan is replaced after 1, 2, 4, .. uses, then after each 1024. */
 #define REPLAN_USES		1024
 
+/* What the statement sees as "records". */
+typedef struct Records
+{
+	RcRows	   *rows;
+	Tuplestorestate *store;
+	bool		stored;			/* the store has the rows, too */
+} Records;
+
 static void drop_plan(RcSizedPlan *sized);
-static void run_range(RcApplier *applier, const RcRecord *records, int n,
+static void run_range(RcApplier *applier, const RcRecord *records, int *n,
 					  RcCounts *counts);
-static void run_statement(RcApplier *applier, Tuplestorestate *store, int n,
+static void run_statement(RcApplier *applier, Records *records,
 						  RcCounts *counts);
 static RcSizedPlan *get_plan(RcApplier *applier, int n);
-static void execute(RcApplier *applier, RcSizedPlan *sized, int n,
+static void execute(RcApplier *applier, RcSizedPlan *sized, Records *records,
 					QueryEnvironment *environment, RcResult *result);
 static bool suits_many(RcSizedPlan *sized, const CachedPlan *cached, int n);
 static uint64 execute_query(RcApplier *applier, PlannedStmt *statement,
-							QueryEnvironment *environment, DestReceiver *dest,
-							bool *many);
+							Records *records, QueryEnvironment *environment,
+							DestReceiver *dest, bool *many);
 static void execute_utility(const RcStream *stream, PlannedStmt *statement,
 							QueryEnvironment *environment);
 
@@ -94,13 +103,14 @@ drop_plan(RcSizedPlan *sized)
 }
 
 /*
- * Apply n records in a subtransaction.  Returns the error that rolled it back,
- * in the current context, or NULL.  Rows inserted and updated are added to
+ * Apply *n records in a subtransaction, or as many of them as are decoded to a
+ * bounded memory: *n is set to that.  Returns the error that rolled it back, in
+ * the current context, or NULL.  Rows inserted and updated are added to
  * *counts.  A probe only finds out whether the records can be applied: it is
  * always rolled back.
  */
 ErrorData *
-rc_statement_try(RcApplier *applier, const RcRecord *records, int n,
+rc_statement_try(RcApplier *applier, const RcRecord *records, int *n,
 				 bool probe, RcCounts *counts)
 {
 	MemoryContext old = CurrentMemoryContext;
@@ -113,7 +123,6 @@ rc_statement_try(RcApplier *applier, const RcRecord *records, int n,
 	BeginInternalSubTransaction(NULL);
 	PG_TRY();
 	{
-		MemoryContextReset(applier->range_context);
 		MemoryContextSwitchTo(applier->range_context);
 		run_range(applier, records, n, counts);
 		if (probe)
@@ -147,29 +156,34 @@ rc_statement_try(RcApplier *applier, const RcRecord *records, int n,
 	PG_END_TRY();
 
 	MemoryContextSwitchTo(old);
+	MemoryContextReset(applier->range_context);
 	CurrentResourceOwner = owner;
 	return error;
 }
 
-/* Decode the records into a tuplestore and execute the statement over it. */
+/* Decode the records and execute the statement over them. */
 static void
-run_range(RcApplier *applier, const RcRecord *records, int n,
+run_range(RcApplier *applier, const RcRecord *records, int *n,
 		  RcCounts *counts)
 {
-	Tuplestorestate *store;
+	Records		decoded = {0};
+	int			i;
 
 	/* decoding may run user code, in constraints of domains */
 	applier->phase = RC_PHASE_DECODE;
 	rc_user_sql_begin(applier->stream->statement);
-	store = tuplestore_begin_heap(false, false, STORE_KBYTES);
-	for (int i = 0; i < n; i++)
+	decoded.rows = rc_rows_make(rc_decoder_desc(applier->decoder));
+	rc_decoder_begin(applier->decoder, decoded.rows);
+	for (i = 0; i < *n && !rc_rows_full(decoded.rows); i++)
 	{
 		applier->decoding = i;
-		rc_decoder_put(applier->decoder, store, &records[i]);
+		rc_decoder_put(applier->decoder, &records[i]);
 	}
+	*n = i;
 	applier->phase = RC_PHASE_PREPARE;
-	run_statement(applier, store, n, counts);
-	tuplestore_end(store);
+	decoded.store = tuplestore_begin_heap(false, false, STORE_KBYTES);
+	run_statement(applier, &decoded, counts);
+	tuplestore_end(decoded.store);
 }
 
 /*
@@ -177,8 +191,7 @@ run_range(RcApplier *applier, const RcRecord *records, int n,
  * settings; all of it as the owner.
  */
 static void
-run_statement(RcApplier *applier, Tuplestorestate *store, int n,
-			  RcCounts *counts)
+run_statement(RcApplier *applier, Records *records, RcCounts *counts)
 {
 	const RcStream *stream = applier->stream;
 	int			level = NewGUCNestLevel();
@@ -189,12 +202,14 @@ run_statement(RcApplier *applier, Tuplestorestate *store, int n,
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	register_ENR(environment,
-				 rc_relation_register("records", store,
-									  rc_decoder_desc(applier->decoder), n));
+				 rc_relation_register("records", records->store,
+									  records->rows->desc,
+									  records->rows->n));
 
 	if (StatementTimeout > 0)
 		enable_timeout_after(STATEMENT_TIMEOUT, StatementTimeout);
-	execute(applier, get_plan(applier, n), n, environment, result);
+	execute(applier, get_plan(applier, records->rows->n), records, environment,
+			result);
 	SPI_finish();
 
 	rc_user_sql_fire_deferred();
@@ -247,7 +262,7 @@ get_plan(RcApplier *applier, int n)
  * executor/spi.c.
  */
 static void
-execute(RcApplier *applier, RcSizedPlan *sized, int n,
+execute(RcApplier *applier, RcSizedPlan *sized, Records *records,
 		QueryEnvironment *environment, RcResult *result)
 {
 	CachedPlan *cached = SPI_plan_get_cached_plan(sized->plan);
@@ -256,7 +271,7 @@ execute(RcApplier *applier, RcSizedPlan *sized, int n,
 
 	if (cached == NULL)
 		elog(ERROR, "the plan of a statement is not one of SPI_prepare()");
-	many = suits_many(sized, cached, n) ? &sized->many : NULL;
+	many = suits_many(sized, cached, records->rows->n) ? &sized->many : NULL;
 	PushActiveSnapshot(GetTransactionSnapshot());
 	foreach(lc, cached->stmt_list)
 	{
@@ -271,7 +286,8 @@ execute(RcApplier *applier, RcSizedPlan *sized, int n,
 			execute_utility(applier->stream, statement, environment);
 		else
 		{
-			rows = execute_query(applier, statement, environment, dest, many);
+			rows = execute_query(applier, statement, records, environment,
+								 dest, many);
 			if (statement->canSetTag)
 				rc_result_rows(result, rows);
 		}
@@ -303,11 +319,19 @@ suits_many(RcSizedPlan *sized, const CachedPlan *cached, int n)
  * not be inserted by many.
  */
 static uint64
-execute_query(RcApplier *applier, PlannedStmt *statement,
+execute_query(RcApplier *applier, PlannedStmt *statement, Records *records,
 			  QueryEnvironment *environment, DestReceiver *dest, bool *many)
 {
 	QueryDesc  *query;
+	bool		scans = (rc_fast_paths & RC_FAST_SCANS) != 0;
 	uint64		rows;
+
+	if (!records->stored &&
+		(!scans || !rc_record_scan_suffices(statement)))
+	{
+		rc_rows_store(records->rows, records->store);
+		records->stored = true;
+	}
 
 	query = CreateQueryDesc(statement, applier->stream->statement,
 							GetActiveSnapshot(), InvalidSnapshot, dest, NULL,
@@ -315,6 +339,8 @@ execute_query(RcApplier *applier, PlannedStmt *statement,
 
 	/* checks privileges */
 	ExecutorStart(query, 0);
+	if (scans)
+		rc_record_scan_start(query, records->rows, records->store);
 	if (many != NULL)
 		rc_multi_insert_start(query, many);
 

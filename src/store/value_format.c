@@ -14,6 +14,7 @@
 #include "catalog/pg_type.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
+#include "utils/datum.h"
 #include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
@@ -55,6 +56,7 @@ static void decode_text(RcValueDecoder *decoder, const char *bytes, int len,
 static bool makes_bytea(Oid type);
 static void decode_bytea(RcValueDecoder *decoder, const char *bytes, int len,
 						 Datum *values, bool *nulls);
+static Datum make_varlena(RcValueDecoder *decoder, const char *bytes, int len);
 static void refuse_bytes(const char *part, const char *bytes, int len);
 
 static const RcValueFormat formats[] = {
@@ -130,7 +132,8 @@ decode_row(RcValueDecoder *decoder, const char *bytes, int len,
 	char	   *json = rc_value_text(decoder->part, bytes, &len, true);
 
 	decoder->has_context = true;	/* rc_row_decode() adds the column */
-	rc_row_decode(((JsonRow *) decoder)->row, json, len, values, nulls);
+	rc_row_decode(((JsonRow *) decoder)->row, json, len, decoder->results,
+				  values, nulls);
 }
 
 /* ---- jsonb ---- */
@@ -156,14 +159,18 @@ decode_jsonb(RcValueDecoder *decoder, const char *bytes, int len,
 {
 	char	   *text = rc_value_text(decoder->part, bytes, &len, true);
 	char	   *json;
+	MemoryContext old;
 
 	if ((rc_fast_paths & RC_FAST_JSONB) != 0 && rc_fast_jsonb_checked &&
 		rc_jsonb_fast(((JsonbValueDecoder *) decoder)->writer, text, len,
-					  &values[0]))
+					  decoder->results, &values[0]))
 		return;
 	json = pnstrdup(text, len);
 	values[0] = DirectFunctionCall1(jsonb_in, CStringGetDatum(json));
 	pfree(json);
+	old = MemoryContextSwitchTo(decoder->results);
+	values[0] = datumCopy(values[0], false, -1);
+	MemoryContextSwitchTo(old);
 }
 
 /* ---- text ---- */
@@ -180,7 +187,7 @@ decode_text(RcValueDecoder *decoder, const char *bytes, int len,
 {
 	char	   *text = rc_value_text(decoder->part, bytes, &len, false);
 
-	values[0] = PointerGetDatum(cstring_to_text_with_len(text, len));
+	values[0] = make_varlena(decoder, text, len);
 }
 
 /* ---- bytea: unchanged ---- */
@@ -195,7 +202,17 @@ static void
 decode_bytea(RcValueDecoder *decoder, const char *bytes, int len,
 			 Datum *values, bool *nulls)
 {
-	values[0] = PointerGetDatum(cstring_to_text_with_len(bytes, len));
+	values[0] = make_varlena(decoder, bytes, len);
+}
+
+static Datum
+make_varlena(RcValueDecoder *decoder, const char *bytes, int len)
+{
+	MemoryContext old = MemoryContextSwitchTo(decoder->results);
+	text	   *made = cstring_to_text_with_len(bytes, len);
+
+	MemoryContextSwitchTo(old);
+	return PointerGetDatum(made);
 }
 
 /* ---- bytes to text ---- */

@@ -27,6 +27,7 @@ typedef struct RcValueDecoder
 	const RcValueFormat *format;
 	const char *part;			/* "key" or "value", for errors */
 	bool		has_context;	/* errors have a context of their own */
+	MemoryContext results;		/* see "decode" below */
 } RcValueDecoder;
 
 struct RcValueFormat
@@ -53,8 +54,10 @@ struct RcValueFormat
 	bool		(*current) (RcValueDecoder *decoder);
 
 	/*
-	 * Decode all columns of one record, in the current context. nulls[] is
-	 * false on entry; null keys and values are not passed.  Errors: class 22.
+	 * Decode all columns of one record.  What values point to is allocated in
+	 * the decoder's context "results"; the current one is reset after the
+	 * record.  nulls[] is false on entry; null keys and values are not
+	 * passed.  Errors: class 22.
 	 */
 	void		(*decode) (RcValueDecoder *decoder, const char *bytes, int len,
 						   Datum *values, bool *nulls);
