@@ -125,4 +125,16 @@
 #define RC_BASE64_BYTE			char
 #endif
 
+/* glibc: what malloc() returns to the system; see mallopt(3). */
+#ifdef __GLIBC__
+#include <malloc.h>
+#define rc_tune_malloc(mapped_from, kept) \
+	((void) mallopt(M_MMAP_THRESHOLD, mapped_from), \
+	 (void) mallopt(M_TRIM_THRESHOLD, kept))
+#define rc_trim_malloc()		((void) malloc_trim(0))
+#else
+#define rc_tune_malloc(mapped_from, kept)	((void) 0)
+#define rc_trim_malloc()		((void) 0)
+#endif
+
 #endif							/* RC_COMPAT_H */
