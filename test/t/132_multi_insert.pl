@@ -685,4 +685,22 @@ $reader->ask('COMMIT');
 is($reader->ask('SELECT count(*) FROM many.reading'), $N, 'and all of them afterwards');
 $reader->finish;
 
+# ---- a statement that does not end ----
+
+$node->sql('SET ROLE app; CREATE TABLE many.endless (n int, word text, i int)');
+$node->add_stream('endless', topics => q{'{items}'}, owner => q{'app'}, value_type => q{'item'}, statement => q{'INSERT INTO many.endless SELECT n, repeat(word, 100), generate_series(1, 100000000) FROM records'});
+$node->wait_for('many of its rows', q{SELECT pg_relation_size('many.endless') > 60000000});
+my $worker = q{(SELECT rappel_conso.worker_pid('stream', 'endless'))};
+SKIP:
+{
+	my $pid = $node->sql("SELECT $worker");
+	my $status = -r "/proc/$pid/status" ? slurp_file("/proc/$pid/status") : '';
+
+	skip('this system does not tell RssAnon', 1) unless $status =~ /^RssAnon:\s+(\d+) kB/m;
+	cmp_ok($1, '<', 40 * 1024, 'rows do not wait for their end');
+}
+$node->sql(q{UPDATE rappel_conso.stream SET paused = true WHERE name = 'endless'});
+$node->becomes_true('a statement that is no longer wanted is cancelled', "SELECT $worker IS NULL");
+is($node->sql('SELECT count(*) FROM many.endless'), 0, 'and leaves no row');
+
 done_testing();
