@@ -48,23 +48,25 @@ rc_consumer_attach(rd_kafka_conf_t *conf)
 /*
  * Commit offsets, each the next one to read, to the consumer group.  Does not
  * wait, and a failure is only logged (DEBUG1), since only Kafka's own tools
- * read them.  While one commit is in progress further ones are skipped: a
- * later commit contains their offsets.
+ * read them.  While one commit is in progress further ones are skipped, which
+ * returns false: a later commit has to contain their offsets.
  */
-void
+bool
 rc_consumer_commit(RcKafka *kafka, const RcPartition *partitions, int n)
 {
 	RcConsumer *consumer = kafka->consumer;
 	rd_kafka_topic_partition_list_t *list;
 
-	if (n <= 0 ||
-		(consumer->committing && rc_deadline_left(&consumer->commit_limit) > 0))
-		return;
+	if (n <= 0)
+		return true;
+	if (consumer->committing && rc_deadline_left(&consumer->commit_limit) > 0)
+		return false;
 	list = rc_consumer_list(partitions, n);
 	consumer->committing =
 		rd_kafka_commit(kafka->rk, list, 1) == RD_KAFKA_RESP_ERR_NO_ERROR;
 	rc_deadline_start(&consumer->commit_limit, COMMIT_LIMIT_MS);
 	rd_kafka_topic_partition_list_destroy(list);
+	return consumer->committing;
 }
 
 /*
@@ -89,7 +91,7 @@ rc_consumer_commit_wait(RcKafka *kafka, const RcPartition *partitions, int n,
 		{
 			if (asked && consumer->commit_error == RD_KAFKA_RESP_ERR_NO_ERROR)
 				return;
-			rc_consumer_commit(kafka, partitions, n);
+			(void) rc_consumer_commit(kafka, partitions, n);
 			asked = true;
 		}
 		rc_kafka_pause(kafka, COMMIT_PAUSE_MS);

@@ -164,7 +164,7 @@ extern void rc_consumer_watermarks(RcKafka *kafka, const char *topic,
 extern int64 rc_consumer_resolve(RcKafka *kafka, const char *topic,
 								 int32 partition, RcOffsetKind kind,
 								 int64 timestamp_ms, int timeout_ms);
-extern void rc_consumer_commit(RcKafka *kafka, const RcPartition *partitions,
+extern bool rc_consumer_commit(RcKafka *kafka, const RcPartition *partitions,
 							   int n);
 extern void rc_consumer_commit_wait(RcKafka *kafka,
 									const RcPartition *partitions, int n,

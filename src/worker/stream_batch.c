@@ -101,7 +101,7 @@ note_committed(RcConsumption *c, const RcRecord *records, const int *last)
 		done[ndone] = c->partitions[i];
 		done[ndone++].offset = c->offsets[i].next_offset;
 	}
-	rc_consumer_commit(c->kafka, done, ndone);
+	(void) rc_consumer_commit(c->kafka, done, ndone);
 	c->commit_again = true;
 }
 

@@ -262,10 +262,9 @@ rc_partitions_commit(RcConsumption *c, int wait_ms)
 	}
 	if (wait_ms > 0)
 		rc_consumer_commit_wait(c->kafka, done, c->n, wait_ms);
-	else
-		rc_consumer_commit(c->kafka, done, c->n);
+	c->commit_again = wait_ms <= 0 &&
+		!rc_consumer_commit(c->kafka, done, c->n);
 	pfree(done);
-	c->commit_again = false;
 	c->shown_at = GetCurrentTimestamp();
 }
 

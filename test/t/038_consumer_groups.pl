@@ -51,6 +51,19 @@ sub group_stands
 	return join(' ', sort map { /^\Q$group\E\s+t_in\s+(\d+)\s+(\d+)/ ? "$1:$2" : () } split(/\n/, $text));
 }
 
+# What the group shows in the end: a commit is skipped while another one is in
+# progress, and made up for within seconds.
+sub group_shows
+{
+	my ($group, $offsets, $name) = @_;
+	my $end = time() + $PostgreSQL::Test::Utils::timeout_default;
+	my $stands = '';
+
+	$stands = group_stands($group) until $stands eq $offsets || time() > $end;
+	is($stands, $offsets, $name);
+	return;
+}
+
 sub values_of { return $node->sql("SELECT string_agg(value, ' ' ORDER BY value) FROM $_[0]"); }
 
 # A stream that stores what it reads in a table of its name.
@@ -119,7 +132,7 @@ is(values_of('shown'), '', 'nothing is applied');
 $kafka->acl('add', 'app', 'read', 'group', 'app', '--prefix');
 $node->wait_applied('shown', 16);
 $node->becomes_true('with it, it goes on', q{SELECT state = 'running' FROM rappel_conso.stream_state WHERE stream = 'shown'});
-is(group_stands('app.shown'), '0:6 1:5 2:5', 'the offsets are shown in the group');
+group_shows('app.shown', '0:6 1:5 2:5', 'the offsets are shown in the group');
 is($node->sql(q{SELECT applied FROM rc_drain('shown', '60 s')}), '0', 'and are not read from it');
 
 # Somebody else becomes a member of a group, and reads a topic.
@@ -149,13 +162,13 @@ $node->wait_applied('intruder', 16);
 pass('another group is used at once');
 $kafka->produce('t_in', 'k', '0-6', undef, '-p', 0);
 $node->wait_applied('intruder', 17);
-is(group_stands('app.other'), '0:7 1:5 2:5', 'and shows the offsets');
+group_shows('app.other', '0:7 1:5 2:5', 'and shows the offsets');
 
 $node->sql(q{UPDATE rappel_conso.stream SET group_id = 'app.busy' WHERE name = 'intruder'});
 $node->wait_state('intruder', 'waiting');
 $member->kill_kill;
 $node->wait_state('intruder', 'running');
-is(group_stands('app.busy'), '0:7 1:5 2:5', 'when the members have gone, it goes on');
+group_shows('app.busy', '0:7 1:5 2:5', 'when the members have gone, it goes on');
 
 # Somebody joins while it runs: records are applied all the same.
 $member = join_group('app.busy');
