@@ -21,7 +21,7 @@ my %fast_paths = (one => 'rows, scalars, jsonb', many => 'rows, scalars, jsonb, 
 
 my $kafka = start_kafka();
 my $node = new_node('main', kafka => $kafka, preload => 1, conf => <<~'EOC');
-	max_worker_processes = 90
+	max_worker_processes = 130
 	max_connections = 60
 	wal_level = logical
 	autovacuum = off
