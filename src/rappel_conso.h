@@ -48,7 +48,9 @@ typedef enum RcFastPath
 	RC_FAST_SCALARS = 1 << 1,	/* store/fast_scalar.c */
 	RC_FAST_JSONB = 1 << 2,		/* store/fast_jsonb_read.c */
 	RC_FAST_INSERTS = 1 << 3,	/* store/multi_insert.c */
-	RC_FAST_SCANS = 1 << 4		/* store/record_scan.c */
+	RC_FAST_SCANS = 1 << 4,		/* store/record_scan.c */
+	RC_FAST_GRANTS = 1 << 5,	/* store/kept_grant.c */
+	RC_FAST_OUTBOX = 1 << 6		/* store/kept_insert.c */
 } RcFastPath;
 
 #define RC_BROKERS_HINT \

@@ -25,7 +25,9 @@ int			rc_workers_per_owner = 0;
 int			rc_fast_paths = 0;
 
 /* By rc_fast_paths; its bits are those of RC_FAST_ROWS and so on. */
-static const char *const fast_paths[] = {"rows", "scalars", "jsonb", "inserts", "scans"};
+static const char *const fast_paths[] = {
+	"rows", "scalars", "jsonb", "inserts", "scans", "grants", "outbox"
+};
 
 /* The setting as a text, of which rc_fast_paths is what it says. */
 static char *fast_path_list = NULL;
@@ -83,9 +85,9 @@ rc_settings_define(void)
 
 	/* for comparing them with the server's functions */
 	DefineCustomStringVariable("rappel_conso.fast_paths",
-							   "Lists the own ways from JSON text to rows that are used.",
+							   "Lists the own ways from JSON text to rows and into the outbox that are used.",
 							   "Whatever is not listed is done by the server's own functions, with the same result.",
-							   &fast_path_list, "rows, scalars, jsonb, inserts, scans",
+							   &fast_path_list, "rows, scalars, jsonb, inserts, scans, grants, outbox",
 							   PGC_SIGHUP,
 							   GUC_LIST_INPUT | GUC_NOT_IN_SAMPLE |
 							   GUC_SUPERUSER_ONLY,
@@ -148,7 +150,7 @@ check_fast_paths(char **newval, void **extra, GucSource source)
 {
 	if (fast_path_bits(*newval) >= 0)
 		return true;
-	GUC_check_errdetail("The list may contain \"rows\", \"scalars\", \"jsonb\", \"inserts\" and \"scans\".");
+	GUC_check_errdetail("The list may contain \"rows\", \"scalars\", \"jsonb\", \"inserts\", \"scans\", \"grants\" and \"outbox\".");
 	return false;
 }
 

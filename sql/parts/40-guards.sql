@@ -299,6 +299,21 @@ CREATE TRIGGER wake AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON rappel_conso
   FOR EACH STATEMENT EXECUTE FUNCTION rappel_conso.topic_grant_changed();
 COMMENT ON TRIGGER wake ON rappel_conso.topic_grant IS 'makes all stream workers check their topic grants again';
 
+-- After all others before a change.  Always, also for what is replicated or
+-- restored without triggers: sessions have nothing else to learn it from.
+CREATE FUNCTION rappel_conso.grant_changes() RETURNS trigger
+AS 'MODULE_PATHNAME', 'rc_grant_changes' LANGUAGE C;
+COMMENT ON FUNCTION rappel_conso.grant_changes() IS 'makes sessions forget which topics they may publish to';
+
+CREATE TRIGGER z_grant_changes BEFORE INSERT OR UPDATE OR DELETE ON rappel_conso.topic_grant
+  FOR EACH ROW EXECUTE FUNCTION rappel_conso.grant_changes();
+COMMENT ON TRIGGER z_grant_changes ON rappel_conso.topic_grant IS 'makes sessions forget which topics they may publish to';
+CREATE TRIGGER z_grant_changes BEFORE INSERT OR UPDATE OR DELETE ON rappel_conso.known_role
+  FOR EACH ROW EXECUTE FUNCTION rappel_conso.grant_changes();
+COMMENT ON TRIGGER z_grant_changes ON rappel_conso.known_role IS 'makes sessions forget which topics they may publish to';
+ALTER TABLE rappel_conso.topic_grant ENABLE ALWAYS TRIGGER z_grant_changes;
+ALTER TABLE rappel_conso.known_role ENABLE ALWAYS TRIGGER z_grant_changes;
+
 CREATE FUNCTION rappel_conso.stream_check() RETURNS trigger
 AS 'MODULE_PATHNAME', 'rc_stream_check' LANGUAGE C;
 COMMENT ON FUNCTION rappel_conso.stream_check() IS 'checks a stream, including its statement';

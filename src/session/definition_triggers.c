@@ -19,6 +19,7 @@
 #include "commands/trigger.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "utils/inval.h"
 #include "utils/rel.h"
 
 #include "source/address.h"
@@ -89,8 +90,11 @@ Datum
 rc_topic_grant_changed(PG_FUNCTION_ARGS)
 {
 	ListCell   *lc;
+	TriggerData *data = rc_trigger_call(fcinfo, false, RC_ON_ANY, 0,
+										" topic_grant ");
 
-	(void) rc_trigger_call(fcinfo, false, RC_ON_ANY, 0, " topic_grant ");
+	/* once more: a trigger of another may have published before the change */
+	CacheInvalidateRelcacheByRelid(RelationGetRelid(data->tg_relation));
 	rc_wake_at_commit(RC_WORKER_SCHEDULER, "", 0);
 	rc_stream_retry_denied();
 	foreach(lc, rc_streams_unpaused())

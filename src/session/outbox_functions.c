@@ -19,11 +19,11 @@
 
 #include "session/caller_checks.h"
 #include "session/worker_request.h"
+#include "store/kept_grant.h"
 #include "store/message.h"
 #include "store/outbox_table.h"
 #include "store/republish.h"
 #include "store/stream_check.h"
-#include "store/topic_grant.h"
 
 PG_FUNCTION_INFO_V1(rc_publish);
 PG_FUNCTION_INFO_V1(rc_republish);
@@ -42,7 +42,7 @@ rc_publish(PG_FUNCTION_ARGS)
 	rc_caller_check_null(fcinfo, 0, "topic");
 	topic = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	rc_check_topic(topic, "rc_publish()");
-	if (!rc_topic_allowed(GetUserId(), topic, true))
+	if (!rc_topic_writable(GetUserId(), topic))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied for topic \"%s\"", topic),

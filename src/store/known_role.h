@@ -10,6 +10,7 @@
 
 #include "rappel_conso.h"
 
+extern PGDLLEXPORT Datum rc_role_oid(PG_FUNCTION_ARGS);
 extern Oid	rc_role_resolve(const char *role_name, Oid known, bool is_known);
 extern bool rc_role_known(const char *role_name, Oid *known);
 extern void rc_role_store(const char *role_name, Oid role);

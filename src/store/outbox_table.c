@@ -17,6 +17,7 @@
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 
+#include "store/kept_insert.h"
 #include "store/query.h"
 
 static void add_bytes(RcParams *params, NullableDatum value);
@@ -30,15 +31,24 @@ Datum
 rc_outbox_add(const char *topic, NullableDatum key, NullableDatum value,
 			  NullableDatum headers)
 {
+	const char *owner = GetUserNameFromId(GetUserId(), false);
+	RcOutput	row = {
+		.n = 1,
+		.values = {&key.value, &value.value, &headers.value},
+		.nulls = {&key.isnull, &value.isnull, &headers.isnull}
+	};
 	RcQueryScope scope;
 	RcParams	params = {0};
+	Datum		message_id;
 	char	   *id;
 
+	if (rc_outbox_insert_kept(topic, NULL, owner, &row, &message_id))
+		return message_id;
 	rc_param_text(&params, topic);
 	add_bytes(&params, value);
 	add_bytes(&params, key);
 	rc_param_jsonb(&params, headers.value, headers.isnull);
-	rc_param_text(&params, GetUserNameFromId(GetUserId(), false));
+	rc_param_text(&params, owner);
 	rc_query_begin(&scope);
 	rc_query("INSERT INTO rappel_conso.outbox (topic, value, key, headers, owner)"
 			 " VALUES ($1, $2, $3, $4, $5) RETURNING message_id", &params);
@@ -62,7 +72,9 @@ rc_outbox_insert(const RcStream *stream, const RcOutput *output)
 {
 	RcParams	params = {0};
 
-	if (output->n == 0)
+	if (output->n == 0 ||
+		rc_outbox_insert_kept(stream->output_topic, stream->name,
+							  stream->owner_name, output, NULL))
 		return;
 	rc_param_text(&params, stream->output_topic);
 	rc_param_datum(&params, BYTEAARRAYOID,

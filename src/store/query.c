@@ -70,7 +70,6 @@ static const PinnedSetting pinned_settings[] = {
 static void begin(RcQueryScope *scope);
 static void switch_up(const RcQueryScope *scope);
 static void pin_settings(void);
-static bool lock_extension(void);
 static bool is_of_extension(Oid schema);
 static void check_schema_owner(Oid schema);
 static SPIPlanPtr find_plan(const char *sql, RcParams *params);
@@ -96,7 +95,7 @@ bool
 rc_query_begin_if_there(RcQueryScope *scope)
 {
 	begin(scope);
-	if (!lock_extension())
+	if (!OidIsValid(rc_extension_lock()))
 	{
 		rc_query_end(scope);
 		return false;
@@ -158,8 +157,8 @@ pin_settings(void)
 
 /*
  * Lock the extension until the end of the transaction, against DROP EXTENSION,
- * and check that the schema of our tables belongs to it.  False: there is no
- * extension.
+ * and check that the schema of our tables belongs to it.  Returns the schema;
+ * InvalidOid: there is no extension.
  *
  * A worker can outlive the extension, and so can a query that calls one of our
  * functions.  After DROP EXTENSION any role that may create schemas could create
@@ -173,8 +172,8 @@ pin_settings(void)
  * table is the first one of the install script, so that it is the first one
  * that DROP EXTENSION waits for: no deadlock.
  */
-static bool
-lock_extension(void)
+Oid
+rc_extension_lock(void)
 {
 	static Oid	known_schema = InvalidOid;
 	static Oid	table = InvalidOid;
@@ -184,7 +183,7 @@ lock_extension(void)
 		Oid			schema = get_namespace_oid(RC_SCHEMA, true);
 
 		if (!OidIsValid(schema))
-			return false;
+			return InvalidOid;
 		if (schema != known_schema)
 		{
 			table = is_of_extension(schema) ?
@@ -194,7 +193,7 @@ lock_extension(void)
 		if (!OidIsValid(table))
 		{
 			known_schema = InvalidOid;
-			return false;
+			return InvalidOid;
 		}
 		LockRelationOid(table, AccessShareLock);
 
@@ -202,7 +201,7 @@ lock_extension(void)
 		if (get_namespace_oid(RC_SCHEMA, true) == schema)
 		{
 			check_schema_owner(schema);
-			return true;
+			return schema;
 		}
 		UnlockRelationOid(table, AccessShareLock);
 	}

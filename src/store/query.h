@@ -40,6 +40,7 @@ typedef struct RcQueryScope
 
 extern int	rc_query_lock_timeout;
 
+extern Oid	rc_extension_lock(void);
 extern void rc_query_begin(RcQueryScope *scope);
 extern bool rc_query_begin_if_there(RcQueryScope *scope);
 extern void rc_query_begin_catalog(RcQueryScope *scope);
