@@ -42,7 +42,9 @@ static RcMessage *read_message(int row, RcMessageTake take, void *arg,
 							   bool *asked);
 static RcMessage *read_alone(int row, RcMessageTake take, void *arg);
 static void read_step(void *arg);
+static RcOutboxRow read_place(int row);
 static char *unreadable(const ErrorData *error);
+static uint64 delete_in_place(const RcOutboxRow *rows, int n);
 static Datum text_array(char **values, int n);
 
 /*
@@ -72,9 +74,9 @@ rc_outbox_read(char **topics, int ntopics, int limit, bool one_by_one,
 	rc_param_int4(&params, limit);
 	rc_query_begin(&scope);
 	rc_outbox_by_index();
-	n = rc_query("SELECT m.id, m.topic, m.key, m.value, m.headers, m.message_id"
+	n = rc_query("SELECT m.id, m.topic, m.key, m.value, m.headers, m.message_id, m.ctid"
 				 " FROM pg_catalog.unnest($1) AS t (topic)"
-				 " CROSS JOIN LATERAL (SELECT o.id, o.topic, o.key, o.value, o.headers, o.message_id"
+				 " CROSS JOIN LATERAL (SELECT o.id, o.topic, o.key, o.value, o.headers, o.message_id, o.ctid"
 				 "  FROM rappel_conso.outbox o"
 				 "  WHERE o.topic >= t.topic AND o.topic <= t.topic"
 				 "  ORDER BY o.topic, o.id LIMIT $2) m"
@@ -105,7 +107,7 @@ read_message(int row, RcMessageTake take, void *arg, bool *asked)
 	MemoryContext old;
 
 	memset(message, 0, sizeof(RcMessage));
-	message->id = rc_column_int8(row, 1, 0);
+	message->row = read_place(row);
 	record->topic = rc_column_text(row, 2);
 	record->partition = -1;
 	record->offset = record->timestamp_ms = -1;
@@ -155,7 +157,7 @@ read_alone(int row, RcMessageTake take, void *arg)
 			ReThrowError(error);
 		message = SPI_palloc(sizeof(RcMessage));
 		memset(message, 0, sizeof(RcMessage));
-		message->id = rc_column_int8(row, 1, 0);
+		message->row = read_place(row);
 		message->record.topic = rc_column_text(row, 2);
 		message->sqlstate = error->sqlerrcode;
 		message->problem = unreadable(error);
@@ -172,6 +174,16 @@ read_step(void *arg)
 
 	reading->message = read_message(reading->row, reading->take, reading->arg,
 									&reading->asked);
+}
+
+static RcOutboxRow
+read_place(int row)
+{
+	RcOutboxRow place;
+
+	place.id = rc_column_int8(row, 1, 0);
+	place.place = *(ItemPointer) DatumGetPointer(rc_column_any(row, 7).value);
+	return place;
 }
 
 static char *
@@ -197,14 +209,21 @@ text_array(char **values, int n)
 
 /*
  * Delete messages that Kafka has confirmed.  Dead letters from which they were
- * put back are resolved.
+ * put back are resolved.  Rows are looked for where they were read, which
+ * costs a third of looking for their ids; by these if a user has updated them.
  */
 void
-rc_outbox_delete(const int64 *ids, int n)
+rc_outbox_delete(const RcOutboxRow *rows, int n)
 {
 	RcQueryScope scope;
 	RcParams	params = {0};
+	int64	   *ids;
 
+	if (delete_in_place(rows, n) == n)
+		return;
+	ids = palloc(sizeof(int64) * n);
+	for (int i = 0; i < n; i++)
+		ids[i] = rows[i].id;
 	rc_param_ids(&params, ids, n);
 	rc_query_begin(&scope);
 	rc_outbox_by_index();
@@ -215,6 +234,41 @@ rc_outbox_delete(const int64 *ids, int n)
 			 " attempts = d.attempts + 1"
 			 " FROM gone g WHERE d.id = g.dead_letter", &params);
 	rc_query_end(&scope);
+}
+
+/* Returns how many have been there. */
+static uint64
+delete_in_place(const RcOutboxRow *rows, int n)
+{
+	RcQueryScope scope;
+	RcParams	params = {0};
+	Datum	   *places = palloc(sizeof(Datum) * n);
+	int64	   *ids = palloc(sizeof(int64) * n);
+	uint64		deleted;
+
+	for (int i = 0; i < n; i++)
+	{
+		places[i] = PointerGetDatum(&rows[i].place);
+		ids[i] = rows[i].id;
+	}
+	rc_param_ids(&params, ids, n);
+	rc_param_datum(&params, TIDARRAYOID,
+				   PointerGetDatum(construct_array(places, n, TIDOID,
+												   sizeof(ItemPointerData),
+												   false, TYPALIGN_SHORT)));
+	rc_query_begin(&scope);
+	rc_outbox_by_index();
+	rc_query("WITH gone AS (DELETE FROM rappel_conso.outbox o"
+			 "  USING ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS u (id, place)"
+			 "  WHERE o.ctid = u.place AND o.id = u.id RETURNING o.dead_letter),"
+			 " resolved AS (UPDATE rappel_conso.dead_letter d"
+			 "  SET resolved_at = pg_catalog.clock_timestamp(),"
+			 "  attempts = d.attempts + 1"
+			 "  FROM gone g WHERE d.id = g.dead_letter)"
+			 " SELECT count(*) FROM gone", &params);
+	deleted = (uint64) rc_column_int8(0, 1, 0);
+	rc_query_end(&scope);
+	return deleted;
 }
 
 /*

@@ -12,6 +12,7 @@
 #include "store/message.h"
 
 #include "nodes/pg_list.h"
+#include "storage/itemptr.h"
 
 /* A topic that the outbox has messages for. */
 typedef struct RcOutboxTopic
@@ -27,9 +28,16 @@ typedef struct RcOutboxTopic
 	char	   *hint;
 } RcOutboxTopic;
 
-typedef struct RcMessage
+/* A row of the outbox, and where it was when it was read. */
+typedef struct RcOutboxRow
 {
 	int64		id;
+	ItemPointerData place;
+} RcOutboxRow;
+
+typedef struct RcMessage
+{
+	RcOutboxRow row;
 	RcMessageSize size;
 	int			sqlstate;		/* of the problem */
 	char	   *problem;		/* why it can never be sent; NULL: sendable */
@@ -44,7 +52,7 @@ typedef bool (*RcMessageTake) (void *arg, const RcMessage *message);
 
 extern List *rc_outbox_read(char **topics, int ntopics, int limit,
 							bool one_by_one, RcMessageTake take, void *arg);
-extern void rc_outbox_delete(const int64 *ids, int n);
+extern void rc_outbox_delete(const RcOutboxRow *rows, int n);
 extern void rc_outbox_state_set(const char *state, int sqlstate,
 								const char *error, const char *hint);
 extern void rc_outbox_topic_waits(const char *topic, int failures,

@@ -205,6 +205,7 @@ rc_outbox_by_index(void)
 	set_for_query("enable_seqscan", "off");
 	set_for_query("enable_bitmapscan", "off");
 	set_for_query("enable_indexscan", "on");
+	set_for_query("enable_tidscan", "on");
 }
 
 /* Set a parameter until rc_query_end(). */

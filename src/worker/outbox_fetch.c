@@ -256,6 +256,6 @@ take(void *arg, const RcMessage *message)
 		return false;
 	}
 	rc_out_more_bytes(topic, bytes, &reading->bytes);
-	rc_out_add(topic, message->id, bytes);
+	rc_out_add(topic, &message->row, bytes);
 	return true;
 }

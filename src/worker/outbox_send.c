@@ -72,7 +72,7 @@ hand_over(RcPublisher *publisher, RcOutTopic *topic, const RcMessage *message)
 	RcSent	   *sent = &topic->sent[i];
 	RcAnswer	answer;
 
-	Assert(sent->id == message->id);
+	Assert(sent->row.id == message->row.id);
 	if (message->problem != NULL)
 	{
 		rc_out_dead(sent, message->sqlstate, message->problem);

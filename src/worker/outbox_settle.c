@@ -29,7 +29,7 @@ static bool settle_delivered(void);
 static void settle_alone(RcOutTopic *topic);
 static bool settle_range(int from, int to);
 static bool can_settle(const RcOutTopic *topic, TimestampTz now);
-static int64 *delivered_ids(int from, int to, TimestampTz now, int *n);
+static RcOutboxRow *delivered_rows(int from, int to, TimestampTz now, int *n);
 static void write_rows(int from, int to);
 static bool has_delivered(const RcOutTopic *topic);
 static void settle_dead(RcOutTopic *topic);
@@ -179,7 +179,7 @@ settle_range(int from, int to)
 	MemoryContext context = CurrentMemoryContext;
 	TimestampTz now = GetCurrentTimestamp();
 	int			n;
-	int64	   *ids = delivered_ids(from, to, now, &n);
+	RcOutboxRow *rows = delivered_rows(from, to, now, &n);
 	RcOutTopic *topic;
 	bool		changed = false;
 
@@ -190,7 +190,7 @@ settle_range(int from, int to)
 
 	rc_transaction_begin_in(context);
 	if (n > 0)
-		rc_outbox_delete(ids, n);
+		rc_outbox_delete(rows, n);
 	write_rows(from, to);
 	if (n > 0 && !reported_running)
 		rc_outbox_state_set("running", 0, NULL, NULL);
@@ -223,11 +223,11 @@ can_settle(const RcOutTopic *topic, TimestampTz now)
 	return topic->settle_at <= now;
 }
 
-static int64 *
-delivered_ids(int from, int to, TimestampTz now, int *n)
+static RcOutboxRow *
+delivered_rows(int from, int to, TimestampTz now, int *n)
 {
 	int			size = 256;
-	int64	   *ids = palloc(sizeof(int64) * size);
+	RcOutboxRow *rows = palloc(sizeof(RcOutboxRow) * size);
 	RcOutTopic *topic;
 
 	*n = 0;
@@ -238,11 +238,11 @@ delivered_ids(int from, int to, TimestampTz now, int *n)
 			if (topic->sent[k].fate != RC_FATE_DELIVERED)
 				continue;
 			if (*n == size)
-				ids = repalloc_huge(ids, sizeof(int64) * (size *= 2));
-			ids[(*n)++] = topic->sent[k].id;
+				rows = repalloc_huge(rows, sizeof(RcOutboxRow) * (size *= 2));
+			rows[(*n)++] = topic->sent[k].row;
 		}
 	}
-	return ids;
+	return rows;
 }
 
 static bool
@@ -326,13 +326,13 @@ to_dead_letters_step(RcOutTopic *topic)
 
 		if (first->fate != RC_FATE_DEAD)
 			continue;
-		ids[n++] = first->id;
+		ids[n++] = first->row.id;
 		while (i + 1 < topic->nsent &&
 			   topic->sent[i + 1].fate == RC_FATE_DEAD &&
 			   topic->sent[i + 1].sqlstate == first->sqlstate &&
 			   topic->sent[i + 1].bare == first->bare &&
 			   strcmp(topic->sent[i + 1].error, first->error) == 0)
-			ids[n++] = topic->sent[++i].id;
+			ids[n++] = topic->sent[++i].row.id;
 		rc_outbox_to_dead_letters(ids, n, first->sqlstate, first->error,
 								  first->bare);
 	}
@@ -342,11 +342,18 @@ to_dead_letters_step(RcOutTopic *topic)
 static void
 end_batch(RcOutTopic *topic)
 {
+	int			ngone = 0;
+
 	for (int i = 0; i < topic->nsent; i++)
 	{
-		if (topic->sent[i].error != NULL)
-			pfree(topic->sent[i].error);
+		RcSent	   *sent = &topic->sent[i];
+
+		if (sent->fate == RC_FATE_GONE || sent->fate == RC_FATE_DEAD)
+			ngone++;
+		if (sent->error != NULL)
+			pfree(sent->error);
 	}
+	rc_out_deleted(ngone, topic->bytes);
 	pfree(topic->sent);
 	topic->sent = NULL;
 	topic->nsent = topic->sent_size = topic->next = 0;

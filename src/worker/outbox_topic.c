@@ -210,7 +210,7 @@ rc_out_refuse(RcOutTopic *topic, int sqlstate, const char *error)
 
 /* Add a message to the topic's batch. */
 void
-rc_out_add(RcOutTopic *topic, int64 id, int64 bytes)
+rc_out_add(RcOutTopic *topic, const RcOutboxRow *row, int64 bytes)
 {
 	if (topic->nsent >= topic->sent_size)
 	{
@@ -225,7 +225,7 @@ rc_out_add(RcOutTopic *topic, int64 id, int64 bytes)
 	if (topic->nsent == 0)
 		topic->aside = false;
 	memset(&topic->sent[topic->nsent], 0, sizeof(RcSent));
-	topic->sent[topic->nsent].id = id;
+	topic->sent[topic->nsent].row = *row;
 	topic->nsent++;
 	topic->bytes += bytes;
 }

@@ -74,6 +74,9 @@ publish(RcWorkerArgs *args)
 		proc_exit(0);
 	pqsignal(SIGTERM, end_softly);
 	SetConfigOption("lock_timeout", LOCK_TIMEOUT, PGC_SUSET, PGC_S_OVERRIDE);
+
+	/* nothing is sent during a VACUUM */
+	SetConfigOption("vacuum_cost_delay", "0", PGC_SUSET, PGC_S_OVERRIDE);
 	publisher = MemoryContextAllocZero(TopMemoryContext, sizeof(RcPublisher));
 	publisher->context = AllocSetContextCreate(TopMemoryContext,
 											   "rappel_conso outbox",
@@ -95,6 +98,7 @@ publish(RcWorkerArgs *args)
 		PG_END_TRY();
 
 		MemoryContextSwitchTo(publisher->context);
+		rc_out_clean(publisher);
 		wait_for_more(publisher, more ? 0 : next_wait(publisher));
 	}
 }

@@ -57,7 +57,7 @@ typedef enum RcFate
 /* A message of a batch. */
 typedef struct RcSent
 {
-	int64		id;
+	RcOutboxRow row;
 	RcFate		fate;
 	bool		refused;		/* Kafka has rejected it, or its whole batch */
 	bool		bare;			/* dead; headers are unreadable or too large */
@@ -166,7 +166,7 @@ extern void rc_out_resume_wait(RcOutTopic *topic, const RcOutboxTopic *row);
 extern void rc_out_wait_over(RcOutTopic *topic);
 extern void rc_out_refuse(RcOutTopic *topic, int sqlstate, const char *error);
 
-extern void rc_out_add(RcOutTopic *topic, int64 id, int64 bytes);
+extern void rc_out_add(RcOutTopic *topic, const RcOutboxRow *row, int64 bytes);
 extern void rc_out_drop_batch(RcOutTopic *topic);
 extern uint64 rc_out_tag(const RcOutTopic *topic, int i);
 extern void rc_out_answer(const RcAnswer *answer);
@@ -204,5 +204,10 @@ extern int	rc_out_hand_over(RcPublisher *publisher, List *messages);
 
 extern bool rc_out_settle(int batch_limit, bool last);
 extern void rc_out_report_waiting(const ErrorData *error);
+
+/* ---- outbox_clean.c ---- */
+
+extern void rc_out_deleted(int rows, int64 bytes);
+extern void rc_out_clean(RcPublisher *publisher);
 
 #endif							/* RC_OUTBOX_WORKER_H */
