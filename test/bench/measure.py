@@ -80,6 +80,12 @@ class Bench:
         for side in self.sides:
             side.stop_watch()
 
+    def turn(self, pair, *others):
+        """The builds, with what else there is of each, in the order of a pair:
+        no build is the first to be measured each time."""
+        sides = list(zip(self.sides, *others))
+        return sides if pair % 2 else sides[::-1]
+
     # ---- one measurement ----
 
     def stream(self, session, name, topic, statement, value_type="jsonb",

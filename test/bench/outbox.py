@@ -67,7 +67,7 @@ def publish(bench, sessions, rows):
     calls = Pairs("rc_publish(), in one transaction", rows)
     sent = Pairs("outbox to topic", rows)
     for pair in bench.pairs:
-        for side, session in zip(bench.sides, sessions):
+        for side, session in bench.turn(pair, sessions):
             topic = f"published_{side.name}_{pair}"
             bench.world.kafka.create_topic(topic)
             publisher = Publisher(session)
@@ -93,7 +93,7 @@ def output(bench, sessions, rows):
     pairs = Pairs("statement to output topic", rows)
     sizes = {}
     for pair in bench.pairs:
-        for side, session in zip(bench.sides, sessions):
+        for side, session in bench.turn(pair, sessions):
             topic = f"output_{side.name}_{pair}"
             name = f"output_{pair}"
             bench.world.kafka.create_topic(topic)

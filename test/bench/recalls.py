@@ -73,7 +73,7 @@ def from_topic(bench):
     bench.world.drop_files("m")
     pairs = Pairs("recalls, topic to table", rows)
     for pair in bench.pairs:
-        for side in bench.sides:
+        for side, in bench.turn(pair):
             database = f"recalls_{pair}"
             session = side.server.database(database)
             session.ask("UPDATE rappel_conso.stream SET topics = '{recalls}'")
@@ -117,7 +117,7 @@ def direct(bench):
     bench.start(kafka=False)
     pairs = Pairs("recalls, HTTP to table", rows)
     for pair in bench.pairs:
-        for side in bench.sides:
+        for side, in bench.turn(pair):
             database = f"direct_{pair}"
             session = side.server.database(database, api)
             session.ask("UPDATE rappel_conso.stream SET paused = false;"
@@ -158,7 +158,7 @@ def syncs(bench, mode):
     pairs = Pairs(f"first sync, {mode}", rows)
     second = {}
     for pair in bench.pairs:
-        for side in bench.sides:
+        for side, in bench.turn(pair):
             database = f"sync_{pair}"
             session = side.server.database(database, api)
             if mode == "Kafka":

@@ -55,7 +55,7 @@ def run(bench):
     for path, value_type, statement, workers, require in PATHS:
         pairs = Pairs(path, rows)
         for pair in bench.pairs:
-            for side, session in zip(bench.sides, sessions):
+            for side, session in bench.turn(pair, sessions):
                 name = f"s{len(bench.report.rows)}_{pair}"
                 session.ask(f"TRUNCATE {TABLE}")
                 bench.stream(session, name, TOPIC,
@@ -91,7 +91,7 @@ def bad(bench, sessions, rows):
     pairs = Pairs(path, rows)
     tuples = {side.name: 0 for side in bench.sides}
     for pair in bench.pairs:
-        for side, session in zip(bench.sides, sessions):
+        for side, session in bench.turn(pair, sessions):
             name = f"bad_{pair}"
             session.ask(f"TRUNCATE {BAD_TABLE}; SELECT "
                         "pg_stat_reset_single_table_counters"
