@@ -51,6 +51,7 @@ EUROPEAN = {
 }
 TITLE = 60                      # where the title of a model is cut
 GROUPS = (1, 1, 1, 2, 3, 9, 20, 103)            # of what identifies a product
+SAME_GTIN = 0.67                # share of groups that are lots of the first's
 IMAGES = (1, 1, 1, 1, 1, 3, 5, 5)
 IMAGE = 75                      # characters of a link to one
 SYLLABLES = ("ba ce dé fo gu jà ke li mo nu pa re si to vu za cha pré tri blo"
@@ -106,8 +107,11 @@ class Writer:
             self.link(make_sample.LINK + "image/", IMAGE)
             for _ in range(0 if european and chance.random() < 0.85
                            else 1 if european else length(chance, IMAGES)))
-        base["identification"] = make_sample.products(
-            chance, day, 1 if european else length(chance, GROUPS))
+        first, *others = make_sample.products(
+            chance, day, 1 if european else length(chance, GROUPS)) or [None]
+        base["identification"] = first and [first] + [
+            (first[0] if chance.random() < SAME_GTIN else group[0], *group[1:])
+            for group in others]
         return base
 
 
