@@ -10,9 +10,10 @@
  * caller's: for a table that is not as the extension made it this falls back
  * to an INSERT, see kept_insert_check.c.
  *
- * With kept_grant.c, rc_publish() takes 13 % of the CPU time that it took: 9 to
- * 14 us a call against 78 of a superuser, and against 138 of a role with 11
- * grants.  A stream's output takes 9 us a row against 15.
+ * Gain: with kept_grant.c, a call of rc_publish() takes 10 us of CPU instead of
+ * 92 of a superuser, or 118 of a role with 11 grants; 50 without this (medians
+ * of three rounds of 20,000 calls in one transaction each).  The worker of a
+ * stream with an output topic takes 9.0 us for each row instead of 15.2.
  *
  *-------------------------------------------------------------------------
  */

@@ -61,7 +61,7 @@ rc_outbox_removable(TransactionId before)
 
 /*
  * VACUUM, in the worker's transaction, for which it begins others.  It is left
- * out if somebody else holds a lock that it needs.  With "shrink" free space at
+ * out if another process holds a lock that it needs.  With "shrink" free space at
  * the end of the table is returned to the system; false: not now.
  */
 bool
