@@ -18,6 +18,7 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
+#include "store/first_scan.h"
 #include "store/query.h"
 #include "store/source_state.h"
 #include "store/source_table.h"
@@ -26,7 +27,7 @@
 #define MAX_KEY_LEN		1024
 
 static void param_keys(RcParams *params, const RcRecord *records,
-					   const RcKnownRecord *states, int n);
+					   const RcKnownRecord *states, bool insert_too, int n);
 static void param_bytes(RcParams *params, const char *const *bytes,
 						const int *lens, int n);
 static void load_known(const RcSource *source, const char *destination,
@@ -43,32 +44,39 @@ static void compare(RcKnownRecord *now, const RcKnownRecord *before, RcSendPolic
  * records are sent as well; with RC_SEND_ALL also those that are older than
  * what another run than this has sent, since the dataset may have gone back to
  * an older version. states[i].write is set if rc_known_records_store() has to
- * store it.  Strings are allocated in the current context.
+ * store it.  Strings are allocated in the current context.  "first" is NULL
+ * unless this is the first scan of the source, see first_scan.c.
  */
 void
 rc_known_records_compare(const RcSource *source, const char *destination,
-						 const RcRecord *records, RcKnownRecord *states, int n,
-						 int64 run, RcSendPolicy mode)
+						 RcFirstScan *first, const RcRecord *records,
+						 RcKnownRecord *states, int n, int64 run,
+						 RcSendPolicy mode)
 {
 	int		   *previous = palloc(sizeof(int) * n);
 	RcKnownRecord *stored = palloc0(sizeof(RcKnownRecord) * n);
 
 	for (int i = 0; i < n; i++)
 	{
+		previous[i] = -1;
 		states[i].known = rc_is_trackable(&records[i]);
 		states[i].run = run;
 		states[i].hash = (int64) hash_bytes_extended((const unsigned char *) records[i].value,
 													 records[i].value_len, 0);
 	}
-	load_known(source, destination, records, n, previous, stored);
+	if (first == NULL || !rc_first_scan_all_new(first, records, n))
+		load_known(source, destination, records, n, previous, stored);
 	for (int i = 0; i < n; i++)
 	{
 		if (!states[i].known)
 			states[i].to_send = true;
+		else if (previous[i] >= 0)
+		{
+			compare(&states[i], &states[previous[i]], mode);
+			states[previous[i]].insert = false;
+		}
 		else
-			compare(&states[i],
-					previous[i] >= 0 ? &states[previous[i]] : &stored[i],
-					mode);
+			compare(&states[i], &stored[i], mode);
 	}
 	pfree(previous);
 	pfree(stored);
@@ -76,7 +84,7 @@ rc_known_records_compare(const RcSource *source, const char *destination,
 
 /*
  * Load the stored state of each record's key, and set previous[] to the index
- * of the record before it with the same key, or -1.
+ * of the record before it with the same key, if there is one.
  */
 static void
 load_known(const RcSource *source, const char *destination,
@@ -87,10 +95,8 @@ load_known(const RcSource *source, const char *destination,
 	RcParams	params = {0};
 	uint64		rows;
 
-	for (int i = 0; i < n; i++)
-		previous[i] = -1;
 	rc_param_source(&params, source, destination);
-	param_keys(&params, records, NULL, n);
+	param_keys(&params, records, NULL, true, n);
 	rc_query_begin(&scope);
 	rows = rc_query("SELECT b.ord, b.previous, r.hash, r.version, r.run,"
 					" r.missed_at IS NOT NULL, r.key IS NOT NULL,"
@@ -144,7 +150,7 @@ compare(RcKnownRecord *now, const RcKnownRecord *before, RcSendPolicy mode)
 	else
 	{
 		now->to_send = now->write = true;
-		now->fresh = !before->known;
+		now->fresh = now->insert = !before->known;
 		now->changed = before->known && !equal;
 	}
 	now->missed = false;
@@ -160,7 +166,7 @@ compare(RcKnownRecord *now, const RcKnownRecord *before, RcSendPolicy mode)
  */
 void
 rc_known_records_mark_unconfirmed(const RcSource *source, const char *destination,
-								  const RcRecord *records, const RcKnownRecord *states, int n,
+								  const RcRecord *records, RcKnownRecord *states, int n,
 								  bool fresh_too)
 {
 	RcParams	params = {0};
@@ -168,10 +174,14 @@ rc_known_records_mark_unconfirmed(const RcSource *source, const char *destinatio
 	int			count = 0;
 
 	for (int i = 0; i < n; i++)
-		if (states[i].changed || (fresh_too && states[i].fresh))
-			changed[count++] = records[i];
+	{
+		if (!states[i].changed && !(fresh_too && states[i].fresh))
+			continue;
+		changed[count++] = records[i];
+		states[i].insert = false;
+	}
 	rc_param_source(&params, source, destination);
-	param_keys(&params, changed, NULL, count);
+	param_keys(&params, changed, NULL, true, count);
 	rc_execute("INSERT INTO rappel_conso.source_record (source, destination, key)"
 			   " SELECT DISTINCT $1, $2, k FROM pg_catalog.unnest($3) k"
 			   " ON CONFLICT (source, destination, key) DO UPDATE SET hash = NULL",
@@ -182,7 +192,8 @@ rc_known_records_mark_unconfirmed(const RcSource *source, const char *destinatio
 
 /*
  * Store the records with states[i].write set, the last one of each key, after
- * they have been sent.  They are no longer missing.
+ * they have been sent.  They are no longer missing.  The caller must hold the
+ * fence of the source.
  */
 void
 rc_known_records_store(const RcSource *source, const char *destination,
@@ -194,7 +205,13 @@ rc_known_records_store(const RcSource *source, const char *destination,
 	const char **versions = palloc(sizeof(char *) * n);
 	int		   *lens = palloc(sizeof(int) * n);
 	int			writes = 0;
+	int			inserts = 0;
+	bool		inserted = false;
 
+	for (int i = 0; i < n; i++)
+		inserts += states[i].insert && states[i].write;
+	if (inserts > 0)
+		inserted = rc_known_records_insert(source, destination, records, states, n);
 	for (int i = 0; i < n; i++)
 	{
 		hashes[i] = states[i].hash;
@@ -203,10 +220,10 @@ rc_known_records_store(const RcSource *source, const char *destination,
 		lens[i] = versions[i] ? (int) strlen(versions[i]) : -1;
 		writes += states[i].write;
 	}
-	if (writes > 0)
+	if (writes > (inserted ? inserts : 0))
 	{
 		rc_param_source(&params, source, destination);
-		param_keys(&params, records, states, n);
+		param_keys(&params, records, states, !inserted, n);
 		rc_param_ids(&params, hashes, n);
 		param_bytes(&params, versions, lens, n);
 		rc_param_ids(&params, runs, n);
@@ -233,7 +250,7 @@ rc_known_records_delete(const RcSource *source, const char *destination,
 	RcParams	params = {0};
 
 	rc_param_source(&params, source, destination);
-	param_keys(&params, records, NULL, n);
+	param_keys(&params, records, NULL, true, n);
 	rc_execute("DELETE FROM rappel_conso.source_record WHERE source = $1"
 			   " AND destination = $2 AND key = ANY ($3)", &params);
 }
@@ -296,11 +313,12 @@ rc_is_trackable(const RcRecord *record)
 
 /*
  * Add the keys of records as an array of bytea, with nulls for those that
- * cannot be tracked or, if "states" is not NULL, are not to be written.
+ * cannot be tracked or, if "states" is not NULL, are not to be written; those
+ * that rc_known_records_insert() has stored only with insert_too.
  */
 static void
 param_keys(RcParams *params, const RcRecord *records, const RcKnownRecord *states,
-		   int n)
+		   bool insert_too, int n)
 {
 	const char **keys = palloc(sizeof(char *) * n);
 	int		   *lens = palloc(sizeof(int) * n);
@@ -309,7 +327,8 @@ param_keys(RcParams *params, const RcRecord *records, const RcKnownRecord *state
 	{
 		keys[i] = records[i].key;
 		lens[i] = (rc_is_trackable(&records[i]) &&
-				   (states == NULL || states[i].write)) ?
+				   (states == NULL ||
+					(states[i].write && (insert_too || !states[i].insert)))) ?
 			records[i].key_len : -1;
 	}
 	param_bytes(params, keys, lens, n);

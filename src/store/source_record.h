@@ -21,6 +21,8 @@ typedef struct RcKnownRecord
 	bool		missed;			/* an earlier full scan did not find it */
 	bool		unconfirmed;	/* a newer value may have been sent */
 	bool		fresh;			/* no record of its key was sent yet */
+	bool		insert;			/* its key is not stored, and no other record
+								 * of the batch has it */
 	bool		changed;		/* differs from the value sent last */
 	bool		to_send;		/* must be sent */
 	bool		write;			/* must be stored */
@@ -42,15 +44,18 @@ typedef enum RcCountOf
 	RC_COUNT_MISSING			/* not found by the last full scan */
 } RcCountOf;
 
+typedef struct RcFirstScan RcFirstScan;
+
 extern bool rc_is_trackable(const RcRecord *record);
 extern void rc_known_records_compare(const RcSource *source,
 									 const char *destination,
+									 RcFirstScan *first,
 									 const RcRecord *records, RcKnownRecord *states,
 									 int n, int64 run, RcSendPolicy mode);
 extern void rc_known_records_mark_unconfirmed(const RcSource *source,
 											  const char *destination,
 											  const RcRecord *records,
-											  const RcKnownRecord *states, int n,
+											  RcKnownRecord *states, int n,
 											  bool fresh_too);
 extern void rc_known_records_store(const RcSource *source, const char *destination,
 								   const RcRecord *records, const RcKnownRecord *states,
@@ -61,5 +66,10 @@ extern bool rc_known_records_at_most(const RcSource *source,
 									 const char *destination, int64 most);
 extern int64 rc_known_records_count(const RcSource *source,
 									const char *destination, RcCountOf what);
+
+/* source_record_insert.c */
+extern bool rc_known_records_insert(const RcSource *source, const char *destination,
+									const RcRecord *records,
+									const RcKnownRecord *states, int n);
 
 #endif							/* RC_SOURCE_RECORD_H */

@@ -17,6 +17,7 @@
 #include "store/due_work.h"
 #include "store/error_class.h"
 #include "store/extension_state.h"
+#include "store/first_scan.h"
 #include "store/known_role.h"
 #include "store/message.h"
 #include "store/outbox_dead_letter.h"

@@ -208,8 +208,8 @@ choose_records(RcScan *scan)
 	{
 		rc_transaction_begin_in(run->batch_context);
 		rc_known_records_compare(run->source, run->destination->id,
-								 batch->records, batch->states, batch->n,
-								 run->id, mode);
+								 scan->first_scan, batch->records,
+								 batch->states, batch->n, run->id, mode);
 		if (run->scan_state.seen)
 			rc_seen_add(run->scan_state.seen, batch->records + batch->nseen,
 						batch->n - batch->nseen);

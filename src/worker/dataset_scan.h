@@ -61,6 +61,7 @@ typedef struct RcScan
 	int64		after;
 	TimestampTz reported_at;
 	int64		reported;		/* records at the last progress report */
+	RcFirstScan *first_scan;	/* NULL: records may be known */
 	RcBatch		batch;
 } RcScan;
 

@@ -26,6 +26,7 @@ static void check_definition(RcRun *run);
 static void note_quota(RcRun *run);
 static bool nothing_new(RcScan *scan, const RcDatasetInfo *info);
 static void begin_scan(RcScan *scan, const RcDatasetInfo *info);
+static void begin_first_scan(RcScan *scan, const RcDatasetInfo *info);
 static char *window_start(const RcScan *scan);
 static char *cursor_start(const RcScan *scan);
 static void begin_full_scan(RcScan *scan);
@@ -84,6 +85,8 @@ rc_run_extract(RcRun *run)
 	if (whole)
 		rc_scan_note_count_difference(scan, &info);
 	rc_transaction_commit();
+	if (scan->first_scan != NULL)
+		rc_first_scan_end(scan->first_scan);
 	rc_scan_report_progress(scan, true);
 }
 
@@ -264,6 +267,7 @@ begin_scan(RcScan *scan, const RcDatasetInfo *info)
 	scan->max_cursor = day_after_tomorrow();
 	scan->ordered = true;
 	scan->stored_cursor = state->cursor;
+	begin_first_scan(scan, info);
 	rc_scan_begin_batch(scan);
 	if (run->scan_state.begun)
 	{
@@ -283,6 +287,20 @@ begin_scan(RcScan *scan, const RcDatasetInfo *info)
 		begin_full_scan(scan);
 	else
 		run->scan_state.from = cursor_start(scan);
+}
+
+/* Find out whether anything is known of the source's records. */
+static void
+begin_first_scan(RcScan *scan, const RcDatasetInfo *info)
+{
+	RcRun	   *run = scan->run;
+
+	if (run->source->key_field == NULL)
+		return;
+	rc_transaction_begin_in(run->context);
+	scan->first_scan = rc_first_scan_begin(run->source, run->destination->id,
+										   info->records_count);
+	rc_transaction_commit();
 }
 
 static char *

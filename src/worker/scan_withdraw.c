@@ -36,7 +36,9 @@ rc_scan_withdraw(RcScan *scan)
 	Assert(scan->batch.n == 0 && scan->batch.lines == 0);
 	rc_transaction_begin();
 	rc_source_fence(source, run->destination->id, scan->state);
-	if (run->scan_state.unreadable == 0)
+	if (scan->first_scan != NULL)
+		missing = 0;			/* all that is known has just been found */
+	else if (run->scan_state.unreadable == 0)
 		missing = rc_known_records_note_missing(source, run->destination->id,
 												run->scan_state.seen);
 	else
