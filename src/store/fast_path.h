@@ -16,7 +16,7 @@
 
 #include "rappel_conso.h"
 
-#include "store/fast_scan.h"
+#include "fast_scan.h"
 
 /* What a column's Datum can be made of without its input function. */
 typedef enum RcFastType

@@ -24,7 +24,7 @@ rc_cursor_is_value(RcFieldKind kind, const char *text)
 	{
 		case RC_FIELD_TIME:
 			return strspn(text, "0123456789") == 4 && text[4] == '-' &&
-				rc_recall_timestamp(text, iso);
+				rc_recall_timestamp(text, strlen(text), iso);
 		case RC_FIELD_NUMBER:
 			(void) strtod(text, &end);
 			return *end == '\0' &&
@@ -69,6 +69,6 @@ rc_cursor_utc(const char *time)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_DATETIME_FORMAT),
 				 errmsg("invalid time: \"%s\"", time)));
-	(void) rc_recall_timestamp(time, iso);
+	(void) rc_recall_timestamp(time, strlen(time), iso);
 	return pstrdup(iso);
 }

@@ -25,7 +25,6 @@
 /* From here on there are only tags and private-use characters. */
 #define FOLD_PLANE_OF_TAGS	0xE0000
 
-static const char *fold_char(const unsigned char *s, int len);
 static size_t fold_ascii_run(const char *s, size_t len);
 
 /*
@@ -59,7 +58,7 @@ rc_fold_utf8(const char *str, size_t len, size_t *out_len)
 				break;
 			at += mblen;
 			add = mblen;
-			folded = fold_char((const unsigned char *) from, mblen);
+			folded = rc_fold_char((const unsigned char *) from, mblen);
 			if (folded != NULL)
 			{
 				from = folded;
@@ -99,9 +98,9 @@ fold_ascii_run(const char *s, size_t len)
 	return n;
 }
 
-/* Look up a non-ASCII character; NULL if it is kept. */
-static const char *
-fold_char(const unsigned char *s, int len)
+/* Fold a non-ASCII character; NULL if it is kept. */
+const char *
+rc_fold_char(const unsigned char *s, int len)
 {
 	pg_wchar	c;
 	uint16		offset;

@@ -4,12 +4,11 @@
  *	  Checks in one pass that a text is strictly JSON, and finds its
  *	  outermost members.
  *
- * cJSON, which parses a recall, accepts invalid JSON (a raw control
- * character, "01"), cuts a string at \u0000 and stores numbers as doubles.
- * So the line is checked here first, and numbers are copied from the line.
- * The server's own parser is not used, since it converts names to the
- * database's encoding.  Nothing here may recurse, nor raise an error for the
- * content of a line.
+ * The usual line is scanned by fast_scan.h.  What that leaves to others, such
+ * as a text that is no JSON, is scanned again byte by byte, for the error and
+ * its position.  The server's own parser is not used, since it converts names
+ * to the database's encoding.  Nothing here may raise an error for the content
+ * of a line.
  *
  *-------------------------------------------------------------------------
  */
@@ -17,7 +16,11 @@
 
 #include "mb/pg_wchar.h"
 
+#include "fast_scan.h"
 #include "transform/json_line.h"
+
+/* Members that there is always room for. */
+#define ROOM_KEPT		128
 
 typedef struct JsonScan
 {
@@ -25,12 +28,12 @@ typedef struct JsonScan
 	const char *end;
 	const char *at;
 	int			depth;
-	int			room;			/* members that out has room for */
 	RcJsonMembers *out;
 	const char *error;
 	char		stack[RC_JSON_MAX_DEPTH];	/* '{' or '[' per level */
 } JsonScan;
 
+static bool scan_fast(const char *str, size_t len, RcJsonMembers *out);
 static bool scan_value(JsonScan *scan);
 static bool scan_open(JsonScan *scan, bool *is_empty);
 static bool scan_after_value(JsonScan *scan, bool *another);
@@ -43,8 +46,30 @@ static bool scan_number(JsonScan *scan);
 static bool scan_digits(JsonScan *scan);
 static void skip_space(JsonScan *scan);
 static bool invalid(JsonScan *scan);
-static void begin_member(JsonScan *scan, const char *name, int name_len);
+static RcJsonMember *add_member(RcJsonMembers *out, const char *name,
+								int name_len, bool name_escaped);
 static void end_member(JsonScan *scan);
+
+/* Allocate room for members, in the current context. */
+void
+rc_json_members_init(RcJsonMembers *members)
+{
+	memset(members, 0, sizeof(*members));
+	members->room = ROOM_KEPT;
+	members->member = palloc(ROOM_KEPT * sizeof(RcJsonMember));
+}
+
+/* Give back what a text with very many members needed. */
+void
+rc_json_members_shrink(RcJsonMembers *members)
+{
+	if (members->room == ROOM_KEPT)
+		return;
+	members->room = ROOM_KEPT;
+	members->member = repalloc(members->member,
+							   ROOM_KEPT * sizeof(RcJsonMember));
+	members->n = 0;
+}
 
 /*
  * Check that str is one JSON value, and find its outermost members.  str must
@@ -64,12 +89,13 @@ rc_json_scan(const char *str, size_t len, RcJsonMembers *out)
 	scan.depth = 0;
 	scan.error = NULL;
 	scan.out = out;
-	scan.room = 64;
-	out->n = 0;
 	out->flaw = NULL;
 	out->kind = '\0';
-	out->member = palloc(scan.room * sizeof(RcJsonMember));
+	out->n = 0;
+	if (scan_fast(str, len, out))
+		return NULL;
 
+	out->n = 0;
 	skip_space(&scan);
 	if (scan.at < scan.end)
 		out->kind = *scan.at;
@@ -80,6 +106,57 @@ rc_json_scan(const char *str, size_t len, RcJsonMembers *out)
 			(void) invalid(&scan);
 	}
 	return scan.error;
+}
+
+/*
+ * Scan an object or array that has nothing to complain about.  False if it has
+ * to be scanned again: *out is undefined then.
+ */
+static bool
+scan_fast(const char *str, size_t len, RcJsonMembers *out)
+{
+	RcScan		scan = {.at = str,.end = str + len};
+	char		closing;
+	char		c;
+
+	out->kind = rc_scan_space(&scan);
+	if (out->kind != '{' && out->kind != '[')
+		return false;
+	closing = out->kind == '{' ? '}' : ']';
+	scan.at++;
+	if (rc_scan_space(&scan) == closing)
+	{
+		scan.at++;
+		(void) rc_scan_space(&scan);
+		return scan.at == scan.end;
+	}
+	do
+	{
+		RcScanned	name = {.text = NULL,.len = 0,.escaped = false};
+		RcScanned	string;
+		RcJsonMember *member;
+
+		if (closing == '}')
+		{
+			if (rc_scan_space(&scan) != '"' || !rc_scan_string(&scan, &name) ||
+				rc_scan_space(&scan) != ':')
+				return false;
+			scan.at++;
+		}
+		member = add_member(out, name.text, name.len, name.escaped);
+		c = rc_scan_space(&scan);
+		member->value = scan.at;
+		if (c == '"' ? !rc_scan_string(&scan, &string) : !rc_scan_skip(&scan, 1))
+			return false;
+		member->value_len = scan.at - member->value;
+		member->escaped = c == '"' && string.escaped;
+		c = rc_scan_space(&scan);
+		if (c != ',' && c != closing)
+			return false;
+		scan.at++;
+	} while (c == ',');
+	(void) rc_scan_space(&scan);
+	return scan.at == scan.end;
 }
 
 /* Scan one value with all that it contains. */
@@ -98,7 +175,7 @@ scan_value(JsonScan *scan)
 		if (scan->depth == 1)
 		{
 			if (scan->stack[0] == '[')
-				begin_member(scan, NULL, 0);
+				(void) add_member(scan->out, NULL, 0, false);
 			scan->out->member[scan->out->n - 1].value = scan->at;
 		}
 		if (*scan->at == '{' || *scan->at == '[')
@@ -210,7 +287,8 @@ scan_name(JsonScan *scan)
 	if (!scan_string(scan))
 		return false;
 	if (scan->depth == 1)
-		begin_member(scan, start, scan->at - 1 - start);
+		(void) add_member(scan->out, start, scan->at - 1 - start,
+						  memchr(start, '\\', scan->at - 1 - start) != NULL);
 	skip_space(scan);
 	if (scan->at >= scan->end || *scan->at != ':')
 		return invalid(scan);
@@ -351,20 +429,23 @@ invalid(JsonScan *scan)
 }
 
 /* Add a member whose value follows. */
-static void
-begin_member(JsonScan *scan, const char *name, int name_len)
+static RcJsonMember *
+add_member(RcJsonMembers *out, const char *name, int name_len,
+		   bool name_escaped)
 {
-	RcJsonMembers *out = scan->out;
+	RcJsonMember *member;
 
-	if (out->n == scan->room)
+	if (out->n == out->room)
 	{
-		scan->room *= 2;
+		out->room *= 2;
 		out->member = repalloc_huge(out->member,
-									scan->room * sizeof(RcJsonMember));
+									out->room * sizeof(RcJsonMember));
 	}
-	out->member[out->n].name = name;
-	out->member[out->n].name_len = name_len;
-	out->n++;
+	member = &out->member[out->n++];
+	member->name = name;
+	member->name_len = name_len;
+	member->name_escaped = name_escaped;
+	return member;
 }
 
 /* Store the end of the latest member's value, which has just been scanned. */
@@ -374,4 +455,6 @@ end_member(JsonScan *scan)
 	RcJsonMember *member = &scan->out->member[scan->out->n - 1];
 
 	member->value_len = scan->at - member->value;
+	member->escaped = member->value[0] == '"' &&
+		memchr(member->value, '\\', member->value_len) != NULL;
 }

@@ -14,21 +14,21 @@
 static void write_field(RcFieldSink *base, const char *name, RcFieldKind kind,
 						const char *bytes, size_t len);
 
-/* Begin an object of about "room" bytes, in the current context. */
+/* Begin an object, which replaces what is in "out". */
 void
-rc_json_sink_begin(RcJsonSink *sink, size_t room)
+rc_json_sink_begin(RcJsonSink *sink, StringInfo out)
 {
 	sink->sink.field = write_field;
-	initStringInfo(&sink->out);
-	enlargeStringInfo(&sink->out, room);
-	appendStringInfoChar(&sink->out, '{');
+	sink->out = out;
+	resetStringInfo(out);
+	appendStringInfoChar(out, '{');
 }
 
-/* End the object, which is in sink->out. */
+/* End the object. */
 void
 rc_json_sink_end(RcJsonSink *sink)
 {
-	appendStringInfoChar(&sink->out, '}');
+	appendStringInfoChar(sink->out, '}');
 }
 
 /* RcFieldSink.field */
@@ -36,7 +36,7 @@ static void
 write_field(RcFieldSink *base, const char *name, RcFieldKind kind,
 			const char *bytes, size_t len)
 {
-	StringInfo	out = &((RcJsonSink *) base)->out;
+	StringInfo	out = ((RcJsonSink *) base)->out;
 
 	Assert(kind == RC_FIELD_MISSING || bytes != NULL);
 	Assert(strpbrk(name, "\"\\") == NULL);

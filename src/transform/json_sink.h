@@ -13,10 +13,10 @@
 typedef struct RcJsonSink
 {
 	RcFieldSink sink;
-	StringInfoData out;
+	StringInfo	out;
 } RcJsonSink;
 
-extern void rc_json_sink_begin(RcJsonSink *sink, size_t room);
+extern void rc_json_sink_begin(RcJsonSink *sink, StringInfo out);
 extern void rc_json_sink_end(RcJsonSink *sink);
 
 #endif							/* RC_JSON_SINK_H */

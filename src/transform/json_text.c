@@ -12,9 +12,10 @@
 
 #include "mb/pg_wchar.h"
 
+#include "fast_scan.h"
 #include "transform/json_line.h"
 
-static char *read_string(const char *value, int len);
+static size_t unescape(const char *value, size_t len, char *to);
 static const char *copy_escape(const char *escape, const char *end, char **to);
 
 /*
@@ -54,39 +55,54 @@ rc_json_member(const RcJsonMembers *members, const char *name)
 
 	for (int i = members->n - 1; i >= 0; i--)
 	{
-		const RcJsonMember *member = &members->member[i];
-
-		if (member->name_len == len && memcmp(member->name, name, len) == 0)
-			return member;
-		if (memchr(member->name, '\\', member->name_len) != NULL &&
-			strcmp(read_string(member->name, member->name_len), name) == 0)
-			return member;
+		if (rc_json_is_named(&members->member[i], name, len))
+			return &members->member[i];
 	}
 	return NULL;
 }
 
+/* Whether a member has this name, of len bytes. */
+bool
+rc_json_is_named(const RcJsonMember *member, const char *name, size_t len)
+{
+	char	   *plain;
+	bool		same;
+
+	if (!member->name_escaped)
+		return member->name_len == len && memcmp(member->name, name, len) == 0;
+	plain = palloc(member->name_len + 1);
+	same = unescape(member->name, member->name_len, plain) == len &&
+		memcmp(plain, name, len) == 0;
+	pfree(plain);
+	return same;
+}
+
 /*
- * The text between two quotes with its escapes resolved: palloc'd,
- * null-terminated UTF-8.
+ * Write the text between two quotes, with its escapes resolved, and a null
+ * byte.  There must be room for one byte more than it has.  Returns the
+ * length.
  *
  * rc_json_scan() must have checked the string.
  */
-static char *
-read_string(const char *value, int len)
+static size_t
+unescape(const char *value, size_t len, char *to)
 {
-	char	   *str = palloc(len + 1);
-	char	   *to = str;
 	const char *end = value + len;
+	char	   *start = to;
 
 	while (value < end)
 	{
-		if (*value == '\\')
-			value = copy_escape(value + 1, end, &to);
-		else
-			*to++ = *value++;
+		const char *escape = memchr(value, '\\', end - value);
+		size_t		run = (escape != NULL ? escape : end) - value;
+
+		memcpy(to, value, run);
+		to += run;
+		value += run;
+		if (escape != NULL)
+			value = copy_escape(escape + 1, end, &to);
 	}
 	*to = '\0';
-	return str;
+	return to - start;
 }
 
 /*
@@ -140,18 +156,47 @@ copy_escape(const char *escape, const char *end, char **to)
  * palloc'd.  NULL for null, an object and an array.
  */
 char *
-rc_json_scalar(const char *value, int len)
+rc_json_scalar(const RcJsonMember *member)
 {
-	switch (value[0])
+	StringInfoData work = {0};
+	const char *text;
+	size_t		len;
+
+	return rc_json_text(member, &work, &text, &len) ?
+		(text == work.data ? work.data : pnstrdup(text, len)) : NULL;
+}
+
+/*
+ * The same, not null-terminated: it points into the line or, if it had
+ * escapes, into "work", which is overwritten.
+ */
+bool
+rc_json_text(const RcJsonMember *member, StringInfo work, const char **text,
+			 size_t *len)
+{
+	switch (member->value[0])
 	{
 		case '"':
-			return read_string(value + 1, len - 2);
+			*text = member->value + 1;
+			*len = member->value_len - 2;
+			if (!member->escaped)
+				return true;
+			if (work->data == NULL)
+				initStringInfo(work);
+			resetStringInfo(work);
+			enlargeStringInfo(work, *len);
+			work->len = unescape(*text, *len, work->data);
+			*text = work->data;
+			*len = work->len;
+			return true;
 		case '{':
 		case '[':
 		case 'n':
-			return NULL;
+			return false;
 		default:
-			return pnstrdup(value, len);
+			*text = member->value;
+			*len = member->value_len;
+			return true;
 	}
 }
 
@@ -171,8 +216,9 @@ rc_json_write_string(StringInfo out, const char *str, size_t len)
 		const char *run = str;
 		unsigned char c;
 
-		while (str < end && (unsigned char) *str >= 0x20 &&
-			   *str != '"' && *str != '\\')
+		while (end - str >= 8 && !rc_scan_stops(str))
+			str += 8;
+		while (str < end && rc_scan_plain[(unsigned char) *str])
 			str++;
 		appendBinaryStringInfo(out, run, str - run);
 		if (str == end)

@@ -17,7 +17,6 @@
  */
 #include "postgres.h"
 
-#include "transform/fold.h"
 #include "transform/recall_fields.h"
 
 #define NO_DATE		"not a date: "
@@ -34,9 +33,6 @@ struct Column
 	RcRecallField second;		/* appended to the first, or RC_NO_FIELD */
 };
 
-static const char *parse_line(const char *line, size_t len, cJSON **tree);
-static void write_recall(RcRecall *recall, const cJSON *tree,
-						 const RcJsonMembers *members);
 static void put(RcRecall *recall, const Column *column, RcFieldKind kind,
 				const char *bytes, size_t len);
 static void put_null(RcRecall *recall, const Column *column);
@@ -46,10 +42,11 @@ static void write_unread(RcRecall *recall, const Column *column,
 						 RcRecallField field, const char *words);
 static void write_no_date(RcRecall *recall, const Column *column,
 						  RcRecallField field);
-static void write_folded(RcRecall *recall, const Column *column,
-						 const char *str, size_t len);
-static void write_date_of(RcRecall *recall, const Column *column,
-						  bool (*read) (const char *, char *));
+static void put_text(RcRecall *recall, const Column *column,
+					 const StringInfoData *text);
+static bool write_date_of(RcRecall *recall, const Column *column,
+						  bool (*read) (const char *, size_t, char *),
+						  char *iso);
 static void write_reference(RcRecall *recall, const Column *column);
 static void write_text(RcRecall *recall, const Column *column);
 static void write_identification(RcRecall *recall, const Column *column);
@@ -58,6 +55,7 @@ static void write_date(RcRecall *recall, const Column *column);
 static void write_period(RcRecall *recall, const Column *column);
 static void write_integer(RcRecall *recall, const Column *column);
 static void write_gtin(RcRecall *recall, const Column *column);
+static bool all_digits(const char *str, size_t len);
 static char *version_of(const RcRecall *recall);
 
 /* The columns of rappel_conso_table, in their order. */
@@ -109,23 +107,20 @@ static const Column columns[] = {
  * It is V2 if the record has a numero_fiche, V1 if it has a reference_fiche;
  * that field, in upper case (ASCII letters), is the key.  All columns are
  * written, in a fixed order.  Times are in UTC.
- *
- * Raises only ERRCODE_OUT_OF_MEMORY; cJSON's tree is freed in that case, too.
  */
 const char *
-rc_recall_convert(const char *line, size_t len, const RcJsonMembers *members,
-				  const RcTransformOptions *options, RcFieldSink *sink,
-				  RcTransformed *out)
+rc_recall_convert(const RcTransformOptions *options, RcTransformWork *work,
+				  RcFieldSink *sink, RcTransformed *out)
 {
 	RcRecall	recall = {0};
 	const char *error = NULL;
-	cJSON	   *tree;
 
 	recall.sink = sink;
+	recall.work = work;
 	recall.fold = options->fold_accents;
-	recall.shape = rc_recall_shape(members, &error);
+	recall.shape = rc_recall_shape(&work->members, &error);
 	if (error == NULL)
-		error = rc_transform_key(members,
+		error = rc_transform_key(&work->members,
 								 rc_recall_field_name(RC_F_REFERENCE,
 													  recall.shape),
 								 &recall.key);
@@ -133,23 +128,11 @@ rc_recall_convert(const char *line, size_t len, const RcJsonMembers *members,
 		return error;
 	rc_recall_key(recall.key);
 
-	initStringInfo(&recall.identification);
-	initStringInfo(&recall.str);
-
-	error = parse_line(line, len, &tree);
-	if (error != NULL)
-		return error;
-	PG_TRY();
-	{
-		write_recall(&recall, tree, members);
-		out->version = version_of(&recall);
-	}
-	PG_FINALLY();
-	{
-		cJSON_Delete(tree);
-	}
-	PG_END_TRY();
-
+	rc_recall_collect(&recall, &work->members);
+	rc_recall_read_identification(&recall);
+	for (int i = 0; i < lengthof(columns); i++)
+		columns[i].write(&recall, &columns[i]);
+	out->version = version_of(&recall);
 	out->key = recall.key;
 	return NULL;
 }
@@ -162,39 +145,6 @@ rc_recall_key(char *key)
 {
 	for (char *c = key; *c != '\0'; c++)
 		*c = pg_ascii_toupper((unsigned char) *c);
-}
-
-/*
- * Parse a line that rc_json_scan() has checked.  cJSON can still fail without
- * memory, and for numbers longer than its buffer.
- */
-static const char *
-parse_line(const char *line, size_t len, cJSON **tree)
-{
-	const char *end = NULL;
-
-	*tree = cJSON_ParseWithLengthOpts(line, len, &end, false);
-	if (*tree != NULL)
-		return NULL;
-	if (end > line && end < line + len &&
-		strchr("0123456789+-.eE", end[-1]) != NULL &&
-		strchr("0123456789+-.eE", end[0]) != NULL)
-		return psprintf(gettext_noop("number at byte %d is too long"), (int) (end - line));
-	ereport(ERROR,
-			(errcode(ERRCODE_OUT_OF_MEMORY),
-			 errmsg("out of memory"),
-			 errdetail("Failed while reading a record of %zu bytes.", len)));
-	return NULL;				/* keep compiler quiet */
-}
-
-/* Write all columns of the recall. */
-static void
-write_recall(RcRecall *recall, const cJSON *tree, const RcJsonMembers *members)
-{
-	rc_recall_collect(recall, tree, members);
-	rc_recall_read_identification(recall);
-	for (int i = 0; i < lengthof(columns); i++)
-		columns[i].write(recall, &columns[i]);
 }
 
 /* Write a column's value to the sink. */
@@ -215,8 +165,8 @@ put_null(RcRecall *recall, const Column *column)
 static void
 write_raw(RcRecall *recall, const Column *column, RcRecallField field)
 {
-	put(recall, column, RC_FIELD_JSON, recall->raw[field]->value,
-		recall->raw[field]->value_len);
+	put(recall, column, RC_FIELD_JSON, recall->field[field]->value,
+		recall->field[field]->value_len);
 }
 
 /*
@@ -229,16 +179,16 @@ static void
 write_unread(RcRecall *recall, const Column *column, RcRecallField field,
 			 const char *words)
 {
-	const RcJsonMember *raw = recall->raw[field];
-	const cJSON *item = recall->item[field];
+	StringInfo	text = &recall->work->text;
+	const char *str = recall->field[field]->value;
+	size_t		len = recall->field[field]->value_len;
 
-	resetStringInfo(&recall->str);
-	appendStringInfoString(&recall->str, words);
-	if (cJSON_IsString(item))
-		appendStringInfoString(&recall->str, item->valuestring);
-	else
-		appendBinaryStringInfo(&recall->str, raw->value, raw->value_len);
-	put(recall, column, RC_FIELD_TEXT, recall->str.data, recall->str.len);
+	if (rc_recall_begins(recall, field, '"'))
+		(void) rc_json_text(recall->field[field], &recall->work->plain, &str, &len);
+	resetStringInfo(text);
+	appendStringInfoString(text, words);
+	appendBinaryStringInfo(text, str, len);
+	put(recall, column, RC_FIELD_TEXT, text->data, text->len);
 }
 
 /*
@@ -248,46 +198,51 @@ write_unread(RcRecall *recall, const Column *column, RcRecallField field,
 static void
 write_no_date(RcRecall *recall, const Column *column, RcRecallField field)
 {
-	const cJSON *item = recall->item[field];
+	const char *str;
+	size_t		len;
 
-	if (cJSON_IsString(item) && rc_recall_no_date(item->valuestring))
+	if (rc_recall_begins(recall, field, '"') &&
+		rc_recall_text(recall, field, &str, &len) == RC_HAS_TEXT &&
+		rc_recall_no_date(str, len))
 		write_raw(recall, column, field);
 	else
 		write_unread(recall, column, field, NO_DATE);
 }
 
-/* Write a text, folded if its column is; null if it is then empty. */
+/* Write a text; null if it is empty. */
 static void
-write_folded(RcRecall *recall, const Column *column, const char *str,
-			 size_t len)
+put_text(RcRecall *recall, const Column *column, const StringInfoData *text)
 {
-	char	   *folded = NULL;
-
-	if (column->fold && recall->fold)
-		str = folded = rc_fold_utf8(str, len, &len);
-	if (len > 0)
-		put(recall, column, RC_FIELD_TEXT, str, len);
+	if (text->len > 0)
+		put(recall, column, RC_FIELD_TEXT, text->data, text->len);
 	else
 		put_null(recall, column);
-	if (folded != NULL)
-		pfree(folded);
 }
 
-/* Write a field as the date that "read" parses. */
-static void
+/*
+ * Write a field as the date that "read" parses, which is stored in iso; "" if
+ * there is none.  Returns false if the field is not a date.
+ */
+static bool
 write_date_of(RcRecall *recall, const Column *column,
-			  bool (*read) (const char *, char *))
+			  bool (*read) (const char *, size_t, char *), char *iso)
 {
-	char		iso[RC_DATE_ROOM];
-	bool		fits;
-	const char *str = rc_recall_field_text(recall, column->field, &fits);
+	const char *str;
+	size_t		len;
+	RcRecallHas has = rc_recall_text(recall, column->field, &str, &len);
 
-	if (fits && str == NULL)
+	iso[0] = '\0';
+	if (has == RC_HAS_NOTHING)
 		put_null(recall, column);
-	else if (cJSON_IsString(recall->item[column->field]) && read(str, iso))
+	else if (has == RC_HAS_TEXT && rc_recall_begins(recall, column->field, '"') &&
+			 read(str, len, iso))
 		put(recall, column, RC_FIELD_TIME, iso, strlen(iso));
 	else
+	{
 		write_no_date(recall, column, column->field);
+		return false;
+	}
+	return true;
 }
 
 /* Column writer: the key of the record. */
@@ -302,51 +257,66 @@ static void
 write_text(RcRecall *recall, const Column *column)
 {
 	const RcRecallField parts[2] = {column->field, column->second};
-	StringInfo	str = &recall->str;
+	StringInfo	text = &recall->work->text;
+	bool		fold = column->fold && recall->fold;
+	bool		joined = false;
 
-	resetStringInfo(str);
+	resetStringInfo(text);
 	for (int i = 0; i < 2 && parts[i] != RC_NO_FIELD; i++)
 	{
-		int			before = str->len;
-		int			start;
+		int			before = text->len;
+		bool		some;
 
-		if (before > 0)
-			appendStringInfoChar(str, '\n');
-		start = str->len;
-		if (!rc_recall_append_text(recall, parts[i], str))
+		if (joined)
+			appendStringInfoChar(text, '\n');
+		if (!rc_recall_append_text(recall, parts[i], text, fold, &some))
 		{
 			write_raw(recall, column, parts[i]);
 			return;
 		}
-		if (str->len == start)
-			str->data[str->len = before] = '\0';
+		if (!some)
+			text->data[text->len = before] = '\0';
+		joined |= some;
 	}
-	write_folded(recall, column, str->data, str->len);
+	put_text(recall, column, text);
 }
 
 /* Column writer: the identification of the products. */
 static void
 write_identification(RcRecall *recall, const Column *column)
 {
-	if (recall->has_identification)
-		write_folded(recall, column, recall->identification.data,
-					 recall->identification.len);
-	else
+	StringInfo	text = &recall->work->identification;
+
+	if (!recall->has_identification)
+	{
 		write_raw(recall, column, RC_F_IDENTIFICATION);
+		return;
+	}
+	if (column->fold && recall->fold)
+	{
+		text = &recall->work->text;
+		resetStringInfo(text);
+		rc_recall_lines(text, recall->work->identification.data,
+						recall->work->identification.len, false, true);
+	}
+	put_text(recall, column, text);
 }
 
-/* Column writer: a time in UTC. */
+/* Column writer: a time in UTC, that of publication. */
 static void
 write_timestamp(RcRecall *recall, const Column *column)
 {
-	write_date_of(recall, column, rc_recall_timestamp);
+	recall->dated = write_date_of(recall, column, rc_recall_timestamp,
+								  recall->published);
 }
 
 /* Column writer: a date. */
 static void
 write_date(RcRecall *recall, const Column *column)
 {
-	write_date_of(recall, column, rc_recall_date);
+	char		iso[RC_DATE_ROOM];
+
+	(void) write_date_of(recall, column, rc_recall_date, iso);
 }
 
 /*
@@ -360,18 +330,19 @@ write_period(RcRecall *recall, const Column *column)
 	char		to[RC_DATE_ROOM];
 	const char *iso = column->field == RC_F_DEBUT ? from : to;
 	const char *str;
-	bool		fits;
+	size_t		len;
+	RcRecallHas has;
 
 	if (recall->shape == RC_RECALL_V2)
 	{
 		write_date(recall, column);
 		return;
 	}
-	str = rc_recall_field_text(recall, RC_F_PERIODE, &fits);
-	if (fits && str == NULL)
+	has = rc_recall_text(recall, RC_F_PERIODE, &str, &len);
+	if (has == RC_HAS_NOTHING)
 		put_null(recall, column);
-	else if (!cJSON_IsString(recall->item[RC_F_PERIODE]) ||
-			 !rc_recall_period(str, from, to))
+	else if (has == RC_HAS_OTHER || !rc_recall_begins(recall, RC_F_PERIODE, '"') ||
+			 !rc_recall_period(str, len, from, to))
 		write_no_date(recall, column, RC_F_PERIODE);
 	else if (iso[0] == '\0')
 		put_null(recall, column);
@@ -380,44 +351,60 @@ write_period(RcRecall *recall, const Column *column)
 }
 
 /*
- * Column writer: an integer.  The digits of a number or string are copied;
- * the column's type rejects one that is too large.
+ * Column writer: an integer.  The digits of a number or string are copied,
+ * without leading zeros; the column's type rejects one that is too large.
  */
 static void
 write_integer(RcRecall *recall, const Column *column)
 {
-	const cJSON *item = recall->item[column->field];
-	bool		fits;
-	const char *str = rc_recall_field_text(recall, column->field, &fits);
+	RcRecallField field = column->field;
+	const char *str;
+	size_t		len;
+	RcRecallHas has = rc_recall_text(recall, field, &str, &len);
 
-	if (fits && str == NULL)
+	if (has == RC_HAS_NOTHING)
 		put_null(recall, column);
-	else if (!cJSON_IsString(item) && fits)
-		write_raw(recall, column, column->field);
-	else if (!cJSON_IsString(item) ||
-			 strspn(str, "0123456789") != strlen(str))
-		write_unread(recall, column, column->field, NO_INTEGER);
-	else if (strlen(str) > 18)
-		write_raw(recall, column, column->field);
+	else if (has == RC_HAS_OTHER)
+		write_unread(recall, column, field, NO_INTEGER);
+	else if (!rc_recall_begins(recall, field, '"'))
+		write_raw(recall, column, field);
+	else if (!all_digits(str, len))
+		write_unread(recall, column, field, NO_INTEGER);
+	else if (len > 18)
+		write_raw(recall, column, field);
 	else
 	{
-		resetStringInfo(&recall->str);
-		appendStringInfo(&recall->str, INT64_FORMAT,
-						 (int64) strtoll(str, NULL, 10));
-		put(recall, column, RC_FIELD_NUMBER, recall->str.data,
-			recall->str.len);
+		while (len > 1 && *str == '0')
+		{
+			str++;
+			len--;
+		}
+		put(recall, column, RC_FIELD_NUMBER, str, len);
 	}
+}
+
+static bool
+all_digits(const char *str, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+	{
+		if (str[i] < '0' || str[i] > '9')
+			return false;
+	}
+	return true;
 }
 
 /* Column writer: the GTINs in the identification. */
 static void
 write_gtin(RcRecall *recall, const Column *column)
 {
-	resetStringInfo(&recall->str);
+	StringInfo	text = &recall->work->text;
+
+	resetStringInfo(text);
 	if (recall->has_identification)
-		rc_recall_gtins(&recall->str, recall->identification.data);
-	if (recall->str.len > 0)
-		put(recall, column, RC_FIELD_JSON, recall->str.data, recall->str.len);
+		rc_recall_gtins(text, recall->work->identification.data);
+	if (text->len > 0)
+		put(recall, column, RC_FIELD_JSON, text->data, text->len);
 	else
 		put_null(recall, column);
 }
@@ -431,24 +418,25 @@ write_gtin(RcRecall *recall, const Column *column)
 static char *
 version_of(const RcRecall *recall)
 {
-	bool		fits[3];
-	const char *number = rc_recall_field_text(recall, RC_F_NUMERO_VERSION,
-											  &fits[0]);
-	const char *published = rc_recall_field_text(recall, RC_F_PUBLICATION,
-												 &fits[1]);
-	const char *guid = rc_recall_field_text(recall, RC_F_GUID, &fits[2]);
-	char		iso[RC_DATE_ROOM] = "";
+	const char *str;
+	size_t		len;
+	int			number = 0;
+	RcRecallHas has = rc_recall_text(recall, RC_F_NUMERO_VERSION, &str, &len);
 
-	if (!fits[0] || !fits[1] || !fits[2])
+	if (!recall->dated || has == RC_HAS_OTHER)
 		return NULL;
-	if (number != NULL &&
-		(strlen(number) > 9 ||
-		 strspn(number, "0123456789") != strlen(number)))
+	if (has == RC_HAS_TEXT)
+	{
+		if (len > 9 || !all_digits(str, len))
+			return NULL;
+		for (size_t i = 0; i < len; i++)
+			number = number * 10 + (str[i] - '0');
+		number++;
+	}
+	has = rc_recall_text(recall, RC_F_GUID, &str, &len);
+	if (has == RC_HAS_OTHER)
 		return NULL;
-	if (published != NULL &&
-		(!cJSON_IsString(recall->item[RC_F_PUBLICATION]) ||
-		 !rc_recall_timestamp(published, iso)))
-		return NULL;
-	return psprintf("%010d %s %s", number ? atoi(number) + 1 : 0, iso,
-					guid ? guid : "");
+	return psprintf("%010d %s %.*s", number, recall->published,
+					has == RC_HAS_TEXT ? (int) len : 0,
+					has == RC_HAS_TEXT ? str : "");
 }

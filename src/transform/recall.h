@@ -16,13 +16,13 @@
 
 /* recall.c */
 extern void rc_recall_key(char *key);
-extern const char *rc_recall_convert(const char *line, size_t len,
-									 const RcJsonMembers *members,
-									 const RcTransformOptions *options,
-									 RcFieldSink *sink, RcTransformed *out);
+extern const char *rc_recall_convert(const RcTransformOptions *options,
+									 RcTransformWork *work, RcFieldSink *sink,
+									 RcTransformed *out);
 
 /* recall_text.c */
-extern void rc_recall_lines(StringInfo out, const char *str, bool is_list);
+extern void rc_recall_lines(StringInfo out, const char *str, size_t len,
+							bool is_list, bool fold);
 extern void rc_recall_identification(StringInfo str);
 extern void rc_recall_gtins(StringInfo out, const char *str);
 
@@ -31,9 +31,10 @@ extern void rc_recall_gtins(StringInfo out, const char *str);
 /* room for a date or a timestamp that recall_dates.c writes */
 #define RC_DATE_ROOM	64
 
-extern bool rc_recall_date(const char *str, char *iso);
-extern bool rc_recall_timestamp(const char *str, char *iso);
-extern bool rc_recall_no_date(const char *str);
-extern bool rc_recall_period(const char *str, char *from, char *to);
+extern bool rc_recall_date(const char *str, size_t len, char *iso);
+extern bool rc_recall_timestamp(const char *str, size_t len, char *iso);
+extern bool rc_recall_no_date(const char *str, size_t len);
+extern bool rc_recall_period(const char *str, size_t len, char *from,
+							 char *to);
 
 #endif							/* RC_RECALL_H */

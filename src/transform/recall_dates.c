@@ -21,6 +21,12 @@
 
 #include "transform/recall.h"
 
+/* Length of YYYY-MM-DD. */
+#define ISO_DATE_LEN	10
+
+/* Room for the texts that are dates. */
+#define SIMPLE_ROOM		128
+
 typedef struct Date
 {
 	int			year;
@@ -35,9 +41,10 @@ typedef struct Time
 	char		fraction[16];	/* with its decimal point; "" if there is none */
 } Time;
 
-static char *simplify(const char *str);
+static char *simplify(const char *str, size_t len, char *room);
 static const char *simplify_character(const char *from, int len);
-static bool read_date_and_time(const char *str, Date *date, Time *time);
+static bool read_date_and_time(const char *str, size_t len, Date *date,
+							   Time *time);
 static bool read_iso_date(const char **at, Date *date);
 static bool read_date(const char **at, Date *date);
 static bool read_french_date(const char **at, Date *date);
@@ -57,12 +64,12 @@ static void write_date(const Date *date, char *iso);
  * Returns false, and leaves iso unchanged, if str is not a date.
  */
 bool
-rc_recall_date(const char *str, char *iso)
+rc_recall_date(const char *str, size_t len, char *iso)
 {
 	Date		date;
 	Time		time;
 
-	if (!read_date_and_time(str, &date, &time))
+	if (!read_date_and_time(str, len, &date, &time))
 		return false;
 	write_date(&date, iso);
 	return true;
@@ -76,12 +83,12 @@ rc_recall_date(const char *str, char *iso)
  * Returns false, and leaves iso unchanged, if str is not a date or timestamp.
  */
 bool
-rc_recall_timestamp(const char *str, char *iso)
+rc_recall_timestamp(const char *str, size_t len, char *iso)
 {
 	Date		date;
 	Time		time;
 
-	if (!read_date_and_time(str, &date, &time))
+	if (!read_date_and_time(str, len, &date, &time))
 		return false;
 	if (time.minute < 0 || time.minute >= 24 * 60)
 	{
@@ -107,13 +114,21 @@ rc_recall_timestamp(const char *str, char *iso)
  * The server rejects such a text whatever its settings.
  */
 bool
-rc_recall_no_date(const char *str)
+rc_recall_no_date(const char *str, size_t len)
 {
-	const char *at = str;
+	char		head[ISO_DATE_LEN + 1] = "";
+	const char *at = head;
 	Date		date;
 
-	return read_iso_date(&at, &date) && !date_exists(&date) &&
-		at[strspn(at, "0123456789:.+-TZ")] == '\0';
+	memcpy(head, str, Min(len, ISO_DATE_LEN));
+	if (!read_iso_date(&at, &date) || date_exists(&date))
+		return false;
+	for (size_t i = ISO_DATE_LEN; i < len; i++)
+	{
+		if (str[i] == '\0' || strchr("0123456789:.+-TZ", str[i]) == NULL)
+			return false;
+	}
+	return true;
 }
 
 /*
@@ -122,9 +137,10 @@ rc_recall_no_date(const char *str)
  * "Depuis le .." and "Jusqu'au ..".  Returns false if str has another form.
  */
 bool
-rc_recall_period(const char *str, char *from, char *to)
+rc_recall_period(const char *str, size_t len, char *from, char *to)
 {
-	char	   *simple = simplify(str);
+	char		room[SIMPLE_ROOM];
+	char	   *simple = simplify(str, len, room);
 	const char *at = simple;
 	Date		start;
 	Date		end;
@@ -149,7 +165,8 @@ rc_recall_period(const char *str, char *from, char *to)
 		ok = read_word(&at, "jusqu'au ") && read_date(&at, &end);
 	}
 	ok = ok && *at == '\0';
-	pfree(simple);
+	if (simple != room)
+		pfree(simple);
 	if (!ok)
 		return false;
 
@@ -162,37 +179,42 @@ rc_recall_period(const char *str, char *from, char *to)
 }
 
 /*
- * Make a palloc'd copy of str that is easy to parse: ASCII, lower case, one
- * space between words, none at the ends.  Characters that no date contains
- * are kept, so that parsing fails there.
+ * Make a copy of str that is easy to parse: ASCII, lower case, one space
+ * between words, none at the ends.  Characters that no date contains are kept,
+ * so that parsing fails there.  It is in "room", of SIMPLE_ROOM bytes, or
+ * palloc'd if that is not enough.
  */
 static char *
-simplify(const char *str)
+simplify(const char *str, size_t len, char *room)
 {
-	char	   *simple = palloc(strlen(str) + 1);
+	char	   *simple = len < SIMPLE_ROOM ? room : palloc(len + 1);
 	char	   *to = simple;
+	const char *end = str + len;
 
-	while (*str != '\0')
+	while (str < end)
 	{
-		int			len = pg_utf_mblen((const unsigned char *) str);
-		const char *plain = simplify_character(str, len);
+		int			mblen = 1;
+		const char *plain = NULL;
 		bool		space;
 
-		if (plain != NULL)
-			space = *plain == ' ';
-		else
-			space = strchr(" \t\r\n", *str) != NULL;
+		if (IS_HIGHBIT_SET(*str))
+		{
+			mblen = pg_utf_mblen((const unsigned char *) str);
+			plain = simplify_character(str, mblen);
+		}
+		space = plain != NULL ? *plain == ' ' :
+			*str == ' ' || *str == '\t' || *str == '\r' || *str == '\n';
 		if (space && to > simple && to[-1] != ' ')
 			*to++ = ' ';
 		else if (!space && plain != NULL)
 			*to++ = *plain;
 		else if (!space)
 		{
-			memcpy(to, str, len);
+			memcpy(to, str, mblen);
 			*to = pg_ascii_tolower((unsigned char) *to);
-			to += len;
+			to += mblen;
 		}
-		str += len;
+		str += mblen;
 	}
 	if (to > simple && to[-1] == ' ')
 		to--;
@@ -231,9 +253,10 @@ simplify_character(const char *from, int len)
  * without a time is midnight.
  */
 static bool
-read_date_and_time(const char *str, Date *date, Time *time)
+read_date_and_time(const char *str, size_t len, Date *date, Time *time)
 {
-	char	   *simple = simplify(str);
+	char		room[SIMPLE_ROOM];
+	char	   *simple = simplify(str, len, room);
 	const char *at = simple;
 	bool		ok;
 
@@ -243,7 +266,8 @@ read_date_and_time(const char *str, Date *date, Time *time)
 	else
 		ok = read_date(&at, date);
 	ok = ok && *at == '\0';
-	pfree(simple);
+	if (simple != room)
+		pfree(simple);
 	return ok;
 }
 

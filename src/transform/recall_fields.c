@@ -75,8 +75,9 @@ static const struct
 	[RC_F_ID] = {{"id", "id"}},
 };
 
-static bool append_elements(StringInfo str, const RcJsonMember *raw,
-							char separator, bool is_list);
+static bool append_elements(const RcRecall *recall, RcRecallField field,
+							StringInfo str, char separator, bool fold,
+							bool *some);
 
 /*
  * Distinguish V1 and V2 by the name of the reference.
@@ -107,31 +108,28 @@ rc_recall_field_name(RcRecallField field, RcRecallShape shape)
 }
 
 /*
- * Find the fields of RcRecallField among the children of the tree, which have
- * the same order as members.
+ * Find the fields of RcRecallField among the members of the line.
  *
  * The last of several with one name counts, as for jsonb.  Records have their
  * fields in nearly the order of RcRecallField, so each search starts behind
  * the field found last.
  */
 void
-rc_recall_collect(RcRecall *recall, const cJSON *tree,
-				  const RcJsonMembers *members)
+rc_recall_collect(RcRecall *recall, const RcJsonMembers *members)
 {
-	const cJSON *item = tree->child;
 	int			next = 0;
 
-	for (int i = 0; i < members->n && item != NULL; i++, item = item->next)
+	for (int i = 0; i < members->n; i++)
 	{
 		for (int k = 0; k < RC_RECALL_NFIELDS; k++)
 		{
 			int			field = (next + k) % RC_RECALL_NFIELDS;
 			const char *name = fields[field].name[recall->shape];
 
-			if (name == NULL || strcmp(name, item->string) != 0)
+			if (name == NULL ||
+				!rc_json_is_named(&members->member[i], name, strlen(name)))
 				continue;
-			recall->item[field] = item;
-			recall->raw[field] = &members->member[i];
+			recall->field[field] = &members->member[i];
 			next = field + 1;
 			break;
 		}
@@ -146,65 +144,68 @@ rc_recall_collect(RcRecall *recall, const cJSON *tree,
 void
 rc_recall_read_identification(RcRecall *recall)
 {
-	const cJSON *item = recall->item[RC_F_IDENTIFICATION];
-	StringInfo	str = &recall->identification;
-	bool		fits = true;
+	bool		array = rc_recall_begins(recall, RC_F_IDENTIFICATION, '[');
+	StringInfo	out = &recall->work->identification;
+	const char *str;
+	size_t		len;
+	bool		some;
 
-	if (cJSON_IsArray(item))
-		fits = append_elements(str, recall->raw[RC_F_IDENTIFICATION], ' ',
-							   false);
+	resetStringInfo(out);
+	recall->has_identification = true;
+	if (array)
+		recall->has_identification =
+			append_elements(recall, RC_F_IDENTIFICATION, out, ' ', false, &some);
 	else
 	{
-		const char *value = rc_recall_field_text(recall, RC_F_IDENTIFICATION,
-												 &fits);
+		RcRecallHas has = rc_recall_text(recall, RC_F_IDENTIFICATION, &str, &len);
 
-		if (value != NULL)
-			rc_recall_lines(str, value, false);
+		if (has == RC_HAS_TEXT)
+			rc_recall_lines(out, str, len, false, false);
+		recall->has_identification = has != RC_HAS_OTHER;
 	}
-	recall->has_identification = fits;
-	if (recall->shape == RC_RECALL_V2 || cJSON_IsArray(item))
-		rc_recall_identification(str);
+	if (recall->shape == RC_RECALL_V2 || array)
+		rc_recall_identification(out);
 }
 
 /*
  * Append the elements of an array, with line breaks as LF, and the separator
- * between them.  Null and empty ones are skipped.  Returns false if one is
- * not a text.
+ * between them.  Null and empty ones are skipped; *some is set to whether
+ * there are others.  Returns false if one is not a text.
  */
 static bool
-append_elements(StringInfo str, const RcJsonMember *raw, char separator,
-				bool is_list)
+append_elements(const RcRecall *recall, RcRecallField field, StringInfo out,
+				char separator, bool fold, bool *some)
 {
-	RcJsonMembers elements;
-	int			start = str->len;
+	RcJsonMembers *elements = &recall->work->elements;
+	const RcJsonMember *array = recall->field[field];
 
-	(void) rc_json_scan(raw->value, raw->value_len, &elements);
-	for (int i = 0; i < elements.n; i++)
+	*some = false;
+	(void) rc_json_scan(array->value, array->value_len, elements);
+	for (int i = 0; i < elements->n; i++)
 	{
-		const RcJsonMember *element = &elements.member[i];
-		char	   *value = rc_json_scalar(element->value, element->value_len);
+		const RcJsonMember *element = &elements->member[i];
+		const char *str;
+		size_t		len;
 
-		if (value == NULL)
+		if (!rc_json_text(element, &recall->work->plain, &str, &len))
 		{
 			if (element->value[0] != 'n')
 				return false;
 			continue;
 		}
-		if (value[0] != '\0')
-		{
-			if (str->len > start)
-				appendStringInfoChar(str, separator);
-			rc_recall_lines(str, value, is_list);
-		}
-		pfree(value);
+		if (len == 0)
+			continue;
+		if (*some)
+			appendStringInfoChar(out, separator);
+		rc_recall_lines(out, str, len, fields[field].is_list, fold);
+		*some = true;
 	}
-	pfree(elements.member);
 	return true;
 }
 
 /*
- * Append the text of a field, with line breaks as LF; nothing if it is
- * absent, null or empty.
+ * Append the text of a field, with line breaks as LF and, with "fold", in
+ * ASCII; nothing if it is absent, null or empty, which *some says.
  *
  * A field that is a list is one text with "|" between the items.  The
  * identification has been changed to an array at the API one day, and any
@@ -214,42 +215,34 @@ append_elements(StringInfo str, const RcJsonMember *raw, char separator,
  */
 bool
 rc_recall_append_text(const RcRecall *recall, RcRecallField field,
-					  StringInfo str)
+					  StringInfo out, bool fold, bool *some)
 {
-	bool		is_list = fields[field].is_list;
-	bool		fits;
-	const char *text;
+	const char *str;
+	size_t		len;
+	RcRecallHas has;
 
-	if (cJSON_IsArray(recall->item[field]))
-		return append_elements(str, recall->raw[field], '\n', is_list);
-	text = rc_recall_field_text(recall, field, &fits);
-	if (text != NULL)
-		rc_recall_lines(str, text, is_list);
-	return fits;
+	if (rc_recall_begins(recall, field, '['))
+		return append_elements(recall, field, out, '\n', fold, some);
+	has = rc_recall_text(recall, field, &str, &len);
+	*some = has == RC_HAS_TEXT;
+	if (*some)
+		rc_recall_lines(out, str, len, fields[field].is_list, fold);
+	return has != RC_HAS_OTHER;
 }
 
 /*
- * The text of a field; NULL if it is absent, null or empty, or an object or
- * array, for which *fits is set to false.
- *
- * The text belongs to the tree, or is palloc'd.
+ * The text of a field, not null-terminated.  It points into the line or into
+ * work->plain, which the next call may overwrite.
  */
-const char *
-rc_recall_field_text(const RcRecall *recall, RcRecallField field, bool *fits)
+RcRecallHas
+rc_recall_text(const RcRecall *recall, RcRecallField field, const char **str,
+			   size_t *len)
 {
-	const cJSON *item = recall->item[field];
-	const char *str;
+	const RcJsonMember *member = recall->field[field];
 
-	*fits = true;
-	if (item == NULL || cJSON_IsNull(item))
-		return NULL;
-	if (cJSON_IsString(item))
-		str = item->valuestring;
-	else
-	{
-		*fits = !cJSON_IsObject(item) && !cJSON_IsArray(item);
-		str = rc_json_scalar(recall->raw[field]->value,
-							 recall->raw[field]->value_len);
-	}
-	return str != NULL && str[0] != '\0' ? str : NULL;
+	if (member == NULL || member->value[0] == 'n')
+		return RC_HAS_NOTHING;
+	if (!rc_json_text(member, &recall->work->plain, str, len))
+		return RC_HAS_OTHER;
+	return *len > 0 ? RC_HAS_TEXT : RC_HAS_NOTHING;
 }

@@ -11,8 +11,6 @@
 #ifndef RC_RECALL_FIELDS_H
 #define RC_RECALL_FIELDS_H
 
-#include <cjson/cJSON.h>
-
 #include "transform/recall.h"
 
 /*
@@ -41,17 +39,25 @@ typedef enum RcRecallShape
 	RC_RECALL_V2
 } RcRecallShape;
 
+/* What a field has: nothing (absent, null, or empty), a text, or no text. */
+typedef enum RcRecallHas
+{
+	RC_HAS_NOTHING,
+	RC_HAS_TEXT,
+	RC_HAS_OTHER				/* an object or array */
+} RcRecallHas;
+
 /* A recall that is being converted. */
 typedef struct RcRecall
 {
 	RcRecallShape shape;
 	bool		fold;
-	const cJSON *item[RC_RECALL_NFIELDS];	/* NULL if absent */
-	const RcJsonMember *raw[RC_RECALL_NFIELDS]; /* the same, as written */
+	const RcJsonMember *field[RC_RECALL_NFIELDS];	/* NULL if absent */
 	char	   *key;
-	bool		has_identification; /* identification is converted to text */
-	StringInfoData identification;
-	StringInfoData str;			/* work area for one text */
+	bool		has_identification; /* work->identification is its text */
+	bool		dated;			/* date_de_publication is a time, or null */
+	char		published[RC_DATE_ROOM];	/* that time; "" if null */
+	RcTransformWork *work;
 	RcFieldSink *sink;
 } RcRecall;
 
@@ -59,12 +65,19 @@ extern RcRecallShape rc_recall_shape(const RcJsonMembers *members,
 									 const char **error);
 extern const char *rc_recall_field_name(RcRecallField field,
 										RcRecallShape shape);
-extern void rc_recall_collect(RcRecall *recall, const cJSON *tree,
-							  const RcJsonMembers *members);
+extern void rc_recall_collect(RcRecall *recall, const RcJsonMembers *members);
 extern void rc_recall_read_identification(RcRecall *recall);
 extern bool rc_recall_append_text(const RcRecall *recall, RcRecallField field,
-								  StringInfo str);
-extern const char *rc_recall_field_text(const RcRecall *recall,
-										RcRecallField field, bool *fits);
+								  StringInfo str, bool fold, bool *some);
+extern RcRecallHas rc_recall_text(const RcRecall *recall, RcRecallField field,
+								  const char **str, size_t *len);
+
+/* Whether a field is there, and its value begins with this character. */
+static inline bool
+rc_recall_begins(const RcRecall *recall, RcRecallField field, char first)
+{
+	return recall->field[field] != NULL &&
+		recall->field[field]->value[0] == first;
+}
 
 #endif							/* RC_RECALL_FIELDS_H */

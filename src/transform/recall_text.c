@@ -6,13 +6,15 @@
  *
  * The marks were found in the data: V2 writes a line break as "¤" and
  * separates items of a list by "|"; an identification consists of groups
- * "GTIN$lot$kind of date$from$to" joined by "|".  Nothing here may use JSON
- * trees; texts are null-terminated UTF-8.
+ * "GTIN$lot$kind of date$from$to" joined by "|".  All text is UTF-8.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
+#include "mb/pg_wchar.h"
+
+#include "transform/fold.h"
 #include "transform/recall.h"
 
 /* One GTIN found in a text. */
@@ -24,38 +26,80 @@ typedef struct Gtin
 	int			len;
 } Gtin;
 
+static size_t plain_run(const char *str, const char *end, bool is_list);
 static int	find_gtins(const char *str, Gtin **gtins);
 static bool gtin_is_valid(const char *digits, int len);
 static int	compare_gtin_code(const void *a, const void *b);
 static int	compare_gtin_place(const void *a, const void *b);
 
 /*
- * Append str with its line breaks as LF.
+ * Append a text with its line breaks as LF and, with "fold", in ASCII.
  *
  * A line break is "¤", CRLF or a single CR; in a list also "|".
  */
 void
-rc_recall_lines(StringInfo out, const char *str, bool is_list)
+rc_recall_lines(StringInfo out, const char *str, size_t len, bool is_list,
+				bool fold)
 {
-	while (*str != '\0')
+	const char *end = str + len;
+
+	enlargeStringInfo(out, len);
+	while (str < end)
 	{
-		/* C2 A4 is "¤"; other characters that begin with C2 are copied */
-		size_t		run = strcspn(str, is_list ? "\r\xC2|" : "\r\xC2");
+		size_t		run = plain_run(str, end, is_list);
+		const char *folded = NULL;
 
 		appendBinaryStringInfo(out, str, run);
 		str += run;
-		if (*str == '\0')
+		if (str == end)
 			break;
-		if (str[0] == '\xC2' && str[1] != '\xA4')
+		run = 1;
+		if (!IS_HIGHBIT_SET(*str))
 		{
-			appendStringInfoChar(out, *str++);
-			continue;
+			folded = "\n";
+			run = str[0] == '\r' && end - str > 1 && str[1] == '\n' ? 2 : 1;
 		}
-		appendStringInfoChar(out, '\n');
-		if ((str[0] == '\r' && str[1] == '\n') || str[0] == '\xC2')
-			str++;
-		str++;
+		else
+		{
+			run = pg_utf_mblen((const unsigned char *) str);
+			if (str[0] == '\xC2' && str[1] == '\xA4')
+				folded = "\n";	/* "¤" */
+			else if (fold)
+				folded = rc_fold_char((const unsigned char *) str, run);
+		}
+		if (folded != NULL)
+			appendStringInfoString(out, folded);
+		else
+			appendBinaryStringInfo(out, str, run);
+		str += run;
 	}
+}
+
+/* Count the bytes that the text begins with and that are copied. */
+static size_t
+plain_run(const char *str, const char *end, bool is_list)
+{
+	const uint64 ones = UINT64CONST(0x0101010101010101);
+	const uint64 tops = UINT64CONST(0x8080808080808080);
+	const char	bar = is_list ? '|' : '\r';
+	const char *at = str;
+	uint64		word;
+
+	while (end - at >= (ptrdiff_t) sizeof(word))
+	{
+		uint64		cr;
+		uint64		item;
+
+		memcpy(&word, at, sizeof(word));
+		cr = word ^ (ones * '\r');
+		item = word ^ (ones * bar);
+		if ((word | ((cr - ones) & ~cr) | ((item - ones) & ~item)) & tops)
+			break;
+		at += sizeof(word);
+	}
+	while (at < end && !IS_HIGHBIT_SET(*at) && *at != '\r' && *at != bar)
+		at++;
+	return at - str;
 }
 
 /*
@@ -138,8 +182,10 @@ find_gtins(const char *str, Gtin **gtins)
 	*gtins = NULL;
 	while (*str != '\0')
 	{
-		size_t		len = strspn(str, "0123456789");
+		size_t		len = 0;
 
+		while (str[len] >= '0' && str[len] <= '9')
+			len++;
 		if (len == 0)
 		{
 			str++;

@@ -17,19 +17,25 @@
 #include "transform/json_sink.h"
 #include "transform/recall.h"
 
+/* Memory that each text keeps for the next line. */
+#define KEPT_BYTES		(64 * 1024)
+
 /* The values of column "transform" of rappel_conso.source. */
 static const RcTransform transforms[] = {
 	{.name = "none"},
 	{.name = "recall",.key = rc_recall_key,.convert = rc_recall_convert},
 };
 
+static const char *transform(const char *line, size_t len,
+							 const RcTransformOptions *options,
+							 RcTransformWork *work, RcTransformed *out);
+static void shrink(RcTransformWork *work);
 static const char *check_line(const char *line, size_t len,
 							  RcJsonMembers *members);
 static char *read_cursor(const RcJsonMembers *members, const char *field);
 static const char *make_value(const char *line, size_t len,
-							  const RcJsonMembers *members,
 							  const RcTransformOptions *options,
-							  RcTransformed *result);
+							  RcTransformWork *work, RcTransformed *result);
 
 /*
  * The transform of that name.  Errors: XX000 if there is none, which the
@@ -45,6 +51,23 @@ rc_transform_find(const char *name)
 	}
 	elog(ERROR, "unrecognized transform: \"%s\"", name);
 	return NULL;				/* keep compiler quiet */
+}
+
+/* Memory for transforms, in this context. */
+RcTransformWork *
+rc_transform_work(MemoryContext context)
+{
+	MemoryContext old = MemoryContextSwitchTo(context);
+	RcTransformWork *work = palloc0(sizeof(RcTransformWork));
+
+	rc_json_members_init(&work->members);
+	rc_json_members_init(&work->elements);
+	initStringInfo(&work->plain);
+	initStringInfo(&work->text);
+	initStringInfo(&work->identification);
+	initStringInfo(&work->value);
+	MemoryContextSwitchTo(old);
+	return work;
 }
 
 /*
@@ -66,40 +89,69 @@ rc_transform_find(const char *name)
  */
 const char *
 rc_transform(const char *line, size_t len, const RcTransformOptions *options,
-			 RcTransformed *out)
+			 RcTransformWork *work, RcTransformed *out)
 {
-	const RcTransform *transform = options->transform;
-	RcJsonMembers members;
+	const char *error = transform(line, len, options, work, out);
+
+	shrink(work);
+	return error;
+}
+
+static const char *
+transform(const char *line, size_t len, const RcTransformOptions *options,
+		  RcTransformWork *work, RcTransformed *out)
+{
+	RcJsonMembers *members = &work->members;
 	RcTransformed result = {0};
 	const char *error;
 
-	Assert(transform != NULL);
+	Assert(options->transform != NULL);
 	memset(out, 0, sizeof(*out));
 	while (len > 0 && strchr(" \t\r\n", line[len - 1]) != NULL &&
 		   line[len - 1] != '\0')
 		len--;
 
-	error = check_line(line, len, &members);
+	error = check_line(line, len, members);
 	if (error != NULL)
 		return error;
 	out->object = result.object = true;
 	if (options->key_field != NULL)
-		error = rc_transform_key(&members, options->key_field, &result.key);
+		error = rc_transform_key(members, options->key_field, &result.key);
 	if (error != NULL)
 		return error;
 	out->key = result.key;
-	if (out->key && transform->key)
-		transform->key(out->key);
-	if (members.flaw)
-		return members.flaw;
+	if (out->key && options->transform->key)
+		options->transform->key(out->key);
+	if (members->flaw)
+		return members->flaw;
 
 	if (options->cursor_field != NULL)
-		result.cursor = read_cursor(&members, options->cursor_field);
-	error = make_value(line, len, &members, options, &result);
+		result.cursor = read_cursor(members, options->cursor_field);
+	error = make_value(line, len, options, work, &result);
 	if (error != NULL)
 		return error;
 	*out = result;
 	return NULL;
+}
+
+/* Give back what a very large line needed. */
+static void
+shrink(RcTransformWork *work)
+{
+	StringInfo	texts[] = {&work->plain, &work->text, &work->identification,
+	&work->value};
+
+	for (int i = 0; i < lengthof(texts); i++)
+	{
+		if (texts[i]->maxlen > KEPT_BYTES)
+		{
+			texts[i]->data = repalloc(texts[i]->data, KEPT_BYTES);
+			texts[i]->maxlen = KEPT_BYTES;
+			resetStringInfo(texts[i]);
+		}
+	}
+	rc_json_members_shrink(&work->members);
+	rc_json_members_shrink(&work->elements);
 }
 
 /* Check that the line is one JSON object that PostgreSQL can store. */
@@ -130,32 +182,31 @@ read_cursor(const RcJsonMembers *members, const char *field)
 	char	   *cursor = NULL;
 
 	if (member != NULL)
-		cursor = rc_json_scalar(member->value, member->value_len);
+		cursor = rc_json_scalar(member);
 	return cursor != NULL && cursor[0] != '\0' ? cursor : NULL;
 }
 
 /* The value: the line itself, or the result of the transform. */
 static const char *
-make_value(const char *line, size_t len, const RcJsonMembers *members,
-		   const RcTransformOptions *options, RcTransformed *result)
+make_value(const char *line, size_t len, const RcTransformOptions *options,
+		   RcTransformWork *work, RcTransformed *result)
 {
-	const RcTransform *transform = options->transform;
 	RcJsonSink	json;
 	const char *error;
 
-	if (transform->convert == NULL)
+	if (options->transform->convert == NULL)
 	{
 		result->value = pnstrdup(line, len);
 		result->value_len = len;
 		return NULL;
 	}
-	rc_json_sink_begin(&json, len + 1024);
-	error = transform->convert(line, len, members, options, &json.sink, result);
+	rc_json_sink_begin(&json, &work->value);
+	error = options->transform->convert(options, work, &json.sink, result);
 	if (error != NULL)
 		return error;
 	rc_json_sink_end(&json);
-	result->value = json.out.data;
-	result->value_len = json.out.len;
+	result->value = pnstrdup(work->value.data, work->value.len);
+	result->value_len = work->value.len;
 	return NULL;
 }
 
@@ -184,7 +235,7 @@ rc_transform_key(const RcJsonMembers *members, const char *field, char **key)
 		default:
 			break;
 	}
-	*key = rc_json_scalar(member->value, member->value_len);
+	*key = rc_json_scalar(member);
 	if ((*key)[0] == '\0')
 		return psprintf(gettext_noop("key field \"%s\" is empty"), field);
 	return NULL;

@@ -24,6 +24,17 @@ typedef struct RcTransformOptions
 	const char *cursor_field;	/* NULL: there is no cursor */
 } RcTransformOptions;
 
+/* Memory that is used again for each line; see rc_transform_work(). */
+typedef struct RcTransformWork
+{
+	RcJsonMembers members;		/* of the line */
+	RcJsonMembers elements;		/* of an array in it */
+	StringInfoData plain;		/* a text without its escapes */
+	StringInfoData text;		/* of a column */
+	StringInfoData identification;	/* of a recall */
+	StringInfoData value;		/* being written */
+} RcTransformWork;
+
 typedef struct RcTransformed
 {
 	char	   *value;			/* JSON text of one object */
@@ -61,20 +72,20 @@ struct RcTransform
 
 	/*
 	 * Writes the fields of a record to the sink, and sets key and version of
-	 * *out. members are those of the line, which is one JSON object.  Returns
-	 * NULL, or why the line cannot become a record (palloc'd or static).  A
-	 * transform that uses the line as the value has none.
+	 * *out. work->members are those of the line, which is one JSON object.
+	 * Returns NULL, or why the line cannot become a record (palloc'd or
+	 * static).  A transform that uses the line as the value has none.
 	 */
-	const char *(*convert) (const char *line, size_t len,
-							const RcJsonMembers *members,
-							const RcTransformOptions *options,
-							RcFieldSink *sink, RcTransformed *out);
+	const char *(*convert) (const RcTransformOptions *options,
+							RcTransformWork *work, RcFieldSink *sink,
+							RcTransformed *out);
 };
 
 extern const RcTransform *rc_transform_find(const char *name);
+extern RcTransformWork *rc_transform_work(MemoryContext context);
 extern const char *rc_transform(const char *line, size_t len,
 								const RcTransformOptions *options,
-								RcTransformed *out);
+								RcTransformWork *work, RcTransformed *out);
 extern const char *rc_transform_key(const RcJsonMembers *members,
 									const char *field, char **key);
 

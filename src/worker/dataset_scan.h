@@ -47,6 +47,7 @@ typedef struct RcScan
 	RcRun	   *run;
 	RcSourceState *state;
 	const RcTransform *transform;
+	RcTransformWork *work;
 	RcFieldKind kind;			/* of the cursor field */
 	char	   *stored_cursor;	/* stored in source_state; NULL: none */
 	char	   *max_cursor;		/* greatest date accepted as a cursor */

@@ -264,6 +264,7 @@ begin_scan(RcScan *scan, const RcDatasetInfo *info)
 		(void) field_kind(run, run->asked.key_field, source->key_field,
 						  "key_field");
 	scan->transform = rc_transform_find(source->transform);
+	scan->work = rc_transform_work(run->context);
 	scan->max_cursor = day_after_tomorrow();
 	scan->ordered = true;
 	scan->stored_cursor = state->cursor;

@@ -45,7 +45,7 @@ rc_scan_add_line(RcScan *scan, const char *line, size_t len, bool may_be_half)
 	batch->lines++;
 	batch->bytes += len;
 	MemoryContextSwitchTo(run->batch_context);
-	error = rc_transform(line, len, &options, &made);
+	error = rc_transform(line, len, &options, scan->work, &made);
 	if (error != NULL && may_be_half && !made.object &&
 		is_of_records(scan, line, len))
 		raise_half_line(scan);

@@ -12,7 +12,7 @@
 #ifndef RC_FAST_SCAN_H
 #define RC_FAST_SCAN_H
 
-#include "rappel_conso.h"
+#include "postgres.h"
 
 #include "common/jsonapi.h"
 

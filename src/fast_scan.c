@@ -10,7 +10,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "store/fast_scan.h"
+#include "fast_scan.h"
 
 #include "mb/pg_wchar.h"
 
