@@ -51,8 +51,9 @@ typedef enum RcFastPath
 	RC_FAST_SCANS = 1 << 4,		/* store/record_scan.c */
 	RC_FAST_GRANTS = 1 << 5,	/* store/kept_grant.c */
 	RC_FAST_OUTBOX = 1 << 6,		/* store/kept_insert.c */
-	RC_FAST_NEW = 1 << 7		/* store/first_scan.c,
+	RC_FAST_NEW = 1 << 7,		/* store/first_scan.c,
 								 * source_record_insert.c */
+	RC_FAST_FIELDS = 1 << 8		/* store/fast_fields.c */
 } RcFastPath;
 
 #define RC_BROKERS_HINT \

@@ -49,6 +49,8 @@ typedef struct RcRecord
 	int			key_len;
 	const char *value;
 	int			value_len;
+	const char *(*field_name) (int field);	/* value is packed, see
+											 * record_fields.h; else NULL */
 	RcHeader   *headers;
 	int			nheaders;
 	bool		headers_lost;	/* has headers, but they could not be read */

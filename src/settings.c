@@ -26,7 +26,7 @@ int			rc_fast_paths = 0;
 
 /* By rc_fast_paths; its bits are those of RC_FAST_ROWS and so on. */
 static const char *const fast_paths[] = {
-	"rows", "scalars", "jsonb", "inserts", "scans", "grants", "outbox", "new"
+	"rows", "scalars", "jsonb", "inserts", "scans", "grants", "outbox", "new", "fields"
 };
 
 /* The setting as a text, of which rc_fast_paths is what it says. */
@@ -87,7 +87,7 @@ rc_settings_define(void)
 	DefineCustomStringVariable("rappel_conso.fast_paths",
 							   "Lists the own ways from JSON text to rows and into the outbox that are used.",
 							   "Whatever is not listed is done by the server's own functions, with the same result.",
-							   &fast_path_list, "rows, scalars, jsonb, inserts, scans, grants, outbox, new",
+							   &fast_path_list, "rows, scalars, jsonb, inserts, scans, grants, outbox, new, fields",
 							   PGC_SIGHUP,
 							   GUC_LIST_INPUT | GUC_NOT_IN_SAMPLE |
 							   GUC_SUPERUSER_ONLY,
@@ -150,7 +150,7 @@ check_fast_paths(char **newval, void **extra, GucSource source)
 {
 	if (fast_path_bits(*newval) >= 0)
 		return true;
-	GUC_check_errdetail("The list may contain \"rows\", \"scalars\", \"jsonb\", \"inserts\", \"scans\", \"grants\", \"outbox\" and \"new\".");
+	GUC_check_errdetail("The list may contain \"rows\", \"scalars\", \"jsonb\", \"inserts\", \"scans\", \"grants\", \"outbox\", \"new\" and \"fields\".");
 	return false;
 }
 

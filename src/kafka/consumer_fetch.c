@@ -268,6 +268,7 @@ take_from_buffer(RcConsumer *consumer, RcAssigned *assigned,
 	record->key_len = message->key ? (int) message->key_len : -1;
 	record->value = message->payload;
 	record->value_len = message->payload ? (int) message->len : -1;
+	record->field_name = NULL;
 	fill_headers(consumer, message, record);
 
 	consumer->restarts = 0;

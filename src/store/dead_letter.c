@@ -16,6 +16,7 @@
 #include "utils/elog.h"
 #include "utils/timestamp.h"
 
+#include "record_fields.h"
 #include "store/headers_json.h"
 #include "store/query.h"
 #include "store/stream_table.h"
@@ -57,6 +58,8 @@ rc_dead_letter_add(const char *origin, const char *name, int64 run,
 	RcQueryScope scope;
 	RcParams	params = {0};
 	bool		placed = strcmp(origin, "stream") == 0 && record->offset >= 0;
+	int			value_len;
+	const char *value = rc_record_json(record, &value_len);
 
 	rc_param_text(&params, origin);
 	rc_param_text(&params, name);
@@ -66,7 +69,7 @@ rc_dead_letter_add(const char *origin, const char *name, int64 run,
 	rc_param_int8_or_null(&params, record->offset, record->offset < 0);
 	rc_param_kafka_time(&params, record->timestamp_ms);
 	rc_param_bytea(&params, record->key, record->key_len);
-	rc_param_bytea(&params, record->value, record->value_len);
+	rc_param_bytea(&params, value, value_len);
 	rc_param_jsonb(&params, rc_headers_jsonb(record), record->nheaders == 0);
 	rc_param_error(&params, error);
 	rc_param_text(&params, owner);

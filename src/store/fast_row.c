@@ -19,8 +19,6 @@
 
 static bool scan_members(RcRowDecoder *decoder, RcScan *scan, Datum *values);
 static bool scan_key(RcRowDecoder *decoder, RcScan *scan, int *column);
-static bool scan_value(RcRowDecoder *decoder, RcScan *scan, int at,
-					   Datum *result);
 static bool scan_scalar(RcRowDecoder *decoder, RcScan *scan, char c,
 						RowColumn *column, RowValue *value, Datum *result);
 static bool make_scalar(RcRowDecoder *decoder, RowColumn *column,
@@ -74,7 +72,7 @@ scan_members(RcRowDecoder *decoder, RcScan *scan, Datum *values)
 			if (!rc_scan_skip(scan, 1))
 				return false;
 		}
-		else if (!scan_value(decoder, scan, column, &values[column]))
+		else if (!rc_row_scan_value(decoder, scan, column, &values[column]))
 			return false;
 		c = rc_scan_space(scan);
 		if (c != ',' && c != '}')
@@ -100,8 +98,9 @@ scan_key(RcRowDecoder *decoder, RcScan *scan, int *column)
 	return true;
 }
 
-static bool
-scan_value(RcRowDecoder *decoder, RcScan *scan, int at, Datum *result)
+/* Scan the value of a column; false as for rc_row_scan(). */
+bool
+rc_row_scan_value(RcRowDecoder *decoder, RcScan *scan, int at, Datum *result)
 {
 	RowColumn  *column = &decoder->columns[at];
 	RowValue   *value = &decoder->row[at];
@@ -142,6 +141,21 @@ scan_scalar(RcRowDecoder *decoder, RcScan *scan, char c, RowColumn *column,
 	if (!value->made)
 		value->token.text = token_text(&scalar);
 	return true;
+}
+
+/* Take a text, which has no escapes, as the value of a column. */
+void
+rc_row_take_text(RcRowDecoder *decoder, int at, const char *text, int len,
+				 Datum *result)
+{
+	RowColumn  *column = &decoder->columns[at];
+	RowValue   *value = &decoder->row[at];
+	RcScanned	scalar = {.kind = JSON_TOKEN_STRING,.text = text,.len = len};
+
+	value->token.kind = JSON_TOKEN_STRING;
+	value->made = make_scalar(decoder, column, value, &scalar, result);
+	if (!value->made)
+		value->token.text = token_text(&scalar);
 }
 
 /* Make the Datum of a scalar; false if no fast path is sure of it. */

@@ -24,6 +24,7 @@
 #include "utils/timestamp.h"
 #include "utils/typcache.h"
 
+#include "record_fields.h"
 #include "store/headers_json.h"
 #include "store/stream_table.h"
 #include "store/value_format.h"
@@ -56,6 +57,8 @@ static void copy_value_columns(TupleDesc to, TupleDesc from);
 static Datum topic_datum(RcDecoder *decoder, const char *topic);
 static void put_key_and_value(RcDecoder *decoder, const RcRecord *record,
 							  Datum *values, bool *nulls);
+static inline void decode_value(RcValueDecoder *part, const RcRecord *record,
+								Datum *values, bool *nulls);
 static inline void decode(RcValueDecoder *part, const char *bytes, int len,
 						  Datum *values, bool *nulls);
 static void name_part(void *arg);
@@ -277,8 +280,22 @@ put_key_and_value(RcDecoder *decoder, const RcRecord *record, Datum *values,
 	if (record->value_len < 0)
 		memset(nulls, true, sizeof(bool) * decoder->value_columns);
 	else
-		decode(part, record->value, record->value_len, values, nulls);
+		decode_value(part, record, values, nulls);
 	error_context_stack = callback.previous;
+}
+
+static inline void
+decode_value(RcValueDecoder *part, const RcRecord *record, Datum *values,
+			 bool *nulls)
+{
+	const char *bytes;
+	int			len;
+
+	if (record->field_name != NULL && part->format->decode_fields != NULL &&
+		part->format->decode_fields(part, record, values, nulls))
+		return;
+	bytes = rc_record_json(record, &len);
+	decode(part, bytes, len, values, nulls);
 }
 
 static inline void

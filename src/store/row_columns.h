@@ -1,8 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * row_columns.h
- *	  What the parts of the row decoder share: row_decoder.c, row_parse.c and
- *	  fast_row.c.  No other file may include it.
+ *	  What the parts of the row decoder share: row_decoder.c, row_parse.c,
+ *	  fast_row.c and fast_fields.c.  No other file may include it.
  *
  *-------------------------------------------------------------------------
  */
@@ -74,6 +74,10 @@ struct RcRowDecoder
 	RcJsonbWriter *jsonb;
 	bool		zulu;			/* Z has meant UTC in this batch */
 
+	/* fast_fields.c: columns of the fields that are named by field_name() */
+	const char *(*field_name) (int field);
+	int		   *field_columns;
+
 	/* while a record is decoded */
 	MemoryContext results;		/* of Datums; the current one is for the rest */
 	JsonLexContext *lex;
@@ -93,6 +97,14 @@ extern void rc_row_add_element(RcRowDecoder *decoder, RowValue *value,
 /* fast_row.c */
 extern bool rc_row_scan(RcRowDecoder *decoder, const char *json, int len,
 						Datum *values);
+extern bool rc_row_scan_value(RcRowDecoder *decoder, RcScan *scan, int column,
+							  Datum *result);
+extern void rc_row_take_text(RcRowDecoder *decoder, int column,
+							 const char *text, int len, Datum *result);
+
+/* fast_fields.c */
+extern bool rc_row_take_fields(RcRowDecoder *decoder, const RcRecord *record,
+							   Datum *values);
 
 /*
  * The column of a key, which need not be null-terminated; -1 if there is none.

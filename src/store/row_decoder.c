@@ -32,6 +32,9 @@ static Datum make_array(RcRowDecoder *decoder, RowColumn *column,
 static void refuse_null(RowColumn *column);
 static Datum keep(RcRowDecoder *decoder, const RowColumn *column,
 				  Datum value);
+static void begin_naming(RcRowDecoder *decoder,
+						 ErrorContextCallback *callback);
+static void make_values(RcRowDecoder *decoder, Datum *values, bool *nulls);
 static void begin(RcRowDecoder *decoder);
 static void name_column(void *arg);
 
@@ -137,12 +140,8 @@ rc_row_decode(RcRowDecoder *decoder, const char *json, int len,
 {
 	ErrorContextCallback callback;
 
-	callback.callback = name_column;
-	callback.arg = decoder;
-	callback.previous = error_context_stack;
-	error_context_stack = &callback;
-
 	decoder->results = results;
+	begin_naming(decoder, &callback);
 	begin(decoder);
 	if ((rc_fast_paths & RC_FAST_ROWS) == 0 ||
 		!rc_row_scan(decoder, json, len, values))
@@ -150,6 +149,43 @@ rc_row_decode(RcRowDecoder *decoder, const char *json, int len,
 		begin(decoder);
 		rc_row_parse(decoder, json, len);
 	}
+	make_values(decoder, values, nulls);
+	error_context_stack = callback.previous;
+}
+
+/*
+ * The same for a value that is packed (record_fields.h).  Returns false if it
+ * must be decoded as JSON.
+ */
+bool
+rc_row_decode_fields(RcRowDecoder *decoder, const RcRecord *record,
+					 MemoryContext results, Datum *values, bool *nulls)
+{
+	ErrorContextCallback callback;
+
+	decoder->results = results;
+	begin(decoder);
+	if (!rc_row_take_fields(decoder, record, values))
+		return false;
+	begin_naming(decoder, &callback);
+	make_values(decoder, values, nulls);
+	error_context_stack = callback.previous;
+	return true;
+}
+
+static void
+begin_naming(RcRowDecoder *decoder, ErrorContextCallback *callback)
+{
+	callback->callback = name_column;
+	callback->arg = decoder;
+	callback->previous = error_context_stack;
+	error_context_stack = callback;
+}
+
+/* Convert the values that have been found and are not made yet. */
+static void
+make_values(RcRowDecoder *decoder, Datum *values, bool *nulls)
+{
 	for (int i = 0; i < decoder->natts; i++)
 	{
 		RowColumn  *column = &decoder->columns[i];
@@ -167,7 +203,6 @@ rc_row_decode(RcRowDecoder *decoder, const char *json, int len,
 		else if (nulls[i] && column->domain)
 			refuse_null(column);
 	}
-	error_context_stack = callback.previous;
 }
 
 static Datum

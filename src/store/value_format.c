@@ -46,6 +46,8 @@ static RcValueDecoder *open_row(TupleDesc row);
 static bool row_current(RcValueDecoder *decoder);
 static void decode_row(RcValueDecoder *decoder, const char *bytes, int len,
 					   Datum *values, bool *nulls);
+static bool decode_row_fields(RcValueDecoder *decoder, const RcRecord *record,
+							  Datum *values, bool *nulls);
 static bool makes_jsonb(Oid type);
 static RcValueDecoder *open_jsonb(TupleDesc row);
 static void decode_jsonb(RcValueDecoder *decoder, const char *bytes, int len,
@@ -60,7 +62,8 @@ static Datum make_varlena(RcValueDecoder *decoder, const char *bytes, int len);
 static void refuse_bytes(const char *part, const char *bytes, int len);
 
 static const RcValueFormat formats[] = {
-	{"json row", true, makes_row, open_row, row_current, decode_row},
+	{"json row", true, makes_row, open_row, row_current, decode_row,
+	decode_row_fields},
 	{"jsonb", false, makes_jsonb, open_jsonb, NULL, decode_jsonb},
 	{"text", false, makes_text, open_scalar, NULL, decode_text},
 	{"bytea", false, makes_bytea, open_scalar, NULL, decode_bytea}
@@ -134,6 +137,15 @@ decode_row(RcValueDecoder *decoder, const char *bytes, int len,
 	decoder->has_context = true;	/* rc_row_decode() adds the column */
 	rc_row_decode(((JsonRow *) decoder)->row, json, len, decoder->results,
 				  values, nulls);
+}
+
+static bool
+decode_row_fields(RcValueDecoder *decoder, const RcRecord *record,
+				  Datum *values, bool *nulls)
+{
+	decoder->has_context = true;
+	return rc_row_decode_fields(((JsonRow *) decoder)->row, record,
+								decoder->results, values, nulls);
 }
 
 /* ---- jsonb ---- */

@@ -13,6 +13,7 @@
 #define RC_VALUE_FORMAT_H
 
 #include "rappel_conso.h"
+#include "record.h"
 
 #include "access/tupdesc.h"
 
@@ -61,6 +62,14 @@ struct RcValueFormat
 	 */
 	void		(*decode) (RcValueDecoder *decoder, const char *bytes, int len,
 						   Datum *values, bool *nulls);
+
+	/*
+	 * The same for a value that is packed.  Returns false if it must be
+	 * decoded as bytes.  NULL: always.
+	 */
+	bool		(*decode_fields) (RcValueDecoder *decoder,
+								  const RcRecord *record, Datum *values,
+								  bool *nulls);
 };
 
 extern const RcValueFormat *rc_value_format(Oid type);

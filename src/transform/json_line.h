@@ -60,6 +60,5 @@ extern bool rc_json_is_named(const RcJsonMember *member, const char *name,
 							 size_t len);
 extern bool rc_json_text(const RcJsonMember *member, StringInfo work,
 						 const char **text, size_t *len);
-extern void rc_json_write_string(StringInfo out, const char *str, size_t len);
 
 #endif							/* RC_JSON_LINE_H */

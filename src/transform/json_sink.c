@@ -1,9 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * json_sink.c
- *	  Writes the fields of a record as a JSON object.
- *
- * Numbers and other JSON values must be copied digit by digit, not parsed.
+ *	  Sinks of fields: a JSON object, and fields that are packed as they are
+ *	  (record_fields.h).
  *
  *-------------------------------------------------------------------------
  */
@@ -11,8 +10,12 @@
 
 #include "transform/json_sink.h"
 
+#include "record_fields.h"
+
 static void write_field(RcFieldSink *base, const char *name, RcFieldKind kind,
 						const char *bytes, size_t len);
+static void pack_field(RcFieldSink *base, const char *name, RcFieldKind kind,
+					   const char *bytes, size_t len);
 
 /* Begin an object, which replaces what is in "out". */
 void
@@ -38,23 +41,24 @@ write_field(RcFieldSink *base, const char *name, RcFieldKind kind,
 {
 	StringInfo	out = ((RcJsonSink *) base)->out;
 
-	Assert(kind == RC_FIELD_MISSING || bytes != NULL);
-	Assert(strpbrk(name, "\"\\") == NULL);
-	appendStringInfoString(out, out->len > 1 ? ",\"" : "\"");
-	appendStringInfoString(out, name);
-	appendStringInfoString(out, "\":");
-	switch (kind)
-	{
-		case RC_FIELD_MISSING:
-			appendBinaryStringInfo(out, "null", 4);
-			break;
-		case RC_FIELD_TEXT:
-		case RC_FIELD_TIME:
-			rc_json_write_string(out, bytes, len);
-			break;
-		case RC_FIELD_NUMBER:
-		case RC_FIELD_JSON:
-			appendBinaryStringInfo(out, bytes, len);
-			break;
-	}
+	RcField		field = {.name = name,.kind = kind,.bytes = bytes,.len = len};
+
+	rc_field_json(out, &field);
+}
+
+/* Begin to pack fields, which replace what is in "out". */
+void
+rc_pack_sink_begin(RcJsonSink *sink, StringInfo out)
+{
+	sink->sink.field = pack_field;
+	sink->out = out;
+	resetStringInfo(out);
+}
+
+/* RcFieldSink.field: names are known by the order of the fields. */
+static void
+pack_field(RcFieldSink *base, const char *name, RcFieldKind kind,
+		   const char *bytes, size_t len)
+{
+	rc_field_pack(((RcJsonSink *) base)->out, kind, bytes, len);
 }

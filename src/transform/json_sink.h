@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * json_sink.h
- *	  A sink that writes the fields of a record as a JSON object.
+ *	  Sinks that write the fields of a record as a JSON object, or pack them.
  *
  *-------------------------------------------------------------------------
  */
@@ -18,5 +18,6 @@ typedef struct RcJsonSink
 
 extern void rc_json_sink_begin(RcJsonSink *sink, StringInfo out);
 extern void rc_json_sink_end(RcJsonSink *sink);
+extern void rc_pack_sink_begin(RcJsonSink *sink, StringInfo out);
 
 #endif							/* RC_JSON_SINK_H */

@@ -1,8 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * json_text.c
- *	  Reads single parts of a JSON text that json_scan.c has checked (a
- *	  member by its name, a scalar as text), and writes strings.
+ *	  Reads single parts of a JSON text that json_scan.c has checked: a
+ *	  member by its name, a scalar as text.
  *
  * It must keep the digits of a number as they are in the line.
  *
@@ -12,7 +12,6 @@
 
 #include "mb/pg_wchar.h"
 
-#include "fast_scan.h"
 #include "transform/json_line.h"
 
 static size_t unescape(const char *value, size_t len, char *to);
@@ -198,43 +197,4 @@ rc_json_text(const RcJsonMember *member, StringInfo work, const char **text,
 			*len = member->value_len;
 			return true;
 	}
-}
-
-/*
- * Append str as a JSON string, quotes included.
- *
- * The text can be in any encoding in which ASCII bytes are ASCII characters.
- */
-void
-rc_json_write_string(StringInfo out, const char *str, size_t len)
-{
-	const char *end = str + len;
-
-	appendStringInfoChar(out, '"');
-	while (str < end)
-	{
-		const char *run = str;
-		unsigned char c;
-
-		while (end - str >= 8 && !rc_scan_stops(str))
-			str += 8;
-		while (str < end && rc_scan_plain[(unsigned char) *str])
-			str++;
-		appendBinaryStringInfo(out, run, str - run);
-		if (str == end)
-			break;
-		c = *str++;
-		if (c == '"' || c == '\\')
-		{
-			appendStringInfoChar(out, '\\');
-			appendStringInfoChar(out, c);
-		}
-		else if (c == '\n')
-			appendBinaryStringInfo(out, "\\n", 2);
-		else if (c == '\t')
-			appendBinaryStringInfo(out, "\\t", 2);
-		else
-			appendStringInfo(out, "\\u%04x", c);
-	}
-	appendStringInfoChar(out, '"');
 }

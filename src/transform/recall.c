@@ -137,6 +137,13 @@ rc_recall_convert(const RcTransformOptions *options, RcTransformWork *work,
 	return NULL;
 }
 
+/* RcTransform.field_name */
+const char *
+rc_recall_column(int column)
+{
+	return columns[column].name;
+}
+
 /*
  * Convert a reference to the form that it has as a key, in place.
  */

@@ -15,6 +15,7 @@
 #include "transform/transform.h"
 
 /* recall.c */
+extern const char *rc_recall_column(int column);
 extern void rc_recall_key(char *key);
 extern const char *rc_recall_convert(const RcTransformOptions *options,
 									 RcTransformWork *work, RcFieldSink *sink,

@@ -14,6 +14,7 @@
 
 #include "mb/pg_wchar.h"
 
+#include "record_fields.h"
 #include "transform/fold.h"
 #include "transform/recall.h"
 

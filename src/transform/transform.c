@@ -23,7 +23,8 @@
 /* The values of column "transform" of rappel_conso.source. */
 static const RcTransform transforms[] = {
 	{.name = "none"},
-	{.name = "recall",.key = rc_recall_key,.convert = rc_recall_convert},
+	{.name = "recall",.field_name = rc_recall_column,.key = rc_recall_key,
+	.convert = rc_recall_convert},
 };
 
 static const char *transform(const char *line, size_t len,
@@ -191,7 +192,7 @@ static const char *
 make_value(const char *line, size_t len, const RcTransformOptions *options,
 		   RcTransformWork *work, RcTransformed *result)
 {
-	RcJsonSink	json;
+	RcJsonSink	sink;
 	const char *error;
 
 	if (options->transform->convert == NULL)
@@ -200,12 +201,19 @@ make_value(const char *line, size_t len, const RcTransformOptions *options,
 		result->value_len = len;
 		return NULL;
 	}
-	rc_json_sink_begin(&json, &work->value);
-	error = options->transform->convert(options, work, &json.sink, result);
+	if (options->pack)
+		rc_pack_sink_begin(&sink, &work->value);
+	else
+		rc_json_sink_begin(&sink, &work->value);
+	error = options->transform->convert(options, work, &sink.sink, result);
 	if (error != NULL)
 		return error;
-	rc_json_sink_end(&json);
-	result->value = pnstrdup(work->value.data, work->value.len);
+	if (options->pack)
+		result->field_name = options->transform->field_name;
+	else
+		rc_json_sink_end(&sink);
+	result->value = palloc(work->value.len + 1);
+	memcpy(result->value, work->value.data, work->value.len + 1);
 	result->value_len = work->value.len;
 	return NULL;
 }

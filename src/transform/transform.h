@@ -22,6 +22,7 @@ typedef struct RcTransformOptions
 	bool		fold_accents;
 	const char *key_field;		/* NULL: records have no key */
 	const char *cursor_field;	/* NULL: there is no cursor */
+	bool		pack;			/* values are wanted as fields */
 } RcTransformOptions;
 
 /* Memory that is used again for each line; see rc_transform_work(). */
@@ -37,8 +38,9 @@ typedef struct RcTransformWork
 
 typedef struct RcTransformed
 {
-	char	   *value;			/* JSON text of one object */
+	char	   *value;			/* JSON text of one object, or fields */
 	int			value_len;
+	const char *(*field_name) (int field);	/* as in RcRecord */
 	char	   *key;			/* NULL only without a key_field */
 	char	   *cursor;			/* text of the cursor field; NULL if null */
 	char	   *version;		/* sorts as versions do; NULL: not known */
@@ -66,6 +68,9 @@ struct RcFieldSink
 struct RcTransform
 {
 	const char *name;
+
+	/* names of the fields that it writes, in their order */
+	const char *(*field_name) (int field);
 
 	/* normalizes a key in place; NULL: a key is used unchanged */
 	void		(*key) (char *key);

@@ -53,6 +53,9 @@ typedef struct RcDestinationClass
 	 */
 	bool		ahead_of_commit;
 
+	/* Records may have packed values, see record_fields.h. */
+	bool		takes_fields;
+
 	/*
 	 * Make a destination for the whole run, in the current memory context.
 	 * Uses no network.  External resources are opened later, and released

@@ -132,6 +132,7 @@ direct_close(RcDestination *destination)
 const RcDestinationClass rc_direct_class = {
 	.name = "direct",
 	.ahead_of_commit = false,
+	.takes_fields = true,
 	.make = direct_make,
 	.check = direct_check,
 	.open = direct_open,

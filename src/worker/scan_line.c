@@ -35,7 +35,9 @@ rc_scan_add_line(RcScan *scan, const char *line, size_t len, bool may_be_half)
 		.transform = scan->transform,
 		.fold_accents = source->fold_accents,
 		.key_field = run->asked.key_field,
-		.cursor_field = run->asked.cursor_field
+		.cursor_field = run->asked.cursor_field,
+		.pack = run->destination->class->takes_fields &&
+		(rc_fast_paths & RC_FAST_FIELDS) != 0
 	};
 	RcTransformed made = {0};
 	RcRecord   *record;
@@ -63,6 +65,7 @@ rc_scan_add_line(RcScan *scan, const char *line, size_t len, bool may_be_half)
 	record->key_len = made.key ? (int) strlen(made.key) : -1;
 	record->value = made.value;
 	record->value_len = made.value_len;
+	record->field_name = made.field_name;
 	batch->states[batch->n].version = made.version;
 	if (made.cursor)
 		note_cursor(scan, made.cursor);
@@ -139,6 +142,7 @@ init_record(RcScan *scan, RcRecord *record)
 
 	record->topic = source->topic ? source->topic : source->name;
 	record->partition = 0;
+	record->field_name = NULL;
 
 	/*
 	 * never earlier than the previous record, even if the clock was set back
