@@ -223,6 +223,40 @@ SELECT inserted FROM written UNION ALL SELECT inserted FROM marked
 $statement$)
 FROM list;
 
+-- Where all rows of a batch are new, and each is there once, a plain INSERT does
+-- what the statement does, if nothing of the table would notice the difference:
+-- no rules or policies, no triggers for a statement, and no rights that only one
+-- of the two needs.
+DO $do$
+DECLARE
+  relation CONSTANT text := '@extschema@.rappel_conso_table';
+  ask CONSTANT text := pg_catalog.concat(
+'SELECT NOT c.relhasrules AND NOT c.relrowsecurity
+   AND c.relowner = (SELECT oid FROM pg_roles WHERE rolname = current_user)
+   AND NOT EXISTS (SELECT FROM pg_trigger g WHERE g.tgrelid = c.oid AND (g.tgtype & 1) = 0)
+   AND NOT EXISTS (SELECT FROM records r
+                    WHERE r.reference_fiche IS NULL
+                       OR EXISTS (SELECT FROM ', relation, ' t WHERE t.reference_fiche = r.reference_fiche OFFSET 0))
+   AND NOT EXISTS (SELECT FROM records r GROUP BY r.reference_fiche HAVING count(*) > 1)
+  FROM pg_class c WHERE c.oid = ', pg_catalog.quote_literal(relation), '::regclass');
+  insert CONSTANT text := (
+    SELECT pg_catalog.format('INSERT INTO %s (%s) SELECT %s FROM records r', relation,
+             pg_catalog.string_agg(pg_catalog.format('%I', a.attname), ', ' ORDER BY a.attnum),
+             pg_catalog.string_agg(pg_catalog.format('r.%I', a.attname), ', ' ORDER BY a.attnum))
+      FROM pg_catalog.pg_attribute a
+     WHERE a.attrelid OPERATOR(pg_catalog.=) 'rappel_conso.recall'::pg_catalog.regclass::pg_catalog.oid
+       AND a.attnum OPERATOR(pg_catalog.>) 0);
+BEGIN
+  EXECUTE (SELECT pg_catalog.format(
+    'CREATE FUNCTION rappel_conso.recalls_all_new(statement text) RETURNS text[]
+     LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS %L',
+    pg_catalog.format('SELECT ARRAY[%L, %L] WHERE $1 = %L', ask, insert, s.statement))
+    FROM rappel_conso.stream s WHERE s.name OPERATOR(pg_catalog.=) 'rappel_conso');
+END
+$do$;
+REVOKE ALL ON FUNCTION rappel_conso.recalls_all_new(text) FROM PUBLIC;
+COMMENT ON FUNCTION rappel_conso.recalls_all_new(text) IS 'for the statement that stream rappel_conso comes with: the question whether all rows of a batch are new, and the INSERT that then does the same; null for other statements';
+
 INSERT INTO rappel_conso.source (name, dataset, key_field, cursor_field, transform, topic, stream)
 VALUES ('rappel_conso', 'rappelconso-v2-gtin-espaces', 'numero_fiche', 'date_publication', 'recall',
         'rappel_conso', 'rappel_conso');

@@ -41,6 +41,14 @@ typedef struct RcSizedPlan
 	bool		many;			/* multi_insert.c suits the statement */
 } RcSizedPlan;
 
+/* A statement and its plans. */
+typedef struct RcPlans
+{
+	const char *sql;			/* NULL: there is no such statement */
+	RcSizedPlan small;
+	RcSizedPlan full;
+} RcPlans;
+
 struct RcApplier
 {
 	const RcStream *stream;
@@ -49,10 +57,14 @@ struct RcApplier
 	/* statement_run.c */
 	MemoryContext range_context;	/* reset for each execution */
 	RcDecoder  *decoder;
-	RcSizedPlan small;
-	RcSizedPlan full;
+	RcPlans		plans;			/* of the stream's statement */
 	int			decoding;		/* index of the record decoded last */
 	RcPhase		phase;			/* reached by the last execution */
+
+	/* statement_new.c */
+	RcPlans		ask_new;		/* whether all rows are new */
+	RcPlans		insert_new;		/* inserts them */
+	bool		inserting_new;	/* in the last execution */
 
 	/* apply.c: kept between batches */
 	RcDeadLetter *letters;		/* being retried; NULL: none */

@@ -31,6 +31,7 @@
 
 #include "store/multi_insert.h"
 #include "store/record_scan.h"
+#include "store/statement_new.h"
 
 /* Batches of fewer records use the plan for small batches. */
 #define SMALL_BATCH		100
@@ -53,16 +54,20 @@ typedef struct Records
 } Records;
 
 static void drop_plan(RcSizedPlan *sized);
+static ErrorData *try(RcApplier *applier, const RcRecord *records, int *n,
+					  bool probe, bool maybe_new, RcCounts *counts);
 static void run_range(RcApplier *applier, const RcRecord *records, int *n,
-					  RcCounts *counts);
+					  bool maybe_new, RcCounts *counts);
 static void run_statement(RcApplier *applier, Records *records,
-						  RcCounts *counts);
-static RcSizedPlan *get_plan(RcApplier *applier, int n);
-static void execute(RcApplier *applier, RcSizedPlan *sized, Records *records,
+						  bool maybe_new, RcCounts *counts);
+static bool run_new(RcApplier *applier, Records *records,
 					QueryEnvironment *environment, RcResult *result);
+static RcSizedPlan *get_plan(RcApplier *applier, RcPlans *plans, int n);
+static uint64 execute(RcApplier *applier, RcPlans *plans, Records *records,
+					  QueryEnvironment *environment, DestReceiver *dest);
 static bool suits_many(RcSizedPlan *sized, const CachedPlan *cached, int n);
-static uint64 execute_query(RcApplier *applier, PlannedStmt *statement,
-							Records *records, QueryEnvironment *environment,
+static uint64 execute_query(RcApplier *applier, const char *sql,
+							PlannedStmt *statement, Records *records, QueryEnvironment *environment,
 							DestReceiver *dest, bool *many);
 static void execute_utility(const RcStream *stream, PlannedStmt *statement,
 							QueryEnvironment *environment);
@@ -84,14 +89,22 @@ rc_statement_prepare(RcApplier *applier)
 	old = MemoryContextSwitchTo(applier->context);
 	applier->decoder = rc_decoder_make(applier->stream);
 	MemoryContextSwitchTo(old);
+	applier->plans.sql = applier->stream->statement;
+	rc_new_rows_prepare(applier);
 }
 
 /* Free the saved plans. */
 void
 rc_statement_forget(RcApplier *applier)
 {
-	drop_plan(&applier->small);
-	drop_plan(&applier->full);
+	RcPlans    *all[] = {&applier->plans, &applier->ask_new,
+	&applier->insert_new};
+
+	for (int i = 0; i < lengthof(all); i++)
+	{
+		drop_plan(&all[i]->small);
+		drop_plan(&all[i]->full);
+	}
 }
 
 static void
@@ -113,6 +126,23 @@ ErrorData *
 rc_statement_try(RcApplier *applier, const RcRecord *records, int *n,
 				 bool probe, RcCounts *counts)
 {
+	bool		maybe_new = !probe && rc_new_rows_maybe(applier, *n);
+	ErrorData  *error = try(applier, records, n, probe, maybe_new, counts);
+
+	if (error == NULL || !rc_new_rows_failed(applier, error))
+		return error;
+	FreeErrorData(error);
+	return try(applier, records, n, probe, false, counts);
+}
+
+/*
+ * The same.  "maybe_new" says that the rows may all be new, for which there is
+ * another statement.
+ */
+static ErrorData *
+try(RcApplier *applier, const RcRecord *records, int *n, bool probe,
+	bool maybe_new, RcCounts *counts)
+{
 	MemoryContext old = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
 	RcCounts	before = *counts;
@@ -120,11 +150,12 @@ rc_statement_try(RcApplier *applier, const RcRecord *records, int *n,
 
 	/* of triggers that a superuser has put on a table of ours */
 	rc_user_sql_fire_deferred();
+	applier->inserting_new = false;
 	BeginInternalSubTransaction(NULL);
 	PG_TRY();
 	{
 		MemoryContextSwitchTo(applier->range_context);
-		run_range(applier, records, n, counts);
+		run_range(applier, records, n, maybe_new, counts);
 		if (probe)
 		{
 			RollbackAndReleaseCurrentSubTransaction();
@@ -164,7 +195,7 @@ rc_statement_try(RcApplier *applier, const RcRecord *records, int *n,
 /* Decode the records and execute the statement over them. */
 static void
 run_range(RcApplier *applier, const RcRecord *records, int *n,
-		  RcCounts *counts)
+		  bool maybe_new, RcCounts *counts)
 {
 	Records		decoded = {0};
 	int			i;
@@ -182,7 +213,7 @@ run_range(RcApplier *applier, const RcRecord *records, int *n,
 	*n = i;
 	applier->phase = RC_PHASE_PREPARE;
 	decoded.store = tuplestore_begin_heap(false, false, STORE_KBYTES);
-	run_statement(applier, &decoded, counts);
+	run_statement(applier, &decoded, maybe_new, counts);
 	tuplestore_end(decoded.store);
 }
 
@@ -191,7 +222,8 @@ run_range(RcApplier *applier, const RcRecord *records, int *n,
  * settings; all of it as the owner.
  */
 static void
-run_statement(RcApplier *applier, Records *records, RcCounts *counts)
+run_statement(RcApplier *applier, Records *records, bool maybe_new,
+			  RcCounts *counts)
 {
 	const RcStream *stream = applier->stream;
 	int			level = NewGUCNestLevel();
@@ -208,8 +240,9 @@ run_statement(RcApplier *applier, Records *records, RcCounts *counts)
 
 	if (StatementTimeout > 0)
 		enable_timeout_after(STATEMENT_TIMEOUT, StatementTimeout);
-	execute(applier, get_plan(applier, records->rows->n), records, environment,
-			result);
+	if (!maybe_new || !run_new(applier, records, environment, result))
+		rc_result_rows(result, execute(applier, &applier->plans, records,
+									   environment, rc_result_receiver(result)));
 	SPI_finish();
 
 	rc_user_sql_fire_deferred();
@@ -219,15 +252,34 @@ run_statement(RcApplier *applier, Records *records, RcCounts *counts)
 	rc_result_finish(result, counts);
 }
 
+/* If all rows are new, insert them and return true. */
+static bool
+run_new(RcApplier *applier, Records *records, QueryEnvironment *environment,
+		RcResult *result)
+{
+	bool		all_new;
+
+	applier->inserting_new = true;
+	(void) execute(applier, &applier->ask_new, records, environment,
+				   rc_new_rows_receiver(&all_new));
+	applier->phase = RC_PHASE_PREPARE;
+	if (all_new)
+		rc_result_rows(result, execute(applier, &applier->insert_new, records,
+									   environment, None_Receiver));
+	else
+		applier->inserting_new = false;
+	return all_new;
+}
+
 /*
  * The saved plan for a batch of n records.  The size of "records" is part of a
  * plan, so there are two; and since tables grow without invalidating plans, a
  * plan is replaced now and then.
  */
 static RcSizedPlan *
-get_plan(RcApplier *applier, int n)
+get_plan(RcApplier *applier, RcPlans *plans, int n)
 {
-	RcSizedPlan *sized = (n < SMALL_BATCH) ? &applier->small : &applier->full;
+	RcSizedPlan *sized = (n < SMALL_BATCH) ? &plans->small : &plans->full;
 
 	if (sized->plan != NULL && sized->uses >= sized->replan_at)
 	{
@@ -241,7 +293,7 @@ get_plan(RcApplier *applier, int n)
 	}
 	if (sized->plan == NULL)
 	{
-		SPIPlanPtr	plan = SPI_prepare(applier->stream->statement, 0, NULL);
+		SPIPlanPtr	plan = SPI_prepare(plans->sql, 0, NULL);
 
 		if (plan == NULL)
 			elog(ERROR, "SPI_prepare failed: %s",
@@ -257,14 +309,16 @@ get_plan(RcApplier *applier, int n)
 }
 
 /*
- * Execute the plan.  Snapshots and command counter, for each query that rules
- * have produced, are handled as in _SPI_execute_plan() in PostgreSQL's
- * executor/spi.c.
+ * Execute a statement; returns the number of rows returned or changed.
+ * Snapshots and command counter, for each query that rules have produced, are
+ * handled as in _SPI_execute_plan() in PostgreSQL's executor/spi.c.
  */
-static void
-execute(RcApplier *applier, RcSizedPlan *sized, Records *records,
-		QueryEnvironment *environment, RcResult *result)
+static uint64
+execute(RcApplier *applier, RcPlans *plans, Records *records,
+		QueryEnvironment *environment, DestReceiver *dest)
 {
+	RcSizedPlan *sized = get_plan(applier, plans, records->rows->n);
+	uint64		rows = 0;
 	CachedPlan *cached = SPI_plan_get_cached_plan(sized->plan);
 	bool	   *many;
 	ListCell   *lc;
@@ -276,9 +330,7 @@ execute(RcApplier *applier, RcSizedPlan *sized, Records *records,
 	foreach(lc, cached->stmt_list)
 	{
 		PlannedStmt *statement = lfirst_node(PlannedStmt, lc);
-		DestReceiver *dest = statement->canSetTag ?
-			rc_result_receiver(result) : None_Receiver;
-		uint64		rows;
+		uint64		done;
 
 		CommandCounterIncrement();
 		UpdateActiveSnapshotCommandId();
@@ -286,15 +338,18 @@ execute(RcApplier *applier, RcSizedPlan *sized, Records *records,
 			execute_utility(applier->stream, statement, environment);
 		else
 		{
-			rows = execute_query(applier, statement, records, environment,
-								 dest, many);
+			done = execute_query(applier, plans->sql, statement, records,
+								 environment,
+								 statement->canSetTag ? dest : None_Receiver,
+								 many);
 			if (statement->canSetTag)
-				rc_result_rows(result, rows);
+				rows = done;
 		}
 	}
 	PopActiveSnapshot();
 	ReleaseCachedPlan(cached, CurrentResourceOwner);
 	CommandCounterIncrement();
+	return rows;
 }
 
 /* Whether the rows of a statement over n records are inserted by many. */
@@ -319,8 +374,9 @@ suits_many(RcSizedPlan *sized, const CachedPlan *cached, int n)
  * not be inserted by many.
  */
 static uint64
-execute_query(RcApplier *applier, PlannedStmt *statement, Records *records,
-			  QueryEnvironment *environment, DestReceiver *dest, bool *many)
+execute_query(RcApplier *applier, const char *sql, PlannedStmt *statement,
+			  Records *records, QueryEnvironment *environment,
+			  DestReceiver *dest, bool *many)
 {
 	QueryDesc  *query;
 	bool		scans = (rc_fast_paths & RC_FAST_SCANS) != 0;
@@ -333,9 +389,8 @@ execute_query(RcApplier *applier, PlannedStmt *statement, Records *records,
 		records->stored = true;
 	}
 
-	query = CreateQueryDesc(statement, applier->stream->statement,
-							GetActiveSnapshot(), InvalidSnapshot, dest, NULL,
-							environment, 0);
+	query = CreateQueryDesc(statement, sql, GetActiveSnapshot(),
+							InvalidSnapshot, dest, NULL, environment, 0);
 
 	/* checks privileges */
 	ExecutorStart(query, 0);
