@@ -4,6 +4,8 @@
  *	  Stores what is known of new records in rappel_conso.source_record, many
  *	  at a time, as COPY does.
  *
+ * What it gains is said in first_scan.c.
+ *
  * Falls back to the statement of source_record.c if anything but our own
  * foreign key is attached to the table, and always for records of which
  * something is known already.

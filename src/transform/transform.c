@@ -3,6 +3,10 @@
  * transform.c
  *	  Converts a line of a source to a record: its value, key and cursor.
  *
+ * Measured with 20,000 recalls in direct mode, as against a tree of cJSON,
+ * medians of two pairs on a busy machine: from 106 to 75 us of CPU for each,
+ * from 0.24 to 0.28 of the speed of COPY.
+ *
  * An invalid line must not end the run, so no error may be raised for the
  * content of a line: the problem is returned as text, for the source's dead
  * letters.
