@@ -209,8 +209,8 @@ text_array(char **values, int n)
 
 /*
  * Delete messages that Kafka has confirmed.  Dead letters from which they were
- * put back are resolved.  Rows are looked for where they were read, which
- * costs a third of looking for their ids; by these if a user has updated them.
+ * put back are resolved.  Rows are looked for where they were read; by their
+ * ids if a user has updated them.
  */
 void
 rc_outbox_delete(const RcOutboxRow *rows, int n)
