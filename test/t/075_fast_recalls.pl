@@ -36,6 +36,9 @@ my @dates = ('2026-03-05', '2026-03-05T08:02:00+00:00', '2026-03-05T08:02:00.123
 my @others = ('null', 'true', '0', '-1', '01x', '12', '1.5', '1e3', '123456789012', '12345678901234567890', '9' x 80, '[]', '{}', '[1, 2]', '[["a"]]', '{"a": 1}', '"00012"', '"1234567890123456789"',
 	'["a", null, "", "b|c"]', '["\u200b", "x"]', '["3760091724582", "|12345670"]');
 
+# Mostly nothing; an export has a record on each line.
+sub blank { return chance(0.9) ? '' : pick(' ', "\t", "  \r"); }
+
 sub changed_value
 {
 	return pick(@others) if chance(0.4);
@@ -60,7 +63,7 @@ sub line_of
 	push @members, [ pick(@members)->[0], changed_value() ] if chance(0.1);
 	@members = grep { $_->[0] ne $key } @members if chance(0.01);
 	return Encode::encode('UTF-8',
-		'{' . join(',', map { space() . string_text($_->[0]) . space() . ':' . space() . $_->[1] } @members) . (chance(0.01) ? '' : '}'));
+		'{' . join(',', map { blank() . string_text($_->[0]) . blank() . ':' . blank() . $_->[1] } @members) . (chance(0.01) ? '' : '}'));
 }
 
 # A sample, of which a part is changed; some fiches are there twice.
@@ -158,8 +161,8 @@ my @datasets = (\@first, \@second, \@third, \@third);
 my $slow = sync_all('', 0, @datasets);
 is_same('all short ways', sync_all($all, 0, @datasets), $slow);
 ok($slow->[0] =~ /^success\|300\|0\|300\|0\|0\|0\|0$/m, 'recalls as the API gives them are all stored');
-ok(40 < (() = $slow->[1] =~ /^stream\|rappel_conso\|/mg), 'changed ones are dead letters of the stream');
-ok(3 < (() = $slow->[1] =~ /^source\|rappel_conso\|/mg), 'and of the source');
+cmp_ok(scalar(() = $slow->[1] =~ /^stream\|rappel_conso\|/mg), '>', 40, 'changed ones are dead letters of the stream');
+cmp_ok(scalar(() = $slow->[1] =~ /^source\|rappel_conso\|/mg), '>', 3, 'and of the source');
 @datasets = (\@second, \@third);
 $slow = sync_all('', 1, @datasets);
 is_same('what is remembered', sync_all($all =~ s/, fields//r, 1, @datasets), $slow);
