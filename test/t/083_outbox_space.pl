@@ -43,13 +43,17 @@ my $from = $node->log_position;
 
 # ---- under load ----
 
+my $vacuums = q{SELECT pg_stat_get_vacuum_count('rappel_conso.outbox'::regclass)};
 my $largest = 0;
-foreach my $round (1 .. 6)
+foreach my $round (1 .. 8)
 {
-	send_some(20_000);
+	my $before = $node->sql($vacuums);
+
+	send_some(15_000);
 	my $size = heap_size();
 	$largest = $size if $size > $largest;
 	$node->wait_published;
+	$node->wait_for('a VACUUM of these', "SELECT ($vacuums) > $before");
 }
 note(sprintf('%.1f MB at most', $largest / MB));
 cmp_ok($largest, '<', 12 * MB, 'the table is not larger than two rounds of messages');
