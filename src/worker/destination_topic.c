@@ -92,6 +92,7 @@ make_topic(RcTopicDestination *topic)
 {
 	RcSource   *source = topic->base.run->source;
 	RcNewTopic	new_topic = {0};
+	RcAnswer	answer;
 
 	if (topic->partitions > 0)
 		return false;
@@ -101,6 +102,12 @@ make_topic(RcTopicDestination *topic)
 	new_topic.compacted = source->key_field != NULL;
 	new_topic.settings = source->topic_config;
 	rc_kafka_create_topic(topic->producer, &new_topic, TIMEOUT_MS);
+
+	/*
+	 * librdkafka has just seen that there is no such topic, and would hold
+	 * messages back for a second before it asks again
+	 */
+	rc_kafka_look_up(topic->producer, source->topic, TIMEOUT_MS, &answer);
 	topic->partitions = source->partitions;
 	ereport(NOTICE,
 			(errmsg_plural("created topic \"%s\" with %d partition",
