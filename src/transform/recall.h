@@ -34,8 +34,13 @@ extern void rc_recall_gtins(StringInfo out, const char *str);
 
 extern bool rc_recall_date(const char *str, size_t len, char *iso);
 extern bool rc_recall_timestamp(const char *str, size_t len, char *iso);
-extern bool rc_recall_no_date(const char *str, size_t len);
 extern bool rc_recall_period(const char *str, size_t len, char *from,
 							 char *to);
+
+/* iso_dates.c */
+extern bool rc_recall_no_date(const char *str, size_t len);
+extern bool rc_copy_iso_date(const char *str, size_t len, char *iso);
+extern bool rc_copy_iso_utc_time(const char *str, size_t len, char *iso);
+extern bool rc_date_exists(int year, int month, int day);
 
 #endif							/* RC_RECALL_H */

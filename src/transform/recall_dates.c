@@ -21,9 +21,6 @@
 
 #include "transform/recall.h"
 
-/* Length of YYYY-MM-DD. */
-#define ISO_DATE_LEN	10
-
 /* Room for the texts that are dates. */
 #define SIMPLE_ROOM		128
 
@@ -55,7 +52,7 @@ static bool read_number(const char **at, int min_digits, int max_digits,
 						int *number);
 static bool read_word(const char **at, const char *word);
 static int	read_one_of(const char **at, const char *const *words, int n);
-static bool date_exists(const Date *date);
+static inline bool date_exists(const Date *date);
 static void write_date(const Date *date, char *iso);
 
 /*
@@ -69,6 +66,8 @@ rc_recall_date(const char *str, size_t len, char *iso)
 	Date		date;
 	Time		time;
 
+	if (rc_copy_iso_date(str, len, iso))
+		return true;
 	if (!read_date_and_time(str, len, &date, &time))
 		return false;
 	write_date(&date, iso);
@@ -88,6 +87,8 @@ rc_recall_timestamp(const char *str, size_t len, char *iso)
 	Date		date;
 	Time		time;
 
+	if (rc_copy_iso_utc_time(str, len, iso))
+		return true;
 	if (!read_date_and_time(str, len, &date, &time))
 		return false;
 	if (time.minute < 0 || time.minute >= 24 * 60)
@@ -104,30 +105,6 @@ rc_recall_timestamp(const char *str, size_t len, char *iso)
 	snprintf(iso + strlen(iso), RC_DATE_ROOM - strlen(iso),
 			 "T%02d:%02d:%02d%s+00:00", time.minute / 60, time.minute % 60,
 			 time.second, time.fraction);
-	return true;
-}
-
-/*
- * Has str the form of an ISO date or timestamp, but of a day that does not
- * exist?
- *
- * The server rejects such a text whatever its settings.
- */
-bool
-rc_recall_no_date(const char *str, size_t len)
-{
-	char		head[ISO_DATE_LEN + 1] = "";
-	const char *at = head;
-	Date		date;
-
-	memcpy(head, str, Min(len, ISO_DATE_LEN));
-	if (!read_iso_date(&at, &date) || date_exists(&date))
-		return false;
-	for (size_t i = ISO_DATE_LEN; i < len; i++)
-	{
-		if (str[i] == '\0' || strchr("0123456789:.+-TZ", str[i]) == NULL)
-			return false;
-	}
 	return true;
 }
 
@@ -440,14 +417,10 @@ read_one_of(const char **at, const char *const *words, int n)
 	return -1;
 }
 
-/* Does this date exist? */
-static bool
+static inline bool
 date_exists(const Date *date)
 {
-	return date->year >= 1 && date->year <= 9999 &&
-		date->month >= 1 && date->month <= MONTHS_PER_YEAR &&
-		date->day >= 1 &&
-		date->day <= day_tab[isleap(date->year)][date->month - 1];
+	return rc_date_exists(date->year, date->month, date->day);
 }
 
 /* Write a date as YYYY-MM-DD. */
