@@ -49,12 +49,15 @@ void
 rc_scan_note_count_difference(RcScan *scan, const RcDatasetInfo *info)
 {
 	RcRun	   *run = scan->run;
-	int64		known = rc_known_records_count(run->source, run->destination->id,
-											   RC_COUNT_KNOWN);
+	int64		known = run->missing.known;
 	bool		settled = scan->before == scan->after &&
 		!run->scan_state.resumed && run->scan_state.unreadable == 0;
 	int64		all = scan->before;
 
+	/* a first scan has withdrawn none of them */
+	if (scan->first_scan == NULL)
+		known = rc_known_records_count(run->source, run->destination->id,
+									   RC_COUNT_KNOWN);
 	if (run->source->filter == NULL && info->records_count >= 0)
 		all = info->records_count;
 	rc_source_count_difference(run->source, run->destination->id, scan->state,
