@@ -92,7 +92,7 @@ rc_date_exists(int year, int month, int day)
 		day >= 1 && day <= day_tab[isleap(year)][month - 1];
 }
 
-/* Whether the text begins as the form, in which 0 stands for any digit. */
+/* Whether the text begins as the form, in which 0 means any digit. */
 static bool
 has_form(const char *str, const char *form)
 {

@@ -6,7 +6,7 @@
  *
  * Publishing must not depend on it: after an error it is left to autovacuum
  * for an hour.  Nor must it wait for long: nothing is sent during a VACUUM, and
- * a process that is told to end finishes it first while messages are unsettled.
+ * a process that is to end finishes it first while messages are unsettled.
  * So a table that is large, after a time without brokers, is left to autovacuum.
  *
  * Gain: 15,000 messages at a time keep the table below 12 MB, and it is empty
