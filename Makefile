@@ -101,6 +101,7 @@ test:
 matrix:
 	@test/matrix $(MAJORS) $(if $(TESTS),-- $(TESTS))
 test-all:
+	@test/fuzz/run
 	@RAPPEL_CONSO_ALL=1 test/matrix
 	@RAPPEL_CONSO_ALL=1 test/run --new-librdkafka 030 031 032 033 034 036 061 071 072 093 102
 ## make catalog       checks test/catalog, which shows whether a change of the
@@ -122,6 +123,9 @@ bench:
 ##                    consumer in Python; BENCH_OPTIONS="--rows 100000"
 bench-peers:
 	@test/bench/run --peers $(BENCH_OPTIONS)
+## make fuzz          values of Debezium by the million, without a server
+fuzz:
+	@test/fuzz/run
 ## make valgrind      syncs and streams in a server under valgrind
 valgrind:
 	@test/valgrind
@@ -157,4 +161,4 @@ lint: all
 	@test/indent --check
 
 .PHONY: help deps test-deps test-all demo demo-kafka demo-psql demo-stop demo-clean \
-	test matrix catalog check-docs bench bench-peers valgrind indent lint
+	test matrix catalog check-docs bench bench-peers fuzz valgrind indent lint

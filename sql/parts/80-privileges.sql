@@ -11,6 +11,9 @@ REVOKE ALL ON FUNCTION @extschema@.rc_fold(text), @extschema@.rc_sync_now(text, 
   @extschema@.rc_publish(text, jsonb, text, jsonb), @extschema@.rc_republish(text, bigint), @extschema@.rc_retry(text, bigint),
   @extschema@.rc_drain(text, interval) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.rc_search(text), @extschema@.rc_search_index(), @extschema@.rc_report() FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.rc_debezium_decimal(text, integer), @extschema@.rc_debezium_date(integer),
+  @extschema@.rc_debezium_timestamp(bigint, text), @extschema@.rc_debezium_time(bigint, text),
+  @extschema@.rc_debezium_bytes(text), @extschema@.rc_debezium_bits(text, integer) FROM PUBLIC;
 REVOKE ALL ON TYPE rappel_conso.recall, rappel_conso.reference_fiche FROM PUBLIC;
 
 GRANT USAGE ON SCHEMA rappel_conso TO pg_monitor;
