@@ -108,7 +108,7 @@ foreach my $case (@lines)
 	my $error = $node->sql('SELECT sqlstate, message FROM rappel_conso.dead_letter');
 	like($error, $message, "$name: with its error");
 	$told{$error} .= "$name;" if $name =~ /key$/;
-	is( $node->sql(q{SELECT string_agg(right(reference_fiche, 2), ' ' ORDER BY 1) FROM rappel_conso_table}),
+	is( $node->sql(q{SELECT string_agg(right(reference_fiche, 2), ' ' ORDER BY reference_fiche) FROM rappel_conso_table}),
 		'01 02 03 05 06 07 08 09 10',
 		"$name: the others are there");
 	# The record that was garbled comes with the next full sync.

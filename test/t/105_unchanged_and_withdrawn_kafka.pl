@@ -129,7 +129,7 @@ $node->pass_hours(2);
 $end = messages_from(0);
 is(sync_published(), 'success ' . ($all - 1) . ' 2 0 2 ' . ($all - 1) . ' 0 2; missing: ', 'after the hour they are withdrawn');
 is(join('; ', messages_from($end)), join('; ', map { "$_ -1 rappel_conso-source,rappel_conso-run" } $gone, $short), 'by their keys, without a value and its type');
-is($node->sql('SELECT string_agg(reference_fiche, $$ $$ ORDER BY 1) FROM rappel_conso_table WHERE withdrawn_at <= updated_at'), "$gone $short", 'the rows say so');
+is($node->sql('SELECT string_agg(reference_fiche, $$ $$ ORDER BY reference_fiche) FROM rappel_conso_table WHERE withdrawn_at <= updated_at'), "$gone $short", 'the rows say so');
 $api->touch;
 is(sync_published(), "success $recent 0 0 0 $recent 0 0; missing: ", 'once');
 
