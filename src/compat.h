@@ -113,6 +113,15 @@
 	ExecInsertIndexTuples(table, slot, estate, false, false, NULL, NIL)
 #endif
 
+/* 18: index_beginscan() can count searches. */
+#if PG_VERSION_NUM >= 180000
+#define rc_index_beginscan(table, index, snapshot, nkeys) \
+	index_beginscan(table, index, snapshot, NULL, nkeys, 0)
+#else
+#define rc_index_beginscan(table, index, snapshot, nkeys) \
+	index_beginscan(table, index, snapshot, nkeys, 0)
+#endif
+
 /* 18: pg_noreturn is written in front of the declaration. */
 #if PG_VERSION_NUM < 180000
 #define pg_noreturn				pg_attribute_noreturn()

@@ -50,7 +50,7 @@ typedef enum RcFastPath
 	RC_FAST_INSERTS = 1 << 3,	/* store/multi_insert.c */
 	RC_FAST_SCANS = 1 << 4,		/* store/record_scan.c */
 	RC_FAST_GRANTS = 1 << 5,	/* store/kept_grant.c */
-	RC_FAST_OUTBOX = 1 << 6,	/* store/kept_insert.c */
+	RC_FAST_OUTBOX = 1 << 6,	/* store/kept_insert.c, outbox_relation.c */
 	RC_FAST_NEW = 1 << 7,		/* store/statement_new.c, first_scan.c,
 								 * source_record_insert.c */
 	RC_FAST_FIELDS = 1 << 8		/* store/fast_fields.c */

@@ -85,7 +85,7 @@ rc_settings_define(void)
 
 	/* for comparing them with the server's functions */
 	DefineCustomStringVariable("rappel_conso.fast_paths",
-							   "Lists the own ways from JSON text to rows and into the outbox that are used.",
+							   "Lists the own ways from JSON text to rows, and to and from the outbox, that are used.",
 							   "Whatever is not listed is done by the server's own functions, with the same result.",
 							   &fast_path_list, "rows, scalars, jsonb, inserts, scans, grants, outbox, new, fields",
 							   PGC_SIGHUP,

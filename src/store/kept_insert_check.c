@@ -22,20 +22,10 @@
 
 #include "store/known_role.h"
 
-static const struct
-{
-	const char *name;
-	Oid			type;
-}	known_columns[RC_OUTBOX_COLUMNS] =
-
-{
-	[RC_OUTBOX_TOPIC] = {"topic", TEXTOID},
-	[RC_OUTBOX_KEY] = {"key", BYTEAOID},
-	[RC_OUTBOX_VALUE] = {"value", BYTEAOID},
-	[RC_OUTBOX_HEADERS] = {"headers", JSONBOID},
-	[RC_OUTBOX_OWNER] = {"owner", NAMEOID},
-	[RC_OUTBOX_ORIGIN] = {"origin", TEXTOID},
-	[RC_OUTBOX_MESSAGE_ID] = {"message_id", UUIDOID}
+/* The columns that are given a value. */
+static const RcOutboxColumn given[] = {
+	RC_OUTBOX_MESSAGE_ID, RC_OUTBOX_TOPIC, RC_OUTBOX_KEY, RC_OUTBOX_VALUE,
+	RC_OUTBOX_HEADERS, RC_OUTBOX_ORIGIN, RC_OUTBOX_OWNER
 };
 
 /* Functions that depend on no setting and on no role. */
@@ -44,7 +34,6 @@ static const Oid known_functions[] = {
 	F_GEN_RANDOM_UUID, F_CLOCK_TIMESTAMP
 };
 
-static bool find_column(Relation table, RcOutboxColumn column, AttrNumber *number);
 static bool has_insert_triggers(const TriggerDesc *triggers);
 static bool expressions_are_known(Relation table);
 static bool indexes_are_known(Relation table);
@@ -59,35 +48,18 @@ static bool function_is_foreign(Oid function);
 bool
 rc_outbox_is_plain(Relation table, AttrNumber *columns)
 {
-	for (int i = 0; i < RC_OUTBOX_COLUMNS; i++)
+	if (!rc_outbox_columns(table, columns))
+		return false;
+	for (int i = 0; i < lengthof(given); i++)
 	{
-		if (!find_column(table, i, &columns[i]))
+		if (TupleDescAttr(RelationGetDescr(table),
+						  columns[given[i]] - 1)->attidentity != '\0')
 			return false;
 	}
 	return table->rd_rel->relkind == RELKIND_RELATION &&
 		!table->rd_rel->relispartition && table->rd_rules == NULL &&
 		!has_insert_triggers(table->trigdesc) &&
 		expressions_are_known(table) && indexes_are_known(table);
-}
-
-static bool
-find_column(Relation table, RcOutboxColumn column, AttrNumber *number)
-{
-	TupleDesc	desc = RelationGetDescr(table);
-
-	for (int i = 0; i < desc->natts; i++)
-	{
-		Form_pg_attribute attribute = TupleDescAttr(desc, i);
-
-		if (attribute->attisdropped ||
-			strcmp(NameStr(attribute->attname), known_columns[column].name) != 0)
-			continue;
-		*number = i + 1;
-		return attribute->atttypid == known_columns[column].type &&
-			attribute->atttypmod == -1 && attribute->attgenerated == '\0' &&
-			attribute->attidentity == '\0';
-	}
-	return false;
 }
 
 /* These include foreign keys, and constraints that are deferred. */

@@ -14,23 +14,11 @@
 #include "executor/executor.h"
 #include "utils/rel.h"
 
+#include "store/outbox_relation.h"
+
 /* Rows that are inserted together, and about how many bytes. */
 #define RC_KEPT_SLOTS		256
 #define RC_KEPT_BYTES		65536
-
-/* The columns of the outbox that are given, or read. */
-typedef enum RcOutboxColumn
-{
-	RC_OUTBOX_TOPIC,
-	RC_OUTBOX_KEY,
-	RC_OUTBOX_VALUE,
-	RC_OUTBOX_HEADERS,
-	RC_OUTBOX_OWNER,
-	RC_OUTBOX_ORIGIN,
-	RC_OUTBOX_MESSAGE_ID
-} RcOutboxColumn;
-
-#define RC_OUTBOX_COLUMNS	7
 
 typedef struct RcKeptInsert
 {

@@ -1,26 +1,23 @@
 /*-------------------------------------------------------------------------
  *
  * outbox_read.c
- *	  Reads messages from the outbox, deletes those that Kafka has confirmed,
- *	  and records the topics that wait for a retry.
+ *	  Reads messages from the outbox, and records the topics that wait for a
+ *	  retry.
  *
- * A message is deleted only when Kafka has confirmed it, or in the transaction
- * that makes it a dead letter (outbox_dead_letter.c): each is sent at least
- * once.
+ * A message is deleted only when Kafka has confirmed it (outbox_delete.c), or
+ * in the transaction that makes it a dead letter (outbox_dead_letter.c): each
+ * is sent at least once.
  *
  *-------------------------------------------------------------------------
  */
 #include "store/outbox_read.h"
 
-#include "access/xact.h"
-#include "catalog/pg_type.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
-#include "utils/memutils.h"
+#include "utils/fmgrprotos.h"
 
 #include "store/error_class.h"
 #include "store/message.h"
+#include "store/outbox_scan.h"
 #include "store/outbox_topics.h"
 #include "store/query.h"
 #include "store/subtransaction.h"
@@ -28,24 +25,28 @@
 /* The problem of a message that cannot be read, with the error's message. */
 #define UNREADABLE	gettext_noop("could not read the message: %s")
 
-/* A message to be read in a subtransaction. */
 typedef struct Reading
 {
-	int			row;
+	MemoryContext results;		/* holds the messages */
 	RcMessageTake take;
 	void	   *arg;
+	bool		one_by_one;
+	List	   *messages;		/* read so far */
+
+	/* the one that is being read */
+	const RcStoredMessage *stored;
 	RcMessage  *message;		/* NULL: "take" has declined it */
 	bool		asked;			/* "take" has been called, or is about to be */
 } Reading;
 
-static RcMessage *read_message(int row, RcMessageTake take, void *arg,
-							   bool *asked);
-static RcMessage *read_alone(int row, RcMessageTake take, void *arg);
+static void select_messages(char **topics, int ntopics, int limit,
+							Reading *reading);
+static bool read_message(void *arg, const RcStoredMessage *stored);
 static void read_step(void *arg);
-static RcOutboxRow read_place(int row);
-static char *unreadable(const ErrorData *error);
-static uint64 delete_in_place(const RcOutboxRow *rows, int n);
-static Datum text_array(char **values, int n);
+static void read_alone(Reading *reading);
+static RcMessage *make_message(const RcStoredMessage *stored);
+static const char *text_of_id(NullableDatum message_id);
+static char *copy_bytes(NullableDatum value, int *len);
 
 /*
  * The oldest messages of these topics, at most "limit" in all, that "take"
@@ -59,23 +60,33 @@ List *
 rc_outbox_read(char **topics, int ntopics, int limit, bool one_by_one,
 			   RcMessageTake take, void *arg)
 {
+	Reading		reading = {
+		.results = CurrentMemoryContext,
+		.take = take,
+		.arg = arg,
+		.one_by_one = one_by_one
+	};
+
+	if (!rc_outbox_scan(topics, ntopics, limit, read_message, &reading))
+		select_messages(topics, ntopics, limit, &reading);
+	return reading.messages;
+}
+
+/* What rc_outbox_scan() does, by a query. */
+static void
+select_messages(char **topics, int ntopics, int limit, Reading *reading)
+{
 	RcQueryScope scope;
 	RcParams	params = {0};
-	List	   *messages = NIL;
 	uint64		n;
 
-	rc_param_datum(&params, TEXTARRAYOID, text_array(topics, ntopics));
-
-	/*
-	 * divide the limit, or the topics with the newest messages would wait for
-	 * all others
-	 */
+	rc_param_texts(&params, topics, ntopics);
 	rc_param_int4(&params, Max(limit / ntopics, 1));
 	rc_param_int4(&params, limit);
 	rc_query_begin(&scope);
 	rc_outbox_by_index();
-	n = rc_query("SELECT m.id, m.topic, m.key, m.value, m.headers, m.message_id, m.ctid"
-				 " FROM pg_catalog.unnest($1) AS t (topic)"
+	n = rc_query("SELECT m.id, t.n, m.key, m.value, m.headers, m.message_id, m.ctid"
+				 " FROM pg_catalog.unnest($1) WITH ORDINALITY AS t (topic, n)"
 				 " CROSS JOIN LATERAL (SELECT o.id, o.topic, o.key, o.value, o.headers, o.message_id, o.ctid"
 				 "  FROM rappel_conso.outbox o"
 				 "  WHERE o.topic >= t.topic AND o.topic <= t.topic"
@@ -83,57 +94,69 @@ rc_outbox_read(char **topics, int ntopics, int limit, bool one_by_one,
 				 " ORDER BY m.id LIMIT $3", &params);
 	for (uint64 i = 0; i < n; i++)
 	{
-		bool		asked;
-		RcMessage  *message = one_by_one ? read_alone(i, take, arg) :
-			read_message(i, take, arg, &asked);
+		RcStoredMessage stored;
 
-		if (message != NULL)
-			messages = rc_result_append(messages, message);
+		stored.row.id = rc_column_int8(i, 1, 0);
+		stored.row.place = *(ItemPointer) DatumGetPointer(rc_column_any(i, 7).value);
+		stored.topic = topics[rc_column_int8(i, 2, 0) - 1];
+		stored.key = rc_column_any(i, 3);
+		stored.value = rc_column_any(i, 4);
+		stored.headers = rc_column_any(i, 5);
+		stored.message_id = rc_column_any(i, 6);
+		(void) read_message(reading, &stored);
 	}
 	rc_query_end(&scope);
-	return messages;
 }
 
-/*
- * Read one message, in the context outside of SPI; NULL if "take" declines it.
- * *asked is set before "take" is called.
- */
-static RcMessage *
-read_message(int row, RcMessageTake take, void *arg, bool *asked)
+/* RcStoredVisit: read a message, and add it to the list if "take" accepts it. */
+static bool
+read_message(void *arg, const RcStoredMessage *stored)
 {
-	RcMessage  *message = SPI_palloc(sizeof(RcMessage));
-	RcRecord   *record = &message->record;
-	NullableDatum headers = rc_column_any(row, 5);
-	MemoryContext old;
+	Reading    *reading = (Reading *) arg;
+	MemoryContext old = MemoryContextSwitchTo(reading->results);
 
-	memset(message, 0, sizeof(RcMessage));
-	message->row = read_place(row);
-	record->topic = rc_column_text(row, 2);
-	record->partition = -1;
-	record->offset = record->timestamp_ms = -1;
-	rc_message_measure(rc_column_any(row, 3), rc_column_any(row, 4), headers,
+	reading->stored = stored;
+	reading->message = NULL;
+	reading->asked = false;
+	if (reading->one_by_one)
+		read_alone(reading);
+	else
+		read_step(reading);
+	if (reading->message != NULL)
+		reading->messages = lappend(reading->messages, reading->message);
+	MemoryContextSwitchTo(old);
+	return reading->message != NULL;
+}
+
+static void
+read_step(void *arg)
+{
+	Reading    *reading = (Reading *) arg;
+	const RcStoredMessage *stored = reading->stored;
+	RcMessage  *message = make_message(stored);
+	RcRecord   *record = &message->record;
+
+	rc_message_measure(stored->key, stored->value, stored->headers,
 					   RC_MAX_HEADERS, &message->size);
-	*asked = true;
-	if (!take(arg, message))
+	reading->asked = true;
+	if (!reading->take(reading->arg, message))
 	{
-		pfree(unconstify(char *, record->topic));
 		pfree(message);
-		return NULL;
+		return;
 	}
-	old = MemoryContextSwitchTo(rc_query_result_context());
 	message->problem = rc_message_too_large(&message->size);
 	if (message->problem != NULL)
 		message->sqlstate = ERRCODE_PROGRAM_LIMIT_EXCEEDED;
 	else
 	{
-		record->headers = rc_message_headers(headers.value, headers.isnull,
-											 rc_column_text(row, 6),
+		record->headers = rc_message_headers(stored->headers.value,
+											 stored->headers.isnull,
+											 text_of_id(stored->message_id),
 											 &record->nheaders);
-		record->key = rc_column_bytes(row, 3, &record->key_len);
-		record->value = rc_column_bytes(row, 4, &record->value_len);
+		record->key = copy_bytes(stored->key, &record->key_len);
+		record->value = copy_bytes(stored->value, &record->value_len);
 	}
-	MemoryContextSwitchTo(old);
-	return message;
+	reading->message = message;
 }
 
 /*
@@ -143,132 +166,60 @@ read_message(int row, RcMessageTake take, void *arg, bool *asked)
  * is offered to "take" as well, because messages of a topic are taken in
  * order.
  */
-static RcMessage *
-read_alone(int row, RcMessageTake take, void *arg)
+static void
+read_alone(Reading *reading)
 {
-	Reading		reading = {row, take, arg};
-	ErrorData  *error = rc_subtransaction_try(read_step, &reading);
-	RcMessage  *message = reading.message;
+	ErrorData  *error = rc_subtransaction_try(read_step, reading);
+	RcMessage  *message;
 
-	if (error != NULL)
-	{
-		if (rc_error_is_transient(error->sqlerrcode) &&
-			ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_INTERNAL_ERROR)
-			ReThrowError(error);
-		message = SPI_palloc(sizeof(RcMessage));
-		memset(message, 0, sizeof(RcMessage));
-		message->row = read_place(row);
-		message->record.topic = rc_column_text(row, 2);
-		message->sqlstate = error->sqlerrcode;
-		message->problem = unreadable(error);
-	}
-	if (message != NULL && !reading.asked && !take(arg, message))
-		return NULL;
+	if (error == NULL)
+		return;
+	if (rc_error_is_transient(error->sqlerrcode) &&
+		ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_INTERNAL_ERROR)
+		ReThrowError(error);
+	message = make_message(reading->stored);
+	message->sqlstate = error->sqlerrcode;
+	message->problem = psprintf(UNREADABLE, error->message);
+	if (reading->asked || reading->take(reading->arg, message))
+		reading->message = message;
+}
+
+static RcMessage *
+make_message(const RcStoredMessage *stored)
+{
+	RcMessage  *message = palloc0(sizeof(RcMessage));
+
+	message->row = stored->row;
+	message->record.topic = stored->topic;
+	message->record.partition = -1;
+	message->record.offset = message->record.timestamp_ms = -1;
 	return message;
 }
 
-static void
-read_step(void *arg)
+static const char *
+text_of_id(NullableDatum message_id)
 {
-	Reading    *reading = (Reading *) arg;
-
-	reading->message = read_message(reading->row, reading->take, reading->arg,
-									&reading->asked);
+	return message_id.isnull ? "" :
+		DatumGetCString(DirectFunctionCall1(uuid_out, message_id.value));
 }
 
-static RcOutboxRow
-read_place(int row)
-{
-	RcOutboxRow place;
-
-	place.id = rc_column_int8(row, 1, 0);
-	place.place = *(ItemPointer) DatumGetPointer(rc_column_any(row, 7).value);
-	return place;
-}
-
+/* A bytea; *len is -1 for null. */
 static char *
-unreadable(const ErrorData *error)
+copy_bytes(NullableDatum value, int *len)
 {
-	Size		size = strlen(UNREADABLE) + strlen(error->message) + 1;
-	char	   *problem = SPI_palloc(size);
+	bytea	   *bytes;
+	char	   *copy;
 
-	snprintf(problem, size, UNREADABLE, error->message);
-	return problem;
-}
-
-static Datum
-text_array(char **values, int n)
-{
-	Datum	   *datums = palloc(sizeof(Datum) * Max(n, 1));
-
-	for (int i = 0; i < n; i++)
-		datums[i] = CStringGetTextDatum(values[i]);
-	return PointerGetDatum(construct_array(datums, n, TEXTOID, -1, false,
-										   TYPALIGN_INT));
-}
-
-/*
- * Delete messages that Kafka has confirmed.  Dead letters from which they were
- * put back are resolved.  Rows are looked for where they were read; by their
- * ids if a user has updated them.
- */
-void
-rc_outbox_delete(const RcOutboxRow *rows, int n)
-{
-	RcQueryScope scope;
-	RcParams	params = {0};
-	int64	   *ids;
-
-	if (delete_in_place(rows, n) == n)
-		return;
-	ids = palloc(sizeof(int64) * n);
-	for (int i = 0; i < n; i++)
-		ids[i] = rows[i].id;
-	rc_param_ids(&params, ids, n);
-	rc_query_begin(&scope);
-	rc_outbox_by_index();
-	rc_query("WITH gone AS (DELETE FROM rappel_conso.outbox"
-			 "  WHERE id = ANY ($1) RETURNING dead_letter)"
-			 " UPDATE rappel_conso.dead_letter d"
-			 " SET resolved_at = pg_catalog.clock_timestamp(),"
-			 " attempts = d.attempts + 1"
-			 " FROM gone g WHERE d.id = g.dead_letter", &params);
-	rc_query_end(&scope);
-}
-
-/* Returns how many have been there. */
-static uint64
-delete_in_place(const RcOutboxRow *rows, int n)
-{
-	RcQueryScope scope;
-	RcParams	params = {0};
-	Datum	   *places = palloc(sizeof(Datum) * n);
-	int64	   *ids = palloc(sizeof(int64) * n);
-	uint64		deleted;
-
-	for (int i = 0; i < n; i++)
-	{
-		places[i] = PointerGetDatum(&rows[i].place);
-		ids[i] = rows[i].id;
-	}
-	rc_param_ids(&params, ids, n);
-	rc_param_datum(&params, TIDARRAYOID,
-				   PointerGetDatum(construct_array(places, n, TIDOID,
-												   sizeof(ItemPointerData),
-												   false, TYPALIGN_SHORT)));
-	rc_query_begin(&scope);
-	rc_outbox_by_index();
-	rc_query("WITH gone AS (DELETE FROM rappel_conso.outbox o"
-			 "  USING ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS u (id, place)"
-			 "  WHERE o.ctid = u.place AND o.id = u.id RETURNING o.dead_letter),"
-			 " resolved AS (UPDATE rappel_conso.dead_letter d"
-			 "  SET resolved_at = pg_catalog.clock_timestamp(),"
-			 "  attempts = d.attempts + 1"
-			 "  FROM gone g WHERE d.id = g.dead_letter)"
-			 " SELECT count(*) FROM gone", &params);
-	deleted = (uint64) rc_column_int8(0, 1, 0);
-	rc_query_end(&scope);
-	return deleted;
+	*len = -1;
+	if (value.isnull)
+		return NULL;
+	bytes = DatumGetByteaPP(value.value);
+	*len = VARSIZE_ANY_EXHDR(bytes);
+	copy = palloc(*len);
+	memcpy(copy, VARDATA_ANY(bytes), *len);
+	if ((Pointer) bytes != DatumGetPointer(value.value))
+		pfree(bytes);
+	return copy;
 }
 
 /*

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * outbox_read.h
- *	  Reads and deletes messages of the outbox.
+ *	  Reads messages of the outbox, and stores the state of topics.
  *
  *-------------------------------------------------------------------------
  */
@@ -52,7 +52,6 @@ typedef bool (*RcMessageTake) (void *arg, const RcMessage *message);
 
 extern List *rc_outbox_read(char **topics, int ntopics, int limit,
 							bool one_by_one, RcMessageTake take, void *arg);
-extern void rc_outbox_delete(const RcOutboxRow *rows, int n);
 extern void rc_outbox_state_set(const char *state, int sqlstate,
 								const char *error, const char *hint);
 extern void rc_outbox_topic_waits(const char *topic, int failures,

@@ -20,6 +20,7 @@
 #include "utils/rel.h"
 
 #include "store/error_class.h"
+#include "store/outbox_names.h"
 #include "store/outbox_read.h"
 #include "store/query.h"
 #include "store/subtransaction.h"
@@ -47,7 +48,11 @@ typedef struct Range
 	List	   *topics;
 } Range;
 
+static List *select_topics(const char *after, int limit);
+static List *add_states(List *names);
+static List *read_topics(uint64 n);
 static RcOutboxTopic *read_topic(uint64 row);
+static RcOutboxTopic *make_topic(char *name);
 static List *scan(BlockNumber from, BlockNumber to, int limit, List *topics,
 				  int *unreadable);
 static void scan_range(void *arg);
@@ -56,28 +61,76 @@ static void set_for_query(const char *name, const char *value);
 
 /*
  * The topics of messages in the outbox, by name, after the one named "after"
- * (NULL: from the first one on), at most "limit"; in the current context.
- * Each topic is looked up in the index on (topic, id), so that it costs the
- * same whether it has one message or a million.
+ * (NULL: from the first one on), at most "limit"; in the current context.  Each
+ * costs the same whether it has one message or a million.  Those for which
+ * "assume" returns true may have none.
  */
 List *
-rc_outbox_topics(const char *after, int limit)
+rc_outbox_topics(const char *after, int limit, RcTopicAssume assume)
+{
+	List	   *names;
+	List	   *topics = NIL;
+	bool		looked_up;
+	ListCell   *lc;
+
+	if (!rc_outbox_names(after, limit, assume, &names, &looked_up))
+		return select_topics(after, limit);
+	if (looked_up)
+		return add_states(names);
+	foreach(lc, names)
+		topics = lappend(topics, make_topic(lfirst(lc)));
+	return topics;
+}
+
+/* By a query that looks each topic up in the index on (topic, id). */
+static List *
+select_topics(const char *after, int limit)
 {
 	RcQueryScope scope;
 	RcParams	params = {0};
-	List	   *topics = NIL;
-	uint64		n;
+	List	   *topics;
 
 	rc_param_text(&params, after);
 	rc_param_int4(&params, limit);
 	rc_query_begin(&scope);
 	rc_outbox_by_index();
-	n = after == NULL ?
-		rc_query(NAMES_FROM("WHERE $1::pg_catalog.text IS NULL"), &params) :
-		rc_query(NAMES_FROM("WHERE o.topic > $1"), &params);
+	topics = read_topics(after == NULL ?
+						 rc_query(NAMES_FROM("WHERE $1::pg_catalog.text IS NULL"), &params) :
+						 rc_query(NAMES_FROM("WHERE o.topic > $1"), &params));
+	rc_query_end(&scope);
+	return topics;
+}
+
+/* The topics of these names, with their rows of outbox_topic. */
+static List *
+add_states(List *names)
+{
+	RcQueryScope scope;
+	RcParams	params = {0};
+	char	  **array = palloc(sizeof(char *) * list_length(names));
+	List	   *topics;
+
+	for (int i = 0; i < list_length(names); i++)
+		array[i] = list_nth(names, i);
+	rc_param_texts(&params, array, list_length(names));
+	rc_query_begin(&scope);
+	topics = read_topics(rc_query("SELECT t.topic, w.failures, w.retry_at,"
+								  " w.last_error_at, w.sqlstate, w.error, w.hint"
+								  " FROM pg_catalog.unnest($1) WITH ORDINALITY AS t (topic, n)"
+								  " LEFT JOIN rappel_conso.outbox_topic w ON w.topic = t.topic"
+								  " ORDER BY t.n", &params));
+	rc_query_end(&scope);
+	return topics;
+}
+
+/* In the context outside of SPI. */
+static List *
+read_topics(uint64 n)
+{
+	List	   *topics = NIL;
+
 	for (uint64 i = 0; i < n; i++)
 		topics = rc_result_append(topics, read_topic(i));
-	rc_query_end(&scope);
 	return topics;
 }
 
@@ -85,10 +138,10 @@ rc_outbox_topics(const char *after, int limit)
 static RcOutboxTopic *
 read_topic(uint64 row)
 {
-	RcOutboxTopic *topic = SPI_palloc(sizeof(RcOutboxTopic));
+	MemoryContext old = MemoryContextSwitchTo(rc_query_result_context());
+	RcOutboxTopic *topic = make_topic(rc_column_text(row, 1));
 
-	memset(topic, 0, sizeof(RcOutboxTopic));
-	topic->name = rc_column_text(row, 1);
+	MemoryContextSwitchTo(old);
 	topic->waiting = rc_column_text(row, 5) != NULL;
 	if (!topic->waiting)
 		return topic;
@@ -98,6 +151,16 @@ read_topic(uint64 row)
 	topic->sqlstate = rc_column_text(row, 5);
 	topic->error = rc_column_text(row, 6);
 	topic->hint = rc_column_text(row, 7);
+	return topic;
+}
+
+/* In the current context. */
+static RcOutboxTopic *
+make_topic(char *name)
+{
+	RcOutboxTopic *topic = palloc0(sizeof(RcOutboxTopic));
+
+	topic->name = name;
 	return topic;
 }
 

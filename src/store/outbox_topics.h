@@ -12,7 +12,11 @@
 
 #include "nodes/pg_list.h"
 
-extern List *rc_outbox_topics(const char *after, int limit);
+/* Whether a topic may be listed without a look whether it has messages. */
+typedef bool (*RcTopicAssume) (const char *name);
+
+extern List *rc_outbox_topics(const char *after, int limit,
+							  RcTopicAssume assume);
 extern List *rc_outbox_topics_readable(int limit, int *unreadable);
 extern void rc_outbox_by_index(void);
 extern void rc_outbox_topics_sweep(void);

@@ -67,6 +67,7 @@ extern void rc_param_bytea(RcParams *params, const char *bytes, int len);
 extern void rc_param_jsonb(RcParams *params, Datum value, bool isnull);
 extern void rc_param_datum(RcParams *params, Oid type, Datum value);
 extern void rc_param_ids(RcParams *params, const int64 *ids, int n);
+extern void rc_param_texts(RcParams *params, char **values, int n);
 
 /* ---- query_result.c ---- */
 

@@ -157,3 +157,16 @@ rc_param_ids(RcParams *params, const int64 *ids, int n)
 											  FLOAT8PASSBYVAL, TYPALIGN_DOUBLE)),
 			  false);
 }
+
+/* An array of text. */
+void
+rc_param_texts(RcParams *params, char **values, int n)
+{
+	Datum	   *datums = palloc(sizeof(Datum) * Max(n, 1));
+
+	for (int i = 0; i < n; i++)
+		datums[i] = CStringGetTextDatum(values[i]);
+	add_param(params, TEXTARRAYOID,
+			  PointerGetDatum(construct_array(datums, n, TEXTOID, -1, false,
+											  TYPALIGN_INT)), false);
+}

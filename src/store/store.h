@@ -21,6 +21,7 @@
 #include "store/known_role.h"
 #include "store/message.h"
 #include "store/outbox_dead_letter.h"
+#include "store/outbox_delete.h"
 #include "store/outbox_read.h"
 #include "store/outbox_table.h"
 #include "store/outbox_topics.h"

@@ -32,6 +32,7 @@ static List *read_topics(RcPublisher *publisher, RcOutTopic **topics,
 						 int ntopics, int limit, bool one_by_one,
 						 Reading *reading);
 static bool is_of_one_topic(const ErrorData *error);
+static void note_empty(RcOutTopic **topics, int ntopics);
 static bool take(void *arg, const RcMessage *message);
 
 /*
@@ -52,6 +53,7 @@ rc_out_read(RcPublisher *publisher)
 	topics = readable_topics(&ntopics);
 	rc_out_open_bytes(&reading.bytes);
 	messages = read_together(publisher, topics, ntopics, &reading);
+	note_empty(topics, ntopics);
 	publisher->one_by_one = false;
 	publisher->reading = false;
 	return messages;
@@ -226,6 +228,19 @@ is_of_one_topic(const ErrorData *error)
 	return rc_error_is_damage(error->sqlerrcode) ||
 		ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_INSUFFICIENT_RESOURCES ||
 		!rc_error_is_transient(error->sqlerrcode);
+}
+
+/* Of these topics, those that were read had no messages after all. */
+static void
+note_empty(RcOutTopic **topics, int ntopics)
+{
+	for (int i = 0; i < ntopics; i++)
+	{
+		RcOutTopic *topic = topics[i];
+
+		if (topic->nsent == 0 && !topic->full && !topic->alone)
+			topic->has_messages = false;
+	}
 }
 
 /*

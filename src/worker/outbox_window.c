@@ -44,6 +44,7 @@ static bool many = false;
 /* Some window since the first one had something to do. */
 static bool cycle_used = false;
 
+static bool is_read_next(const char *name);
 static void move_window(void);
 static bool all_had_turn(void);
 static void note_topics(List *listed);
@@ -63,7 +64,7 @@ rc_out_list_topics(void)
 	Assert(IsTransactionState());
 	move_window();
 	listed = rc_outbox_topics(begins_after[0] ? begins_after : NULL,
-							  WINDOW_TOPICS);
+							  WINDOW_TOPICS, is_read_next);
 	if (list_length(listed) == WINDOW_TOPICS)
 		strlcpy(ends_with, ((RcOutboxTopic *) llast(listed))->name,
 				sizeof(ends_with));
@@ -76,6 +77,19 @@ rc_out_list_topics(void)
 	if (were_many && !many)
 		rc_outbox_topics_sweep();
 	note_topics(listed);
+}
+
+/*
+ * RcTopicAssume: a topic that is about to be read need not be looked up.  One
+ * that has failed has to be: it stops waiting when it has no messages left.
+ */
+static bool
+is_read_next(const char *name)
+{
+	const RcOutTopic *topic = rc_out_topic(name, false);
+
+	return topic != NULL && topic->phase == RC_TOPIC_READY &&
+		topic->failures == 0 && !topic->has_row;
 }
 
 /*
