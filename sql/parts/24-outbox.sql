@@ -4,7 +4,7 @@
 --     here that is not written by the extension alone.
 
 CREATE TABLE rappel_conso.outbox (
-  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  id bigint GENERATED ALWAYS AS IDENTITY,
   message_id uuid NOT NULL DEFAULT gen_random_uuid(),
   topic text COLLATE pg_catalog."C" NOT NULL,
   key bytea
@@ -17,9 +17,9 @@ CREATE TABLE rappel_conso.outbox (
   owner name NOT NULL,
   owner_oid oid GENERATED ALWAYS AS (rappel_conso.role_oid(owner)) STORED,
   created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-  dead_letter bigint
+  dead_letter bigint,
+  PRIMARY KEY (topic, id)
 );
-CREATE INDEX outbox_topic_idx ON rappel_conso.outbox (topic, id);
 CREATE UNIQUE INDEX outbox_dead_letter_idx ON rappel_conso.outbox (dead_letter) WHERE dead_letter IS NOT NULL;
 COMMENT ON TABLE rappel_conso.outbox IS 'messages waiting to be published to Kafka; deleted once Kafka has confirmed them';
 COMMENT ON SEQUENCE rappel_conso.outbox_id_seq IS 'numbers of messages';

@@ -23,24 +23,12 @@
 
 static const char *const columns[NCOLUMNS] = {"key", "value", "headers"};
 
-/* Arguments of rc_outbox_to_dead_letters(). */
-typedef struct Letters
-{
-	const int64 *ids;
-	int			n;
-	int			sqlstate;
-	const char *message;
-	bool		bare;
-} Letters;
-
-static bool to_dead_letters_if_whole(const int64 *ids, int n, int sqlstate,
-									 const char *message, bool bare);
+static bool to_dead_letters_if_whole(const RcDeadMessages *dead);
 static void to_dead_letters_step(void *arg);
 static bool is_whole(RcStep step, void *arg);
-static void to_dead_letters(const int64 *ids, int n, int sqlstate, const char *message,
-							bool bare, const bool *lost);
-static void salvage_to_dead_letter(int64 id, int sqlstate, const char *message, bool bare);
-static char *find_lost(int64 id, bool *lost);
+static void to_dead_letters(const RcDeadMessages *dead, const bool *lost);
+static void salvage_to_dead_letter(const RcDeadMessages *dead, int64 id);
+static char *find_lost(const char *topic, int64 id, bool *lost);
 static bool can_be_read(NullableDatum value);
 static void detoast(void *arg);
 
@@ -53,34 +41,28 @@ static void detoast(void *arg);
  * error.
  */
 void
-rc_outbox_to_dead_letters(const int64 *ids, int n, int sqlstate, const char *message,
-						  bool bare)
+rc_outbox_to_dead_letters(const RcDeadMessages *dead)
 {
-	if (ERRCODE_TO_CATEGORY(sqlstate) != ERRCODE_INTERNAL_ERROR &&
-		to_dead_letters_if_whole(ids, n, sqlstate, message, bare))
+	if (ERRCODE_TO_CATEGORY(dead->sqlstate) != ERRCODE_INTERNAL_ERROR &&
+		to_dead_letters_if_whole(dead))
 		return;
-	for (int i = 0; i < n; i++)
-		salvage_to_dead_letter(ids[i], sqlstate, message, bare);
+	for (int i = 0; i < dead->n; i++)
+		salvage_to_dead_letter(dead, dead->ids[i]);
 }
 
 /* Returns false, and moves nothing, if one of them is damaged on disk. */
 static bool
-to_dead_letters_if_whole(const int64 *ids, int n, int sqlstate, const char *message,
-						 bool bare)
+to_dead_letters_if_whole(const RcDeadMessages *dead)
 {
-	Letters		letters = {ids, n, sqlstate, message, bare};
-
-	return is_whole(to_dead_letters_step, &letters);
+	return is_whole(to_dead_letters_step, unconstify(RcDeadMessages *, dead));
 }
 
 static void
 to_dead_letters_step(void *arg)
 {
 	static const bool none[NCOLUMNS] = {false};
-	const Letters *letters = (const Letters *) arg;
 
-	to_dead_letters(letters->ids, letters->n, letters->sqlstate, letters->message,
-					letters->bare, none);
+	to_dead_letters((const RcDeadMessages *) arg, none);
 }
 
 /* Returns false, and rolls back the step, if it ran into damage on disk. */
@@ -99,33 +81,39 @@ is_whole(RcStep step, void *arg)
 
 /* Move what can be read of one message. */
 static void
-salvage_to_dead_letter(int64 id, int sqlstate, const char *message, bool bare)
+salvage_to_dead_letter(const RcDeadMessages *dead, int64 id)
 {
+	RcDeadMessages one = *dead;
 	bool		lost[NCOLUMNS];
-	char	   *names = find_lost(id, lost);
+	char	   *names = find_lost(dead->topic, id, lost);
 
-	if (names == NULL)
-		to_dead_letters(&id, 1, sqlstate, message, bare, lost);
-	else
-		to_dead_letters(&id, 1, ERRCODE_DATA_CORRUPTED,
-						psprintf(gettext_noop("%s (lost: %s)"), message, names), true, lost);
+	one.ids = &id;
+	one.n = 1;
+	if (names != NULL)
+	{
+		one.sqlstate = ERRCODE_DATA_CORRUPTED;
+		one.message = psprintf(gettext_noop("%s (lost: %s)"), dead->message, names);
+		one.bare = true;
+	}
+	to_dead_letters(&one, lost);
 }
 
 static void
-to_dead_letters(const int64 *ids, int n, int sqlstate, const char *message, bool bare,
-				const bool *lost)
+to_dead_letters(const RcDeadMessages *dead, const bool *lost)
 {
 	RcQueryScope scope;
 	RcParams	params = {0};
 	RcParams	delete_params = {0};
 
-	rc_param_ids(&params, ids, n);
-	rc_param_text(&params, unpack_sql_state(sqlstate));
-	rc_param_error_text(&params, message);
-	rc_param_bool(&params, bare);
+	rc_param_ids(&params, dead->ids, dead->n);
+	rc_param_text(&params, unpack_sql_state(dead->sqlstate));
+	rc_param_error_text(&params, dead->message);
+	rc_param_bool(&params, dead->bare);
 	for (int i = 0; i < NCOLUMNS; i++)
 		rc_param_bool(&params, lost[i]);
-	rc_param_ids(&delete_params, ids, n);
+	rc_param_text(&params, dead->topic);
+	rc_param_ids(&delete_params, dead->ids, dead->n);
+	rc_param_text(&delete_params, dead->topic);
 	rc_query_begin(&scope);
 	rc_outbox_by_index();
 	/* a role that takes the owner's name later must not publish it */
@@ -133,7 +121,7 @@ to_dead_letters(const int64 *ids, int n, int sqlstate, const char *message, bool
 			 " SELECT DISTINCT o.owner, COALESCE(r.oid, 0)"
 			 " FROM rappel_conso.outbox o"
 			 " LEFT JOIN pg_catalog.pg_roles r ON r.rolname = o.owner"
-			 " WHERE o.id = ANY ($1) AND NOT EXISTS (SELECT"
+			 " WHERE o.topic = $2 AND o.id = ANY ($1) AND NOT EXISTS (SELECT"
 			 "  FROM rappel_conso.known_role k WHERE k.name = o.owner)"
 			 " ON CONFLICT DO NOTHING", &delete_params);
 
@@ -145,7 +133,7 @@ to_dead_letters(const int64 *ids, int n, int sqlstate, const char *message, bool
 			 "  SET sqlstate = CASE WHEN $5 OR $6 OR $7 THEN d.sqlstate ELSE $2 END,"
 			 "  message = CASE WHEN $5 OR $6 OR $7 THEN d.message ELSE $3 END,"
 			 "  attempts = d.attempts + 1 FROM rappel_conso.outbox o"
-			 "  WHERE o.id = ANY ($1) AND d.id = o.dead_letter)"
+			 "  WHERE o.topic = $8 AND o.id = ANY ($1) AND d.id = o.dead_letter)"
 			 " INSERT INTO rappel_conso.dead_letter (origin, name, topic, key, value,"
 			 "  headers, message_id, sqlstate, message, owner)"
 			 " SELECT 'outbox', o.origin, o.topic,"
@@ -154,10 +142,11 @@ to_dead_letters(const int64 *ids, int n, int sqlstate, const char *message, bool
 			 "   ELSE COALESCE(o.headers, '{}')"
 			 "   || pg_catalog.jsonb_build_object('rappel_conso-id', o.message_id) END,"
 			 "  o.message_id, $2, $3, o.owner FROM rappel_conso.outbox o"
-			 " WHERE o.id = ANY ($1)"
+			 " WHERE o.topic = $8 AND o.id = ANY ($1)"
 			 " AND NOT EXISTS (SELECT FROM rappel_conso.dead_letter d"
 			 "  WHERE d.id = o.dead_letter) ORDER BY o.id", &params);
-	rc_query("DELETE FROM rappel_conso.outbox WHERE id = ANY ($1)",
+	rc_query("DELETE FROM rappel_conso.outbox"
+			 " WHERE topic = $2 AND id = ANY ($1)",
 			 &delete_params);
 	rc_query_end(&scope);
 }
@@ -167,7 +156,7 @@ to_dead_letters(const int64 *ids, int n, int sqlstate, const char *message, bool
  * the error message, or NULL if there are none.
  */
 static char *
-find_lost(int64 id, bool *lost)
+find_lost(const char *topic, int64 id, bool *lost)
 {
 	RcQueryScope scope;
 	RcParams	params = {0};
@@ -175,10 +164,11 @@ find_lost(int64 id, bool *lost)
 	char	   *names = NULL;
 
 	rc_param_int8(&params, id);
+	rc_param_text(&params, topic);
 	rc_query_begin(&scope);
 	rc_outbox_by_index();
 	n = rc_query("SELECT o.key, o.value, o.headers FROM rappel_conso.outbox o"
-				 " WHERE o.id = $1", &params);
+				 " WHERE o.topic = $2 AND o.id = $1", &params);
 	for (int i = 0; i < NCOLUMNS; i++)
 		lost[i] = n > 0 && !can_be_read(rc_column_any(0, i + 1));
 	rc_query_end(&scope);

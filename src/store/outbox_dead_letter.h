@@ -10,7 +10,17 @@
 
 #include "rappel_conso.h"
 
-extern void rc_outbox_to_dead_letters(const int64 *ids, int n, int sqlstate,
-									  const char *message, bool bare);
+/* Messages of one topic that are moved with one error. */
+typedef struct RcDeadMessages
+{
+	const char *topic;
+	const int64 *ids;
+	int			n;
+	int			sqlstate;
+	const char *message;
+	bool		bare;			/* headers are kept as they are */
+} RcDeadMessages;
+
+extern void rc_outbox_to_dead_letters(const RcDeadMessages *dead);
 
 #endif							/* RC_OUTBOX_DEAD_LETTER_H */

@@ -28,13 +28,13 @@
 #include "store/outbox_topics.h"
 #include "store/query.h"
 
-static int	delete_in_place(const RcOutboxRow *rows, int n, int64 *left);
+static int	delete_in_place(const RcOutboxRow *rows, int n, RcOutboxRow *left);
 static bool has_delete_triggers(const TriggerDesc *triggers);
 static int	delete_rows(Relation table, const AttrNumber *columns,
-						const RcOutboxRow *rows, int n, int64 *left);
+						const RcOutboxRow *rows, int n, RcOutboxRow *left);
 static bool is_row(const AttrNumber *columns, const RcOutboxRow *row,
 				   TupleTableSlot *slot);
-static void delete_by_ids(const int64 *ids, int n);
+static void delete_by_ids(const char *topic, const int64 *ids, int n);
 
 /*
  * Delete messages that Kafka has confirmed.  Dead letters from which they were
@@ -43,17 +43,23 @@ static void delete_by_ids(const int64 *ids, int n);
 void
 rc_outbox_delete(const RcOutboxRow *rows, int n)
 {
-	int64	   *left = palloc(sizeof(int64) * n);
+	RcOutboxRow *left = palloc_extended(sizeof(RcOutboxRow) * n, MCXT_ALLOC_HUGE);
+	int64	   *ids = palloc_extended(sizeof(int64) * n, MCXT_ALLOC_HUGE);
 	int			nleft = delete_in_place(rows, n, left);
 
-	if (nleft > 0)
-		delete_by_ids(left, nleft);
+	for (int from = 0, to = 0; from < nleft; from = to)
+	{
+		for (; to < nleft && left[to].topic == left[from].topic; to++)
+			ids[to] = left[to].id;
+		delete_by_ids(left[from].topic, ids + from, to - from);
+	}
 	pfree(left);
+	pfree(ids);
 }
 
-/* Returns how many rows are left, and stores their ids. */
+/* Copies the rows that it leaves to "left"; returns how many. */
 static int
-delete_in_place(const RcOutboxRow *rows, int n, int64 *left)
+delete_in_place(const RcOutboxRow *rows, int n, RcOutboxRow *left)
 {
 	AttrNumber	columns[RC_OUTBOX_COLUMNS];
 	Relation	table = XactReadOnly ? NULL :
@@ -62,15 +68,12 @@ delete_in_place(const RcOutboxRow *rows, int n, int64 *left)
 
 	if (table != NULL && !has_delete_triggers(table->trigdesc))
 	{
-		/* raises the error of an SQL command, if there is one to raise */
+		/* raises the error that an SQL command would raise */
 		CheckCmdReplicaIdentity(table, CMD_DELETE);
 		nleft = delete_rows(table, columns, rows, n, left);
 	}
 	else
-	{
-		for (int i = 0; i < n; i++)
-			left[i] = rows[i].id;
-	}
+		memcpy(left, rows, sizeof(RcOutboxRow) * n);
 	if (table != NULL)
 		relation_close(table, NoLock);
 	return nleft;
@@ -89,7 +92,7 @@ has_delete_triggers(const TriggerDesc *triggers)
 
 static int
 delete_rows(Relation table, const AttrNumber *columns,
-			const RcOutboxRow *rows, int n, int64 *left)
+			const RcOutboxRow *rows, int n, RcOutboxRow *left)
 {
 	TupleTableSlot *slot = table_slot_create(table, NULL);
 	CommandId	command = GetCurrentCommandId(true);
@@ -110,7 +113,7 @@ delete_rows(Relation table, const AttrNumber *columns,
 			!is_row(columns, &rows[i], slot) ||
 			table_tuple_delete(table, &place, command, GetActiveSnapshot(),
 							   InvalidSnapshot, true, &failure, false) != TM_Ok)
-			left[nleft++] = rows[i].id;
+			left[nleft++] = rows[i];
 	}
 	PopActiveSnapshot();
 	ExecDropSingleTupleTableSlot(slot);
@@ -132,16 +135,17 @@ is_row(const AttrNumber *columns, const RcOutboxRow *row, TupleTableSlot *slot)
 }
 
 static void
-delete_by_ids(const int64 *ids, int n)
+delete_by_ids(const char *topic, const int64 *ids, int n)
 {
 	RcQueryScope scope;
 	RcParams	params = {0};
 
+	rc_param_text(&params, topic);
 	rc_param_ids(&params, ids, n);
 	rc_query_begin(&scope);
 	rc_outbox_by_index();
 	rc_query("WITH gone AS (DELETE FROM rappel_conso.outbox"
-			 "  WHERE id = ANY ($1) RETURNING dead_letter)"
+			 "  WHERE topic = $1 AND id = ANY ($2) RETURNING dead_letter)"
 			 " UPDATE rappel_conso.dead_letter d"
 			 " SET resolved_at = pg_catalog.clock_timestamp(),"
 			 " attempts = d.attempts + 1"

@@ -87,18 +87,17 @@ select_messages(char **topics, int ntopics, int limit, Reading *reading)
 	rc_outbox_by_index();
 	n = rc_query("SELECT m.id, t.n, m.key, m.value, m.headers, m.message_id, m.ctid"
 				 " FROM pg_catalog.unnest($1) WITH ORDINALITY AS t (topic, n)"
-				 " CROSS JOIN LATERAL (SELECT o.id, o.topic, o.key, o.value, o.headers, o.message_id, o.ctid"
-				 "  FROM rappel_conso.outbox o"
-				 "  WHERE o.topic >= t.topic AND o.topic <= t.topic"
-				 "  ORDER BY o.topic, o.id LIMIT $2) m"
+				 " CROSS JOIN LATERAL (SELECT o.id, o.key, o.value, o.headers, o.message_id, o.ctid"
+				 "  FROM rappel_conso.outbox o WHERE o.topic = t.topic"
+				 "  ORDER BY o.id LIMIT $2) m"
 				 " ORDER BY m.id LIMIT $3", &params);
 	for (uint64 i = 0; i < n; i++)
 	{
 		RcStoredMessage stored;
 
+		stored.row.topic = topics[rc_column_int8(i, 2, 0) - 1];
 		stored.row.id = rc_column_int8(i, 1, 0);
 		stored.row.place = *(ItemPointer) DatumGetPointer(rc_column_any(i, 7).value);
-		stored.topic = topics[rc_column_int8(i, 2, 0) - 1];
 		stored.key = rc_column_any(i, 3);
 		stored.value = rc_column_any(i, 4);
 		stored.headers = rc_column_any(i, 5);
@@ -190,7 +189,7 @@ make_message(const RcStoredMessage *stored)
 	RcMessage  *message = palloc0(sizeof(RcMessage));
 
 	message->row = stored->row;
-	message->record.topic = stored->topic;
+	message->record.topic = stored->row.topic;
 	message->record.partition = -1;
 	message->record.offset = message->record.timestamp_ms = -1;
 	return message;

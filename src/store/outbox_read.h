@@ -28,9 +28,10 @@ typedef struct RcOutboxTopic
 	char	   *hint;
 } RcOutboxTopic;
 
-/* A row of the outbox, and where it was when it was read. */
+/* A row of the outbox: its key, and where it was when it was read. */
 typedef struct RcOutboxRow
 {
+	const char *topic;			/* as the caller has passed it */
 	int64		id;
 	ItemPointerData place;
 } RcOutboxRow;

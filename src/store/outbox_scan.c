@@ -36,7 +36,7 @@ typedef struct FoundMessage
 static void scan_one(OutboxScan *scan, int limit);
 static void scan_several(OutboxScan *scan, int limit);
 static int	find_oldest(OutboxScan *scan, int each, FoundMessage *found);
-static RcOutboxRow row_of(const OutboxScan *scan);
+static RcOutboxRow row_of(const OutboxScan *scan, int topic);
 static NullableDatum column_of(const OutboxScan *scan, RcOutboxColumn column);
 static bool visit(const OutboxScan *scan, int topic);
 static int	compare_ids(const void *a, const void *b);
@@ -117,7 +117,7 @@ find_oldest(OutboxScan *scan, int each, FoundMessage *found)
 							  scan->topics[topic]);
 		for (int i = 0; i < each && rc_outbox_index_next(&scan->index); i++)
 		{
-			found[n].row = row_of(scan);
+			found[n].row = row_of(scan, topic);
 			found[n++].topic = topic;
 		}
 	}
@@ -125,10 +125,11 @@ find_oldest(OutboxScan *scan, int each, FoundMessage *found)
 }
 
 static RcOutboxRow
-row_of(const OutboxScan *scan)
+row_of(const OutboxScan *scan, int topic)
 {
 	RcOutboxRow row;
 
+	row.topic = scan->topics[topic];
 	row.id = DatumGetInt64(column_of(scan, RC_OUTBOX_ID).value);
 	row.place = scan->index.slot->tts_tid;
 	return row;
@@ -149,8 +150,7 @@ visit(const OutboxScan *scan, int topic)
 {
 	RcStoredMessage stored;
 
-	stored.row = row_of(scan);
-	stored.topic = scan->topics[topic];
+	stored.row = row_of(scan, topic);
 	stored.key = column_of(scan, RC_OUTBOX_KEY);
 	stored.value = column_of(scan, RC_OUTBOX_VALUE);
 	stored.headers = column_of(scan, RC_OUTBOX_HEADERS);

@@ -14,7 +14,6 @@
 typedef struct RcStoredMessage
 {
 	RcOutboxRow row;
-	const char *topic;			/* as the caller has passed it */
 	NullableDatum key;
 	NullableDatum value;
 	NullableDatum headers;

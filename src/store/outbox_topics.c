@@ -258,9 +258,6 @@ has_name(List *topics, const char *name)
  * Make the queries until rc_query_end() use the index on (topic, id).  A plan
  * made while the table was nearly empty is saved, and would later read the
  * whole table; and a damaged block must not fail queries that do not need it.
- * For the same reason queries ask for a topic as a range: with "=" the order
- * by id could come from the primary key, which reads the messages of all other
- * topics.
  */
 void
 rc_outbox_by_index(void)

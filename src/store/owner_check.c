@@ -187,12 +187,13 @@ rc_owner_kept(PG_FUNCTION_ARGS)
 	}			rows[] = {
 		{"run", "UPDATE rappel_conso.run SET owner = 'none' WHERE id = $1"},
 		{"dead_letter", "UPDATE rappel_conso.dead_letter SET owner = 'none' WHERE id = $1"},
-		{"outbox", "UPDATE rappel_conso.outbox SET owner = 'none' WHERE id = $1"}
+		{"outbox", "UPDATE rappel_conso.outbox SET owner = 'none' WHERE topic = $2 AND id = $1"}
 	};
 	TriggerData *data = rc_trigger_call(fcinfo, true, RC_ON_UPDATE, 0,
 										" run dead_letter outbox ");
 	TupleDesc	desc;
 	int			owner;
+	int			topic;
 	RcParams	params = {0};
 	bool		isnull;
 
@@ -203,6 +204,9 @@ rc_owner_kept(PG_FUNCTION_ARGS)
 	rc_param_int8(&params, DatumGetInt64(SPI_getbinval(data->tg_newtuple, desc,
 													   SPI_fnumber(desc, "id"),
 													   &isnull)));
+	topic = SPI_fnumber(desc, "topic");
+	rc_param_text(&params, topic < 0 ? NULL :
+				  SPI_getvalue(data->tg_newtuple, desc, topic));
 	for (int i = 0; i < lengthof(rows); i++)
 	{
 		if (strcmp(rows[i].table, RelationGetRelationName(data->tg_relation)) == 0)

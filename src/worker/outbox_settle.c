@@ -322,19 +322,24 @@ to_dead_letters_step(RcOutTopic *topic)
 	for (int i = 0; i < topic->nsent; i++)
 	{
 		RcSent	   *first = &topic->sent[i];
-		int			n = 0;
+		RcDeadMessages dead = {
+			.topic = topic->name,
+			.ids = ids,
+			.sqlstate = first->sqlstate,
+			.message = first->error,
+			.bare = first->bare
+		};
 
 		if (first->fate != RC_FATE_DEAD)
 			continue;
-		ids[n++] = first->row.id;
+		ids[dead.n++] = first->row.id;
 		while (i + 1 < topic->nsent &&
 			   topic->sent[i + 1].fate == RC_FATE_DEAD &&
 			   topic->sent[i + 1].sqlstate == first->sqlstate &&
 			   topic->sent[i + 1].bare == first->bare &&
 			   strcmp(topic->sent[i + 1].error, first->error) == 0)
-			ids[n++] = topic->sent[++i].row.id;
-		rc_outbox_to_dead_letters(ids, n, first->sqlstate, first->error,
-								  first->bare);
+			ids[dead.n++] = topic->sent[++i].row.id;
+		rc_outbox_to_dead_letters(&dead);
 	}
 }
 

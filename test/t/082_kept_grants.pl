@@ -36,15 +36,6 @@ $node->sql(q{
 	SELECT let_call(); ALTER FUNCTION definer() OWNER TO app;
 	CREATE SCHEMA evil; GRANT ALL ON SCHEMA evil TO app});
 
-sub use_paths
-{
-	my ($paths) = @_;
-
-	$node->sql("ALTER SYSTEM SET rappel_conso.fast_paths = '$paths'");
-	$node->reload;
-	$node->wait_for('the setting', 'SHOW rappel_conso.fast_paths', expected => $paths);
-}
-
 # Run steps, "a: SQL", in new sessions a and b; what they print, in one line.
 sub outcome
 {
@@ -241,7 +232,7 @@ my @cases = (
 my %said;
 foreach my $paths ($usual, '')
 {
-	use_paths($paths);
+	$node->set_fast_paths($paths);
 	foreach my $case (@cases)
 	{
 		$node->sql(q{
@@ -327,7 +318,7 @@ foreach my $paths ($usual, '')
 {
 	my $session = $node->background_psql('postgres', on_error_stop => 0);
 
-	use_paths($paths);
+	$node->set_fast_paths($paths);
 	$session->query('SET client_min_messages = error');
 	$node->sql(q{TRUNCATE rappel_conso.topic_grant; INSERT INTO rappel_conso.topic_grant VALUES ('app', 'shop.*', true, true)});
 	push @{ $rows{$paths} }, rows_of($session, $_->[1] // 'SELECT') foreach @changes;
@@ -344,7 +335,7 @@ cmp_ok(scalar(keys %different), '>', @changes / 2, 'what the table has got count
 
 # ---- that it is kept ----
 
-use_paths($usual);
+$node->set_fast_paths($usual);
 is($node->sql(q{
 	BEGIN; SET LOCAL ROLE app; SELECT count(rc_publish('shop.orders', 'v'::text)) FROM generate_series(1, 100); RESET ROLE;
 	SELECT seq_scan + COALESCE(idx_scan, 0) < 5 FROM pg_stat_xact_all_tables WHERE relid = 'rappel_conso.topic_grant'::regclass; COMMIT}),

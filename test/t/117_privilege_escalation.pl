@@ -448,7 +448,7 @@ foreach my $table (split(/\n/, $node->sql(q{SELECT oid::regclass FROM pg_class W
 my $foreign = qr/^42501: .*"\w+".* rappel_conso[.]\w+/;
 $node->sql('GRANT CREATE ON DATABASE postgres TO mallory');
 foreach my $sql (
-	'CREATE TABLE evil.fk (id bigint REFERENCES rappel_conso.outbox ON DELETE CASCADE)',
+	'CREATE TABLE evil.fk (topic text, id bigint, FOREIGN KEY (topic, id) REFERENCES rappel_conso.outbox ON DELETE CASCADE)',
 	'CREATE TABLE evil.fk (id bigint); ALTER TABLE evil.fk ADD FOREIGN KEY (id) REFERENCES rappel_conso.run ON DELETE SET NULL',
 	'CREATE TABLE evil.fk (id bigint, n text) PARTITION BY LIST (n); CREATE TABLE evil.fk1 PARTITION OF evil.fk (FOREIGN KEY (id) REFERENCES rappel_conso.dead_letter) DEFAULT',
 	'CREATE UNLOGGED TABLE evil.fk (name text); ALTER TABLE evil.fk ADD CONSTRAINT f FOREIGN KEY (name) REFERENCES rappel_conso.stream ON UPDATE CASCADE NOT VALID',

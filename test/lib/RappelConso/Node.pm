@@ -705,6 +705,17 @@ sub freeze_scheduler
 	return $pid;
 }
 
+# Have only these parts of rappel_conso.fast_paths used.
+sub set_fast_paths
+{
+	my ($self, $paths) = @_;
+
+	$self->sql("ALTER SYSTEM SET rappel_conso.fast_paths = '$paths'");
+	$self->reload;
+	$self->wait_for('the setting', 'SHOW rappel_conso.fast_paths', expected => $paths);
+	return;
+}
+
 # Where the server's log ends now, and what it has logged since such a place.
 # Each line has its SQLSTATE behind the time.
 sub log_position { return -s $_[0]->logfile; }
