@@ -23,6 +23,7 @@
 #include "access/xact.h"
 #include "executor/nodeModifyTable.h"
 #include "miscadmin.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/memutils.h"
@@ -36,6 +37,7 @@ typedef struct Common
 	Datum		topic;
 	Datum		origin;			/* 0: the column's default */
 	NameData	owner;
+	Oid			owner_oid;		/* InvalidOid: there is no such role */
 } Common;
 
 static const RcOutboxColumn output_columns[RC_OUTPUT_COLUMNS] = {
@@ -82,6 +84,7 @@ rc_outbox_insert_kept(const char *topic, const char *origin, const char *owner,
 	if (origin != NULL)
 		common.origin = CStringGetTextDatum(origin);
 	namestrcpy(&common.owner, owner);
+	common.owner_oid = get_role_oid(owner, true);
 
 	CommandCounterIncrement();
 	busy = true;
@@ -157,6 +160,11 @@ fill(RcKeptInsert *kept, TupleTableSlot *slot, const Common *common,
 	}
 	set(kept, slot, RC_OUTBOX_TOPIC, common->topic);
 	set(kept, slot, RC_OUTBOX_OWNER, NameGetDatum(&common->owner));
+	if (kept->owner_oid != 0 && OidIsValid(common->owner_oid))
+	{
+		slot->tts_values[kept->owner_oid - 1] = ObjectIdGetDatum(common->owner_oid);
+		slot->tts_isnull[kept->owner_oid - 1] = false;
+	}
 	if (common->origin != (Datum) 0)
 		set(kept, slot, RC_OUTBOX_ORIGIN, common->origin);
 	if (kept->random_id)
@@ -186,7 +194,7 @@ set(const RcKeptInsert *kept, TupleTableSlot *slot, RcOutboxColumn column, Datum
 	slot->tts_isnull[i] = false;
 }
 
-/* Compute generated columns, and check constraints. */
+/* Compute the generated columns that are left, and check constraints. */
 static void
 complete(RcKeptInsert *kept, TupleTableSlot *slot)
 {
@@ -199,7 +207,7 @@ complete(RcKeptInsert *kept, TupleTableSlot *slot)
 	slot->tts_tableOid = RelationGetRelid(result->ri_RelationDesc);
 	if (!kept->compiled)
 		rc_kept_insert_switch_up(&user, &sec_context);
-	if (constraints != NULL && constraints->has_generated_stored)
+	if (kept->generated)
 		ExecComputeStoredGenerated(result, kept->estate, slot, CMD_INSERT);
 	if (constraints != NULL)
 		ExecConstraints(result, slot, kept->estate);

@@ -23,6 +23,8 @@
 #include "utils/memutils.h"
 #include "utils/syscache.h"
 
+#include "store/known_role.h"
+
 static RcKeptInsert *kept = NULL;
 
 /* The table and its indexes; what happens to others does not matter. */
@@ -41,6 +43,8 @@ static bool prepare(Oid schema, Relation table);
 static bool note_relations(Relation table);
 static void prepare_result(Relation table);
 static void prepare_defaults(Relation table);
+static void prepare_generated(Relation table, AttrNumber column);
+static bool is_role_of_owner(Node *expression);
 static void open_indexes(Relation table);
 static void register_callbacks(void);
 static void on_relcache(Datum arg, Oid relation);
@@ -167,8 +171,12 @@ prepare_defaults(Relation table)
 		Form_pg_attribute attribute = TupleDescAttr(RelationGetDescr(table), i);
 		Node	   *expression = NULL;
 
-		if (!attribute->attisdropped && attribute->attgenerated == '\0')
+		if (attribute->attisdropped)
+			continue;
+		if (attribute->attgenerated == '\0')
 			expression = build_column_default(table, i + 1);
+		else if (attribute->attgenerated == ATTRIBUTE_GENERATED_STORED)
+			prepare_generated(table, i + 1);
 		if (expression != NULL && IsA(expression, FuncExpr) &&
 			((FuncExpr *) expression)->funcid == F_GEN_RANDOM_UUID &&
 			i == kept->columns[RC_OUTBOX_MESSAGE_ID] - 1)
@@ -177,6 +185,35 @@ prepare_defaults(Relation table)
 			kept->defaults[i] = ExecPrepareExpr((Expr *) expression,
 												kept->estate);
 	}
+}
+
+/* The messages of a call have one owner. */
+static void
+prepare_generated(Relation table, AttrNumber column)
+{
+	if (kept->owner_oid == 0 &&
+		is_role_of_owner(build_column_default(table, column)))
+		kept->owner_oid = column;
+	else
+		kept->generated = true;
+}
+
+static bool
+is_role_of_owner(Node *expression)
+{
+	FuncExpr   *call = (FuncExpr *) expression;
+	Var		   *argument;
+	FmgrInfo	info;
+
+	if (expression == NULL || !IsA(expression, FuncExpr) ||
+		list_length(call->args) != 1)
+		return false;
+	argument = linitial(call->args);
+	if (!IsA(argument, Var) ||
+		argument->varattno != kept->columns[RC_OUTBOX_OWNER])
+		return false;
+	fmgr_info(call->funcid, &info);
+	return info.fn_addr == rc_role_oid;
 }
 
 /* The kept pointers to relations are of another call. */

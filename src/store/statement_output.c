@@ -20,7 +20,8 @@
 
 static int	find_column(TupleDesc desc, const char *name);
 static void check_output(const RcOutput *output, int i);
-static Datum to_bytes(Oid type, Datum value);
+static void set_type(RcOutput *output, int column, Oid type);
+static Datum to_bytes(RcOutput *output, int column, Datum value);
 static void make_room(RcOutput *output);
 
 static const char *const column_names[RC_OUTPUT_COLUMNS] = {
@@ -75,8 +76,28 @@ rc_output_begin(TupleDesc desc, const char *stream)
 	rc_output_check(desc, stream);
 	output = palloc0(sizeof(RcOutput));
 	for (int i = 0; i < RC_OUTPUT_COLUMNS; i++)
-		output->columns[i] = find_column(desc, column_names[i]);
+	{
+		int			column = find_column(desc, column_names[i]);
+
+		output->columns[i] = column;
+		if (column >= 0)
+			set_type(output, i, TupleDescAttr(desc, column)->atttypid);
+	}
 	return output;
+}
+
+/* Text in UTF-8 has the same bytes in a column. */
+static void
+set_type(RcOutput *output, int column, Oid type)
+{
+	Oid			function;
+	bool		varlena;
+
+	output->bytes[column] = column == RC_OUTPUT_HEADERS || type == BYTEAOID ||
+		((type == TEXTOID || type == VARCHAROID) &&
+		 GetDatabaseEncoding() == PG_UTF8);
+	getTypeOutputInfo(type, &function, &varlena);
+	fmgr_info(function, &output->functions[column]);
 }
 
 /* Add a row, converted to bytes, in the current context. */
@@ -96,9 +117,7 @@ rc_output_add(RcOutput *output, TupleTableSlot *slot)
 		if (column >= 0)
 			value = slot_getattr(slot, column + 1, &isnull);
 		if (!isnull)
-			value = i == RC_OUTPUT_HEADERS ?
-				PointerGetDatum(PG_DETOAST_DATUM_COPY(value)) :
-				to_bytes(TupleDescAttr(slot->tts_tupleDescriptor, column)->atttypid, value);
+			value = to_bytes(output, i, value);
 		output->values[i][at] = value;
 		output->nulls[i][at] = isnull;
 	}
@@ -151,18 +170,15 @@ check_output(const RcOutput *output, int i)
 
 /*
  * Convert a value to the bytes sent to Kafka: bytea unchanged, others as their
- * text in UTF-8.
+ * text in UTF-8.  Headers stay jsonb.
  */
 static Datum
-to_bytes(Oid type, Datum value)
+to_bytes(RcOutput *output, int column, Datum value)
 {
-	Oid			output;
-	bool		varlena;
 	char	   *text;
 
-	if (type == BYTEAOID)
+	if (output->bytes[column])
 		return PointerGetDatum(PG_DETOAST_DATUM_COPY(value));
-	getTypeOutputInfo(type, &output, &varlena);
-	text = OidOutputFunctionCall(output, value);
+	text = OutputFunctionCall(&output->functions[column], value);
 	return CStringGetTextDatum(pg_server_to_any(text, strlen(text), PG_UTF8));
 }

@@ -12,6 +12,7 @@
 
 #include "access/tupdesc.h"
 #include "executor/tuptable.h"
+#include "fmgr.h"
 
 #define RC_OUTPUT_KEY		0	/* bytea */
 #define RC_OUTPUT_VALUE		1	/* bytea */
@@ -24,6 +25,9 @@ typedef struct RcOutput
 	int			n;
 	int			room;
 	int			columns[RC_OUTPUT_COLUMNS]; /* index in the result; -1: none */
+	FmgrInfo	functions[RC_OUTPUT_COLUMNS];	/* output functions of their
+												 * types */
+	bool		bytes[RC_OUTPUT_COLUMNS];	/* their values are the bytes */
 	Datum	   *values[RC_OUTPUT_COLUMNS];
 	bool	   *nulls[RC_OUTPUT_COLUMNS];
 } RcOutput;

@@ -289,6 +289,7 @@ my @changes = (
 	[ 'a default that depends on who runs it', 'ALTER TABLE rappel_conso.outbox ALTER origin SET DEFAULT whose()' ],
 	[ 'a column that says who runs it', 'ALTER TABLE rappel_conso.outbox ADD who name DEFAULT current_user, ADD at text DEFAULT current_date::text' ],
 	[ 'a generated column', 'ALTER TABLE rappel_conso.outbox ADD upper text GENERATED ALWAYS AS (upper(topic)) STORED' ],
+	[ 'another column with the role', 'ALTER TABLE rappel_conso.outbox ADD again oid GENERATED ALWAYS AS (rappel_conso.role_oid(owner)) STORED, ADD CHECK (again = owner_oid)' ],
 	[ 'a column that must be given', 'ALTER TABLE rappel_conso.outbox ADD must int NOT NULL' ],
 	[ 'a column that is gone', 'ALTER TABLE rappel_conso.outbox ADD gone int NOT NULL DEFAULT 1; ALTER TABLE rappel_conso.outbox DROP gone' ],
 	[ 'a check', 'ALTER TABLE rappel_conso.outbox ADD CHECK (octet_length(value) < 100)' ],
