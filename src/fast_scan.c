@@ -15,6 +15,7 @@
 #include "mb/pg_wchar.h"
 
 static int	hex4(const char *at, const char *end);
+static const char *copy_escape(const char *escape, const char *end, char **to);
 static bool skip_container(RcScan *scan, char closing, int depth);
 
 #define P8 true, true, true, true, true, true, true, true
@@ -120,57 +121,81 @@ hex4(const char *at, const char *end)
 char *
 rc_scan_unescape(const RcScanned *string, int *len)
 {
-	const char *at = string->text;
-	const char *end = at + string->len;
 	char	   *text = palloc(string->len + 1);
-	char	   *to = text;
 
-	while (at < end)
+	*len = (int) rc_unescape(string->text, string->len, text);
+	return text;
+}
+
+/*
+ * Write the text between two quotes, whose escapes have been checked, with the
+ * characters that they mean, and a null byte.  There must be room for one
+ * byte more than it has.  Returns the length.
+ */
+size_t
+rc_unescape(const char *text, size_t len, char *to)
+{
+	const char *end = text + len;
+	char	   *start = to;
+
+	while (text < end)
 	{
-		pg_wchar	code;
+		const char *escape = memchr(text, '\\', end - text);
+		size_t		run = (escape != NULL ? escape : end) - text;
 
-		if (*at != '\\')
-		{
-			*to++ = *at++;
-			continue;
-		}
-		at += 2;
-		switch (at[-1])
-		{
-			case 'b':
-				*to++ = '\b';
-				break;
-			case 'f':
-				*to++ = '\f';
-				break;
-			case 'n':
-				*to++ = '\n';
-				break;
-			case 'r':
-				*to++ = '\r';
-				break;
-			case 't':
-				*to++ = '\t';
-				break;
-			case 'u':
-				code = hex4(at, end);
-				at += 4;
-				if (is_utf16_surrogate_first(code))
-				{
-					code = surrogate_pair_to_codepoint(code, hex4(at + 2, end));
-					at += 6;
-				}
-				unicode_to_utf8(code, (unsigned char *) to);
-				to += pg_utf_mblen((unsigned char *) to);
-				break;
-			default:
-				*to++ = at[-1];
-				break;
-		}
+		memcpy(to, text, run);
+		to += run;
+		text += run;
+		if (escape != NULL)
+			text = copy_escape(escape + 1, end, &to);
 	}
 	*to = '\0';
-	*len = to - text;
-	return text;
+	return to - start;
+}
+
+/*
+ * Append the character of an escape, given from behind its backslash, to *to;
+ * returns the end of the escape.
+ */
+static const char *
+copy_escape(const char *escape, const char *end, char **to)
+{
+	int			code;
+
+	switch (*escape++)
+	{
+		case 'b':
+			*(*to)++ = '\b';
+			break;
+		case 'f':
+			*(*to)++ = '\f';
+			break;
+		case 'n':
+			*(*to)++ = '\n';
+			break;
+		case 'r':
+			*(*to)++ = '\r';
+			break;
+		case 't':
+			*(*to)++ = '\t';
+			break;
+		case 'u':
+			code = hex4(escape, end);
+			escape += 4;
+			if (is_utf16_surrogate_first(code) &&
+				is_utf16_surrogate_second(hex4(escape + 2, end)))
+			{
+				code = surrogate_pair_to_codepoint(code, hex4(escape + 2, end));
+				escape += 6;
+			}
+			unicode_to_utf8(code, (unsigned char *) *to);
+			*to += pg_utf_mblen((unsigned char *) *to);
+			break;
+		default:
+			*(*to)++ = escape[-1];
+			break;
+	}
+	return escape;
 }
 
 /* Scan a number.  What follows it is the caller's matter. */

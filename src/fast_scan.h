@@ -46,6 +46,7 @@ extern const bool rc_scan_plain[256];
 extern bool rc_scan_begin(RcScan *scan, const char *json, int len);
 extern bool rc_scan_escapes(RcScan *scan);
 extern char *rc_scan_unescape(const RcScanned *string, int *len);
+extern size_t rc_unescape(const char *text, size_t len, char *to);
 extern bool rc_scan_number(RcScan *scan, RcScanned *number);
 extern bool rc_scan_word(RcScan *scan, RcScanned *word);
 extern bool rc_scan_skip(RcScan *scan, int depth);

@@ -12,10 +12,8 @@
 
 #include "mb/pg_wchar.h"
 
+#include "fast_scan.h"
 #include "transform/json_line.h"
-
-static size_t unescape(const char *value, size_t len, char *to);
-static const char *copy_escape(const char *escape, const char *end, char **to);
 
 /*
  * Read the four hexadecimal digits of an escape; false if there are none
@@ -70,84 +68,10 @@ rc_json_is_named(const RcJsonMember *member, const char *name, size_t len)
 	if (!member->name_escaped)
 		return member->name_len == len && memcmp(member->name, name, len) == 0;
 	plain = palloc(member->name_len + 1);
-	same = unescape(member->name, member->name_len, plain) == len &&
+	same = rc_unescape(member->name, member->name_len, plain) == len &&
 		memcmp(plain, name, len) == 0;
 	pfree(plain);
 	return same;
-}
-
-/*
- * Write the text between two quotes, with its escapes resolved, and a null
- * byte.  There must be room for one byte more than it has.  Returns the
- * length.
- *
- * rc_json_scan() must have checked the string.
- */
-static size_t
-unescape(const char *value, size_t len, char *to)
-{
-	const char *end = value + len;
-	char	   *start = to;
-
-	while (value < end)
-	{
-		const char *escape = memchr(value, '\\', end - value);
-		size_t		run = (escape != NULL ? escape : end) - value;
-
-		memcpy(to, value, run);
-		to += run;
-		value += run;
-		if (escape != NULL)
-			value = copy_escape(escape + 1, end, &to);
-	}
-	*to = '\0';
-	return to - start;
-}
-
-/*
- * Append the character of an escape, given from behind its backslash, to *to;
- * returns the end of the escape.
- */
-static const char *
-copy_escape(const char *escape, const char *end, char **to)
-{
-	pg_wchar	code;
-	pg_wchar	low;
-
-	switch (*escape++)
-	{
-		case 'b':
-			*(*to)++ = '\b';
-			break;
-		case 'f':
-			*(*to)++ = '\f';
-			break;
-		case 'n':
-			*(*to)++ = '\n';
-			break;
-		case 'r':
-			*(*to)++ = '\r';
-			break;
-		case 't':
-			*(*to)++ = '\t';
-			break;
-		case 'u':
-			(void) rc_json_hex4(escape, end, &code);
-			escape += 4;
-			if (is_utf16_surrogate_first(code) &&
-				rc_json_hex4(escape + 2, end, &low))
-			{
-				code = surrogate_pair_to_codepoint(code, low);
-				escape += 6;
-			}
-			unicode_to_utf8(code, (unsigned char *) *to);
-			*to += pg_encoding_mblen(PG_UTF8, *to);
-			break;
-		default:
-			*(*to)++ = escape[-1];
-			break;
-	}
-	return escape;
 }
 
 /*
@@ -184,7 +108,7 @@ rc_json_text(const RcJsonMember *member, StringInfo work, const char **text,
 				initStringInfo(work);
 			resetStringInfo(work);
 			enlargeStringInfo(work, *len);
-			work->len = unescape(*text, *len, work->data);
+			work->len = rc_unescape(*text, *len, work->data);
 			*text = work->data;
 			*len = work->len;
 			return true;
