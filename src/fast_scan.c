@@ -40,7 +40,8 @@ rc_scan_begin(RcScan *scan, const char *json, int len)
 {
 	scan->at = json;
 	scan->end = json + len;
-	if (GetDatabaseEncoding() == PG_UTF8)
+	scan->utf8 = (GetDatabaseEncoding() == PG_UTF8);
+	if (scan->utf8)
 		return true;
 	for (int i = 0; i < len; i++)
 	{
@@ -73,7 +74,7 @@ rc_scan_escapes(RcScan *scan)
 		}
 		code = hex4(at + 1, scan->end);
 		at += 5;
-		if (code <= 0 || (code >= 0x80 && GetDatabaseEncoding() != PG_UTF8) ||
+		if (code <= 0 || (code >= 0x80 && !scan->utf8) ||
 			is_utf16_surrogate_second(code))
 			return false;
 		if (is_utf16_surrogate_first(code))

@@ -23,6 +23,7 @@ typedef struct RcScan
 {
 	const char *at;
 	const char *end;
+	bool		utf8;			/* the text's encoding */
 } RcScan;
 
 /* A scalar. */

@@ -45,6 +45,7 @@ rc_debezium_first(const RcDebeziumJson *container, RcScan *scan)
 {
 	scan->at = container->text + 1;
 	scan->end = container->text + container->len - 1;
+	scan->utf8 = true;
 	(void) rc_scan_space(scan);
 	return scan->at < scan->end;
 }

@@ -37,7 +37,7 @@ const char *
 rc_debezium_to_text(const RcDebeziumType *type, const char *json, int len,
 					StringInfo out)
 {
-	RcScan		scan = {json, json + len};
+	RcScan		scan = {json, json + len, true};
 	RcDebeziumJson value;
 	int			before = out->len;
 	const char *wrong;
@@ -149,7 +149,7 @@ append_set(const RcDebeziumType *type, const RcDebeziumJson *value,
 static const char *
 append_hstore(const RcDebeziumJson *value, StringInfo out)
 {
-	RcScan		scan = {value->text, value->text + value->len};
+	RcScan		scan = {value->text, value->text + value->len, true};
 	RcDebeziumJson object;
 
 	if (value->kind != JSON_TOKEN_STRING)

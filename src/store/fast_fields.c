@@ -77,7 +77,7 @@ static bool
 take_field(RcRowDecoder *decoder, const RcField *field, int at, Datum *value)
 {
 	RowColumn  *column = &decoder->columns[at];
-	RcScan		scan = {.at = field->bytes,.end = field->bytes + field->len};
+	RcScan		scan = {.at = field->bytes,.end = field->bytes + field->len,.utf8 = true};
 
 	switch (field->kind)
 	{

@@ -115,10 +115,11 @@ rc_json_scan(const char *str, size_t len, RcJsonMembers *out)
 static bool
 scan_fast(const char *str, size_t len, RcJsonMembers *out)
 {
-	RcScan		scan = {.at = str,.end = str + len};
+	RcScan		scan;
 	char		closing;
 	char		c;
 
+	(void) rc_scan_begin(&scan, str, len);
 	out->kind = rc_scan_space(&scan);
 	if (out->kind != '{' && out->kind != '[')
 		return false;

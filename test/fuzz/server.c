@@ -104,6 +104,30 @@ pstrdup(const char *text)
 	return strcpy(palloc(strlen(text) + 1), text);
 }
 
+char *
+pnstrdup(const char *text, Size len)
+{
+	Size		n = strnlen(text, len);
+	char	   *copy = palloc(n + 1);
+
+	memcpy(copy, text, n);
+	copy[n] = '\0';
+	return copy;
+}
+
+/* Of what is wrong with a value: a sentence. */
+char *
+psprintf(const char *format,...)
+{
+	char	   *text = palloc(1024);
+	va_list		args;
+
+	va_start(args, format);
+	vsnprintf(text, 1024, format, args);
+	va_end(args);
+	return text;
+}
+
 /* Free all that there is. */
 void
 fuzz_forget(void)
