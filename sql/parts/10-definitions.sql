@@ -23,6 +23,12 @@ CREATE TABLE rappel_conso.stream (
   value_type regtype NOT NULL DEFAULT 'jsonb'::regtype,
   key_type regtype NOT NULL DEFAULT 'text'::regtype
     CONSTRAINT stream_key_type_check CHECK (key_type OPERATOR(pg_catalog.=) ANY (ARRAY['text'::regtype, 'bytea'::regtype]::oid[])),
+  envelope text NOT NULL DEFAULT 'none'
+    CONSTRAINT stream_envelope_check CHECK (envelope OPERATOR(pg_catalog.=) ANY (ARRAY['none', 'debezium'])),
+  "decimal" text
+    CONSTRAINT stream_decimal_check CHECK ("decimal" OPERATOR(pg_catalog.=) ANY (ARRAY['auto', 'precise', 'string', 'double'])),
+  numeric_time text
+    CONSTRAINT stream_numeric_time_check CHECK (numeric_time OPERATOR(pg_catalog.=) ANY (ARRAY['error', 's', 'ms', 'us', 'ns', 'adaptive'])),
   output_topic text,
   start_at text NOT NULL DEFAULT 'earliest',
   batch_size integer NOT NULL DEFAULT 10000
@@ -46,6 +52,9 @@ COMMENT ON COLUMN rappel_conso.stream.statement IS 'one SQL command over the rel
 COMMENT ON COLUMN rappel_conso.stream.setup IS 'SQL run as the owner before consuming starts';
 COMMENT ON COLUMN rappel_conso.stream.value_type IS 'type of a record''s value: jsonb, text, bytea, or a composite type whose columns replace "value" in the relation "records"';
 COMMENT ON COLUMN rappel_conso.stream.key_type IS 'type of a record''s key: text or bytea';
+COMMENT ON COLUMN rappel_conso.stream.envelope IS 'what a record''s value means: none (itself) or debezium (a change event of Debezium: "records" has op, before, after and more)';
+COMMENT ON COLUMN rappel_conso.stream."decimal" IS 'with a row type, how decimals are written that have no schema: auto, precise (base64), string or double; null: auto with envelope debezium, else string';
+COMMENT ON COLUMN rappel_conso.stream.numeric_time IS 'with a row type, what a number without a schema means for a column that is a date or a time: s, ms, us or ns (units; days for a date), adaptive (milliseconds up to a precision of 3 digits, else microseconds) or error; null: adaptive with envelope debezium, else error';
 COMMENT ON COLUMN rappel_conso.stream.output_topic IS 'topic that the rows returned by the statement go to';
 COMMENT ON COLUMN rappel_conso.stream.start_at IS 'where a partition without offset starts: earliest, latest, a timestamp, which is stored in UTC, or group:NAME, the offsets of that consumer group (to be set by a superuser)';
 COMMENT ON COLUMN rappel_conso.stream.batch_size IS 'maximum number of records in one transaction';

@@ -69,6 +69,7 @@ scan_members(RcRowDecoder *decoder, RcScan *scan, Datum *values)
 			return false;
 		if (column < 0)
 		{
+			decoder->unknown++;
 			if (!rc_scan_skip(scan, 1))
 				return false;
 		}
@@ -130,9 +131,19 @@ scan_scalar(RcRowDecoder *decoder, RcScan *scan, char c, RowColumn *column,
 	value->token.kind = scalar.kind;
 	if (scalar.kind == JSON_TOKEN_NULL)
 		return true;
+	value->converted = rc_row_converts(decoder, column - decoder->columns,
+									   scalar.kind);
+	if (value->converted)
+	{
+		/* ISO 8601 means the same here */
+		value->made = scalar.kind == JSON_TOKEN_STRING &&
+			column->fast >= RC_TYPE_DATE && column->fast <= RC_TYPE_TIMESTAMPTZ &&
+			make_scalar(decoder, column, value, &scalar, result);
+		return true;
+	}
 	if (column->fast == RC_TYPE_JSONB)
 	{
-		RcScan		again = {.at = value->start,.end = scan->at};
+		RcScan		again = {.at = value->start,.end = scan->at,.utf8 = scan->utf8};
 
 		value->made = scan_jsonb(decoder, &again, result);
 	}
@@ -222,6 +233,10 @@ scan_container(RcRowDecoder *decoder, RcScan *scan, RowColumn *column,
 {
 	value->token.kind = (*scan->at == '{') ? JSON_TOKEN_OBJECT_START :
 		JSON_TOKEN_ARRAY_START;
+	value->converted = rc_row_converts(decoder, column - decoder->columns,
+									   value->token.kind);
+	if (value->converted)
+		return rc_scan_skip(scan, 1);
 	if (column->kind == COLUMN_ARRAY && *scan->at == '[')
 		return scan_elements(decoder, scan, value);
 	if (column->fast == RC_TYPE_JSONB)

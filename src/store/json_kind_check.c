@@ -11,10 +11,12 @@
  */
 #include "store/json_kind.h"
 
+#include "catalog/pg_type.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 
 /* Path to a value, linked from the value up to the column. */
 typedef struct JsonPath
@@ -54,6 +56,8 @@ static void check_value(RcJsonType *type, JsonTokenType kind,
 						const char *json, int len, const JsonPath *path);
 static void refuse(const RcJsonType *type, JsonTokenType kind,
 				   const JsonPath *path);
+static bool is_numeric_time(const RcJsonType *type, JsonTokenType kind,
+							const JsonPath *path);
 static void append_path(StringInfo text, const JsonPath *path);
 static void parse(JsonLexContext *lex, JsonSemAction *actions);
 static void check_object(RcJsonType *type, const char *json, int len,
@@ -107,18 +111,44 @@ refuse(const RcJsonType *type, JsonTokenType kind, const JsonPath *path)
 		[JSON_TOKEN_FALSE] = "boolean"
 	};
 	const JsonPath *column = path;
+	bool		time = is_numeric_time(type, kind, path);
 	StringInfoData way;
+	StringInfoData detail;
 
 	while (column->up != NULL)
 		column = column->up;
 	initStringInfo(&way);
 	append_path(&way, path);
+	initStringInfo(&detail);
+	if (path != column)
+		appendStringInfo(&detail, "The value is at %s.", way.data);
+	if (time)
+		appendStringInfo(&detail, "%sThe stream's column numeric_time can say what a number is there.",
+						 path != column ? "  " : "");
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
 			 errmsg("cannot convert JSON %s to type %s of column \"%s\"",
 					kinds[kind], format_type_be(type->type), column->name),
-			 path != column ? errdetail("The value is at %s.", way.data) : 0,
+			 detail.len > 0 ? errdetail_internal("%s", detail.data) : 0,
+			 time ?
+			 errhint("Send a string in the type's input format, or set the stream's column numeric_time to the unit of the number.") :
 			 errhint("Send a string in the type's input format, or use a column of type jsonb or text.")));
+}
+
+/*
+ * Whether numeric_time would give the number a meaning: in a column, or in an
+ * array that is one (rc_conversions_make()).
+ */
+static bool
+is_numeric_time(const RcJsonType *type, JsonTokenType kind,
+				const JsonPath *path)
+{
+	Oid			base = getBaseType(type->type);
+
+	return kind == JSON_TOKEN_NUMBER &&
+		(base == DATEOID || base == TIMEOID || base == TIMESTAMPOID ||
+		 base == TIMESTAMPTZOID || base == INTERVALOID) &&
+		(path->up == NULL || (path->name == NULL && path->up->up == NULL));
 }
 
 /* Such as tags[2].name; indexes count from 1, as in SQL. */

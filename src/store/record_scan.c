@@ -26,6 +26,7 @@
 #include "access/relscan.h"
 #include "executor/executor.h"
 #include "nodes/nodeFuncs.h"
+#include "optimizer/optimizer.h"
 
 typedef struct RecordScan
 {
@@ -37,6 +38,8 @@ typedef struct Search
 {
 	const RcRows *rows;
 	Tuplestorestate *store;
+	Bitmapset  *columns;		/* that the nodes read, as pull_varattnos()
+								 * has them */
 } Search;
 
 static bool replace_scans(PlanState *state, void *context);
@@ -73,9 +76,10 @@ rc_record_scan_suffices(const PlannedStmt *statement)
 
 /*
  * Let the scans of a query that has been started read these rows instead of
- * the store.  The rows must live until the query has run.
+ * the store.  The rows must live until the query has run.  Returns the columns
+ * of the rows that are read, as pull_varattnos() has them.
  */
-void
+Bitmapset *
 rc_record_scan_start(QueryDesc *query, const RcRows *rows,
 					 Tuplestorestate *store)
 {
@@ -88,12 +92,13 @@ rc_record_scan_start(QueryDesc *query, const RcRows *rows,
 	foreach(lc, query->estate->es_subplanstates)
 		(void) replace_scans(lfirst(lc), &search);
 	MemoryContextSwitchTo(old);
+	return search.columns;
 }
 
 static bool
 replace_scans(PlanState *state, void *context)
 {
-	const Search *search = (const Search *) context;
+	Search	   *search = (Search *) context;
 
 	if (state == NULL)
 		return false;
@@ -101,6 +106,13 @@ replace_scans(PlanState *state, void *context)
 		((NamedTuplestoreScanState *) state)->relation == search->store)
 	{
 		RecordScan *records = palloc(sizeof(RecordScan));
+		const		Scan *plan = (Scan *) state->plan;
+
+		/* the planner has these nodes give only what is used above them */
+		pull_varattnos((Node *) plan->plan.targetlist, plan->scanrelid,
+					   &search->columns);
+		pull_varattnos((Node *) plan->plan.qual, plan->scanrelid,
+					   &search->columns);
 
 		/* a member that such a node has no use for */
 		records->rows = search->rows;

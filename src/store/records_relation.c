@@ -25,6 +25,7 @@
 #include "utils/typcache.h"
 
 #include "record_fields.h"
+#include "store/event_decoder.h"
 #include "store/headers_json.h"
 #include "store/stream_table.h"
 #include "store/value_format.h"
@@ -38,9 +39,13 @@ struct RcDecoder
 	TupleDesc	desc;			/* of "records" */
 	Oid			value_type;
 	uint64		row_identifier; /* of a row type's descriptor; else 0 */
+	RcEventDecoder *events;		/* of change events; else NULL */
+	uint32		wanted;			/* columns of events that plans have read, as
+								 * RC_EVENT_BIT(); 0: none has run */
+	uint32		made;			/* those that rows have */
 	RcValueDecoder *key;
 	RcValueDecoder *value;
-	int			value_columns;
+	int			value_columns;	/* those between the key and headers */
 	MemoryContext record_context;	/* reset for each record */
 
 	/* the rows that are being added, and Datums that most of them share */
@@ -51,6 +56,10 @@ struct RcDecoder
 	Datum		headers_datum;
 };
 
+static void open_values(RcDecoder *decoder, const RcStream *stream,
+						TupleDesc desc, TupleDesc row);
+static void open_events(RcDecoder *decoder, const RcStream *stream,
+						TupleDesc desc, TupleDesc row);
 static void check_usage(Oid type);
 static TupleDesc row_desc(RcDecoder *decoder);
 static void copy_value_columns(TupleDesc to, TupleDesc from);
@@ -78,6 +87,7 @@ rc_decoder_make(const RcStream *stream)
 	RcDecoder  *decoder = palloc0(sizeof(RcDecoder));
 	TupleDesc	row = NULL;
 	TupleDesc	desc;
+	bool		events;
 	int			n;
 
 	decoder->value_type = stream->value_type;
@@ -90,7 +100,9 @@ rc_decoder_make(const RcStream *stream)
 	check_usage(stream->value_type);
 	if (get_typtype(stream->value_type) == TYPTYPE_COMPOSITE)
 		row = row_desc(decoder);
-	decoder->value_columns = row ? row->natts : 1;
+	events = strcmp(stream->envelope, "debezium") == 0;
+	decoder->value_columns = events ? RC_EVENT_COLUMNS - 1 :
+		row ? row->natts : 1;
 
 	n = COLUMNS_BEFORE + decoder->value_columns + COLUMNS_AFTER;
 	desc = CreateTemplateTupleDesc(n);
@@ -99,21 +111,58 @@ rc_decoder_make(const RcStream *stream)
 	TupleDescInitEntry(desc, 3, "record_offset", INT8OID, -1, 0);
 	TupleDescInitEntry(desc, 4, "record_timestamp", TIMESTAMPTZOID, -1, 0);
 	TupleDescInitEntry(desc, 5, "key", stream->key_type, -1, 0);
-	if (row)
-		copy_value_columns(desc, row);
-	else
-		TupleDescInitEntry(desc, 6, "value", stream->value_type, -1, 0);
 	TupleDescInitEntry(desc, n, "headers", JSONBOID, -1, 0);
-
-	decoder->key = rc_value_decoder_open(stream->key_type, "key", NULL);
-	decoder->value = rc_value_decoder_open(stream->value_type, "value", row);
+	if (events)
+		open_events(decoder, stream, desc, row);
+	else
+		open_values(decoder, stream, desc, row);
 
 	decoder->desc = desc;
 	decoder->record_context =
 		AllocSetContextCreate(CurrentMemoryContext, "rappel_conso record",
 							  ALLOCSET_DEFAULT_SIZES);
 	initStringInfo(&decoder->headers_seen);
+	decoder->made = RC_EVENT_ALL;
 	return decoder;
+}
+
+/* Records whose values are one column, or the columns of a row type. */
+static void
+open_values(RcDecoder *decoder, const RcStream *stream, TupleDesc desc,
+			TupleDesc row)
+{
+	RcConversionRules rules;
+
+	if (row)
+		copy_value_columns(desc, row);
+	else
+		TupleDescInitEntry(desc, COLUMNS_BEFORE + 1, "value",
+						   stream->value_type, -1, 0);
+	decoder->key = rc_value_decoder_open(stream->key_type, "key", NULL);
+	decoder->value = rc_value_decoder_open(stream->value_type, "value", row);
+	rc_conversion_rules(stream->envelope, stream->decimal,
+						stream->numeric_time, &rules);
+	rc_value_decoder_convert(decoder->value, &rules);
+}
+
+/* Records that are change events. */
+static void
+open_events(RcDecoder *decoder, const RcStream *stream, TupleDesc desc,
+			TupleDesc row)
+{
+	if (row == NULL && stream->value_type != JSONBOID)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("value_type of stream \"%s\" cannot be %s with envelope \"debezium\"",
+						stream->name, format_type_be(stream->value_type)),
+				 errhint("Use jsonb, or a table or composite type.")));
+	for (int i = 0; row != NULL && i < row->natts; i++)
+	{
+		if (!TupleDescAttr(row, i)->attisdropped)
+			check_usage(TupleDescAttr(row, i)->atttypid);
+	}
+	rc_event_describe(stream, desc, COLUMNS_BEFORE);
+	decoder->events = rc_event_decoder_make(stream, row);
 }
 
 /*
@@ -198,7 +247,49 @@ rc_decoder_current(RcDecoder *decoder)
 						   TYPECACHE_TUPDESC)->tupDesc_identifier !=
 		 decoder->row_identifier))
 		return false;
+	if (decoder->events != NULL)
+		return rc_event_decoder_current(decoder->events);
 	return value->format->current == NULL || value->format->current(value);
+}
+
+/*
+ * A plan reads these columns of the rows, which are as pull_varattnos() has
+ * them.  Of events, most columns are rarely read and take long to make: from
+ * the next batch on, only those are made that a plan has read.
+ *
+ * A statement whose tables have changed may mean other columns by the same
+ * names, of which this batch has none.
+ */
+void
+rc_decoder_reads(RcDecoder *decoder, const Bitmapset * columns)
+{
+	int			headers = COLUMNS_BEFORE + decoder->value_columns;
+	uint32		wanted = 0;
+	int			at = -1;
+
+	if (decoder->events == NULL)
+		return;
+	while ((at = bms_next_member(columns, at)) >= 0)
+	{
+		int			attno = at + FirstLowInvalidHeapAttributeNumber;
+
+		if (attno <= 0)
+			wanted = RC_EVENT_ALL;	/* the whole row */
+		else if (attno - 1 == headers)
+			wanted |= RC_EVENT_BIT(RC_EVENT_COLUMNS);
+		else if (attno >= COLUMNS_BEFORE)
+			wanted |= RC_EVENT_BIT(attno - COLUMNS_BEFORE);
+	}
+	if ((wanted & ~decoder->made) == 0)
+	{
+		decoder->wanted |= wanted;
+		return;
+	}
+	decoder->wanted = decoder->made = RC_EVENT_ALL;
+	ereport(ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("the statement reads other columns of its records than before"),
+			 errhint("The stream's worker repeats it.")));
 }
 
 /* From here on records become rows of this list. */
@@ -206,7 +297,10 @@ void
 rc_decoder_begin(RcDecoder *decoder, RcRows *rows)
 {
 	decoder->rows = rows;
-	decoder->key->results = decoder->value->results = rows->context;
+	if (decoder->wanted != 0)
+		decoder->made = decoder->wanted;
+	if (decoder->events == NULL)
+		decoder->key->results = decoder->value->results = rows->context;
 
 	/* what they point to may be freed */
 	decoder->topic = NULL;
@@ -214,7 +308,8 @@ rc_decoder_begin(RcDecoder *decoder, RcRows *rows)
 }
 
 /*
- * Decode one record and add it to the rows.  Errors of class 22 for bytes that
+ * Decode one record and add it to the rows, unless it is one of Debezium's
+ * that says nothing of a row.  Errors of class 22 for bytes that
  * are not valid text or JSON, or do not fit the type.
  */
 void
@@ -223,6 +318,7 @@ rc_decoder_put(RcDecoder *decoder, const RcRecord *record)
 	Datum	   *values;
 	bool	   *nulls;
 	int			headers = COLUMNS_BEFORE + decoder->value_columns;
+	bool		taken = true;
 	MemoryContext old;
 
 	rc_rows_next(decoder->rows, &values, &nulls);
@@ -234,12 +330,22 @@ rc_decoder_put(RcDecoder *decoder, const RcRecord *record)
 	values[2] = Int64GetDatum(record->offset);
 	values[3] = TimestampTzGetDatum(rc_from_kafka_time(record->timestamp_ms));
 	nulls[3] = (record->timestamp_ms < 0);
-	put_key_and_value(decoder, record, values + COLUMNS_BEFORE,
-					  nulls + COLUMNS_BEFORE);
-	put_headers(decoder, record, &values[headers], &nulls[headers]);
+	if (decoder->events != NULL)
+		taken = rc_event_decode(decoder->events, record, decoder->made,
+								decoder->rows->context, values + COLUMNS_BEFORE - 1,
+								nulls + COLUMNS_BEFORE - 1);
+	else
+		put_key_and_value(decoder, record, values + COLUMNS_BEFORE,
+						  nulls + COLUMNS_BEFORE);
+	if (taken && (decoder->made & RC_EVENT_BIT(RC_EVENT_COLUMNS)) == 0 &&
+		!record->headers_lost)
+		nulls[headers] = true;
+	else if (taken)
+		put_headers(decoder, record, &values[headers], &nulls[headers]);
 
 	MemoryContextSwitchTo(old);
-	decoder->rows->n++;
+	if (taken)
+		decoder->rows->n++;
 
 	/* It may be several times as large as a large value: free it now. */
 	MemoryContextReset(decoder->record_context);

@@ -12,6 +12,7 @@
 #include "store/fast_path.h"
 #include "store/json_kind.h"
 #include "store/json_populate.h"
+#include "store/row_convert.h"
 #include "store/row_decoder.h"
 
 /* How a column's value is converted. */
@@ -43,6 +44,8 @@ typedef struct RowColumn
 	/* of an array */
 	Oid			element;
 	RcJsonType *element_type;
+	FmgrInfo	array_input;
+	Oid			array_ioparam;
 } RowColumn;
 
 /* A token other than a string, or a string without quotes and escapes. */
@@ -59,6 +62,8 @@ typedef struct RowValue
 	const char *start;			/* of the JSON */
 	int			len;
 	bool		made;			/* already, by a fast path */
+	bool		converted;		/* by what decoder->conversions says */
+	bool		unavailable;	/* a placeholder of a value that is not there */
 	bool		zulu;			/* a fast path was sure but for Z */
 	Datum		guess;			/* what it would have made */
 	bool		plain;			/* an array of scalars only */
@@ -73,6 +78,9 @@ struct RcRowDecoder
 	RowValue   *row;			/* by column */
 	RcJsonbWriter *jsonb;
 	bool		zulu;			/* Z has meant UTC in this batch */
+	const RcConversion *conversions;	/* by column; NULL: none */
+	RcRowPart	part;
+	int			unknown;		/* fields of a row that have no column */
 
 	/* fast_fields.c: columns of the fields that are named by field_name() */
 	const char *(*field_name) (int field);
@@ -94,6 +102,19 @@ extern void rc_row_parse(RcRowDecoder *decoder, const char *json, int len);
 extern void rc_row_add_element(RcRowDecoder *decoder, RowValue *value,
 							   char *token, JsonTokenType kind);
 
+/* row_value.c */
+extern bool rc_row_is_converted(const RcRowDecoder *decoder,
+								const RowColumn *column,
+								const RowValue *value);
+extern Datum rc_row_convert(RcRowDecoder *decoder, RowColumn *column,
+							const RowValue *value);
+extern void rc_row_check_time(const RowColumn *column,
+							  const RcConversion *conversion,
+							  const RowValue *value);
+extern void rc_row_check_schema(const RowColumn *column,
+								const RcConversion *conversion,
+								const RowValue *value);
+
 /* fast_row.c */
 extern bool rc_row_scan(RcRowDecoder *decoder, const char *json, int len,
 						Datum *values);
@@ -105,6 +126,14 @@ extern void rc_row_take_text(RcRowDecoder *decoder, int column,
 /* fast_fields.c */
 extern bool rc_row_take_fields(RcRowDecoder *decoder, const RcRecord *record,
 							   Datum *values);
+
+/* Whether a value that begins with a token of this kind is converted. */
+static inline bool
+rc_row_converts(const RcRowDecoder *decoder, int column, JsonTokenType kind)
+{
+	return decoder->conversions != NULL &&
+		(decoder->conversions[column].tokens & rc_token_bit(kind)) != 0;
+}
 
 /*
  * The column of a key, which need not be null-terminated; -1 if there is none.

@@ -23,6 +23,8 @@
 #include "utils/json.h"
 #include "utils/lsyscache.h"
 
+#include "debezium/debezium_row.h"
+
 static void init_column(RowColumn *column, Form_pg_attribute attribute);
 static Datum make_value(RcRowDecoder *decoder, RowColumn *column,
 						RowValue *value);
@@ -30,6 +32,7 @@ static Datum make_scalar(RowColumn *column, RowValue *value);
 static Datum make_array(RcRowDecoder *decoder, RowColumn *column,
 						RowValue *value);
 static void refuse_null(RowColumn *column);
+static bool may_lack(const RcRowDecoder *decoder, const RowValue *value);
 static Datum keep(RcRowDecoder *decoder, const RowColumn *column,
 				  Datum value);
 static void begin_naming(RcRowDecoder *decoder,
@@ -118,6 +121,8 @@ init_column(RowColumn *column, Form_pg_attribute attribute)
 			column->kind = COLUMN_ARRAY;
 			column->element = element;
 			column->element_type = rc_json_type_make(element);
+			fmgr_info(input, &column->array_input);
+			column->array_ioparam = column->ioparam;
 			getTypeInputInfo(element, &input, &column->ioparam);
 		}
 	}
@@ -173,6 +178,55 @@ rc_row_decode_fields(RcRowDecoder *decoder, const RcRecord *record,
 	return true;
 }
 
+/*
+ * Convert values by these from now on; NULL: none is converted.  "part" says
+ * what the records are.
+ */
+void
+rc_row_decoder_convert(RcRowDecoder *decoder, const RcConversion *conversions,
+					   RcRowPart part)
+{
+	decoder->conversions = conversions;
+	decoder->part = part;
+}
+
+/* Whether a value may be null though its column's domain refuses null. */
+static bool
+may_lack(const RcRowDecoder *decoder, const RowValue *value)
+{
+	return decoder->part == RC_ROW_OLD ||
+		(decoder->part == RC_ROW_NEW &&
+		 (value->unavailable || value->token.kind == JSON_TOKEN_INVALID));
+}
+
+/* Of the last row: whether it has no field for a column that is not dropped. */
+bool
+rc_row_missing(const RcRowDecoder *decoder, int column)
+{
+	return decoder->columns[column].name != NULL &&
+		decoder->row[column].token.kind == JSON_TOKEN_INVALID;
+}
+
+/* Of the last row: whether it does not have a column's value. */
+bool
+rc_row_unavailable(const RcRowDecoder *decoder, int column)
+{
+	return decoder->row[column].unavailable;
+}
+
+/* Of the last row: whether it has fields without a column. */
+bool
+rc_row_has_unknown(const RcRowDecoder *decoder)
+{
+	return decoder->unknown > 0;
+}
+
+bool
+rc_row_has_column(RcRowDecoder *decoder, const char *name, int len)
+{
+	return rc_row_find_column(decoder, name, len) >= 0;
+}
+
 static void
 begin_naming(RcRowDecoder *decoder, ErrorContextCallback *callback)
 {
@@ -194,13 +248,18 @@ make_values(RcRowDecoder *decoder, Datum *values, bool *nulls)
 		decoder->named = i;
 		nulls[i] = (value->token.kind == JSON_TOKEN_INVALID ||
 					value->token.kind == JSON_TOKEN_NULL);
+		if (!nulls[i] && decoder->part != RC_ROW_WHOLE)
+			nulls[i] = value->unavailable =
+				rc_debezium_unavailable(value->start, value->len);
+		if (!nulls[i] && decoder->conversions != NULL)
+			rc_row_check_schema(column, &decoder->conversions[i], value);
 		if (!nulls[i] && !value->made)
 		{
 			values[i] = keep(decoder, column,
 							 make_value(decoder, column, value));
 			decoder->zulu |= value->zulu && values[i] == value->guess;
 		}
-		else if (nulls[i] && column->domain)
+		else if (nulls[i] && column->domain && !may_lack(decoder, value))
 			refuse_null(column);
 	}
 }
@@ -222,7 +281,7 @@ begin(RcRowDecoder *decoder)
 	decoder->expected = 0;
 	decoder->column = decoder->named = -1;
 	decoder->elements = NULL;
-	decoder->nelements = decoder->room = 0;
+	decoder->nelements = decoder->room = decoder->unknown = 0;
 	memset(decoder->row, 0, sizeof(RowValue) * decoder->natts);
 }
 
@@ -243,8 +302,12 @@ name_column(void *arg)
 static Datum
 make_value(RcRowDecoder *decoder, RowColumn *column, RowValue *value)
 {
+	if (value->converted && rc_row_is_converted(decoder, column, value))
+		return rc_row_convert(decoder, column, value);
 	if (column->kind == COLUMN_ARRAY && value->plain)
 		return make_array(decoder, column, value);
+	if (decoder->conversions != NULL)
+		rc_row_check_time(column, &decoder->conversions[column - decoder->columns], value);
 	if (column->kind == COLUMN_ARRAY || column->kind == COLUMN_OTHER ||
 		!rc_json_type_takes(column->type, value->token.kind))
 		rc_json_type_check(column->type, column->name, value->token.kind,

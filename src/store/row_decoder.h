@@ -16,6 +16,16 @@
 #include "access/tupdesc.h"
 
 typedef struct RcRowDecoder RcRowDecoder;
+struct RcConversion;
+
+/* What a record is. */
+typedef enum RcRowPart
+{
+	RC_ROW_WHOLE,
+	RC_ROW_NEW,					/* of a change event: values may be
+								 * unavailable, fields may be missing */
+	RC_ROW_OLD					/* and not key columns may be null, too */
+} RcRowPart;
 
 extern RcRowDecoder *rc_row_decoder_make(TupleDesc desc);
 extern bool rc_row_decoder_current(RcRowDecoder *decoder);
@@ -24,5 +34,13 @@ extern void rc_row_decode(RcRowDecoder *decoder, const char *json, int len,
 extern bool rc_row_decode_fields(RcRowDecoder *decoder, const RcRecord *record,
 								 MemoryContext results, Datum *values,
 								 bool *nulls);
+extern void rc_row_decoder_convert(RcRowDecoder *decoder,
+								   const struct RcConversion *conversions,
+								   RcRowPart part);
+extern bool rc_row_missing(const RcRowDecoder *decoder, int column);
+extern bool rc_row_unavailable(const RcRowDecoder *decoder, int column);
+extern bool rc_row_has_unknown(const RcRowDecoder *decoder);
+extern bool rc_row_has_column(RcRowDecoder *decoder, const char *name,
+							  int len);
 
 #endif							/* RC_ROW_DECODER_H */

@@ -76,13 +76,19 @@ on_field_start(void *state, char *name, bool isnull)
 		RC_JSON_RETURN;
 	decoder->column = rc_row_find_column(decoder, name, strlen(name));
 	if (decoder->column < 0)
+	{
+		decoder->unknown++;
 		RC_JSON_RETURN;
+	}
 
 	value = &decoder->row[decoder->column];
 	value->token.kind = decoder->lex->token_type;
 	value->token.text = NULL;
 	value->start = decoder->lex->token_start;
+	value->converted = rc_row_converts(decoder, decoder->column,
+									   value->token.kind);
 	value->plain = (value->token.kind == JSON_TOKEN_ARRAY_START &&
+					!value->converted &&
 					decoder->columns[decoder->column].kind == COLUMN_ARRAY);
 	value->first = decoder->nelements;
 	value->nelements = 0;

@@ -395,7 +395,9 @@ execute_query(RcApplier *applier, const char *sql, PlannedStmt *statement,
 	/* checks privileges */
 	ExecutorStart(query, 0);
 	if (scans)
-		rc_record_scan_start(query, records->rows, records->store);
+		rc_decoder_reads(applier->decoder,
+						 rc_record_scan_start(query, records->rows,
+											  records->store));
 	if (many != NULL)
 		rc_multi_insert_start(query, many);
 

@@ -55,8 +55,8 @@ typedef struct Row
  */
 static const char *const granted[] = {"topics", "output_topic", "owner"};
 static const char *const planned[] = {
-	"statement", "value_type", "key_type", "output_topic", "owner", "setup",
-	"search_path"
+	"statement", "value_type", "key_type", "envelope", "decimal", "numeric_time",
+	"output_topic", "owner", "setup", "search_path"
 };
 
 static char *row_text(const Row *row, const char *column);
@@ -66,6 +66,7 @@ static bool changed(const Row *old, const Row *new, const char *column);
 static bool any_changed(const Row *old, const Row *new,
 						const char *const *columns, int n);
 static Oid	row_owner(const Row *row);
+static void check_conversions(const Row *row, const char *name);
 static void check_topics(const Row *row, const char *name);
 static void check_row_grants(const Row *row, const char *name);
 static void settle_start(Row *row, const char *name);
@@ -116,6 +117,7 @@ rc_stream_check(PG_FUNCTION_ARGS)
 	if (!update || any_changed(&old, &new, planned, lengthof(planned)))
 	{
 		settle_search_path(&new);
+		check_conversions(&new, name);
 		check_statement(&new, name, row_text(&new, "search_path"));
 	}
 	return PointerGetDatum(new.tuple);
@@ -190,6 +192,29 @@ row_owner(const Row *row)
 				 errmsg("permission denied for role \"%s\"",
 						name ? name : "")));
 	return role;
+}
+
+/*
+ * Columns of a row type are what decimal and numeric_time are about: for any
+ * other type they would say nothing.
+ */
+static void
+check_conversions(const Row *row, const char *name)
+{
+	static const char *const columns[] = {"decimal", "numeric_time"};
+	Oid			type = row_oid(row, "value_type");
+
+	for (int i = 0; i < lengthof(columns) && OidIsValid(type); i++)
+	{
+		if (row_text(row, columns[i]) != NULL &&
+			get_typtype(type) != TYPTYPE_COMPOSITE)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("%s of stream \"%s\" cannot be set: its value_type is %s",
+							columns[i], name, format_type_be(type)),
+					 errhint("Set value_type to a table or composite type, or %s to null.",
+							 columns[i])));
+	}
 }
 
 static void
@@ -450,8 +475,12 @@ check_statement(const Row *row, const char *name, const char *search_path)
 	stream.output_topic = row_text(row, "output_topic");
 	stream.value_type = row_oid(row, "value_type");
 	stream.key_type = row_oid(row, "key_type");
+	stream.envelope = row_text(row, "envelope");
+	stream.decimal = row_text(row, "decimal");
+	stream.numeric_time = row_text(row, "numeric_time");
 	key = rc_value_format(stream.key_type);
-	if (stream.statement == NULL || key == NULL || key->of_row)
+	if (stream.statement == NULL || key == NULL || key->of_row ||
+		stream.envelope == NULL)
 		return;					/* a constraint of the table reports it */
 	if (!OidIsValid(stream.value_type))
 		return;					/* the worker reports it */

@@ -30,7 +30,8 @@ rc_stream_load(const char *name)
 					" s.value_type::oid, s.key_type::oid, s.start_at,"
 					" s.batch_size, s.workers, s.on_error = 'stop',"
 					" s.stop_after, s.paused, s.owner, s.search_path, "
-					RC_ROW_VERSION("s") ", s.output_topic, s.group_id, k.oid"
+					RC_ROW_VERSION("s") ", s.output_topic, s.group_id, k.oid,"
+					" s.envelope, s.decimal, s.numeric_time"
 					" FROM rappel_conso.stream s LEFT JOIN rappel_conso.known_role k"
 					" ON k.name = s.owner WHERE s.name = $1", &params);
 	if (rows == 1)
@@ -52,6 +53,9 @@ rc_stream_load(const char *name)
 		stream->output_topic = rc_column_text(0, 15);
 		stream->group_id = rc_column_text(0, 16);
 		known = rc_column_int8(0, 17, -1);
+		stream->envelope = rc_column_text(0, 18);
+		stream->decimal = rc_column_text(0, 19);
+		stream->numeric_time = rc_column_text(0, 20);
 	}
 	rc_query_end(&scope);
 	if (rows != 1)

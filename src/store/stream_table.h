@@ -20,6 +20,9 @@ typedef struct RcStream
 	char	   *setup;			/* NULL if none */
 	Oid			value_type;
 	Oid			key_type;
+	char	   *envelope;
+	char	   *decimal;		/* NULL: the default of the envelope */
+	char	   *numeric_time;	/* the same */
 	char	   *output_topic;	/* NULL if none */
 	char	   *start_at;
 	char	   *group_id;		/* NULL: the default */

@@ -17,6 +17,7 @@
 #include "utils/datum.h"
 #include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"
+#include "utils/jsonfuncs.h"
 #include "utils/lsyscache.h"
 
 #include "store/fast_path.h"
@@ -237,8 +238,13 @@ make_varlena(RcValueDecoder *decoder, const char *bytes, int len)
 char *
 rc_value_text(const char *part, const char *bytes, int *len, bool json)
 {
-	char	   *text;
+	return rc_value_to_server(rc_value_utf8(part, bytes, len, json), len);
+}
 
+/* The same, but the text stays as it is: UTF-8. */
+const char *
+rc_value_utf8(const char *part, const char *bytes, int *len, bool json)
+{
 	if (!pg_verify_mbstr(PG_UTF8, bytes, *len, true))
 		refuse_bytes(part, bytes, *len);
 	if (json && *len >= BYTE_ORDER_MARK_LEN &&
@@ -247,12 +253,47 @@ rc_value_text(const char *part, const char *bytes, int *len, bool json)
 		bytes += BYTE_ORDER_MARK_LEN;
 		*len -= BYTE_ORDER_MARK_LEN;
 	}
+	return bytes;
+}
+
+/* Convert text that has been verified to the server's encoding. */
+char *
+rc_value_to_server(const char *bytes, int *len)
+{
+	char	   *text;
+
 	if (GetDatabaseEncoding() == PG_UTF8)
-		return unconstify(char *, bytes);	/* it has just been verified */
+		return unconstify(char *, bytes);
 	text = pg_any_to_server(bytes, *len, PG_UTF8);
 	if (text != bytes)
 		*len = strlen(text);
 	return text;
+}
+
+/* Raise the error of the server's parser if a text, in UTF-8, is not JSON. */
+void
+rc_value_check_json(const char *json, int len)
+{
+	const char *text = rc_value_to_server(json, &len);
+	JsonLexContext *lex = rc_make_json_lexer(text, len, GetDatabaseEncoding());
+	JsonParseErrorType result = pg_parse_json(lex, &nullSemAction);
+
+	if (result != JSON_SUCCESS)
+		rc_json_raise(result, lex);
+}
+
+/* Let a decoder of typed records convert values as the rules say. */
+void
+rc_value_decoder_convert(RcValueDecoder *decoder,
+						 const RcConversionRules *rules)
+{
+	RcRowDecoder *row;
+
+	if (!decoder->format->of_row)
+		return;
+	row = ((JsonRow *) decoder)->row;
+	rc_row_decoder_convert(row, rc_conversions_make(row, rules, NULL),
+						   RC_ROW_WHOLE);
 }
 
 /*

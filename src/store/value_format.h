@@ -14,6 +14,7 @@
 
 #include "rappel_conso.h"
 #include "record.h"
+#include "store/row_convert.h"
 
 #include "access/tupdesc.h"
 
@@ -77,5 +78,11 @@ extern RcValueDecoder *rc_value_decoder_open(Oid type, const char *part,
 											 TupleDesc row);
 extern char *rc_value_text(const char *part, const char *bytes, int *len,
 						   bool json);
+extern const char *rc_value_utf8(const char *part, const char *bytes, int *len,
+								 bool json);
+extern char *rc_value_to_server(const char *bytes, int *len);
+extern void rc_value_check_json(const char *json, int len);
+extern void rc_value_decoder_convert(RcValueDecoder *decoder,
+									 const RcConversionRules *rules);
 
 #endif							/* RC_VALUE_FORMAT_H */

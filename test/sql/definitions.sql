@@ -90,8 +90,32 @@ SELECT stream_with(c.name, c.setting) FROM (VALUES
   (29, 'group_id', repeat('g', 250)),
   (30, 'group_id', E'a\tb'),
   (31, 'start_at', 'group:' || repeat('g', 250)),
-  (32, 'start_at', E'group:a\nb')) c (at, name, setting) ORDER BY c.at;
+  (32, 'start_at', E'group:a\nb'),
+  (33, 'envelope', 'avro'),
+  (34, 'envelope', NULL),
+  (35, 'decimal', 'base64'),
+  (36, 'decimal', 'auto'),
+  (37, 'numeric_time', 'h'),
+  (38, 'numeric_time', 'ms')) c (at, name, setting) ORDER BY c.at;
 SELECT count(*) FROM rappel_conso.stream;
+
+-- Change events: what their rows can be, and which columns "records" has then.
+SELECT refused($$INSERT INTO rappel_conso.stream (name, topics, envelope, value_type, statement) VALUES ('e', '{t}', 'debezium', 'text', 'SELECT FROM records')$$);
+SELECT refused($$INSERT INTO rappel_conso.stream (name, topics, envelope, value_type, statement) VALUES ('e', '{t}', 'debezium', 'bytea', 'SELECT FROM records')$$);
+SELECT refused($$INSERT INTO rappel_conso.stream (name, topics, envelope, statement) VALUES ('e', '{t}', 'debezium', 'SELECT value FROM records')$$);
+SELECT refused($$INSERT INTO rappel_conso.stream (name, topics, statement) VALUES ('e', '{t}', 'SELECT op FROM records')$$);
+CREATE TYPE event_row AS (key text, op int, "after" date, headers text);
+INSERT INTO rappel_conso.stream (name, topics, envelope, value_type, "decimal", numeric_time, statement) VALUES
+  ('e', '{t}', 'debezium', 'event_row', 'precise', 'adaptive',
+   'SELECT key, op, (before).op, (after)."after", (old_key).key, ts, lsn, xid, unavailable, missing, extra, source, headers FROM records');
+SELECT refused($$UPDATE rappel_conso.stream SET "decimal" = 'base64' WHERE name = 'e'$$);
+SELECT refused($$UPDATE rappel_conso.stream SET numeric_time = 'h' WHERE name = 'e'$$);
+SELECT refused($$UPDATE rappel_conso.stream SET envelope = 'none' WHERE name = 'e'$$);
+SELECT refused($$UPDATE rappel_conso.stream SET value_type = 'jsonb' WHERE name = 'e'$$);
+SELECT refused($$UPDATE rappel_conso.stream SET value_type = 'jsonb', "decimal" = NULL, numeric_time = NULL, statement = 'SELECT after->>''x'', before - ''x'', old_key->''y'' FROM records' WHERE name = 'e'$$);
+SELECT refused($$UPDATE rappel_conso.stream SET envelope = 'none' WHERE name = 'e'$$);
+DELETE FROM rappel_conso.stream WHERE name = 'e';
+DROP TYPE event_row;
 
 -- The borders of what is allowed.
 INSERT INTO rappel_conso.stream (name, topics, statement, value_type, key_type, start_at, batch_size, workers, on_error, stop_after)

@@ -239,6 +239,34 @@ sub produce_many
 		'-P', '-t', $topic, '-K', '\t', '-X', 'max.in.flight=1', @options);
 }
 
+# Many in their order: [key, value, headers] as for produce(), of which keys and
+# values are texts without line breaks; those that are undef are nulls.
+sub produce_in_order
+{
+	my ($self, $topic, @messages) = @_;
+	my @options = ('-P', '-Z', '-K', '\x1f', '-t', $topic, '-X', 'max.in.flight=1');
+	my $lines = '';
+
+	foreach my $message (@messages)
+	{
+		my $line = ($message->[0] // '') . "\x1f" . ($message->[1] // '') . "\n";
+		my @headers = @{ $message->[2] // [] };
+
+		$lines .= $line if !@headers;
+		next if !@headers && $message != $messages[-1];
+		$self->kcat($lines, @options) if $lines ne '';
+		$lines = '';
+		next if !@headers;
+		while (my ($name, $content) = splice(@headers, 0, 2))
+		{
+			push @options, '-H', "$name=$content";
+		}
+		$self->kcat($line, @options);
+		$#options = 7;
+	}
+	return;
+}
+
 # Records {"n": number}, one for each of the numbers, with a key for each.
 sub produce_numbers
 {
