@@ -7,13 +7,13 @@
 -- Topic "shop.public.order_details" holds change events, with the schema
 -- envelope ({"schema": .., "payload": ..}) or without:
 --
---     {"op": "c", "before": null, "ts_ms": 1772366400000,
+--     {"op": "c", "before": null, "source": {"ts_ms": 1772366400000},
 --      "after": {"order_id": "A1", "line": 1, "customer_id": "C1",
 --                "payment_method_id": "P1", "product_id": "espresso",
 --                "quantity": 2, "unit_price": "2.50"}}
 --
--- op is c (created), u (updated), d (deleted: the row is in "before") or r
--- (read by a snapshot).  To run it:
+-- The stream's envelope is debezium, so the statement sees op, before and after,
+-- whatever the form of the messages and of the decimals in them.  To run it:
 --
 --     psql -v ON_ERROR_STOP=1 -f orders.sql
 
@@ -80,8 +80,20 @@ CREATE VIEW current_orders AS
     FROM order_state
    WHERE NOT deleted AND changed_at > now() - interval '90 seconds';
 
--- change: the event without its envelope.  Tombstones (value null) are
--- skipped, since each follows a delete event of its key.
+-- The columns that the stream wants of the events' rows.
+
+CREATE TYPE ordered_line AS (
+  order_id text,
+  line integer,
+  customer_id text,
+  payment_method_id text,
+  product_id text,
+  quantity integer,
+  unit_price numeric(8,2)
+);
+
+-- change: the row of each event, before it was deleted or as it is now.  A
+-- tombstone, which follows a delete, has no time.
 -- newest: the last change of each line in this batch, which can have many.
 -- stored: writes the state; an event that is older than the stored one changes
 -- nothing.
@@ -94,29 +106,22 @@ CREATE VIEW current_orders AS
 -- dead letter.  workers must stay 1: the lines of an order are in several
 -- partitions, and two workers would not see each other's uncommitted lines.
 
-INSERT INTO rappel_conso.stream (name, topics, output_topic, statement)
-VALUES ('orders', '{shop.public.order_details}', 'order_suggestions', $$
+INSERT INTO rappel_conso.stream (name, topics, envelope, value_type, output_topic, statement)
+VALUES ('orders', '{shop.public.order_details}', 'debezium', 'ordered_line', 'order_suggestions', $$
 WITH change AS (
-  SELECT CASE WHEN value ? 'payload' THEN value->'payload' ELSE value END AS event, record_offset
+  SELECT CASE op WHEN 'd' THEN before ELSE after END AS line, op = 'd' AS deleted, ts AS changed_at, record_offset
     FROM records
-   WHERE value IS NOT NULL
-), line AS (
-  SELECT CASE event->>'op' WHEN 'd' THEN event->'before' ELSE event->'after' END AS line,
-         event->>'op' = 'd' AS deleted,
-         to_timestamp((event->>'ts_ms')::numeric / 1000) AS changed_at,
-         record_offset
-    FROM change
+   WHERE op IN ('c', 'r', 'u') OR op = 'd' AND ts IS NOT NULL
 ), newest AS (
-  SELECT DISTINCT ON (line->>'order_id', (line->>'line')::integer) *
-    FROM line
+  SELECT DISTINCT ON ((line).order_id, (line).line) *
+    FROM change
    WHERE changed_at > now() - interval '90 seconds' OR changed_at IS NULL
-   ORDER BY line->>'order_id', (line->>'line')::integer, changed_at DESC, record_offset DESC
+   ORDER BY (line).order_id, (line).line, changed_at DESC, record_offset DESC
 ), stored AS (
   INSERT INTO order_state AS s (order_id, line, customer_id, payment_method_id, product_id, quantity,
                                 unit_price, deleted, changed_at, record_offset)
-  SELECT line->>'order_id', (line->>'line')::integer, line->>'customer_id', line->>'payment_method_id',
-         line->>'product_id', (line->>'quantity')::integer, (line->>'unit_price')::numeric,
-         deleted, changed_at, record_offset
+  SELECT (line).order_id, (line).line, (line).customer_id, (line).payment_method_id, (line).product_id,
+         (line).quantity, (line).unit_price, deleted, changed_at, record_offset
     FROM newest
       ON CONFLICT (order_id, line) DO UPDATE
      SET customer_id = EXCLUDED.customer_id, payment_method_id = EXCLUDED.payment_method_id,
@@ -176,5 +181,6 @@ $$;
 --
 --     SELECT cron.unschedule('expire-orders');
 --     DELETE FROM rappel_conso.stream WHERE name = 'orders';
+--     DROP TYPE ordered_line;
 --     DROP VIEW current_orders;
 --     DROP TABLE order_state, customers, products, payment_methods;

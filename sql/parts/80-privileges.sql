@@ -13,7 +13,9 @@ REVOKE ALL ON FUNCTION @extschema@.rc_fold(text), @extschema@.rc_sync_now(text, 
 REVOKE ALL ON FUNCTION @extschema@.rc_search(text), @extschema@.rc_search_index(), @extschema@.rc_report() FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.rc_debezium_decimal(text, integer), @extschema@.rc_debezium_date(integer),
   @extschema@.rc_debezium_timestamp(bigint, text), @extschema@.rc_debezium_time(bigint, text),
-  @extschema@.rc_debezium_bytes(text), @extschema@.rc_debezium_bits(text, integer) FROM PUBLIC;
+  @extschema@.rc_debezium_bytes(text), @extschema@.rc_debezium_bits(text, integer),
+  @extschema@.rc_debezium_fold(anyelement, text[], record[], anyarray, text, text),
+  @extschema@.rc_replicate(text, regclass, text, text, text, text) FROM PUBLIC;
 REVOKE ALL ON TYPE rappel_conso.recall, rappel_conso.reference_fiche FROM PUBLIC;
 
 GRANT USAGE ON SCHEMA rappel_conso TO pg_monitor;

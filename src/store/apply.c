@@ -19,6 +19,7 @@
 #include "miscadmin.h"
 #include "utils/timestamp.h"
 
+#include "store/change_fold.h"
 #include "store/error_class.h"
 #include "store/statement_setup.h"
 #include "store/stream_state.h"
@@ -91,6 +92,9 @@ rc_apply(RcApplier *applier, const RcRecord *records, RcPart *parts, int nparts)
 	report_repeats(&batch);
 
 	left = rc_batch_decided(&batch);
+	if (left > 0 && rc_changes_folded())
+		rc_dead_letter_overtaken(applier->stream, records, left,
+								 applier->letters);
 	for (int i = 0; i < nparts; i++)
 	{
 		RcCounts   *counts = &parts[i].counts;

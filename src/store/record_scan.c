@@ -106,7 +106,7 @@ replace_scans(PlanState *state, void *context)
 		((NamedTuplestoreScanState *) state)->relation == search->store)
 	{
 		RecordScan *records = palloc(sizeof(RecordScan));
-		const		Scan *plan = (Scan *) state->plan;
+		const Scan *plan = (Scan *) state->plan;
 
 		/* the planner has these nodes give only what is used above them */
 		pull_varattnos((Node *) plan->plan.targetlist, plan->scanrelid,

@@ -13,7 +13,7 @@
 #include "executor/execdesc.h"
 
 extern bool rc_record_scan_suffices(const PlannedStmt *statement);
-extern Bitmapset * rc_record_scan_start(QueryDesc *query, const RcRows *rows,
-										Tuplestorestate *store);
+extern Bitmapset *rc_record_scan_start(QueryDesc *query, const RcRows *rows,
+									   Tuplestorestate *store);
 
 #endif							/* RC_RECORD_SCAN_H */

@@ -261,7 +261,7 @@ rc_decoder_current(RcDecoder *decoder)
  * names, of which this batch has none.
  */
 void
-rc_decoder_reads(RcDecoder *decoder, const Bitmapset * columns)
+rc_decoder_reads(RcDecoder *decoder, const Bitmapset *columns)
 {
 	int			headers = COLUMNS_BEFORE + decoder->value_columns;
 	uint32		wanted = 0;

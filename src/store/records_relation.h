@@ -22,7 +22,7 @@ typedef struct RcDecoder RcDecoder;
 extern RcDecoder *rc_decoder_make(const RcStream *stream);
 extern TupleDesc rc_decoder_desc(RcDecoder *decoder);
 extern bool rc_decoder_current(RcDecoder *decoder);
-extern void rc_decoder_reads(RcDecoder *decoder, const Bitmapset * columns);
+extern void rc_decoder_reads(RcDecoder *decoder, const Bitmapset *columns);
 extern void rc_decoder_begin(RcDecoder *decoder, RcRows *rows);
 extern void rc_decoder_put(RcDecoder *decoder, const RcRecord *record);
 extern EphemeralNamedRelation rc_relation_register(char *name,

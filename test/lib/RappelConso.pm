@@ -25,6 +25,7 @@ use Cwd ();
 use Exporter 'import';
 use File::Basename ();
 use IPC::Run ();
+use JSON::PP ();
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use RappelConso::Api;
@@ -36,6 +37,7 @@ use Test::More;
 our @EXPORT = qw(
   start_api start_kafka start_tokens need_kafka use_new_librdkafka
   librdkafka_version new_node new_recall is_or_like data_file sample_file preload
+  connect_struct
   DATASET
 );
 
@@ -309,6 +311,20 @@ sub data_file
 	plan(skip_all => $reason) if Test::More->builder->current_test == 0;
 	skip($reason, 1);
 	return;
+}
+
+=pod
+
+=item connect_struct(fields)
+
+The schema of a row or an event, as Kafka Connect's JsonConverter writes it, from
+those of its fields: each a hash with "type" and "field".
+
+=cut
+
+sub connect_struct
+{
+	return { type => 'struct', optional => JSON::PP::true(), fields => [@_] };
 }
 
 1;

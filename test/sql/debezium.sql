@@ -5,7 +5,7 @@
 CREATE EXTENSION rappel_conso;
 
 SELECT p.oid::regprocedure AS function, pg_get_function_result(p.oid) AS result, provolatile, proisstrict, proparallel
-  FROM pg_proc p WHERE proname ~ '^rc_debezium_' ORDER BY 1::text;
+  FROM pg_proc p WHERE proname ~ '^rc_debezium_' AND proname <> 'rc_debezium_fold' ORDER BY 1::text;
 
 -- Decimals.  A number of whole digits as Java's BigInteger.toByteArray() has
 -- it, the shortest two's complement.

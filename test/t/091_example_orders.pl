@@ -52,6 +52,11 @@ sub order_line
 	};
 }
 
+# The schema of a row's columns, as Connect's JsonConverter writes it.
+my %fields = map { $_ => { type => 'string', optional => JSON::PP::true, field => $_ } }
+  qw(order_id customer_id payment_method_id product_id unit_price ordered_at note);
+$fields{$_} = { type => 'int32', optional => JSON::PP::true, field => $_ } foreach qw(line quantity);
+
 # Publish change events [op, row, ts_ms], each second one with the envelope of
 # schemas, and wait until they are applied and what follows is published.
 sub publish_changes
@@ -66,12 +71,17 @@ sub publish_changes
 			op => $op,
 			before => ($op eq 'd' || $op eq 'u') ? $row : undef,
 			after => $op eq 'd' ? undef : $row,
-			ts_ms => $ts // now_ms()
+			source => { ts_ms => $ts // now_ms() }
 		};
 
 		if ($sent++ % 2)
 		{
-			($key, $event) = map { { schema => { type => 'struct' }, payload => $_ } } $key, $event;
+			$key = { schema => connect_struct(map { $fields{$_} } qw(order_id line)), payload => $key };
+			$event = {
+				schema => connect_struct((map { { %{ connect_struct(values %fields) }, field => $_ } } qw(before after)),
+					{ type => 'string', field => 'op' }, { %{ connect_struct({ type => 'int64', field => 'ts_ms' }) }, field => 'source' }),
+				payload => $event
+			};
 		}
 		push @messages, [ $json->encode($key), $json->encode($event) ];
 
@@ -203,15 +213,16 @@ SKIP:
 
 my %poison = (
 	'no JSON' => [ 'nothing', '22P02' ],
-	'no op' => [ $json->encode({ after => order_line('B1', 1, 'C1', 'latte'), ts_ms => now_ms() }), '23502' ],
-	'a truncate' => [ $json->encode({ op => 't', before => undef, after => undef, ts_ms => now_ms() }), '23502' ],
+	'no op' => [ $json->encode({ after => order_line('B1', 1, 'C1', 'latte'), source => { ts_ms => now_ms() } }), '22P02' ],
 	'no time' => [ $json->encode({ op => 'c', after => order_line('B2', 1, 'C1', 'latte') }), '23502' ],
-	'no number' => [ $json->encode({ op => 'c', after => order_line('B3', 1, 'C1', 'latte', 'two'), ts_ms => now_ms() }), '22P02' ]);
+	'no number' => [ $json->encode({ op => 'c', after => order_line('B3', 1, 'C1', 'latte', 'two'), source => { ts_ms => now_ms() } }), '22P02' ]);
 foreach my $name (sort keys %poison)
 {
 	$kafka->produce(TOPIC, $name, $poison{$name}[0]);
 	$sent++;
 }
+$kafka->produce(TOPIC, 'a truncate', $json->encode({ op => 't', before => undef, after => undef, source => { ts_ms => now_ms() } }));
+$sent++;
 publish_changes([ 'c', order_line('B4', 1, 'C3', 'latte', 1, '3.90') ]);
 is( $node->sql(q{SELECT convert_from(key, 'UTF8'), sqlstate FROM rappel_conso.dead_letter WHERE name = 'orders' ORDER BY key}),
 	join("\n", map { "$_|$poison{$_}[1]" } sort keys %poison),
