@@ -24,8 +24,18 @@ sub start
 		],
 		'<', \$self->{sql}, '>', \$self->{out}, '2>', \$self->{err},
 		IPC::Run::timeout($PostgreSQL::Test::Utils::timeout_default));
-	$self->{psql}->pump while length $self->{sql} && $self->{psql}->pumpable;
+	1 while length $self->{sql} && $self->is_open && $self->pump;
 	return $self;
+}
+
+# Give it what it is to do, and take what it says; false once psql has ended,
+# also if it ends before it has read all, as without a server.
+sub pump
+{
+	my ($self) = @_;
+
+	$self->{ended} = !eval { $self->{psql}->pump; 1 };
+	return !$self->{ended};
 }
 
 # Wait until it says something on stderr; "\warn" of psql does, too.
@@ -44,7 +54,7 @@ sub wait_for
 
 # Whether it can take more SQL, and what a statement more prints there, with what
 # psql says of it.
-sub is_open { return $_[0]->{psql}->pumpable; }
+sub is_open { return !$_[0]->{ended} && $_[0]->{psql}->pumpable; }
 
 sub ask
 {
@@ -57,7 +67,7 @@ sub ask
 	until ($self->{out} =~ /^$end/m && $self->{err} =~ /^$end/m)
 	{
 		return "the session ended: $self->{err}"
-		  unless $self->is_open && eval { $self->{psql}->pump; 1 };
+		  unless $self->is_open && $self->pump;
 	}
 	$answer = $self->{out} . $self->{err};
 	$answer =~ s/^$end//mg;
