@@ -13,10 +13,13 @@
 
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "catalog/objectaddress.h"
 #include "common/hashfn.h"
 #include "executor/executor.h"
+#include "miscadmin.h"
 #include "port/pg_bitutils.h"
 #include "rewrite/rewriteHandler.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
@@ -24,6 +27,7 @@
 #include "utils/syscache.h"
 #include "utils/typcache.h"
 
+static void check_right(const RcChangeTable *table);
 static void find_key_columns(RcChangeTable *table);
 static uint32 hash_of(const RcChangeTable *table, const RcImage *row);
 
@@ -42,9 +46,30 @@ rc_change_table_open(RcChangeTable *table, Oid type, int nrows)
 	table->relation = table_open(relid, AccessShareLock);
 	table->desc = RelationGetDescr(table->relation);
 	table->type = type;
+	check_right(table);
 	find_key_columns(table);
 	table->mask = pg_nextpower2_32(Max(nrows, 8) * 2) - 1;
 	table->buckets = palloc0((table->mask + 1) * sizeof(RcChangeKey *));
+}
+
+/*
+ * New rows have the defaults of columns, and that of an identity column is the
+ * next value of its sequence, taken without asking for rights.  So the role must
+ * be one that may insert rows, of some columns at least.
+ */
+static void
+check_right(const RcChangeTable *table)
+{
+	Oid			relid = RelationGetRelid(table->relation);
+	AclResult	result = pg_class_aclcheck(relid, GetUserId(), ACL_INSERT);
+
+	if (result != ACLCHECK_OK)
+		result = pg_attribute_aclcheck_all(relid, GetUserId(), ACL_INSERT,
+										   ACLMASK_ANY);
+	if (result != ACLCHECK_OK)
+		aclcheck_error(result,
+					   get_relkind_objtype(table->relation->rd_rel->relkind),
+					   RelationGetRelationName(table->relation));
 }
 
 static void

@@ -69,6 +69,34 @@ SELECT rc_debezium_fold(NULL::item, '{}', ARRAY[ROW('c'::"char", NULL::item, NUL
 SELECT rc_debezium_fold(NULL::item, '{id,part}', ARRAY[ROW('c'::"char", NULL::item, '(1,a,b,2,)'::item, NULL::item, NULL::text[], '{qty}'::text[], NULL::jsonb)], '{}'::item[], 'apply', 'error');
 SELECT rc_debezium_fold(NULL::item, '{}', NULL, '{}'::item[], 'apply', 'error');
 
+-- Defaults of a table are only for those who may insert into it.
+CREATE TABLE numbered (id integer PRIMARY KEY, n integer GENERATED ALWAYS AS IDENTITY, m integer);
+CREATE FUNCTION pg_temp.numbers() RETURNS SETOF text LANGUAGE sql AS $$
+  SELECT line::text FROM rc_debezium_fold(NULL::numbered, '{id,n,m}',
+    ARRAY[ROW('c'::"char", NULL::numbered, '(1,,)'::numbered, NULL::numbered, NULL::text[], '{n}'::text[], NULL::jsonb)], '{}'::numbered[], 'apply', 'error') $$;
+CREATE ROLE regress_fold_guest;
+GRANT EXECUTE ON FUNCTION rc_debezium_fold TO regress_fold_guest;
+GRANT SELECT ON numbered TO regress_fold_guest;
+SET ROLE regress_fold_guest;
+\set VERBOSITY sqlstate
+SELECT pg_temp.numbers();
+\set VERBOSITY terse
+SELECT pg_temp.numbers();
+RESET ROLE;
+SELECT is_called AS used FROM numbered_n_seq;
+GRANT INSERT (m) ON numbered TO regress_fold_guest;
+SET ROLE regress_fold_guest;
+SELECT pg_temp.numbers() AS of_a_column;
+RESET ROLE;
+REVOKE INSERT (m) ON numbered FROM regress_fold_guest;
+GRANT INSERT ON numbered TO regress_fold_guest;
+SET ROLE regress_fold_guest;
+SELECT pg_temp.numbers() AS of_the_table;
+RESET ROLE;
+DROP OWNED BY regress_fold_guest;
+DROP ROLE regress_fold_guest;
+DROP TABLE numbered;
+
 -- Called again, it writes the statement again: of the same stream only.
 ALTER TABLE item ADD more text;
 SELECT rc_replicate('srv.public.item', 'item') AS again;
