@@ -27,8 +27,9 @@ static bool to_dead_letters_if_whole(const RcDeadMessages *dead);
 static void to_dead_letters_step(void *arg);
 static bool is_whole(RcStep step, void *arg);
 static void to_dead_letters(const RcDeadMessages *dead, const bool *lost);
-static void salvage_to_dead_letter(const RcDeadMessages *dead, int64 id);
-static char *find_lost(const char *topic, int64 id, bool *lost);
+static void salvage_to_dead_letter(const RcDeadMessages *dead,
+								   const RcOutboxRow *row);
+static char *find_lost(const RcOutboxRow *row, bool *lost);
 static bool can_be_read(NullableDatum value);
 static void detoast(void *arg);
 
@@ -47,7 +48,7 @@ rc_outbox_to_dead_letters(const RcDeadMessages *dead)
 		to_dead_letters_if_whole(dead))
 		return;
 	for (int i = 0; i < dead->n; i++)
-		salvage_to_dead_letter(dead, dead->ids[i]);
+		salvage_to_dead_letter(dead, &dead->rows[i]);
 }
 
 /* Returns false, and moves nothing, if one of them is damaged on disk. */
@@ -81,13 +82,13 @@ is_whole(RcStep step, void *arg)
 
 /* Move what can be read of one message. */
 static void
-salvage_to_dead_letter(const RcDeadMessages *dead, int64 id)
+salvage_to_dead_letter(const RcDeadMessages *dead, const RcOutboxRow *row)
 {
 	RcDeadMessages one = *dead;
 	bool		lost[NCOLUMNS];
-	char	   *names = find_lost(dead->topic, id, lost);
+	char	   *names = find_lost(row, lost);
 
-	one.ids = &id;
+	one.rows = row;
 	one.n = 1;
 	if (names != NULL)
 	{
@@ -103,17 +104,15 @@ to_dead_letters(const RcDeadMessages *dead, const bool *lost)
 {
 	RcQueryScope scope;
 	RcParams	params = {0};
-	RcParams	delete_params = {0};
+	RcParams	rows = {0};
 
-	rc_param_ids(&params, dead->ids, dead->n);
+	rc_param_rows(&params, dead->rows, dead->n);
 	rc_param_text(&params, unpack_sql_state(dead->sqlstate));
 	rc_param_error_text(&params, dead->message);
 	rc_param_bool(&params, dead->bare);
 	for (int i = 0; i < NCOLUMNS; i++)
 		rc_param_bool(&params, lost[i]);
-	rc_param_text(&params, dead->topic);
-	rc_param_ids(&delete_params, dead->ids, dead->n);
-	rc_param_text(&delete_params, dead->topic);
+	rc_param_rows(&rows, dead->rows, dead->n);
 	rc_query_begin(&scope);
 	rc_outbox_by_index();
 	/* a role that takes the owner's name later must not publish it */
@@ -121,33 +120,32 @@ to_dead_letters(const RcDeadMessages *dead, const bool *lost)
 			 " SELECT DISTINCT o.owner, COALESCE(r.oid, 0)"
 			 " FROM rappel_conso.outbox o"
 			 " LEFT JOIN pg_catalog.pg_roles r ON r.rolname = o.owner"
-			 " WHERE o.topic = $2 AND o.id = ANY ($1) AND NOT EXISTS (SELECT"
+			 " WHERE " RC_IS_OUTBOX_ROW " AND NOT EXISTS (SELECT"
 			 "  FROM rappel_conso.known_role k WHERE k.name = o.owner)"
-			 " ON CONFLICT DO NOTHING", &delete_params);
+			 " ON CONFLICT DO NOTHING", &rows);
 
 	/*
 	 * never copy a row of the outbox as a whole here: that would read all of
 	 * its columns
 	 */
 	rc_query("WITH again AS (UPDATE rappel_conso.dead_letter d"
-			 "  SET sqlstate = CASE WHEN $5 OR $6 OR $7 THEN d.sqlstate ELSE $2 END,"
-			 "  message = CASE WHEN $5 OR $6 OR $7 THEN d.message ELSE $3 END,"
+			 "  SET sqlstate = CASE WHEN $7 OR $8 OR $9 THEN d.sqlstate ELSE $4 END,"
+			 "  message = CASE WHEN $7 OR $8 OR $9 THEN d.message ELSE $5 END,"
 			 "  attempts = d.attempts + 1 FROM rappel_conso.outbox o"
-			 "  WHERE o.topic = $8 AND o.id = ANY ($1) AND d.id = o.dead_letter)"
+			 "  WHERE " RC_IS_OUTBOX_ROW " AND d.id = o.dead_letter)"
 			 " INSERT INTO rappel_conso.dead_letter (origin, name, topic, key, value,"
 			 "  headers, message_id, sqlstate, message, owner)"
 			 " SELECT 'outbox', o.origin, o.topic,"
-			 "  CASE WHEN NOT $5 THEN o.key END, CASE WHEN NOT $6 THEN o.value END,"
-			 "  CASE WHEN $7 THEN NULL WHEN $4 THEN o.headers"
+			 "  CASE WHEN NOT $7 THEN o.key END, CASE WHEN NOT $8 THEN o.value END,"
+			 "  CASE WHEN $9 THEN NULL WHEN $6 THEN o.headers"
 			 "   ELSE COALESCE(o.headers, '{}')"
 			 "   || pg_catalog.jsonb_build_object('rappel_conso-id', o.message_id) END,"
-			 "  o.message_id, $2, $3, o.owner FROM rappel_conso.outbox o"
-			 " WHERE o.topic = $8 AND o.id = ANY ($1)"
+			 "  o.message_id, $4, $5, o.owner FROM rappel_conso.outbox o"
+			 " WHERE " RC_IS_OUTBOX_ROW
 			 " AND NOT EXISTS (SELECT FROM rappel_conso.dead_letter d"
 			 "  WHERE d.id = o.dead_letter) ORDER BY o.id", &params);
-	rc_query("DELETE FROM rappel_conso.outbox"
-			 " WHERE topic = $2 AND id = ANY ($1)",
-			 &delete_params);
+	rc_query("DELETE FROM rappel_conso.outbox o WHERE " RC_IS_OUTBOX_ROW,
+			 &rows);
 	rc_query_end(&scope);
 }
 
@@ -156,19 +154,18 @@ to_dead_letters(const RcDeadMessages *dead, const bool *lost)
  * the error message, or NULL if there are none.
  */
 static char *
-find_lost(const char *topic, int64 id, bool *lost)
+find_lost(const RcOutboxRow *row, bool *lost)
 {
 	RcQueryScope scope;
 	RcParams	params = {0};
 	uint64		n;
 	char	   *names = NULL;
 
-	rc_param_int8(&params, id);
-	rc_param_text(&params, topic);
+	rc_param_rows(&params, row, 1);
 	rc_query_begin(&scope);
 	rc_outbox_by_index();
 	n = rc_query("SELECT o.key, o.value, o.headers FROM rappel_conso.outbox o"
-				 " WHERE o.topic = $2 AND o.id = $1", &params);
+				 " WHERE " RC_IS_OUTBOX_ROW, &params);
 	for (int i = 0; i < NCOLUMNS; i++)
 		lost[i] = n > 0 && !can_be_read(rc_column_any(0, i + 1));
 	rc_query_end(&scope);

@@ -8,13 +8,12 @@
 #ifndef RC_OUTBOX_DEAD_LETTER_H
 #define RC_OUTBOX_DEAD_LETTER_H
 
-#include "rappel_conso.h"
+#include "store/outbox_row.h"
 
 /* Messages of one topic that are moved with one error. */
 typedef struct RcDeadMessages
 {
-	const char *topic;
-	const int64 *ids;
+	const RcOutboxRow *rows;	/* in the order of ids */
 	int			n;
 	int			sqlstate;
 	const char *message;

@@ -3,13 +3,13 @@
  * outbox_delete.c
  *	  Deletes messages that Kafka has confirmed, each where it was read.
  *
- * A row is deleted as the executor does it, without a plan: it must have the
- * message's id, and a lock on it is waited for, up to lock_timeout.
+ * A row is deleted as the executor does it, without a plan: it must be that
+ * message, and a lock on it is waited for, up to lock_timeout.
  *
  * Gain: 1.2 us of CPU for a message instead of 4.4 (profiles of two runs of
  * 200,000 each on a busy machine, as in outbox_scan.c and outbox_names.c).
  *
- * Falls back to a DELETE by ids: for all rows if the table has triggers for it,
+ * Falls back to a DELETE by keys: for all rows if the table has triggers for it,
  * among them foreign keys, or is not as outbox_relation.c demands; else for
  * those that are not where they were read, since a user has updated or deleted
  * them, and for those that were put back from a dead letter, which is resolved
@@ -37,7 +37,8 @@ static int	delete_rows(Relation table, const AttrNumber *columns,
 						const RcOutboxRow *rows, int n, RcOutboxRow *left);
 static bool is_row(const AttrNumber *columns, const RcOutboxRow *row,
 				   TupleTableSlot *slot);
-static void delete_by_ids(const char *topic, const int64 *ids, int n);
+static bool is_text(Datum value, const char *expected);
+static void delete_by_keys(const RcOutboxRow *rows, int n);
 
 /*
  * Delete messages that Kafka has confirmed.  Dead letters from which they were
@@ -47,17 +48,15 @@ void
 rc_outbox_delete(const RcOutboxRow *rows, int n)
 {
 	RcOutboxRow *left = palloc_extended(sizeof(RcOutboxRow) * n, MCXT_ALLOC_HUGE);
-	int64	   *ids = palloc_extended(sizeof(int64) * n, MCXT_ALLOC_HUGE);
 	int			nleft = delete_in_place(rows, n, left);
 
 	for (int from = 0, to = 0; from < nleft; from = to)
 	{
-		for (; to < nleft && left[to].topic == left[from].topic; to++)
-			ids[to] = left[to].id;
-		delete_by_ids(left[from].topic, ids + from, to - from);
+		while (to < nleft && left[to].topic == left[from].topic)
+			to++;
+		delete_by_keys(left + from, to - from);
 	}
 	pfree(left);
-	pfree(ids);
 }
 
 /* Copies the rows that it leaves to "left"; returns how many. */
@@ -130,25 +129,42 @@ is_row(const AttrNumber *columns, const RcOutboxRow *row, TupleTableSlot *slot)
 {
 	bool		isnull;
 	Datum		id = slot_getattr(slot, columns[RC_OUTBOX_ID], &isnull);
+	Datum		value;
 
 	if (isnull || DatumGetInt64(id) != row->id)
+		return false;
+	value = slot_getattr(slot, columns[RC_OUTBOX_MESSAGE_ID], &isnull);
+	if (isnull ||
+		memcmp(DatumGetUUIDP(value), &row->message_id, sizeof(pg_uuid_t)) != 0)
+		return false;
+	value = slot_getattr(slot, columns[RC_OUTBOX_TOPIC], &isnull);
+	if (isnull || !is_text(value, row->topic))
 		return false;
 	(void) slot_getattr(slot, columns[RC_OUTBOX_DEAD_LETTER], &isnull);
 	return isnull;
 }
 
+static bool
+is_text(Datum value, const char *expected)
+{
+	struct varlena *text = PG_DETOAST_DATUM_PACKED(value);
+	size_t		len = strlen(expected);
+
+	return VARSIZE_ANY_EXHDR(text) == len &&
+		memcmp(VARDATA_ANY(text), expected, len) == 0;
+}
+
 static void
-delete_by_ids(const char *topic, const int64 *ids, int n)
+delete_by_keys(const RcOutboxRow *rows, int n)
 {
 	RcQueryScope scope;
 	RcParams	params = {0};
 
-	rc_param_text(&params, topic);
-	rc_param_ids(&params, ids, n);
+	rc_param_rows(&params, rows, n);
 	rc_query_begin(&scope);
 	rc_outbox_by_index();
-	rc_query("WITH gone AS (DELETE FROM rappel_conso.outbox"
-			 "  WHERE topic = $1 AND id = ANY ($2) RETURNING dead_letter)"
+	rc_query("WITH gone AS (DELETE FROM rappel_conso.outbox o"
+			 "  WHERE " RC_IS_OUTBOX_ROW " RETURNING o.dead_letter)"
 			 " UPDATE rappel_conso.dead_letter d"
 			 " SET resolved_at = pg_catalog.clock_timestamp(),"
 			 " attempts = d.attempts + 1"

@@ -102,6 +102,7 @@ select_messages(char **topics, int ntopics, int limit, Reading *reading)
 		stored.value = rc_column_any(i, 4);
 		stored.headers = rc_column_any(i, 5);
 		stored.message_id = rc_column_any(i, 6);
+		rc_outbox_row_set_id(&stored.row, stored.message_id);
 		(void) read_message(reading, &stored);
 	}
 	rc_query_end(&scope);

@@ -10,9 +10,9 @@
 
 #include "record.h"
 #include "store/message.h"
+#include "store/outbox_row.h"
 
 #include "nodes/pg_list.h"
-#include "storage/itemptr.h"
 
 /* A topic that the outbox has messages for. */
 typedef struct RcOutboxTopic
@@ -27,14 +27,6 @@ typedef struct RcOutboxTopic
 	char	   *error;
 	char	   *hint;
 } RcOutboxTopic;
-
-/* A row of the outbox: its key, and where it was when it was read. */
-typedef struct RcOutboxRow
-{
-	const char *topic;			/* as the caller has passed it */
-	int64		id;
-	ItemPointerData place;
-} RcOutboxRow;
 
 typedef struct RcMessage
 {

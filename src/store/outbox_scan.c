@@ -137,6 +137,7 @@ row_of(const OutboxScan *scan, int topic)
 
 	row.topic = scan->topics[topic];
 	row.id = DatumGetInt64(column_of(scan, RC_OUTBOX_ID).value);
+	rc_outbox_row_set_id(&row, column_of(scan, RC_OUTBOX_MESSAGE_ID));
 	row.place = scan->index.slot->tts_tid;
 	return row;
 }

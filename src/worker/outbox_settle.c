@@ -317,14 +317,13 @@ settle_dead(RcOutTopic *topic)
 static void
 to_dead_letters_step(RcOutTopic *topic)
 {
-	int64	   *ids = palloc(sizeof(int64) * topic->nsent);
+	RcOutboxRow *rows = palloc(sizeof(RcOutboxRow) * topic->nsent);
 
 	for (int i = 0; i < topic->nsent; i++)
 	{
 		RcSent	   *first = &topic->sent[i];
 		RcDeadMessages dead = {
-			.topic = topic->name,
-			.ids = ids,
+			.rows = rows,
 			.sqlstate = first->sqlstate,
 			.message = first->error,
 			.bare = first->bare
@@ -332,13 +331,13 @@ to_dead_letters_step(RcOutTopic *topic)
 
 		if (first->fate != RC_FATE_DEAD)
 			continue;
-		ids[dead.n++] = first->row.id;
+		rows[dead.n++] = first->row;
 		while (i + 1 < topic->nsent &&
 			   topic->sent[i + 1].fate == RC_FATE_DEAD &&
 			   topic->sent[i + 1].sqlstate == first->sqlstate &&
 			   topic->sent[i + 1].bare == first->bare &&
 			   strcmp(topic->sent[i + 1].error, first->error) == 0)
-			ids[dead.n++] = topic->sent[++i].row.id;
+			rows[dead.n++] = topic->sent[++i].row;
 		rc_outbox_to_dead_letters(&dead);
 	}
 }

@@ -132,6 +132,56 @@ is($found{fast}{sent}, join('; ', map { join(', ', (1 .. 4) x 2, @$_) } [], [], 
 	'each message is sent once, in order');
 is_deeply($found{sql}, $found{fast}, 'it is so by SQL, too');
 
+# ---- other messages that take the ids and places of those in flight ----
+
+sub ids_again
+{
+	my ($mode) = @_;
+	my ($moved, $to, $again, $dead) = map { "$mode.$_" } 'moved', 'to', 'numbered', 'dead';
+	my $session = $node->background_psql('postgres', on_error_die => 1);
+
+	$kafka->create_topic($_) foreach $moved, $to, $again;
+	$kafka->create_topic($dead, config => { 'max.message.bytes' => 1000 });
+	stop_publisher();
+	$node->sql('TRUNCATE rappel_conso.outbox RESTART IDENTITY');
+	publish_some(4, $moved);
+	publish_some(4, $again);
+	$session->query_safe('BEGIN; LOCK TABLE rappel_conso.outbox IN EXCLUSIVE MODE');
+	$node->sql('SELECT rc_start()');
+	$node->wait_for('those that cannot be deleted', q{SELECT count(*) = 2 FROM rappel_conso.outbox_topic WHERE sqlstate = '55P03'});
+	$session->query_safe(qq{
+		CREATE TEMP TABLE waiting AS SELECT * FROM rappel_conso.outbox WHERE topic = '$moved';
+		TRUNCATE rappel_conso.outbox RESTART IDENTITY;
+		INSERT INTO rappel_conso.outbox (id, message_id, topic, key, value, owner) OVERRIDING SYSTEM VALUE
+		SELECT id, message_id, '$to', key, value, owner FROM waiting ORDER BY id;
+		SELECT setval(pg_get_serial_sequence('rappel_conso.outbox', 'id'), 4);
+		SELECT rc_publish('$again', 'new ' || n, 'k') FROM generate_series(1, 4) n;
+		DROP TABLE waiting; COMMIT});
+	stop_publisher();
+	$node->sql('SELECT rc_start()');
+	$node->wait_published;
+	is(messages($to), '1, 2, 3, 4', "$mode: messages that get another topic are sent to it");
+	is(messages($again), '1, 2, 3, 4, new 1, new 2, new 3, new 4', "$mode: new messages with the ids of old ones are sent");
+
+	# the same with one that Kafka refuses
+	$node->sql('TRUNCATE rappel_conso.outbox RESTART IDENTITY');
+	$session->query_safe('BEGIN; LOCK TABLE rappel_conso.known_role IN EXCLUSIVE MODE');
+	$node->sql("SELECT rc_publish('$dead', (SELECT string_agg(md5(n::text), '') FROM generate_series(1, 500) n), 'k')");
+	$node->wait_for('what keeps it from becoming a dead letter', q{SELECT count(*) > 0 FROM pg_locks WHERE NOT granted AND relation = 'rappel_conso.known_role'::regclass});
+	$session->query_safe("TRUNCATE rappel_conso.outbox RESTART IDENTITY; SELECT rc_publish('$dead', 'new', 'k'); COMMIT");
+	$node->wait_published;
+	is(join(', ', map { substr($_, 0, 20) } $kafka->payloads($dead)), 'new', "$mode: a new message with the id of a refused one is sent");
+	is($node->sql("SELECT count(*) FROM rappel_conso.dead_letter WHERE topic = '$dead' AND value = 'new'"), 0, "$mode: and is no dead letter");
+	$session->quit;
+	return;
+}
+
+foreach my $mode ('fast', 'sql')
+{
+	restart_with($mode eq 'fast' ? $usual : '');
+	ids_again($mode);
+}
+
 # ---- what a superuser may have made of the table ----
 
 $node->sql(q{
