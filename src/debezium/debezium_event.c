@@ -51,6 +51,7 @@ static void take_source_member(RcDebeziumEvent *event, const RcScanned *key,
 							   const RcScanned *value);
 static void take_time(RcDebeziumEvent *event, const RcScanned *value,
 					  int64 numerator, int64 denominator);
+static bool at_end(RcScan *scan);
 static bool whole(const RcScanned *value, int64 *number);
 static RcDebeziumResult settle(Seen *seen, RcDebeziumPart *whole_value);
 static RcDebeziumResult settle_flat(Seen *seen, RcDebeziumPart *whole_value);
@@ -73,7 +74,7 @@ rc_debezium_event_read(const char *json, int len, char flat_op, RcKnownSchema kn
 	rc_debezium_scan_begin(&scan, json, len);
 	if (rc_scan_space(&scan) != '{')
 	{
-		if (!rc_scan_skip(&scan, 1) || rc_scan_space(&scan) != '\0')
+		if (!rc_scan_skip(&scan, 1) || !at_end(&scan))
 			return RC_DEBEZIUM_BROKEN;
 		return is_wrong(event, "It is not a JSON object.");
 	}
@@ -82,7 +83,7 @@ rc_debezium_event_read(const char *json, int len, char flat_op, RcKnownSchema kn
 	value.len = scan.at - value.at;
 	if (result != RC_DEBEZIUM_CHANGE)
 		return result;
-	if (rc_scan_space(&scan) != '\0' || scan.at < scan.end)
+	if (!at_end(&scan))
 		return RC_DEBEZIUM_BROKEN;
 
 	if (seen.schema && !seen.payload && !seen.op && !seen.flat)
@@ -109,6 +110,13 @@ rc_debezium_event_read(const char *json, int len, char flat_op, RcKnownSchema kn
 			return result;
 	}
 	return settle(&seen, &value);
+}
+
+/* Whether nothing follows: a key may have been read before it was verified. */
+static bool
+at_end(RcScan *scan)
+{
+	return rc_scan_space(scan) == '\0' && scan->at >= scan->end;
 }
 
 static RcDebeziumResult
@@ -432,8 +440,8 @@ is_wrong(RcDebeziumEvent *event, const char *wrong)
 }
 
 /*
- * Read a record's key: the object itself, or with its schema.  A payload that
- * is null makes a tombstone.
+ * Read a record's key: the object itself, or with its schema.  It makes a
+ * tombstone if it is null, or its payload is; then there is no payload.
  */
 RcDebeziumResult
 rc_debezium_key_read(const char *json, int len, RcKnownSchema known, void *arg,
@@ -450,9 +458,9 @@ rc_debezium_key_read(const char *json, int len, RcKnownSchema known, void *arg,
 	rc_debezium_scan_begin(&scan, json, len);
 	if (rc_scan_space(&scan) != '{')
 	{
-		if (!rc_debezium_scan_skip(&scan, payload) || rc_scan_space(&scan) != '\0')
+		if (!rc_debezium_scan_skip(&scan, payload) || !at_end(&scan))
 			return RC_DEBEZIUM_BROKEN;
-		return RC_DEBEZIUM_CHANGE;
+		return payload->at == NULL ? RC_DEBEZIUM_TOMBSTONE : RC_DEBEZIUM_CHANGE;
 	}
 	payload->at = scan.at;
 	step = rc_debezium_scan_member(&scan, true, &key);
@@ -475,7 +483,7 @@ rc_debezium_key_read(const char *json, int len, RcKnownSchema known, void *arg,
 			return RC_DEBEZIUM_BROKEN;
 	}
 	payload->len = scan.at - payload->at;
-	if (step != RC_STEP_END || rc_scan_space(&scan) != '\0')
+	if (step != RC_STEP_END || !at_end(&scan))
 		return RC_DEBEZIUM_BROKEN;
 	if (seen.schema && seen.payload && members == 2)
 	{

@@ -134,23 +134,34 @@ rc_event_decode(RcEventDecoder *decoder, const RcRecord *record, uint32 wanted,
 	return event;
 }
 
-/* Of a key that comes with its schema, the column has the key itself. */
+/*
+ * Of a key that comes with its schema, the column has the key itself.  A text
+ * that only begins as such a key stays as it is.
+ */
 static void
 decode_key(RcEventDecoder *decoder, const RcRecord *record, Datum *values,
 		   bool *nulls)
 {
 	RcDebeziumPart key = {record->key, record->key_len};
 	RcDebeziumPart schema;
+	RcDebeziumPart payload;
 
 	if (record->key_len < 0)
 		return;
 	if (decoder->text_key && key.len > (int) strlen(PAYLOAD_FIRST) &&
 		(memcmp(key.at, SCHEMA_FIRST, strlen(SCHEMA_FIRST)) == 0 ||
-		 memcmp(key.at, PAYLOAD_FIRST, strlen(PAYLOAD_FIRST)) == 0) &&
-		rc_debezium_key_read(record->key, record->key_len,
-							 rc_event_schema_known, decoder->schemas,
-							 &schema, &key) != RC_DEBEZIUM_CHANGE)
-		return;
+		 memcmp(key.at, PAYLOAD_FIRST, strlen(PAYLOAD_FIRST)) == 0))
+	{
+		RcDebeziumResult result = rc_debezium_key_read(key.at, key.len,
+													   rc_event_schema_known,
+													   decoder->schemas,
+													   &schema, &payload);
+
+		if (result == RC_DEBEZIUM_TOMBSTONE)
+			return;
+		if (result == RC_DEBEZIUM_CHANGE)
+			key = payload;
+	}
 	decoder->key->results = decoder->results;
 	decoder->key->format->decode(decoder->key, key.at, key.len,
 								 &values[RC_EVENT_KEY], &nulls[RC_EVENT_KEY]);

@@ -56,6 +56,20 @@ static const Known known[] = {
 	{"", RC_DEBEZIUM_BROKEN}
 };
 
+static const Known known_keys[] = {
+	{"{\"id\":1}", RC_DEBEZIUM_CHANGE},
+	{"{\"schema\":null,\"payload\":{\"id\":1}}", RC_DEBEZIUM_CHANGE},
+	{"{\"schema\":null,\"payload\":7}", RC_DEBEZIUM_CHANGE},
+	{"{\"payload\":null}", RC_DEBEZIUM_CHANGE},
+	{"\"text\"", RC_DEBEZIUM_CHANGE},
+	{"null", RC_DEBEZIUM_TOMBSTONE},
+	{" null ", RC_DEBEZIUM_TOMBSTONE},
+	{"{\"payload\":null,\"schema\":null}", RC_DEBEZIUM_TOMBSTONE},
+	{"nul", RC_DEBEZIUM_BROKEN},
+	{"null null", RC_DEBEZIUM_BROKEN},
+	{"{\"payload\":}", RC_DEBEZIUM_BROKEN}
+};
+
 static uint64 state;
 
 static uint64
@@ -139,6 +153,28 @@ read_event(const char *json, int len, RcDebeziumEvent *event, StringInfo out)
 	return result;
 }
 
+/* Read a copy of a key; what it has found is within it. */
+static RcDebeziumResult
+read_key(const char *json, int len)
+{
+	char	   *exact = malloc(Max(len, 1));
+	RcDebeziumPart schema;
+	RcDebeziumPart key;
+	RcDebeziumResult result;
+
+	memcpy(exact, json, len);
+	result = rc_debezium_key_read(exact, len, unknown, NULL, &schema, &key);
+	if (result == RC_DEBEZIUM_CHANGE)
+	{
+		if (key.at == NULL || *key.at == '\0')
+			fail("a key is nowhere", json, len);
+		check_part(&schema, exact, len);
+		check_part(&key, exact, len);
+	}
+	free(exact);
+	return result;
+}
+
 static void
 try_known(void)
 {
@@ -152,6 +188,14 @@ try_known(void)
 			(known[i].op != '\0' && event.op != known[i].op) ||
 			(known[i].after != NULL && strcmp(out.data, known[i].after) != 0))
 			fail(out.data, json, strlen(json));
+		fuzz_forget();
+	}
+	for (int i = 0; i < lengthof(known_keys); i++)
+	{
+		const char *json = known_keys[i].json;
+
+		if (read_key(json, strlen(json)) != known_keys[i].result)
+			fail("a key is misread", json, strlen(json));
 		fuzz_forget();
 	}
 }
@@ -215,18 +259,18 @@ main(int argc, char **argv)
 	for (long i = 0; i < count; i++)
 	{
 		char		json[MOST + 1];
-		const char *from = known[below(lengthof(known))].json;
+		int			which = below(lengthof(known) + lengthof(known_keys));
+		const char *from = which < lengthof(known) ? known[which].json :
+			known_keys[which - lengthof(known)].json;
 		RcDebeziumEvent event;
 		StringInfoData out;
-		RcDebeziumPart schema;
-		RcDebeziumPart key;
 		int			len = strlen(from);
 
 		memcpy(json, from, len);
 		len = mutate(json, len);
 		results[read_event(json, len, &event, &out)]++;
 		resetStringInfo(&out);
-		(void) rc_debezium_key_read(json, len, unknown, NULL, &schema, &key);
+		(void) read_key(json, len);
 		(void) rc_debezium_header_key(json, len, &out);
 		fuzz_forget();
 	}

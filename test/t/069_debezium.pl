@@ -286,6 +286,25 @@ is(errors('bad_jsonb'), <<~'EOC' =~ s/\n\z//r, 'B6: as jsonb, too');
 	19|22P02|the record's value is not a change event of Debezium|It has neither the field op of an event nor the fields __op or __deleted of a flattened one.
 	EOC
 
+# ---- keys that are no objects ----
+
+my @keys = (
+	[ 'null', undef ], [ ' null ', undef ], [ '{"schema":null,"payload":null}', undef ], [ 'null', { schema => undef, payload => undef } ], [ '7', undef ], [ 'nul', undef ],
+	map { [ $_, event('c', after => { id => 1 }) ] } 'null', '{"payload":null,"schema":null}', '{"payload":', '{"schema":{}}x', '{"schema":{},"payload":{"id":1}}', "{\"schema\":null,\"payload\":7}");
+follow('keys', {}, @keys);
+is(seen('keys', 'op', 'key', "key IS NULL"), <<~'EOC' =~ s/\n\z//r, 'B6: a null key is none, and a text that is no key with a schema stays as it is');
+	6|c|null|f
+	7|c||t
+	8|c|{"payload":|f
+	9|c|{"schema":{}}x|f
+	10|c|{"id":1}|f
+	11|c|7|f
+	EOC
+is(errors('keys'), <<~'EOC' =~ s/\n\z//r, 'B6: tombstones with such keys');
+	4|22P02|the record is a tombstone whose key is not a JSON object|The key is 7.
+	5|22P02|the record is a tombstone whose key is not a JSON object|The key is nul.
+	EOC
+
 # ---- numbers as times, and decimals, without events ----
 
 my @times = map { [ 'k', $_ ] } (
