@@ -18,6 +18,19 @@
 /* Names of fields of ExtractNewRecordState begin so, by default. */
 #define FLAT_PREFIX	"__"
 
+/*
+ * Members of what says nothing of a row.  A border of a transaction is {"status":
+ * "BEGIN" or "END", "id", "event_count", "data_collections", "ts_ms"}; a change
+ * of tables has "source", "databaseName", "schemaName", "ddl", "tableChanges"
+ * and times.
+ */
+#define MARK_STATUS			0x01	/* one of those two */
+#define MARK_ID				0x02
+#define MARK_EVENTS			0x04	/* event_count or data_collections */
+#define MARK_DDL			0x08
+#define MARK_DATABASE		0x10	/* databaseName or tableChanges */
+#define MARK_BORDER			(MARK_STATUS | MARK_ID | MARK_EVENTS)
+
 /* What has been seen of a record's value. */
 typedef struct Seen
 {
@@ -30,10 +43,8 @@ typedef struct Seen
 	bool		deleted;
 	char		flat_op;
 	bool		times;			/* those of a heartbeat */
-	bool		others;			/* what is neither known nor such a time */
-	bool		status;			/* status and id: a border of a transaction */
-	bool		id;
-	bool		ddl;
+	int			marks;			/* MARK_.. */
+	bool		others;			/* what is none of these */
 	int64		processed_us;	/* __ts_ms; 0: none */
 	RcDebeziumPart payload_part;
 } Seen;
@@ -44,6 +55,8 @@ static bool read_member(RcScan *scan, Seen *seen, const RcScanned *key,
 						RcKnownSchema known, void *arg);
 static bool read_schema(RcScan *scan, Seen *seen, RcKnownSchema known,
 						void *arg);
+static int	mark_of(const RcScanned *key);
+static bool read_mark(RcScan *scan, Seen *seen, int mark);
 static bool read_op(RcScan *scan, Seen *seen);
 static bool read_flat_member(RcScan *scan, Seen *seen, const RcScanned *key);
 static bool read_source(RcScan *scan, RcDebeziumEvent *event);
@@ -54,6 +67,7 @@ static void take_time(RcDebeziumEvent *event, const RcScanned *value,
 static bool at_end(RcScan *scan);
 static bool whole(const RcScanned *value, int64 *number);
 static RcDebeziumResult settle(Seen *seen, RcDebeziumPart *whole_value);
+static bool is_no_row(const Seen *seen);
 static RcDebeziumResult settle_flat(Seen *seen, RcDebeziumPart *whole_value);
 static RcDebeziumResult is_wrong(RcDebeziumEvent *event, const char *wrong);
 
@@ -140,16 +154,13 @@ read_member(RcScan *scan, Seen *seen, const RcScanned *key,
 {
 	RcDebeziumEvent *event = seen->event;
 	RcDebeziumPart part;
+	int			mark;
 
 	switch (key->len)
 	{
 		case 2:
 			if (rc_debezium_scan_is(key, "op"))
 				return read_op(scan, seen);
-			seen->id |= rc_debezium_scan_is(key, "id");
-			break;
-		case 3:
-			seen->ddl |= rc_debezium_scan_is(key, "ddl");
 			break;
 		case 5:
 			if (rc_debezium_scan_is(key, "after"))
@@ -177,7 +188,6 @@ read_member(RcScan *scan, Seen *seen, const RcScanned *key,
 			}
 			if (rc_debezium_scan_is(key, "schema") && known != NULL)
 				return read_schema(scan, seen, known, arg);
-			seen->status |= rc_debezium_scan_is(key, "status");
 			break;
 		case 7:
 			if (rc_debezium_scan_is(key, "payload") && known != NULL)
@@ -186,15 +196,66 @@ read_member(RcScan *scan, Seen *seen, const RcScanned *key,
 				return rc_debezium_scan_skip(scan, &seen->payload_part);
 			}
 			if (rc_debezium_scan_is(key, "message"))
+			{
+				seen->others = true;
 				return rc_debezium_scan_skip(scan, &event->message);
+			}
 			break;
 		default:
 			break;
 	}
+	mark = mark_of(key);
+	if (mark != 0)
+		return read_mark(scan, seen, mark);
 	seen->others = true;
 	if (key->len > 2 && memcmp(key->text, FLAT_PREFIX, 2) == 0)
 		return read_flat_member(scan, seen, key);
 	return rc_debezium_scan_skip(scan, &part);
+}
+
+static int
+mark_of(const RcScanned *key)
+{
+	switch (key->len)
+	{
+		case 2:
+			return rc_debezium_scan_is(key, "id") ? MARK_ID : 0;
+		case 3:
+			return rc_debezium_scan_is(key, "ddl") ? MARK_DDL : 0;
+		case 6:
+			return rc_debezium_scan_is(key, "status") ? MARK_STATUS : 0;
+		case 11:
+			return rc_debezium_scan_is(key, "event_count") ? MARK_EVENTS : 0;
+		case 12:
+			return rc_debezium_scan_is(key, "databaseName") ||
+				rc_debezium_scan_is(key, "tableChanges") ? MARK_DATABASE : 0;
+		case 16:
+			return rc_debezium_scan_is(key, "data_collections") ? MARK_EVENTS : 0;
+		default:
+			return 0;
+	}
+}
+
+/* A status of anything else, or an id that is no text, is a column. */
+static bool
+read_mark(RcScan *scan, Seen *seen, int mark)
+{
+	RcDebeziumPart part;
+	bool		good = true;
+
+	if (!rc_debezium_scan_skip(scan, &part))
+		return false;
+	if (mark == MARK_STATUS)
+		good = part.at != NULL &&
+			((part.len == 7 && memcmp(part.at, "\"BEGIN\"", 7) == 0) ||
+			 (part.len == 5 && memcmp(part.at, "\"END\"", 5) == 0));
+	else if (mark == MARK_ID)
+		good = part.at != NULL && *part.at == '"';
+	if (good)
+		seen->marks |= mark;
+	else
+		seen->others = true;
+	return true;
 }
 
 static bool
@@ -384,12 +445,7 @@ settle(Seen *seen, RcDebeziumPart *whole_value)
 
 	if (seen->flat || (seen->flat_op != '\0' && !(seen->op && seen->rows)))
 		return settle_flat(seen, whole_value);
-	if (seen->ddl && !seen->op)
-		return RC_DEBEZIUM_SKIPPED;
-	if (seen->status && seen->id && !seen->op)
-		return RC_DEBEZIUM_SKIPPED;
-	if (seen->times && !seen->others && !seen->op && !seen->rows &&
-		event->message.at == NULL)
+	if (!seen->op && is_no_row(seen))
 		return RC_DEBEZIUM_SKIPPED;
 	if (!seen->op)
 		return is_wrong(event, "It has neither the field op of an event nor the fields __op or __deleted of a flattened one.");
@@ -403,6 +459,26 @@ settle(Seen *seen, RcDebeziumPart *whole_value)
 	if (event->after.at == NULL && strchr("cur", event->op) != NULL)
 		return is_wrong(event, "It has no row in the field after.");
 	return RC_DEBEZIUM_CHANGE;
+}
+
+/*
+ * Whether it is a heartbeat, a border of a transaction or a change of tables,
+ * and not a record of another producer that has a field of the same name.
+ */
+static bool
+is_no_row(const Seen *seen)
+{
+	const int	ddl = MARK_DDL | MARK_DATABASE;
+	const int	border = MARK_STATUS | MARK_ID;
+
+	if ((seen->marks & ddl) == ddl && seen->event->source.at != NULL)
+		return true;
+	if (seen->others || seen->rows || (seen->marks & ~MARK_BORDER) != 0)
+		return false;
+	if (seen->marks == 0)
+		return seen->times;
+	return (seen->marks & border) == border &&
+		(seen->times || (seen->marks & MARK_EVENTS) != 0);
 }
 
 static RcDebeziumResult

@@ -286,6 +286,16 @@ is(errors('bad_jsonb'), <<~'EOC' =~ s/\n\z//r, 'B6: as jsonb, too');
 	19|22P02|the record's value is not a change event of Debezium|It has neither the field op of an event nor the fields __op or __deleted of a flattened one.
 	EOC
 
+# ---- what only resembles a record without a row ----
+
+my @alike = ({ id => 't', status => 'paid' }, { id => 't', status => 'BEGIN' }, { id => 7, status => 'END', ts_ms => 1 }, { id => 't', status => 'END', ts_ms => 1, total => 5 },
+	{ id => 't', status => undef, event_count => 1 }, { ddl => 'x' }, { ddl => 'x', databaseName => 'd' }, { ddl => 'x', source => \%source }, { ts_ms => 1, id => 't' }, { ts_ms => 1, name => 'x' });
+follow('alike', {}, (map { [ { id => 1 }, $_ ] } @alike),
+	(map { [ { id => 1 }, with_schema($_) ] } { id => 't', status => 'END', event_count => 2, data_collections => [ { data_collection => 'a', event_count => 2 } ], ts_ms => 1 }, { ts_ms => 1 }),
+	[ undef, { source => \%source, ts_ms => 1, ts_us => 1, ts_ns => 1, databaseName => 'd', schemaName => 's', ddl => 'DROP TABLE t', tableChanges => [] } ]);
+is($node->dead_letters('alike', q{record_offset, sqlstate, message}), join("\n", map { "$_|22P02|the record's value is not a change event of Debezium" } 0 .. $#alike),
+	'B6: a record with some of the fields of a border of a transaction or a change of tables is a dead letter');
+
 # ---- keys that are no objects ----
 
 my @keys = (
