@@ -331,7 +331,8 @@ read_flat_member(RcScan *scan, Seen *seen, const RcScanned *key)
 	{
 		int64		ms;
 
-		if (whole(&value, &ms) && ms < PG_INT64_MAX / US_PER_MS)
+		if (whole(&value, &ms) && ms <= PG_INT64_MAX / US_PER_MS &&
+			ms >= PG_INT64_MIN / US_PER_MS)
 			seen->processed_us = ms * US_PER_MS;
 	}
 	else

@@ -300,7 +300,7 @@ put_place(const RcDebeziumEvent *event, Datum *values, bool *nulls)
 	const int64 epoch = (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) *
 		USECS_PER_DAY;
 
-	if (event->has_ts && event->ts_us < PG_INT64_MAX - epoch &&
+	if (event->has_ts && event->ts_us >= PG_INT64_MIN + epoch &&
 		IS_VALID_TIMESTAMP(event->ts_us - epoch))
 	{
 		values[RC_EVENT_TS] = TimestampTzGetDatum(event->ts_us - epoch);

@@ -286,6 +286,23 @@ is(errors('bad_jsonb'), <<~'EOC' =~ s/\n\z//r, 'B6: as jsonb, too');
 	19|22P02|the record's value is not a change event of Debezium|It has neither the field op of an event nor the fields __op or __deleted of a flattened one.
 	EOC
 
+# ---- times at the end of what there is ----
+
+my @ts = map { event('c', after => { id => 1 }, source => { %source, ts_ms => undef, ts_us => undef, %$_ }) }
+  { ts_us => -9223372036854775807 }, { ts_us => -9222425352054775809 }, { ts_us => 9223372036854775807 }, { ts_us => -62135596800000000 }, { ts_ms => -9223372036854775807 }, { ts_ms => 9223372036854775 };
+follow('ts', {}, (map { [ { id => 1 }, $_ ] } @ts), map { [ { id => 1 }, { id => 1, __op => 'c', __ts_ms => $_ } ] } -9223372036854775807, -18446744073709552, 9223372036854775);
+is(seen('ts', q{to_char(ts AT TIME ZONE 'UTC', 'YYYY-MM-DD AD')}), <<~'EOC' =~ s/\n\z//r, 'B1: a time that is none of timestamptz is null, and no other one');
+	0|
+	1|
+	2|294247-01-10 AD
+	3|0001-01-01 AD
+	4|
+	5|294247-01-10 AD
+	6|
+	7|
+	8|294247-01-10 AD
+	EOC
+
 # ---- what only resembles a record without a row ----
 
 my @alike = ({ id => 't', status => 'paid' }, { id => 't', status => 'BEGIN' }, { id => 7, status => 'END', ts_ms => 1 }, { id => 't', status => 'END', ts_ms => 1, total => 5 },
