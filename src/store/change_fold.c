@@ -224,7 +224,9 @@ fold_change(Fold *fold, Datum *parts, bool *nulls)
 	if (op == '\0' || strchr("crud", op) == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("a change has the unknown operation \"%c\"", op)));
+				 errmsg("a change has the unknown operation \"%s\"",
+						IS_HIGHBIT_SET(op) ? psprintf("\\%03o", (unsigned char) op) :
+						pnstrdup(&op, 1))));
 	if (nulls[needed])
 		ereport(ERROR,
 				(errcode(ERRCODE_NOT_NULL_VIOLATION),

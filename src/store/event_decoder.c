@@ -29,9 +29,6 @@
 #define SCHEMA_FIRST	"{\"schema\":"
 #define PAYLOAD_FIRST	"{\"payload\":"
 
-/* Digits of a message that an error shows. */
-#define SHOWN			200
-
 static void decode_key(RcEventDecoder *decoder, const RcRecord *record,
 					   Datum *values, bool *nulls);
 static bool decode_tombstone(RcEventDecoder *decoder, const RcRecord *record,
@@ -205,7 +202,7 @@ decode_tombstone(RcEventDecoder *decoder, const RcRecord *record,
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
 				 errmsg("the record is a tombstone whose key is not a JSON object"),
-				 errdetail("The key is %s.", pnstrdup(key.at, Min(key.len, SHOWN)))));
+				 errdetail("The key is %s.", rc_value_shown(key.at, key.len))));
 	decoder->mysql = decoder->flat = false;
 	decoder->op = '\0';
 	if (schema.at != NULL)
@@ -343,8 +340,7 @@ put_old_key(RcEventDecoder *decoder, const RcRecord *record,
 					(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
 					 errmsg("header \"%s\" of the record is not a key",
 							HEADER_OLD_KEY),
-					 errdetail("It is %s.",
-							   pnstrdup(text, Min(len, SHOWN)))));
+					 errdetail("It is %s.", rc_value_shown(text, len))));
 		key.at = json.data;
 		key.len = json.len;
 		rc_event_put_row(decoder, schema, shape, &key, RC_EVENT_OLD_KEY,

@@ -358,13 +358,12 @@ write_row(RcEventDecoder *decoder, RcDebeziumWriter *writer,
 		  const RcDebeziumPart *part)
 {
 	const char *wrong = rc_debezium_write_row(writer, part);
-	int			len = writer->field_len;
 
 	if (wrong != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
 				 errmsg("cannot convert field \"%s\" of the record",
-						rc_value_to_server(pnstrdup(writer->field, len), &len)),
+						rc_value_shown(writer->field, writer->field_len)),
 				 errdetail("It %s.", wrong)));
 }
 

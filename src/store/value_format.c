@@ -11,6 +11,7 @@
  */
 #include "store/value_format.h"
 
+#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
@@ -25,6 +26,9 @@
 
 #define BYTE_ORDER_MARK		"\xEF\xBB\xBF"
 #define BYTE_ORDER_MARK_LEN	3
+
+/* Bytes of a text that an error shows. */
+#define SHOWN			200
 
 /* A zero byte and the schema's id, four bytes. */
 #define REGISTRY_PREFIX_LEN	5
@@ -267,6 +271,37 @@ rc_value_to_server(const char *bytes, int *len)
 	text = pg_any_to_server(bytes, *len, PG_UTF8);
 	if (text != bytes)
 		*len = strlen(text);
+	return text;
+}
+
+/*
+ * The beginning of a text for an error: of what has been verified as UTF-8, up
+ * to SHOWN bytes of whole characters in the server's encoding, and "..." if
+ * that is not all.  A character that this encoding does not have ends it: the
+ * error is about something else.
+ */
+char *
+rc_value_shown(const char *bytes, int len)
+{
+	int			cut = pg_encoding_mbcliplen(PG_UTF8, bytes, len, SHOWN);
+	Oid			conversion = InvalidOid;
+	int			size = cut * MAX_CONVERSION_GROWTH + 1;
+	char	   *text = palloc(size + strlen("..."));
+	int			taken = cut;
+
+	if (GetDatabaseEncoding() != PG_UTF8)
+		conversion = FindDefaultConversionProc(PG_UTF8, GetDatabaseEncoding());
+	if (OidIsValid(conversion))
+		taken = pg_do_encoding_conversion_buf(conversion, PG_UTF8, GetDatabaseEncoding(),
+											  (unsigned char *) pnstrdup(bytes, cut),
+											  cut, (unsigned char *) text, size, true);
+	else
+	{
+		memcpy(text, bytes, cut);
+		text[cut] = '\0';
+	}
+	if (taken < len)
+		strcat(text, "...");
 	return text;
 }
 

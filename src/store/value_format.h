@@ -81,6 +81,7 @@ extern char *rc_value_text(const char *part, const char *bytes, int *len,
 extern const char *rc_value_utf8(const char *part, const char *bytes, int *len,
 								 bool json);
 extern char *rc_value_to_server(const char *bytes, int *len);
+extern char *rc_value_shown(const char *bytes, int len);
 extern void rc_value_check_json(const char *json, int len);
 extern void rc_value_decoder_convert(RcValueDecoder *decoder,
 									 const RcConversionRules *rules);

@@ -63,6 +63,7 @@ SELECT pg_temp.folded('{}', '{}', 'no');
 SELECT pg_temp.folded('{}', '{}', 'apply', 'add');
 SELECT pg_temp.folded('{}', NULL);
 SELECT rc_debezium_fold(NULL::item, '{}', ARRAY[ROW(1)], '{}'::item[], 'apply', 'error');
+SELECT rc_debezium_fold(NULL::item, '{}', ARRAY[ROW((-61)::"char", NULL::item, NULL::item, NULL::item, NULL::text[], NULL::text[], NULL::jsonb)], '{}'::item[], 'apply', 'error');
 SELECT rc_debezium_fold(1, '{}', '{}', '{}'::integer[], 'apply', 'error');
 SELECT rc_debezium_fold(NULL::item, '{}', ARRAY[ROW('c'::"char", NULL::item, NULL::key_only, NULL::item, NULL::text[], NULL::text[], NULL::jsonb)], '{}'::item[], 'apply', 'error');
 

@@ -392,17 +392,20 @@ $node->sql(q{
 	CREATE TYPE place AS (id int, "köln" text, price numeric(8,2), tags text[]);
 	CREATE TABLE places (id bigint, after jsonb, unavailable text[], extra jsonb);
 	INSERT INTO rappel_conso.stream (name, topics, value_type, envelope, statement) VALUES ('places', '{places}', 'place', 'debezium',
-	  'INSERT INTO places SELECT record_offset, to_jsonb(after), unavailable, extra FROM records');
+	  'INSERT INTO places SELECT record_offset, to_jsonb(after), unavailable, extra FROM records WHERE old_key IS NULL');
 	INSERT INTO rappel_conso.stream (name, topics, envelope, statement) VALUES ('places_jsonb', '{places}', 'debezium',
-	  'INSERT INTO places SELECT record_offset + 10, after, unavailable, extra FROM records');}, dbname => 'latin1');
+	  'INSERT INTO places SELECT record_offset + 10, after, unavailable, extra FROM records WHERE old_key IS NULL');}, dbname => 'latin1');
 $kafka->create_topic('places');
+my @broken = ([ $json->encode("caf\x{e9}"), undef ], [ $json->encode(("\x{e9}" x 120)), undef ], [ $json->encode("\x{fc}\x{20ac}"), undef ],
+	[ { id => 1 }, event('c', after => { id => 1 }), [ '__debezium.oldkey' => "\x{c3}\x{bc}" . ("\x{c3}\x{a9}" x 120) ] ]);
 my %place = (id => 1, "k\x{f6}ln" => "caf\x{e9}", price => 'APo=', tags => "\x{e9},b");
 send_events('places',
 	[ { id => 1 }, event('c', after => { %place, "extr\x{e4}" => "\x{fc}" }) ],
 	[ { id => 1 }, event('u', after => { %place, "k\x{f6}ln" => '__debezium_unavailable_value' }) ],
 	[ { id => 1 }, with_schema(event('c', after => \%place), field('id', 'int32'), field("k\x{f6}ln", 'string'), field('price', 'bytes', 'org.apache.kafka.connect.data.Decimal', parameters => { scale => '2' }), field('tags', 'string', 'io.debezium.data.EnumSet')) ],
-	[ { id => 1 }, event('c', after => { %place, "k\x{f6}ln" => "\x{20ac}" }) ]);
-$node->wait_for("the streams have applied all", 'SELECT count(*) = 2 AND min(applied) = 4 FROM rappel_conso.stream_offset', dbname => 'latin1');
+	[ { id => 1 }, event('c', after => { %place, "k\x{f6}ln" => "\x{20ac}" }) ],
+	@broken);
+$node->wait_for("the streams have applied all", 'SELECT count(*) = 2 AND min(applied) = 8 FROM rappel_conso.stream_offset', dbname => 'latin1');
 is($node->sql(q{SET client_encoding = 'UTF8'; SELECT * FROM places ORDER BY id}, dbname => 'latin1'), <<~'EOC' =~ s/\n\z//r, 'B7: names and values in another encoding');
 	0|{"id": 1, "köln": "café", "tags": ["é", "b"], "price": 2.50}||{"exträ": "ü"}
 	1|{"id": 1, "köln": null, "tags": ["é", "b"], "price": 2.50}|{köln}|
@@ -411,6 +414,12 @@ is($node->sql(q{SET client_encoding = 'UTF8'; SELECT * FROM places ORDER BY id},
 	11|{"id": 1, "tags": "é,b", "price": "APo="}|{köln}|
 	12|{"id": 1, "köln": "café", "tags": "é,b", "price": 2.50}||
 	EOC
+
+my $cut = "\x{c3}\x{a9}";
+is($node->sql(q{SET client_encoding = 'UTF8'; SELECT record_offset, detail FROM rappel_conso.dead_letter WHERE stream = 'places' AND record_offset > 3 ORDER BY 1}, dbname => 'latin1'),
+	join("\n", qq(4|The key is "caf$cut".), qq(5|The key is ") . ($cut x 99) . '....', qq(6|The key is "\x{c3}\x{bc}....), "7|It is \x{c3}\x{bc}" . ($cut x 99) . '....'), 'B7: an error shows whole characters, of the encoding of the server');
+follow('shown', {}, @broken);
+is($node->dead_letters('shown', q{record_offset, detail}), join("\n", qq(0|The key is "caf$cut".), qq(1|The key is ") . ($cut x 99) . '....', qq(2|The key is "\x{c3}\x{bc}\x{e2}\x{82}\x{ac}".), "3|It is \x{c3}\x{bc}" . ($cut x 99) . '....'), 'B7: so in UTF-8');
 
 # ---- columns that a statement reads ----
 
