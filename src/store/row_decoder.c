@@ -95,6 +95,7 @@ init_column(RowColumn *column, Form_pg_attribute attribute)
 	column->type = rc_json_type_make(attribute->atttypid);
 	column->domain = (base != attribute->atttypid);
 	column->json = (base == JSONOID || base == JSONBOID);
+	column->money = (base == CASHOID);
 
 	if (attribute->atttypid == TEXTOID ||
 		(attribute->atttypid == VARCHAROID && column->typmod < 0))
@@ -120,6 +121,7 @@ init_column(RowColumn *column, Form_pg_attribute attribute)
 		{
 			column->kind = COLUMN_ARRAY;
 			column->element = element;
+			column->money = (element == CASHOID);
 			column->element_type = rc_json_type_make(element);
 			fmgr_info(input, &column->array_input);
 			column->array_ioparam = column->ioparam;
@@ -340,8 +342,7 @@ make_scalar(RowColumn *column, RowValue *value)
 		escape_json(&json, text);
 		text = json.data;
 	}
-	return InputFunctionCall(&column->input, text, column->ioparam,
-							 column->typmod);
+	return rc_row_input(column, text, value->token.kind == JSON_TOKEN_NUMBER);
 }
 
 static Datum
@@ -360,8 +361,8 @@ make_array(RcRowDecoder *decoder, RowColumn *column, RowValue *value)
 							   JSON_TOKEN_ARRAY_START, value->start,
 							   value->len);
 		if (!isnull)
-			element = InputFunctionCall(&column->input, token->text,
-										column->ioparam, column->typmod);
+			element = rc_row_input(column, token->text,
+								   token->kind == JSON_TOKEN_NUMBER);
 		array = accumArrayResult(array, element, isnull, column->element,
 								 CurrentMemoryContext);
 	}

@@ -286,6 +286,29 @@ is(errors('bad_jsonb'), <<~'EOC' =~ s/\n\z//r, 'B6: as jsonb, too');
 	19|22P02|the record's value is not a change event of Debezium|It has neither the field op of an event nor the fields __op or __deleted of a flattened one.
 	EOC
 
+# ---- money, whatever lc_monetary says ----
+
+# A database with the separators and the digits of another country, if there is one.
+my ($locale) = grep { /^(?:de|fr|es|it|nl|ja|pt_BR|sv|da)_/ } split /\n/, `locale -a 2>/dev/null`;
+$node->sql(sprintf q{ALTER SYSTEM SET lc_monetary = '%s'; SELECT pg_reload_conf()}, $locale) if defined $locale;
+$node->sql(q{CREATE DOMAIN dear AS money; CREATE TYPE priced AS (id int, m money, d dear, ms money[])});
+my @prices = map { { id => 1, m => $_, d => $_, ms => [ ref $_ ? undef : $_, undef ] } } 1234.5, '1234.50', '-1234567.89', { scale => 3, value => 'Aw==' };
+my $exponent = '{"op": "c", "after": {"m": 1.2345e3, "d": 12345E-1, "ms": [1.2e3, 5]}, "source": {}}';
+sub priced { return with_schema(event('c', after => $_[0]), field('id', 'int32'), field('m', 'string'), field('d', 'double'), field('ms', 'array', undef, items => { type => 'string', optional => JSON::PP::true })); }
+follow('money', { value_type => 'priced', decimal => 'string' }, (map { [ { id => 1 }, event('c', after => $_) ] } @prices), [ { id => 1 }, $exponent ],
+	[ { id => 1 }, priced({ id => 1, m => '1234.50', d => 1234.5, ms => ['1234.50'] }) ], map { [ { id => 1 }, event('c', after => { id => 1, m => $_ }) ] } 'NaN', '1e30');
+is($node->sql(q{SELECT record_offset, m::numeric, d::numeric, array(SELECT u::numeric FROM unnest(ms) u)::text
+	FROM (SELECT record_offset, (jsonb_populate_record(NULL::priced, after)).* FROM seen WHERE stream = 'money') s ORDER BY 1}), <<~'EOC' =~ s/\n\z//r, 'B2: money is the number that the message has');
+	0|1234.50|1234.50|{1234.50,NULL}
+	1|1234.50|1234.50|{1234.50,NULL}
+	2|-1234567.89|-1234567.89|{-1234567.89,NULL}
+	3|0.00|0.00|{NULL,NULL}
+	4|1234.50|1234.50|{1200.00,5.00}
+	5|1234.50|1234.50|{1234.50}
+	EOC
+is($node->dead_letters('money', 'record_offset, left(sqlstate, 2)'), "6|22\n7|22", 'B2: and refused if it is none of money');
+$node->sql(q{ALTER SYSTEM RESET lc_monetary; SELECT pg_reload_conf()}) if defined $locale;
+
 # ---- times at the end of what there is ----
 
 my @ts = map { event('c', after => { id => 1 }, source => { %source, ts_ms => undef, ts_us => undef, %$_ }) }
@@ -396,7 +419,7 @@ $node->sql(q{
 	INSERT INTO rappel_conso.stream (name, topics, envelope, statement) VALUES ('places_jsonb', '{places}', 'debezium',
 	  'INSERT INTO places SELECT record_offset + 10, after, unavailable, extra FROM records WHERE old_key IS NULL');}, dbname => 'latin1');
 $kafka->create_topic('places');
-my @broken = ([ $json->encode("caf\x{e9}"), undef ], [ $json->encode(("\x{e9}" x 120)), undef ], [ $json->encode("\x{fc}\x{20ac}"), undef ],
+my @broken = ([ $json->encode("caf\x{e9}"), undef ], [ $json->encode(("\x{e9}" x 120)), undef ], [ { id => 1 }, event('c', after => { id => 1 }), [ '__debezium.oldkey' => "\x{c3}\x{bc}\x{e2}\x{82}\x{ac}" ] ],
 	[ { id => 1 }, event('c', after => { id => 1 }), [ '__debezium.oldkey' => "\x{c3}\x{bc}" . ("\x{c3}\x{a9}" x 120) ] ]);
 my %place = (id => 1, "k\x{f6}ln" => "caf\x{e9}", price => 'APo=', tags => "\x{e9},b");
 send_events('places',
@@ -416,10 +439,10 @@ is($node->sql(q{SET client_encoding = 'UTF8'; SELECT * FROM places ORDER BY id},
 	EOC
 
 my $cut = "\x{c3}\x{a9}";
-is($node->sql(q{SET client_encoding = 'UTF8'; SELECT record_offset, detail FROM rappel_conso.dead_letter WHERE stream = 'places' AND record_offset > 3 ORDER BY 1}, dbname => 'latin1'),
-	join("\n", qq(4|The key is "caf$cut".), qq(5|The key is ") . ($cut x 99) . '....', qq(6|The key is "\x{c3}\x{bc}....), "7|It is \x{c3}\x{bc}" . ($cut x 99) . '....'), 'B7: an error shows whole characters, of the encoding of the server');
+is($node->sql(q{SET client_encoding = 'UTF8'; SELECT record_offset, detail FROM rappel_conso.dead_letter WHERE name = 'places' AND record_offset > 3 ORDER BY 1}, dbname => 'latin1'),
+	join("\n", qq(4|The key is "caf$cut".), qq(5|The key is ") . ($cut x 99) . '....', "6|It is \x{c3}\x{bc}....", "7|It is \x{c3}\x{bc}" . ($cut x 99) . '....'), 'B7: an error shows whole characters, of the encoding of the server');
 follow('shown', {}, @broken);
-is($node->dead_letters('shown', q{record_offset, detail}), join("\n", qq(0|The key is "caf$cut".), qq(1|The key is ") . ($cut x 99) . '....', qq(2|The key is "\x{c3}\x{bc}\x{e2}\x{82}\x{ac}".), "3|It is \x{c3}\x{bc}" . ($cut x 99) . '....'), 'B7: so in UTF-8');
+is($node->dead_letters('shown', q{record_offset, detail}), join("\n", qq(0|The key is "caf$cut".), qq(1|The key is ") . ($cut x 99) . '....', "2|It is \x{c3}\x{bc}\x{e2}\x{82}\x{ac}.", "3|It is \x{c3}\x{bc}" . ($cut x 99) . '....'), 'B7: so in UTF-8');
 
 # ---- columns that a statement reads ----
 
