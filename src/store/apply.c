@@ -79,6 +79,8 @@ rc_apply(RcApplier *applier, const RcRecord *records, RcPart *parts, int nparts)
 
 	applier->outcome = RC_OUTCOME_CODE;
 	applier->tail_length = 0;
+	/* of a batch that was aborted, or of another statement of this session */
+	(void) rc_changes_folded();
 	rc_batch_resume_search(&batch);
 	rc_statement_prepare(applier);
 	while (batch.at < batch.n && !time_is_up(&batch))
