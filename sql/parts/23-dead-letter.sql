@@ -32,6 +32,8 @@ CREATE INDEX dead_letter_value_idx ON rappel_conso.dead_letter (name, md5(COALES
   WHERE resolved_at IS NULL AND run IS NOT NULL;
 CREATE INDEX dead_letter_place_idx ON rappel_conso.dead_letter (name, topic, partition, record_offset)
   WHERE origin OPERATOR(pg_catalog.=) 'stream' AND resolved_at IS NULL;
+CREATE INDEX dead_letter_key_idx ON rappel_conso.dead_letter (name, topic, md5(key))
+  WHERE origin OPERATOR(pg_catalog.=) 'stream' AND resolved_at IS NULL AND key IS NOT NULL;
 CREATE INDEX dead_letter_name_idx ON rappel_conso.dead_letter (origin, name, id);
 COMMENT ON TABLE rappel_conso.dead_letter IS 'records that failed, with their bytes, position and error';
 COMMENT ON SEQUENCE rappel_conso.dead_letter_id_seq IS 'numbers of dead letters';

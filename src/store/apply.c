@@ -74,6 +74,7 @@ rc_apply(RcApplier *applier, const RcRecord *records, RcPart *parts, int nparts)
 	for (int i = 0; i < nparts; i++)
 		batch.n += parts[i].n;
 	batch.part_end = parts[0].n;
+	batch.dead = palloc0(batch.n * sizeof(bool));
 	if (applier->size > 0)
 		batch.bisecting_since = GetCurrentTimestamp();
 
@@ -95,8 +96,8 @@ rc_apply(RcApplier *applier, const RcRecord *records, RcPart *parts, int nparts)
 
 	left = rc_batch_decided(&batch);
 	if (left > 0 && rc_changes_folded())
-		rc_dead_letter_overtaken(applier->stream, records, left,
-								 applier->letters);
+		rc_dead_letter_overtaken(applier->stream, records, left, batch.dead,
+								 applier->letters != NULL);
 	for (int i = 0; i < nparts; i++)
 	{
 		RcCounts   *counts = &parts[i].counts;

@@ -40,6 +40,7 @@ typedef struct RcBatch
 	int			dead_in_row;	/* when the first of "failures" failed */
 	TimestampTz bisecting_since;	/* in this transaction; 0: no range has
 									 * failed */
+	bool	   *dead;			/* records that became dead letters */
 	int			repeats;		/* ranges that changed a row twice */
 } RcBatch;
 

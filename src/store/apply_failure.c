@@ -134,6 +134,7 @@ to_dead_letters(RcBatch *batch, RcFailure *failure)
 	RcApplier  *applier = batch->applier;
 
 	failure->part->counts.dead++;
+	batch->dead[failure->at] = true;
 	if (applier->letters)
 	{
 		applier->letters[failure->at].still_dead = true;

@@ -172,44 +172,6 @@ rc_dead_letters(const RcStream *stream, int64 id, int64 after, int limit, int *n
 	return letters;
 }
 
-/*
- * Keys and places of the newest unresolved dead letters of a stream that have
- * a key, at most "limit".
- */
-RcDeadLetter *
-rc_dead_letters_of_keys(const RcStream *stream, int limit, int *n)
-{
-	RcQueryScope scope;
-	RcParams	params = {0};
-	RcDeadLetter *letters;
-
-	rc_param_text(&params, stream->name);
-	rc_param_int4(&params, limit);
-	rc_param_text(&params, stream->owner_name);
-	rc_query_begin(&scope);
-	*n = (int) rc_query("SELECT id, topic, partition, record_offset, key"
-						" FROM rappel_conso.dead_letter"
-						" WHERE origin = 'stream' AND name = $1 AND owner = $3"
-						" AND owner_oid = rappel_conso.role_oid(owner)"
-						" AND resolved_at IS NULL AND key IS NOT NULL"
-						" AND topic IS NOT NULL AND record_offset IS NOT NULL"
-						" ORDER BY id DESC LIMIT $2", &params);
-	letters = SPI_palloc(sizeof(RcDeadLetter) * Max(*n, 1));
-	memset(letters, 0, sizeof(RcDeadLetter) * Max(*n, 1));
-	for (int i = 0; i < *n; i++)
-	{
-		RcRecord   *record = &letters[i].record;
-
-		letters[i].id = rc_column_int8(i, 1, 0);
-		record->topic = rc_column_text(i, 2);
-		record->partition = (int32) rc_column_int8(i, 3, 0);
-		record->offset = rc_column_int8(i, 4, -1);
-		record->key = rc_column_bytes(i, 5, &record->key_len);
-	}
-	rc_query_end(&scope);
-	return letters;
-}
-
 /* Size of a column's value in bytes, found without detoasting it. */
 static int64
 bytes_of(int row, int column)

@@ -20,14 +20,12 @@ typedef struct RcDeadLetter
 
 extern RcDeadLetter *rc_dead_letters(const RcStream *stream, int64 id,
 									 int64 after, int limit, int *n);
-extern RcDeadLetter *rc_dead_letters_of_keys(const RcStream *stream, int limit,
-											 int *n);
 extern void rc_dead_letter_again(int64 id, const ErrorData *error);
 extern int64 rc_dead_letter_supersede(const RcStream *stream, int64 id);
 extern void rc_dead_letter_resolve(const int64 *ids, int n);
 extern void rc_dead_letter_overtaken(const RcStream *stream,
 									 const RcRecord *records, int n,
-									 const RcDeadLetter *retried);
+									 const bool *dead, bool retried);
 pg_noreturn extern void rc_dead_letter_missing(const char *stream, int64 id);
 
 extern void rc_dead_letter_add(const char *origin, const char *name,

@@ -11,121 +11,128 @@
  */
 #include "store/dead_letter.h"
 
-#include "common/hashfn.h"
-#include "port/pg_bitutils.h"
+#include "catalog/pg_type.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
 
 #include "store/query.h"
 
-/* Dead letters that are looked at for a batch: the newest ones. */
-#define MOST_LETTERS	10000
+/* The unresolved dead letters d of a stream; $1 is its name, $2 its owner. */
+#define OF_STREAM \
+	" d.origin = 'stream' AND d.name = $1 AND d.owner = $2" \
+	" AND d.owner_oid = rappel_conso.role_oid(d.owner) AND d.resolved_at IS NULL"
 
-/* Records by their keys. */
+/* Places and keys of records. */
 typedef struct Places
 {
-	const RcRecord *records;
 	int			n;
-	int		   *first;			/* of a hash; -1: none */
-	int		   *next;
-	uint32		mask;
-	bool	   *dead;			/* the record is a dead letter itself */
+	Datum	   *topics;
+	Datum	   *partitions;
+	Datum	   *offsets;
+	Datum	   *keys;
 } Places;
 
-static void add_records(Places *places, const RcRecord *records, int n);
-static uint32 hash_of(const RcRecord *record);
-static bool same_source(const RcRecord *a, const RcRecord *b);
-static void note_dead(Places *places, const RcRecord *letter);
-static bool overtaken(const Places *places, const RcRecord *letter);
+static bool has_letters(const RcStream *stream);
+static void add_places(Places *places, const RcRecord *records, int n,
+					   const bool *dead);
+static void param_places(RcParams *params, const Places *places);
+static void param_array(RcParams *params, Oid array, Datum *values, int n,
+						Oid type, int16 len, bool byval, char align);
 
 /*
  * Records of a batch have been applied, but for those that became dead letters.
- * "retried" are the dead letters that they are, or NULL.
+ * "retried": they are dead letters themselves, which the caller resolves.
  */
 void
 rc_dead_letter_overtaken(const RcStream *stream, const RcRecord *records,
-						 int n, const RcDeadLetter *retried)
+						 int n, const bool *dead, bool retried)
 {
 	Places		places = {0};
-	RcDeadLetter *letters;
-	int64	   *ids;
-	int			nletters;
-	int			nids = 0;
+	RcParams	params = {0};
 
-	letters = rc_dead_letters_of_keys(stream, MOST_LETTERS, &nletters);
-	if (nletters == 0)
+	if (!has_letters(stream))
 		return;
-	add_records(&places, records, n);
-	for (int i = 0; i < nletters && retried == NULL; i++)
-		note_dead(&places, &letters[i].record);
-	for (int i = 0; i < n && retried != NULL; i++)
-		places.dead[i] = retried[i].still_dead;
-	ids = palloc(nletters * sizeof(int64));
-	for (int i = 0; i < nletters; i++)
-	{
-		if (overtaken(&places, &letters[i].record))
-			ids[nids++] = letters[i].id;
-	}
-	if (nids > 0)
-		rc_dead_letter_resolve(ids, nids);
+	add_places(&places, records, n, dead);
+	rc_param_text(&params, stream->name);
+	rc_param_text(&params, stream->owner_name);
+	param_places(&params, &places);
+	rc_param_bool(&params, retried);
+	rc_execute("UPDATE rappel_conso.dead_letter d"
+			   " SET resolved_at = pg_catalog.clock_timestamp(),"
+			   " attempts = attempts + 1"
+			   " FROM (SELECT topic, partition, key, pg_catalog.max(record_offset) AS record_offset"
+			   "  FROM ROWS FROM (pg_catalog.unnest($3), pg_catalog.unnest($4),"
+			   "   pg_catalog.unnest($5), pg_catalog.unnest($6))"
+			   "   AS u (topic, partition, record_offset, key)"
+			   "  GROUP BY topic, partition, key) r"
+			   " WHERE" OF_STREAM
+			   " AND d.topic = r.topic AND d.key IS NOT NULL"
+			   " AND pg_catalog.md5(d.key) = pg_catalog.md5(r.key)"
+			   " AND d.key = r.key AND d.partition = r.partition"
+			   " AND (d.record_offset < r.record_offset"
+			   "  OR d.record_offset = r.record_offset AND NOT $7)", &params);
 }
 
-static void
-add_records(Places *places, const RcRecord *records, int n)
+/* Mostly there are none, and then the keys need not be looked up. */
+static bool
+has_letters(const RcStream *stream)
 {
-	places->records = records;
-	places->n = n;
-	places->mask = pg_nextpower2_32(Max(n, 8) * 2) - 1;
-	places->first = palloc((places->mask + 1) * sizeof(int));
-	places->next = palloc(Max(n, 1) * sizeof(int));
-	places->dead = palloc0(Max(n, 1) * sizeof(bool));
-	memset(places->first, -1, (places->mask + 1) * sizeof(int));
+	RcQueryScope scope;
+	RcParams	params = {0};
+	bool		any;
+
+	rc_param_text(&params, stream->name);
+	rc_param_text(&params, stream->owner_name);
+	rc_query_begin(&scope);
+	any = rc_query("SELECT FROM rappel_conso.dead_letter d WHERE" OF_STREAM
+				   " LIMIT 1", &params) > 0;
+	rc_query_end(&scope);
+	return any;
+}
+
+/* Of records that have a key and an offset, and are not dead. */
+static void
+add_places(Places *places, const RcRecord *records, int n, const bool *dead)
+{
+	places->topics = palloc(n * sizeof(Datum));
+	places->partitions = palloc(n * sizeof(Datum));
+	places->offsets = palloc(n * sizeof(Datum));
+	places->keys = palloc(n * sizeof(Datum));
 	for (int i = 0; i < n; i++)
 	{
-		uint32		bucket;
+		const RcRecord *record = &records[i];
+		int			at = places->n;
 
-		if (records[i].key_len < 0 || records[i].offset < 0)
+		if (record->key_len < 0 || record->offset < 0 || dead[i])
 			continue;
-		bucket = hash_of(&records[i]) & places->mask;
-		places->next[i] = places->first[bucket];
-		places->first[bucket] = i;
+		places->topics[at] = CStringGetTextDatum(record->topic);
+		places->partitions[at] = Int32GetDatum(record->partition);
+		places->offsets[at] = Int64GetDatum(record->offset);
+		places->keys[at] = PointerGetDatum(cstring_to_text_with_len(record->key,
+																	record->key_len));
+		places->n++;
 	}
 }
 
-static uint32
-hash_of(const RcRecord *record)
+/* Four parameters. */
+static void
+param_places(RcParams *params, const Places *places)
 {
-	return hash_bytes((const unsigned char *) record->key, record->key_len);
-}
-
-/* Whether two records, which have keys, are of one key and partition. */
-static bool
-same_source(const RcRecord *a, const RcRecord *b)
-{
-	return a->partition == b->partition && a->key_len == b->key_len &&
-		memcmp(a->key, b->key, a->key_len) == 0 &&
-		strcmp(a->topic, b->topic) == 0;
+	param_array(params, TEXTARRAYOID, places->topics, places->n,
+				TEXTOID, -1, false, TYPALIGN_INT);
+	param_array(params, INT4ARRAYOID, places->partitions, places->n,
+				INT4OID, 4, true, TYPALIGN_INT);
+	param_array(params, INT8ARRAYOID, places->offsets, places->n,
+				INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE);
+	param_array(params, BYTEAARRAYOID, places->keys, places->n,
+				BYTEAOID, -1, false, TYPALIGN_INT);
 }
 
 static void
-note_dead(Places *places, const RcRecord *letter)
+param_array(RcParams *params, Oid array, Datum *values, int n,
+			Oid type, int16 len, bool byval, char align)
 {
-	for (int i = places->first[hash_of(letter) & places->mask]; i >= 0;
-		 i = places->next[i])
-	{
-		if (places->records[i].offset == letter->offset &&
-			same_source(&places->records[i], letter))
-			places->dead[i] = true;
-	}
-}
-
-static bool
-overtaken(const Places *places, const RcRecord *letter)
-{
-	for (int i = places->first[hash_of(letter) & places->mask]; i >= 0;
-		 i = places->next[i])
-	{
-		if (!places->dead[i] && places->records[i].offset > letter->offset &&
-			same_source(&places->records[i], letter))
-			return true;
-	}
-	return false;
+	rc_param_datum(params, array,
+				   PointerGetDatum(construct_array(values, n, type, len,
+												   byval, align)));
 }

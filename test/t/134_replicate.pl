@@ -105,6 +105,24 @@ $node->sql('ALTER TABLE late ALTER n TYPE text');
 is($node->sql(q{SELECT resolved, still_dead FROM rc_retry('late')}), '2|0', 'the others are applied again');
 is(copy_of('late'), '1:new:1 3:no:y', '.. in their order, and no row goes back');
 
+# However many there are, and however long their keys; a record that fails again
+# under an old number has not been applied.
+follow_new('many');
+apply_changes('many', [ 0, 'c', 1, { big => 'one', n => 'x' } ], [ 0, 'u', 1, { big => 'one', n => 'y' } ], [ 0, 'c', 2, { big => 'two', n => 'x' } ], [ 0, 'c', 3, { big => 'three', n => 1 } ]);
+$node->sql(q{
+	INSERT INTO rappel_conso.dead_letter (origin, name, topic, partition, record_offset, key, value, sqlstate, message, owner)
+	SELECT 'stream', 'many', 'many', 0, 1000 + i, convert_to(repeat('long', 3000) || i, 'UTF8'), 'x', '22000', 'another', current_user
+	  FROM generate_series(1, 11000) i});
+$node->sql(q{UPDATE rappel_conso.stream SET paused = true WHERE name = 'many'});
+send_event('many', 0, 'u', 2, { big => 'new', n => 2 });
+$node->sql(q{SELECT rc_seek('many', '0:0'); UPDATE rappel_conso.stream SET paused = false WHERE name = 'many'});
+$node->wait_applied('many', 5);
+is(copy_of('many'), '2:new:2 3:three:1', 'a newer change of one of many dead letters');
+is($node->sql(q{
+	SELECT string_agg(record_offset::text, ' ' ORDER BY record_offset) FILTER (WHERE resolved_at IS NULL AND record_offset < 1000),
+	       string_agg(record_offset::text, ' ' ORDER BY record_offset) FILTER (WHERE resolved_at IS NOT NULL)
+	  FROM rappel_conso.dead_letter WHERE name = 'many'}), '0 1|2', '.. resolves it, and only it');
+
 # Columns that only one side has.
 follow_new('wide');
 follow_new('wide_ignored', on_new_column => 'ignore');
