@@ -35,7 +35,6 @@ typedef struct RowColumn
 	int16		typlen;
 	RcJsonType *type;
 	bool		json;			/* json, jsonb or a domain over them */
-	bool		money;			/* it, a domain over it, or an array of it */
 	bool		domain;			/* a domain, which may reject null */
 	FmgrInfo	input;			/* of the type, or of array elements */
 	Oid			ioparam;
@@ -107,7 +106,6 @@ extern void rc_row_add_element(RcRowDecoder *decoder, RowValue *value,
 extern bool rc_row_is_converted(const RcRowDecoder *decoder,
 								const RowColumn *column,
 								const RowValue *value);
-extern Datum rc_row_input(RowColumn *column, char *text, bool number);
 extern Datum rc_row_convert(RcRowDecoder *decoder, RowColumn *column,
 							const RowValue *value);
 extern void rc_row_check_time(const RowColumn *column,

@@ -415,13 +415,9 @@ by_schema(const Target *target, const RcConversionRules *rules,
 			conversion->tokens = RC_TOKEN_STRING | RC_TOKEN_OBJECT;
 		else if (kind == RC_DEBEZIUM_UNSIGNED)
 			conversion->tokens = RC_TOKEN_NUMBER;
-		else if (kind == RC_DEBEZIUM_PLAIN &&
-				 (target->base == NUMERICOID || target->base == CASHOID))
+		else if (kind == RC_DEBEZIUM_PLAIN && target->base == NUMERICOID)
 		{
-			/*
-			 * numeric has names of its own for the infinities; money's text
-			 * is that of lc_monetary
-			 */
+			/* it has names of its own for the infinities */
 			type->kind = RC_DEBEZIUM_DECIMAL_TEXT;
 			conversion->tokens = RC_TOKEN_STRING;
 		}

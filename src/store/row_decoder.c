@@ -95,7 +95,6 @@ init_column(RowColumn *column, Form_pg_attribute attribute)
 	column->type = rc_json_type_make(attribute->atttypid);
 	column->domain = (base != attribute->atttypid);
 	column->json = (base == JSONOID || base == JSONBOID);
-	column->money = (base == CASHOID);
 
 	if (attribute->atttypid == TEXTOID ||
 		(attribute->atttypid == VARCHAROID && column->typmod < 0))
@@ -121,7 +120,6 @@ init_column(RowColumn *column, Form_pg_attribute attribute)
 		{
 			column->kind = COLUMN_ARRAY;
 			column->element = element;
-			column->money = (element == CASHOID);
 			column->element_type = rc_json_type_make(element);
 			fmgr_info(input, &column->array_input);
 			column->array_ioparam = column->ioparam;
@@ -342,7 +340,8 @@ make_scalar(RowColumn *column, RowValue *value)
 		escape_json(&json, text);
 		text = json.data;
 	}
-	return rc_row_input(column, text, value->token.kind == JSON_TOKEN_NUMBER);
+	return InputFunctionCall(&column->input, text, column->ioparam,
+							 column->typmod);
 }
 
 static Datum
@@ -361,8 +360,8 @@ make_array(RcRowDecoder *decoder, RowColumn *column, RowValue *value)
 							   JSON_TOKEN_ARRAY_START, value->start,
 							   value->len);
 		if (!isnull)
-			element = rc_row_input(column, token->text,
-								   token->kind == JSON_TOKEN_NUMBER);
+			element = InputFunctionCall(&column->input, token->text,
+										column->ioparam, column->typmod);
 		array = accumArrayResult(array, element, isnull, column->element,
 								 CurrentMemoryContext);
 	}

@@ -11,12 +11,8 @@
  */
 #include "store/row_columns.h"
 
-#include "catalog/pg_type.h"
 #include "mb/pg_wchar.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
-#include "utils/fmgrprotos.h"
 
 #include "debezium/debezium_row.h"
 
@@ -27,7 +23,6 @@
 #define SURELY_HEX	16
 
 static bool is_lsn(const char *text, int len);
-static Datum money_array(RowColumn *column, char *text);
 static void unwrap(const char *json, int len, StringInfo out);
 static void choose_bytes(const RowColumn *column, RcDebeziumType *type,
 						 const char *json, int len);
@@ -91,8 +86,7 @@ rc_row_convert(RcRowDecoder *decoder, RowColumn *column, const RowValue *value)
 		json = pg_server_to_any(copy, len, PG_UTF8);
 		len = strlen(json);
 	}
-	if ((type.kind == RC_DEBEZIUM_DECIMAL ||
-		 type.kind == RC_DEBEZIUM_DECIMAL_TEXT) && *json == '{')
+	if (type.kind == RC_DEBEZIUM_DECIMAL && *json == '{')
 		type.kind = RC_DEBEZIUM_DECIMAL_STRUCT;
 	if (conversion->bytes)
 		choose_bytes(column, &type, json, len);
@@ -115,59 +109,10 @@ rc_row_convert(RcRowDecoder *decoder, RowColumn *column, const RowValue *value)
 		(void) pg_verify_mbstr(PG_UTF8, text.data, text.len, false);
 	if (!utf8)
 		text.data = pg_any_to_server(text.data, text.len, PG_UTF8);
-	if (array && column->money)
-		return money_array(column, text.data);
-	if (array)
-		return InputFunctionCall(&column->array_input, text.data,
-								 column->array_ioparam, column->typmod);
-	return rc_row_input(column, text.data, true);
-}
-
-/*
- * Make a scalar by its input function.  That of money would read a number by
- * the separators and the fraction digits of lc_monetary: a number becomes such
- * a text first, but for NaN and the infinities, which it refuses.
- */
-Datum
-rc_row_input(RowColumn *column, char *text, bool number)
-{
-	if (number && column->money &&
-		strspn(text, "0123456789+-.eE") == strlen(text))
-	{
-		Datum		numeric = DirectFunctionCall3(numeric_in, CStringGetDatum(text),
-												  ObjectIdGetDatum(InvalidOid),
-												  Int32GetDatum(-1));
-		Datum		money = DirectFunctionCall1(numeric_cash, numeric);
-
-		text = DatumGetCString(DirectFunctionCall1(cash_out, money));
-	}
-	return InputFunctionCall(&column->input, text, column->ioparam,
+	return InputFunctionCall(array ? &column->array_input : &column->input,
+							 text.data,
+							 array ? column->array_ioparam : column->ioparam,
 							 column->typmod);
-}
-
-/* An array of money, of the text of one of numbers. */
-static Datum
-money_array(RowColumn *column, char *text)
-{
-	Datum		numbers = OidFunctionCall3(F_ARRAY_IN, CStringGetDatum(text),
-										   ObjectIdGetDatum(NUMERICOID),
-										   Int32GetDatum(-1));
-	ArrayType  *array = DatumGetArrayTypeP(numbers);
-	Datum	   *elements;
-	bool	   *nulls;
-	int			n;
-
-	deconstruct_array(array, NUMERICOID, -1, false, TYPALIGN_INT, &elements,
-					  &nulls, &n);
-	for (int i = 0; i < n; i++)
-	{
-		if (!nulls[i])
-			elements[i] = rc_row_input(column, DatumGetCString(DirectFunctionCall1(numeric_out, elements[i])),
-									   true);
-	}
-	return PointerGetDatum(construct_md_array(elements, nulls, ARR_NDIM(array), ARR_DIMS(array),
-											  ARR_LBOUND(array), CASHOID, sizeof(int64),
-											  FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
 }
 
 /* Append the text whose bytes are written in hexadecimal. */

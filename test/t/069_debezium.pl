@@ -286,29 +286,6 @@ is(errors('bad_jsonb'), <<~'EOC' =~ s/\n\z//r, 'B6: as jsonb, too');
 	19|22P02|the record's value is not a change event of Debezium|It has neither the field op of an event nor the fields __op or __deleted of a flattened one.
 	EOC
 
-# ---- money, whatever lc_monetary says ----
-
-# A database with the separators and the digits of another country, if there is one.
-my ($locale) = grep { /^(?:de|fr|es|it|nl|ja|pt_BR|sv|da)_/ } split /\n/, `locale -a 2>/dev/null`;
-$node->sql(sprintf q{ALTER SYSTEM SET lc_monetary = '%s'; SELECT pg_reload_conf()}, $locale) if defined $locale;
-$node->sql(q{CREATE DOMAIN dear AS money; CREATE TYPE priced AS (id int, m money, d dear, ms money[])});
-my @prices = map { { id => 1, m => $_, d => $_, ms => [ ref $_ ? undef : $_, undef ] } } 1234.5, '1234.50', '-1234567.89', { scale => 3, value => 'Aw==' };
-my $exponent = '{"op": "c", "after": {"m": 1.2345e3, "d": 12345E-1, "ms": [1.2e3, 5]}, "source": {}}';
-sub priced { return with_schema(event('c', after => $_[0]), field('id', 'int32'), field('m', 'string'), field('d', 'double'), field('ms', 'array', undef, items => { type => 'string', optional => JSON::PP::true })); }
-follow('money', { value_type => 'priced', decimal => 'string' }, (map { [ { id => 1 }, event('c', after => $_) ] } @prices), [ { id => 1 }, $exponent ],
-	[ { id => 1 }, priced({ id => 1, m => '1234.50', d => 1234.5, ms => ['1234.50'] }) ], map { [ { id => 1 }, event('c', after => { id => 1, m => $_ }) ] } 'NaN', '1e30');
-is($node->sql(q{SELECT record_offset, m::numeric, d::numeric, array(SELECT u::numeric FROM unnest(ms) u)::text
-	FROM (SELECT record_offset, (jsonb_populate_record(NULL::priced, after)).* FROM seen WHERE stream = 'money') s ORDER BY 1}), <<~'EOC' =~ s/\n\z//r, 'B2: money is the number that the message has');
-	0|1234.50|1234.50|{1234.50,NULL}
-	1|1234.50|1234.50|{1234.50,NULL}
-	2|-1234567.89|-1234567.89|{-1234567.89,NULL}
-	3|0.00|0.00|{NULL,NULL}
-	4|1234.50|1234.50|{1200.00,5.00}
-	5|1234.50|1234.50|{1234.50}
-	EOC
-is($node->dead_letters('money', 'record_offset, left(sqlstate, 2)'), "6|22\n7|22", 'B2: and refused if it is none of money');
-$node->sql(q{ALTER SYSTEM RESET lc_monetary; SELECT pg_reload_conf()}) if defined $locale;
-
 # ---- times at the end of what there is ----
 
 my @ts = map { event('c', after => { id => 1 }, source => { %source, ts_ms => undef, ts_us => undef, %$_ }) }
