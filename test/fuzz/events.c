@@ -9,6 +9,7 @@
  *
  * usage: events COUNT SEED
  */
+#include "random.h"
 #include "server.h"
 
 #include "debezium/debezium_event.h"
@@ -78,23 +79,6 @@ static const Known known_keys[] = {
 	{"null null", RC_DEBEZIUM_BROKEN},
 	{"{\"payload\":}", RC_DEBEZIUM_BROKEN}
 };
-
-static uint64 state;
-
-static uint64
-random64(void)
-{
-	state ^= state << 13;
-	state ^= state >> 7;
-	state ^= state << 17;
-	return state;
-}
-
-static uint32
-below(uint32 limit)
-{
-	return random64() % limit;
-}
 
 static void
 fail(const char *what, const char *json, int len)

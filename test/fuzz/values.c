@@ -10,6 +10,7 @@
  *
  * usage: values COUNT SEED
  */
+#include "random.h"
 #include "server.h"
 
 #include <time.h>
@@ -116,23 +117,6 @@ static const Known known[] = {
 	{{RC_DEBEZIUM_ARRAY, .element = &box, .delimiter = ';'}, "[{\"wkb\":\"" BOX_WKB "\"}]", "{\"(1,1),(0,0)\"}"},
 	{{RC_DEBEZIUM_ARRAY, .element = &plain}, "[[[[[[[1]]]]]]]", NULL}
 };
-
-static uint64 state;
-
-static uint64
-random64(void)
-{
-	state ^= state << 13;
-	state ^= state >> 7;
-	state ^= state << 17;
-	return state;
-}
-
-static uint32
-below(uint32 n)
-{
-	return (random64() >> 16) % n;
-}
 
 static void
 fail(const char *what, const char *value, int len, const char *got)
